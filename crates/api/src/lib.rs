@@ -1,0 +1,30 @@
+//! The wire of Casemate, exactly as clients see it: requests, replies of every API version, error
+//! codes, pages. No async, no IO.
+//!
+//! | direction | where | how |
+//! |---|---|---|
+//! | in | [`body`] | bytes to a request type, leniently, with the place of every mistake |
+//! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
+//! | out | [`view`] | what the server fills in, the same for all versions |
+//! | out | [`render`] | view and [`version::ApiVersion`] to reply |
+//! | out | [`reply`] | reply types, which our client reads as well |
+//! | out | [`error`], [`page`] | error bodies and codes, pages |
+//!
+//! Facts about upstream's clients were measured against the real ones; where a reply's shape looks
+//! odd (a number here, the same as text there), a shipped client insists on it.
+
+pub mod body;
+pub mod commit;
+pub mod compose_file;
+pub mod error;
+pub mod kms_type;
+pub mod num;
+pub mod page;
+pub mod patch;
+pub mod power;
+pub mod provision;
+pub mod render;
+pub mod reply;
+pub mod status_batch;
+pub mod version;
+pub mod view;

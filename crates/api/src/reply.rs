@@ -1,0 +1,38 @@
+//! Replies as they are on the wire. [`crate::render`] makes them, our client reads them.
+//!
+//! Three rules hold for all of them. What official clients require is never `Option`; what they
+//! require and allow to be `null` is an `Option` that is written as `null`; what they want absent
+//! rather than `null` is skipped. Ids and words are text here, because others' servers send ones
+//! that ours would not.
+//!
+//! Five replies are strict, that is, official clients refuse a key they do not know: instance types,
+//! their families, the list of KMS, an app's env key, and the next app ids. They get no additions.
+
+mod account;
+mod app;
+mod catalogue;
+mod cvm;
+mod cvm_flat;
+mod cvm_state;
+mod kms;
+mod node;
+mod provision;
+
+pub use account::{AuthMe, AuthMeFlat, AuthMeNested, Credits, User, Workspace, WorkspaceRef};
+pub use app::{App, AppCvm, AppCvms, AppProfile, AppsPage, CvmBasic};
+pub use catalogue::{
+    AvailableOsImage, InstanceType, InstanceTypeFamily, InstanceTypeGroup, InstanceTypes, OsImage,
+    OsImageVariant,
+};
+pub use cvm::{
+    AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, Endpoint, Failure, Gateway, LogUrls,
+    NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
+};
+pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
+pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
+pub use kms::{
+    KmsContract, KmsContractNode, KmsContractNodes, KmsList, KmsNode, KmsOne, KmsPubkey, NextAppId,
+    NextAppIds,
+};
+pub use node::{AvailableNode, AvailableNodes, Capacity, NodeImage, NodeKms};
+pub use provision::Provisioned;

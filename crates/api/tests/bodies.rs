@@ -1,0 +1,375 @@
+//! Request bodies as real clients send them, and what is said of wrong ones.
+
+use casemate_api::{
+    body::{self, Parsed},
+    commit::CommitRequest,
+    compose_file::{ComposeFile, StorageFs},
+    error::ValidationItem,
+    kms_type::KmsType,
+    patch::Patch,
+    power::RestartRequest,
+    provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
+    status_batch::StatusBatchRequest,
+};
+use casemate_core::id::{AppId, NodeId};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const APP: &str = "0123456789abcdef0123456789abcdef01234567";
+
+fn read<T: serde::de::DeserializeOwned>(value: &Value) -> Parsed<T> {
+    match body::parse(value.to_string().as_bytes()) {
+        Ok(parsed) => parsed,
+        Err(items) => panic!("{value} is refused: {items:?}"),
+    }
+}
+
+fn refused<T: serde::de::DeserializeOwned>(value: &Value) -> Vec<(String, String)> {
+    let Err(items) = body::parse::<T>(value.to_string().as_bytes()) else {
+        panic!("{value} is not refused")
+    };
+    let place = |item: &ValidationItem| Value::from(item.loc.clone()).to_string();
+    items.iter().map(|item| (place(item), item.kind.clone())).collect()
+}
+
+fn app_id() -> AppId {
+    APP.parse().unwrap_or(AppId::from_bytes([0; 20]))
+}
+
+#[test]
+fn the_reference_with_every_field_is_understood() {
+    let value = json!({
+        "compose_file": {
+            "name": "n", "allowed_envs": ["A"], "bash_script": "b", "default_gateway_domain": "d",
+            "docker_compose_file": "services: {}", "init_script": "i", "kms_enabled": true,
+            "local_key_provider_enabled": false, "manifest_version": 2, "no_instance_id": false,
+            "pre_launch_script": "p", "public_logs": true, "public_sysinfo": true,
+            "public_tcbinfo": true, "runner": "docker-compose", "gateway_enabled": true,
+            "features": ["kms", "tproxy-net"], "salt": "s", "secure_time": false,
+            "storage_fs": "zfs", "tproxy_enabled": true
+        },
+        "name": "my-app", "instance_type": "tdx.small", "vcpu": 1, "memory": 2048,
+        "disk_size": 20, "image": "dstack-0.5.4", "prefer_dev": true, "teepod_id": 3,
+        "region": "us", "listed": true, "kms_id": "kms_1", "kms": "phala", "nonce": 7,
+        "app_id": APP, "env_keys": ["A"],
+        "ports": [{"protocol": "tcp", "host_port": 1, "vm_port": 65535, "host_address": "h"}],
+        "encrypted_env": "00", "user_config": "u", "hugepages": false, "pin_numa": false,
+        "gpus": {"gpus": [{"slot": "s", "product_id": "p"}], "attach_mode": "listed"},
+        "kms_urls": ["k"], "gateway_urls": ["g"], "experimental_vpc_server_app_id": "v"
+    });
+    let Parsed { value: request, unknown } = read::<ProvisionRequest>(&value);
+    assert!(unknown.is_empty(), "{unknown:?}");
+    // Nothing is lost: written again, it is what came in.
+    assert_eq!(serde_json::to_value(&request).unwrap(), value);
+}
+
+#[test]
+fn spellings_of_every_client_end_up_in_one_place() {
+    let go = json!({
+        "name": "my-app", "instance_type": "", "TeepodID": 3.0, "kms_type": "PHALA",
+        "custom_app_id": format!("0x{}", APP.to_uppercase()), "os_image_name": "dstack-0.5.4",
+        "kms_contract_id": 12, "kms_contract": "0xabc", "kms_id": "kms_1", "secure_time": 1,
+        "ssh_authorized_keys": ["ssh-ed25519 A"], "storage_fs": "EXT4",
+        "key_provider_mode": "kms", "skip_gateway": false, "encrypted": true,
+        "compose_file": {
+            "name": "", "docker_compose_file": "x", "encrypted_env": "00",
+            "manifest_version": "2", "tproxy_enabled": false, "storage_fs": null
+        }
+    });
+    let Parsed { value: request, unknown } = read::<ProvisionRequest>(&go);
+    assert!(unknown.is_empty(), "{unknown:?}");
+    assert_eq!(request.instance_type, None);
+    assert_eq!(request.node_id, Some(NodeId(3)));
+    assert_eq!(request.kms, Some(KmsType::Phala));
+    assert_eq!(request.app_id, Some(app_id()));
+    assert_eq!(request.image.as_deref(), Some("dstack-0.5.4"));
+    assert_eq!(request.kms_contract_id.as_deref(), Some("12"));
+    assert_eq!(request.kms_contract.as_deref(), Some("0xabc"));
+    assert_eq!(request.secure_time, Some(true));
+    assert_eq!(request.storage_fs, Patch::Value(StorageFs::Ext4));
+    assert_eq!(request.sealed_env(), Some("00"));
+    let compose = request.compose_file.unwrap();
+    assert_eq!(compose.manifest_version, Some(2));
+    assert_eq!(compose.gateway(), Some(false));
+    assert_eq!(compose.storage_fs, Patch::Null);
+}
+
+#[test]
+fn agreeing_spellings_are_fine_and_contradictions_are_refused() {
+    let both =
+        json!({"name": "n", "teepod_id": 1, "node_id": 1.0, "kms": "BASE", "kms_type": "base"});
+    let request = read::<ProvisionRequest>(&both).value;
+    assert_eq!((request.node_id, request.kms), (Some(NodeId(1)), Some(KmsType::Base)));
+    let torn = json!({"name": "n", "teepod_id": 1, "node_id": 2});
+    let items = body::parse::<ProvisionRequest>(torn.to_string().as_bytes()).unwrap_err();
+    assert_eq!(
+        items[0].to_string(),
+        "body: `teepod_id` and `node_id` mean the same field and contradict each other"
+    );
+}
+
+#[test]
+fn null_is_never_refused_where_a_field_may_be_left_out() {
+    let full = serde_json::to_value(ProvisionRequest::default()).unwrap();
+    assert_eq!(full, json!({"name": ""}));
+    for field in [
+        "compose_file",
+        "instance_type",
+        "vcpu",
+        "memory",
+        "disk_size",
+        "image",
+        "prefer_dev",
+        "teepod_id",
+        "node_id",
+        "region",
+        "listed",
+        "kms_id",
+        "kms",
+        "kms_type",
+        "kms_contract",
+        "kms_contract_id",
+        "nonce",
+        "app_id",
+        "custom_app_id",
+        "env_keys",
+        "ports",
+        "encrypted_env",
+        "user_config",
+        "hugepages",
+        "pin_numa",
+        "gpus",
+        "kms_urls",
+        "gateway_urls",
+        "experimental_vpc_server_app_id",
+        "secure_time",
+        "storage_fs",
+        "ssh_authorized_keys",
+        "key_provider_mode",
+        "skip_gateway",
+        "encrypted",
+        "os_image_name",
+    ] {
+        let parsed = read::<ProvisionRequest>(&json!({"name": "n", field: null}));
+        assert!(parsed.unknown.is_empty(), "{field}");
+    }
+    let commit = json!({
+        "compose_hash": "11".repeat(32), "app_id": null, "encrypted_env": null, "env_keys": null,
+        "kms_id": null, "contract_address": null, "deployer_address": null,
+        "transaction_hash": null
+    });
+    assert!(read::<CommitRequest>(&commit).unknown.is_empty());
+}
+
+#[test]
+fn nothing_null_and_an_empty_object_are_the_same_body() {
+    for bytes in ["", " \n", "null", "{}", " {} "] {
+        let parsed = body::parse::<RestartRequest>(bytes.as_bytes()).unwrap();
+        assert_eq!(parsed.value, RestartRequest { force: false });
+    }
+    assert!(read::<RestartRequest>(&json!({"force": 1})).value.force);
+}
+
+#[test]
+fn unknown_fields_are_named_at_both_levels() {
+    let value = json!({
+        "name": "n", "tproxi": 1, "compose_file": {"docker_compose_file": "", "public_log": true}
+    });
+    let parsed = read::<ProvisionRequest>(&value);
+    assert_eq!(parsed.unknown, ["tproxi", "compose_file.public_log"]);
+    let update = json!({"name": "n", "update_env_vars": true, "hash": "x", "key_provider": "kms"});
+    assert_eq!(read::<ComposeFile>(&update).unknown, ["hash"]);
+    let many: Value = (0..100).map(|n| (format!("x{n}"), json!(n))).collect();
+    assert_eq!(read::<RestartRequest>(&many).unknown.len(), 32);
+}
+
+#[test]
+fn every_mistake_has_its_place_and_type() {
+    let cases = [
+        (json!({}), r#"["body","name"]"#, "missing"),
+        (json!({"name": 5}), r#"["body","name"]"#, "string_type"),
+        (json!({"name": "n", "vcpu": 2.5}), r#"["body","vcpu"]"#, "int_from_float"),
+        (json!({"name": "n", "vcpu": "two"}), r#"["body","vcpu"]"#, "int_type"),
+        (json!({"name": "n", "vcpu": []}), r#"["body","vcpu"]"#, "int_type"),
+        (json!({"name": "n", "memory": -1}), r#"["body","memory"]"#, "greater_than_equal"),
+        (json!({"name": "n", "listed": "yes"}), r#"["body","listed"]"#, "bool_type"),
+        (json!({"name": "n", "listed": 2}), r#"["body","listed"]"#, "bool_parsing"),
+        (json!({"name": "n", "kms": "tpm"}), r#"["body","kms"]"#, "enum"),
+        (json!({"name": "n", "storage_fs": "xfs"}), r#"["body","storage_fs"]"#, "enum"),
+        (json!({"name": "n", "app_id": "0x12"}), r#"["body","app_id"]"#, "value_error"),
+        (json!({"name": "n", "env_keys": "A"}), r#"["body","env_keys"]"#, "list_type"),
+        (json!({"name": "n", "env_keys": ["A", 1]}), r#"["body","env_keys",1]"#, "string_type"),
+        (
+            json!({"name": "n", "compose_file": "services: {}"}),
+            r#"["body","compose_file"]"#,
+            "model_attributes_type",
+        ),
+        (
+            json!({"name": "n", "compose_file": ["n"]}),
+            r#"["body","compose_file"]"#,
+            "model_attributes_type",
+        ),
+        (
+            json!({"name": "n", "compose_file": {"docker_compose_file": {}}}),
+            r#"["body","compose_file","docker_compose_file"]"#,
+            "string_type",
+        ),
+        (
+            json!({"name": "n", "compose_file": {"storage_fs": "xfs"}}),
+            r#"["body","compose_file","storage_fs"]"#,
+            "enum",
+        ),
+        (
+            json!({"name": "n", "ports": [{}, {"host_port": 65536}]}),
+            r#"["body","ports",1,"host_port"]"#,
+            "less_than_equal",
+        ),
+        (json!({"name": "n", "ports": [7]}), r#"["body","ports",0]"#, "model_attributes_type"),
+        (json!([]), r#"["body"]"#, "model_attributes_type"),
+        (json!("x"), r#"["body"]"#, "model_attributes_type"),
+    ];
+    for (value, place, kind) in cases {
+        let found = refused::<ProvisionRequest>(&value);
+        assert_eq!(found, [(place.to_owned(), kind.to_owned())], "{value}");
+    }
+    let missing = refused::<CommitRequest>(&json!({"app_id": APP}));
+    assert_eq!(missing, [(r#"["body","compose_hash"]"#.to_owned(), "missing".to_owned())]);
+    let missing = refused::<StatusBatchRequest>(&json!({}));
+    assert_eq!(missing, [(r#"["body","vm_uuids"]"#.to_owned(), "missing".to_owned())]);
+}
+
+#[test]
+fn several_mistakes_are_told_at_once() {
+    let value = json!({
+        "vcpu": 2.5, "env_keys": [1, 2], "compose_file": {"salt": 1, "runner": false}
+    });
+    let places: Vec<String> =
+        refused::<ProvisionRequest>(&value).into_iter().map(|item| item.0).collect();
+    assert_eq!(
+        places,
+        [
+            r#"["body","compose_file","runner"]"#,
+            r#"["body","compose_file","salt"]"#,
+            r#"["body","env_keys",0]"#,
+            r#"["body","vcpu"]"#,
+            r#"["body","name"]"#,
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_json_is_told_with_its_place() {
+    let items = body::parse::<RestartRequest>(b"{\n  \"force\": tru\n}").unwrap_err();
+    assert_eq!(items[0].kind, "json_invalid");
+    assert_eq!(items[0].loc[0], "body");
+    assert!(items[0].loc[1].as_u64().unwrap() >= 14, "{items:?}");
+    assert!(body::parse::<RestartRequest>(&[0xff, 0xfe]).is_err());
+}
+
+#[test]
+fn large_inputs_are_not_repeated() {
+    let value = json!({"name": "n", "vcpu": "x".repeat(1000)});
+    let items = body::parse::<ProvisionRequest>(value.to_string().as_bytes()).unwrap_err();
+    assert_eq!(items[0].input, None);
+    let value = json!({"name": "n", "vcpu": "x"});
+    let items = body::parse::<ProvisionRequest>(value.to_string().as_bytes()).unwrap_err();
+    assert_eq!(items[0].input, Some(json!("x")));
+}
+
+#[test]
+fn the_two_requests_of_one_path_are_told_apart() {
+    let hash = "11".repeat(32);
+    for (value, expected) in [
+        (json!({"name": "n", "compose_file": {}}), ProvisionOrCommit::Provision),
+        (json!({"compose_file": {}, "compose_hash": hash}), ProvisionOrCommit::Provision),
+        (json!({"app_id": APP, "compose_hash": hash}), ProvisionOrCommit::Commit),
+        (json!({"compose_file": null, "compose_hash": hash}), ProvisionOrCommit::Commit),
+        (json!({}), ProvisionOrCommit::Commit),
+        (json!([]), ProvisionOrCommit::Commit),
+    ] {
+        assert_eq!(discriminate(&value), expected, "{value}");
+    }
+    let commit = json!({"app_id": format!("0x{APP}"), "compose_hash": format!("0x{hash}")});
+    let request = read::<CommitRequest>(&commit).value;
+    assert_eq!((request.app_id, request.compose_hash.to_string()), (Some(app_id()), hash));
+}
+
+/// Any JSON, with names that requests know as often as not.
+fn any_json() -> impl Strategy<Value = Value> {
+    let name = prop_oneof![
+        Just("name".to_owned()),
+        Just("compose_file".to_owned()),
+        Just("vcpu".to_owned()),
+        Just("ports".to_owned()),
+        Just("gpus".to_owned()),
+        Just("storage_fs".to_owned()),
+        Just("app_id".to_owned()),
+        Just("compose_hash".to_owned()),
+        Just("env_keys".to_owned()),
+        Just("vm_uuids".to_owned()),
+        Just("kms".to_owned()),
+        Just("listed".to_owned()),
+        ".{0,6}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(Value::from(APP)),
+    ];
+    leaf.prop_recursive(4, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            prop::collection::hash_map(name.clone(), inner, 0..6)
+                .prop_map(|map| map.into_iter().collect::<Value>()),
+        ]
+    })
+}
+
+fn parse_all(bytes: &[u8]) -> [Result<(), Vec<ValidationItem>>; 5] {
+    [
+        body::parse::<ProvisionRequest>(bytes).map(drop),
+        body::parse::<CommitRequest>(bytes).map(drop),
+        body::parse::<ComposeFile>(bytes).map(drop),
+        body::parse::<StatusBatchRequest>(bytes).map(drop),
+        body::parse::<RestartRequest>(bytes).map(drop),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn parsing_any_json_ends_well(value in any_json()) {
+        discriminate(&value);
+        for result in parse_all(value.to_string().as_bytes()) {
+            let Err(items) = result else { continue };
+            prop_assert!(!items.is_empty() && items.len() <= 16);
+            for item in items {
+                prop_assert_eq!(&item.loc[0], &json!("body"));
+                prop_assert!(!item.msg.is_empty() && !item.kind.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn parsing_any_bytes_ends_well(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        for result in parse_all(&bytes) {
+            prop_assert!(result.is_ok() || result.is_err_and(|items| !items.is_empty()));
+        }
+    }
+
+    #[test]
+    fn what_is_understood_is_understood_again(value in any_json(), name in "[a-z]{5}") {
+        let mut value = value;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("name".to_owned(), Value::from(name));
+        }
+        if let Ok(first) = body::parse::<ProvisionRequest>(value.to_string().as_bytes()) {
+            let again = serde_json::to_vec(&first.value).unwrap();
+            let second = body::parse::<ProvisionRequest>(&again).unwrap();
+            prop_assert_eq!(second.value, first.value);
+            prop_assert!(second.unknown.is_empty());
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Views to render: one with everything filled in, one with as little as there can be.
+
+use casemate_api::{
+    compose_file::StorageFs,
+    kms_type::KmsType,
+    view::{
+        AppProfileView, AppView, CapacityView, CreditsView, CvmView, FailureView, GatewayView,
+        InstanceTypeView, KmsView, LogUrlsView, NodeRefView, NodeView, OnchainView, OperationView,
+        OsImageView, OsView, PersonView, Phase, ProvisionView, PublicUrl, Tee, TenantView,
+        UserRole, UserView, WorkspaceView,
+    },
+};
+use casemate_core::{
+    id::{
+        AppId, ComposeHash, CvmId, CvmRef, DeviceId, InstanceId, KmsId, NodeId, OperationId,
+        UserId, VmUuid, WorkspaceId,
+    },
+    operation::OperationKind,
+};
+use serde_json::json;
+
+pub const UUID: &str = "6a2e3d4c-5b6f-4a1b-8c2d-0e1f2a3b4c5d";
+const TIME: &str = "2026-03-01T12:00:00Z";
+
+macro_rules! some {
+    ($text:expr) => {
+        Some(String::from($text))
+    };
+}
+
+fn vm_uuid() -> VmUuid {
+    VmUuid::from_uuid(uuid::Uuid::from_u128(0x6a2e_3d4c_5b6f_4a1b_8c2d_0e1f_2a3b_4c5d))
+}
+
+fn operation_id() -> OperationId {
+    OperationId::from_uuid(uuid::Uuid::from_u128(0x0196_0000_0000_7000_8000_0000_0000_0001))
+}
+
+pub fn machine() -> KmsView {
+    KmsView {
+        id: KmsId("kms_base1".to_owned()),
+        slug: some!("kms-base-1"),
+        url: "https://kms.test:8000".to_owned(),
+        version: "0.5.4".to_owned(),
+        chain_id: Some(8453),
+        kms_contract_address: some!("0x2222222222222222222222222222222222222222"),
+        gateway_app_id: some!("3333333333333333333333333333333333333333"),
+        kind: KmsType::Base,
+        k256_public_key: some!(&"04".repeat(33)),
+        ca_public_key: some!(&"05".repeat(33)),
+        supported_os_images: vec!["dstack-0.5.4".to_owned()],
+    }
+}
+
+pub fn minimal_machine() -> KmsView {
+    KmsView {
+        id: KmsId("kms_phala1".to_owned()),
+        slug: None,
+        url: "http://127.0.0.1:8090/kms".to_owned(),
+        version: "0.1.0".to_owned(),
+        chain_id: None,
+        kms_contract_address: None,
+        gateway_app_id: None,
+        kind: KmsType::Phala,
+        k256_public_key: None,
+        ca_public_key: None,
+        supported_os_images: Vec::new(),
+    }
+}
+
+pub fn node_ref() -> NodeRefView {
+    NodeRefView {
+        id: NodeId(3),
+        name: "node-3".to_owned(),
+        region: some!("us-west-1"),
+        device_id: Some(DeviceId::from_bytes([0x66; 32])),
+        ppid: some!("77777777"),
+        status: some!("ONLINE"),
+        version: some!("0.5.4"),
+        tee: Tee::SevSnp,
+    }
+}
+
+fn minimal_node_ref() -> NodeRefView {
+    NodeRefView {
+        id: NodeId(1),
+        name: "local".to_owned(),
+        region: None,
+        device_id: None,
+        ppid: None,
+        status: None,
+        version: None,
+        tee: Tee::None,
+    }
+}
+
+pub fn image(name: &str, version: &str, is_dev: bool) -> OsImageView {
+    OsImageView {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        is_dev,
+        requires_gpu: false,
+        os_image_hash: some!(&"88".repeat(32)),
+    }
+}
+
+pub fn node() -> NodeView {
+    NodeView {
+        node: node_ref(),
+        listed: true,
+        resource_score: 0.5,
+        remaining_vcpu: 8,
+        remaining_memory_mb: 16_384,
+        remaining_slots: 5,
+        remaining_disk_gb: Some(100),
+        images: vec![
+            image("dstack-0.5.4", "0.5.4", false),
+            image("dstack-dev-0.5.4.1", "0.5.4.1", true),
+        ],
+        support_onchain_kms: true,
+        fmspc: some!("00a06f050000"),
+        default_kms: Some(KmsId("kms_base1".to_owned())),
+        kms_ids: vec![KmsId("kms_base1".to_owned())],
+    }
+}
+
+pub fn minimal_node() -> NodeView {
+    NodeView {
+        node: minimal_node_ref(),
+        listed: false,
+        resource_score: 0.0,
+        remaining_vcpu: 0,
+        remaining_memory_mb: 0,
+        remaining_slots: 0,
+        remaining_disk_gb: None,
+        images: vec![OsImageView { os_image_hash: None, ..image("docker", "28", false) }],
+        support_onchain_kms: false,
+        fmspc: None,
+        default_kms: None,
+        kms_ids: Vec::new(),
+    }
+}
+
+pub fn cvm() -> CvmView {
+    CvmView {
+        id: CvmId(7),
+        reference: CvmRef::from_random(0),
+        vm_uuid: vm_uuid(),
+        name: "my-app".to_owned(),
+        app_id: AppId::from_bytes([0xab; 20]),
+        instance_id: Some(InstanceId::from_bytes([0xcd; 20])),
+        phase: Phase::Updating,
+        in_progress: true,
+        operation: Some(OperationView {
+            kind: OperationKind::Update,
+            correlation_id: operation_id(),
+            started_at: TIME.to_owned(),
+            target: Phase::Running,
+        }),
+        boot_progress: some!("done"),
+        boot_error: some!("pull failed"),
+        shutdown_progress: some!("stopping containers"),
+        uptime: some!("3h 12m"),
+        exited_at: some!(TIME),
+        failure: Some(FailureView {
+            code: "boot_timeout".to_owned(),
+            cause: "the guest did not come up within 600 s".to_owned(),
+            at: TIME.to_owned(),
+        }),
+        vcpu: 2,
+        memory_mb: 3072,
+        disk_gb: 40,
+        gpus: 1,
+        instance_type: some!("tdx.medium"),
+        price_per_hour: some!("0.116"),
+        node: Some(node_ref()),
+        os: OsView {
+            name: "dstack-dev-0.5.4".to_owned(),
+            version: some!("0.5.4"),
+            is_dev: Some(true),
+            os_image_hash: some!(&"88".repeat(32)),
+        },
+        kms: Some(machine()),
+        onchain: Some(OnchainView {
+            app_contract: format!("0x{}", "ab".repeat(20)),
+            deployer: some!("0x4444444444444444444444444444444444444444"),
+            rpc_endpoint: some!("https://rpc.test"),
+        }),
+        env_public_key: some!(&"99".repeat(32)),
+        compose_hash: ComposeHash::from_bytes([0x11; 32]),
+        docker_compose_hash: some!(&"12".repeat(32)),
+        pre_launch_script_hash: some!(&"13".repeat(32)),
+        docker_compose_file: some!("services: {}\n"),
+        compose_document: Some(
+            json!({"docker_compose_file": "services: {}\n", "runner": "docker-compose"}),
+        ),
+        features: vec!["kms".to_owned(), "tproxy-net".to_owned()],
+        manifest_version: 2,
+        runner: "docker-compose".to_owned(),
+        public_logs: true,
+        public_sysinfo: true,
+        public_tcbinfo: true,
+        gateway_enabled: true,
+        secure_time: true,
+        storage_fs: Some(StorageFs::Zfs),
+        listed: true,
+        gateway: Some(GatewayView {
+            base_domain: "localhost:8091".to_owned(),
+            cname: some!("gateway.test"),
+            scheme: "http".to_owned(),
+        }),
+        public_urls: vec![PublicUrl {
+            app: "http://abab-80.localhost:8091".to_owned(),
+            instance: "http://cdcd-80.localhost:8091".to_owned(),
+        }],
+        syslog_endpoint: some!("http://127.0.0.1:8090/logs/7?sig=x"),
+        logs: Some(LogUrlsView {
+            serial: some!("http://127.0.0.1:8090/logs/7?sig=x&ch=serial"),
+            stdout: None,
+            stderr: None,
+            container_log_base: some!("http://127.0.0.1:8090/logs/7/c"),
+        }),
+        workspace: TenantView {
+            id: WorkspaceId(1),
+            name: "Default".to_owned(),
+            slug: some!("default"),
+        },
+        creator: Some(PersonView { id: UserId(2), username: "admin".to_owned() }),
+        created_at: TIME.to_owned(),
+        updated_at: some!(TIME),
+        deleted_at: some!(TIME),
+        scheduled_delete_at: some!(TIME),
+    }
+}
+
+pub fn minimal_cvm() -> CvmView {
+    CvmView {
+        instance_id: None,
+        phase: Phase::Starting,
+        in_progress: false,
+        operation: None,
+        boot_progress: None,
+        boot_error: None,
+        shutdown_progress: None,
+        uptime: None,
+        exited_at: None,
+        failure: None,
+        gpus: 0,
+        instance_type: None,
+        price_per_hour: None,
+        node: None,
+        os: OsView { name: "docker".to_owned(), version: None, is_dev: None, os_image_hash: None },
+        kms: None,
+        onchain: None,
+        env_public_key: None,
+        docker_compose_hash: None,
+        pre_launch_script_hash: None,
+        docker_compose_file: None,
+        compose_document: None,
+        features: Vec::new(),
+        storage_fs: None,
+        gateway: None,
+        public_urls: Vec::new(),
+        syslog_endpoint: None,
+        logs: None,
+        workspace: TenantView { slug: None, ..cvm().workspace },
+        creator: None,
+        updated_at: None,
+        deleted_at: None,
+        scheduled_delete_at: None,
+        ..cvm()
+    }
+}
+
+pub fn app() -> AppView {
+    AppView {
+        app_id: AppId::from_bytes([0xab; 20]),
+        name: "my-app".to_owned(),
+        created_at: TIME.to_owned(),
+        kms_type: KmsType::Base,
+        provision_type: some!("user"),
+        icon_url: some!("https://icon.test"),
+        profile: Some(AppProfileView {
+            display_name: some!("My app"),
+            ..AppProfileView::default()
+        }),
+        current_cvm: Some(Box::new(cvm())),
+        cvms: vec![cvm(), minimal_cvm()],
+        cvm_count: 2,
+    }
+}
+
+pub fn minimal_app() -> AppView {
+    AppView {
+        kms_type: KmsType::Phala,
+        provision_type: None,
+        icon_url: None,
+        profile: None,
+        current_cvm: None,
+        cvms: Vec::new(),
+        cvm_count: 0,
+        ..app()
+    }
+}
+
+pub fn user() -> UserView {
+    UserView {
+        username: "admin".to_owned(),
+        email: String::new(),
+        role: UserRole::Admin,
+        avatar: String::new(),
+        email_verified: false,
+        totp_enabled: false,
+        has_backup_codes: false,
+        has_password: false,
+    }
+}
+
+pub fn workspace() -> WorkspaceView {
+    WorkspaceView {
+        id: WorkspaceId(1),
+        name: "Default".to_owned(),
+        slug: some!("default"),
+        tier: "free".to_owned(),
+        role: "owner".to_owned(),
+        avatar: some!("https://avatar.test"),
+        is_default: true,
+        created_at: TIME.to_owned(),
+    }
+}
+
+pub fn minimal_workspace() -> WorkspaceView {
+    WorkspaceView { slug: None, avatar: None, ..workspace() }
+}
+
+pub fn credits() -> CreditsView {
+    CreditsView {
+        balance: "12.34".to_owned(),
+        granted_balance: "10".to_owned(),
+        is_post_paid: true,
+        outstanding_amount: some!("1.50"),
+    }
+}
+
+pub fn capacity() -> CapacityView {
+    CapacityView {
+        max_instances: Some(10),
+        max_vcpu: Some(16),
+        max_memory_mb: Some(32_768),
+        max_disk_gb: Some(-1),
+    }
+}
+
+pub fn instance_types() -> Vec<InstanceTypeView> {
+    let kind = |id: &str, family: &str| InstanceTypeView {
+        id: id.to_owned(),
+        name: id.to_owned(),
+        description: "1 vCPU".to_owned(),
+        family: family.to_owned(),
+        vcpu: 1,
+        memory_mb: 2048,
+        default_disk_gb: 20,
+        hourly_rate: "0.058".to_owned(),
+        requires_gpu: family == "gpu",
+    };
+    vec![kind("tdx.small", "cpu"), kind("h200.small", "gpu"), kind("tdx.large", "cpu")]
+}
+
+pub fn provision() -> ProvisionView {
+    ProvisionView {
+        app_id: Some(AppId::from_bytes([0xab; 20])),
+        env_public_key: some!(&"99".repeat(32)),
+        compose_hash: ComposeHash::from_bytes([0x11; 32]),
+        kms: Some(machine()),
+        fmspc: some!("00a06f050000"),
+        device_id: Some(DeviceId::from_bytes([0x66; 32])),
+        os_image_hash: some!(&"88".repeat(32)),
+        instance_type: some!("tdx.small"),
+        node_id: Some(NodeId(3)),
+        compose_hash_registered: true,
+        expires_at: TIME.to_owned(),
+        warnings: vec!["field `foo` is not known and was ignored".to_owned()],
+    }
+}
+
+pub fn minimal_provision() -> ProvisionView {
+    ProvisionView {
+        app_id: None,
+        env_public_key: None,
+        kms: None,
+        fmspc: None,
+        device_id: None,
+        os_image_hash: None,
+        instance_type: None,
+        node_id: None,
+        compose_hash_registered: false,
+        warnings: Vec::new(),
+        ..provision()
+    }
+}

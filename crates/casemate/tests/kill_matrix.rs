@@ -1,0 +1,91 @@
+//! The real binary, killed at every recorded step of every operation, on a simulated host that lives
+//! in files of its own and so outlives it. After a restart: nothing acknowledged is lost, there are
+//! never two VMs for one CVM, each operation closed once. Then the same with every answer of the host
+//! lost, and with every call carried out twice.
+//!
+//! The steps are not listed here: a first run without a crash writes down which points it passed
+//! (`CASEMATE_CRASH_LOG`), and each of them becomes a case.
+
+mod instance;
+
+use std::collections::BTreeSet;
+
+use casemate_engine::node::sim::{Fault, FaultKind, Method};
+use instance::{Case, Instance, Verb};
+
+/// A point that must be among those found, so that a matrix that finds nothing fails.
+const SOME_POINTS: [(Verb, &str); 8] = [
+    (Verb::Create, "accept.create.before_commit"),
+    (Verb::Create, "create.create_stopped.intended"),
+    (Verb::Create, "create.create_stopped.called"),
+    (Verb::Create, "create.start.called"),
+    (Verb::Stop, "stop.force_stop.called"),
+    (Verb::Restart, "restart.shutdown.called"),
+    (Verb::Start, "start.start.intended"),
+    (Verb::Delete, "delete.remove.called"),
+];
+
+async fn points(verb: Verb) -> BTreeSet<String> {
+    let case = Case::prepare(verb).await;
+    let mut instance = case.start(&[("CASEMATE_CRASH_LOG", "passed")]).await;
+    case.act(&mut instance).await.expect("nothing crashes here");
+    case.settle(&mut instance).await;
+    case.check(instance).await;
+    let log = std::fs::read_to_string(case.dir().join("passed")).expect("points were passed");
+    log.lines().map(str::to_owned).collect()
+}
+
+async fn killed_everywhere(verb: Verb) {
+    let points = points(verb).await;
+    for (_, point) in SOME_POINTS.iter().filter(|(of, _)| *of == verb) {
+        assert!(points.contains(*point), "{point} is not passed any more: {points:?}");
+    }
+    for point in &points {
+        let case = Case::prepare(verb).await;
+        let mut dying = case.start(&[("CASEMATE_CRASH_AT", point)]).await;
+        // The answer may come before the crash or not at all; both are a client's daily bread.
+        let _ = case.act(&mut dying).await;
+        dying.died(point).await;
+        let mut instance = case.start(&[]).await;
+        case.act(&mut instance).await.unwrap_or_else(|why| panic!("{point}: repeated: {why}"));
+        case.settle(&mut instance).await;
+        case.check(instance).await;
+    }
+}
+
+/// Every answer of the host lost, every call carried out twice, every call dropped, once each.
+async fn misheard(verb: Verb) {
+    for method in [Method::Create, Method::Start, Method::Stop, Method::Shutdown, Method::Remove] {
+        for kind in [FaultKind::LoseAnswer, FaultKind::Repeat, FaultKind::DropCall] {
+            let case = Case::prepare(verb).await;
+            case.host().set_faults([Fault::new(kind).on(method)].to_vec()).expect("faults are set");
+            let mut instance = case.start(&[]).await;
+            case.act(&mut instance).await.expect("the request is accepted");
+            case.settle(&mut instance).await;
+            case.check(instance).await;
+        }
+    }
+}
+
+macro_rules! matrix {
+    ($($killed:ident, $misheard:ident: $verb:expr;)+) => {
+        $(#[tokio::test]
+        async fn $killed() {
+            killed_everywhere($verb).await;
+        }
+
+        #[tokio::test]
+        async fn $misheard() {
+            misheard($verb).await;
+        })+
+    };
+}
+
+matrix! {
+    create_survives_every_kill, create_survives_every_mishap: Verb::Create;
+    start_survives_every_kill, start_survives_every_mishap: Verb::Start;
+    stop_survives_every_kill, stop_survives_every_mishap: Verb::Stop;
+    shutdown_survives_every_kill, shutdown_survives_every_mishap: Verb::Shutdown;
+    restart_survives_every_kill, restart_survives_every_mishap: Verb::Restart;
+    delete_survives_every_kill, delete_survives_every_mishap: Verb::Delete;
+}

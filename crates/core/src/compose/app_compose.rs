@@ -1,0 +1,440 @@
+//! The app-compose document: normalised once, hashed as bytes, stored and sent as those bytes.
+//!
+//! Canonical form (what every client agrees on, `dstack/` §b.2): JSON with keys in ascending order,
+//! no white space, UTF-8 unescaped. Defaults are written out because the engine's own differ
+//! (`secure_time` and `public_logs`, for example). Fields without a value are left out: JavaScript's
+//! `getComposeHash` over the parsed document must give the same hash.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::docker;
+use crate::{id::ComposeHash, seal};
+
+/// Compose file and pre-launch script together may be this long.
+pub const MAX_COMPOSE_BYTES: usize = 200 * 1024;
+
+/// SHA-256 of the document's bytes: the compose hash.
+#[must_use]
+pub fn hash(document: &str) -> ComposeHash {
+    ComposeHash::from_bytes(Sha256::digest(document.as_bytes()).into())
+}
+
+/// What a client may say of an app-compose document; `None` means not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ComposeInput {
+    /// Names of variables the guest lets in.
+    pub allowed_envs: Vec<String>,
+    /// Program of the runner `bash`.
+    pub bash_script: Option<String>,
+    /// Domain the guest hands to its apps.
+    pub default_gateway_domain: Option<String>,
+    /// The user's compose file, byte for byte.
+    pub docker_compose_file: Option<String>,
+    /// Deprecated feature list; only `tproxy-net` still means something to the engine.
+    pub features: Option<Vec<String>>,
+    /// Register with the gateway; default true.
+    pub gateway_enabled: Option<bool>,
+    /// Script run before the container engine starts.
+    pub init_script: Option<String>,
+    /// Get keys from the KMS; default true.
+    pub kms_enabled: Option<bool>,
+    /// Get keys from the host's sealing enclave; default false.
+    pub local_key_provider_enabled: Option<bool>,
+    /// 1, 2 (default) or 3.
+    pub manifest_version: Option<u32>,
+    /// Name inside the document; empty or absent: the CVM's name.
+    pub name: Option<String>,
+    /// No instance id; default false.
+    pub no_instance_id: Option<bool>,
+    /// Script run before the containers start; empty is none.
+    pub pre_launch_script: Option<String>,
+    /// Container logs readable without a key; default true.
+    pub public_logs: Option<bool>,
+    /// System figures readable without a key; default true.
+    pub public_sysinfo: Option<bool>,
+    /// Measurements readable without a key; default true.
+    pub public_tcbinfo: Option<bool>,
+    /// `docker-compose` (default), `nerdctl-compose` or `bash`.
+    pub runner: Option<String>,
+    /// Free text that only changes the hash.
+    pub salt: Option<String>,
+    /// Wait for synchronised time before boot; default false (the engine's own default is true).
+    pub secure_time: Option<bool>,
+    /// File system of the data disk; `None`: not said, default zfs; `Some(None)`: the engine's choice.
+    pub storage_fs: Option<Option<String>>,
+    /// Older name of `gateway_enabled`.
+    pub tproxy_enabled: Option<bool>,
+}
+
+/// Why an app-compose document cannot be made. `field` names the input.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct ComposeError {
+    /// The field as clients call it, without `compose_file.`.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+fn refuse<T>(field: &'static str, reason: impl Into<String>) -> Result<T, ComposeError> {
+    Err(ComposeError { field, reason: reason.into() })
+}
+
+/// A normalised document. Fields stand in the order of their names: that *is* the canonical form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppCompose {
+    /// Variables the guest lets in.
+    #[serde(default)]
+    pub allowed_envs: Vec<String>,
+    /// Program of the runner `bash`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bash_script: Option<String>,
+    /// Domain the guest hands to its apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_gateway_domain: Option<String>,
+    /// The user's compose file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_compose_file: Option<String>,
+    /// Feature list that agrees with the booleans.
+    #[serde(default)]
+    pub features: Vec<String>,
+    /// Registers with the gateway.
+    pub gateway_enabled: bool,
+    /// Script run before the container engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_script: Option<String>,
+    /// Keys from the KMS.
+    pub kms_enabled: bool,
+    /// Keys from the host's sealing enclave.
+    pub local_key_provider_enabled: bool,
+    /// 1 or 2 as number, 3 as text, as the engine wants it.
+    pub manifest_version: ManifestVersion,
+    /// Name inside the document.
+    pub name: String,
+    /// No instance id.
+    pub no_instance_id: bool,
+    /// Script run before the containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_launch_script: Option<String>,
+    /// Logs readable without a key.
+    pub public_logs: bool,
+    /// System figures readable without a key.
+    pub public_sysinfo: bool,
+    /// Measurements readable without a key.
+    pub public_tcbinfo: bool,
+    /// What runs the app.
+    pub runner: String,
+    /// Changes the hash and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
+    /// Waits for synchronised time.
+    pub secure_time: bool,
+    /// File system of the data disk; absent: the engine's choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_fs: Option<String>,
+    /// Same as `gateway_enabled`, for older guests.
+    pub tproxy_enabled: bool,
+}
+
+/// `manifest_version`: numbers up to 2, text from 3 on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ManifestVersion {
+    /// 1 or 2.
+    Number(u32),
+    /// `"3"`.
+    Text(String),
+}
+
+impl AppCompose {
+    /// Normalises what a client said. `cvm_name` fills an empty `name`; `env_keys` are allowed too.
+    pub fn new(input: ComposeInput, cvm_name: &str, env_keys: &[String]) -> Result<Self, ComposeError> {
+        let runner = input.runner.clone().unwrap_or_else(|| "docker-compose".to_owned());
+        check_program(&runner, &input)?;
+        check_size(&input)?;
+        let gateway = gateway_enabled(&input);
+        let kms = input.kms_enabled.unwrap_or(true);
+        Ok(Self {
+            allowed_envs: allowed_envs(&input.allowed_envs, env_keys)?,
+            bash_script: non_empty(input.bash_script),
+            default_gateway_domain: non_empty(input.default_gateway_domain),
+            docker_compose_file: non_empty(input.docker_compose_file),
+            features: features(input.features, kms, gateway),
+            gateway_enabled: gateway,
+            init_script: non_empty(input.init_script),
+            kms_enabled: kms,
+            local_key_provider_enabled: input.local_key_provider_enabled.unwrap_or(false),
+            manifest_version: manifest_version(input.manifest_version)?,
+            name: non_empty(input.name).unwrap_or_else(|| cvm_name.to_owned()),
+            no_instance_id: input.no_instance_id.unwrap_or(false),
+            pre_launch_script: non_empty(input.pre_launch_script),
+            public_logs: input.public_logs.unwrap_or(true),
+            public_sysinfo: input.public_sysinfo.unwrap_or(true),
+            public_tcbinfo: input.public_tcbinfo.unwrap_or(true),
+            runner,
+            salt: non_empty(input.salt),
+            secure_time: input.secure_time.unwrap_or(false),
+            storage_fs: storage_fs(input.storage_fs)?,
+            tproxy_enabled: gateway,
+        })
+    }
+
+    /// The canonical bytes: hashed, stored and sent.
+    pub fn document(&self) -> String {
+        // A struct of strings, booleans, numbers and lists of strings always serialises.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads a stored document back.
+    pub fn parse(document: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(document)
+    }
+}
+
+/// What lists and routes need to know of a document without reading it; kept with the spec.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// Logs readable without a key.
+    pub public_logs: bool,
+    /// System figures readable without a key.
+    pub public_sysinfo: bool,
+    /// Measurements readable without a key.
+    pub public_tcbinfo: bool,
+    /// Reachable through the gateway.
+    pub gateway_enabled: bool,
+    /// Waits for synchronised time.
+    pub secure_time: bool,
+    /// File system of the data disk, where one is named.
+    pub storage_fs: Option<String>,
+    /// Feature list.
+    pub features: Vec<String>,
+    /// Version of the document.
+    pub manifest_version: u32,
+    /// What runs the app.
+    pub runner: String,
+    /// Published TCP ports, ascending.
+    pub ports: Vec<u16>,
+    /// SHA-256 of the compose file, hex.
+    pub docker_compose_hash: Option<String>,
+    /// SHA-256 of the pre-launch script, hex.
+    pub pre_launch_script_hash: Option<String>,
+}
+
+impl AppCompose {
+    /// The facts of this document.
+    pub fn facts(&self) -> Facts {
+        let digest = |text: &String| hash(text).to_string();
+        let inspected = self.docker_compose_file.as_deref().map(docker::inspect);
+        Facts {
+            public_logs: self.public_logs,
+            public_sysinfo: self.public_sysinfo,
+            public_tcbinfo: self.public_tcbinfo,
+            gateway_enabled: self.gateway_enabled,
+            secure_time: self.secure_time,
+            storage_fs: self.storage_fs.clone(),
+            features: self.features.clone(),
+            manifest_version: match &self.manifest_version {
+                ManifestVersion::Number(number) => *number,
+                ManifestVersion::Text(text) => text.parse().unwrap_or(3),
+            },
+            runner: self.runner.clone(),
+            ports: inspected.and_then(Result::ok).map(|seen| seen.published).unwrap_or_default(),
+            docker_compose_hash: self.docker_compose_file.as_ref().map(digest),
+            pre_launch_script_hash: self.pre_launch_script.as_ref().map(digest),
+        }
+    }
+}
+
+fn non_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn check_program(runner: &str, input: &ComposeInput) -> Result<(), ComposeError> {
+    let compose = input.docker_compose_file.as_deref().unwrap_or("");
+    let bash = input.bash_script.as_deref().unwrap_or("");
+    match runner {
+        "bash" if bash.trim().is_empty() => refuse("bash_script", "is required with runner bash"),
+        "bash" if !compose.is_empty() => {
+            refuse("docker_compose_file", "has no effect with runner bash; leave it out")
+        }
+        "bash" => Ok(()),
+        "docker-compose" if !bash.is_empty() => {
+            refuse("bash_script", "has no effect with runner docker-compose; set runner to bash")
+        }
+        "docker-compose" if compose.trim().is_empty() => {
+            refuse("docker_compose_file", "is required and must not be empty")
+        }
+        "docker-compose" => docker::inspect(compose)
+            .map(|_| ())
+            .map_err(|error| ComposeError { field: "docker_compose_file", reason: error.to_string() }),
+        _ => refuse("runner", "must be docker-compose or bash"),
+    }
+}
+
+fn check_size(input: &ComposeInput) -> Result<(), ComposeError> {
+    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+    let total = length(&input.docker_compose_file) + length(&input.pre_launch_script);
+    if total > MAX_COMPOSE_BYTES {
+        return refuse(
+            "docker_compose_file",
+            format!("with pre_launch_script is {total} bytes, the limit is {MAX_COMPOSE_BYTES}"),
+        );
+    }
+    Ok(())
+}
+
+fn allowed_envs(listed: &[String], env_keys: &[String]) -> Result<Vec<String>, ComposeError> {
+    let mut names: Vec<String> = Vec::new();
+    for name in listed.iter().chain(env_keys) {
+        if !seal::valid_env_name(name) {
+            return refuse(
+                "allowed_envs",
+                format!("{name:?} is not a variable name: letters, digits and _, not a digit first"),
+            );
+        }
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    Ok(names)
+}
+
+fn gateway_enabled(input: &ComposeInput) -> bool {
+    let from_features = input
+        .features
+        .as_ref()
+        .map(|features| features.iter().any(|feature| feature == "tproxy-net"));
+    input.gateway_enabled.or(input.tproxy_enabled).or(from_features).unwrap_or(true)
+}
+
+/// The feature list, made to agree with the booleans; other features stay as they were given.
+fn features(given: Option<Vec<String>>, kms: bool, gateway: bool) -> Vec<String> {
+    let mut features =
+        given.unwrap_or_else(|| vec!["kms".to_owned(), "tproxy-net".to_owned()]);
+    for (name, wanted) in [("kms", kms), ("tproxy-net", gateway)] {
+        match features.iter().any(|feature| feature == name) {
+            false if wanted => features.push(name.to_owned()),
+            true if !wanted => features.retain(|feature| feature != name),
+            _ => {}
+        }
+    }
+    features
+}
+
+fn manifest_version(given: Option<u32>) -> Result<ManifestVersion, ComposeError> {
+    match given.unwrap_or(2) {
+        number @ (1 | 2) => Ok(ManifestVersion::Number(number)),
+        3 => Ok(ManifestVersion::Text("3".to_owned())),
+        _ => refuse("manifest_version", "must be 1, 2 or 3"),
+    }
+}
+
+fn storage_fs(given: Option<Option<String>>) -> Result<Option<String>, ComposeError> {
+    match given.unwrap_or_else(|| Some("zfs".to_owned())) {
+        Some(fs) if fs != "zfs" && fs != "ext4" => refuse("storage_fs", "must be zfs, ext4 or null"),
+        fs => Ok(fs),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn input(compose: &str) -> ComposeInput {
+        ComposeInput { docker_compose_file: Some(compose.to_owned()), ..ComposeInput::default() }
+    }
+
+    const COMPOSE: &str = "services:\n  web:\n    image: nginx\n";
+
+    #[test]
+    fn the_default_document_is_this_text() {
+        let document = AppCompose::new(input(COMPOSE), "my-app", &[]).unwrap().document();
+        insta::assert_snapshot!(document, @r#"{"allowed_envs":[],"docker_compose_file":"services:\n  web:\n    image: nginx\n","features":["kms","tproxy-net"],"gateway_enabled":true,"kms_enabled":true,"local_key_provider_enabled":false,"manifest_version":2,"name":"my-app","no_instance_id":false,"public_logs":true,"public_sysinfo":true,"public_tcbinfo":true,"runner":"docker-compose","secure_time":false,"storage_fs":"zfs","tproxy_enabled":true}"#);
+        insta::assert_snapshot!(hash(&document), @"");
+    }
+
+    #[test]
+    fn the_three_ways_to_say_gateway_agree_in_the_document() {
+        let cases = [
+            (Some(false), Some(true), None, false),
+            (None, Some(false), None, false),
+            (None, None, Some(vec!["kms".to_owned()]), false),
+            (Some(true), None, Some(vec![]), true),
+            (None, None, None, true),
+        ];
+        for (gateway, tproxy, features, expected) in cases {
+            let made = AppCompose::new(
+                ComposeInput {
+                    gateway_enabled: gateway,
+                    tproxy_enabled: tproxy,
+                    features,
+                    ..input(COMPOSE)
+                },
+                "my-app",
+                &[],
+            )
+            .unwrap();
+            assert_eq!(made.gateway_enabled, expected);
+            assert_eq!(made.tproxy_enabled, expected);
+            assert_eq!(made.features.iter().any(|name| name == "tproxy-net"), expected);
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_its_field() {
+        let long = "#".repeat(MAX_COMPOSE_BYTES);
+        let cases = [
+            (input(""), "docker_compose_file"),
+            (input("services: ["), "docker_compose_file"),
+            (input("version: '3'\n"), "docker_compose_file"),
+            (input(&format!("{COMPOSE}{long}")), "docker_compose_file"),
+            (ComposeInput { runner: Some("podman".into()), ..input(COMPOSE) }, "runner"),
+            (ComposeInput { bash_script: Some("true".into()), ..input(COMPOSE) }, "bash_script"),
+            (ComposeInput { storage_fs: Some(Some("xfs".into())), ..input(COMPOSE) }, "storage_fs"),
+            (ComposeInput { manifest_version: Some(4), ..input(COMPOSE) }, "manifest_version"),
+            (ComposeInput { allowed_envs: vec!["1A".into()], ..input(COMPOSE) }, "allowed_envs"),
+        ];
+        for (input, field) in cases {
+            assert_eq!(AppCompose::new(input, "my-app", &[]).unwrap_err().field, field);
+        }
+    }
+
+    #[test]
+    fn env_keys_are_allowed_too_and_named_once() {
+        let made = AppCompose::new(
+            ComposeInput { allowed_envs: vec!["B".into(), "A".into()], ..input(COMPOSE) },
+            "my-app",
+            &["A".to_owned(), "C".to_owned()],
+        );
+        assert_eq!(made.unwrap().allowed_envs, ["B", "A", "C"]);
+    }
+
+    fn sorted_and_compact(document: &str) -> String {
+        let value: std::collections::BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(document).unwrap();
+        serde_json::to_string(&value).unwrap()
+    }
+
+    proptest! {
+        /// Parse, sort and write compactly, as the JavaScript SDK does, gives the same bytes: so
+        /// every client computes our hash from `GET compose_file`.
+        #[test]
+        fn any_document_is_its_own_canonical_form(
+            text in "\\PC{0,40}", script in any::<Option<String>>(), salt in any::<Option<String>>(),
+            name in any::<Option<String>>(), flag in any::<Option<bool>>(), version in 1_u32..=3,
+            fs in prop_oneof![Just(None), Just(Some(None)), Just(Some(Some("ext4".to_owned())))],
+        ) {
+            let made = AppCompose::new(ComposeInput {
+                docker_compose_file: Some(format!("services: {{a: {{image: x}}}}\n# {text}\n")),
+                pre_launch_script: script, salt, name, secure_time: flag, gateway_enabled: flag,
+                manifest_version: Some(version), storage_fs: fs, ..ComposeInput::default()
+            }, "my-app", &[]).unwrap();
+            let document = made.document();
+            prop_assert_eq!(&sorted_and_compact(&document), &document);
+            prop_assert_eq!(AppCompose::parse(&document).unwrap(), made);
+        }
+    }
+}

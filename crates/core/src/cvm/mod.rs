@@ -1,0 +1,10 @@
+//! One CVM: what it should be ([`spec`]), what was last known of it ([`status`]) and the word users
+//! see ([`phase`]).
+
+pub mod phase;
+pub mod spec;
+pub mod status;
+
+pub use phase::{Phase, phase};
+pub use spec::{GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode, Wish};
+pub use status::{Boot, EngineState, Failure, FailureCode, Seen, SeenVm, Status, Stopping, VmPower};

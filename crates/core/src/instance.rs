@@ -1,0 +1,60 @@
+//! Ids that guests and hosts compute of themselves, so that simulated ones compute the same.
+
+use sha2::{Digest, Sha256};
+
+use crate::id::{AppId, DeviceId, InstanceId};
+
+/// The id of a guest: `sha256(seed ‖ app id)[..20]` (`system_setup.rs` of dstack-util 0.6.0; clouds
+/// with their own TPM mix in more).
+///
+/// The seed is random, lies on the VM's disk share and stays for its life. With key provider `none`
+/// it is new for every boot, and with `no_instance_id` there is no id at all; both are the caller's
+/// to observe.
+#[must_use]
+pub fn instance_id(seed: [u8; 20], app: &AppId) -> InstanceId {
+    let hash = Sha256::new().chain_update(seed).chain_update(app.as_bytes()).finalize();
+    let mut id = [0; 20];
+    id.copy_from_slice(&hash[..20]);
+    InstanceId::from_bytes(id)
+}
+
+/// The id of a host: SHA-256 of its platform id. `ppid` is the PPID on TDX (16 bytes; zeros when
+/// simulated), the chip id on SEV-SNP (64 bytes), and empty where nothing was verified.
+#[must_use]
+pub fn device_id(ppid: &[u8]) -> DeviceId {
+    DeviceId::from_bytes(Sha256::digest(ppid).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events `instance.info` of two guests of dstack 0.6.1 that really booted.
+    #[test]
+    fn instance_ids_are_those_of_real_guests() {
+        let seen = [
+            (
+                "ae53dc598d51995d5c03ee224f5054c20e30c06e",
+                "69704740a244ec11fd50e3646da83b10526a705f",
+                "bbaf134d6ae7a917b6f357e0c9c8a3abb902028f",
+            ),
+            (
+                "28d3a03fabf13018c30bb817fbe8788830c71ff4",
+                "ecaf7f947e968d6856177bb79f528e13e62abfbf",
+                "b453ac08f959ad2f2cd1f0e0c62b2afdce16242f",
+            ),
+        ];
+        for (seed, app, instance) in seen {
+            let seed = *seed.parse::<InstanceId>().unwrap().as_bytes();
+            assert_eq!(instance_id(seed, &app.parse().unwrap()).to_string(), instance);
+        }
+    }
+
+    #[test]
+    fn device_ids_are_plain_hashes() {
+        let simulated = "374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb";
+        assert_eq!(device_id(&[0; 16]).to_string(), simulated);
+        let unverified = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(device_id(&[]).to_string(), unverified);
+    }
+}

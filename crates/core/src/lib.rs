@@ -1,0 +1,18 @@
+//! The pure domain of Casemate. No async, no IO, no clock, no randomness: time and random bytes are
+//! passed in ([`time`]), and every decision is a function from values to a value.
+//!
+//! Where to look: what a CVM should be and is ([`cvm`]), the next step towards it ([`plan`]), the
+//! document a guest boots and its hash ([`compose`]), sealed environment variables ([`seal`]).
+
+pub mod compose;
+pub mod create_address;
+pub mod cvm;
+pub mod id;
+pub mod instance;
+pub mod name;
+pub mod operation;
+pub mod place;
+pub mod plan;
+pub mod pubkey;
+pub mod seal;
+pub mod time;

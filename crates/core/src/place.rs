@@ -1,0 +1,221 @@
+//! Placement: which node takes a CVM, and why each other one was refused.
+//!
+//! Deliberately absent: reservation. People provision to preview; admission happens at commit, on
+//! figures read in that transaction ([`admit`]).
+
+use crate::id::NodeId;
+
+/// What a node has and what is taken there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// The node.
+    pub id: NodeId,
+    /// Its name, for messages.
+    pub name: String,
+    /// Where it stands.
+    pub region: String,
+    /// Whether it answered last time.
+    pub reachable: bool,
+    /// Names of its OS images.
+    pub images: Vec<String>,
+    /// What all CVMs together may take.
+    pub capacity: Amount,
+    /// What they take now.
+    pub taken: Amount,
+}
+
+/// An amount of what nodes have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Number of CVMs.
+    pub slots: i64,
+    /// Virtual CPUs.
+    pub vcpu: i64,
+    /// MiB.
+    pub memory_mb: i64,
+    /// GB.
+    pub disk_gb: i64,
+}
+
+/// What a CVM needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Demand {
+    /// Only this node.
+    pub node: Option<NodeId>,
+    /// Only this region, any case.
+    pub region: Option<String>,
+    /// This OS image.
+    pub image: String,
+    /// This much.
+    pub amount: Amount,
+}
+
+/// Why a node cannot take a CVM.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It did not answer last time.
+    #[error("does not answer")]
+    Unreachable,
+    /// It stands elsewhere.
+    #[error("is in region {0}")]
+    Region(String),
+    /// It lacks the OS image.
+    #[error("does not have the image {0}")]
+    Image(String),
+    /// As many CVMs as it may have.
+    #[error("has no free slot of {0}")]
+    Slots(i64),
+    /// Too few CPUs left.
+    #[error("has {free} vCPU free, {wanted} needed")]
+    Vcpu {
+        /// What is left.
+        free: i64,
+        /// What is needed.
+        wanted: i64,
+    },
+    /// Too little memory left.
+    #[error("has {free} MB memory free, {wanted} needed")]
+    Memory {
+        /// What is left.
+        free: i64,
+        /// What is needed.
+        wanted: i64,
+    },
+    /// Too little disk left.
+    #[error("has {free} GB disk free, {wanted} needed")]
+    Disk {
+        /// What is left.
+        free: i64,
+        /// What is needed.
+        wanted: i64,
+    },
+}
+
+/// Why no node takes a CVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoPlace {
+    /// The node that was asked for does not exist.
+    UnknownNode(NodeId),
+    /// Each node with its reason.
+    Refused(Vec<(String, Refusal)>),
+}
+
+/// Whether an amount fits beside what is taken.
+pub fn admit(capacity: Amount, taken: Amount, wanted: Amount) -> Result<(), Refusal> {
+    let free = |of: fn(&Amount) -> i64| of(&capacity).saturating_sub(of(&taken));
+    let (vcpu, memory, disk) = (free(|a| a.vcpu), free(|a| a.memory_mb), free(|a| a.disk_gb));
+    if free(|a| a.slots) < wanted.slots {
+        return Err(Refusal::Slots(capacity.slots));
+    }
+    if vcpu < wanted.vcpu {
+        return Err(Refusal::Vcpu { free: vcpu, wanted: wanted.vcpu });
+    }
+    if memory < wanted.memory_mb {
+        return Err(Refusal::Memory { free: memory, wanted: wanted.memory_mb });
+    }
+    if disk < wanted.disk_gb {
+        return Err(Refusal::Disk { free: disk, wanted: wanted.disk_gb });
+    }
+    Ok(())
+}
+
+fn refusal(node: &Candidate, demand: &Demand) -> Option<Refusal> {
+    if !node.reachable {
+        return Some(Refusal::Unreachable);
+    }
+    if demand.region.as_ref().is_some_and(|region| !region.eq_ignore_ascii_case(&node.region)) {
+        return Some(Refusal::Region(node.region.clone()));
+    }
+    if !node.images.contains(&demand.image) {
+        return Some(Refusal::Image(demand.image.clone()));
+    }
+    admit(node.capacity, node.taken, demand.amount).err()
+}
+
+/// The node with the largest share of its scarcest resource left; ties go to the lower id.
+pub fn place(nodes: &[Candidate], demand: &Demand) -> Result<NodeId, NoPlace> {
+    if let Some(wanted) = demand.node
+        && !nodes.iter().any(|node| node.id == wanted)
+    {
+        return Err(NoPlace::UnknownNode(wanted));
+    }
+    let eligible = nodes.iter().filter(|node| demand.node.is_none_or(|wanted| node.id == wanted));
+    let mut refused = Vec::new();
+    let mut best: Option<&Candidate> = None;
+    for node in eligible {
+        match refusal(node, demand) {
+            Some(why) => refused.push((node.name.clone(), why)),
+            None if best.is_none_or(|best| score(node) > score(best)) => best = Some(node),
+            None => {}
+        }
+    }
+    best.map(|node| node.id).ok_or(NoPlace::Refused(refused))
+}
+
+/// Per mille of the scarcest resource that is left.
+fn score(node: &Candidate) -> i64 {
+    let share = |of: fn(&Amount) -> i64| match of(&node.capacity) {
+        0 => 0,
+        all => (all - of(&node.taken)).saturating_mul(1000) / all,
+    };
+    share(|a| a.slots).min(share(|a| a.vcpu)).min(share(|a| a.memory_mb)).min(share(|a| a.disk_gb))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: i64, taken_vcpu: i64) -> Candidate {
+        Candidate {
+            id: NodeId(id),
+            name: format!("node-{id}"),
+            region: "local".to_owned(),
+            reachable: true,
+            images: vec!["dstack-0.5.4".to_owned()],
+            capacity: Amount { slots: 10, vcpu: 8, memory_mb: 16384, disk_gb: 500 },
+            taken: Amount { slots: 1, vcpu: taken_vcpu, memory_mb: 2048, disk_gb: 20 },
+        }
+    }
+
+    fn demand() -> Demand {
+        Demand {
+            node: None,
+            region: None,
+            image: "dstack-0.5.4".to_owned(),
+            amount: Amount { slots: 1, vcpu: 2, memory_mb: 2048, disk_gb: 20 },
+        }
+    }
+
+    #[test]
+    fn the_emptiest_node_wins() {
+        assert_eq!(place(&[node(1, 4), node(2, 1), node(3, 1)], &demand()), Ok(NodeId(2)));
+    }
+
+    #[test]
+    fn every_refused_node_says_why() {
+        let away = Candidate { reachable: false, ..node(1, 0) };
+        let elsewhere = Candidate { region: "eu".to_owned(), ..node(2, 0) };
+        let bare = Candidate { images: vec![], ..node(3, 0) };
+        let wanted = Demand { region: Some("LOCAL".to_owned()), ..demand() };
+        let Err(NoPlace::Refused(why)) = place(&[away, elsewhere, bare, node(4, 7)], &wanted) else {
+            panic!("no node can take this");
+        };
+        let why: Vec<_> = why.into_iter().map(|(_, why)| why).collect();
+        assert_eq!(
+            why,
+            [
+                Refusal::Unreachable,
+                Refusal::Region("eu".to_owned()),
+                Refusal::Image("dstack-0.5.4".to_owned()),
+                Refusal::Vcpu { free: 1, wanted: 2 },
+            ]
+        );
+    }
+
+    #[test]
+    fn a_wanted_node_is_taken_or_named() {
+        let wanted = |id| Demand { node: Some(NodeId(id)), ..demand() };
+        assert_eq!(place(&[node(1, 6), node(2, 0)], &wanted(1)), Ok(NodeId(1)));
+        assert_eq!(place(&[node(1, 0)], &wanted(9)), Err(NoPlace::UnknownNode(NodeId(9))));
+    }
+}

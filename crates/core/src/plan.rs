@@ -1,0 +1,438 @@
+//! The heart: from what is wished, what is recorded and what was just seen to the *one* next step.
+//!
+//! Pure: no clock, no database, no node. The reconciler (`casemate-server::work`) calls it once per
+//! turn, writes down what it is about to do, does at most that one thing, and looks again.
+//!
+//! Promises, asserted by the tests here and by the crash tests:
+//! - never [`Step::Start`] while the node's configuration is older than the wished one;
+//! - a VM is created stopped, so a duplicate made by a lost answer can exist but never runs;
+//! - after a call with unknown outcome the next step looks first; only past the deadline does it
+//!   create again;
+//! - an unreachable node is not a stopped VM: nothing is concluded from silence.
+//!
+//! Deliberately absent: retries and timers (a deadline is data), undo (a withdrawn wish is another
+//! wish), and anything about *why* a wish was made.
+
+use std::time::Duration;
+
+use crate::{
+    cvm::{
+        Boot, EngineState, FailureCode, Power, Seen, SeenVm, Status, StopMode, Stopping, VmPower, Wish,
+    },
+    id::EngineVmId,
+    time::Timestamp,
+};
+
+/// Bounds of waiting. Leases outlast call timeouts twice, because a node does not know our fences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// A `create` whose answer was lost shows up within this time or not at all.
+    pub create_settles: Duration,
+    /// A guest that has not booted by then has failed.
+    pub boot: Duration,
+    /// A powered-off VM is gone by then, or is powered off again.
+    pub stop_settles: Duration,
+    /// How often the world is looked at while something is under way.
+    pub look: Duration,
+    /// How often one step may be tried.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            create_settles: Duration::from_secs(60),
+            boot: Duration::from_secs(30 * 60),
+            stop_settles: Duration::from_secs(60),
+            look: Duration::from_millis(250),
+            attempts: 20,
+        }
+    }
+}
+
+/// The next thing to do for one CVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// Ask the node for a stopped VM with the whole configuration.
+    CreateStopped,
+    /// A VM with our mark is there: record its id.
+    Adopt(EngineVmId),
+    /// Give the node the whole configuration.
+    Push(EngineVmId),
+    /// Boot it.
+    Start(EngineVmId),
+    /// Ask the guest to go down, with a deadline.
+    Shutdown(EngineVmId, Stopping),
+    /// Power it off.
+    ForceStop(EngineVmId, Stopping),
+    /// Remove it with its disk.
+    Remove(EngineVmId),
+    /// Nothing to do before this time.
+    Wait(Timestamp),
+    /// The world is as wished.
+    Done,
+    /// It will not become as wished.
+    Fail(FailureCode, String),
+}
+
+impl Step {
+    /// The word in events, in `CASEMATE_CRASH_AT` and in logs.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::CreateStopped => "create_stopped",
+            Self::Adopt(_) => "adopt",
+            Self::Push(_) => "push",
+            Self::Start(_) => "start",
+            Self::Shutdown(..) => "shutdown",
+            Self::ForceStop(..) => "force_stop",
+            Self::Remove(_) => "remove",
+            Self::Wait(_) => "wait",
+            Self::Done => "done",
+            Self::Fail(..) => "fail",
+        }
+    }
+}
+
+/// Everything a decision rests on.
+#[derive(Debug, Clone, Copy)]
+struct Case<'a> {
+    wish: &'a Wish,
+    status: &'a Status,
+    now: Timestamp,
+    limits: &'a Limits,
+}
+
+/// The next step for a CVM.
+pub fn plan(wish: &Wish, status: &Status, seen: &Seen, now: Timestamp, limits: &Limits) -> Step {
+    let case = Case { wish, status, now, limits };
+    let Seen::Vms(vms) = seen else { return case.look_again() };
+    match wish.power {
+        Power::Deleted => case.deleted(vms),
+        Power::Running | Power::Stopped => match case.the_one(vms) {
+            Ok(vm) => match wish.power {
+                Power::Running => case.running(vm),
+                _ => case.stopped(vm),
+            },
+            Err(step) => step,
+        },
+    }
+}
+
+impl Case<'_> {
+    fn look_again(&self) -> Step {
+        Step::Wait(self.now.plus(self.limits.look))
+    }
+
+    fn worn_out(&self) -> bool {
+        self.status.attempts >= self.limits.attempts
+    }
+
+    /// The VM of this CVM, or what to do about there being none, an unknown one or too many.
+    fn the_one<'v>(&self, vms: &'v [SeenVm]) -> Result<&'v SeenVm, Step> {
+        match &self.status.engine {
+            EngineState::Present { vm } => match vms.iter().find(|seen| seen.id == *vm) {
+                Some(recorded) => match vms.iter().find(|seen| seen.id != *vm) {
+                    Some(other) => Err(self.duplicate(other)),
+                    None => Ok(recorded),
+                },
+                None => Err(Step::Fail(
+                    FailureCode::VmLost,
+                    "the VM is no longer on its node, and its disk with it; delete this CVM and deploy again"
+                        .to_owned(),
+                )),
+            },
+            EngineState::Absent | EngineState::Creating { .. } if !vms.is_empty() => {
+                Err(Step::Adopt(oldest(vms).id.clone()))
+            }
+            EngineState::Creating { until, .. } if self.now < *until => Err(self.look_again()),
+            EngineState::Absent | EngineState::Creating { .. } => Err(self.create()),
+        }
+    }
+
+    fn create(&self) -> Step {
+        match self.wish.power {
+            Power::Stopped => Step::Done,
+            _ if self.worn_out() => Step::Fail(
+                FailureCode::NodeUnavailable,
+                "the node took no VM in any of the allowed attempts".to_owned(),
+            ),
+            _ => Step::CreateStopped,
+        }
+    }
+
+    /// A second VM with our mark: removed when it is surely not running, never guessed about.
+    fn duplicate(&self, other: &SeenVm) -> Step {
+        match other.power {
+            VmPower::Stopped => Step::Remove(other.id.clone()),
+            VmPower::Removing => self.look_again(),
+            VmPower::Running | VmPower::Exited | VmPower::Stopping => Step::Fail(
+                FailureCode::DuplicateVm,
+                format!("VM {} carries this CVM's mark too and is not stopped", other.id),
+            ),
+        }
+    }
+
+    fn running(&self, vm: &SeenVm) -> Step {
+        let stale = self.status.pushed < self.wish.generation;
+        let older_boot = self.status.run < self.wish.run;
+        match vm.power {
+            VmPower::Running if stale || older_boot => self.bring_down(vm),
+            VmPower::Running => self.booting(vm),
+            VmPower::Stopping => self.going_down(vm),
+            VmPower::Removing => self.look_again(),
+            VmPower::Exited if stale => Step::ForceStop(vm.id.clone(), self.force()),
+            VmPower::Stopped | VmPower::Exited if self.worn_out() => Step::Fail(
+                FailureCode::BootFailed,
+                "the VM did not stay up in any of the allowed attempts".to_owned(),
+            ),
+            VmPower::Stopped if stale => Step::Push(vm.id.clone()),
+            VmPower::Stopped | VmPower::Exited => Step::Start(vm.id.clone()),
+        }
+    }
+
+    fn booting(&self, vm: &SeenVm) -> Step {
+        match (&vm.boot, self.status.boot_until) {
+            (Boot::Done, _) => Step::Done,
+            (Boot::Failed(why), _) => Step::Fail(FailureCode::BootFailed, why.clone()),
+            (_, Some(until)) if self.now >= until => Step::Fail(
+                FailureCode::BootTimeout,
+                match &vm.boot_error {
+                    Some(error) => format!("no finished boot in time; last error: {error}"),
+                    None => format!("no finished boot in time; last progress: {}", vm.boot.as_str()),
+                },
+            ),
+            _ => self.look_again(),
+        }
+    }
+
+    fn stopped(&self, vm: &SeenVm) -> Step {
+        match vm.power {
+            VmPower::Stopped => Step::Done,
+            VmPower::Removing => self.look_again(),
+            VmPower::Running => self.bring_down(vm),
+            VmPower::Stopping => self.going_down(vm),
+            // Wanted by the node but dead: it would be started again behind our back.
+            VmPower::Exited => Step::ForceStop(vm.id.clone(), self.force()),
+        }
+    }
+
+    fn bring_down(&self, vm: &SeenVm) -> Step {
+        match (self.wish.stop, self.status.stopping) {
+            (StopMode::Hard, _) => self.going_down(vm),
+            (StopMode::Graceful { timeout_s, .. }, None) => Step::Shutdown(
+                vm.id.clone(),
+                Stopping {
+                    until: self.now.plus(Duration::from_secs(timeout_s.into())),
+                    forced: false,
+                },
+            ),
+            (StopMode::Graceful { .. }, Some(_)) => self.going_down(vm),
+        }
+    }
+
+    /// A VM that was asked to go down and has not yet.
+    fn going_down(&self, vm: &SeenVm) -> Step {
+        match (self.wish.stop, self.status.stopping) {
+            (StopMode::Hard, Some(stopping)) if stopping.forced && self.now < stopping.until => {
+                self.look_again()
+            }
+            (StopMode::Hard, _) | (_, None) => self.power_off(vm),
+            (_, Some(stopping)) if self.now < stopping.until => self.look_again(),
+            (StopMode::Graceful { force: true, .. }, Some(_)) => self.power_off(vm),
+            (StopMode::Graceful { force: false, timeout_s }, Some(_)) => Step::Fail(
+                FailureCode::ShutdownTimeout,
+                format!("the guest did not go down within {timeout_s} s and force is not allowed"),
+            ),
+        }
+    }
+
+    fn power_off(&self, vm: &SeenVm) -> Step {
+        if self.worn_out() {
+            return Step::Fail(
+                FailureCode::NodeUnavailable,
+                "the node did not power the VM off in any of the allowed attempts".to_owned(),
+            );
+        }
+        Step::ForceStop(vm.id.clone(), self.force())
+    }
+
+    fn force(&self) -> Stopping {
+        Stopping { until: self.now.plus(self.limits.stop_settles), forced: true }
+    }
+
+    /// Removal is repeated for every VM with our mark until none is left.
+    fn deleted(&self, vms: &[SeenVm]) -> Step {
+        match vms.iter().find(|vm| vm.power != VmPower::Removing) {
+            Some(vm) => Step::Remove(vm.id.clone()),
+            None if !vms.is_empty() => self.look_again(),
+            None => match self.status.engine {
+                EngineState::Creating { until, .. } if self.now < until => self.look_again(),
+                _ => Step::Done,
+            },
+        }
+    }
+}
+
+fn oldest(vms: &[SeenVm]) -> &SeenVm {
+    &vms[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+
+    fn wish(power: Power) -> Wish {
+        Wish { power, run: 1, generation: 1, stop: StopMode::Graceful { timeout_s: 60, force: true } }
+    }
+
+    fn vm(id: &str, power: VmPower, boot: Boot) -> SeenVm {
+        SeenVm {
+            id: EngineVmId(id.to_owned()),
+            power,
+            boot,
+            boot_error: None,
+            shutdown_progress: None,
+            instance_id: None,
+            started_at: None,
+            exited_at: None,
+        }
+    }
+
+    fn present() -> Status {
+        Status {
+            engine: EngineState::Present { vm: EngineVmId("a".to_owned()) },
+            pushed: 1,
+            run: 1,
+            ..Status::new()
+        }
+    }
+
+    fn next(wish: &Wish, status: &Status, seen: Vec<SeenVm>) -> Step {
+        plan(wish, status, &Seen::Vms(seen), NOW, &Limits::default())
+    }
+
+    fn later(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn silence_of_a_node_decides_nothing() {
+        for power in [Power::Running, Power::Stopped, Power::Deleted] {
+            let step = plan(&wish(power), &present(), &Seen::Unreachable, NOW, &Limits::default());
+            assert!(matches!(step, Step::Wait(_)), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn creation_looks_before_it_asks_again() {
+        let running = wish(Power::Running);
+        assert_eq!(next(&running, &Status::new(), vec![]), Step::CreateStopped);
+        let asked = |until| Status {
+            engine: EngineState::Creating { until, generation: 1 },
+            ..Status::new()
+        };
+        assert!(matches!(next(&running, &asked(later(1)), vec![]), Step::Wait(_)));
+        assert_eq!(next(&running, &asked(NOW), vec![]), Step::CreateStopped);
+        let two = vec![
+            vm("a", VmPower::Stopped, Boot::Unknown),
+            vm("b", VmPower::Stopped, Boot::Unknown),
+        ];
+        let oldest = Step::Adopt(EngineVmId("a".to_owned()));
+        assert_eq!(next(&running, &asked(later(1)), two.clone()), oldest);
+        assert_eq!(next(&running, &present(), two), Step::Remove(EngineVmId("b".to_owned())));
+    }
+
+    #[test]
+    fn a_second_vm_that_may_run_is_never_removed() {
+        for power in [VmPower::Running, VmPower::Exited, VmPower::Stopping] {
+            let seen =
+                vec![vm("a", VmPower::Stopped, Boot::Unknown), vm("b", power, Boot::Unknown)];
+            let step = next(&wish(Power::Running), &present(), seen);
+            assert!(matches!(step, Step::Fail(FailureCode::DuplicateVm, _)), "{step:?}");
+        }
+    }
+
+    #[test]
+    fn a_stale_configuration_is_pushed_before_any_start() {
+        let newer = Wish { generation: 2, ..wish(Power::Running) };
+        let id = EngineVmId("a".to_owned());
+        let stopped = vec![vm("a", VmPower::Stopped, Boot::Unknown)];
+        assert_eq!(next(&newer, &present(), stopped), Step::Push(id));
+        let up = vec![vm("a", VmPower::Running, Boot::Done)];
+        assert!(matches!(next(&newer, &present(), up), Step::Shutdown(..)));
+        let dead = vec![vm("a", VmPower::Exited, Boot::Unknown)];
+        assert!(matches!(next(&newer, &present(), dead), Step::ForceStop(..)));
+    }
+
+    #[test]
+    fn a_shutdown_is_forced_past_its_deadline_only_where_that_is_allowed() {
+        let up = || vec![vm("a", VmPower::Running, Boot::Done)];
+        let asked = |until| Status {
+            stopping: Some(Stopping { until, forced: false }),
+            ..present()
+        };
+        let gentle = wish(Power::Stopped);
+        assert!(matches!(next(&gentle, &asked(later(1)), up()), Step::Wait(_)));
+        assert!(matches!(next(&gentle, &asked(NOW), up()), Step::ForceStop(..)));
+        let patient =
+            Wish { stop: StopMode::Graceful { timeout_s: 60, force: false }, ..gentle };
+        assert!(matches!(
+            next(&patient, &asked(NOW), up()),
+            Step::Fail(FailureCode::ShutdownTimeout, _)
+        ));
+        let hard = Wish { stop: StopMode::Hard, ..gentle };
+        assert!(matches!(next(&hard, &asked(later(1)), up()), Step::ForceStop(..)));
+    }
+
+    #[test]
+    fn a_restart_is_a_boot_newer_than_the_last() {
+        let again = Wish { run: 2, ..wish(Power::Running) };
+        let up = vec![vm("a", VmPower::Running, Boot::Done)];
+        assert!(matches!(next(&again, &present(), up.clone()), Step::Shutdown(..)));
+        let down = vec![vm("a", VmPower::Stopped, Boot::Unknown)];
+        assert!(matches!(next(&again, &present(), down), Step::Start(_)));
+        assert_eq!(next(&again, &Status { run: 2, ..present() }, up), Step::Done);
+    }
+
+    #[test]
+    fn running_is_not_booted() {
+        let started = Status { boot_until: Some(later(1)), ..present() };
+        let boot = |boot| vec![vm("a", VmPower::Running, boot)];
+        let running = wish(Power::Running);
+        assert!(matches!(next(&running, &started, boot(Boot::Unknown)), Step::Wait(_)));
+        assert_eq!(next(&running, &started, boot(Boot::Done)), Step::Done);
+        let late = Status { boot_until: Some(NOW), ..present() };
+        assert!(matches!(
+            next(&running, &late, boot(Boot::Progress("booting".to_owned()))),
+            Step::Fail(FailureCode::BootTimeout, _)
+        ));
+        assert!(matches!(
+            next(&running, &started, boot(Boot::Failed("no image".to_owned()))),
+            Step::Fail(FailureCode::BootFailed, _)
+        ));
+    }
+
+    #[test]
+    fn deletion_ends_when_nothing_carries_the_mark() {
+        let gone = wish(Power::Deleted);
+        let one = vec![vm("a", VmPower::Running, Boot::Done)];
+        assert!(matches!(next(&gone, &present(), one), Step::Remove(_)));
+        let going = vec![vm("a", VmPower::Removing, Boot::Unknown)];
+        assert!(matches!(next(&gone, &present(), going), Step::Wait(_)));
+        assert_eq!(next(&gone, &present(), vec![]), Step::Done);
+        let maybe = Status {
+            engine: EngineState::Creating { until: later(1), generation: 1 },
+            ..Status::new()
+        };
+        assert!(matches!(next(&gone, &maybe, vec![]), Step::Wait(_)));
+    }
+
+    #[test]
+    fn a_lost_vm_is_said_so_and_not_made_anew() {
+        let step = next(&wish(Power::Running), &present(), vec![]);
+        assert!(matches!(step, Step::Fail(FailureCode::VmLost, _)));
+    }
+}

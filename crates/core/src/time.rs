@@ -1,0 +1,92 @@
+//! Time and randomness enter here and nowhere else.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Microseconds since 1970-01-01 UTC: the form on disk (`BIGINT`). `Display` is RFC 3339 with `Z`,
+/// the form on the wire; fractions are written only where they are not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The instant this many microseconds after the epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+    /// Microseconds since the epoch.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+    /// Whole seconds since the epoch, zero for instants before it.
+    pub fn unix_seconds(self) -> u64 {
+        u64::try_from(self.0.div_euclid(1_000_000)).unwrap_or(0)
+    }
+    /// This instant and a duration later; saturates.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+    /// How long after `earlier` this is; zero when it is not later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(instant) => instant.fmt(f),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+/// The only way to learn what time it is.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The current time.
+    fn now(&self) -> Timestamp;
+}
+
+/// The only source of randomness.
+pub trait Entropy: Send + Sync + fmt::Debug {
+    /// Fills the buffer with random bytes fit for keys.
+    fn fill(&self, buffer: &mut [u8]);
+
+    /// Eight random bytes as a number.
+    fn u64(&self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    /// A version 4 UUID.
+    fn uuid_v4(&self) -> uuid::Uuid {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    /// A version 7 UUID: sorts by `now`.
+    fn uuid_v7(&self, now: Timestamp) -> uuid::Uuid {
+        let mut bytes = [0; 10];
+        self.fill(&mut bytes);
+        let millis = u64::try_from(now.micros() / 1000).unwrap_or(0);
+        uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_form_is_rfc_3339_in_utc() {
+        assert_eq!(Timestamp::from_micros(1_767_225_600_000_000).to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(
+            Timestamp::from_micros(1_767_225_600_123_456).to_string(),
+            "2026-01-01T00:00:00.123456Z"
+        );
+    }
+}

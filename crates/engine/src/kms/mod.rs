@@ -1,0 +1,47 @@
+//! The KMS: gives every app its keys. Casemate asks it for one thing, the public key that clients
+//! seal environments to; all secret keys go from the KMS to guests, past the control plane.
+//!
+//! [`builtin`] is a KMS inside this process, for nodes without TEE. Its keys and signatures are those
+//! of a dstack-kms with the same root keys.
+
+pub mod builtin;
+pub mod root;
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use casemate_core::{id::AppId, seal::EnvPublicKey};
+
+pub use self::{
+    builtin::{BuiltinKms, GuestKey},
+    root::{InvalidRootKeys, RootFileError, RootKeys},
+};
+pub use crate::error::CallError as KmsError;
+
+/// A secp256k1 signature over a digest of [`casemate_core::pubkey`]: r ‖ s ‖ recovery id (0 or 1),
+/// s in the lower half.
+pub type Signature = [u8; 65];
+
+/// Something that gives apps their keys.
+#[async_trait]
+pub trait Kms: Send + Sync + Debug {
+    /// The key that environments of `app` are sealed to; the same for ever. `now_secs`, seconds since
+    /// 1970 UTC, is for a KMS without a clock of its own; others put their own time under the
+    /// signature.
+    ///
+    /// The call changes nothing, so that even [`KmsError::Unknown`] may be answered by asking again.
+    async fn env_public_key(&self, app: &AppId, now_secs: u64) -> Result<SignedEnvKey, KmsError>;
+}
+
+/// Answer of `GetAppEnvEncryptPubKey`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedEnvKey {
+    /// The key.
+    pub public_key: EnvPublicKey,
+    /// Over app and key. Can be replayed; for old clients.
+    pub signature: Signature,
+    /// When it was signed, seconds since 1970 UTC.
+    pub timestamp: u64,
+    /// Over app, [`SignedEnvKey::timestamp`] and key.
+    pub signature_v1: Signature,
+}

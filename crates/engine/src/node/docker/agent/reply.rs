@@ -1,0 +1,132 @@
+//! What the agent answers. Bytes are hex, errors are `{"error": …}`, as in dstack.
+
+use axum::{
+    Json,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Agent, Identity, Service};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GetKey {
+    path: String,
+    purpose: String,
+    algorithm: String,
+}
+
+/// Answers one call.
+pub(super) fn reply(agent: &Agent, service: Service, method: &str, body: &[u8]) -> Response {
+    match bare(method) {
+        "Info" => Json(info(&agent.identity)).into_response(),
+        "Version" => Json(version(&agent.identity)).into_response(),
+        "GetKey" if service == Service::DstackGuest => get_key(agent, body, ["key", "signature_chain"]),
+        "DeriveK256Key" if service == Service::Tappd => {
+            get_key(agent, body, ["k256_key", "k256_signature_chain"])
+        }
+        other => not_served(other),
+    }
+}
+
+/// Clients write `Info`, `DstackGuest.Info`, `Tappd.Info`.
+fn bare(method: &str) -> &str {
+    ["DstackGuest.", "Tappd.", "Worker."]
+        .iter()
+        .find_map(|prefix| method.strip_prefix(prefix))
+        .unwrap_or(method)
+}
+
+/// `AppInfo`. Measurements are empty: there is nothing that measures.
+fn info(guest: &Identity) -> Value {
+    json!({
+        "app_id": guest.app_id,
+        "instance_id": guest.instance_id.map(|id| id.to_string()).unwrap_or_default(),
+        "app_cert": "",
+        "tcb_info": tcb_info(guest),
+        "app_name": guest.app_name,
+        "device_id": guest.device_id,
+        "mr_aggregated": "",
+        "os_image_hash": guest.os_image_hash,
+        "key_provider_info": json!({
+            "name": if guest.has_kms { "kms" } else { "none" },
+            "id": "",
+        })
+        .to_string(),
+        "compose_hash": guest.compose_hash,
+        "vm_config": json!({
+            "os_image_hash": guest.os_image_hash,
+            "cpu_count": guest.vcpu,
+            "memory_size": u64::from(guest.memory_mb) * 1024 * 1024,
+            "image": guest.image,
+        })
+        .to_string(),
+        "cloud_vendor": "",
+        "cloud_product": "",
+    })
+}
+
+/// JSON in a string, as clients expect it.
+fn tcb_info(guest: &Identity) -> String {
+    json!({
+        "mrtd": "",
+        "rtmr0": "",
+        "rtmr1": "",
+        "rtmr2": "",
+        "rtmr3": "",
+        "mr_aggregated": "",
+        "os_image_hash": guest.os_image_hash,
+        "compose_hash": guest.compose_hash,
+        "device_id": guest.device_id,
+        "event_log": [],
+        "app_compose": guest.app_compose,
+    })
+    .to_string()
+}
+
+fn version(guest: &Identity) -> Value {
+    let version = guest.image.rsplit('-').next().unwrap_or_default();
+    json!({"version": version, "rev": concat!("casemate-", env!("CARGO_PKG_VERSION"))})
+}
+
+fn get_key(agent: &Agent, body: &[u8], [key, chain]: [&str; 2]) -> Response {
+    let asked: GetKey = match read(body) {
+        Ok(asked) => asked,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
+    };
+    match asked.algorithm.as_str() {
+        "" | "k256" | "secp256k1" => {}
+        "ed25519" => return not_served("GetKey with algorithm ed25519"),
+        _ => return refused(StatusCode::BAD_REQUEST, "Unsupported algorithm"),
+    }
+    match agent.keys.get_key(&agent.identity.app_id, &asked.path, &asked.purpose) {
+        Ok(found) => {
+            use secrecy::ExposeSecret;
+            let signatures: Vec<String> = found.signature_chain.iter().map(hex::encode).collect();
+            Json(json!({ key: hex::encode(found.key.expose_secret()), chain: signatures })).into_response()
+        }
+        Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+/// An empty body is an empty message.
+fn read<T: Default + for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, String> {
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|_| "the request is not JSON, and nothing else is read here".to_owned())
+}
+
+fn not_served(method: &str) -> Response {
+    let text = format!(
+        "{method} is not served: this CVM runs on a docker node, which has no TEE; served are Info, \
+         Version and GetKey"
+    );
+    refused(StatusCode::NOT_IMPLEMENTED, &text)
+}
+
+fn refused(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}

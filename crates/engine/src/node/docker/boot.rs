@@ -1,0 +1,291 @@
+//! Booting: from a sealed configuration to running containers, with the progress words of a dstack
+//! guest. Everything a boot does can be done again, so a boot that a crash cut off is simply started
+//! anew. A failed boot leaves the VM up with its message, as a guest would sit there: what to do
+//! about it is for the control plane to say.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
+
+use super::{
+    compose::{ComposeError, Model},
+    container::Container,
+    derive::{self, AGENT_DIR, Derived, DeriveInput, Limits},
+    document::{Document, Program},
+    env::{self, GuestEnv},
+    guestfs, images, scan,
+    script::{MAIN, Stage},
+    shared::Shared,
+    tar::Tar,
+    vm::{Record, Vm},
+    vmdir::Instance,
+};
+
+/// The configuration of a VM as its boot reads it.
+struct Config {
+    record: Record,
+    text: String,
+    document: Document,
+    program: Program,
+    sealed: Option<SealedEnv>,
+    user_config: Option<Vec<u8>>,
+}
+
+/// Boots a VM; the outcome is in the VM.
+pub(super) async fn boot(node: Arc<Shared>, vm: Arc<Vm>) {
+    let Ok(_turn) = node.boots.acquire().await else { return };
+    let limit = Duration::from_secs(node.config.boot_timeout_s.into());
+    let outcome = match tokio::time::timeout(limit, steps(&node, &vm)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(format!("boot was not done within {} s: last step: {}", limit.as_secs(), step(&vm))),
+    };
+    node.ports.clear(&vm.id);
+    let recorded = match outcome {
+        Ok(()) => vm.set_state(|state| state.booted = state.started).await.map_err(|error| error.to_string()),
+        Err(cause) => Err(cause),
+    };
+    match recorded {
+        Ok(()) => vm.boot_done(),
+        Err(cause) => vm.boot_failed(&cause),
+    }
+}
+
+fn step(vm: &Vm) -> String {
+    match vm.boot().0 {
+        Boot::Progress(step) => step,
+        other => other.as_str().to_owned(),
+    }
+}
+
+async fn steps(node: &Arc<Shared>, vm: &Arc<Vm>) -> Result<(), String> {
+    let config = load(vm).await?;
+    vm.progress("requesting app keys");
+    let mut env = keys(node, vm, &config).await?;
+    vm.progress("preparing files");
+    let limits = prepare(node, vm, &config).await?;
+    let outcome = run(node, vm, &config, &mut env, &limits).await;
+    outcome.map_err(|cause| env.scrub(&cause))
+}
+
+async fn load(vm: &Arc<Vm>) -> Result<Config, String> {
+    let read = vm.on_disk(|vm| Ok((vm.dir.compose()?, vm.dir.sealed_env()?, vm.dir.user_config()?))).await;
+    let (text, sealed, user_config) = read.map_err(|error| format!("configuration: {error}"))?;
+    let record = vm.record();
+    check_hash(&text, &record)?;
+    let document = Document::parse(&text)?;
+    let program = document.program()?;
+    Ok(Config { record, text, document, program, sealed, user_config })
+}
+
+/// The document must be the one that was promised.
+pub(super) fn check_hash(text: &str, record: &Record) -> Result<(), String> {
+    let (found, promised) = (compose::app_compose::hash(text), record.manifest.compose_hash);
+    if found == promised {
+        return Ok(());
+    }
+    Err(format!("app-compose.json has hash {found}, but {promised} was promised: push it again"))
+}
+
+/// Opens the environment, tells the instance id, and lets the guest agent speak.
+async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<GuestEnv, String> {
+    let app = config.record.manifest.app_id;
+    let key = node.keys.env_secret(&app).map_err(|error| error.to_string())?;
+    let (env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
+    notes.iter().for_each(|note| vm.say("boot", note));
+    let Instance { seed, .. } = config.record.instance;
+    let id = casemate_core::instance::instance_id(*seed.as_bytes(), &app);
+    let instance_id = (!config.document.no_instance_id).then_some(id);
+    vm.set_instance(Instance { seed, instance_id }).await.map_err(|error| error.to_string())?;
+    node.serve_agent(vm).await.map_err(|error| format!("guest agent: {error}"))?;
+    Ok(env)
+}
+
+async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Limits, String> {
+    let manifest = Arc::clone(&config.record.manifest);
+    let (groups, id) = (node.cgroups.clone(), vm.id.clone());
+    let (text, user_config) = (config.text.clone(), config.user_config.clone());
+    let compose_file = match &config.program {
+        Program::Compose(file) => Some(file.clone()),
+        Program::Bash(_) => None,
+    };
+    let prepared = vm.on_disk(move |vm| {
+        let root = vm.dir.root();
+        guestfs::furnish(&root, &format!("{}\n", manifest.project()), &format!("{}\n", id.0.replace('-', "")))?;
+        guestfs::put(&root, "/dstack/app-compose.json", text.as_bytes())?;
+        guestfs::put(&root, "/dstack/user_config", user_config.as_deref().unwrap_or_default())?;
+        if let Some(file) = compose_file {
+            guestfs::put(&root, "/dstack/docker-compose.yaml", file.as_bytes())?;
+        }
+        groups.limits(&id, manifest.vcpu, manifest.memory_mb)
+    });
+    prepared.await.map_err(|error| format!("files of the guest: {error}"))
+}
+
+async fn run(
+    node: &Arc<Shared>,
+    vm: &Arc<Vm>,
+    config: &Config,
+    env: &mut GuestEnv,
+    limits: &Limits,
+) -> Result<(), String> {
+    let project = config.record.manifest.project();
+    let stage = stage(node, vm, config, limits, &project);
+    clear(node, vm, &config.program).await?;
+    for script in config.document.init_scripts() {
+        vm.progress("init-script");
+        stage.run("init-script", &script, env).await?;
+    }
+    if let Some(script) = config.document.pre_launch() {
+        vm.progress("pre-launch");
+        let exports = stage.run("pre-launch", script, env).await?;
+        env.extend(exports);
+    }
+    match &config.program {
+        Program::Bash(script) => {
+            vm.progress("running main script");
+            stage.start_main(script, env).await
+        }
+        Program::Compose(file) => {
+            vm.progress("starting containers");
+            let derived = plan(node, vm, config, file, env, limits).await?;
+            launch(node, vm, &project, &derived, env).await
+        }
+    }
+}
+
+fn stage<'a>(
+    node: &'a Shared,
+    vm: &'a Vm,
+    config: &Config,
+    limits: &'a Limits,
+    project: &'a str,
+) -> Stage<'a> {
+    let mut mark = [0; 16];
+    node.entropy.fill(&mut mark);
+    let cvm = config.record.manifest.mark().map(|mark| mark.uuid().to_string()).unwrap_or_default();
+    let labels = [
+        (derive::LABEL_VM, vm.id.to_string()),
+        (derive::LABEL_CVM, cvm),
+        (derive::LABEL_NODE, node.ident.node.clone()),
+    ];
+    Stage {
+        engine: &node.engine,
+        vm,
+        project,
+        image: &node.config.script_image,
+        labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        limits,
+        mark: hex::encode(mark),
+    }
+}
+
+/// Removes what a cut-off boot left of its scripts, and what belongs to the other kind of program.
+async fn clear(node: &Shared, vm: &Vm, program: &Program) -> Result<(), String> {
+    let bash = matches!(program, Program::Bash(_));
+    let containers = node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
+    for container in containers.iter().filter(|one| !one.of_app() || (one.service == MAIN && !one.of_compose()) || bash) {
+        node.engine.remove(&container.id).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// From the compose file to what the engine will be told.
+async fn plan(
+    node: &Shared,
+    vm: &Arc<Vm>,
+    config: &Config,
+    file: &str,
+    env: &GuestEnv,
+    limits: &Limits,
+) -> Result<Derived, String> {
+    let manifest = &config.record.manifest;
+    scan::scan(file).map_err(|refused| refused.to_string())?;
+    let vars = env.for_compose(file)?;
+    let profiles = env.get("COMPOSE_PROFILES");
+    let model = node.compose.read(&manifest.project(), file, &vars, profiles).await.map_err(text)?;
+    let sources = sources(vm, &model).await?;
+    let run = vm.dir.run();
+    let input = DeriveInput {
+        vm: &vm.id,
+        cvm: manifest.mark().ok_or("the VM has lost its name")?.uuid(),
+        node: &node.ident.node,
+        grants: &node.grants,
+        sources: &sources,
+        run: &run,
+        limits,
+        ports: &manifest.ports,
+    };
+    let derived = derive::derive(model, &input).map_err(|refused| refused.to_string())?;
+    derived.warnings.iter().for_each(|warning| vm.say("boot", &env.scrub(warning)));
+    for one in &derived.published {
+        vm.say("boot", &format!("port {} is {}:{}", one.port, one.service, one.target));
+    }
+    Ok(derived)
+}
+
+/// Finds and makes what bind mounts need.
+async fn sources(
+    vm: &Arc<Vm>,
+    model: &serde_json::Value,
+) -> Result<BTreeMap<String, PathBuf>, String> {
+    let wanted = derive::guest_sources(model);
+    let found = vm.on_disk(move |vm| {
+        let root = vm.dir.root();
+        let mut found = BTreeMap::new();
+        for source in wanted {
+            let guest = PathBuf::from(&source.path);
+            let host = if source.must_exist {
+                guestfs::resolve(&root, &guest)?
+            } else {
+                guestfs::source(&root, &guest)?
+            };
+            if host.exists() {
+                found.insert(source.path, host);
+            }
+        }
+        Ok(found)
+    });
+    found.await.map_err(|error| format!("bind mounts: {error}"))
+}
+
+/// Makes the containers, then puts into them what they need, then starts them.
+async fn launch(
+    node: &Shared,
+    vm: &Vm,
+    project: &str,
+    derived: &Derived,
+    env: &GuestEnv,
+) -> Result<(), String> {
+    let limit = Duration::from_secs(node.config.boot_timeout_s.into());
+    if let Some(login) = images::login(env) {
+        images::pull_all(&node.engine, &derived.images, &login).await?;
+    }
+    let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
+    let passed = derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
+    let model = Model::new(&derived.model, passed);
+    node.compose.create(project, &model, limit).await.map_err(text)?;
+    let containers = node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
+    for container in &containers {
+        equip(node, container, derived).await?;
+    }
+    node.compose.up(project, &model, limit).await.map_err(text)
+}
+
+/// Puts the links to the agent's sockets into a container and switches its restart policy on.
+async fn equip(node: &Shared, container: &Container, derived: &Derived) -> Result<(), String> {
+    let mut tar = None;
+    for link in derived.links.iter().filter(|link| link.service == container.service) {
+        let target = format!("{AGENT_DIR}/{}", link.socket);
+        let more = tar.unwrap_or_else(Tar::default).link(&link.path, &target);
+        tar = Some(more.ok_or_else(|| format!("path {} is too long for a socket", link.path))?);
+    }
+    if let Some(tar) = tar {
+        let put = node.engine.upload(&container.id, tar.finish()).await;
+        put.map_err(|error| format!("guest agent's socket in {}: {error}", container.service))?;
+    }
+    node.engine.set_restart(container, true).await.map_err(|error| error.to_string())
+}
+
+fn text(error: ComposeError) -> String {
+    error.to_string()
+}

@@ -1,0 +1,205 @@
+//! One control group around all containers of a VM, so that the limits of the VM hold for all of
+//! them together. Possible where the engine uses plain control groups (`cgroupfs`) of this host and
+//! they can be written; elsewhere each service is limited by itself.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use casemate_core::id::EngineVmId;
+
+use super::derive::Limits;
+
+const ROOT: &str = "/sys/fs/cgroup";
+const OURS: &str = "casemate";
+/// Length of a scheduling period.
+const PERIOD_US: u64 = 100_000;
+
+/// Whether and how control groups are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cgroups {
+    /// One hierarchy per controller.
+    V1(PathBuf),
+    /// One hierarchy.
+    V2(PathBuf),
+    /// Not at all; why.
+    No(String),
+}
+
+impl Cgroups {
+    /// Finds out by trying.
+    pub fn find(local: bool, driver: &str) -> Self {
+        Self::find_in(Path::new(ROOT), local, driver)
+    }
+
+    fn find_in(root: &Path, local: bool, driver: &str) -> Self {
+        if !local {
+            return Self::No("the engine is on another host".to_owned());
+        }
+        if driver != "cgroupfs" {
+            return Self::No(format!("the engine's cgroup driver is {driver}, not cgroupfs"));
+        }
+        let v2 = root.join("cgroup.controllers").exists();
+        let groups = if v2 { Self::V2(root.to_owned()) } else { Self::V1(root.to_owned()) };
+        match groups.prepare() {
+            Ok(()) => groups,
+            Err(error) => Self::No(format!("control groups cannot be written: {error}")),
+        }
+    }
+
+    /// Makes the group of a VM with its limits. Limits may change at every boot.
+    pub fn limits(&self, vm: &EngineVmId, vcpu: u32, memory_mb: u32) -> io::Result<Limits> {
+        let quota = u64::from(vcpu.max(1)) * PERIOD_US;
+        let bytes = u64::from(memory_mb.max(1)) * 1024 * 1024;
+        for (file, value) in self.settings(quota, bytes) {
+            let group = self.group(file.0, vm);
+            fs::create_dir_all(&group)?;
+            fs::write(group.join(file.1), value)?;
+        }
+        Ok(match self {
+            Self::No(_) => Limits::PerService { vcpu, memory_mb },
+            _ => Limits::Parent(format!("/{OURS}/{vm}")),
+        })
+    }
+
+    /// Removes the group of a VM. `Ok(false)`: processes are still in it.
+    pub fn remove(&self, vm: &EngineVmId) -> io::Result<bool> {
+        let mut gone = true;
+        for controller in self.controllers() {
+            gone &= remove_tree(&self.group(controller, vm))?;
+        }
+        Ok(gone)
+    }
+
+    /// For the operator.
+    pub fn note(&self) -> String {
+        match self {
+            Self::V1(_) => "CPU and memory limits apply to each CVM as a whole (cgroup v1)".to_owned(),
+            Self::V2(_) => "CPU and memory limits apply to each CVM as a whole (cgroup v2)".to_owned(),
+            Self::No(why) => {
+                format!("CPU and memory limits apply to each container by itself, not to the CVM: {why}")
+            }
+        }
+    }
+
+    /// ((controller, file), value) in the order of writing.
+    fn settings(&self, quota: u64, bytes: u64) -> Vec<((&'static str, &'static str), String)> {
+        match self {
+            Self::V1(_) => vec![
+                (("cpu", "cpu.cfs_period_us"), PERIOD_US.to_string()),
+                (("cpu", "cpu.cfs_quota_us"), quota.to_string()),
+                (("memory", "memory.limit_in_bytes"), bytes.to_string()),
+            ],
+            Self::V2(_) => vec![
+                (("", "cpu.max"), format!("{quota} {PERIOD_US}")),
+                (("", "memory.max"), bytes.to_string()),
+            ],
+            Self::No(_) => Vec::new(),
+        }
+    }
+
+    const fn controllers(&self) -> &'static [&'static str] {
+        match self {
+            Self::V1(_) => &["cpu", "memory"],
+            Self::V2(_) => &[""],
+            Self::No(_) => &[],
+        }
+    }
+
+    fn ours(&self, controller: &str) -> PathBuf {
+        match self {
+            Self::V1(root) | Self::V2(root) => root.join(controller).join(OURS),
+            Self::No(_) => PathBuf::new(),
+        }
+    }
+
+    fn group(&self, controller: &str, vm: &EngineVmId) -> PathBuf {
+        self.ours(controller).join(&vm.0)
+    }
+
+    fn prepare(&self) -> io::Result<()> {
+        for controller in self.controllers() {
+            if let Self::V1(root) = self
+                && !root.join(controller).is_dir()
+            {
+                return Err(io::Error::other(format!("there is no controller {controller}")));
+            }
+            fs::create_dir_all(self.ours(controller))?;
+        }
+        if let Self::V2(root) = self {
+            for dir in [root.clone(), root.join(OURS)] {
+                fs::write(dir.join("cgroup.subtree_control"), "+cpu +memory")?;
+            }
+        }
+        self.writable()
+    }
+
+    /// Making a group and taking it away again shows that it works.
+    fn writable(&self) -> io::Result<()> {
+        let probe = EngineVmId("probe".to_owned());
+        self.limits(&probe, 1, 64)?;
+        self.remove(&probe).map(|_| ())
+    }
+}
+
+/// Removes a group with the groups in it, which the engine may have left behind. Files in a control
+/// group vanish with it.
+fn remove_tree(group: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(group) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && !remove_tree(&entry.path())? {
+            return Ok(false);
+        }
+    }
+    match fs::remove_dir(group) {
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm() -> EngineVmId {
+        EngineVmId("v".to_owned())
+    }
+
+    #[test]
+    fn version_1_has_a_group_per_controller() {
+        let dir = tempfile::tempdir().unwrap();
+        for controller in ["cpu", "memory"] {
+            fs::create_dir_all(dir.path().join(controller)).unwrap();
+        }
+        let groups = Cgroups::V1(dir.path().to_owned());
+        let limits = groups.limits(&vm(), 2, 512).unwrap();
+        assert_eq!(limits, Limits::Parent("/casemate/v".to_owned()));
+        let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
+        assert_eq!(read("cpu/casemate/v/cpu.cfs_quota_us"), "200000");
+        assert_eq!(read("memory/casemate/v/memory.limit_in_bytes"), (512 << 20).to_string());
+    }
+
+    #[test]
+    fn version_2_has_one_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let groups = Cgroups::V2(dir.path().to_owned());
+        groups.limits(&vm(), 1, 64).unwrap();
+        let max = fs::read_to_string(dir.path().join("casemate/v/cpu.max")).unwrap();
+        assert_eq!(max, "100000 100000");
+    }
+
+    #[test]
+    fn elsewhere_each_service_is_limited_and_the_note_says_so() {
+        for (local, driver) in [(false, "cgroupfs"), (true, "systemd")] {
+            let groups = Cgroups::find(local, driver);
+            assert!(groups.note().contains("each container"), "{}", groups.note());
+            assert_eq!(groups.limits(&vm(), 1, 64).unwrap(), Limits::PerService { vcpu: 1, memory_mb: 64 });
+        }
+    }
+}

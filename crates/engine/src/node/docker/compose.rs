@@ -1,0 +1,265 @@
+//! The compose command. It is given everything through pipes and its environment; nothing with a
+//! value of a guest's variable touches the disk.
+//!
+//! *Reading* a compose file happens with the guest's variables in the environment, and the file is
+//! the tenant's, so that process gets as little as possible: no engine address, no home, and where
+//! Casemate runs as root, user `nobody`. *Acting* happens with the operator's own environment and a
+//! model that was derived and checked.
+
+use std::{path::PathBuf, process::Stdio, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, Command},
+};
+
+use super::client::{ClientEnv, ComposeFound};
+
+/// A model larger than this is not one.
+const MAX_MODEL: u64 = 16 * 1024 * 1024;
+/// Of what compose complains, this much is kept.
+const MAX_COMPLAINT: usize = 64 * 1024;
+/// Reading a file takes milliseconds.
+const READ_LIMIT: Duration = Duration::from_secs(60);
+/// `nobody` on every Linux.
+const NOBODY: u32 = 65534;
+/// Directories of the system only: this process has a tenant's variables.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The compose command of this host.
+#[derive(Debug, Clone)]
+pub(super) struct Compose {
+    program: PathBuf,
+    before: Vec<String>,
+    client: ClientEnv,
+    /// Whether reading happens as `nobody`.
+    unprivileged: bool,
+}
+
+/// Why compose did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ComposeError {
+    /// What it said last; may quote values of variables.
+    #[error("{0}")]
+    Failed(String),
+    /// It did not end in time.
+    #[error("docker compose did not end within {0:?}")]
+    TimedOut(Duration),
+    /// It could not be started or talked to.
+    #[error("docker compose cannot be run: {0}")]
+    Broken(String),
+}
+
+struct Call<'a> {
+    args: Vec<String>,
+    input: &'a [u8],
+    env: Vec<(String, String)>,
+    unprivileged: bool,
+    limit: Duration,
+}
+
+impl Compose {
+    /// The command that was found.
+    pub fn new(found: ComposeFound, client: ClientEnv) -> Self {
+        let ComposeFound { program, before, unprivileged, .. } = found;
+        Self { program, before, client, unprivileged }
+    }
+
+    /// The file as compose understands it, variables filled in.
+    pub async fn read(
+        &self,
+        project: &str,
+        file: &str,
+        env: &[(&str, &str)],
+        profiles: Option<&str>,
+    ) -> Result<Value, ComposeError> {
+        let mut args = project_args(project);
+        for profile in profiles.into_iter().flat_map(|list| list.split(',')).filter(|p| !p.is_empty()) {
+            args.extend(["--profile".to_owned(), profile.trim().to_owned()]);
+        }
+        args.extend(["config", "--format", "json"].map(str::to_owned));
+        let call = Call {
+            args,
+            input: file.as_bytes(),
+            env: reading_env(env),
+            unprivileged: self.unprivileged,
+            limit: READ_LIMIT,
+        };
+        let output = self.call(call).await?;
+        serde_json::from_slice(&output).map_err(|_| broken("its output is not JSON"))
+    }
+
+    /// Makes everything of the model, without starting it.
+    pub async fn create(&self, project: &str, model: &Model, limit: Duration) -> Result<(), ComposeError> {
+        self.act(project, model, &["up", "--no-start", "--remove-orphans"], limit).await
+    }
+
+    /// Starts everything of the model.
+    pub async fn up(&self, project: &str, model: &Model, limit: Duration) -> Result<(), ComposeError> {
+        self.act(project, model, &["up", "--detach", "--remove-orphans"], limit).await
+    }
+
+    /// Stops the containers of a project, the ones that depend on others first, each with its own
+    /// time to end.
+    pub async fn stop(&self, project: &str, limit: Duration) -> Result<(), ComposeError> {
+        let args = ["--project-name", project, "stop"].map(str::to_owned).to_vec();
+        let env = self.client.acting();
+        self.call(Call { args, input: b"", env, unprivileged: false, limit }).await.map(|_| ())
+    }
+
+    async fn act(
+        &self,
+        project: &str,
+        model: &Model,
+        verb: &[&str],
+        limit: Duration,
+    ) -> Result<(), ComposeError> {
+        let mut args = project_args(project);
+        args.extend(verb.iter().map(|&arg| arg.to_owned()));
+        let mut env = self.client.acting();
+        env.extend(model.env.iter().cloned());
+        let call = Call { args, input: &model.json, env, unprivileged: false, limit };
+        self.call(call).await.map(|_| ())
+    }
+
+    async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, ComposeError> {
+        let limit = call.limit;
+        let child = self.spawn(&call).map_err(|error| broken(&error.to_string()))?;
+        let done = tokio::time::timeout(limit, converse(child, call.input)).await;
+        let (ended, output, complaint) = done.map_err(|_| ComposeError::TimedOut(limit))??;
+        if ended { Ok(output) } else { Err(ComposeError::Failed(meaning(&complaint))) }
+    }
+
+    fn spawn(&self, call: &Call<'_>) -> std::io::Result<Child> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.before)
+            .args(&call.args)
+            .env_clear()
+            .envs(call.env.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        if call.unprivileged {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.spawn()
+    }
+}
+
+/// A derived model on its way to compose. `Debug` shows its size only.
+pub(super) struct Model {
+    json: Vec<u8>,
+    env: Vec<(String, String)>,
+}
+
+impl Model {
+    /// The model, and variables that compose reads by itself.
+    pub fn new(model: &Value, env: Vec<(String, String)>) -> Self {
+        Self { json: model.to_string().into_bytes(), env }
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Model({} bytes)", self.json.len())
+    }
+}
+
+/// In the guest the file lies in `/dstack` and there is no `.env` beside it.
+fn project_args(project: &str) -> Vec<String> {
+    let args = ["--project-name", project, "--project-directory", "/dstack", "--env-file", "/dev/null"];
+    args.into_iter().chain(["--file", "-"]).map(str::to_owned).collect()
+}
+
+/// The guest's variables, a guest's home, and nothing of the host.
+fn reading_env(env: &[(&str, &str)]) -> Vec<(String, String)> {
+    let fixed = [
+        ("PATH", SYSTEM_PATH),
+        ("HOME", "/root"),
+        ("DOCKER_CONFIG", "/nonexistent"),
+        ("COMPOSE_EXPERIMENTAL_GIT_REMOTE", "false"),
+        ("COMPOSE_EXPERIMENTAL_OCI_REMOTE", "false"),
+        ("COMPOSE_ANSI", "never"),
+    ];
+    env.iter().chain(&fixed).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// Talks to the process until it ends: whether well, its output, its complaints.
+async fn converse(
+    mut child: Child,
+    input: &[u8],
+) -> Result<(bool, Vec<u8>, String), ComposeError> {
+    let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(broken("no pipes"));
+    };
+    let write = async move {
+        // A process that ends before it has read everything says why on stderr.
+        let _ = stdin.write_all(input).await;
+        let _ = stdin.shutdown().await;
+    };
+    let mut output = Vec::new();
+    let read = async {
+        stdout.take(MAX_MODEL + 1).read_to_end(&mut output).await
+    };
+    let ((), size, complaint) = tokio::join!(write, read, last_of(stderr));
+    let size = size.map_err(|error| broken(&error.to_string()))?;
+    if u64::try_from(size).unwrap_or(u64::MAX) > MAX_MODEL {
+        return Err(broken("its output is too large"));
+    }
+    let status = child.wait().await.map_err(|error| broken(&error.to_string()))?;
+    Ok((status.success(), output, complaint))
+}
+
+/// The end of what a pipe gives.
+async fn last_of(mut pipe: impl AsyncRead + Unpin) -> String {
+    let mut kept = Vec::new();
+    let mut chunk = [0; 8192];
+    while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
+        kept.extend_from_slice(&chunk[..count]);
+        if kept.len() > 2 * MAX_COMPLAINT {
+            kept.drain(..kept.len() - MAX_COMPLAINT);
+        }
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The last lines that are no progress and no warnings, as one line.
+fn meaning(stderr: &str) -> String {
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|line| !line.starts_with(' ') && !line.trim().is_empty())
+        .filter(|line| !line.contains("level=warning") && !line.contains("level=info"))
+        .collect();
+    let last = lines.split_at(lines.len().saturating_sub(3)).1.join("; ");
+    if last.is_empty() { "docker compose failed without saying why".to_owned() } else { last }
+}
+
+fn broken(cause: &str) -> ComposeError {
+    ComposeError::Broken(cause.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_is_what_is_no_progress() {
+        let stderr = " web Pulling \n web Error Get \"https://r\": no such host\n\
+            time=\"2026\" level=warning msg=\"obsolete\"\nError response from daemon: no such host\n";
+        assert_eq!(meaning(stderr), "Error response from daemon: no such host");
+        assert!(meaning(" Container a  Starting\n").contains("without saying why"));
+    }
+
+    #[test]
+    fn a_tenants_variables_do_not_replace_ours() {
+        let env = reading_env(&[("PATH", "/evil"), ("A", "b")]);
+        let last_path = env.iter().rfind(|(name, _)| name == "PATH").unwrap();
+        assert_eq!(last_path.1, SYSTEM_PATH);
+    }
+}

@@ -1,0 +1,71 @@
+//! Configuration of a docker node.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::node::Capacity;
+
+/// How a docker node is set up. Every field but `dir` has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DockerConfig {
+    /// Where the node keeps its VMs; made if it is missing.
+    pub dir: PathBuf,
+    /// What compose files may ask for although it gives the host away ([`super::derive::Grant`]):
+    /// `privileged`, `docker-socket`, `host-network`, …
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Image in which pre-launch, init and bash scripts run.
+    #[serde(default = "default_script_image")]
+    pub script_image: String,
+    /// Address of the engine (`unix://…`, `tcp://…`). Default: `DOCKER_HOST`, else the usual socket.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The docker command with the Compose v2 plugin.
+    #[serde(default = "default_docker")]
+    pub docker: PathBuf,
+    /// Names of OS images this node claims to have. A label only: containers run on the host's
+    /// kernel and no guest OS boots.
+    #[serde(default = "default_images")]
+    pub images: Vec<String>,
+    /// What all CVMs together may take. Default: four virtual CPUs for each real one, the engine's
+    /// memory, 64 CVMs.
+    #[serde(default)]
+    pub capacity: Option<Capacity>,
+    /// A boot, pulling of images included, that takes longer has failed.
+    #[serde(default = "default_boot_timeout")]
+    pub boot_timeout_s: u32,
+}
+
+impl DockerConfig {
+    /// The defaults, in this directory.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            allow: Vec::new(),
+            script_image: default_script_image(),
+            host: None,
+            docker: default_docker(),
+            images: default_images(),
+            capacity: None,
+            boot_timeout_s: default_boot_timeout(),
+        }
+    }
+}
+
+fn default_script_image() -> String {
+    "bash:5".to_owned()
+}
+
+fn default_docker() -> PathBuf {
+    PathBuf::from("docker")
+}
+
+fn default_images() -> Vec<String> {
+    ["dstack-0.5.4", "dstack-dev-0.5.4"].map(str::to_owned).to_vec()
+}
+
+const fn default_boot_timeout() -> u32 {
+    1800
+}

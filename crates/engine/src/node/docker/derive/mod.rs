@@ -1,0 +1,270 @@
+//! From what a compose file means in a guest to what the host's engine may be told.
+//!
+//! The input is the file as compose itself understood it (`docker compose config --format json`):
+//! variables interpolated, short forms spelt out, relative paths made absolute *in the guest*. The
+//! output is a model that goes to `docker compose up` through a pipe. Both hold values of variables:
+//! they are never written down.
+//!
+//! | In the compose file | On a docker node |
+//! |---|---|
+//! | `container_name: x` | dropped; `x` stays a name on the service's networks |
+//! | `ports: 8080:80` | a free port of 127.0.0.1, and the label `casemate.port.8080=80/tcp` |
+//! | bind mount of `/p`, `./p`, `~/p` | the same path in the VM's own `root/` |
+//! | `dstack.sock`, `tappd.sock` | the simulated guest agent ([`super::agent`]) |
+//! | `name:` of volumes, networks, configs, secrets | dropped, so that two CVMs share nothing |
+//! | fixed subnets | dropped, unless a service has a fixed address in them |
+//! | `network_mode: bridge` | the project's own network instead of the engine's shared one |
+//! | drivers of logs other than `json-file`, `local`, `none` | the engine's default |
+//! | `restart` | kept; switched off while the VM is down, so that it stays down |
+//! | what gives the host away | refused by name, unless the node grants it ([`Grant`]) |
+//! | keys we do not know | refused: what they do to a host is not known either |
+
+mod grants;
+mod mounts;
+mod names;
+mod ports;
+mod project;
+mod refuse;
+mod services;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use casemate_core::{
+    cvm::PortMap,
+    id::{EngineVmId, VmUuid},
+};
+use serde_json::{Map, Value};
+
+pub use self::grants::{Grant, Grants};
+pub(super) use self::mounts::guest_sources;
+
+/// A JSON object.
+type Object = Map<String, Value>;
+
+/// Label with the VM id on everything a VM owns.
+pub(super) const LABEL_VM: &str = "casemate.vm";
+/// Label with the CVM's uuid.
+pub(super) const LABEL_CVM: &str = "casemate.cvm";
+/// Label with the id of the node, so that two nodes on one engine stay apart.
+pub(super) const LABEL_NODE: &str = "casemate.node";
+/// Labels with published ports: `casemate.port.8080=80/tcp`.
+pub(super) const LABEL_PORT: &str = "casemate.port.";
+/// Label with the restart policy that holds while the VM is up.
+pub(super) const LABEL_RESTART: &str = "casemate.restart";
+/// Label of containers that mount an agent socket itself instead of the directory it is in.
+pub(super) const LABEL_AGENT: &str = "casemate.agent";
+/// Where containers find the directory of the agent's sockets.
+pub(super) const AGENT_DIR: &str = "/.casemate";
+
+/// A compose file asks for what a docker node does not give. Fit for the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// What is refused, in the words of the compose file.
+    pub what: String,
+    /// The service that asks for it; `None`: the file as a whole.
+    pub service: Option<String>,
+    /// What to do instead.
+    pub way_out: String,
+}
+
+impl Refused {
+    /// Refuses something of the file as a whole.
+    pub fn new(what: impl Into<String>, way_out: impl Into<String>) -> Self {
+        Self { what: what.into(), service: None, way_out: way_out.into() }
+    }
+
+    /// The same, in a service.
+    #[must_use]
+    pub fn in_service(self, service: &str) -> Self {
+        Self { service: Some(service.to_owned()), ..self }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.service {
+            Some(service) => write!(f, "service {service} uses {}", self.what)?,
+            None => write!(f, "the compose file uses {}", self.what)?,
+        }
+        write!(f, ", which this docker node refuses: {}", self.way_out)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Where the limits of a VM apply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Limits {
+    /// On one control group around all containers; its name for the engine.
+    Parent(String),
+    /// On each service by itself.
+    PerService {
+        /// Virtual CPUs.
+        vcpu: u32,
+        /// Memory in MiB.
+        memory_mb: u32,
+    },
+}
+
+/// Everything a model is derived from, apart from the model.
+#[derive(Debug, Clone)]
+pub(super) struct DeriveInput<'a> {
+    pub vm: &'a EngineVmId,
+    pub cvm: VmUuid,
+    pub node: &'a str,
+    pub grants: &'a Grants,
+    /// Where the paths named by [`guest_sources`] lie on the host.
+    pub sources: &'a BTreeMap<String, PathBuf>,
+    /// Directory of the guest agent's sockets.
+    pub run: &'a Path,
+    pub limits: &'a Limits,
+    /// Host ports mapped to the VM.
+    pub ports: &'a [PortMap],
+}
+
+impl DeriveInput<'_> {
+    /// The labels of everything the VM owns.
+    pub fn labels(&self) -> [(&'static str, String); 3] {
+        [
+            (LABEL_VM, self.vm.to_string()),
+            (LABEL_CVM, self.cvm.to_string()),
+            (LABEL_NODE, self.node.to_owned()),
+        ]
+    }
+}
+
+/// A port of the VM and who listens there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Published {
+    /// The port in the compose file, left of the colon: what the gateway is asked for.
+    pub port: u16,
+    pub service: String,
+    /// The port in the container.
+    pub target: u16,
+}
+
+/// A socket of the guest agent that a container expects at a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AgentLink {
+    pub service: String,
+    /// Where the container looks for it.
+    pub path: String,
+    /// Which one, a file name in the agent's directory.
+    pub socket: &'static str,
+}
+
+/// What goes to the engine.
+#[derive(Debug, Clone)]
+pub(super) struct Derived {
+    /// The model for `docker compose up`. Holds values of variables.
+    pub model: Value,
+    pub published: Vec<Published>,
+    /// Links to make in the containers once they are there.
+    pub links: Vec<AgentLink>,
+    /// Variables that compose reads itself (`secrets: environment:`): (name for compose, guest's name).
+    pub pass_env: Vec<(String, String)>,
+    /// Images of all services.
+    pub images: Vec<String>,
+    /// What was changed in a way the app may notice.
+    pub warnings: Vec<String>,
+}
+
+/// Derives the model. Pure: nothing is looked up or made.
+pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derived, Refused> {
+    let Some(file) = model.as_object_mut() else {
+        return Err(Refused::new("something else than a mapping", "write a compose file"));
+    };
+    let mut notes = Notes::default();
+    names::resolve(file);
+    refuse::file(file, input.grants)?;
+    mounts::check_nesting(file, input)?;
+    for (name, service) in services_mut(file) {
+        services::rewrite(name, service, input, &mut notes);
+        ports::rewrite(name, service, input, &mut notes);
+        mounts::rewrite(name, service, input, &mut notes).map_err(|refused| refused.in_service(name))?;
+    }
+    ports::check_unique(&notes.published)?;
+    ports::check_maps(input.ports, &mut notes);
+    project::rewrite(file, input, &mut notes)?;
+    let images = images(file);
+    notes.published.sort();
+    Ok(Derived {
+        model,
+        published: notes.published,
+        links: notes.links,
+        pass_env: notes.pass_env,
+        images,
+        warnings: notes.warnings,
+    })
+}
+
+/// What is gathered on the way.
+#[derive(Debug, Default)]
+struct Notes {
+    published: Vec<Published>,
+    mapped: Vec<PortMap>,
+    links: Vec<AgentLink>,
+    pass_env: Vec<(String, String)>,
+    warnings: Vec<String>,
+}
+
+impl Notes {
+    fn warn(&mut self, service: &str, text: impl fmt::Display) {
+        self.warnings.push(format!("service {service}: {text}"));
+    }
+}
+
+fn services(file: &Object) -> impl Iterator<Item = (&String, &Object)> {
+    entries(file, "services")
+}
+
+fn entries<'a>(file: &'a Object, key: &str) -> impl Iterator<Item = (&'a String, &'a Object)> {
+    let map = file.get(key).and_then(Value::as_object);
+    map.into_iter().flatten().filter_map(|(name, entry)| Some((name, entry.as_object()?)))
+}
+
+fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object)> {
+    let map = file.get_mut("services").and_then(Value::as_object_mut);
+    map.into_iter().flatten().filter_map(|(name, entry)| Some((name, entry.as_object_mut()?)))
+}
+
+fn images(file: &Object) -> Vec<String> {
+    let mut images: Vec<String> =
+        services(file).filter_map(|(_, service)| Some(text(service, "image")?.to_owned())).collect();
+    images.sort();
+    images.dedup();
+    images
+}
+
+fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
+    object.get(key).and_then(Value::as_str)
+}
+
+fn list<'a>(object: &'a Object, key: &str) -> &'a [Value] {
+    object.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The object under a key; made if there is none.
+fn object_mut<'a>(object: &'a mut Object, key: &str) -> Option<&'a mut Object> {
+    let entry = object.entry(key).or_insert(Value::Null);
+    if entry.is_null() {
+        *entry = Value::Object(Object::new());
+    }
+    entry.as_object_mut()
+}
+
+fn add_labels(object: &mut Object, labels: impl IntoIterator<Item = (String, String)>) {
+    if let Some(map) = object_mut(object, "labels") {
+        map.extend(labels.into_iter().map(|(name, value)| (name, Value::String(value))));
+    }
+}
+
+fn label_all(object: &mut Object, input: &DeriveInput<'_>) {
+    add_labels(object, input.labels().map(|(name, value)| (name.to_owned(), value)));
+}

@@ -1,0 +1,202 @@
+//! Bind mounts: sources are paths of the guest, and the guest's file system is the VM's `root/`.
+
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{
+    AGENT_DIR, AgentLink, DeriveInput, Grant, Grants, LABEL_AGENT, Notes, Object, Refused, add_labels,
+    entries, list, refuse::not_granted, services, services::hides,
+};
+
+/// A path of the guest that the host must have before the containers are made.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct GuestSource {
+    pub path: String,
+    /// A file of `configs:` or `secrets:`: made by nobody if it is missing.
+    pub must_exist: bool,
+}
+
+/// What lies behind the source of a bind mount.
+enum Source {
+    /// A socket of the guest agent.
+    Agent(&'static str),
+    /// The directory of these sockets.
+    AgentDir,
+    /// The engine's socket.
+    Engine,
+    /// Anything else: a path of the guest, without `.` and `..`.
+    Guest(String),
+}
+
+/// Paths of the guest that the model mounts, each once, sorted.
+pub(crate) fn guest_sources(model: &Value) -> Vec<GuestSource> {
+    let Some(file) = model.as_object() else { return Vec::new() };
+    let mounts = services(file).flat_map(|(_, service)| binds(service)).filter_map(|mount| {
+        match source_of(mount)? {
+            Source::Guest(path) => Some(GuestSource { path, must_exist: false }),
+            _ => None,
+        }
+    });
+    let files = ["configs", "secrets"].into_iter().flat_map(|key| entries(file, key)).filter_map(
+        |(_, entry)| Some(GuestSource { path: plain(entry.get("file")?.as_str()?), must_exist: true }),
+    );
+    let mut all: Vec<GuestSource> = mounts.chain(files).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Replaces the sources of a service's bind mounts.
+pub(super) fn rewrite(
+    name: &str,
+    service: &mut Object,
+    input: &DeriveInput<'_>,
+    notes: &mut Notes,
+) -> Result<(), Refused> {
+    let Some(Value::Array(mounts)) = service.remove("volumes") else { return Ok(()) };
+    let mut kept = Vec::new();
+    let mut linked = false;
+    for mut mount in mounts {
+        match source_of(&mount) {
+            None => kept.push(mount),
+            Some(Source::Engine) => kept.push(engine(mount, input.grants)?),
+            Some(Source::AgentDir) => {
+                set_source(&mut mount, input.run);
+                kept.push(mount);
+            }
+            Some(Source::Agent(socket)) => {
+                let path = target(&mount).to_owned();
+                if hides(service, &path) {
+                    set_source(&mut mount, &input.run.join(socket));
+                    kept.push(mount);
+                    add_labels(service, [(LABEL_AGENT.to_owned(), "direct".to_owned())]);
+                } else {
+                    notes.links.push(AgentLink { service: name.to_owned(), path, socket });
+                    linked = true;
+                }
+            }
+            Some(Source::Guest(path)) => {
+                warn_about(name, &path, notes);
+                set_source(&mut mount, host_path(&path, input)?);
+                kept.push(mount);
+            }
+        }
+    }
+    if linked {
+        kept.push(json!({
+            "type": "bind", "source": input.run, "target": AGENT_DIR, "read_only": true,
+        }));
+    }
+    if !kept.is_empty() {
+        service.insert("volumes".to_owned(), Value::Array(kept));
+    }
+    Ok(())
+}
+
+/// Where a path of the guest lies on the host.
+pub(super) fn host_path<'a>(path: &str, input: &DeriveInput<'a>) -> Result<&'a PathBuf, Refused> {
+    let missing = || Refused::new(format!("the file {path}"), "it is not there in the CVM");
+    input.sources.get(path).ok_or_else(missing)
+}
+
+/// A source inside another that containers write to could be swapped for a link that leads out of
+/// the guest, between the look at it and the mount.
+pub(super) fn check_nesting(file: &Object, input: &DeriveInput<'_>) -> Result<(), Refused> {
+    if input.grants.has(Grant::NestedBinds) {
+        return Ok(());
+    }
+    let found: Vec<(String, &PathBuf, bool)> = services(file)
+        .flat_map(|(_, service)| binds(service))
+        .filter_map(|mount| {
+            let Some(Source::Guest(path)) = source_of(mount) else { return None };
+            let host = input.sources.get(&path)?;
+            Some((path, host, mount.get("read_only") != Some(&Value::Bool(true))))
+        })
+        .collect();
+    if found.iter().any(|(path, _, writable)| path == "/" && *writable) {
+        return Err(not_granted(Grant::NestedBinds, "a writable bind mount of /"));
+    }
+    let files = guest_sources_of_files(file);
+    let inner = found.iter().map(|(path, host, _)| (path, *host)).chain(
+        files.iter().filter_map(|path| Some((path, input.sources.get(path)?))),
+    );
+    for (path, host) in inner {
+        let outer = found.iter().find(|(_, outer, writable)| {
+            *writable && host.starts_with(outer) && host != *outer
+        });
+        if let Some((outer, ..)) = outer {
+            let what = format!("a bind mount of {path} inside the writable bind mount of {outer}");
+            return Err(not_granted(Grant::NestedBinds, &what));
+        }
+    }
+    Ok(())
+}
+
+fn guest_sources_of_files(file: &Object) -> Vec<String> {
+    ["configs", "secrets"]
+        .into_iter()
+        .flat_map(|key| entries(file, key))
+        .filter_map(|(_, entry)| Some(plain(entry.get("file")?.as_str()?)))
+        .collect()
+}
+
+/// The path of a config or secret without `.` and `..`.
+pub(super) fn plain(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => parts.extend(name.to_str()),
+            Component::ParentDir => {
+                parts.pop();
+            }
+            _ => {}
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn binds(service: &Object) -> impl Iterator<Item = &Value> {
+    list(service, "volumes").iter().filter(|mount| source_of(mount).is_some())
+}
+
+/// `None`: not a bind mount.
+fn source_of(mount: &Value) -> Option<Source> {
+    if mount.get("type")?.as_str()? != "bind" {
+        return None;
+    }
+    let path = plain(mount.get("source").and_then(Value::as_str).unwrap_or_default());
+    let in_run = path.strip_prefix("/var/run/").or_else(|| path.strip_prefix("/run/"));
+    Some(match in_run {
+        Some("docker.sock" | "containerd/containerd.sock" | "podman/podman.sock") => Source::Engine,
+        Some("dstack.sock" | "dstack/dstack.sock") => Source::Agent("dstack.sock"),
+        Some("tappd.sock" | "dstack/tappd.sock") => Source::Agent("tappd.sock"),
+        Some("dstack") => Source::AgentDir,
+        _ => Source::Guest(path),
+    })
+}
+
+fn engine(mount: Value, grants: &Grants) -> Result<Value, Refused> {
+    if grants.has(Grant::DockerSocket) {
+        return Ok(mount);
+    }
+    let source = mount.get("source").and_then(Value::as_str).unwrap_or_default();
+    Err(not_granted(Grant::DockerSocket, &format!("a mount of {source}")))
+}
+
+fn target(mount: &Value) -> &str {
+    mount.get("target").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Propagation is dropped with the rest of `bind`: it could carry mounts over to the host.
+fn set_source(mount: &mut Value, source: &Path) {
+    let Some(mount) = mount.as_object_mut() else { return };
+    mount.insert("source".to_owned(), json!(source));
+    mount.insert("bind".to_owned(), json!({"create_host_path": true}));
+}
+
+fn warn_about(service: &str, path: &str, notes: &mut Notes) {
+    if ["/proc", "/sys", "/dev", "/lib/modules", "/boot"].iter().any(|dir| Path::new(path).starts_with(dir)) {
+        notes.warn(service, format_args!("{path} is an empty directory here, not the machine's"));
+    }
+}

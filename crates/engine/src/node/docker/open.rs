@@ -1,0 +1,210 @@
+//! Taking up a node: the engine, the directory, and what was under way when the last process ended.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use bollard::Docker;
+use casemate_core::{
+    cvm::Boot,
+    id::{DeviceId, EngineVmId},
+    time::{Clock, Entropy},
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    ConnectError, DockerConfig, GuestKeys,
+    boot::boot,
+    cgroup::Cgroups,
+    client::{ClientEnv, find_compose},
+    compose::Compose,
+    container::{Container, Together, together},
+    derive::{Grants, LABEL_AGENT},
+    dial::PortCache,
+    down,
+    engine::Engine,
+    files,
+    shared::{BOOTS, Ident, Shared},
+    vm::Vm,
+    vmdir::{Down, VmDir, make_dir, take_stock},
+};
+use crate::error::CallError;
+
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Everything a node needs, found and checked. Nothing is started yet.
+pub(super) async fn open(
+    config: DockerConfig,
+    keys: Arc<dyn GuestKeys>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Arc<Shared>, ConnectError> {
+    let grants = Grants::parse(&config.allow).map_err(ConnectError::Config)?;
+    let client = ClientEnv::find(&config).await;
+    let docker = connect(&client.host).await?;
+    let found = find_compose(&config, &client).await?;
+    let info = docker.info().await.map_err(|error| no_engine(&client.host, &error))?;
+    let version = format!(
+        "docker {}, compose {}",
+        info.server_version.as_deref().unwrap_or("?"),
+        found.version
+    );
+    let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
+    let local = client.is_local();
+    let (dir, random) = (config.dir.clone(), Arc::clone(&entropy));
+    let prepared = tokio::task::spawn_blocking(move || {
+        let groups = Cgroups::find(local, &driver);
+        prepare(&dir, random.as_ref()).map(|ident| (ident, groups))
+    });
+    let unusable = |error: &dyn std::fmt::Display| {
+        ConnectError::Config(format!("directory {} cannot be used: {error}", config.dir.display()))
+    };
+    let prepared = prepared.await.map_err(|error| unusable(&error))?;
+    let (ident, cgroups) = prepared.map_err(|error| unusable(&error))?;
+    Ok(Arc::new(Shared {
+        grants,
+        engine: Engine::new(docker, ident.node.clone()),
+        compose: Compose::new(found, client),
+        cgroups,
+        vms_dir: config.dir.join("vms"),
+        ident,
+        version,
+        local,
+        keys,
+        clock,
+        entropy,
+        boots: Semaphore::new(BOOTS),
+        tracker: TaskTracker::new(),
+        closing: CancellationToken::new(),
+        ports: PortCache::default(),
+        vms: RwLock::default(),
+        config,
+    }))
+}
+
+async fn connect(host: &str) -> Result<Docker, ConnectError> {
+    let docker = Docker::connect_with_host(host).map_err(|error| no_engine(host, &error))?;
+    let late = |_| ConnectError::Engine { host: host.to_owned(), cause: "no answer".to_owned() };
+    let version = tokio::time::timeout(ANSWER, docker.negotiate_version()).await.map_err(late)?;
+    version.map_err(|error| no_engine(host, &error))
+}
+
+fn no_engine(host: &str, error: &bollard::errors::Error) -> ConnectError {
+    let mut cause = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        cause = inner.to_string();
+        source = inner.source();
+    }
+    ConnectError::Engine { host: host.to_owned(), cause }
+}
+
+/// Makes the directory and the node's own id.
+fn prepare(dir: &Path, entropy: &dyn Entropy) -> io::Result<Ident> {
+    make_dir(dir, 0o700)?;
+    make_dir(&dir.join("vms"), 0o711)?;
+    let file = dir.join("node-id");
+    let node = match files::read(&file)? {
+        Some(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        None => {
+            let id = entropy.uuid_v4().to_string();
+            files::write(&file, format!("{id}\n").as_bytes())?;
+            id
+        }
+    };
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let host = if machine.trim().is_empty() { node.as_str() } else { machine.trim() };
+    let device = Sha256::digest(format!("casemate docker node: {host}"));
+    Ok(Ident { node, device: DeviceId::from_bytes(device.into()) })
+}
+
+/// Takes up every VM of the directory and goes on with what was under way.
+pub(super) async fn resume(node: &Arc<Shared>) -> Result<(), ConnectError> {
+    let vms_dir = node.vms_dir.clone();
+    let failed = |error: &dyn std::fmt::Display| ConnectError::Config(format!("taking up VMs: {error}"));
+    let loaded = tokio::task::spawn_blocking(move || load_all(&vms_dir)).await;
+    let vms = loaded.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
+    let containers = node.engine.containers(None).await.map_err(|error| match error {
+        CallError::Rejected(cause) | CallError::Unreachable(cause) | CallError::Unknown(cause) => {
+            ConnectError::Engine { host: "the engine".to_owned(), cause }
+        }
+    })?;
+    for vm in vms {
+        let vm = Arc::new(vm);
+        node.add(Arc::clone(&vm));
+        let own: Vec<&Container> = containers.iter().filter(|one| one.vm == vm.id).collect();
+        resume_one(node, &vm, &own).await;
+    }
+    Ok(())
+}
+
+fn load_all(vms_dir: &Path) -> io::Result<Vec<Vm>> {
+    let mut vms = Vec::new();
+    for id in take_stock(vms_dir)? {
+        let dir = VmDir::of(vms_dir, &id);
+        if dir.manifest().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && !dir.removing() {
+            // The last of a removal: everything else is gone already.
+            dir.delete()?;
+            continue;
+        }
+        match load(&id, dir) {
+            Ok(vm) => vms.push(vm),
+            Err(error) => tracing::error!(vm = %id, %error, "a VM cannot be taken up"),
+        }
+    }
+    Ok(vms)
+}
+
+fn load(id: &EngineVmId, dir: VmDir) -> io::Result<Vm> {
+    Vm::load(id.clone(), dir)
+}
+
+async fn resume_one(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container]) {
+    let record = vm.record();
+    let fine = together(containers.iter().copied()) == Together::Fine { partly: false };
+    let alive = containers.iter().any(|one| one.alive());
+    match (record.removing, record.state.started) {
+        (true, _) => node.spawn(vm, down::remove(Arc::clone(node), Arc::clone(vm))),
+        (false, true) if record.state.booted && fine => take_over(node, vm, containers).await,
+        (false, true) => {
+            vm.begin_boot();
+            node.spawn(vm, boot(Arc::clone(node), Arc::clone(vm)));
+        }
+        (false, false) if alive => {
+            vm.set_going_down(Some("powering off"));
+            match record.state.down {
+                Down::Graceful => node.spawn(vm, down::shut_down(Arc::clone(node), Arc::clone(vm))),
+                Down::Hard => node.spawn(vm, down::finish_off(Arc::clone(node), Arc::clone(vm))),
+            }
+        }
+        (false, false) => {}
+    }
+}
+
+/// The containers went on without us. Only the guest agent is new, and containers that have its
+/// socket itself mounted must be restarted to find it.
+async fn take_over(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container]) {
+    vm.boot_done();
+    if let Err(error) = node.serve_agent(vm).await {
+        tracing::error!(vm = %vm.id, %error, "the guest agent cannot be served");
+    }
+    let stale = containers.iter().filter(|one| one.alive() && one.labels.contains_key(LABEL_AGENT));
+    let stale: Vec<String> = stale.map(|one| one.id.clone()).collect();
+    if stale.is_empty() {
+        return;
+    }
+    let engine = node.engine.clone();
+    node.spawn(vm, async move {
+        for id in stale {
+            if let Err(error) = engine.restart(&id).await {
+                tracing::warn!(%error, "a container still has a dead agent socket");
+            }
+        }
+    });
+    debug_assert!(vm.boot().0 == Boot::Done);
+}

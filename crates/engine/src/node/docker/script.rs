@@ -1,0 +1,246 @@
+//! Scripts of an app: init, pre-launch, and the main script of runner `bash`.
+//!
+//! In a guest they run on the machine itself. Here they run in a container of their own, never on
+//! the host, with the guest's directories mounted, the guest agent's sockets, and the variables. A
+//! pre-launch script is *sourced* in a guest: what it exports is seen by the compose file. So the
+//! exports are handed back, through the container's output, which the engine does not keep.
+
+mod output;
+
+use std::{collections::HashMap, path::Path};
+
+use bollard::{
+    container::LogOutput,
+    models::{
+        ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, NetworkCreateRequest,
+    },
+    query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder},
+};
+use futures_util::StreamExt;
+use secrecy::SecretString;
+
+use self::output::Output;
+use super::{
+    container::{LABEL_SCRIPT, LABEL_SERVICE},
+    derive::{AGENT_DIR, Limits},
+    engine::{Engine, call_error},
+    env::GuestEnv,
+    guestfs, images,
+    tar::Tar,
+    vm::Vm,
+};
+
+/// Service name of the main script of runner `bash`.
+pub(super) const MAIN: &str = "main";
+/// Directories of the guest that scripts may use.
+const DIRS: [&str; 8] = ["/dstack", "/root", "/home", "/data", "/mnt", "/opt", "/srv", "/tmp"];
+
+/// Bash if the image has it.
+const RUN: &str = "#!/bin/sh
+for shell in bash sh; do
+  if command -v $shell >/dev/null 2>&1; then exec $shell \"$@\"; fi
+done
+";
+/// Logins and cleaning concern the guest's own docker, which is not there: the node does the one
+/// (`DSTACK_DOCKER_*`) and needs no other. Anything else a script asks of docker must not seem to work.
+const SOURCED: &str = "cd /dstack
+if ! command -v docker >/dev/null 2>&1; then
+docker() {
+  case \"$*\" in *--password-stdin*) cat >/dev/null ;; esac
+  case \"$*\" in
+    login*|logout*|*prune*) echo \"docker $1: nothing to do on a docker node\" >&2 ;;
+    *) echo 'docker: not available to scripts on a docker node' >&2; return 127 ;;
+  esac
+}
+fi
+set -e
+if [ -n \"$BASH_VERSION\" ]; then set -o pipefail; fi
+. /casemate/script.sh
+set +e
+printf '\\n%s\\n' 'MARK'
+env -0
+";
+
+/// Where and with what scripts of a VM run.
+#[derive(Debug)]
+pub(super) struct Stage<'a> {
+    pub engine: &'a Engine,
+    pub vm: &'a Vm,
+    pub project: &'a str,
+    pub image: &'a str,
+    pub labels: Vec<(String, String)>,
+    pub limits: &'a Limits,
+    /// A text no output holds by chance.
+    pub mark: String,
+}
+
+impl Stage<'_> {
+    /// Runs a script to its end; returns what it exported.
+    pub async fn run(
+        &self,
+        step: &str,
+        script: &str,
+        env: &GuestEnv,
+    ) -> Result<Vec<(String, SecretString)>, String> {
+        let body = self.container(step, &["/casemate/sourced.sh"], env, true)?;
+        let sourced = SOURCED.replace("MARK", &self.mark);
+        let id = self.create(step, body, &[("sourced.sh", &sourced), ("script.sh", script)]).await?;
+        let ended = self.follow(&id, step, env).await;
+        let removed = self.engine.remove(&id).await;
+        let (code, output) = ended?;
+        removed.map_err(|error| error.to_string())?;
+        if code != 0 {
+            let last = env.scrub(&output.last_lines());
+            return Err(format!("{step} script ended with {code}: {last}"));
+        }
+        Ok(output.exports())
+    }
+
+    /// Starts the main script of runner `bash`; it goes on by itself.
+    pub async fn start_main(&self, script: &str, env: &GuestEnv) -> Result<(), String> {
+        self.network().await?;
+        let body = self.container(MAIN, &["/casemate/script.sh"], env, false)?;
+        let id = self.create(MAIN, body, &[("script.sh", script)]).await?;
+        self.engine.start(&id).await.map_err(|error| error.to_string())
+    }
+
+    fn name(&self, step: &str) -> String {
+        format!("{}-{step}", self.project)
+    }
+
+    /// The VM's network for the main script: the engine's own would be shared with other CVMs.
+    async fn network(&self) -> Result<(), String> {
+        let name = self.name("default");
+        let docker = self.engine.docker();
+        if docker.inspect_network(&name, None).await.is_ok() {
+            return Ok(());
+        }
+        let labels = Some(self.labels.iter().cloned().collect());
+        let request = NetworkCreateRequest { name, labels, ..Default::default() };
+        docker.create_network(request).await.map_err(|error| call_error(&error).to_string())?;
+        Ok(())
+    }
+
+    fn container(
+        &self,
+        step: &str,
+        args: &[&str],
+        env: &GuestEnv,
+        boot_only: bool,
+    ) -> Result<ContainerCreateBody, String> {
+        let mut labels: HashMap<String, String> = self.labels.iter().cloned().collect();
+        labels.insert(LABEL_SERVICE.to_owned(), step.to_owned());
+        if boot_only {
+            labels.insert(LABEL_SCRIPT.to_owned(), step.to_owned());
+        }
+        let entrypoint = ["sh", "/casemate/run.sh"].map(str::to_owned).to_vec();
+        Ok(ContainerCreateBody {
+            image: Some(self.image.to_owned()),
+            entrypoint: Some(entrypoint),
+            cmd: Some(args.iter().map(|&arg| arg.to_owned()).collect()),
+            env: Some(env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            working_dir: Some("/dstack".to_owned()),
+            user: Some("0:0".to_owned()),
+            hostname: Some(self.project.to_owned()),
+            labels: Some(labels),
+            host_config: Some(self.host_config(boot_only)?),
+            ..Default::default()
+        })
+    }
+
+    fn host_config(&self, boot_only: bool) -> Result<HostConfig, String> {
+        let no_log = HostConfigLogConfig { typ: Some("none".to_owned()), config: None };
+        let mut config = HostConfig {
+            mounts: Some(self.mounts().map_err(|error| format!("guest directories: {error}"))?),
+            log_config: boot_only.then_some(no_log),
+            network_mode: (!boot_only).then(|| self.name("default")),
+            init: Some(true),
+            ..Default::default()
+        };
+        match self.limits {
+            Limits::Parent(group) => config.cgroup_parent = Some(group.clone()),
+            Limits::PerService { vcpu, memory_mb } => {
+                config.nano_cpus = Some(i64::from(*vcpu) * 1_000_000_000);
+                config.memory = Some(i64::from(*memory_mb) * 1024 * 1024);
+            }
+        }
+        Ok(config)
+    }
+
+    fn mounts(&self) -> std::io::Result<Vec<Mount>> {
+        let root = self.vm.dir.root();
+        let mut mounts = vec![bind(&self.vm.dir.run(), AGENT_DIR, true)];
+        for dir in DIRS {
+            mounts.push(bind(&guestfs::source(&root, Path::new(dir))?, dir, false));
+        }
+        Ok(mounts)
+    }
+
+    /// Makes a container, in place of one that a crash left behind, and puts files into it.
+    async fn create(
+        &self,
+        step: &str,
+        body: ContainerCreateBody,
+        files: &[(&str, &str)],
+    ) -> Result<String, String> {
+        images::ensure(self.engine, self.image, None).await?;
+        let name = self.name(step);
+        self.engine.remove(&name).await.map_err(|error| error.to_string())?;
+        let options = CreateContainerOptionsBuilder::new().name(&name).build();
+        let made = self.engine.docker().create_container(Some(options), body).await;
+        let id = made.map_err(|error| call_error(&error).to_string())?.id;
+        let tar = archive(files).ok_or("the script cannot be packed")?;
+        self.engine.upload(&id, tar).await.map_err(|error| error.to_string())?;
+        Ok(id)
+    }
+
+    /// Starts a container and reads along until it ends.
+    async fn follow(&self, id: &str, step: &str, env: &GuestEnv) -> Result<(i64, Output), String> {
+        let docker = self.engine.docker();
+        let text = |error: bollard::errors::Error| call_error(&error).to_string();
+        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+        let mut attached = docker.attach_container(id, Some(options)).await.map_err(text)?;
+        self.engine.start(id).await.map_err(|error| error.to_string())?;
+        let mut output = Output::new(&self.mark);
+        while let Some(item) = attached.output.next().await {
+            let lines = match item.map_err(text)? {
+                LogOutput::StdErr { message } => output.stderr(&message),
+                other => output.stdout(other.as_ref()),
+            };
+            lines.iter().for_each(|line| self.vm.say(step, &env.scrub(line)));
+        }
+        output.finish().iter().for_each(|line| self.vm.say(step, &env.scrub(line)));
+        Ok((self.exit_code(id).await?, output))
+    }
+
+    async fn exit_code(&self, id: &str) -> Result<i64, String> {
+        let mut wait = Box::pin(self.engine.docker().wait_container(id, None));
+        match wait.next().await {
+            Some(Ok(ended)) => Ok(ended.status_code),
+            Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
+            Some(Err(error)) => Err(call_error(&error).to_string()),
+            None => Err("the engine does not say how the script ended".to_owned()),
+        }
+    }
+}
+
+fn archive(files: &[(&str, &str)]) -> Option<Vec<u8>> {
+    let mut tar = Tar::default().file("casemate/run.sh", RUN.as_bytes())?;
+    for (name, content) in files {
+        tar = tar.file(&format!("casemate/{name}"), content.as_bytes())?;
+    }
+    for socket in ["dstack.sock", "tappd.sock"] {
+        tar = tar.link(&format!("var/run/{socket}"), &format!("{AGENT_DIR}/{socket}"))?;
+    }
+    Some(tar.finish())
+}
+
+fn bind(source: &Path, target: &str, read_only: bool) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_string_lossy().into_owned()),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
+        ..Default::default()
+    }
+}

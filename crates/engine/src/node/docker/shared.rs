@@ -1,0 +1,130 @@
+//! What all parts of a docker node share.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use casemate_core::{
+    id::{DeviceId, EngineVmId},
+    time::{Clock, Entropy},
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    DockerConfig, GuestKeys, agent, cgroup::Cgroups, compose::Compose, derive::Grants,
+    dial::PortCache, document::Document, engine::Engine, vm::Vm,
+};
+use crate::error::CallError;
+
+/// Boots at one time; the engine and the disk are shared.
+pub(super) const BOOTS: usize = 4;
+
+/// The node.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub config: DockerConfig,
+    pub grants: Grants,
+    pub engine: Engine,
+    pub compose: Compose,
+    pub cgroups: Cgroups,
+    pub vms_dir: PathBuf,
+    pub ident: Ident,
+    pub version: String,
+    pub local: bool,
+    pub keys: Arc<dyn GuestKeys>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub boots: Semaphore,
+    pub tracker: TaskTracker,
+    pub closing: CancellationToken,
+    pub ports: PortCache,
+    pub vms: RwLock<BTreeMap<EngineVmId, Arc<Vm>>>,
+}
+
+/// Who the node is.
+#[derive(Debug, Clone)]
+pub(super) struct Ident {
+    /// Random, kept in the directory: tells this node's containers from another's.
+    pub node: String,
+    /// The host.
+    pub device: DeviceId,
+}
+
+impl Shared {
+    /// The VM with this id.
+    pub fn vm(&self, id: &EngineVmId) -> Result<Arc<Vm>, CallError> {
+        let vms = self.vms.read().unwrap_or_else(PoisonError::into_inner);
+        vms.get(id).cloned().ok_or_else(|| CallError::Rejected(format!("VM not found: {id}")))
+    }
+
+    /// All VMs, the oldest first.
+    pub fn all(&self) -> Vec<Arc<Vm>> {
+        let vms = self.vms.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<Vm>> = vms.values().cloned().collect();
+        drop(vms);
+        all.sort_by_key(|vm| (vm.record().manifest.created_at, vm.id.clone()));
+        all
+    }
+
+    /// Takes up a VM.
+    pub fn add(&self, vm: Arc<Vm>) {
+        self.vms.write().unwrap_or_else(PoisonError::into_inner).insert(vm.id.clone(), vm);
+    }
+
+    /// Forgets a VM.
+    pub fn forget(&self, id: &EngineVmId) {
+        self.vms.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Runs a job on a VM in the background, after the one before it has let go. A newer job or the
+    /// end of the node drops it where it stands.
+    pub fn spawn(self: &Arc<Self>, vm: &Arc<Vm>, job: impl Future<Output = ()> + Send + 'static) {
+        let token = vm.next_job();
+        let (node, vm) = (Arc::clone(self), Arc::clone(vm));
+        self.tracker.spawn(async move {
+            let alone = async {
+                let _work = vm.work.lock().await;
+                job.await;
+            };
+            tokio::select! {
+                () = token.cancelled() => {}
+                () = node.closing.cancelled() => {}
+                () = alone => {}
+            }
+        });
+    }
+
+    /// Serves the guest agent of a VM.
+    pub async fn serve_agent(&self, vm: &Arc<Vm>) -> io::Result<()> {
+        let compose = vm.on_disk(|vm| vm.dir.compose()).await?;
+        let record = vm.record();
+        let manifest = &record.manifest;
+        let document = Document::parse(&compose).map_err(io::Error::other)?;
+        let identity = agent::Identity {
+            app_id: manifest.app_id,
+            app_name: document.name.clone(),
+            instance_id: record.instance.instance_id,
+            device_id: self.ident.device,
+            compose_hash: manifest.compose_hash,
+            has_kms: document.has_kms(),
+            app_compose: compose,
+            image: manifest.image.clone(),
+            os_image_hash: os_image_hash(&manifest.image),
+            vcpu: manifest.vcpu,
+            memory_mb: manifest.memory_mb,
+        };
+        let agent = agent::serve(&vm.dir.run(), identity, Arc::clone(&self.keys), &self.tracker)?;
+        vm.set_agent(Some(agent));
+        Ok(())
+    }
+}
+
+/// There is no OS image on a docker node; its name is hashed so that the value is stable.
+pub(super) fn os_image_hash(image: &str) -> String {
+    hex::encode(Sha256::digest(format!("casemate docker node: no OS image: {image}")))
+}

@@ -1,0 +1,278 @@
+//! The work directory of one VM, as a dstack host keeps it:
+//!
+//! ```text
+//! vms/<vm id>/manifest.json      what the VM is; written last, names the hash of the document
+//!             app-compose.json   the document, byte for byte
+//!             encrypted-env      the sealed environment; never the opened one
+//!             user-config        text for the guest
+//!             instance.json      seed of the instance id, and the id once a boot has used it
+//!             state.json         what is wanted of it
+//!             .removing          being removed; survives everything but its own success
+//!             root/              the guest's private file system, as far as mounts show it
+//!             run/               the guest agent's sockets
+//! ```
+//!
+//! A VM is written under another name and renamed, so that a half-made one never shows.
+
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use casemate_core::{
+    cvm::{Gpus, PortMap},
+    id::{AppId, ComposeHash, EngineVmId, InstanceId},
+    seal::SealedEnv,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::files;
+use crate::node::{Mark, VmConfig};
+
+/// What a VM is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    pub id: EngineVmId,
+    /// The mark, as text.
+    pub name: String,
+    pub app_id: AppId,
+    pub compose_hash: ComposeHash,
+    pub image: String,
+    pub vcpu: u32,
+    pub memory_mb: u32,
+    pub disk_gb: u32,
+    pub ports: Vec<PortMap>,
+    pub hugepages: bool,
+    pub pin_numa: bool,
+    pub gpus: Option<Gpus>,
+    pub kms_urls: Vec<String>,
+    pub gateway_urls: Vec<String>,
+    pub created_at: Timestamp,
+}
+
+impl Manifest {
+    /// The manifest of a VM with this configuration.
+    pub fn new(id: EngineVmId, config: &VmConfig, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            name: config.mark.to_string(),
+            app_id: config.app_id,
+            compose_hash: config.compose_hash,
+            image: config.image.clone(),
+            vcpu: config.vcpu,
+            memory_mb: config.memory_mb,
+            disk_gb: config.disk_gb,
+            ports: config.ports.clone(),
+            hugepages: config.hugepages,
+            pin_numa: config.pin_numa,
+            gpus: config.gpus.clone(),
+            kms_urls: config.kms_urls.clone(),
+            gateway_urls: config.gateway_urls.clone(),
+            created_at,
+        }
+    }
+
+    /// The mark; `None` when the name was tampered with.
+    pub fn mark(&self) -> Option<Mark> {
+        Mark::parse(&self.name)
+    }
+
+    /// The compose project of the VM.
+    pub fn project(&self) -> String {
+        let hex: String = self.id.0.chars().filter(char::is_ascii_hexdigit).take(12).collect();
+        format!("casemate-{hex}")
+    }
+}
+
+/// What is wanted of a VM, and how far that got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// Whether it is to be up.
+    pub started: bool,
+    /// Whether the boot under `started` ended well.
+    #[serde(default)]
+    pub booted: bool,
+    /// How it goes down when it is not to be up.
+    #[serde(default)]
+    pub down: Down,
+    /// When it was started last.
+    #[serde(default)]
+    pub started_at: Option<Timestamp>,
+}
+
+/// How a VM goes down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Down {
+    /// At once.
+    #[default]
+    Hard,
+    /// With time for the containers to end.
+    Graceful,
+}
+
+/// Source of the instance id.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Instance {
+    /// 20 random bytes, hex.
+    pub seed: InstanceId,
+    /// Told by the first boot that got that far; `None` before, and for apps without one.
+    #[serde(default)]
+    pub instance_id: Option<InstanceId>,
+}
+
+/// The directory of one VM.
+#[derive(Debug, Clone)]
+pub(super) struct VmDir(PathBuf);
+
+impl VmDir {
+    /// The directory of this VM under `vms`.
+    pub fn of(vms: &Path, id: &EngineVmId) -> Self {
+        Self(vms.join(&id.0))
+    }
+
+    /// The guest's private file system.
+    pub fn root(&self) -> PathBuf {
+        self.0.join("root")
+    }
+    /// The guest agent's sockets.
+    pub fn run(&self) -> PathBuf {
+        self.0.join("run")
+    }
+
+    /// Makes the VM: complete, or not at all.
+    pub fn create(
+        vms: &Path,
+        manifest: &Manifest,
+        config: &VmConfig,
+        instance: &Instance,
+    ) -> io::Result<Self> {
+        let new = Self(vms.join(format!(".new-{}", manifest.id)));
+        make_dir(&new.0, 0o700)?;
+        make_dir(&new.root(), 0o755)?;
+        make_dir(&new.run(), 0o755)?;
+        new.write_json("instance.json", instance)?;
+        new.write_state(&State::default())?;
+        new.write_config(manifest, config)?;
+        let dir = Self::of(vms, &manifest.id);
+        fs::rename(&new.0, &dir.0)?;
+        files::sync_dir(vms)?;
+        Ok(dir)
+    }
+
+    /// Replaces the whole configuration, the manifest last.
+    pub fn write_config(&self, manifest: &Manifest, config: &VmConfig) -> io::Result<()> {
+        files::write(&self.0.join("app-compose.json"), config.compose.as_bytes())?;
+        self.write_or_remove("encrypted-env", config.sealed_env.as_ref().map(SealedEnv::as_bytes))?;
+        self.write_or_remove("user-config", config.user_config.as_deref().map(str::as_bytes))?;
+        self.write_json("manifest.json", manifest)
+    }
+
+    /// The manifest.
+    pub fn manifest(&self) -> io::Result<Manifest> {
+        self.read_json("manifest.json")?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// What is wanted; nothing, when it was never written.
+    pub fn state(&self) -> io::Result<State> {
+        Ok(self.read_json("state.json")?.unwrap_or_default())
+    }
+
+    /// Records what is wanted.
+    pub fn write_state(&self, state: &State) -> io::Result<()> {
+        self.write_json("state.json", state)
+    }
+
+    /// The source of the instance id.
+    pub fn instance(&self) -> io::Result<Instance> {
+        self.read_json("instance.json")?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// Records it.
+    pub fn write_instance(&self, instance: &Instance) -> io::Result<()> {
+        self.write_json("instance.json", instance)
+    }
+
+    /// The app-compose document.
+    pub fn compose(&self) -> io::Result<String> {
+        fs::read_to_string(self.0.join("app-compose.json"))
+    }
+
+    /// The sealed environment.
+    pub fn sealed_env(&self) -> io::Result<Option<SealedEnv>> {
+        files::read(&self.0.join("encrypted-env"))?
+            .map(|bytes| SealedEnv::from_bytes(bytes).map_err(io::Error::other))
+            .transpose()
+    }
+
+    /// Text for the guest.
+    pub fn user_config(&self) -> io::Result<Option<Vec<u8>>> {
+        files::read(&self.0.join("user-config"))
+    }
+
+    /// Whether the VM is being removed.
+    pub fn removing(&self) -> bool {
+        self.0.join(".removing").exists()
+    }
+
+    /// From here on the VM can only vanish.
+    pub fn mark_removing(&self) -> io::Result<()> {
+        files::write(&self.0.join(".removing"), b"")
+    }
+
+    /// Removes everything, the mark last but the directory.
+    pub fn delete(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if entry.file_name() == ".removing" {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        fs::remove_dir_all(&self.0)
+    }
+
+    fn write_or_remove(&self, name: &str, bytes: Option<&[u8]>) -> io::Result<()> {
+        let path = self.0.join(name);
+        bytes.map_or_else(|| files::remove_if_there(&path), |bytes| files::write(&path, bytes))
+    }
+
+    fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
+        files::write(&self.0.join(name), &serde_json::to_vec_pretty(value)?)
+    }
+
+    fn read_json<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
+        let bytes = files::read(&self.0.join(name))?;
+        Ok(bytes.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
+    }
+}
+
+/// Ids of all VMs under `vms`. Leftovers of unfinished creations are removed.
+pub(super) fn take_stock(vms: &Path) -> io::Result<Vec<EngineVmId>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(vms)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(".new-") {
+            fs::remove_dir_all(entry.path())?;
+        } else if name.parse::<casemate_core::id::VmUuid>().is_ok() {
+            ids.push(EngineVmId(name));
+        }
+    }
+    ids.sort();
+    Ok(ids)
+}
+
+/// Makes a directory with exactly this mode.
+pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+    match fs::DirBuilder::new().recursive(true).mode(mode).create(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,247 @@
+//! Nodes: hosts that run CVMs. One trait, modelled on what dstack-vmm really does (`dstack/` §a):
+//! the node mints VM ids, `create` is not idempotent, `start` answers long before the guest is up,
+//! `shutdown` only asks, `remove` ends later, and capacity is never enforced by the node.
+//!
+//! | kind | what it is |
+//! |---|---|
+//! | [`docker`] | containers on a Docker-compatible engine; no TEE |
+//! | [`sim`] | a simulated dstack host in its own files, with faults on demand |
+
+pub mod docker;
+pub mod sim;
+
+use std::{fmt, net::SocketAddr};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use casemate_core::{
+    cvm::{Gpus, PortMap, SeenVm},
+    id::{AppId, ComposeHash, DeviceId, EngineVmId, VmUuid},
+    seal::SealedEnv,
+};
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+pub use crate::error::CallError;
+
+/// A host that runs CVMs. Implementations must never block the runtime and must bound every call.
+#[async_trait]
+pub trait Node: Send + Sync + fmt::Debug {
+    /// What this host is and can take.
+    async fn inventory(&self) -> Result<Inventory, CallError>;
+
+    /// All VMs of this host that carry a mark ([`Mark`]), oldest first; one call, whole list.
+    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError>;
+
+    /// The VMs that carry this mark, oldest first. Usually none or one; two after a lost answer.
+    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError>;
+
+    /// Makes a VM, *stopped*, and returns the id the node gave it. Not idempotent.
+    async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError>;
+
+    /// Replaces the whole configuration; it takes effect at the next start. Idempotent.
+    async fn push(&self, vm: &EngineVmId, config: &VmConfig) -> Result<(), CallError>;
+
+    /// Boots the VM; returns when the boot has begun. Repeatable on a running VM.
+    async fn start(&self, vm: &EngineVmId) -> Result<(), CallError>;
+
+    /// Powers the VM off at once. Repeatable.
+    async fn stop(&self, vm: &EngineVmId) -> Result<(), CallError>;
+
+    /// Asks the guest to go down and returns; look later whether it did.
+    async fn shutdown(&self, vm: &EngineVmId) -> Result<(), CallError>;
+
+    /// Removes the VM with its disk; ends later. Repeatable while it is being removed; unknown ids
+    /// are `Rejected`.
+    async fn remove(&self, vm: &EngineVmId) -> Result<(), CallError>;
+
+    /// Where the gateway reaches a published port of the VM. `port` is the compose file's published
+    /// port (the left side of `8080:80`).
+    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError>;
+
+    /// The containers' output, oldest line first, as text lines `service | text`.
+    async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError>;
+}
+
+/// A stream of log text; an item may hold several lines or part of one.
+pub type LogStream = BoxStream<'static, Result<Bytes, CallError>>;
+
+/// Which part of the logs.
+#[derive(Debug, Clone, Copy)]
+pub struct LogQuery {
+    /// Go on with new lines until the reader leaves.
+    pub follow: bool,
+    /// At most this many lines from before now.
+    pub tail: u32,
+}
+
+/// Where the gateway sends a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dial {
+    /// Plain HTTP (or h2c) to this address.
+    Tcp(SocketAddr),
+    /// There is no guest: answer this HTML page with status 200.
+    Page(String),
+}
+
+/// Why a port cannot be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// The VM is down or its containers are not up yet; the text says which.
+    #[error("{0}")]
+    NotUp(String),
+    /// The app publishes other ports.
+    #[error("port {port} is not published; published: {published:?}")]
+    NotPublished {
+        /// What was asked for.
+        port: u16,
+        /// What there is.
+        published: Vec<u16>,
+    },
+    /// The node does not answer.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// Our mark on a VM: its name on the node, `<cvm name>.<vm uuid>`. dstack-vmm finds VMs by a part of
+/// their name, so the uuid in it tells ours from others and one CVM from another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mark {
+    name: String,
+    uuid: VmUuid,
+}
+
+impl Mark {
+    /// The mark of this CVM.
+    pub fn new(name: &str, uuid: VmUuid) -> Self {
+        Self { name: name.to_owned(), uuid }
+    }
+
+    /// The CVM it belongs to.
+    pub const fn uuid(&self) -> VmUuid {
+        self.uuid
+    }
+
+    /// Reads a VM name of a node; `None` when it is not ours.
+    pub fn parse(vm_name: &str) -> Option<Self> {
+        let (name, uuid) = vm_name.rsplit_once('.')?;
+        Some(Self::new(name, uuid.parse().ok()?))
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.name, self.uuid)
+    }
+}
+
+/// Everything a node is told about a VM; pushed whole every time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VmConfig {
+    /// Name on the node.
+    pub mark: Mark,
+    /// Identity of the app.
+    pub app_id: AppId,
+    /// The app-compose document, byte for byte.
+    pub compose: String,
+    /// SHA-256 of `compose` as we promised it; the node refuses to start on any other.
+    pub compose_hash: ComposeHash,
+    /// OS image by the node's name for it.
+    pub image: String,
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// Memory in MiB.
+    pub memory_mb: u32,
+    /// Disk in GB.
+    pub disk_gb: u32,
+    /// Host ports mapped to the VM.
+    pub ports: Vec<PortMap>,
+    /// Sealed environment; `None`: the app has none.
+    pub sealed_env: Option<SealedEnv>,
+    /// `.user-config` of the guest.
+    pub user_config: Option<String>,
+    /// Back memory with huge pages.
+    pub hugepages: bool,
+    /// Pin to one NUMA node.
+    pub pin_numa: bool,
+    /// GPUs to attach.
+    pub gpus: Option<Gpus>,
+    /// KMS addresses for the guest; empty: the node's own.
+    pub kms_urls: Vec<String>,
+    /// Gateway addresses for the guest; empty: the node's own.
+    pub gateway_urls: Vec<String>,
+}
+
+/// What protects the memory of VMs on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tee {
+    /// Nothing: the host reads everything.
+    #[serde(rename = "none")]
+    None,
+    /// A simulated one: as good as none.
+    #[serde(rename = "simulated")]
+    Simulated,
+    /// Intel TDX.
+    #[serde(rename = "tdx")]
+    Tdx,
+    /// AMD SEV-SNP.
+    #[serde(rename = "sev-snp")]
+    SevSnp,
+}
+
+impl Tee {
+    /// The word on the wire (`node.tee`).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Simulated => "simulated",
+            Self::Tdx => "tdx",
+            Self::SevSnp => "sev-snp",
+        }
+    }
+}
+
+/// What a node is and can take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inventory {
+    /// What protects its VMs.
+    pub tee: Tee,
+    /// Version of the software that runs VMs there.
+    pub version: String,
+    /// Identity of the host.
+    pub device_id: DeviceId,
+    /// Family, model, stepping, platform and SKU of the CPU, 12 hex digits; `None` without TDX.
+    pub fmspc: Option<String>,
+    /// OS images it has.
+    pub images: Vec<Image>,
+    /// What all CVMs together may take.
+    pub capacity: Capacity,
+    /// What an operator should know, for example where CPU limits apply.
+    pub notes: Vec<String>,
+}
+
+/// What all CVMs of a node together may take. The control plane accounts for it; nodes do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capacity {
+    /// Number of CVMs.
+    pub slots: u32,
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// Memory in MiB.
+    pub memory_mb: u32,
+    /// Disk in GB.
+    pub disk_gb: u32,
+}
+
+/// One OS image of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// `dstack-0.5.4`, `dstack-dev-0.5.4`.
+    pub name: String,
+    /// `0.5.4`.
+    pub version: String,
+    /// With login tools.
+    pub is_dev: bool,
+    /// SHA-256 over the image's checksum file, 64 hex digits.
+    pub os_image_hash: Option<String>,
+}

@@ -1,0 +1,227 @@
+//! A simulated dstack host. It lives in its own files, so it outlives a crash of the Casemate that
+//! uses it, as a real host would; or in memory, for fast tests.
+//!
+//! It behaves like dstack-vmm where that hurts: it mints VM ids, `create` makes another VM every
+//! time, `start` answers long before the guest is up, a stopped VM still shows `done`, a restarted
+//! VMM has forgotten how far its guests are, `shutdown` needs a guest agent that answers, `remove`
+//! ends later, room is never checked. Faults on top of that: [`faults`]; fates of guests: [`boot`].
+//!
+//! Nothing runs in the background. What is to happen is decided when it begins, from the host's
+//! seed, and kept with its times; a look compares these with the clock. So a mock clock drives it.
+//!
+//! | room | what |
+//! |---|---|
+//! | [`calls`], [`strikes`] | what the host does when it is called, what faults do to it |
+//! | [`carry`], [`session`] | one call: its faults, what it reads, its changes, commit |
+//! | [`vm`], [`boot`] | one VM and the course of its runs |
+//! | [`store`], [`stored`] | files or memory, all or nothing |
+//! | [`journal`], [`audit`], [`host`] | what really happened, for tests |
+//! | [`serial`], [`page`] | logs and the page behind a port |
+//!
+//! Deliberately absent: dstack's automatic restart of exited VMs (use [`FaultKind::RebootHost`]),
+//! container logs, statistics, host ports that can be reached.
+
+mod audit;
+mod boot;
+mod calls;
+mod carry;
+mod config;
+mod draw;
+mod faults;
+mod host;
+mod journal;
+mod page;
+mod serial;
+mod session;
+mod store;
+mod stored;
+mod strikes;
+#[cfg(test)]
+mod tests;
+mod vm;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use async_trait::async_trait;
+use casemate_core::{
+    cvm::{Boot, SeenVm, VmPower},
+    id::{DeviceId, EngineVmId},
+    time::{Clock, Entropy},
+};
+use sha2::{Digest, Sha256};
+
+pub use self::{
+    audit::{Audit, MarkAudit, Overlap, Removed, SimVm, Started},
+    config::{Journal, SimConfig},
+    faults::{Fault, FaultKind, Faults},
+    host::SimHost,
+    journal::{Answer, Call, Effect, Method, StartedBy},
+};
+use self::{
+    carry::{Shared, Target},
+    serial::Serial,
+    session::{Session, Trouble},
+    store::Store,
+    vm::Vm,
+};
+use super::{
+    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
+};
+
+/// A handle of a simulated host; clones are handles of the same one.
+#[derive(Debug, Clone)]
+pub struct SimNode {
+    shared: Arc<Shared>,
+}
+
+impl SimNode {
+    /// The host in this directory, which is made if need be. Several processes may open it.
+    pub fn open(
+        dir: PathBuf,
+        config: SimConfig,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> io::Result<Self> {
+        let shared = Shared { store: Store::directory(dir)?, config, clock, entropy };
+        shared.open()?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// A host that lasts as long as its last handle.
+    pub fn in_memory(config: SimConfig, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let shared = Shared { store: Store::memory(), config, clock, entropy };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The operator's side of this host: what really happened, and faults.
+    pub fn host(&self) -> SimHost {
+        SimHost::new(self.shared.store.clone(), Arc::clone(&self.shared.clock))
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        method: Method,
+        target: Target,
+        op: impl Fn(&mut Session<'_>) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, CallError> {
+        self.shared.run(move |shared| shared.call(method, &target, &op)).await
+    }
+
+    /// A call about one VM, which is there, or the call is refused.
+    async fn call_vm<T: Send + 'static>(
+        &self,
+        method: Method,
+        vm: &EngineVmId,
+        op: impl Fn(&mut Session<'_>, Vm) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, CallError> {
+        let id = vm.clone();
+        self.call(method, Target::Vm(vm.clone()), move |session| {
+            let vm = session.get(&id)?.ok_or_else(|| Trouble::refused("VM not found"))?;
+            op(session, vm)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Node for SimNode {
+    async fn inventory(&self) -> Result<Inventory, CallError> {
+        self.call(Method::Inventory, Target::Host, |session| Ok(inventory(session.config))).await
+    }
+
+    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+        self.call(Method::List, Target::Host, |session| {
+            let now = session.now;
+            let vms = session.all()?.into_iter();
+            Ok(vms.map(|vm| (vm.config.mark.clone(), vm.seen(now))).collect())
+        })
+        .await
+    }
+
+    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {
+        let uuid = mark.uuid();
+        self.call(Method::Find, Target::Mark(mark.clone()), move |session| {
+            let now = session.now;
+            Ok(session.marked(uuid)?.iter().map(|vm| vm.seen(now)).collect())
+        })
+        .await
+    }
+
+    async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError> {
+        let target = Target::Mark(config.mark.clone());
+        let config = Arc::new(config.clone());
+        self.call(Method::Create, target, move |session| calls::create(session, &config)).await
+    }
+
+    async fn push(&self, vm: &EngineVmId, config: &VmConfig) -> Result<(), CallError> {
+        let config = config.clone();
+        self.call_vm(Method::Push, vm, move |session, vm| calls::push(session, vm, &config)).await
+    }
+
+    async fn start(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.call_vm(Method::Start, vm, calls::start).await
+    }
+
+    async fn stop(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.call_vm(Method::Stop, vm, |session, vm| {
+            calls::stop(session, vm);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn shutdown(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.call_vm(Method::Shutdown, vm, calls::shutdown).await
+    }
+
+    async fn remove(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.call_vm(Method::Remove, vm, |session, vm| {
+            calls::remove(session, vm);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+        let dialled = self.call_vm(Method::Dial, vm, move |session, vm| {
+            if vm.serves(session.now) {
+                return Ok(Dial::Page(page::page(&vm, port, session.now)));
+            }
+            Err(Trouble::refused(not_up(&vm.seen(session.now))))
+        });
+        dialled.await.map_err(|error| match error {
+            CallError::Rejected(text) => DialError::NotUp(text),
+            CallError::Unreachable(text) | CallError::Unknown(text) => DialError::Unreachable(text),
+        })
+    }
+
+    async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
+        let look = |session: &mut Session<'_>, vm: Vm| Ok(Serial::of(&vm, session.now));
+        let serial = self.call_vm(Method::Logs, vm, look).await?;
+        Ok(serial::stream(Arc::clone(&self.shared), vm.clone(), &serial, query))
+    }
+}
+
+fn not_up(seen: &SeenVm) -> String {
+    match (seen.power, &seen.boot) {
+        (VmPower::Running, Boot::Progress(text)) => format!("the CVM is starting: {text}"),
+        (VmPower::Running, Boot::Failed(text)) => format!("the CVM did not boot: {text}"),
+        (VmPower::Running, Boot::Unknown | Boot::Done) => "the CVM is starting".to_owned(),
+        (VmPower::Stopping, _) => "the CVM is shutting down".to_owned(),
+        (VmPower::Exited | VmPower::Stopped, _) => "the CVM is stopped".to_owned(),
+        (VmPower::Removing, _) => "the CVM is being removed".to_owned(),
+    }
+}
+
+fn inventory(config: &SimConfig) -> Inventory {
+    let simulated_ppid = [0; 16];
+    Inventory {
+        tee: Tee::Simulated,
+        version: "0.6.0-sim".to_owned(),
+        device_id: DeviceId::from_bytes(Sha256::digest(simulated_ppid).into()),
+        fmspc: None,
+        images: config.images.clone(),
+        capacity: config.capacity,
+        notes: vec!["simulated host: no CVM of this node runs anything".to_owned()],
+    }
+}

@@ -1,0 +1,53 @@
+//! The first start, and who a token speaks for.
+
+use casemate_core::{id::Wallet, time::Entropy};
+use casemate_store::accounts;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::{Caller, Ctx, Error};
+
+/// A token of 32 random bytes: `phak_` and 43 characters.
+pub fn new_token(entropy: &dyn Entropy) -> SecretString {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = [0; 43];
+    entropy.fill(&mut bytes);
+    let tail: String =
+        bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
+    SecretString::from(format!("phak_{tail}"))
+}
+
+/// What is kept of a token. Plain SHA-256 is enough: tokens are random, not chosen by people.
+pub fn token_hash(token: &str) -> String {
+    hex::encode(Sha256::digest(token.as_bytes()))
+}
+
+impl Ctx {
+    /// Who this token speaks for.
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, Error> {
+        let found = accounts::principal(&self.db, &token_hash(token), self.now()).await?;
+        Ok(found.map(Caller::from))
+    }
+}
+
+/// Makes user `admin`, workspace `default` and one token, and returns the token, if there is no user
+/// yet. Later starts change nothing.
+pub async fn first_start(
+    db: &casemate_store::Db,
+    entropy: &dyn Entropy,
+    now: casemate_core::time::Timestamp,
+) -> Result<Option<SecretString>, Error> {
+    if accounts::any_user(db).await? {
+        return Ok(None);
+    }
+    let token = new_token(entropy);
+    let mut wallet = [0; 20];
+    entropy.fill(&mut wallet);
+    let mut tx = db.begin().await?;
+    let user = tx.insert_user("admin", "admin@localhost", now).await?;
+    let workspace =
+        tx.insert_workspace("default", "default", Wallet::from_bytes(wallet), now).await?;
+    tx.insert_api_key(&token_hash(token.expose_secret()), user, workspace, "admin", now).await?;
+    tx.commit().await?;
+    Ok(Some(token))
+}

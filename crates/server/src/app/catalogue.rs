@@ -1,0 +1,89 @@
+//! What can be asked for: nodes, sizes, OS images, the KMS and its keys.
+
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    view::{InstanceTypeView, KmsView, NodeView, OsImageView},
+};
+use casemate_core::{
+    create_address::create_address,
+    id::AppId,
+};
+use casemate_engine::kms::SignedEnvKey;
+use casemate_store::{nodes, provisions};
+
+use super::{Caller, Ctx, Error, provision::kms_failed, views};
+
+/// Every node with what is left on it.
+pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
+    let taken = nodes::taken(&ctx.db).await?;
+    let all = ctx.fleet.nodes.values();
+    Ok(all.map(|node| views::node(ctx, node, &node.candidate(&taken))).collect())
+}
+
+/// Every size on offer, in the order of the configuration.
+pub fn instance_types(ctx: &Ctx) -> Vec<InstanceTypeView> {
+    let sizes = ctx.config.instance_types.iter();
+    sizes
+        .map(|size| InstanceTypeView {
+            id: size.id.clone(),
+            name: size.name.clone(),
+            description: format!(
+                "{} vCPU, {} MB memory, {} GB disk",
+                size.vcpu, size.memory_mb, size.disk_gb
+            ),
+            family: size.family.clone(),
+            vcpu: size.vcpu,
+            memory_mb: size.memory_mb,
+            default_disk_gb: size.disk_gb,
+            hourly_rate: size.hourly_rate.clone(),
+            requires_gpu: false,
+        })
+        .collect()
+}
+
+/// Every OS image of any node, once each, by name.
+pub fn os_images(ctx: &Ctx) -> Vec<OsImageView> {
+    let mut images: Vec<OsImageView> = Vec::new();
+    for node in ctx.fleet.nodes.values() {
+        for image in &node.seen().0.images {
+            if !images.iter().any(|known| known.name == image.name) {
+                images.push(views::image(image));
+            }
+        }
+    }
+    images.sort_by(|a, b| a.name.cmp(&b.name));
+    images
+}
+
+/// The KMS by id, slug or kind.
+pub fn kms(ctx: &Ctx, reference: &str) -> Result<KmsView, Error> {
+    let view = views::kms(ctx);
+    if view.is_called(reference) || view.is_called(&reference.to_ascii_lowercase()) {
+        return Ok(view);
+    }
+    Err(Error::because(ErrorCode::NotFound, format!("no KMS {reference} here"))
+        .detail(ErrorDetail::value("kms_id", reference))
+        .suggest("List them with GET /api/v1/kms."))
+}
+
+/// The key that environments of an app are sealed to, with its signatures.
+pub async fn env_key(ctx: &Ctx, reference: &str, app: &str) -> Result<SignedEnvKey, Error> {
+    kms(ctx, reference)?;
+    let bare = app.strip_prefix("app_").unwrap_or(app);
+    let app: AppId = bare
+        .parse()
+        .map_err(|why| Error::field(ErrorCode::InvalidRequest, "app_id", format!("is {why}")))?;
+    ctx.fleet.kms.kms.env_public_key(&app, ctx.now().unix_seconds()).await.map_err(kms_failed)
+}
+
+/// The next app ids that the caller's workspace can provision with, and their nonces. Nothing is
+/// reserved.
+pub async fn next_app_ids(
+    ctx: &Ctx,
+    caller: &Caller,
+    count: usize,
+) -> Result<Vec<(AppId, u64)>, Error> {
+    let workspace = &caller.workspace;
+    let free = provisions::free_nonces(&ctx.db, workspace.id, workspace.next_nonce, count).await?;
+    Ok(free.into_iter().map(|nonce| (create_address(&workspace.wallet, nonce), nonce)).collect())
+}

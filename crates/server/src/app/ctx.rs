@@ -1,0 +1,90 @@
+//! What every use case gets: the database, time, randomness, the fleet and the way to wake workers.
+
+use std::sync::Arc;
+
+use casemate_core::{
+    id::{EventSeq, OperationId},
+    time::{Clock, Entropy, Timestamp},
+};
+use casemate_store::{
+    Db, Tx,
+    accounts::{Principal, User, Workspace},
+};
+use tokio::sync::{Notify, watch};
+
+use super::{error::Error, fleet::Fleet};
+use crate::config::Config;
+
+/// The world of a use case; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ctx {
+    /// Where everything is written down.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Nodes and KMS.
+    pub fleet: Arc<Fleet>,
+    /// Configuration.
+    pub config: Arc<Config>,
+    /// Addresses under which this process is reached.
+    pub addresses: Arc<Addresses>,
+    /// Wakes the reconcilers. Only a hint: a lost one costs a second.
+    pub wake: Arc<Notify>,
+    /// Place of the newest event this process has written; readers wait on it.
+    pub news: Arc<watch::Sender<EventSeq>>,
+}
+
+/// Addresses as clients are told them.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// `http://127.0.0.1:8090`, without `/api/v1`.
+    pub api: String,
+    /// Domain of the gateway with its port: `localhost:8091`.
+    pub gateway_domain: String,
+    /// `http` or `https`.
+    pub gateway_scheme: &'static str,
+}
+
+impl Ctx {
+    /// The current time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new operation id.
+    pub fn operation_id(&self) -> OperationId {
+        OperationId::from_uuid(self.entropy.uuid_v7(self.now()))
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&self) -> Result<Tx, Error> {
+        Ok(self.db.begin().await?)
+    }
+
+    /// Tells readers and reconcilers of a committed change.
+    pub fn announce(&self, seq: EventSeq) {
+        self.news.send_if_modified(|newest| {
+            let newer = seq > *newest;
+            *newest = seq.max(*newest);
+            newer
+        });
+        self.wake.notify_one();
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// The user.
+    pub user: User,
+    /// The workspace the token belongs to; everything else does not exist for them.
+    pub workspace: Workspace,
+}
+
+impl From<Principal> for Caller {
+    fn from(principal: Principal) -> Self {
+        Self { user: principal.user, workspace: principal.workspace }
+    }
+}

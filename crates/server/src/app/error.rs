@@ -1,0 +1,133 @@
+//! What use cases fail with: a code a client program can tell apart, words for people, and apart
+//! from both the private cause, which only the log gets.
+
+use casemate_api::error::{ErrorBody, ErrorCode, ErrorDetail, ValidationItem};
+
+/// A use case that did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Refused for a reason the client can act on.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+    /// The request does not parse or a value is out of its range (422).
+    #[error("request does not validate")]
+    Invalid(Vec<ValidationItem>),
+    /// The database did not do its work.
+    #[error("store")]
+    Store(#[from] casemate_store::Error),
+    /// Ours to fix.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+/// A refusal, in public words.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct Refusal {
+    /// What kind.
+    pub code: ErrorCode,
+    /// One sentence.
+    pub message: String,
+    /// The fields at fault.
+    pub details: Vec<ErrorDetail>,
+    /// The way out.
+    pub suggestions: Vec<String>,
+}
+
+impl Error {
+    /// A refusal in the code's own words.
+    pub fn code(code: ErrorCode) -> Self {
+        Self::because(code, code.message())
+    }
+
+    /// A refusal in these words.
+    pub fn because(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self::Refused(Box::new(Refusal {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            suggestions: Vec::new(),
+        }))
+    }
+
+    /// A refusal of one field. `reason` begins with a verb: `must be …`, `is not …`.
+    pub fn field(code: ErrorCode, field: &str, reason: impl std::fmt::Display) -> Self {
+        Self::because(code, format!("{field} {reason}"))
+            .detail(ErrorDetail::message(field, reason.to_string()))
+    }
+
+    /// A value outside its range: 422 in pydantic's form.
+    pub fn invalid(field: &str, reason: impl std::fmt::Display) -> Self {
+        let path: Vec<&str> = std::iter::once("body").chain(field.split('.')).collect();
+        Self::Invalid(vec![ValidationItem::new(&path, "value_error", &format!("{field} {reason}"))])
+    }
+
+    /// Adds a fact to a refusal.
+    #[must_use]
+    pub fn detail(mut self, detail: ErrorDetail) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.details.push(detail);
+        }
+        self
+    }
+
+    /// Adds a way out to a refusal.
+    #[must_use]
+    pub fn suggest(mut self, sentence: impl Into<String>) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.suggestions.push(sentence.into());
+        }
+        self
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Refused(refusal) => refusal.code.status(),
+            Self::Invalid(_) => 422,
+            Self::Store(error) => store_code(error).status(),
+            Self::Internal(_) => ErrorCode::Internal.status(),
+        }
+    }
+
+    /// The public body.
+    pub fn body(&self) -> ErrorBody {
+        match self {
+            Self::Refused(refusal) => {
+                let mut body = ErrorBody::new(refusal.code, refusal.message.clone());
+                if let ErrorBody::Structured(body) = &mut body {
+                    body.details.clone_from(&refusal.details);
+                    body.suggestions.clone_from(&refusal.suggestions);
+                }
+                body
+            }
+            Self::Invalid(items) => ErrorBody::validation(items.clone()),
+            Self::Store(error) => {
+                let code = store_code(error);
+                ErrorBody::new(code, code.message())
+            }
+            Self::Internal(_) => ErrorBody::new(ErrorCode::Internal, ErrorCode::Internal.message()),
+        }
+    }
+
+    /// Whether another try may go better; then a `Retry-After` is due.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => {
+                matches!(refusal.code.status(), 429 | 503) || refusal.code == ErrorCode::QueueFull
+            }
+            Self::Invalid(_) | Self::Internal(_) => false,
+            Self::Store(error) => store_code(error) != ErrorCode::Internal,
+        }
+    }
+}
+
+/// A lost race is answered as a full queue is: official clients try again.
+const fn store_code(error: &casemate_store::Error) -> ErrorCode {
+    use casemate_store::Error as Store;
+    match error {
+        Store::Stale | Store::Conflict(_) => ErrorCode::QueueFull,
+        Store::Unavailable(_) | Store::Commit(_) => ErrorCode::DatabaseUnavailable,
+        Store::Corrupt { .. } | Store::Migrate(_) | Store::Backend(_) => ErrorCode::Internal,
+    }
+}

@@ -1,0 +1,98 @@
+//! Writing what happened: one place that knows the kinds of events and their bodies.
+
+use casemate_core::{
+    cvm::Phase,
+    id::{CvmId, EventSeq, OperationId, WorkspaceId},
+    operation::OperationKind,
+    time::Timestamp,
+};
+use casemate_store::{Error, Tx, events::NewEvent};
+use serde_json::{Value, json};
+
+/// Something that happened to a CVM.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// A change was accepted.
+    Accepted(OperationKind),
+    /// The word users see changed.
+    Phase(Phase, Phase),
+    /// The guest told how far it is.
+    Boot(String),
+    /// A reconciler is about to do a step, or has done it.
+    Step {
+        /// Which step.
+        name: &'static str,
+        /// `intended`, `done`, or what went wrong.
+        outcome: String,
+    },
+    /// A change ended.
+    Ended {
+        /// What it was.
+        kind: OperationKind,
+        /// `succeeded`, `failed`, `superseded`.
+        how: &'static str,
+        /// Failure code and cause.
+        failure: Option<(String, String)>,
+    },
+    /// The node shows something else than what is recorded.
+    Drift(String),
+}
+
+impl Happening {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Accepted(_) => "operation.accepted",
+            Self::Phase(..) => "cvm.phase",
+            Self::Boot(_) => "cvm.boot",
+            Self::Step { .. } => "operation.step",
+            Self::Ended { .. } => "operation.ended",
+            Self::Drift(_) => "cvm.drift",
+        }
+    }
+
+    fn body(&self) -> Value {
+        match self {
+            Self::Accepted(kind) => json!({ "kind": kind.as_str() }),
+            Self::Phase(from, to) => json!({ "from": from.as_str(), "to": to.as_str() }),
+            Self::Boot(progress) => json!({ "progress": progress }),
+            Self::Step { name, outcome } => json!({ "step": name, "outcome": outcome }),
+            Self::Ended { kind, how, failure: None } => json!({ "kind": kind.as_str(), "how": how }),
+            Self::Ended { kind, how, failure: Some((code, cause)) } => {
+                json!({ "kind": kind.as_str(), "how": how, "code": code, "cause": cause })
+            }
+            Self::Drift(what) => json!({ "what": what }),
+        }
+    }
+}
+
+/// Where something happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Whose CVM it is.
+    pub workspace: WorkspaceId,
+    /// Which CVM.
+    pub cvm: CvmId,
+    /// In which operation.
+    pub operation: Option<OperationId>,
+}
+
+/// Writes down what happened, in order; returns the place of the last event.
+pub async fn write(
+    tx: &mut Tx,
+    place: Place,
+    happenings: &[Happening],
+    now: Timestamp,
+) -> Result<EventSeq, Error> {
+    let mut newest = EventSeq(0);
+    for happening in happenings {
+        let event = NewEvent {
+            workspace: place.workspace,
+            cvm: Some(place.cvm),
+            operation: place.operation,
+            kind: happening.kind(),
+            body: happening.body(),
+        };
+        newest = tx.append_event(&event, now).await?;
+    }
+    Ok(newest)
+}

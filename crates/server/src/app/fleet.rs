@@ -1,0 +1,136 @@
+//! The nodes and the KMS this process works with, and what was last told of each.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use casemate_core::{
+    id::{KmsId, NodeId},
+    place::{Amount, Candidate},
+};
+use casemate_engine::{
+    kms::Kms,
+    node::{Inventory, Node},
+};
+use casemate_store::nodes::Taken;
+
+/// A node with what it told of itself last.
+#[derive(Debug)]
+pub struct FleetNode {
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// `docker`, `sim`.
+    pub kind: &'static str,
+    /// Where it stands.
+    pub region: String,
+    /// The way to it.
+    pub node: Arc<dyn Node>,
+    seen: RwLock<(Inventory, bool)>,
+}
+
+impl FleetNode {
+    /// A node that has just answered.
+    pub fn new(
+        id: NodeId,
+        name: &str,
+        kind: &'static str,
+        region: &str,
+        node: Arc<dyn Node>,
+        inventory: Inventory,
+    ) -> Self {
+        let seen = RwLock::new((inventory, true));
+        Self { id, name: name.to_owned(), kind, region: region.to_owned(), node, seen }
+    }
+
+    /// What it told of itself last, and whether it answers now.
+    pub fn seen(&self) -> (Inventory, bool) {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that it answered, or that it did not.
+    pub fn note(&self, answer: Option<Inventory>) {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        seen.1 = answer.is_some();
+        if let Some(inventory) = answer {
+            seen.0 = inventory;
+        }
+    }
+
+    /// The node as placement sees it.
+    pub fn candidate(&self, taken: &[Taken]) -> Candidate {
+        let (inventory, reachable) = self.seen();
+        let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
+        Candidate {
+            id: self.id,
+            name: self.name.clone(),
+            region: self.region.clone(),
+            reachable,
+            images: inventory.images.iter().map(|image| image.name.clone()).collect(),
+            capacity: capacity(&inventory),
+            taken: taken.map(amount).unwrap_or_default(),
+        }
+    }
+}
+
+/// The capacity of a node as an amount.
+pub fn capacity(inventory: &Inventory) -> Amount {
+    Amount {
+        slots: inventory.capacity.slots.into(),
+        vcpu: inventory.capacity.vcpu.into(),
+        memory_mb: inventory.capacity.memory_mb.into(),
+        disk_gb: inventory.capacity.disk_gb.into(),
+    }
+}
+
+/// What is taken as an amount.
+pub const fn amount(taken: Taken) -> Amount {
+    Amount {
+        slots: taken.slots,
+        vcpu: taken.vcpu,
+        memory_mb: taken.memory_mb,
+        disk_gb: taken.disk_gb,
+    }
+}
+
+/// The KMS with the names clients know it by.
+#[derive(Debug, Clone)]
+pub struct FleetKms {
+    /// `kms_…`.
+    pub id: KmsId,
+    /// Name for people.
+    pub slug: String,
+    /// Where guests and clients reach it.
+    pub url: String,
+    /// Root public key, secp256k1, compressed, hex.
+    pub k256_public_key: String,
+    /// Public key of its CA, SPKI DER, hex.
+    pub ca_public_key: String,
+    /// The way to it.
+    pub kms: Arc<dyn Kms>,
+}
+
+impl FleetKms {
+    /// Whether a client means this KMS: by id, slug, or the type `phala`, any case.
+    pub fn answers_to(&self, name: &str) -> bool {
+        name == self.id.as_ref() || name == self.slug || name.eq_ignore_ascii_case("phala")
+    }
+}
+
+/// All nodes and the KMS.
+#[derive(Debug)]
+pub struct Fleet {
+    /// By id.
+    pub nodes: BTreeMap<NodeId, Arc<FleetNode>>,
+    /// The built-in one.
+    pub kms: FleetKms,
+}
+
+impl Fleet {
+    /// The node of this id.
+    pub fn node(&self, id: NodeId) -> Option<&Arc<FleetNode>> {
+        self.nodes.get(&id)
+    }
+}

@@ -1,0 +1,19 @@
+//! Use cases: one file per noun. Each is a transaction script that works for one [`Caller`]; none
+//! knows HTTP, and none talks to a node.
+
+pub mod account;
+pub mod catalogue;
+pub mod commit;
+pub mod ctx;
+pub mod cvms;
+pub mod error;
+pub mod events;
+pub mod fleet;
+pub mod logs;
+pub mod power;
+pub mod provision;
+pub mod views;
+pub mod work;
+
+pub use ctx::{Caller, Ctx};
+pub use error::Error;

@@ -1,0 +1,158 @@
+//! Start, stop, shutdown, restart, delete: each is a new wish, an operation and an event.
+//!
+//! A power verb supersedes the *steps* under way: the open operation closes as superseded and the new
+//! wish is what reconcilers work for from then on. A verb whose end is reached already makes nothing.
+
+use casemate_api::view::CvmView;
+use casemate_core::{
+    cvm::{Phase, Power, StopMode, Wish},
+    id::{CvmId, EventSeq},
+    operation::OperationKind,
+};
+use casemate_store::{Tx, cvms::Cvm, operations::Ending, provisions};
+
+use super::{
+    Caller, Ctx, Error,
+    events::{self, Happening, Place},
+    views,
+};
+use crate::crash;
+
+/// What to do with the power of a CVM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Boot it.
+    Start,
+    /// Power it off.
+    Stop,
+    /// Ask the guest to go down, then power it off.
+    Shutdown,
+    /// Down and up.
+    Restart {
+        /// Without asking the guest.
+        force: bool,
+    },
+    /// Remove it with all data.
+    Delete,
+}
+
+impl Verb {
+    const fn kind(self) -> OperationKind {
+        match self {
+            Self::Start => OperationKind::Start,
+            Self::Stop => OperationKind::Stop,
+            Self::Shutdown => OperationKind::Shutdown,
+            Self::Restart { .. } => OperationKind::Restart,
+            Self::Delete => OperationKind::Delete,
+        }
+    }
+
+    /// Whether the CVM is where this verb leads, or on its way there.
+    fn is_done(self, cvm: &Cvm) -> bool {
+        let open = cvm.operation.map(|operation| operation.kind);
+        match self {
+            Self::Start => match open {
+                Some(OperationKind::Create | OperationKind::Start | OperationKind::Restart) => true,
+                Some(_) => false,
+                None => cvm.phase == Phase::Running && cvm.wish.power == Power::Running,
+            },
+            Self::Stop => match open {
+                Some(kind) => kind == OperationKind::Stop,
+                None => cvm.phase == Phase::Stopped,
+            },
+            Self::Shutdown => match open {
+                Some(kind) => matches!(kind, OperationKind::Shutdown | OperationKind::Stop),
+                None => cvm.phase == Phase::Stopped,
+            },
+            Self::Restart { .. } => false,
+            Self::Delete => cvm.wish.power == Power::Deleted,
+        }
+    }
+
+    fn wish(self, cvm: &Cvm) -> Wish {
+        let graceful = StopMode::Graceful {
+            timeout_s: cvm.spec.shutdown_timeout_s,
+            force: cvm.spec.allow_force_stop,
+        };
+        let old = cvm.wish;
+        match self {
+            Self::Start => Wish { power: Power::Running, stop: graceful, ..old },
+            Self::Stop => Wish { power: Power::Stopped, stop: StopMode::Hard, ..old },
+            Self::Shutdown => Wish { power: Power::Stopped, stop: graceful, ..old },
+            Self::Restart { force } => Wish {
+                power: Power::Running,
+                run: old.run.max(cvm.status.run) + 1,
+                stop: if force { StopMode::Hard } else { graceful },
+                ..old
+            },
+            Self::Delete => Wish { power: Power::Deleted, stop: StopMode::Hard, ..old },
+        }
+    }
+}
+
+/// What a verb did.
+#[derive(Debug)]
+pub struct Done {
+    /// The CVM with its document.
+    pub view: CvmView,
+    /// The event to announce after the transaction; `None` when nothing was to be done.
+    pub news: Option<EventSeq>,
+}
+
+/// Applies a verb to a CVM of the caller's workspace.
+pub async fn apply(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CvmId,
+    verb: Verb,
+) -> Result<Done, Error> {
+    let cvm = tx
+        .cvm(id)
+        .await?
+        .filter(|cvm| cvm.workspace == caller.workspace.id)
+        .ok_or_else(super::cvms::not_found)?;
+    let news = if verb.is_done(&cvm) { None } else { Some(change(ctx, tx, caller, &cvm, verb).await?) };
+    let cvm = tx.cvm(id).await?.ok_or_else(super::cvms::not_found)?;
+    let document = provisions::document(&ctx.db, &cvm.spec.compose_hash).await?.unwrap_or_default();
+    let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
+    Ok(Done { view, news })
+}
+
+async fn change(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    cvm: &Cvm,
+    verb: Verb,
+) -> Result<EventSeq, Error> {
+    if cvm.wish.power == Power::Deleted {
+        return Err(super::cvms::not_found());
+    }
+    let (now, kind) = (ctx.now(), verb.kind());
+    let wish = verb.wish(cvm);
+    let mut status = cvm.status.clone();
+    status.failure = None;
+    status.attempts = 0;
+    status.stopping = None;
+    status.boot_until = None;
+    let phase = kind.phase();
+    tx.set_wish(cvm, &wish, &status, phase, now).await?;
+    let mut happenings = Vec::new();
+    if let Some(open) = cvm.operation {
+        tx.close_operation(open.id, &Ending::Superseded, now).await?;
+        let ended = Happening::Ended { kind: open.kind, how: "superseded", failure: None };
+        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(open.id) };
+        events::write(tx, place, &[ended], now).await?;
+    }
+    let operation = ctx.operation_id();
+    tx.open_operation(operation, cvm.id, kind, wish.generation, caller.user.id, now).await?;
+    happenings.push(Happening::Accepted(kind));
+    if phase != cvm.phase {
+        happenings.push(Happening::Phase(cvm.phase, phase));
+    }
+    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) };
+    let news = events::write(tx, place, &happenings, now).await?;
+    crash::point(|| format!("accept.{}.before_commit", kind.as_str()));
+    Ok(news)
+}

@@ -1,0 +1,274 @@
+//! From what is stored to what the wire shows: the one place that fills `casemate_api::view`.
+
+use std::time::Duration;
+
+use casemate_api::{
+    compose_file::StorageFs,
+    kms_type::KmsType,
+    view::{
+        CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OperationView, OsImageView,
+        OsView, PersonView, PublicUrl, Tee, TenantView,
+    },
+};
+use casemate_core::{
+    compose::AppCompose,
+    cvm::{Boot, Phase, VmPower},
+    place::Candidate,
+};
+use casemate_engine::node::{Image, Inventory};
+use casemate_store::cvms::Cvm;
+
+use super::{Caller, Ctx, fleet::FleetNode};
+
+/// The view of a CVM, without its document.
+pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
+    let spec = &cvm.spec;
+    let seen = cvm.status.seen.as_ref();
+    let node = ctx.fleet.node(cvm.node);
+    let gateway = spec.facts.gateway_enabled.then(|| gateway(ctx));
+    let running = seen.is_some_and(|vm| vm.power == VmPower::Running);
+    CvmView {
+        id: cvm.id,
+        reference: cvm.reference.clone(),
+        vm_uuid: cvm.uuid,
+        name: spec.name.clone(),
+        app_id: spec.app_id,
+        instance_id: cvm.instance_id,
+        phase: cvm.phase,
+        in_progress: cvm.operation.is_some(),
+        operation: cvm.operation.map(|open| OperationView {
+            kind: open.kind,
+            correlation_id: open.id,
+            started_at: open.started_at.to_string(),
+            target: target(open.kind.target()),
+        }),
+        boot_progress: seen
+            .filter(|vm| running && vm.boot != Boot::Unknown)
+            .map(|vm| vm.boot.as_str().to_owned()),
+        boot_error: seen.and_then(boot_error),
+        shutdown_progress: seen.and_then(|vm| vm.shutdown_progress.clone()),
+        uptime: seen
+            .filter(|_| running)
+            .and_then(|vm| vm.started_at)
+            .map(|at| human(ctx.now().since(at))),
+        exited_at: seen.and_then(|vm| vm.exited_at).map(|at| at.to_string()),
+        failure: cvm.status.failure.as_ref().map(|failure| FailureView {
+            code: failure.code.as_str().to_owned(),
+            cause: failure.cause.clone(),
+            at: failure.at.to_string(),
+        }),
+        vcpu: spec.resources.vcpu,
+        memory_mb: spec.resources.memory_mb,
+        disk_gb: spec.resources.disk_gb,
+        gpus: spec
+            .resources
+            .gpus
+            .as_ref()
+            .map_or(0, |gpus| u32::try_from(gpus.gpus.len()).unwrap_or(u32::MAX)),
+        instance_type: spec.resources.instance_type.clone(),
+        price_per_hour: price(ctx, spec.resources.instance_type.as_deref()),
+        node: node.map(|node| node_ref(node)),
+        os: os(node.map(|node| node.seen().0), &spec.image),
+        kms: spec.env_public_key.is_some().then(|| kms(ctx)),
+        onchain: None,
+        env_public_key: spec.env_public_key.as_ref().map(ToString::to_string),
+        compose_hash: spec.compose_hash,
+        docker_compose_hash: spec.facts.docker_compose_hash.clone(),
+        pre_launch_script_hash: spec.facts.pre_launch_script_hash.clone(),
+        docker_compose_file: None,
+        compose_document: None,
+        features: spec.facts.features.clone(),
+        manifest_version: spec.facts.manifest_version,
+        runner: spec.facts.runner.clone(),
+        public_logs: spec.facts.public_logs,
+        public_sysinfo: spec.facts.public_sysinfo,
+        public_tcbinfo: spec.facts.public_tcbinfo,
+        gateway_enabled: spec.facts.gateway_enabled,
+        secure_time: spec.facts.secure_time,
+        storage_fs: spec.facts.storage_fs.as_deref().and_then(|fs| fs.parse::<StorageFs>().ok()),
+        listed: spec.listed,
+        public_urls: public_urls(cvm, gateway.as_ref()),
+        gateway,
+        syslog_endpoint: None,
+        logs: None,
+        workspace: TenantView {
+            id: caller.workspace.id,
+            name: caller.workspace.name.clone(),
+            slug: Some(caller.workspace.slug.clone()),
+        },
+        creator: (cvm.created_by == caller.user.id).then(|| PersonView {
+            id: caller.user.id,
+            username: caller.user.username.clone(),
+        }),
+        created_at: cvm.created_at.to_string(),
+        updated_at: Some(cvm.updated_at.to_string()),
+        deleted_at: None,
+        scheduled_delete_at: None,
+    }
+}
+
+/// The view with the document, for replies that carry it.
+pub fn with_document(mut view: CvmView, document: &str) -> CvmView {
+    if let Ok(parsed) = AppCompose::parse(document) {
+        view.docker_compose_file = parsed.docker_compose_file;
+    }
+    view.compose_document = serde_json::from_str(document).ok();
+    view
+}
+
+fn target(word: &str) -> Phase {
+    match word {
+        "stopped" => Phase::Stopped,
+        "deleted" => Phase::Deleted,
+        _ => Phase::Running,
+    }
+}
+
+fn boot_error(vm: &casemate_core::cvm::SeenVm) -> Option<String> {
+    match &vm.boot {
+        Boot::Failed(why) => Some(why.clone()),
+        // dstack keeps the last error after a later success; that is no error.
+        Boot::Done => None,
+        Boot::Unknown | Boot::Progress(_) => vm.boot_error.clone(),
+    }
+}
+
+fn public_urls(cvm: &Cvm, gateway: Option<&GatewayView>) -> Vec<PublicUrl> {
+    let Some(gateway) = gateway else { return Vec::new() };
+    let url = |port: &u16| {
+        let app = gateway.url(cvm.spec.app_id, *port);
+        let instance = cvm.instance_id.map_or_else(|| app.clone(), |id| gateway.url(id, *port));
+        PublicUrl { app, instance }
+    };
+    cvm.spec.facts.ports.iter().map(url).collect()
+}
+
+/// `3d 4h`, `2h 5m`, `1m 12s`: the two largest units.
+fn human(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(86_400, "d"), (3_600, "h"), (60, "m"), (1, "s")];
+    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(3);
+    let mut rest = seconds;
+    let mut parts = Vec::new();
+    for (size, unit) in units.iter().skip(first).take(2) {
+        parts.push(format!("{}{unit}", rest / size));
+        rest %= size;
+    }
+    parts.join(" ")
+}
+
+/// Where the gateway is.
+pub fn gateway(ctx: &Ctx) -> GatewayView {
+    GatewayView {
+        base_domain: ctx.addresses.gateway_domain.clone(),
+        cname: None,
+        scheme: ctx.addresses.gateway_scheme.to_owned(),
+    }
+}
+
+/// The price of an instance type, where it has one.
+pub fn price(ctx: &Ctx, instance_type: Option<&str>) -> Option<String> {
+    let wanted = instance_type?;
+    let sizes = &ctx.config.instance_types;
+    sizes.iter().find(|size| size.id == wanted).map(|size| size.hourly_rate.clone())
+}
+
+/// The view of the KMS.
+pub fn kms(ctx: &Ctx) -> KmsView {
+    let kms = &ctx.fleet.kms;
+    KmsView {
+        id: kms.id.clone(),
+        slug: Some(kms.slug.clone()),
+        url: kms.url.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        chain_id: None,
+        kms_contract_address: None,
+        gateway_app_id: None,
+        kind: KmsType::Phala,
+        k256_public_key: Some(kms.k256_public_key.clone()),
+        ca_public_key: Some(kms.ca_public_key.clone()),
+        supported_os_images: Vec::new(),
+    }
+}
+
+const fn tee(tee: casemate_engine::node::Tee) -> Tee {
+    use casemate_engine::node::Tee as Engine;
+    match tee {
+        Engine::None => Tee::None,
+        Engine::Simulated => Tee::Simulated,
+        Engine::Tdx => Tee::Tdx,
+        Engine::SevSnp => Tee::SevSnp,
+    }
+}
+
+/// A node as a CVM shows it.
+pub fn node_ref(node: &FleetNode) -> NodeRefView {
+    let (inventory, reachable) = node.seen();
+    NodeRefView {
+        id: node.id,
+        name: node.name.clone(),
+        region: Some(node.region.clone()),
+        device_id: Some(inventory.device_id),
+        ppid: None,
+        status: Some(if reachable { "ONLINE" } else { "OFFLINE" }.to_owned()),
+        version: Some(inventory.version.clone()),
+        tee: tee(inventory.tee),
+    }
+}
+
+/// A node with what is left on it.
+pub fn node(ctx: &Ctx, node: &FleetNode, candidate: &Candidate) -> NodeView {
+    let (inventory, reachable) = node.seen();
+    let left = |all: i64, taken: i64| u32::try_from((all - taken).max(0)).unwrap_or(u32::MAX);
+    let (all, taken) = (&candidate.capacity, &candidate.taken);
+    NodeView {
+        node: node_ref(node),
+        listed: true,
+        resource_score: if reachable { f64::from(left(all.slots, taken.slots)) } else { 0.0 },
+        remaining_vcpu: left(all.vcpu, taken.vcpu),
+        remaining_memory_mb: left(all.memory_mb, taken.memory_mb),
+        remaining_slots: left(all.slots, taken.slots),
+        remaining_disk_gb: Some(left(all.disk_gb, taken.disk_gb)),
+        images: inventory.images.iter().map(image).collect(),
+        support_onchain_kms: false,
+        fmspc: inventory.fmspc.clone(),
+        default_kms: Some(ctx.fleet.kms.id.clone()),
+        kms_ids: vec![ctx.fleet.kms.id.clone()],
+    }
+}
+
+/// An OS image.
+pub fn image(image: &Image) -> OsImageView {
+    OsImageView {
+        name: image.name.clone(),
+        version: image.version.clone(),
+        is_dev: image.is_dev,
+        requires_gpu: false,
+        os_image_hash: image.os_image_hash.clone(),
+    }
+}
+
+fn os(inventory: Option<Inventory>, name: &str) -> OsView {
+    let known = inventory
+        .and_then(|inventory| inventory.images.into_iter().find(|image| image.name == name));
+    OsView {
+        name: name.to_owned(),
+        version: known.as_ref().map(|image| image.version.clone()),
+        is_dev: known.as_ref().map(|image| image.is_dev),
+        os_image_hash: known.and_then(|image| image.os_image_hash),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_like_a_person_says_them() {
+        for (seconds, text) in
+            [(0, "0s"), (72, "1m 12s"), (7_500, "2h 5m"), (273_600, "3d 4h"), (59, "59s")]
+        {
+            assert_eq!(human(Duration::from_secs(seconds)), text);
+        }
+    }
+}

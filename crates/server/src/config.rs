@@ -1,0 +1,276 @@
+//! Configuration: the embedded `config.default.toml` (which documents every key), then a file, then
+//! `CASEMATE_…` variables, then what the caller sets from flags.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use casemate_core::plan::Limits;
+use figment::{
+    Figment,
+    providers::{Env, Format, Serialized, Toml},
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// The defaults with their explanations.
+pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
+
+/// Variables with the prefix that are no configuration keys.
+const NOT_KEYS: [&str; 6] =
+    ["crash_at", "crash_log", "kms_root_key", "api_url", "api_key", "log"];
+
+/// Everything that can be configured; `config.default.toml` explains each key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub gateway_listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub database_url: String,
+    pub node: Vec<NodeKind>,
+    pub region: String,
+    pub gateway: Gateway,
+    pub provision: Provision,
+    pub shutdown: Shutdown,
+    pub work: Work,
+    pub kms: Kms,
+    pub docker: Docker,
+    pub sim: Sim,
+    pub instance_types: Vec<InstanceType>,
+}
+
+/// A kind of node this process can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// Containers on a Docker-compatible engine.
+    Docker,
+    /// A simulated dstack host.
+    Sim,
+    /// No node.
+    None,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Gateway {
+    pub base_domain: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Provision {
+    pub ttl_days: u32,
+    pub instance_type: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Shutdown {
+    pub timeout_s: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Work {
+    pub boot_timeout_s: u64,
+    pub create_settles_s: u64,
+    pub call_timeout_s: u64,
+    pub lease_s: u64,
+    pub concurrency: usize,
+    pub watch_nodes_s: u64,
+}
+
+impl Work {
+    /// The bounds of waiting that the plan works with.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            boot: Duration::from_secs(self.boot_timeout_s),
+            create_settles: Duration::from_secs(self.create_settles_s),
+            ..Limits::default()
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Kms {
+    pub slug: String,
+    pub root_key_file: PathBuf,
+    /// From `CASEMATE_KMS_ROOT_KEY` only, never from a file.
+    #[serde(skip)]
+    pub root_key: Option<SecretString>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Docker {
+    pub host: String,
+    pub script_image: String,
+    pub allow: Vec<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Sim {
+    pub boot_ms: u64,
+    pub shutdown_ms: u64,
+    pub remove_ms: u64,
+    pub slots: u32,
+    pub vcpu: u32,
+    pub memory_mb: u32,
+    pub disk_gb: u32,
+}
+
+/// One size on offer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct InstanceType {
+    pub id: String,
+    pub name: String,
+    pub family: String,
+    pub vcpu: u32,
+    pub memory_mb: u32,
+    pub disk_gb: u32,
+    pub hourly_rate: String,
+}
+
+/// Settings that come from the command line and win over everything else.
+#[derive(Debug, Clone, Default, Serialize)]
+#[expect(missing_docs, reason = "named like the keys")]
+pub struct Overrides {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_listen: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub node: Vec<NodeKind>,
+}
+
+/// Why the configuration is no good; names the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A key is unknown, missing or of the wrong type.
+    #[error("configuration: {0}")]
+    Read(Box<figment::Error>),
+    /// A value makes no sense.
+    #[error("configuration: {key}: {reason}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl Config {
+    /// Reads the configuration of this process.
+    pub fn load(file: Option<PathBuf>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new().merge(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let variables = Env::prefixed("CASEMATE_").ignore(&NOT_KEYS).split("__");
+        let mut config: Self = figment
+            .merge(variables)
+            .merge(Serialized::defaults(overrides))
+            .extract()
+            .map_err(|error| ConfigError::Read(Box::new(error)))?;
+        config.kms.root_key = variable("CASEMATE_KMS_ROOT_KEY").map(SecretString::from);
+        if config.data_dir.as_os_str().is_empty() {
+            config.data_dir = default_data_dir();
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |key, reason: &str| Err(ConfigError::Value { key, reason: reason.to_owned() });
+        if self.work.lease_s < 2 * self.work.call_timeout_s {
+            return refuse("work.lease_s", "must be at least twice work.call_timeout_s");
+        }
+        if !(10..=1200).contains(&self.shutdown.timeout_s) {
+            return refuse("shutdown.timeout_s", "must be 10 to 1200");
+        }
+        if self.work.concurrency == 0 {
+            return refuse("work.concurrency", "must be at least 1");
+        }
+        if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
+            return refuse("provision.instance_type", "is not one of instance_types");
+        }
+        Ok(())
+    }
+
+    /// The database to open: the configured one, or the file in the data directory.
+    pub fn database(&self) -> String {
+        if self.database_url.is_empty() {
+            format!("sqlite://{}", self.data_dir.join("casemate.db").display())
+        } else {
+            self.database_url.clone()
+        }
+    }
+
+    /// Where the built-in KMS keeps its root keys.
+    pub fn root_key_file(&self) -> PathBuf {
+        if self.kms.root_key_file.as_os_str().is_empty() {
+            self.data_dir.join("kms-root.key")
+        } else {
+            self.kms.root_key_file.clone()
+        }
+    }
+}
+
+/// A variable of the environment; empty counts as unset.
+#[expect(clippy::disallowed_methods, reason = "configuration is where the environment is read")]
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `$XDG_DATA_HOME/casemate`, else `~/.local/share/casemate`, else `./casemate-data`.
+pub fn default_data_dir() -> PathBuf {
+    let home = || variable("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    variable("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(home)
+        .map_or_else(|| PathBuf::from("casemate-data"), |base| base.join("casemate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_a_whole_configuration() {
+        let config = Config::load(None, &Overrides::default()).unwrap();
+        assert_eq!(config.listen.port(), 8090);
+        assert_eq!(config.instance_types[0].id, "tdx.small");
+        assert!(config.node.is_empty());
+    }
+
+    #[test]
+    fn flags_win_and_unknown_keys_are_named() {
+        let flags = Overrides {
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            node: vec![NodeKind::Sim],
+            ..Overrides::default()
+        };
+        let config = Config::load(None, &flags).unwrap();
+        assert_eq!((config.listen.port(), &*config.node), (0, &[NodeKind::Sim][..]));
+
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[work]\nlease = 3\n").unwrap();
+        let error = Config::load(Some(file), &Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains("lease"), "{error}");
+    }
+}

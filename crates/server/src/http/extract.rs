@@ -1,0 +1,145 @@
+//! Who asks, in which version, and what.
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{FromRef, FromRequest, FromRequestParts, Request},
+    http::{HeaderMap, request::Parts},
+    response::{IntoResponse, Response},
+};
+use casemate_api::{
+    body,
+    error::{ErrorCode, ErrorDetail},
+    version::ApiVersion,
+};
+use serde::de::DeserializeOwned;
+
+use super::{edge::MAX_BODY, error::ApiError};
+use crate::app::{
+    Caller, Ctx, Error,
+    work::{Answer, IdempotencyKey},
+};
+
+/// The user behind the API key; 401 without one.
+#[derive(Debug)]
+pub struct Auth(pub Caller);
+
+impl<S> FromRequestParts<S> for Auth
+where
+    Ctx: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let ctx = Ctx::from_ref(state);
+        let token = token(&parts.headers).ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
+        match ctx.authenticate(token).await? {
+            Some(caller) => Ok(Self(caller)),
+            None => Err(Error::code(ErrorCode::Unauthenticated).into()),
+        }
+    }
+}
+
+/// `X-API-Key`, as official clients send it, or a bearer token.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    text("x-api-key")
+        .or_else(|| text("authorization").and_then(|value| value.strip_prefix("Bearer ")))
+        .filter(|token| !token.is_empty())
+}
+
+/// The API version asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Version {
+    /// The version to answer in.
+    pub version: ApiVersion,
+    /// Whether the client named one.
+    pub named: bool,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Version {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let header = parts.headers.get("x-phala-version");
+        let text = header.map(|value| value.to_str().unwrap_or("?"));
+        let version = ApiVersion::from_header(text).map_err(|why| {
+            Error::because(ErrorCode::BadApiVersion, why.to_string())
+                .detail(ErrorDetail::value("X-Phala-Version", text.unwrap_or_default()))
+        })?;
+        Ok(Self { version, named: text.is_some() })
+    }
+}
+
+/// A JSON body, leniently read, with everything needed to recognise its repetition.
+#[derive(Debug)]
+pub struct Json<T> {
+    /// The request.
+    pub value: T,
+    /// Fields that nobody knows.
+    pub unknown: Vec<String>,
+    /// Its idempotency key.
+    pub key: Option<IdempotencyKey>,
+}
+
+/// A body as it came, and the idempotency key.
+#[derive(Debug)]
+pub struct Raw {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// Its idempotency key.
+    pub key: Option<IdempotencyKey>,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = to_bytes(body, MAX_BODY)
+            .await
+            .map_err(|_| Error::code(ErrorCode::BodyTooLarge))?;
+        let key = match parts.headers.get("idempotency-key") {
+            None => None,
+            Some(value) => {
+                let text = value.to_str().unwrap_or_default();
+                let path = parts.uri.path();
+                Some(IdempotencyKey::new(text, parts.method.as_str(), path, &bytes)?)
+            }
+        };
+        Ok(Self { bytes, key })
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request<Body>, state: &S) -> Result<Self, ApiError> {
+        let raw = Raw::from_request(request, state).await?;
+        Self::parse(raw)
+    }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads a body that is there already.
+    pub fn parse(raw: Raw) -> Result<Self, ApiError> {
+        let parsed = body::parse::<T>(&raw.bytes).map_err(Error::Invalid)?;
+        Ok(Self { value: parsed.value, unknown: parsed.unknown, key: raw.key })
+    }
+}
+
+/// An answer of a use case as a response.
+pub fn answer(answer: Answer) -> Response {
+    use axum::http::{HeaderValue, StatusCode, header};
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = if answer.body.is_empty() {
+        status.into_response()
+    } else {
+        let json = HeaderValue::from_static("application/json");
+        (status, [(header::CONTENT_TYPE, json)], answer.body).into_response()
+    };
+    if answer.replayed {
+        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    response
+}

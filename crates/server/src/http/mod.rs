@@ -1,0 +1,23 @@
+//! Routes. A handler reads the request into a use case's terms, calls it, and renders what it gives
+//! for the version asked for; nothing else. [`edge`] does what is the same for all of them.
+
+pub mod edge;
+pub mod error;
+pub mod extract;
+pub mod ops;
+pub mod v1;
+
+use axum::Router;
+
+use crate::{app::Ctx, telemetry::Metrics};
+
+/// Everything the API listener answers.
+pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
+    let api = v1::router().with_state(ctx.clone());
+    let routes = Router::new()
+        .nest("/api/v1", api)
+        .merge(ops::router(ctx.clone(), metrics))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method);
+    edge::wrap(routes, ctx)
+}

@@ -1,0 +1,50 @@
+//! `GET /auth/me`.
+
+use axum::Json;
+use casemate_api::{
+    render,
+    reply::AuthMe,
+    view::{CreditsView, UserRole, UserView, WorkspaceView},
+};
+
+use crate::{
+    app::Caller,
+    http::extract::{Auth, Version},
+};
+
+/// The user and workspace behind the key.
+pub async fn me(Auth(caller): Auth, version: Version) -> Json<AuthMe> {
+    Json(render::auth_me(
+        &user(&caller),
+        &workspace(&caller),
+        &CreditsView::none(),
+        version.version,
+    ))
+}
+
+fn user(caller: &Caller) -> UserView {
+    UserView {
+        username: caller.user.username.clone(),
+        email: caller.user.email.clone(),
+        role: UserRole::Admin,
+        avatar: String::new(),
+        email_verified: true,
+        totp_enabled: false,
+        has_backup_codes: false,
+        has_password: false,
+    }
+}
+
+/// The caller's workspace.
+pub fn workspace(caller: &Caller) -> WorkspaceView {
+    WorkspaceView {
+        id: caller.workspace.id,
+        name: caller.workspace.name.clone(),
+        slug: Some(caller.workspace.slug.clone()),
+        tier: "self-hosted".to_owned(),
+        role: "owner".to_owned(),
+        avatar: None,
+        is_default: true,
+        created_at: caller.workspace.created_at.to_string(),
+    }
+}

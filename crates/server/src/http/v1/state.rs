@@ -1,0 +1,155 @@
+//! `GET /cvms/{cvm}/state`: once as JSON, or as a stream of events until a state is reached.
+//!
+//! The stream reads the event table's place and wakes on it; between events a comment every 10 s
+//! keeps clients that give up after silence. Events: `state` on every change, then one of `complete`,
+//! `timeout`, `error`; each with one line of data.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    http::{HeaderMap, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use casemate_api::{page::query_number, render, view::CvmView};
+use casemate_core::{cvm::Phase, id::CvmId};
+use futures_util::stream::{self, Stream};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    app::{Caller, Ctx, Error, cvms},
+    http::{
+        error::ApiError,
+        extract::{Auth, Version},
+    },
+};
+
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Changes written by another replica wake nobody here; they are looked for this often.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Query of the state.
+#[derive(Debug, Deserialize)]
+pub struct StateQuery {
+    target: Option<String>,
+    interval: Option<String>,
+    timeout: Option<String>,
+}
+
+/// `GET /cvms/{cvm}/state?target&interval&timeout`.
+pub async fn state(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    _: Version,
+    headers: HeaderMap,
+    Path(cvm): Path<String>,
+    Query(query): Query<StateQuery>,
+) -> Result<Response, ApiError> {
+    let number = |name: &str, text: &Option<String>, min, max| {
+        query_number(name, text.as_deref(), min, max).map_err(|item| Error::Invalid(vec![item]))
+    };
+    // The interval is a poll's; here changes are sent as they come, so it only has to be valid.
+    number("interval", &query.interval, 1, 30)?;
+    let timeout = number("timeout", &query.timeout, 1, 600)?.unwrap_or(300);
+    let accepts_stream = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/event-stream"));
+    let view = cvms::brief(&ctx, &caller, &cvm).await?;
+    if query.target.is_none() && !accepts_stream {
+        return Ok(Json(render::state(&view)).into_response());
+    }
+    let watch = Watch {
+        cvm: view.id,
+        target: query.target.map(|target| target.to_ascii_lowercase()),
+        ends: tokio::time::Instant::now() + Duration::from_secs(timeout.into()),
+        ctx,
+        caller,
+        sent: None,
+        last: view,
+        over: false,
+    };
+    let stream = Sse::new(events(watch)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
+    Ok(stream.into_response())
+}
+
+struct Watch {
+    ctx: Ctx,
+    caller: Caller,
+    cvm: CvmId,
+    target: Option<String>,
+    ends: tokio::time::Instant,
+    sent: Option<String>,
+    last: CvmView,
+    over: bool,
+}
+
+fn events(watch: Watch) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold(watch, async |mut watch| {
+        if watch.over {
+            return None;
+        }
+        let event = watch.next().await;
+        Some((Ok(event), watch))
+    })
+}
+
+impl Watch {
+    /// The next event; waits for it.
+    async fn next(&mut self) -> Event {
+        let mut news = self.ctx.news.subscribe();
+        loop {
+            match cvms::watch(&self.ctx, &self.caller, self.cvm).await {
+                Ok((Some(view), _)) => self.last = view,
+                Ok((None, _)) => {
+                    self.last.phase = Phase::Deleted;
+                    self.last.in_progress = false;
+                }
+                Err(error) => {
+                    self.over = true;
+                    return Event::default()
+                        .event("error")
+                        .data(json!({ "error": error.body().message() }).to_string());
+                }
+            }
+            let state = json(&self.last);
+            if self.sent.as_ref() != Some(&state) {
+                self.sent = Some(state.clone());
+                return Event::default().event("state").data(state);
+            }
+            if self.reached() {
+                self.over = true;
+                return Event::default().event("complete").data(state);
+            }
+            tokio::select! {
+                _ = news.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep_until(self.ends) => {
+                    self.over = true;
+                    return Event::default().event("timeout").data(state);
+                }
+            }
+        }
+    }
+
+    /// Without a target the stream ends when nothing is under way, gone counts for every target.
+    fn reached(&self) -> bool {
+        match &self.target {
+            _ if self.last.phase == Phase::Deleted => true,
+            Some(target) => self.last.phase.as_str() == target && !self.last.in_progress,
+            None => false,
+        }
+    }
+}
+
+fn json(view: &CvmView) -> String {
+    let mut view = view.clone();
+    // Time passing is no change of state.
+    view.uptime = None;
+    serde_json::to_string(&render::state(&view)).unwrap_or_default()
+}

@@ -1,0 +1,22 @@
+//! The Casemate service.
+//!
+//! | room | what is in it | must not use |
+//! |---|---|---|
+//! | [`app`] | use cases: transaction scripts | axum |
+//! | [`http`] | routes | the store, the engine |
+//! | [`work`] | reconcilers | http |
+//! | [`gateway`] | host names to CVMs | http |
+//! | [`serve`] | starting and stopping all of it | – |
+//!
+//! [`system`] is the only place with a real clock and real randomness, [`config`] the only one that
+//! reads the environment.
+
+pub mod app;
+pub mod config;
+pub mod crash;
+pub mod gateway;
+pub mod http;
+pub mod serve;
+pub mod system;
+pub mod telemetry;
+pub mod work;

@@ -1,0 +1,484 @@
+//! One CVM under a lease: look, plan, write down what is about to be tried, try it, write down what
+//! came of it.
+//!
+//! The order is the point. Before a call the status already says what a crash in it could have left
+//! behind; after a call with unknown outcome nothing is concluded, the next look decides. Every write
+//! names the fence of the lease: whoever lost it learns so before acting on what it believed.
+//!
+//! Promises: at most one side effect between two writes; an operation is closed in the transaction
+//! that records its end, with its event. Not promised: speed under failure. There is no retry inside
+//! a turn; what did not work falls due again.
+
+use std::{future::Future, time::Duration};
+
+use casemate_core::{
+    cvm::{
+        Boot, EngineState, Failure, FailureCode, Power, Seen, SeenVm, Status, Stopping, VmPower, phase,
+    },
+    id::{EngineVmId, EventSeq},
+    operation::OperationKind,
+    plan::{Limits, Step, plan},
+    time::Timestamp,
+};
+use casemate_engine::node::{CallError, Mark, Node, VmConfig};
+use casemate_store::{
+    Error as StoreError,
+    cvms::Cvm,
+    lease::Record,
+    operations::Ending,
+    provisions,
+};
+
+use crate::{
+    app::{
+        Ctx,
+        events::{self, Happening, Place},
+        fleet::FleetNode,
+    },
+    crash,
+};
+
+/// Steps taken in one lease before the CVM goes back in the queue.
+const STEPS_PER_LEASE: usize = 16;
+/// Nobody is asked more often, however new the operation is.
+const LOOK_LEAST: Duration = Duration::from_millis(100);
+/// Nobody is asked less often while something is under way.
+const LOOK_MOST: Duration = Duration::from_secs(3);
+
+/// What comes after a step.
+enum Next {
+    /// Another step at once.
+    GoOn,
+    /// The lease was given back.
+    Released,
+}
+
+/// Works on a claimed CVM until there is nothing to do now.
+pub async fn work(ctx: &Ctx, mut cvm: Cvm) {
+    for _ in 0..STEPS_PER_LEASE {
+        match turn(ctx, &mut cvm).await {
+            Ok(Next::GoOn) => {}
+            Ok(Next::Released) | Err(StoreError::Stale) => return,
+            Err(error) => {
+                tracing::error!(cvm = %cvm.id, error = &error as &dyn std::error::Error,
+                    "turn not recorded; the lease runs out and the CVM is looked at again");
+                return;
+            }
+        }
+    }
+    let soon = ctx.now().plus(LOOK_LEAST);
+    let status = cvm.status.clone();
+    if let Err(error) = Turn::new(ctx, &mut cvm).release(status, Vec::new(), soon).await {
+        tracing::debug!(%error, "lease lost");
+    }
+}
+
+async fn turn(ctx: &Ctx, cvm: &mut Cvm) -> Result<Next, StoreError> {
+    let limits = ctx.config.work.limits();
+    let Some(target) = ctx.fleet.node(cvm.node).cloned() else {
+        tracing::warn!(cvm = %cvm.id, node = %cvm.node, "its node is not configured in this process");
+        let later = ctx.now().plus(LOOK_MOST);
+        let status = cvm.status.clone();
+        return Turn::new(ctx, cvm).release(status, Vec::new(), later).await;
+    };
+    let mark = Mark::new(&cvm.spec.name, cvm.uuid);
+    let seen = observe(ctx, &target, &mark).await;
+    let step = plan(&cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
+    let mut turn = Turn::new(ctx, cvm);
+    let before = turn.look(&seen);
+    match step {
+        Step::Wait(_) => turn.wait(before, &seen).await,
+        Step::Done => turn.done(before).await,
+        Step::Fail(code, cause) => turn.fail(before, code, cause).await,
+        Step::Adopt(vm) => turn.adopt(before, vm).await,
+        step => turn.act(before, step, &target, &mark, &limits).await,
+    }
+}
+
+async fn observe(ctx: &Ctx, target: &FleetNode, mark: &Mark) -> Seen {
+    match bounded(ctx, target.node.find(mark)).await {
+        Ok(vms) => Seen::Vms(vms),
+        Err(error) => {
+            tracing::debug!(node = %target.name, %error, "node not seen");
+            Seen::Unreachable
+        }
+    }
+}
+
+/// A call that ends: past its time the outcome is unknown.
+async fn bounded<T>(
+    ctx: &Ctx,
+    call: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    let limit = Duration::from_secs(ctx.config.work.call_timeout_s);
+    match tokio::time::timeout(limit, call).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(CallError::Unknown(format!("no answer in {} s", limit.as_secs()))),
+    }
+}
+
+/// A CVM in one turn of its reconciler.
+struct Turn<'a> {
+    ctx: &'a Ctx,
+    cvm: &'a mut Cvm,
+}
+
+impl<'a> Turn<'a> {
+    const fn new(ctx: &'a Ctx, cvm: &'a mut Cvm) -> Self {
+        Self { ctx, cvm }
+    }
+
+    /// The status after this look, and what of it is news.
+    fn look(&self, seen: &Seen) -> (Status, Vec<Happening>) {
+        let mut status = self.cvm.status.clone();
+        let Seen::Vms(vms) = seen else { return (status, Vec::new()) };
+        let ours = match &status.engine {
+            EngineState::Present { vm } => vms.iter().find(|seen| seen.id == *vm),
+            EngineState::Absent | EngineState::Creating { .. } => vms.first(),
+        };
+        let mut news = Vec::new();
+        if let Some(progress) = boot_news(status.seen.as_ref(), ours) {
+            news.push(Happening::Boot(progress));
+        }
+        status.seen = ours.cloned();
+        (status, news)
+    }
+
+    async fn wait(
+        &mut self,
+        (status, news): (Status, Vec<Happening>),
+        seen: &Seen,
+    ) -> Result<Next, StoreError> {
+        let now = self.ctx.now();
+        let age = self.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
+        let mut pause = (age / 4).clamp(LOOK_LEAST, LOOK_MOST);
+        if *seen == Seen::Unreachable {
+            pause = pause.max(Duration::from_secs(1));
+        }
+        self.release(status, news, now.plus(pause)).await
+    }
+
+    async fn done(&mut self, (mut status, news): (Status, Vec<Happening>)) -> Result<Next, StoreError> {
+        status.stopping = None;
+        status.boot_until = None;
+        status.attempts = 0;
+        status.failure = None;
+        self.close(status, news, &Ending::Succeeded).await
+    }
+
+    async fn fail(
+        &mut self,
+        (mut status, news): (Status, Vec<Happening>),
+        code: FailureCode,
+        cause: String,
+    ) -> Result<Next, StoreError> {
+        status.stopping = None;
+        status.boot_until = None;
+        status.failure = Some(Failure { code, cause: cause.clone(), at: self.ctx.now() });
+        self.close(status, news, &Ending::Failed(code, cause)).await
+    }
+
+    async fn adopt(
+        &mut self,
+        (mut status, mut news): (Status, Vec<Happening>),
+        vm: EngineVmId,
+    ) -> Result<Next, StoreError> {
+        status.pushed = match status.engine {
+            EngineState::Creating { generation, .. } => generation,
+            EngineState::Absent | EngineState::Present { .. } => 0,
+        };
+        status.engine = EngineState::Present { vm };
+        news.push(Happening::Step { name: "adopt", outcome: "done".to_owned() });
+        self.keep(status, news).await?;
+        self.point("adopt", "recorded");
+        Ok(Next::GoOn)
+    }
+
+    /// Intent, call, outcome.
+    async fn act(
+        &mut self,
+        (status, mut news): (Status, Vec<Happening>),
+        step: Step,
+        target: &FleetNode,
+        mark: &Mark,
+        limits: &Limits,
+    ) -> Result<Next, StoreError> {
+        let name = step.name();
+        let intent = self.intend(status, &step, limits);
+        news.push(Happening::Step { name, outcome: "intended".to_owned() });
+        self.keep(intent, news).await?;
+        self.point(name, "intended");
+        let outcome = self.call(&step, &*target.node, mark).await?;
+        self.point(name, "called");
+        let next = self.conclude(&step, outcome).await?;
+        self.point(name, "recorded");
+        Ok(next)
+    }
+
+    /// The status that says what is about to be tried.
+    fn intend(&self, mut status: Status, step: &Step, limits: &Limits) -> Status {
+        let now = self.ctx.now();
+        match step {
+            Step::CreateStopped => {
+                status.engine = EngineState::Creating {
+                    until: now.plus(limits.create_settles),
+                    generation: self.cvm.wish.generation,
+                };
+                status.attempts += 1;
+            }
+            Step::Start(_) => {
+                status.run = self.cvm.wish.run;
+                status.boot_until = Some(now.plus(limits.boot));
+                status.stopping = None;
+                status.attempts += 1;
+            }
+            Step::Shutdown(_, stopping) => status.stopping = Some(*stopping),
+            Step::ForceStop(_, stopping) => {
+                status.stopping = Some(*stopping);
+                status.attempts += 1;
+            }
+            Step::Push(_)
+            | Step::Remove(_)
+            | Step::Adopt(_)
+            | Step::Wait(_)
+            | Step::Done
+            | Step::Fail(..) => {}
+        }
+        status
+    }
+
+    async fn call(
+        &self,
+        step: &Step,
+        node: &dyn Node,
+        mark: &Mark,
+    ) -> Result<Result<Option<EngineVmId>, CallError>, StoreError> {
+        let ctx = self.ctx;
+        let nothing = |outcome: Result<(), CallError>| outcome.map(|()| None);
+        Ok(match step {
+            Step::CreateStopped => {
+                let config = self.config(mark).await?;
+                bounded(ctx, node.create(&config)).await.map(Some)
+            }
+            Step::Push(vm) => {
+                let config = self.config(mark).await?;
+                nothing(bounded(ctx, node.push(vm, &config)).await)
+            }
+            Step::Start(vm) => nothing(bounded(ctx, node.start(vm)).await),
+            Step::Shutdown(vm, _) => nothing(bounded(ctx, node.shutdown(vm)).await),
+            Step::ForceStop(vm, _) => nothing(bounded(ctx, node.stop(vm)).await),
+            Step::Remove(vm) => nothing(bounded(ctx, node.remove(vm)).await),
+            Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => Ok(None),
+        })
+    }
+
+    async fn config(&self, mark: &Mark) -> Result<VmConfig, StoreError> {
+        let spec = &self.cvm.spec;
+        let corrupt = |column, reason: String| StoreError::Corrupt {
+            table: "cvms",
+            column,
+            row: self.cvm.id.to_string(),
+            reason,
+        };
+        let compose = provisions::document(&self.ctx.db, &spec.compose_hash)
+            .await?
+            .ok_or_else(|| corrupt("compose_hash", "its document is missing".to_owned()))?;
+        let sealed_env = self
+            .cvm
+            .sealed_env
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|why: casemate_core::seal::InvalidSealedEnv| {
+                corrupt("sealed_env", why.to_string())
+            })?;
+        Ok(VmConfig {
+            mark: mark.clone(),
+            app_id: spec.app_id,
+            compose,
+            compose_hash: spec.compose_hash,
+            image: spec.image.clone(),
+            vcpu: spec.resources.vcpu,
+            memory_mb: spec.resources.memory_mb,
+            disk_gb: spec.resources.disk_gb,
+            ports: spec.ports.clone(),
+            sealed_env,
+            user_config: spec.user_config.clone(),
+            hugepages: spec.resources.hugepages,
+            pin_numa: spec.resources.pin_numa,
+            gpus: spec.resources.gpus.clone(),
+            kms_urls: spec.kms_urls.clone(),
+            gateway_urls: spec.gateway_urls.clone(),
+        })
+    }
+
+    /// Writes down what came of a call.
+    async fn conclude(
+        &mut self,
+        step: &Step,
+        outcome: Result<Option<EngineVmId>, CallError>,
+    ) -> Result<Next, StoreError> {
+        let name = step.name();
+        let mut status = self.cvm.status.clone();
+        match outcome {
+            Ok(made) => {
+                match (step, made) {
+                    (Step::CreateStopped, Some(vm)) => {
+                        if let EngineState::Creating { generation, .. } = status.engine {
+                            status.pushed = generation;
+                        }
+                        status.engine = EngineState::Present { vm };
+                        status.attempts = 0;
+                    }
+                    (Step::Push(_), _) => status.pushed = self.cvm.wish.generation,
+                    _ => {}
+                }
+                let news = vec![Happening::Step { name, outcome: "done".to_owned() }];
+                self.keep(status, news).await?;
+                Ok(Next::GoOn)
+            }
+            Err(CallError::Rejected(why)) => self.rejected(step, status, why).await,
+            Err(CallError::Unreachable(why)) => {
+                if matches!(step, Step::CreateStopped) {
+                    status.engine = EngineState::Absent;
+                }
+                self.put_off(step, status, format!("node unreachable: {why}")).await
+            }
+            Err(CallError::Unknown(why)) => {
+                self.put_off(step, status, format!("outcome unknown: {why}")).await
+            }
+        }
+    }
+
+    /// The node said no. For a VM that is going anyway that is no failure: the next look decides.
+    async fn rejected(&mut self, step: &Step, mut status: Status, why: String) -> Result<Next, StoreError> {
+        match step {
+            Step::Remove(_) => self.put_off(step, status, why).await,
+            // A guest that cannot be asked to go down is powered off at the deadline.
+            Step::Shutdown(..) => {
+                let now = self.ctx.now();
+                status.stopping = Some(Stopping { until: now, forced: false });
+                self.put_off(step, status, why).await
+            }
+            _ => {
+                if matches!(step, Step::CreateStopped) {
+                    status.engine = EngineState::Absent;
+                }
+                self.fail((status, Vec::new()), FailureCode::Refused, why).await
+            }
+        }
+    }
+
+    async fn put_off(&mut self, step: &Step, status: Status, why: String) -> Result<Next, StoreError> {
+        tracing::info!(cvm = %self.cvm.id, step = step.name(), why, "step not done");
+        let tries = status.attempts.min(6);
+        let pause = LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST);
+        let news = vec![Happening::Step { name: step.name(), outcome: why }];
+        let due = self.ctx.now().plus(pause);
+        self.release(status, news, due).await
+    }
+
+    fn point(&self, step: &str, place: &str) {
+        let kind = self.cvm.operation.map_or("rest", |open| open.kind.as_str());
+        crash::point(|| format!("{kind}.{step}.{place}"));
+    }
+
+    /// Records and keeps the lease.
+    async fn keep(&mut self, status: Status, news: Vec<Happening>) -> Result<(), StoreError> {
+        let lease = Duration::from_secs(self.ctx.config.work.lease_s);
+        let until = self.ctx.now().plus(lease);
+        self.record(status, news, Some(until), Some(self.ctx.now()), None).await
+    }
+
+    /// Records and gives the lease back until a time.
+    async fn release(
+        &mut self,
+        status: Status,
+        news: Vec<Happening>,
+        due: Timestamp,
+    ) -> Result<Next, StoreError> {
+        self.record(status, news, None, Some(due), None).await?;
+        Ok(Next::Released)
+    }
+
+    /// Records the end of the operation and lets the CVM rest.
+    async fn close(
+        &mut self,
+        status: Status,
+        news: Vec<Happening>,
+        ending: &Ending,
+    ) -> Result<Next, StoreError> {
+        let kind = self.cvm.operation.map(|open| open.kind);
+        self.record(status, news, None, None, Some(ending)).await?;
+        crash::point(|| {
+            format!("{}.close.recorded", kind.map_or("rest", OperationKind::as_str))
+        });
+        Ok(Next::Released)
+    }
+
+    async fn record(
+        &mut self,
+        status: Status,
+        mut news: Vec<Happening>,
+        lease_until: Option<Timestamp>,
+        due_at: Option<Timestamp>,
+        ending: Option<&Ending>,
+    ) -> Result<(), StoreError> {
+        let now = self.ctx.now();
+        let open = self.cvm.operation.filter(|_| ending.is_none());
+        let new_phase = phase(self.cvm.wish.power, &status, open.map(|open| open.kind));
+        if new_phase != self.cvm.phase {
+            news.push(Happening::Phase(self.cvm.phase, new_phase));
+        }
+        let gone = ending == Some(&Ending::Succeeded) && self.cvm.wish.power == Power::Deleted;
+        let instance_id = status.seen.as_ref().and_then(|vm| vm.instance_id);
+        let mut tx = self.ctx.db.begin().await?;
+        let record =
+            Record { status: &status, phase: new_phase, instance_id, lease_until, due_at, deleted: gone };
+        tx.record(self.cvm, &record, now).await?;
+        if let (Some(operation), Some(ending)) = (self.cvm.operation, ending)
+            && tx.close_operation(operation.id, ending, now).await?
+        {
+            news.push(ended(operation.kind, ending));
+        }
+        let place = Place {
+            workspace: self.cvm.workspace,
+            cvm: self.cvm.id,
+            operation: self.cvm.operation.map(|open| open.id),
+        };
+        let newest = events::write(&mut tx, place, &news, now).await?;
+        tx.commit().await?;
+        if newest > EventSeq(0) {
+            self.ctx.news.send_if_modified(|seen| {
+                let newer = newest > *seen;
+                *seen = newest.max(*seen);
+                newer
+            });
+        }
+        self.cvm.status = status;
+        self.cvm.phase = new_phase;
+        if ending.is_some() {
+            self.cvm.operation = None;
+        }
+        Ok(())
+    }
+}
+
+fn ended(kind: OperationKind, ending: &Ending) -> Happening {
+    let (how, failure) = match ending {
+        Ending::Succeeded => ("succeeded", None),
+        Ending::Superseded => ("superseded", None),
+        Ending::Failed(code, cause) => ("failed", Some((code.as_str().to_owned(), cause.clone()))),
+    };
+    Happening::Ended { kind, how, failure }
+}
+
+/// What the guest says of its boot, where that is new.
+fn boot_news(before: Option<&SeenVm>, now: Option<&SeenVm>) -> Option<String> {
+    let now = now.filter(|vm| vm.power == VmPower::Running && vm.boot != Boot::Unknown)?;
+    let known = before.is_some_and(|vm| vm.power == VmPower::Running && vm.boot == now.boot);
+    (!known).then(|| match &now.boot {
+        Boot::Failed(why) => format!("failed: {why}"),
+        other => other.as_str().to_owned(),
+    })
+}

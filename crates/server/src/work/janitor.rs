@@ -1,0 +1,36 @@
+//! Forgets what has expired: provisions nobody committed, answers nobody asks for again. Bounded
+//! batches, so that no sweep holds the database for long.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Ctx;
+
+const EVERY: Duration = Duration::from_secs(10 * 60);
+const ANSWERS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+/// Expired provisions are kept a while, so that a late commit hears "expired" and not "unknown".
+const EXPIRED_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Sweeps until told to stop.
+pub async fn run(ctx: Ctx, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        if let Err(error) = sweep(&ctx).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed; the next one goes on");
+        }
+    }
+}
+
+/// One sweep.
+pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
+    let now = ctx.now();
+    let kept = i64::try_from(EXPIRED_KEPT.as_micros()).unwrap_or(i64::MAX);
+    let mut tx = ctx.db.begin().await?;
+    tx.expire_provisions(casemate_core::time::Timestamp::from_micros(now.micros() - kept)).await?;
+    tx.forget_answers(now, ANSWERS_KEPT).await?;
+    tx.commit().await
+}

@@ -1,0 +1,7 @@
+//! Reconcilers: make the world match the wishes. Nothing here is called by a request; a request only
+//! wakes the [`driver`].
+
+pub mod cvm;
+pub mod driver;
+pub mod janitor;
+pub mod nodes;

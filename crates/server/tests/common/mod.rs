@@ -1,0 +1,213 @@
+//! A whole Casemate in this process: real router, real store, simulated node, and a clock that only
+//! moves when told to.
+
+#![expect(dead_code, reason = "each test binary uses its part")]
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use casemate_core::{
+    id::{EventSeq, KmsId},
+    time::{Clock, Entropy, Timestamp},
+};
+use casemate_engine::{
+    kms::{BuiltinKms, RootKeys},
+    node::{
+        Node,
+        sim::{SimConfig, SimNode},
+    },
+};
+use casemate_server::{
+    app::{
+        Ctx, account,
+        ctx::Addresses,
+        fleet::{Fleet, FleetKms, FleetNode},
+    },
+    config::{Config, Overrides},
+    http,
+    system::SystemEntropy,
+    telemetry::Metrics,
+    work,
+};
+use casemate_store::{
+    Db,
+    db::Durability,
+    lease,
+};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tower::ServiceExt;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct MockClock(AtomicI64);
+
+impl MockClock {
+    pub fn advance_ms(&self, ms: i64) {
+        self.0.fetch_add(ms * 1000, Ordering::SeqCst);
+    }
+}
+
+impl Clock for MockClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+    }
+}
+
+pub const COMPOSE: &str =
+    "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
+
+pub struct World {
+    pub ctx: Ctx,
+    pub clock: Arc<MockClock>,
+    pub sim: SimNode,
+    pub kms: Arc<BuiltinKms>,
+    pub key: String,
+    pub router: Router,
+    _dir: tempfile::TempDir,
+}
+
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!(self.status.is_success(), "{}: {}", self.status, self.text);
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        let body = self.json();
+        assert_eq!(body["error_code"], code, "{body}");
+        body
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter("error").with_test_writer().try_init();
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open_sqlite(&dir.path().join("casemate.db"), Durability::Off).await.unwrap();
+        let clock = Arc::new(MockClock(AtomicI64::new(1_767_225_600_000_000)));
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let key = account::first_start(&db, &*entropy, clock.now()).await.unwrap().unwrap();
+        let mut config = Config::load(None, &Overrides::default()).unwrap();
+        change(&mut config);
+        let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
+        let sim = SimNode::in_memory(SimConfig::fast(), clock.clone(), entropy.clone());
+        let inventory = sim.inventory().await.unwrap();
+        let mut tx = db.begin().await.unwrap();
+        let id = tx.upsert_node("sim-1", "sim", "local", "{}", clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let node = FleetNode::new(id, "sim-1", "sim", "local", Arc::new(sim.clone()), inventory);
+        let fleet = Fleet {
+            nodes: [(id, Arc::new(node))].into(),
+            kms: FleetKms {
+                id: KmsId("kms_test".to_owned()),
+                slug: "builtin".to_owned(),
+                url: "http://127.0.0.1:1".to_owned(),
+                k256_public_key: hex::encode(kms.k256_public().unwrap()),
+                ca_public_key: hex::encode(kms.ca_public_spki().unwrap()),
+                kms: kms.clone(),
+            },
+        };
+        let ctx = Ctx {
+            db,
+            clock: clock.clone(),
+            entropy,
+            fleet: Arc::new(fleet),
+            config: Arc::new(config),
+            addresses: Arc::new(Addresses {
+                api: "http://127.0.0.1:1".to_owned(),
+                gateway_domain: "localhost:2".to_owned(),
+                gateway_scheme: "http",
+            }),
+            wake: Arc::new(Notify::new()),
+            news: Arc::new(watch::Sender::new(EventSeq(0))),
+        };
+        let router = http::router(ctx.clone(), Metrics::install());
+        let key = key.expose_secret().to_owned();
+        Self { ctx, clock, sim, kms, key, router, _dir: dir }
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Reply { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// A request with the key; `version` empty: no header.
+    pub async fn call(&self, method: &str, path: &str, version: &str, body: Option<Value>) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("x-api-key", &self.key)
+            .header("content-type", "application/json");
+        if !version.is_empty() {
+            request = request.header("x-phala-version", version);
+        }
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.call("GET", path, "2026-01-21", None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call("POST", path, "2026-01-21", Some(body)).await
+    }
+
+    /// Works until nothing is due or leased, moving the clock as needed.
+    pub async fn settle(&self) {
+        for _ in 0..100_000 {
+            work::driver::settle_now(&self.ctx, "test").await;
+            if lease::busy(&self.ctx.db).await.unwrap() == 0 {
+                return;
+            }
+            self.clock.advance_ms(20);
+        }
+        panic!("the world does not come to rest");
+    }
+
+    pub async fn provision(&self, name: &str) -> Value {
+        self.post("/cvms/provision", provision_body(name)).await.ok()
+    }
+
+    /// Provision and commit; returns the commit's reply.
+    pub async fn deploy(&self, name: &str) -> Value {
+        let provisioned = self.provision(name).await;
+        let body = json!({
+            "app_id": provisioned["app_id"], "compose_hash": provisioned["compose_hash"]
+        });
+        self.post("/cvms", body).await.ok()
+    }
+}
+
+pub fn provision_body(name: &str) -> Value {
+    json!({ "name": name, "compose_file": { "docker_compose_file": COMPOSE, "name": "" } })
+}

@@ -1,0 +1,204 @@
+-- One text for SQLite and PostgreSQL: TEXT, BIGINT, BOOLEAN; JSON and hex as TEXT; times as
+-- microseconds since 1970 UTC; no sequences, no now(). NOT NULL stands beside PRIMARY KEY because
+-- SQLite would let it be NULL. See docs/database.md.
+
+-- Numbers are drawn here, in the transaction that uses them. For events that is the point: drawing
+-- serialises writers until commit, so a reader at position n never sees n + 1 appear before n.
+CREATE TABLE counters (
+    name  TEXT NOT NULL PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+INSERT INTO counters (name, value) VALUES ('user', 0), ('workspace', 0), ('node', 0), ('cvm', 0), ('event', 0);
+
+CREATE TABLE users (
+    id         BIGINT NOT NULL PRIMARY KEY,
+    username   TEXT   NOT NULL UNIQUE,
+    email      TEXT   NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE workspaces (
+    id         BIGINT NOT NULL PRIMARY KEY,
+    slug       TEXT   NOT NULL UNIQUE,
+    name       TEXT   NOT NULL,
+    wallet     TEXT   NOT NULL UNIQUE,
+    next_nonce BIGINT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+-- Tokens are kept as SHA-256 only.
+CREATE TABLE api_keys (
+    hash         TEXT NOT NULL PRIMARY KEY,
+    user_id      BIGINT NOT NULL REFERENCES users (id),
+    workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
+    name         TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT,
+    revoked_at   BIGINT
+);
+
+CREATE TABLE nodes (
+    id         BIGINT NOT NULL PRIMARY KEY,
+    name       TEXT    NOT NULL UNIQUE,
+    kind       TEXT    NOT NULL,
+    region     TEXT    NOT NULL,
+    inventory  TEXT    NOT NULL,
+    reachable  BOOLEAN NOT NULL,
+    seen_at    BIGINT  NOT NULL,
+    created_at BIGINT  NOT NULL,
+    -- what its live CVMs take; kept by every statement that writes such a CVM (store: cvms/tally.rs)
+    slots      BIGINT  NOT NULL DEFAULT 0 CHECK (slots >= 0),
+    vcpu       BIGINT  NOT NULL DEFAULT 0 CHECK (vcpu >= 0),
+    memory_mb  BIGINT  NOT NULL DEFAULT 0 CHECK (memory_mb >= 0),
+    disk_gb    BIGINT  NOT NULL DEFAULT 0 CHECK (disk_gb >= 0)
+);
+
+-- App-compose documents by their hash: hashed once, kept byte for byte.
+CREATE TABLE documents (
+    hash       TEXT NOT NULL PRIMARY KEY,
+    body       TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    -- last provisioned; one that nothing refers to is forgotten some time after
+    used_at    BIGINT NOT NULL
+);
+CREATE INDEX documents_age ON documents (used_at);
+
+-- An app id belongs to one workspace and, until it is in use, to one name.
+CREATE TABLE apps (
+    app_id       TEXT NOT NULL PRIMARY KEY,
+    workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
+    nonce        BIGINT,
+    name         TEXT   NOT NULL,
+    kms_id       TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    -- last provisioned; one that was never committed is forgotten some time after
+    used_at      BIGINT NOT NULL,
+    committed_at BIGINT,
+    -- how many live CVMs it has
+    live         BIGINT NOT NULL DEFAULT 0 CHECK (live >= 0)
+);
+CREATE UNIQUE INDEX apps_nonce ON apps (workspace_id, nonce) WHERE nonce IS NOT NULL;
+CREATE INDEX apps_listed ON apps (workspace_id, created_at, app_id) WHERE live > 0;
+CREATE INDEX apps_unused ON apps (used_at) WHERE committed_at IS NULL;
+
+-- Lengths of lists, so that a page costs the same however long its list is.
+CREATE TABLE app_tallies (
+    workspace_id BIGINT NOT NULL PRIMARY KEY REFERENCES workspaces (id),
+    apps         BIGINT NOT NULL CHECK (apps >= 0)
+);
+CREATE TABLE cvm_tallies (
+    workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
+    node_id      BIGINT NOT NULL REFERENCES nodes (id),
+    created_by   BIGINT NOT NULL REFERENCES users (id),
+    cvms         BIGINT NOT NULL CHECK (cvms >= 0),
+    PRIMARY KEY (workspace_id, node_id, created_by)
+);
+
+CREATE TABLE provisions (
+    id           TEXT NOT NULL PRIMARY KEY,
+    workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
+    name         TEXT   NOT NULL,
+    compose_hash TEXT   NOT NULL REFERENCES documents (hash),
+    app_id       TEXT   NOT NULL REFERENCES apps (app_id),
+    kms_id       TEXT   NOT NULL,
+    node_id      BIGINT NOT NULL REFERENCES nodes (id),
+    spec         TEXT   NOT NULL,
+    sealed_env   TEXT,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    cvm_id       BIGINT
+);
+CREATE INDEX provisions_of_document ON provisions (compose_hash, workspace_id, created_at, id);
+CREATE INDEX provisions_of_app ON provisions (app_id, compose_hash, created_at, id);
+CREATE INDEX provisions_open ON provisions (workspace_id, name, compose_hash, created_at)
+    WHERE cvm_id IS NULL;
+CREATE INDEX provisions_expiry ON provisions (expires_at);
+
+CREATE TABLE cvms (
+    id            BIGINT NOT NULL PRIMARY KEY,
+    reference     TEXT    NOT NULL UNIQUE,
+    vm_uuid       TEXT    NOT NULL UNIQUE,
+    workspace_id  BIGINT  NOT NULL REFERENCES workspaces (id),
+    created_by    BIGINT  NOT NULL REFERENCES users (id),
+    app_id        TEXT    NOT NULL REFERENCES apps (app_id),
+    name          TEXT    NOT NULL,
+    node_id       BIGINT  NOT NULL REFERENCES nodes (id),
+    kms_id        TEXT    NOT NULL,
+    compose_hash  TEXT    NOT NULL REFERENCES documents (hash),
+    -- the wish
+    generation    BIGINT  NOT NULL,
+    power         TEXT    NOT NULL CHECK (power IN ('running', 'stopped', 'deleted')),
+    run           BIGINT  NOT NULL,
+    stop_mode     TEXT    NOT NULL,
+    -- the fact
+    phase         TEXT    NOT NULL,
+    instance_id   TEXT,
+    -- what placement and filters need of the spec
+    vcpu          BIGINT  NOT NULL,
+    memory_mb     BIGINT  NOT NULL,
+    disk_gb       BIGINT  NOT NULL,
+    -- who works on it; at rest `due_at` is NULL and costs nothing
+    fence         BIGINT  NOT NULL,
+    lease_owner   TEXT,
+    lease_until   BIGINT,
+    -- when the next turn may begin: for a leased one, the end of its lease
+    due_at        BIGINT,
+    -- asked for while leased: due again when the lease is given back
+    again         BOOLEAN NOT NULL DEFAULT FALSE,
+    created_at    BIGINT  NOT NULL,
+    updated_at    BIGINT  NOT NULL,
+    deleted_at    BIGINT,
+    -- what may be long comes last: SQLite reads a row from its beginning
+    status        TEXT    NOT NULL,
+    spec          TEXT    NOT NULL,
+    sealed_env    TEXT
+);
+CREATE UNIQUE INDEX cvms_name ON cvms (workspace_id, name) WHERE power <> 'deleted';
+CREATE INDEX cvms_listed ON cvms (workspace_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_listed_by_node ON cvms (workspace_id, node_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_listed_by_user ON cvms (workspace_id, created_by, id) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_named ON cvms (workspace_id, name) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_on_node ON cvms (node_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_of_app ON cvms (app_id, id) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_of_instance ON cvms (instance_id) WHERE instance_id IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX cvms_of_document ON cvms (compose_hash);
+CREATE INDEX cvms_due ON cvms (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TABLE operations (
+    id           TEXT NOT NULL PRIMARY KEY,
+    cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
+    kind         TEXT   NOT NULL,
+    state        TEXT   NOT NULL CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'superseded')),
+    generation   BIGINT NOT NULL,
+    created_by   BIGINT NOT NULL REFERENCES users (id),
+    failure_code TEXT,
+    failure      TEXT,
+    created_at   BIGINT NOT NULL,
+    ended_at     BIGINT
+);
+CREATE UNIQUE INDEX operations_one_running ON operations (cvm_id) WHERE state = 'running';
+CREATE INDEX operations_of_cvm ON operations (cvm_id, created_at, id);
+
+CREATE TABLE events (
+    seq          BIGINT NOT NULL PRIMARY KEY,
+    at           BIGINT NOT NULL,
+    workspace_id BIGINT NOT NULL,
+    cvm_id       BIGINT,
+    operation_id TEXT,
+    kind         TEXT   NOT NULL,
+    body         TEXT   NOT NULL
+);
+CREATE INDEX events_of_cvm ON events (cvm_id, seq) WHERE cvm_id IS NOT NULL;
+CREATE INDEX events_of_workspace ON events (workspace_id, seq);
+
+-- The first answer to a request with an Idempotency-Key, written in that request's transaction.
+CREATE TABLE idempotency (
+    workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
+    key          TEXT   NOT NULL,
+    fingerprint  TEXT   NOT NULL,
+    status       BIGINT NOT NULL,
+    body         TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    PRIMARY KEY (workspace_id, key)
+);
+CREATE INDEX idempotency_age ON idempotency (created_at);

@@ -1,0 +1,156 @@
+//! Users, workspaces and API keys. Tokens are looked up by their SHA-256; the token itself is
+//! never here.
+
+use casemate_core::{
+    id::{UserId, Wallet, WorkspaceId},
+    time::Timestamp,
+};
+use sqlx::{query, query_as, query_scalar};
+
+use crate::{Db, Error, Tx, error::corrupt};
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Integer id.
+    pub id: UserId,
+    /// Unique name.
+    pub username: String,
+    /// E-mail address.
+    pub email: String,
+}
+
+/// A workspace: owner of CVMs, and of the wallet its app ids are derived from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workspace {
+    /// Integer id.
+    pub id: WorkspaceId,
+    /// Unique word for URLs.
+    pub slug: String,
+    /// Name for people.
+    pub name: String,
+    /// Address whose CREATE addresses are this workspace's app ids.
+    pub wallet: Wallet,
+    /// First nonce that was never tried.
+    pub next_nonce: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Who a token speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user.
+    pub user: User,
+    /// The workspace the token belongs to.
+    pub workspace: Workspace,
+}
+
+#[derive(sqlx::FromRow)]
+struct PrincipalRow {
+    user_id: i64,
+    username: String,
+    email: String,
+    workspace_id: i64,
+    slug: String,
+    workspace_name: String,
+    wallet: String,
+    next_nonce: i64,
+    workspace_at: i64,
+}
+
+impl PrincipalRow {
+    fn read(self) -> Result<Principal, Error> {
+        let row = self.workspace_id;
+        Ok(Principal {
+            user: User { id: UserId(self.user_id), username: self.username, email: self.email },
+            workspace: Workspace {
+                id: WorkspaceId(row),
+                slug: self.slug,
+                name: self.workspace_name,
+                wallet: self.wallet.parse().map_err(corrupt("workspaces", "wallet", row))?,
+                next_nonce: u64::try_from(self.next_nonce)
+                    .map_err(corrupt("workspaces", "next_nonce", row))?,
+                created_at: Timestamp::from_micros(self.workspace_at),
+            },
+        })
+    }
+}
+
+/// Who this token hash speaks for; `None` when unknown, revoked or expired.
+pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Principal>, Error> {
+    const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
+        w.name AS workspace_name, w.wallet, w.next_nonce, w.created_at AS workspace_at \
+        FROM api_keys k JOIN users u ON u.id = k.user_id JOIN workspaces w ON w.id = k.workspace_id \
+        WHERE k.hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)";
+    let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
+        .bind(hash)
+        .bind(now.micros())
+        .fetch_optional(c))?;
+    row.map(PrincipalRow::read).transpose()
+}
+
+/// Whether there is any user: the first start makes one.
+pub async fn any_user(db: &Db) -> Result<bool, Error> {
+    const SQL: &str = "SELECT COUNT(*) FROM users";
+    Ok(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_one(c))? > 0)
+}
+
+impl Tx {
+    /// Makes a user.
+    pub async fn insert_user(
+        &mut self,
+        username: &str,
+        email: &str,
+        now: Timestamp,
+    ) -> Result<UserId, Error> {
+        const SQL: &str = "INSERT INTO users (id, username, email, created_at) VALUES ($1, $2, $3, $4)";
+        let id = self.draw("user").await?;
+        exec_tx!(self, query(SQL)
+            .bind(id)
+            .bind(username)
+            .bind(email)
+            .bind(now.micros()))?;
+        Ok(UserId(id))
+    }
+
+    /// Makes a workspace.
+    pub async fn insert_workspace(
+        &mut self,
+        slug: &str,
+        name: &str,
+        wallet: Wallet,
+        now: Timestamp,
+    ) -> Result<WorkspaceId, Error> {
+        const SQL: &str = "INSERT INTO workspaces (id, slug, name, wallet, next_nonce, created_at) \
+            VALUES ($1, $2, $3, $4, 0, $5)";
+        let id = self.draw("workspace").await?;
+        exec_tx!(self, query(SQL)
+            .bind(id)
+            .bind(slug)
+            .bind(name)
+            .bind(wallet.to_string())
+            .bind(now.micros()))?;
+        Ok(WorkspaceId(id))
+    }
+
+    /// Makes an API key, known by the hash of its token.
+    pub async fn insert_api_key(
+        &mut self,
+        hash: &str,
+        user: UserId,
+        workspace: WorkspaceId,
+        name: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO api_keys (hash, user_id, workspace_id, name, created_at) \
+            VALUES ($1, $2, $3, $4, $5)";
+        exec_tx!(self, query(SQL)
+            .bind(hash)
+            .bind(user.0)
+            .bind(workspace.0)
+            .bind(name)
+            .bind(now.micros()))?;
+        Ok(())
+    }
+}

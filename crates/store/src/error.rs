@@ -1,0 +1,59 @@
+//! Errors by what the caller does about them. Absence is not an error but `None`.
+
+/// Why a statement or transaction did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A unique row exists already. Which one follows from the statement that ran.
+    #[error("row exists already")]
+    Conflict(#[source] sqlx::Error),
+    /// Somebody else changed the row since it was read, or took over its lease: drop everything
+    /// that was concluded from it.
+    #[error("row changed since it was read")]
+    Stale,
+    /// A row holds what this version cannot read.
+    #[error("corrupt row: {table}.{column} of {row}: {reason}")]
+    Corrupt {
+        /// Table name.
+        table: &'static str,
+        /// Column name.
+        column: &'static str,
+        /// Primary key of the row.
+        row: String,
+        /// What the reader said.
+        reason: String,
+    },
+    /// The database cannot be reached or is overloaded; worth another try.
+    #[error("database unavailable")]
+    Unavailable(#[source] sqlx::Error),
+    /// The batch this transaction was committed with failed; nothing of it was kept.
+    #[error("commit failed: {0}")]
+    Commit(String),
+    /// Migrations do not fit this database.
+    #[error("migration failed")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Anything else.
+    #[error("database error")]
+    Backend(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Conflict(error),
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+                Self::Unavailable(error)
+            }
+            _ => Self::Backend(error),
+        }
+    }
+}
+
+/// Turns a value that does not parse into [`Error::Corrupt`].
+pub(crate) fn corrupt<E: std::fmt::Display>(
+    table: &'static str,
+    column: &'static str,
+    row: impl std::fmt::Display,
+) -> impl FnOnce(E) -> Error {
+    let row = row.to_string();
+    move |reason| Error::Corrupt { table, column, row, reason: reason.to_string() }
+}

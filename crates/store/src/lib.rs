@@ -1,0 +1,36 @@
+//! The only crate of Casemate with SQL: SQLite and PostgreSQL behind one enum, one SQL text, one
+//! test suite.
+//!
+//! | module | rows |
+//! |---|---|
+//! | [`db`] | connections, transactions, group commit |
+//! | [`accounts`] | users, workspaces, API keys |
+//! | [`nodes`] | nodes as last seen |
+//! | [`provisions`] | documents, app ids, prepared deployments |
+//! | [`cvms`] | wish and fact of every CVM, lists, look-ups |
+//! | [`lease`] | who works on which CVM |
+//! | [`operations`] | durable changes |
+//! | [`events`] | everything that happened, with a cursor |
+//! | [`idempotency`] | first answers by key |
+//!
+//! Rules (docs/database.md): every read-then-write is a compare-and-set on `generation` or `fence`;
+//! absence is `Option`; the kind of a constraint decides, never its name.
+
+#[macro_use]
+mod macros;
+
+pub mod accounts;
+pub mod cvms;
+pub mod db;
+pub mod error;
+pub mod events;
+pub mod idempotency;
+pub mod lease;
+pub mod nodes;
+pub mod operations;
+pub mod provisions;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use db::{Db, Tx};
+pub use error::Error;

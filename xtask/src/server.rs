@@ -1,0 +1,69 @@
+//! A `casemate serve` of the binary just built, on a data directory of its own.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Its data directory.
+    pub data_dir: PathBuf,
+}
+
+impl Server {
+    /// Starts it and waits until it is ready.
+    pub fn start(binary: &Path, data_dir: &Path, node: &str) -> anyhow::Result<Self> {
+        fs::create_dir_all(data_dir)?;
+        let log = data_dir.join("serve.log");
+        let output = File::create(&log)?;
+        let child = Command::new(binary)
+            .args(["serve", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
+            .args(["--node", node, "--data-dir"])
+            .arg(data_dir)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut server = Self { child, data_dir: data_dir.to_owned() };
+        server.wait_until_ready(&log)?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self, log: &Path) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let ready = self.data_dir.join("api.url");
+        while !ready.exists() {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("casemate serve ended with {status}:\n{}", fs::read_to_string(log)?);
+            }
+            if Instant::now() > deadline {
+                bail!("casemate serve is not ready after 30 s:\n{}", fs::read_to_string(log)?);
+            }
+            thread::park_timeout(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The text of one of its files (`api.url`, `gateway.url`, `admin.key`).
+    pub fn file(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.data_dir.join(name);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

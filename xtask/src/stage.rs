@@ -1,0 +1,65 @@
+//! One stage of a run: what it does, how long it may take, how it went.
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+/// The stages of a run, one after the other; the first that fails ends it.
+#[derive(Debug, Default)]
+pub struct Stages {
+    done: Vec<(String, Duration, Duration)>,
+}
+
+impl Stages {
+    /// Runs a stage. One that takes longer than its budget fails the run: a slow suite is a defect
+    /// that nobody notices otherwise.
+    pub fn run(
+        &mut self,
+        name: &str,
+        budget: Duration,
+        work: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        say(&format!("== {name} (budget {} s)", budget.as_secs()));
+        let began = Instant::now();
+        let outcome = work();
+        let took = began.elapsed();
+        self.done.push((name.to_owned(), took, budget));
+        outcome.with_context(|| format!("stage {name} failed"))?;
+        if took > budget {
+            bail!("stage {name} took {:.0} s, its budget is {} s", took.as_secs_f64(), budget.as_secs());
+        }
+        Ok(())
+    }
+
+    /// Says how long each stage took.
+    pub fn summary(&self) {
+        for (name, took, budget) in &self.done {
+            say(&format!("{:>7.1} s of {:>5} s  {name}", took.as_secs_f64(), budget.as_secs()));
+        }
+    }
+}
+
+/// A line for the person who runs this.
+#[expect(clippy::print_stdout, reason = "xtask talks to a terminal")]
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
+/// Runs a command and fails when it does.
+pub fn command(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("cannot run {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} ended with {status}");
+    }
+    Ok(())
+}
+
+/// `cargo` with these arguments.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(arguments);
+    cargo
+}

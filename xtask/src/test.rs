@@ -1,0 +1,141 @@
+//! `cargo xtask test`: the stages, in the order in which they find mistakes soonest.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::{
+    bench, compat,
+    server::Server,
+    stage::{Stages, cargo, command, say},
+};
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The inner loop: formatting, lints and the tests that need nothing installed.
+    #[arg(long)]
+    quick: bool,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Runs every stage.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let mut stages = Stages::default();
+    let outcome = if options.quick { quick(&mut stages) } else { whole(&mut stages) };
+    stages.summary();
+    outcome?;
+    say("every stage passed");
+    Ok(())
+}
+
+fn quick(stages: &mut Stages) -> anyhow::Result<()> {
+    format(stages)?;
+    stages.run("clippy", 8 * MINUTE, clippy)?;
+    stages.run("tests without services", 8 * MINUTE, || {
+        let mut tests = cargo(&["test", "--workspace", "--lib", "--bins"]);
+        command(tests.args(["--", "--skip", "on_postgres"]))?;
+        command(&mut cargo(&["test", "-p", "casemate-server", "-p", "casemate-api"]))
+    })
+}
+
+fn whole(stages: &mut Stages) -> anyhow::Result<()> {
+    format(stages)?;
+    stages.run("environment", 8 * MINUTE, || {
+        command(Command::new("bash").args(["scripts/test-env.sh", "all"]))
+    })?;
+    let environment = environment()?;
+    stages.run("clippy", 10 * MINUTE, clippy)?;
+    stages.run("build", 10 * MINUTE, || command(&mut cargo(&["build", "--workspace"])))?;
+    stages.run("tests", 15 * MINUTE, || {
+        command(cargo(&["test", "--workspace", "--all-features"]).envs(&environment))
+    })?;
+    stages.run("documentation", 5 * MINUTE, || {
+        let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
+        command(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    stages.run("licences, bans, sources", MINUTE, deny)?;
+    stages.run("real clients: the README's first command", 3 * MINUTE, || first_command(&environment))?;
+    stages.run("real clients: phala CLI on docker", 6 * MINUTE, || phala_cli(&environment))?;
+    stages.run("benchmark, short", 5 * MINUTE, || bench::run(&bench::Options::short()))?;
+    stages.run("compatibility report", MINUTE, compat::run)
+}
+
+fn format(stages: &mut Stages) -> anyhow::Result<()> {
+    stages.run("format", MINUTE, || command(&mut cargo(&["fmt", "--all", "--check"])))
+}
+
+fn clippy() -> anyhow::Result<()> {
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets", "--all-features"]);
+    command(clippy.args(["--", "-D", "warnings"]))
+}
+
+/// cargo-deny where it is installed; installing it costs more than it finds.
+fn deny() -> anyhow::Result<()> {
+    let installed = Command::new("cargo").args(["deny", "--version"]).output();
+    if !installed.is_ok_and(|output| output.status.success()) {
+        say("cargo deny is not installed here: not checked");
+        return Ok(());
+    }
+    command(&mut cargo(&["deny", "check", "licenses", "bans", "sources"]))
+}
+
+/// What `scripts/test-env.sh` found or started.
+fn environment() -> anyhow::Result<BTreeMap<String, String>> {
+    let path = "target/test-env/env";
+    let text = fs::read_to_string(path).with_context(|| path.to_owned())?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.trim_start_matches("export ").split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+        .collect())
+}
+
+/// The debug binary of this checkout.
+pub fn binary() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    target.join("debug/casemate")
+}
+
+fn scratch(name: &str) -> anyhow::Result<PathBuf> {
+    let dir = env::current_dir()?.join("target/test-env").join(name);
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// `casemate up examples/hello`, curl, again, changed, `--stop`: as the README says it.
+fn first_command(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let dir = scratch("first-command")?;
+    let mut script = Command::new("bash");
+    script.arg("conformance/first-command/run.sh").arg(binary()).arg(&dir).envs(environment);
+    command(&mut script)
+}
+
+/// The real `phala` CLI and JavaScript SDK against `casemate serve --node docker`.
+fn phala_cli(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let dir = scratch("phala-cli")?;
+    let server = Server::start(&absolute(&binary())?, &dir, "docker")?;
+    let mut run = Command::new("node");
+    run.arg("conformance/phala-cli/run.mjs")
+        .envs(environment)
+        .env("CASEMATE_API", server.file("api.url")?)
+        .env("CASEMATE_API_KEY", server.file("admin.key")?)
+        .env("CASEMATE_GATEWAY", server.file("gateway.url")?)
+        .env("CASEMATE_DATA_DIR", &server.data_dir);
+    command(&mut run)
+}
+
+fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
+    Ok(std::path::absolute(path)?)
+}
