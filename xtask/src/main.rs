@@ -2,11 +2,11 @@
 
 mod bench;
 mod compat;
-mod server;
-mod stage;
+mod openapi;
 mod test;
 
 use clap::{Parser, Subcommand};
+use xtask::{server, stage};
 
 /// Chores of the Casemate repository.
 #[derive(Debug, Parser)]
@@ -24,6 +24,8 @@ enum Chore {
     Bench(bench::Options),
     /// Which operations of upstream's published API are served.
     Compat,
+    /// Renews `docs/openapi.json`.
+    Openapi,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -31,5 +33,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Test(options) => test::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Compat => compat::run(),
+        Chore::Openapi => openapi::run(),
     }
 }

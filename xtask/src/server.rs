@@ -21,13 +21,26 @@ pub struct Server {
 impl Server {
     /// Starts it and waits until it is ready.
     pub fn start(binary: &Path, data_dir: &Path, node: &str) -> anyhow::Result<Self> {
+        Self::start_with(binary, data_dir, node, &[])
+    }
+
+    /// Starts it with these variables on top and waits until it is ready.
+    pub fn start_with(
+        binary: &Path,
+        data_dir: &Path,
+        node: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(data_dir)?;
+        // One that was killed left it.
+        let _ = fs::remove_file(data_dir.join("api.url"));
         let log = data_dir.join("serve.log");
         let output = File::create(&log)?;
         let child = Command::new(binary)
             .args(["serve", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
             .args(["--node", node, "--data-dir"])
             .arg(data_dir)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)
@@ -48,7 +61,22 @@ impl Server {
             if Instant::now() > deadline {
                 bail!("casemate serve is not ready after 30 s:\n{}", fs::read_to_string(log)?);
             }
-            thread::park_timeout(Duration::from_millis(20));
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as an operator does and waits for its end.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        let status = self.child.wait()?;
+        if !status.success() {
+            bail!("casemate serve ended with {status} after SIGTERM");
         }
         Ok(())
     }

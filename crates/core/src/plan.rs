@@ -225,8 +225,15 @@ impl Case<'_> {
                 Stopping {
                     until: self.now.plus(Duration::from_secs(timeout_s.into())),
                     forced: false,
+                    sent: false,
                 },
             ),
+            // Asked, perhaps; asking again is harmless, the deadline stays.
+            (StopMode::Graceful { .. }, Some(asked))
+                if !asked.sent && !asked.forced && self.now < asked.until =>
+            {
+                Step::Shutdown(vm.id.clone(), asked)
+            }
             (StopMode::Graceful { .. }, Some(_)) => self.going_down(vm),
         }
     }
@@ -234,11 +241,9 @@ impl Case<'_> {
     /// A VM that was asked to go down and has not yet.
     fn going_down(&self, vm: &SeenVm) -> Step {
         match (self.wish.stop, self.status.stopping) {
-            (StopMode::Hard, Some(stopping)) if stopping.forced && self.now < stopping.until => {
-                self.look_again()
-            }
+            (_, Some(off)) if off.forced && off.sent && self.now < off.until => self.look_again(),
             (StopMode::Hard, _) | (_, None) => self.power_off(vm),
-            (_, Some(stopping)) if self.now < stopping.until => self.look_again(),
+            (_, Some(asked)) if !asked.forced && self.now < asked.until => self.look_again(),
             (StopMode::Graceful { force: true, .. }, Some(_)) => self.power_off(vm),
             (StopMode::Graceful { force: false, timeout_s }, Some(_)) => Step::Fail(
                 FailureCode::ShutdownTimeout,
@@ -258,7 +263,7 @@ impl Case<'_> {
     }
 
     fn force(&self) -> Stopping {
-        Stopping { until: self.now.plus(self.limits.stop_settles), forced: true }
+        Stopping { until: self.now.plus(self.limits.stop_settles), forced: true, sent: false }
     }
 
     /// Removal is repeated for every VM with our mark until none is left.
@@ -371,7 +376,7 @@ mod tests {
     fn a_shutdown_is_forced_past_its_deadline_only_where_that_is_allowed() {
         let up = || vec![vm("a", VmPower::Running, Boot::Done)];
         let asked = |until| Status {
-            stopping: Some(Stopping { until, forced: false }),
+            stopping: Some(Stopping { until, forced: false, sent: true }),
             ..present()
         };
         let gentle = wish(Power::Stopped);
@@ -385,6 +390,23 @@ mod tests {
         ));
         let hard = Wish { stop: StopMode::Hard, ..gentle };
         assert!(matches!(next(&hard, &asked(later(1)), up()), Step::ForceStop(..)));
+    }
+
+    #[test]
+    fn a_call_to_go_down_is_repeated_until_the_node_has_surely_taken_it() {
+        let up = || vec![vm("a", VmPower::Running, Boot::Done)];
+        let status = |forced, sent| Status {
+            stopping: Some(Stopping { until: later(9), forced, sent }),
+            ..present()
+        };
+        let gentle = wish(Power::Stopped);
+        let Step::Shutdown(_, again) = next(&gentle, &status(false, false), up()) else {
+            panic!("not asked again");
+        };
+        assert_eq!(again.until, later(9), "the deadline stays");
+        assert!(matches!(next(&gentle, &status(false, true), up()), Step::Wait(_)));
+        assert!(matches!(next(&gentle, &status(true, false), up()), Step::ForceStop(..)));
+        assert!(matches!(next(&gentle, &status(true, true), up()), Step::Wait(_)));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 -- Numbers are drawn here, in the transaction that uses them. For events that is the point: drawing
 -- serialises writers until commit, so a reader at position n never sees n + 1 appear before n.
 CREATE TABLE counters (
-    name  TEXT NOT NULL PRIMARY KEY,
+    name  TEXT   NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
 INSERT INTO counters (name, value) VALUES ('user', 0), ('workspace', 0), ('node', 0), ('cvm', 0), ('event', 0);
@@ -28,7 +28,7 @@ CREATE TABLE workspaces (
 
 -- Tokens are kept as SHA-256 only.
 CREATE TABLE api_keys (
-    hash         TEXT NOT NULL PRIMARY KEY,
+    hash         TEXT   NOT NULL PRIMARY KEY,
     user_id      BIGINT NOT NULL REFERENCES users (id),
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
     name         TEXT   NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE api_keys (
 );
 
 CREATE TABLE nodes (
-    id         BIGINT NOT NULL PRIMARY KEY,
+    id         BIGINT  NOT NULL PRIMARY KEY,
     name       TEXT    NOT NULL UNIQUE,
     kind       TEXT    NOT NULL,
     region     TEXT    NOT NULL,
@@ -55,23 +55,22 @@ CREATE TABLE nodes (
 
 -- App-compose documents by their hash: hashed once, kept byte for byte.
 CREATE TABLE documents (
-    hash       TEXT NOT NULL PRIMARY KEY,
+    hash       TEXT   NOT NULL PRIMARY KEY,
     body       TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
-    -- last provisioned; one that nothing refers to is forgotten some time after
+    -- last provisioned; forgotten with the last provision that refers to it
     used_at    BIGINT NOT NULL
 );
-CREATE INDEX documents_age ON documents (used_at);
 
 -- An app id belongs to one workspace and, until it is in use, to one name.
 CREATE TABLE apps (
-    app_id       TEXT NOT NULL PRIMARY KEY,
+    app_id       TEXT   NOT NULL PRIMARY KEY,
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
     nonce        BIGINT,
     name         TEXT   NOT NULL,
     kms_id       TEXT   NOT NULL,
     created_at   BIGINT NOT NULL,
-    -- last provisioned; one that was never committed is forgotten some time after
+    -- last provisioned; one that was never committed is forgotten with its last provision
     used_at      BIGINT NOT NULL,
     committed_at BIGINT,
     -- how many live CVMs it has
@@ -79,7 +78,6 @@ CREATE TABLE apps (
 );
 CREATE UNIQUE INDEX apps_nonce ON apps (workspace_id, nonce) WHERE nonce IS NOT NULL;
 CREATE INDEX apps_listed ON apps (workspace_id, created_at, app_id) WHERE live > 0;
-CREATE INDEX apps_unused ON apps (used_at) WHERE committed_at IS NULL;
 
 -- Lengths of lists, so that a page costs the same however long its list is.
 CREATE TABLE app_tallies (
@@ -95,7 +93,7 @@ CREATE TABLE cvm_tallies (
 );
 
 CREATE TABLE provisions (
-    id           TEXT NOT NULL PRIMARY KEY,
+    id           TEXT   NOT NULL PRIMARY KEY,
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
     name         TEXT   NOT NULL,
     compose_hash TEXT   NOT NULL REFERENCES documents (hash),
@@ -115,7 +113,7 @@ CREATE INDEX provisions_open ON provisions (workspace_id, name, compose_hash, cr
 CREATE INDEX provisions_expiry ON provisions (expires_at);
 
 CREATE TABLE cvms (
-    id            BIGINT NOT NULL PRIMARY KEY,
+    id            BIGINT  NOT NULL PRIMARY KEY,
     reference     TEXT    NOT NULL UNIQUE,
     vm_uuid       TEXT    NOT NULL UNIQUE,
     workspace_id  BIGINT  NOT NULL REFERENCES workspaces (id),
@@ -159,13 +157,14 @@ CREATE INDEX cvms_listed_by_node ON cvms (workspace_id, node_id, id) WHERE delet
 CREATE INDEX cvms_listed_by_user ON cvms (workspace_id, created_by, id) WHERE deleted_at IS NULL;
 CREATE INDEX cvms_named ON cvms (workspace_id, name) WHERE deleted_at IS NULL;
 CREATE INDEX cvms_on_node ON cvms (node_id, id) WHERE deleted_at IS NULL;
-CREATE INDEX cvms_of_app ON cvms (app_id, id) WHERE deleted_at IS NULL;
-CREATE INDEX cvms_of_instance ON cvms (instance_id) WHERE instance_id IS NOT NULL AND deleted_at IS NULL;
+-- not partial: deleting an app id or a document looks for CVMs of any kind
+CREATE INDEX cvms_of_app ON cvms (app_id, deleted_at, id);
 CREATE INDEX cvms_of_document ON cvms (compose_hash);
+CREATE INDEX cvms_of_instance ON cvms (instance_id) WHERE instance_id IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX cvms_due ON cvms (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE operations (
-    id           TEXT NOT NULL PRIMARY KEY,
+    id           TEXT   NOT NULL PRIMARY KEY,
     cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
     kind         TEXT   NOT NULL,
     state        TEXT   NOT NULL CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'superseded')),

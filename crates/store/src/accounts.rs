@@ -92,8 +92,8 @@ pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Pri
 
 /// Whether there is any user: the first start makes one.
 pub async fn any_user(db: &Db) -> Result<bool, Error> {
-    const SQL: &str = "SELECT COUNT(*) FROM users";
-    Ok(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_one(c))? > 0)
+    const SQL: &str = "SELECT id FROM users LIMIT 1";
+    Ok(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_optional(c))?.is_some())
 }
 
 impl Tx {

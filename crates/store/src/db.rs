@@ -1,36 +1,41 @@
 //! Connections and transactions.
 //!
-//! PostgreSQL: a pool; every transaction is its own.
+//! What both engines promise:
 //!
-//! SQLite: one writer connection (`synchronous=FULL`, WAL) and a pool of read-only ones. Transactions
-//! that arrive together are committed together: each runs in a savepoint of one outer transaction,
-//! releases it, and queues for the writer once more; whoever gets it first commits for all. The
-//! queue is fair, so everybody who was waiting has run by then. [`Tx::commit`] returns after the
-//! commit reached the disk: acknowledged means durable, and a burst pays for few syncs.
+//! - [`Tx::commit`] returned `Ok`: the changes are durable and every later read sees them.
+//! - A [`Tx`] dropped before commit leaves nothing behind.
+//! - `commit` returned an error: the changes are not acknowledged. They were rolled back where the
+//!   database could still do so; where the connection or the disk failed in the middle of the commit
+//!   they may yet be there after recovery. The caller looks, or repeats under an idempotency key.
+//! - A `commit` whose future is dropped either happens whole or not at all; which is not known.
+//! - A statement that failed, or whose future was dropped before it ended, spoils its transaction:
+//!   later statements and the commit fail.
+//!
+//! What differs: SQLite runs write transactions one after the other and commits those that meet
+//! together ([`sqlite`]); on PostgreSQL they run side by side under READ COMMITTED ([`postgres`]), so
+//! every read that decides over a write takes a row first or is checked again by the write.
+//!
+//! Reads ([`Db`]) have connections of their own on both, so that a transaction may read beside itself
+//! without waiting for one that waits for it. Such a read does not see what the transaction wrote.
+//! Between [`Db::begin`] and commit nothing outside the database may be awaited: on SQLite everybody
+//! else waits for it.
 
-use std::{
-    path::Path,
-    str::FromStr,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::path::Path;
 
-use sqlx::{
-    Connection, Executor, PgPool, Postgres, SqliteConnection, SqlitePool,
-    migrate::Migrator,
-    postgres::PgPoolOptions,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::migrate::Migrator;
 
 use crate::error::Error;
 
+pub mod postgres;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use postgres::{Pg, PgTx};
+pub use sqlite::{Durability, Sqlite, SqliteTx};
+
 /// Every migration, in order; forward only.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-const READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 16;
-const ACQUIRE: Duration = Duration::from_secs(5);
 
 /// A database.
 #[derive(Debug, Clone)]
@@ -38,98 +43,87 @@ pub enum Db {
     /// A file of our own.
     Sqlite(Sqlite),
     /// A server, shared by replicas.
-    Postgres(PgPool),
-}
-
-/// The two sides of a SQLite file.
-#[derive(Debug, Clone)]
-pub struct Sqlite {
-    writer: Arc<Mutex<Writer>>,
-    readers: SqlitePool,
-}
-
-impl Sqlite {
-    pub(crate) const fn readers(&self) -> &SqlitePool {
-        &self.readers
-    }
-}
-
-/// How durable a SQLite commit is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// On disk before it is acknowledged.
-    Full,
-    /// Left to the operating system; for simulations only.
-    Off,
+    Postgres(Pg),
 }
 
 impl Db {
     /// Opens `sqlite://path` or `postgres://…` and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        match url.strip_prefix("sqlite://") {
-            Some(path) => Self::open_sqlite(Path::new(path), Durability::Full).await,
-            None => Self::open_postgres(url).await,
+        match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                Self::open_sqlite(Path::new(path), Durability::Full).await
+            }
+            None => Ok(Self::Postgres(Pg::open(url.parse()?).await?)),
         }
     }
 
     /// Opens or makes a SQLite file and brings its schema up to date.
     pub async fn open_sqlite(path: &Path, durability: Durability) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .busy_timeout(ACQUIRE)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(match durability {
-                Durability::Full => SqliteSynchronous::Full,
-                Durability::Off => SqliteSynchronous::Off,
-            });
-        let mut writer = SqliteConnection::connect_with(&options).await?;
-        MIGRATIONS.run(&mut writer).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .acquire_timeout(ACQUIRE)
-            .connect_with(options.read_only(true).create_if_missing(false))
-            .await?;
-        let writer = Writer { connection: writer, batch: None, torn: false };
-        Ok(Self::Sqlite(Sqlite { writer: Arc::new(Mutex::new(writer)), readers }))
-    }
-
-    async fn open_postgres(url: &str) -> Result<Self, Error> {
-        let options = sqlx::postgres::PgConnectOptions::from_str(url)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .connect_with(options)
-            .await?;
-        MIGRATIONS.run(&pool).await?;
-        Ok(Self::Postgres(pool))
+        Ok(Self::Sqlite(Sqlite::open(path, durability).await?))
     }
 
     /// Begins a transaction. Dropped without [`Tx::commit`] it leaves nothing behind.
     pub async fn begin(&self) -> Result<Tx, Error> {
         match self {
-            Self::Sqlite(db) => Ok(Tx::Sqlite(SqliteTx::begin(db.writer.clone()).await?)),
-            Self::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+            Self::Sqlite(db) => Ok(Tx::Sqlite(db.begin().await?)),
+            Self::Postgres(db) => Ok(Tx::Postgres(db.begin().await?)),
         }
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
-        on_read!(self, |c| sqlx::query_scalar::<_, i64>("SELECT CAST(1 AS BIGINT)").fetch_one(c)).map(drop)
+        const SQL: &str = "SELECT CAST(1 AS BIGINT)";
+        on_read!(self, |c| sqlx::query_scalar::<_, i64>(SQL).fetch_one(c)).map(drop)
     }
 
-    /// Finishes what is under way and closes every connection.
+    /// Finishes what is under way and closes every connection; what comes later is
+    /// [`Error::Unavailable`].
     pub async fn close(&self) {
         match self {
-            Self::Sqlite(db) => {
-                let mut writer = db.writer.lock().await;
-                if let Err(error) = writer.flush().await {
-                    tracing::warn!(%error, "the last batch could not be committed");
-                }
-                db.readers.close().await;
-            }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite(db) => db.close().await,
+            Self::Postgres(db) => db.close().await,
+        }
+    }
+
+    pub(crate) const fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+}
+
+/// The few words that differ between the engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+impl Engine {
+    /// A query for the elements, as text, of the JSON array in parameter 1: `… IN ({})`.
+    pub(crate) const fn elements(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SELECT value FROM json_each($1)",
+            Self::Postgres => "SELECT value FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)",
+        }
+    }
+
+    /// What a `SELECT` says at its end to take the rows it reads until commit. SQLite needs no word:
+    /// there is one writer. The weaker lock of PostgreSQL lets others refer to the row meanwhile.
+    pub(crate) const fn take(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR NO KEY UPDATE",
+        }
+    }
+
+    /// The same, leaving out rows that somebody else has taken.
+    pub(crate) const fn take_free(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " FOR NO KEY UPDATE SKIP LOCKED",
         }
     }
 }
@@ -140,7 +134,7 @@ pub enum Tx {
     /// A savepoint of the batch under way.
     Sqlite(SqliteTx),
     /// One of its own.
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(PgTx),
 }
 
 impl Tx {
@@ -148,120 +142,26 @@ impl Tx {
     pub async fn commit(self) -> Result<(), Error> {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
-            Self::Postgres(tx) => Ok(tx.commit().await?),
+            Self::Postgres(tx) => tx.commit().await,
         }
     }
 
-    /// The next number of a counter; unique, and ordered by commit.
+    /// The next number of a counter; unique, and ordered by commit. The counter is taken until
+    /// commit: draw as late as the transaction allows.
     pub(crate) async fn draw(&mut self, counter: &'static str) -> Result<i64, Error> {
         const SQL: &str = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
         on_tx!(self, |c| sqlx::query_scalar::<_, i64>(SQL).bind(counter).fetch_one(c))
     }
-}
 
-/// What everybody in a batch learns: `Ok` is durable.
-type Outcome = Arc<OnceLock<Result<(), String>>>;
-
-#[derive(Debug)]
-struct Writer {
-    connection: SqliteConnection,
-    /// The outer transaction that is open, if one is.
-    batch: Option<Outcome>,
-    /// A savepoint was left open by a dropped transaction.
-    torn: bool,
-}
-
-impl Writer {
-    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        self.connection.execute(sql).await.map(drop)
-    }
-
-    /// Opens a savepoint, and the outer transaction where none is open.
-    async fn enter(&mut self) -> Result<Outcome, Error> {
-        if std::mem::take(&mut self.torn)
-            && self.run("ROLLBACK TO one; RELEASE one").await.is_err()
-        {
-            // SQLite gave up the whole transaction, and with it everybody in the batch.
-            self.abandon("the transaction was rolled back by SQLite").await;
-        }
-        let outcome = match &self.batch {
-            Some(outcome) => outcome.clone(),
-            None => {
-                self.run("BEGIN IMMEDIATE").await?;
-                self.batch.insert(Outcome::default()).clone()
-            }
-        };
-        if let Err(error) = self.run("SAVEPOINT one").await {
-            self.abandon(&error.to_string()).await;
-            return Err(error.into());
-        }
-        Ok(outcome)
-    }
-
-    /// Commits the open batch, if there is one, and tells everybody in it.
-    async fn flush(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.torn) {
-            let _ = self.run("ROLLBACK TO one; RELEASE one").await;
-        }
-        let Some(outcome) = self.batch.take() else { return Ok(()) };
-        let result = self.run("COMMIT").await.map_err(|error| error.to_string());
-        if result.is_err() {
-            let _ = self.run("ROLLBACK").await;
-        }
-        let _ = outcome.set(result.clone());
-        result.map_err(Error::Commit)
-    }
-
-    async fn abandon(&mut self, why: &str) {
-        let _ = self.run("ROLLBACK").await;
-        if let Some(outcome) = self.batch.take() {
-            let _ = outcome.set(Err(why.to_owned()));
+    pub(crate) const fn engine(&self) -> Engine {
+        match self {
+            Self::Sqlite(_) => Engine::Sqlite,
+            Self::Postgres(_) => Engine::Postgres,
         }
     }
 }
 
-/// A savepoint on the writer, held until commit or drop.
-#[derive(Debug)]
-pub struct SqliteTx {
-    writer: Arc<Mutex<Writer>>,
-    held: OwnedMutexGuard<Writer>,
-    outcome: Outcome,
-    released: bool,
-}
-
-impl SqliteTx {
-    async fn begin(writer: Arc<Mutex<Writer>>) -> Result<Self, Error> {
-        let mut held = writer.clone().lock_owned().await;
-        let outcome = held.enter().await?;
-        Ok(Self { writer, held, outcome, released: false })
-    }
-
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.held.connection
-    }
-
-    async fn commit(mut self) -> Result<(), Error> {
-        self.held.run("RELEASE one").await?;
-        self.released = true;
-        let (writer, outcome) = (self.writer.clone(), self.outcome.clone());
-        drop(self);
-        let mut held = writer.lock_owned().await;
-        if outcome.get().is_none() {
-            held.flush().await?;
-        }
-        drop(held);
-        match outcome.get() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(why)) => Err(Error::Commit(why.clone())),
-            None => Err(Error::Commit("the batch was lost".to_owned())),
-        }
-    }
-}
-
-impl Drop for SqliteTx {
-    fn drop(&mut self) {
-        if !self.released {
-            self.held.torn = true;
-        }
-    }
+/// What a spoilt transaction answers.
+fn spoilt() -> Error {
+    Error::Commit("a statement of this transaction failed or was given up".to_owned())
 }

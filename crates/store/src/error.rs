@@ -25,7 +25,8 @@ pub enum Error {
     /// The database cannot be reached or is overloaded; worth another try.
     #[error("database unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// The batch this transaction was committed with failed; nothing of it was kept.
+    /// The transaction was not committed, or its batch was not: not acknowledged ([`crate::db`] says
+    /// what may be left of it).
     #[error("commit failed: {0}")]
     Commit(String),
     /// Migrations do not fit this database.
@@ -40,12 +41,26 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Conflict(error),
+            sqlx::Error::Database(inner) if passes(&**inner) => Self::Unavailable(error),
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
                 Self::Unavailable(error)
             }
             _ => Self::Backend(error),
         }
     }
+}
+
+/// Whether the same transaction may go through when it is tried again.
+fn passes(error: &dyn sqlx::error::DatabaseError) -> bool {
+    let Some(code) = error.code() else { return false };
+    if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+        // SQLITE_BUSY and SQLITE_LOCKED, in any of their extended forms.
+        return code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6));
+    }
+    // Connection lost, resources, operator's intervention; then serialisation, deadlock, time-outs.
+    let classes = ["08", "53", "57"];
+    classes.iter().any(|class| code.starts_with(class))
+        || matches!(&*code, "40001" | "40P01" | "55P03" | "25P03")
 }
 
 /// Turns a value that does not parse into [`Error::Corrupt`].

@@ -1,4 +1,8 @@
 //! Everything that happened, in one append-only table with a cursor.
+//!
+//! A reader that has seen everything up to `n` reads on from `n` and misses nothing: the number of an
+//! event is drawn from a row that its writer keeps until commit, so event `n + 1` is never there
+//! before event `n`, on either engine. The price is that writers of events commit one after the other.
 
 use casemate_core::{
     id::{CvmId, EventSeq, OperationId, WorkspaceId},
@@ -46,7 +50,30 @@ pub struct NewEvent<'a> {
 pub async fn of_cvm(db: &Db, cvm: CvmId, after: EventSeq, limit: i64) -> Result<Vec<Event>, Error> {
     const SQL: &str = "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
         WHERE cvm_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-    on_read!(db, |c| query_as::<_, Event>(SQL).bind(cvm.0).bind(after.0).bind(limit).fetch_all(c))
+    on_read!(db, |c| query_as::<_, Event>(SQL).bind(cvm.0).bind(after.0).bind(limit.max(0)).fetch_all(c))
+}
+
+/// Events of a workspace after a cursor, oldest first, at most `limit`.
+pub async fn of_workspace(
+    db: &Db,
+    workspace: WorkspaceId,
+    after: EventSeq,
+    limit: i64,
+) -> Result<Vec<Event>, Error> {
+    const SQL: &str = "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
+        WHERE workspace_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+    on_read!(db, |c| query_as::<_, Event>(SQL)
+        .bind(workspace.0)
+        .bind(after.0)
+        .bind(limit.max(0))
+        .fetch_all(c))
+}
+
+/// Events of everybody after a cursor, oldest first, at most `limit`; for deliveries.
+pub async fn of_all(db: &Db, after: EventSeq, limit: i64) -> Result<Vec<Event>, Error> {
+    const SQL: &str = "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
+        WHERE seq > $1 ORDER BY seq LIMIT $2";
+    on_read!(db, |c| query_as::<_, Event>(SQL).bind(after.0).bind(limit.max(0)).fetch_all(c))
 }
 
 /// The place of the newest event of all.

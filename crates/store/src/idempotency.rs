@@ -20,26 +20,28 @@ pub struct Remembered {
 
 impl Tx {
     /// The answer under this key. Takes the key for this transaction, so that of two requests at
-    /// the same time the second waits for the first one's answer.
+    /// the same time the second waits for the first one's answer, or for its end without one.
     pub async fn remembered(
         &mut self,
         workspace: WorkspaceId,
         key: &str,
         now: Timestamp,
     ) -> Result<Option<Remembered>, Error> {
+        // The update changes nothing: it takes a row that is there already and shows it as the
+        // request that came first left it. Status 0 is one that was committed without an answer.
         const TAKE: &str = "INSERT INTO idempotency \
             (workspace_id, key, fingerprint, status, body, created_at) VALUES ($1, $2, '', 0, '', $3) \
-            ON CONFLICT (workspace_id, key) DO NOTHING";
-        const READ: &str = "SELECT fingerprint, status, body FROM idempotency \
-            WHERE workspace_id = $1 AND key = $2 AND status <> 0";
-        exec_tx!(self, query(TAKE).bind(workspace.0).bind(key).bind(now.micros()))?;
-        on_tx!(self, |c| query_as::<_, Remembered>(READ)
+            ON CONFLICT (workspace_id, key) DO UPDATE SET status = idempotency.status \
+            RETURNING fingerprint, status, body";
+        let answer = on_tx!(self, |c| query_as::<_, Remembered>(TAKE)
             .bind(workspace.0)
             .bind(key)
-            .fetch_optional(c))
+            .bind(now.micros())
+            .fetch_one(c))?;
+        Ok(Some(answer).filter(|answer| answer.status != 0))
     }
 
-    /// Keeps the answer under a key taken by [`Tx::remembered`].
+    /// Keeps the answer under a key taken by [`Tx::remembered`]; [`Error::Stale`] without that.
     pub async fn remember(
         &mut self,
         workspace: WorkspaceId,
@@ -48,20 +50,22 @@ impl Tx {
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE idempotency SET fingerprint = $3, status = $4, body = $5 \
             WHERE workspace_id = $1 AND key = $2";
-        exec_tx!(self, query(SQL)
+        let kept = exec_tx!(self, query(SQL)
             .bind(workspace.0)
             .bind(key)
             .bind(&answer.fingerprint)
             .bind(answer.status)
-            .bind(&answer.body))
-        .map(drop)
+            .bind(&answer.body))?;
+        if kept == 1 { Ok(()) } else { Err(Error::Stale) }
     }
 
     /// Forgets answers older than `age`, a bounded number at a time; returns how many.
     pub async fn forget_answers(&mut self, now: Timestamp, age: Duration) -> Result<u64, Error> {
-        const SQL: &str = "DELETE FROM idempotency WHERE created_at < $1 AND key IN \
-            (SELECT key FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT 500)";
-        let before = now.micros() - i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        const SQL: &str = "DELETE FROM idempotency WHERE (workspace_id, key) IN \
+            (SELECT workspace_id, key FROM idempotency WHERE created_at < $1 \
+            ORDER BY created_at LIMIT 500)";
+        let age = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        let before = now.micros().saturating_sub(age);
         exec_tx!(self, query(SQL).bind(before))
     }
 }

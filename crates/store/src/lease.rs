@@ -2,6 +2,9 @@
 //! raises the fence; every later write names the fence and fails as [`Error::Stale`] when another
 //! claim or a new wish came in between. Losing a lease loses no work: whatever was done on the node
 //! is seen by the next holder's first look.
+//!
+//! `due_at` is when the next turn may begin, so that one index answers who is due and when to look
+//! again: a claim moves it to the end of the lease, a holder that gives the lease back sets it.
 
 use std::time::Duration;
 
@@ -14,11 +17,12 @@ use sqlx::{query, query_as, query_scalar};
 
 use crate::{
     Db, Error, Tx,
-    cvms::{Cvm, Row, SELECT},
+    cvms::{Cvm, Row, SELECT, Taking},
     error::corrupt,
 };
 
-/// Claims up to `limit` CVMs that are due and free, the longest waiting first.
+/// Claims up to `limit` CVMs that are due and free, the longest waiting first. One that this version
+/// cannot read is logged and keeps the others waiting no longer than its lease.
 pub async fn claim(
     db: &Db,
     owner: &str,
@@ -26,46 +30,74 @@ pub async fn claim(
     term: Duration,
     limit: i64,
 ) -> Result<Vec<Cvm>, Error> {
-    const ANY: &str = "SELECT id FROM cvms WHERE due_at <= $1 \
-        AND (lease_until IS NULL OR lease_until <= $1) ORDER BY due_at LIMIT $2";
-    const CLAIM: &str = "UPDATE cvms SET lease_owner = $2, lease_until = $3, fence = fence + 1 \
-        WHERE id = $1 AND due_at <= $4 AND (lease_until IS NULL OR lease_until <= $4) RETURNING id";
-    let due = on_read!(db, |c| query_scalar::<_, i64>(ANY).bind(now.micros()).bind(limit).fetch_all(c))?;
-    if due.is_empty() {
+    const ANY: &str = "SELECT id FROM cvms WHERE due_at <= $1 LIMIT 1";
+    let any = on_read!(db, |c| query_scalar::<_, i64>(ANY).bind(now.micros()).fetch_optional(c))?;
+    if any.is_none() || limit <= 0 {
         return Ok(Vec::new());
     }
     let mut tx = db.begin().await?;
-    let mut claimed = Vec::with_capacity(due.len());
-    for id in due {
-        let won = on_tx!(&mut tx, |c| query_scalar::<_, i64>(CLAIM)
-            .bind(id)
-            .bind(owner)
-            .bind(now.plus(term).micros())
-            .bind(now.micros())
-            .fetch_optional(c))?;
-        if won.is_some() {
-            let sql = format!("{SELECT} WHERE c.id = $1");
-            let row = on_tx!(&mut tx, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
-                .bind(id)
-                .fetch_one(c))?;
-            claimed.push(row.read()?);
+    let ids = tx.take_leases(owner, now, term, limit).await?;
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = tx.leased(&ids).await?;
+    tx.commit().await?;
+    let mut claimed = Vec::with_capacity(rows.len());
+    for row in rows {
+        match row.read() {
+            Ok(cvm) => claimed.push(Cvm { claimed: true, ..cvm }),
+            Err(error) => tracing::error!(%error, "a CVM cannot be worked on"),
         }
     }
-    tx.commit().await?;
     Ok(claimed)
 }
 
-/// When the next CVM falls due, if any does.
+impl Tx {
+    async fn take_leases(
+        &mut self,
+        owner: &str,
+        now: Timestamp,
+        term: Duration,
+        limit: i64,
+    ) -> Result<Vec<i64>, Error> {
+        const FREE: &str = "due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)";
+        // The condition is there twice: where PostgreSQL waits for a row it checks the outer one
+        // again.
+        let sql = format!(
+            "WITH due AS MATERIALIZED (SELECT id FROM cvms WHERE {FREE} ORDER BY due_at, id \
+             LIMIT $4{}) UPDATE cvms SET lease_owner = $2, lease_until = $3, due_at = $3, \
+             again = FALSE, fence = fence + 1 WHERE id IN (SELECT id FROM due) AND {FREE} RETURNING id",
+            self.engine().take_free()
+        );
+        on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+            .bind(now.micros())
+            .bind(owner)
+            .bind(now.plus(term).micros())
+            .bind(limit)
+            .fetch_all(c))
+    }
+
+    async fn leased(&mut self, ids: &[i64]) -> Result<Vec<Row>, Error> {
+        let list = serde_json::to_string(ids).unwrap_or_default();
+        let sql = format!(
+            "{SELECT} WHERE c.id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) ORDER BY c.id",
+            self.engine().elements()
+        );
+        on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(list).fetch_all(c))
+    }
+}
+
+/// When the next CVM falls due, or a lease runs out, whichever is first.
 pub async fn next_due(db: &Db) -> Result<Option<Timestamp>, Error> {
     const SQL: &str = "SELECT MIN(due_at) FROM cvms WHERE due_at IS NOT NULL";
     let due = on_read!(db, |c| query_scalar::<_, Option<i64>>(SQL).fetch_one(c))?;
     Ok(due.map(Timestamp::from_micros))
 }
 
-/// Gives back every lease of an owner; at shutdown.
+/// Gives back every lease of an owner; at shutdown. The CVMs are due at once.
 pub async fn release_all(db: &Db, owner: &str) -> Result<(), Error> {
-    const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, fence = fence + 1 \
-        WHERE lease_owner = $1";
+    const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, due_at = updated_at, \
+        again = FALSE, fence = fence + 1 WHERE due_at IS NOT NULL AND lease_owner = $1";
     let mut tx = db.begin().await?;
     exec_tx!(&mut tx, query(SQL).bind(owner))?;
     tx.commit().await
@@ -82,36 +114,51 @@ pub struct Record<'a> {
     pub instance_id: Option<InstanceId>,
     /// Keep the lease until then, or give it back.
     pub lease_until: Option<Timestamp>,
-    /// When the CVM is due again; `None`: at rest.
+    /// When the CVM is due again; `None`: at rest. While the lease is kept, that is when it ends.
     pub due_at: Option<Timestamp>,
     /// The CVM is gone.
     pub deleted: bool,
 }
 
 impl Tx {
-    /// Writes down what a holder of the lease did or saw. [`Error::Stale`]: the lease is lost.
+    /// Writes down what a holder of the lease did or saw. [`Error::Stale`]: the lease is lost. Also
+    /// for one who only looked on ([`Cvm::claimed`] is false): then stale is what somebody works on,
+    /// and what is due stays due.
+    ///
+    /// Giving the lease back raises the fence: it is the last thing written under it. If somebody
+    /// asked for another look meanwhile, the CVM is due at once.
     pub async fn record(&mut self, cvm: &Cvm, record: &Record<'_>, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET status = $3, phase = $4, \
-            instance_id = COALESCE($5, instance_id), lease_until = CAST($6 AS BIGINT), \
+            instance_id = COALESCE($5, instance_id), lease_until = $6, \
             lease_owner = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN NULL ELSE lease_owner END, \
-            due_at = $7, deleted_at = CASE WHEN $8 THEN CAST($9 AS BIGINT) ELSE deleted_at END, \
-            updated_at = $9 WHERE id = $1 AND fence = $2";
+            fence = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN fence + 1 ELSE fence END, \
+            due_at = CASE WHEN $8 THEN NULL WHEN NOT $10 THEN COALESCE(due_at, $7) \
+                WHEN CAST($6 AS BIGINT) IS NOT NULL THEN $6 WHEN again THEN $9 ELSE $7 END, \
+            again = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN FALSE ELSE again END, \
+            deleted_at = CASE WHEN $8 THEN $9 ELSE deleted_at END, updated_at = $9 \
+            WHERE id = $1 AND fence = $2 AND deleted_at IS NULL AND ($10 OR lease_owner IS NULL) \
+            RETURNING workspace_id, node_id, created_by, app_id, vcpu, memory_mb, disk_gb";
         let status = serde_json::to_string(record.status)
             .map_err(corrupt("cvms", "status", cvm.id))?;
-        let changed = exec_tx!(
-            self,
-            query(SQL)
-                .bind(cvm.id.0)
-                .bind(cvm.fence)
-                .bind(status)
-                .bind(record.phase.as_str())
-                .bind(record.instance_id.map(|id| id.to_string()))
-                .bind(record.lease_until.map(Timestamp::micros))
-                .bind(record.due_at.map(Timestamp::micros))
-                .bind(record.deleted)
-                .bind(now.micros())
-        )?;
-        if changed == 1 { Ok(()) } else { Err(Error::Stale) }
+        let gone = record.deleted;
+        let kept = record.lease_until.filter(|_| cvm.claimed && !gone);
+        let changed = on_tx!(self, |c| query_as::<_, Taking>(SQL)
+            .bind(cvm.id.0)
+            .bind(cvm.fence)
+            .bind(status)
+            .bind(record.phase.as_str())
+            .bind(record.instance_id.map(|id| id.to_string()))
+            .bind(kept.map(Timestamp::micros))
+            .bind(record.due_at.map(Timestamp::micros))
+            .bind(gone)
+            .bind(now.micros())
+            .bind(cvm.claimed)
+            .fetch_optional(c))?;
+        match changed {
+            None => Err(Error::Stale),
+            Some(taking) if gone => self.tally(&taking, -1).await,
+            Some(_) => Ok(()),
+        }
     }
 }
 
@@ -121,9 +168,9 @@ pub async fn busy(db: &Db) -> Result<i64, Error> {
     on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_one(c))
 }
 
-/// Ids of the CVMs that are due or leased, at most `limit`.
+/// Ids of the CVMs that are due or leased, at most `limit`, the longest waiting first.
 pub async fn busy_ids(db: &Db, limit: i64) -> Result<Vec<CvmId>, Error> {
-    const SQL: &str = "SELECT id FROM cvms WHERE due_at IS NOT NULL ORDER BY id LIMIT $1";
-    let ids = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(limit).fetch_all(c))?;
+    const SQL: &str = "SELECT id FROM cvms WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT $1";
+    let ids = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(limit.max(0)).fetch_all(c))?;
     Ok(ids.into_iter().map(CvmId).collect())
 }

@@ -1,17 +1,27 @@
 //! One SQL text, two drivers: each macro expands its body once per arm, with `$c` an executor.
+//!
+//! Inside a transaction a statement that failed, or whose future was dropped, makes every later one
+//! fail and the commit too: PostgreSQL would refuse them anyway, and SQLite may have rolled back
+//! more than the statement.
 
 /// Runs a query inside a transaction: `on_tx!(tx, |c| query(SQL).bind(x).execute(c))`.
 macro_rules! on_tx {
     ($tx:expr, |$c:ident| $query:expr) => {
         match $tx {
-            $crate::db::Tx::Sqlite(tx) => {
-                let $c = tx.connection();
-                $query.await.map_err($crate::error::Error::from)
-            }
-            $crate::db::Tx::Postgres(tx) => {
-                let $c = &mut **tx;
-                $query.await.map_err($crate::error::Error::from)
-            }
+            $crate::db::Tx::Sqlite(tx) => match tx.connection() {
+                Ok($c) => {
+                    let result = $query.await;
+                    tx.note(result)
+                }
+                Err(error) => Err(error),
+            },
+            $crate::db::Tx::Postgres(tx) => match tx.connection() {
+                Ok($c) => {
+                    let result = $query.await;
+                    tx.note(result)
+                }
+                Err(error) => Err(error),
+            },
         }
     };
 }
@@ -24,8 +34,8 @@ macro_rules! on_read {
                 let $c = db.readers();
                 $query.await.map_err($crate::error::Error::from)
             }
-            $crate::db::Db::Postgres(pool) => {
-                let $c = pool;
+            $crate::db::Db::Postgres(db) => {
+                let $c = db.readers();
                 $query.await.map_err($crate::error::Error::from)
             }
         }
@@ -37,16 +47,20 @@ macro_rules! on_read {
 macro_rules! exec_tx {
     ($tx:expr, $query:expr) => {
         match $tx {
-            $crate::db::Tx::Sqlite(tx) => $query
-                .execute(tx.connection())
-                .await
-                .map(|done| done.rows_affected())
-                .map_err($crate::error::Error::from),
-            $crate::db::Tx::Postgres(tx) => $query
-                .execute(&mut **tx)
-                .await
-                .map(|done| done.rows_affected())
-                .map_err($crate::error::Error::from),
+            $crate::db::Tx::Sqlite(tx) => match tx.connection() {
+                Ok(c) => {
+                    let result = $query.execute(c).await.map(|done| done.rows_affected());
+                    tx.note(result)
+                }
+                Err(error) => Err(error),
+            },
+            $crate::db::Tx::Postgres(tx) => match tx.connection() {
+                Ok(c) => {
+                    let result = $query.execute(c).await.map(|done| done.rows_affected());
+                    tx.note(result)
+                }
+                Err(error) => Err(error),
+            },
         }
     };
 }

@@ -46,10 +46,7 @@ pub struct Taken {
     pub disk_gb: i64,
 }
 
-const TAKEN: &str = "SELECT node_id, COUNT(*) AS slots, CAST(COALESCE(SUM(vcpu), 0) AS BIGINT) AS vcpu, \
-    CAST(COALESCE(SUM(memory_mb), 0) AS BIGINT) AS memory_mb, \
-    CAST(COALESCE(SUM(disk_gb), 0) AS BIGINT) AS disk_gb \
-    FROM cvms WHERE deleted_at IS NULL GROUP BY node_id";
+const TAKEN: &str = "SELECT id AS node_id, slots, vcpu, memory_mb, disk_gb FROM nodes";
 
 const COLUMNS_BY_ID: &str =
     "SELECT id, name, kind, region, inventory, reachable, seen_at FROM nodes ORDER BY id";
@@ -61,7 +58,8 @@ pub async fn all(db: &Db) -> Result<Vec<NodeRow>, Error> {
 
 /// What is taken, per node that has any CVM.
 pub async fn taken(db: &Db) -> Result<Vec<Taken>, Error> {
-    on_read!(db, |c| query_as::<_, Taken>(TAKEN).fetch_all(c))
+    let sql = format!("{TAKEN} WHERE slots > 0 ORDER BY id");
+    on_read!(db, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
 }
 
 impl Tx {
@@ -78,7 +76,9 @@ impl Tx {
             reachable = TRUE, seen_at = $5 WHERE name = $1 RETURNING id";
         const INSERT: &str = "INSERT INTO nodes \
             (id, name, kind, region, inventory, reachable, seen_at, created_at) \
-            VALUES ($1, $2, $3, $4, $5, TRUE, $6, $6)";
+            VALUES ($1, $2, $3, $4, $5, TRUE, $6, $6) ON CONFLICT (name) DO UPDATE SET \
+            kind = excluded.kind, region = excluded.region, inventory = excluded.inventory, \
+            reachable = TRUE, seen_at = excluded.seen_at RETURNING id";
         let known = on_tx!(self, |c| sqlx::query_scalar::<_, i64>(UPDATE)
             .bind(name)
             .bind(kind)
@@ -89,14 +89,16 @@ impl Tx {
         if let Some(id) = known {
             return Ok(NodeId(id));
         }
+        // Another process may have made it meanwhile; then the number drawn is lost.
         let id = self.draw("node").await?;
-        exec_tx!(self, query(INSERT)
+        let id = on_tx!(self, |c| sqlx::query_scalar::<_, i64>(INSERT)
             .bind(id)
             .bind(name)
             .bind(kind)
             .bind(region)
             .bind(inventory)
-            .bind(now.micros()))?;
+            .bind(now.micros())
+            .fetch_one(c))?;
         Ok(NodeId(id))
     }
 
@@ -109,13 +111,10 @@ impl Tx {
     /// Takes the node's row for this transaction and says what is taken there. Two admissions to one
     /// node run one after the other on both engines.
     pub async fn lock_node_and_sum(&mut self, id: NodeId) -> Result<Taken, Error> {
-        const LOCK: &str = "UPDATE nodes SET name = name WHERE id = $1";
-        const SUM: &str = "SELECT CAST($1 AS BIGINT) AS node_id, COUNT(*) AS slots, \
-            CAST(COALESCE(SUM(vcpu), 0) AS BIGINT) AS vcpu, \
-            CAST(COALESCE(SUM(memory_mb), 0) AS BIGINT) AS memory_mb, \
-            CAST(COALESCE(SUM(disk_gb), 0) AS BIGINT) AS disk_gb \
-            FROM cvms WHERE node_id = $1 AND deleted_at IS NULL";
-        exec_tx!(self, query(LOCK).bind(id.0))?;
-        on_tx!(self, |c| query_as::<_, Taken>(SUM).bind(id.0).fetch_one(c))
+        let sql = format!("{TAKEN} WHERE id = $1{}", self.engine().take());
+        let taken = on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql))
+            .bind(id.0)
+            .fetch_optional(c))?;
+        Ok(taken.unwrap_or(Taken { node_id: id.0, ..Taken::default() }))
     }
 }

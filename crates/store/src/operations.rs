@@ -70,7 +70,7 @@ pub async fn of_cvm(db: &Db, cvm: CvmId, limit: i64) -> Result<Vec<Operation>, E
     let sql = format!("{COLUMNS} WHERE cvm_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2");
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(cvm.0)
-        .bind(limit)
+        .bind(limit.max(0))
         .fetch_all(c))?;
     rows.into_iter().map(Row::read).collect()
 }
@@ -95,8 +95,13 @@ pub enum Ending {
     Superseded,
 }
 
+/// What a node or guest said may hold the null character, which PostgreSQL refuses in a text.
+fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', " ").into() } else { text.into() }
+}
+
 impl Tx {
-    /// Opens an operation that is under way at once.
+    /// Opens an operation that is under way at once. [`Error::Conflict`]: another one is.
     pub async fn open_operation(
         &mut self,
         id: OperationId,
@@ -144,7 +149,7 @@ impl Tx {
                 .bind(id.to_string())
                 .bind(state.as_str())
                 .bind(code)
-                .bind(cause)
+                .bind(cause.map(plain))
                 .bind(now.micros())
         )?;
         Ok(closed == 1)

@@ -1,5 +1,7 @@
 //! App-compose documents, app ids and prepared deployments.
 
+use std::collections::BTreeSet;
+
 use casemate_core::{
     cvm::Spec,
     id::{AppId, ComposeHash, CvmId, KmsId, NodeId, ProvisionId, WorkspaceId},
@@ -7,7 +9,7 @@ use casemate_core::{
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Db, Error, Tx, error::corrupt};
+use crate::{Db, Error, Tx, db::Engine, error::corrupt};
 
 /// A prepared deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,35 +84,53 @@ pub async fn document(db: &Db, hash: &ComposeHash) -> Result<Option<String>, Err
     on_read!(db, |c| query_scalar::<_, String>(SQL).bind(hash.to_string()).fetch_optional(c))
 }
 
-/// The first nonce at or after `from` that this workspace has not bound.
+/// The first `count` nonces at or after `from` that this workspace has not bound.
 pub async fn free_nonces(
     db: &Db,
     workspace: WorkspaceId,
     from: u64,
     count: usize,
 ) -> Result<Vec<u64>, Error> {
-    const SQL: &str = "SELECT nonce FROM apps WHERE workspace_id = $1 AND nonce >= $2 ORDER BY nonce";
-    let from = i64::try_from(from).unwrap_or(i64::MAX);
-    let bound = on_read!(db, |c| query_scalar::<_, i64>(SQL)
-        .bind(workspace.0)
-        .bind(from)
-        .fetch_all(c))?;
-    let mut bound = bound.into_iter().peekable();
+    const SQL: &str = "SELECT nonce FROM apps WHERE workspace_id = $1 AND nonce >= $2 \
+        ORDER BY nonce LIMIT 500";
+    let mut next = i64::try_from(from).unwrap_or(i64::MAX);
     let mut free = Vec::with_capacity(count);
-    let mut nonce = from;
-    while free.len() < count {
-        if bound.next_if_eq(&nonce).is_none() {
-            free.push(u64::try_from(nonce).unwrap_or(0));
+    while free.len() < count && next < i64::MAX {
+        let bound =
+            on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(workspace.0).bind(next).fetch_all(c))?;
+        // Past the last one that was read nothing is known yet, unless there are no more.
+        let known = if bound.len() < 500 { i64::MAX } else { bound.last().copied().unwrap_or(next) };
+        let mut bound = bound.into_iter().peekable();
+        while free.len() < count && next <= known && next < i64::MAX {
+            if bound.next_if_eq(&next).is_none() {
+                free.push(u64::try_from(next).unwrap_or(0));
+            }
+            next += 1;
         }
-        nonce = nonce.saturating_add(1);
     }
     Ok(free)
 }
+
+/// What was taken into use less than an hour ago is not forgotten, whatever refers to it.
+const GRACE_MICROS: i64 = 3_600_000_000;
 
 const COLUMNS: &str = "SELECT id, workspace_id, kms_id, node_id, spec, sealed_env, created_at, \
     expires_at, cvm_id FROM provisions";
 
 impl Tx {
+    /// Takes the workspace's row until commit: provisions and commits of one workspace run one after
+    /// the other, so that of two equal ones the second sees what the first did.
+    async fn take_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
+        if self.engine() == Engine::Sqlite {
+            return Ok(());
+        }
+        let sql = format!("SELECT id FROM workspaces WHERE id = $1{}", self.engine().take());
+        on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+            .bind(workspace.0)
+            .fetch_optional(c))
+        .map(drop)
+    }
+
     /// Keeps a document under its hash.
     pub async fn keep_document(
         &mut self,
@@ -118,8 +138,8 @@ impl Tx {
         body: &str,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO documents (hash, body, created_at) VALUES ($1, $2, $3) \
-            ON CONFLICT (hash) DO NOTHING";
+        const SQL: &str = "INSERT INTO documents (hash, body, created_at, used_at) \
+            VALUES ($1, $2, $3, $3) ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at";
         exec_tx!(self, query(SQL)
             .bind(hash.to_string())
             .bind(body)
@@ -128,7 +148,7 @@ impl Tx {
     }
 
     /// The app id bound to the open provision of this name and document, if there is one: the same
-    /// request gets the same id until it is consumed.
+    /// request gets the same id until it is consumed. Takes the workspace until commit.
     pub async fn bound_app_id(
         &mut self,
         workspace: WorkspaceId,
@@ -140,7 +160,8 @@ impl Tx {
         const SQL: &str = "SELECT p.app_id FROM provisions p JOIN apps a ON a.app_id = p.app_id \
             WHERE p.workspace_id = $1 AND p.name = $2 AND p.compose_hash = $3 AND p.kms_id = $4 \
             AND p.cvm_id IS NULL AND p.expires_at > $5 AND a.committed_at IS NULL \
-            ORDER BY p.created_at LIMIT 1";
+            ORDER BY p.created_at, p.id LIMIT 1";
+        self.take_workspace(workspace).await?;
         let found = on_tx!(self, |c| query_scalar::<_, String>(SQL)
             .bind(workspace.0)
             .bind(name)
@@ -160,7 +181,8 @@ impl Tx {
         u64::try_from(nonce).map_err(corrupt("workspaces", "next_nonce", workspace))
     }
 
-    /// Binds an app id to a workspace and name. `false` when the id or the nonce is bound already.
+    /// Binds an app id to a workspace and name. `false` when the id or the nonce is bound already;
+    /// where another transaction is about to bind one of them, its end is waited for.
     pub async fn bind_app_id(
         &mut self,
         app: &AppId,
@@ -170,8 +192,8 @@ impl Tx {
         kms: &KmsId,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        const SQL: &str = "INSERT INTO apps (app_id, workspace_id, nonce, name, kms_id, created_at) \
-            VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+        const SQL: &str = "INSERT INTO apps (app_id, workspace_id, nonce, name, kms_id, created_at, used_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING";
         let nonce = nonce
             .map(i64::try_from)
             .transpose()
@@ -193,19 +215,24 @@ impl Tx {
         on_tx!(self, |c| query_as::<_, HeldAppId>(SQL).bind(app.to_string()).fetch_optional(c))
     }
 
-    /// Keeps a prepared deployment.
+    /// Keeps a prepared deployment. [`Error::Stale`]: its app id was forgotten meanwhile.
     pub async fn insert_provision(&mut self, provision: &Provision) -> Result<(), Error> {
+        const USE: &str = "UPDATE apps SET used_at = $2 WHERE app_id = $1";
         const SQL: &str = "INSERT INTO provisions (id, workspace_id, name, compose_hash, app_id, \
             kms_id, node_id, spec, sealed_env, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let spec = serde_json::to_string(&provision.spec)
             .map_err(corrupt("provisions", "spec", provision.id))?;
+        let app = provision.spec.app_id.to_string();
+        if exec_tx!(self, query(USE).bind(&app).bind(provision.created_at.micros()))? != 1 {
+            return Err(Error::Stale);
+        }
         exec_tx!(self, query(SQL)
             .bind(provision.id.to_string())
             .bind(provision.workspace.0)
             .bind(&provision.spec.name)
             .bind(provision.spec.compose_hash.to_string())
-            .bind(provision.spec.app_id.to_string())
+            .bind(&app)
             .bind(provision.kms.as_ref())
             .bind(provision.node.0)
             .bind(spec)
@@ -216,27 +243,30 @@ impl Tx {
     }
 
     /// The newest provisions of a workspace for this document, of this app if one is named; at most
-    /// 50, expired and consumed ones included, so that the caller can say which it is.
+    /// 50, expired and consumed ones included, so that the caller can say which it is. Takes the
+    /// workspace until commit.
     pub async fn provisions_for(
         &mut self,
         workspace: WorkspaceId,
         hash: &ComposeHash,
         app: Option<&AppId>,
     ) -> Result<Vec<Provision>, Error> {
+        let of_app = if app.is_some() { " AND app_id = $3" } else { "" };
         let sql = format!(
-            "{COLUMNS} WHERE workspace_id = $1 AND compose_hash = $2 AND ($3 = '' OR app_id = $3) \
-             ORDER BY created_at DESC LIMIT 50"
+            "{COLUMNS} WHERE workspace_id = $1 AND compose_hash = $2{of_app} \
+             ORDER BY created_at DESC, id DESC LIMIT 50"
         );
-        let app = app.map(AppId::to_string).unwrap_or_default();
+        self.take_workspace(workspace).await?;
         let rows = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
             .bind(workspace.0)
             .bind(hash.to_string())
-            .bind(&app)
+            .bind(app.map(AppId::to_string))
             .fetch_all(c))?;
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// Marks a provision and its app as consumed. `false` when somebody else was first.
+    /// Marks a provision and its app as consumed. `false` when somebody else was first, or when it
+    /// was forgotten.
     pub async fn consume_provision(
         &mut self,
         provision: &Provision,
@@ -245,19 +275,53 @@ impl Tx {
     ) -> Result<bool, Error> {
         const CONSUME: &str = "UPDATE provisions SET cvm_id = $2 WHERE id = $1 AND cvm_id IS NULL";
         const COMMIT: &str = "UPDATE apps SET committed_at = $2 WHERE app_id = $1 AND committed_at IS NULL";
-        let done = exec_tx!(self, query(CONSUME)
-            .bind(provision.id.to_string())
-            .bind(cvm.0))?;
+        if exec_tx!(self, query(CONSUME).bind(provision.id.to_string()).bind(cvm.0))? != 1 {
+            return Ok(false);
+        }
         exec_tx!(self, query(COMMIT)
             .bind(provision.spec.app_id.to_string())
             .bind(now.micros()))?;
-        Ok(done == 1)
+        Ok(true)
     }
 
-    /// Forgets what expired before `now`, a bounded number at a time; returns how many.
+    /// Forgets what expired before `now`, a bounded number at a time, with the app ids and documents
+    /// that nothing refers to any more; returns how many provisions went.
     pub async fn expire_provisions(&mut self, now: Timestamp) -> Result<u64, Error> {
         const SQL: &str = "DELETE FROM provisions WHERE id IN \
-            (SELECT id FROM provisions WHERE expires_at < $1 ORDER BY expires_at LIMIT 500)";
-        exec_tx!(self, query(SQL).bind(now.micros()))
+            (SELECT id FROM provisions WHERE expires_at < $1 ORDER BY expires_at LIMIT 500) \
+            RETURNING app_id, compose_hash";
+        let gone = on_tx!(self, |c| query_as::<_, (String, String)>(SQL)
+            .bind(now.micros())
+            .fetch_all(c))?;
+        let (apps, documents): (BTreeSet<_>, BTreeSet<_>) = gone.iter().cloned().unzip();
+        if !gone.is_empty() {
+            let unused = now.micros().saturating_sub(GRACE_MICROS);
+            self.forget_apps(&apps, unused).await?;
+            self.forget_documents(&documents, unused).await?;
+        }
+        Ok(u64::try_from(gone.len()).unwrap_or(0))
+    }
+
+    /// A transaction that takes an app id or a document into use writes `used_at`, and PostgreSQL
+    /// looks at that again where it had to wait for the row.
+    async fn forget_apps(&mut self, apps: &BTreeSet<String>, unused: i64) -> Result<(), Error> {
+        let sql = format!(
+            "DELETE FROM apps WHERE app_id IN ({}) AND used_at < $2 AND committed_at IS NULL \
+             AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.app_id = apps.app_id)",
+            self.engine().elements()
+        );
+        let list = serde_json::to_string(apps).unwrap_or_default();
+        exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)
+    }
+
+    async fn forget_documents(&mut self, hashes: &BTreeSet<String>, unused: i64) -> Result<(), Error> {
+        let sql = format!(
+            "DELETE FROM documents WHERE hash IN ({}) AND used_at < $2 \
+             AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.compose_hash = documents.hash) \
+             AND NOT EXISTS (SELECT 1 FROM cvms c WHERE c.compose_hash = documents.hash)",
+            self.engine().elements()
+        );
+        let list = serde_json::to_string(hashes).unwrap_or_default();
+        exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)
     }
 }

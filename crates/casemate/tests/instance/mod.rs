@@ -209,7 +209,8 @@ impl Instance {
             .env("CASEMATE_SIM__SHUTDOWN_MS", "20")
             .env("CASEMATE_SIM__REMOVE_MS", "10")
             .env("CASEMATE_WORK__CREATE_SETTLES_S", "1")
-            .env("CASEMATE_LOG", "casemate=debug")
+            .env("NO_COLOR", "1")
+            .env("CASEMATE_LOG", "info,casemate_server::http=warn")
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a log"))
             .stderr(output);
@@ -226,6 +227,8 @@ impl Instance {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let read = |name: &str| fs::read_to_string(dir.join(name)).expect(name).trim().to_owned();
+        // The client is built with whatever crypto provider the process has installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
         Self { child, api: read("api.url"), key: read("admin.key"), http, log }
     }
@@ -256,8 +259,11 @@ impl Instance {
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
+    /// The end of its log.
     pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
     /// Waits for the crash that was ordered.

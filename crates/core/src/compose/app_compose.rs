@@ -353,7 +353,7 @@ mod tests {
     fn the_default_document_is_this_text() {
         let document = AppCompose::new(input(COMPOSE), "my-app", &[]).unwrap().document();
         insta::assert_snapshot!(document, @r#"{"allowed_envs":[],"docker_compose_file":"services:\n  web:\n    image: nginx\n","features":["kms","tproxy-net"],"gateway_enabled":true,"kms_enabled":true,"local_key_provider_enabled":false,"manifest_version":2,"name":"my-app","no_instance_id":false,"public_logs":true,"public_sysinfo":true,"public_tcbinfo":true,"runner":"docker-compose","secure_time":false,"storage_fs":"zfs","tproxy_enabled":true}"#);
-        insta::assert_snapshot!(hash(&document), @"");
+        insta::assert_snapshot!(hash(&document), @"1bac853403af87d874fbaed356054526571d55c3920c53da4f8b4454b9bf8376");
     }
 
     #[test]

@@ -81,8 +81,11 @@ pub enum EngineState {
 pub struct Stopping {
     /// When the VM is forced, or the operation fails.
     pub until: Timestamp,
-    /// Whether force was already used.
+    /// Whether it is a power-off, not a request to the guest.
     pub forced: bool,
+    /// Whether the node is known to have taken the call; until then it is repeated.
+    #[serde(default)]
+    pub sent: bool,
 }
 
 /// Why an operation failed; kept with the CVM until the next operation.

@@ -8,10 +8,11 @@ use casemate_api::{
 };
 use casemate_core::{
     compose::AppCompose,
-    cvm::{Spec, StopMode},
+    cvm::{Power, Spec, StopMode},
     id::{CvmRef, EventSeq, VmUuid},
     operation::OperationKind,
     place::admit,
+    time::Timestamp,
 };
 use casemate_store::{
     Error as StoreError, Tx,
@@ -45,18 +46,18 @@ pub async fn commit(
     request: &CommitRequest,
 ) -> Result<Committed, Error> {
     refuse_chain_fields(request)?;
+    check_kms(ctx, request)?;
     let found =
         tx.provisions_for(caller.workspace.id, &request.compose_hash, request.app_id.as_ref()).await?;
     let now = ctx.now();
-    let open = found.iter().find(|provision| {
-        provision.cvm.is_none()
-            && provision.expires_at > now
-            && request.kms_id.as_deref().is_none_or(|kms| ctx.fleet.kms.answers_to(kms))
-    });
-    if let Some(existing) = existing(ctx, tx, caller, request, open).await? {
-        return Ok(existing);
+    let open = found.iter().find(|provision| provision.cvm.is_none() && provision.expires_at > now);
+    if let Some(cvm) = existing(tx, caller, request, &found, open).await? {
+        let document =
+            provisions::document(&ctx.db, &cvm.spec.compose_hash).await?.unwrap_or_default();
+        let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
+        return Ok(Committed { view, news: None });
     }
-    let Some(provision) = open else { return Err(missing(&found, request, now)) };
+    let Some(provision) = open else { return Err(missing(tx, caller, &found, request, now).await?) };
     let document = provisions::document(&ctx.db, &request.compose_hash)
         .await?
         .ok_or_else(|| Error::Internal("a provision without its document".to_owned()))?;
@@ -83,75 +84,102 @@ async fn reread(tx: &mut Tx, cvm: &Cvm) -> Result<Cvm, Error> {
 }
 
 fn refuse_chain_fields(request: &CommitRequest) -> Result<(), Error> {
+    // What clients send where nothing is left to register.
+    let transaction = request.transaction_hash.as_deref().filter(|hash| *hash != "already-registered");
     let on_chain = [
-        ("contract_address", &request.contract_address),
-        ("deployer_address", &request.deployer_address),
+        ("contract_address", request.contract_address.as_deref()),
+        ("deployer_address", request.deployer_address.as_deref()),
+        ("transaction_hash", transaction),
     ];
     for (field, given) in on_chain {
-        if given.as_deref().is_some_and(|text| !text.is_empty()) {
-            return Err(Error::field(
-                ErrorCode::FieldNotServed,
-                field,
-                "is for a KMS governed by contracts, and there is none here",
-            ));
+        if given.is_some_and(|text| !text.is_empty()) {
+            let why = "is for a KMS governed by contracts, and there is none here";
+            return Err(Error::field(ErrorCode::FieldNotServed, field, why).suggest("Leave it out."));
         }
     }
     Ok(())
 }
 
-/// A live CVM of this app: the same configuration is the same CVM, another one is a conflict. With
-/// an open provision of the same app and document beside it, that one is committed instead only if
-/// its name is another one; names are never shared by two provisions of one app.
+fn check_kms(ctx: &Ctx, request: &CommitRequest) -> Result<(), Error> {
+    let kms = &ctx.fleet.kms;
+    match request.kms_id.as_deref().filter(|id| !kms.answers_to(id)) {
+        None => Ok(()),
+        Some(id) => {
+            let why = format!("names no KMS here: {id}");
+            Err(Error::field(ErrorCode::KmsNotFound, "kms_id", why)
+                .suggest(format!("Leave it out, or use {} ({}).", kms.id, kms.slug)))
+        }
+    }
+}
+
+/// The CVM that this commit means, if there is one already: committing twice gives the same CVM,
+/// whether or not the app id is named, and also after that CVM got another configuration. A live CVM
+/// of the app that this provision did not make, with another configuration, is a conflict. A CVM that
+/// is being deleted is none.
 async fn existing(
-    ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     request: &CommitRequest,
+    found: &[Provision],
     open: Option<&Provision>,
-) -> Result<Option<Committed>, Error> {
-    let app = match (request.app_id, open) {
-        (Some(app), _) => app,
-        (None, Some(provision)) => provision.spec.app_id,
-        (None, None) => return Ok(None),
+) -> Result<Option<Cvm>, Error> {
+    let app = request.app_id.or(open.map(|provision| provision.spec.app_id));
+    let mut live = match app {
+        Some(app) => tx.cvms_of_app(&app).await?,
+        None => Vec::new(),
     };
-    let live = tx.cvms_of_app(&app).await?;
-    let own: Vec<_> = live.iter().filter(|cvm| cvm.workspace == caller.workspace.id).collect();
-    let Some(first) = own.first() else { return Ok(None) };
-    let same = own.iter().find(|cvm| cvm.spec.compose_hash == request.compose_hash);
-    let Some(cvm) = same else {
-        return Err(Error::code(ErrorCode::CvmAppIdConflict)
-            .detail(ErrorDetail::value("app_id", app.to_string()))
+    live.retain(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted);
+    if let Some(same) = live.iter().position(|cvm| cvm.spec.compose_hash == request.compose_hash) {
+        return Ok(Some(live.swap_remove(same)));
+    }
+    // Newest first; what is not consumed here has expired, and is what the commit means.
+    let consumed = found.iter().map_while(|provision| provision.cvm);
+    for id in consumed.filter(|_| open.is_none()) {
+        let made = tx.cvm(id).await?;
+        if let Some(cvm) = made.filter(|cvm| cvm.wish.power != Power::Deleted) {
+            return Ok(Some(cvm));
+        }
+    }
+    match live.first() {
+        None => Ok(None),
+        Some(first) => Err(Error::code(ErrorCode::CvmAppIdConflict)
+            .detail(ErrorDetail::value("app_id", first.spec.app_id.to_string()))
             .detail(ErrorDetail::value("compose_hash", first.spec.compose_hash.to_string()))
-            .suggest(format!("The app runs as {} ({}).", first.spec.name, first.reference)));
-    };
-    let document = provisions::document(&ctx.db, &request.compose_hash).await?.unwrap_or_default();
-    let view = views::with_document(views::cvm(ctx, caller, cvm), &document);
-    Ok(Some(Committed { view, news: None }))
+            .suggest(format!("The app runs as {} ({}).", first.spec.name, first.reference))),
+    }
 }
 
 /// Why no provision can be committed: expired, used up, of another app, or never made.
-fn missing(
+async fn missing(
+    tx: &mut Tx,
+    caller: &Caller,
     found: &[Provision],
     request: &CommitRequest,
-    now: casemate_core::time::Timestamp,
-) -> Error {
+    now: Timestamp,
+) -> Result<Error, Error> {
     let hash = ErrorDetail::value("compose_hash", request.compose_hash.to_string());
+    let again = "POST /api/v1/cvms/provision with the same compose file prepares it again.";
     if found.iter().any(|provision| provision.cvm.is_none() && provision.expires_at <= now) {
-        return Error::code(ErrorCode::ProvisionExpired).detail(hash);
+        return Ok(Error::code(ErrorCode::ProvisionExpired).detail(hash).suggest(again));
     }
-    if found.iter().any(|provision| provision.cvm.is_some()) {
-        return Error::because(
+    if !found.is_empty() {
+        let why = "this provision was committed before and its CVM is deleted: provision again";
+        return Ok(Error::because(ErrorCode::ProvisionNotFound, why).detail(hash).suggest(again));
+    }
+    let Some(app) = request.app_id else {
+        return Ok(Error::code(ErrorCode::ProvisionNotFound).detail(hash).suggest(again));
+    };
+    let others = tx.provisions_for(caller.workspace.id, &request.compose_hash, None).await?;
+    let why = format!("{app} was not provisioned with this hash");
+    let error = match others.first() {
+        None => Error::code(ErrorCode::ProvisionNotFound).suggest(again),
+        Some(other) => Error::because(
             ErrorCode::ProvisionNotFound,
-            "this provision was committed before and its CVM is deleted: provision again",
+            "This compose hash was provisioned with another app_id",
         )
-        .detail(hash);
-    }
-    let error = Error::code(ErrorCode::ProvisionNotFound).detail(hash);
-    match request.app_id {
-        Some(app) => error
-            .detail(ErrorDetail::message("app_id", format!("{app} was not provisioned with this hash"))),
-        None => error,
-    }
+        .suggest(format!("Commit it with app_id {}, or provision again.", other.spec.app_id)),
+    };
+    Ok(error.detail(hash).detail(ErrorDetail::message("app_id", why)))
 }
 
 /// The spec of the provision with the names that commit brings.
@@ -194,6 +222,7 @@ async fn insert(
     admit(fleet::capacity(&target.seen().0), taken, wanted).map_err(|why| {
         let code = super::provision::refusal_code(&why);
         Error::because(code, format!("{} {why}", target.name))
+            .detail(ErrorDetail::message(super::provision::refused_field(&why), why.to_string()))
             .suggest("Provision again: another node may take it.")
     })?;
     let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: spec.allow_force_stop };

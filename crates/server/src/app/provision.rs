@@ -4,23 +4,24 @@
 //! provision to preview. The hash returned is the hash of the bytes that the node will boot, because
 //! those bytes are made here, once, and only carried from then on.
 
+mod carry;
 mod compose;
 mod identity;
+mod kind;
 mod size;
 
-pub(super) use size::{amount, refusal_code};
+pub(super) use size::{amount, refusal_code, refused_field};
 
 use casemate_api::{
     error::ErrorCode, kms_type::KmsType, provision::ProvisionRequest, view::ProvisionView,
 };
 use casemate_core::{
-    compose::{AppCompose, hash},
-    cvm::{GpuAttach, Gpus, PortMap, Resources, Spec},
+    compose::hash,
+    cvm::{Resources, Spec},
     id::{NodeId, ProvisionId},
-    name, seal,
+    name,
 };
 use casemate_store::{Tx, provisions::Provision};
-use serde_json::{Value, json};
 
 use super::{
     Caller, Ctx, Error,
@@ -29,7 +30,6 @@ use super::{
 };
 
 const DAY: u64 = 24 * 60 * 60;
-const MAX_USER_CONFIG: usize = 1024 * 1024;
 
 /// Prepares a deployment. `unknown` are the fields that nobody knows; they are named in a warning.
 pub async fn provision(
@@ -44,12 +44,13 @@ pub async fn provision(
     let compose = compose::document(&request)?;
     let document = compose.document();
     let compose_hash = hash(&document);
-    let matched = size::place(ctx, &request).await?;
-    refuse_what_the_node_cannot(&matched.node, &request, &compose)?;
-    let sealed_env = sealed_env(&request, &compose)?;
-    let user_config = user_config(&request)?;
-    let ports = ports(&request)?;
-    let gpus = gpus(&request)?;
+    kind::refuse_what_none_can(&request)?;
+    let sealed_env = carry::sealed_env(&request, compose.kms_enabled)?;
+    let user_config = carry::user_config(&request)?;
+    let ports = carry::ports(request.ports.as_deref())?;
+    let gpus = carry::gpus(request.gpus.as_ref())?;
+    let asked = kind::Asked { request: &request, compose: &compose, ports: &ports, gpus: gpus.as_ref() };
+    let matched = size::place(ctx, &asked).await?;
 
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
@@ -157,145 +158,15 @@ fn choose_kms(ctx: &Ctx, request: &ProvisionRequest) -> Result<FleetKms, Error> 
     Ok(kms.clone())
 }
 
-/// Names what this kind of node cannot do, with the way out.
-fn refuse_what_the_node_cannot(
-    node: &FleetNode,
-    request: &ProvisionRequest,
-    compose: &AppCompose,
-) -> Result<(), Error> {
-    let refuse = |field: &str, why: &str| Err(Error::field(ErrorCode::FieldNotServed, field, why));
-    if request.experimental_vpc_server_app_id.is_some() {
-        return refuse("experimental_vpc_server_app_id", "is not served: there is no VPC here");
-    }
-    if request.encrypted == Some(false) {
-        return refuse("encrypted", "cannot be false: the guest always encrypts its disk");
-    }
-    if request.key_provider_mode.as_deref().is_some_and(|mode| mode != "kms" && mode != "none") {
-        return refuse("key_provider_mode", "must be kms or none");
-    }
-    if node.kind != "docker" {
-        return Ok(());
-    }
-    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let cannot = [
-        (request.hugepages == Some(true), "hugepages", "cannot be had on a docker node: there is no VM"),
-        (request.pin_numa == Some(true), "pin_numa", "cannot be had on a docker node: there is no VM"),
-        (request.gpus.is_some(), "gpus", "cannot be attached on a docker node"),
-        (
-            request.ports.as_ref().is_some_and(|ports| !ports.is_empty()),
-            "ports",
-            "cannot be mapped on a docker node: publish them in the compose file and use the gateway",
-        ),
-        (given(&request.kms_urls), "kms_urls", "cannot be set on a docker node: its guests use the built-in KMS"),
-        (given(&request.gateway_urls), "gateway_urls", "cannot be set on a docker node: Casemate is its gateway"),
-        (
-            compose.local_key_provider_enabled,
-            "compose_file.local_key_provider_enabled",
-            "cannot be had on a docker node: it has no sealing enclave",
-        ),
-    ];
-    match cannot.into_iter().find(|(asked, ..)| *asked) {
-        Some((_, field, why)) => refuse(field, why),
-        None => Ok(()),
-    }
-}
-
-fn sealed_env(request: &ProvisionRequest, compose: &AppCompose) -> Result<Option<String>, Error> {
-    check_sealed_env(request.sealed_env(), compose.kms_enabled)
-}
-
 /// Checks a sealed env without opening it; returns it in lower-case hex.
 pub(super) fn check_sealed_env(given: Option<&str>, kms_enabled: bool) -> Result<Option<String>, Error> {
-    let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
-    if !kms_enabled {
-        return Err(Error::field(
-            ErrorCode::IncompatibleConfiguration,
-            "encrypted_env",
-            "needs a KMS: without one the guest has no key to open it",
-        ));
-    }
-    let sealed: seal::SealedEnv = text
-        .parse()
-        .map_err(|why| Error::field(ErrorCode::InvalidEncryptedEnv, "encrypted_env", why))?;
-    Ok(Some(sealed.to_string()))
-}
-
-/// The user config, with the SSH keys in it if there are any.
-fn user_config(request: &ProvisionRequest) -> Result<Option<String>, Error> {
-    let given = request.user_config.as_deref().filter(|text| !text.is_empty());
-    let keys = request.ssh_authorized_keys.as_ref().filter(|keys| !keys.is_empty());
-    let text = match (given, keys) {
-        (None, None) => return Ok(None),
-        (Some(text), None) => text.to_owned(),
-        (None, Some(keys)) => json!({ "ssh_authorized_keys": keys }).to_string(),
-        (Some(text), Some(keys)) => {
-            let Ok(Value::Object(mut config)) = serde_json::from_str(text) else {
-                return Err(Error::field(
-                    ErrorCode::IncompatibleConfiguration,
-                    "ssh_authorized_keys",
-                    "needs user_config to be a JSON object, or none",
-                ));
-            };
-            config.insert("ssh_authorized_keys".to_owned(), json!(keys));
-            Value::Object(config).to_string()
-        }
-    };
-    if text.len() > MAX_USER_CONFIG {
-        return Err(Error::invalid("user_config", format!("must be at most {MAX_USER_CONFIG} bytes")));
-    }
-    Ok(Some(text))
-}
-
-fn ports(request: &ProvisionRequest) -> Result<Vec<PortMap>, Error> {
-    let given = request.ports.iter().flatten().enumerate();
-    given
-        .map(|(index, port)| {
-            let missing = |field: &str| {
-                Error::invalid(&format!("ports.{index}.{field}"), "must be a port from 1 to 65535")
-            };
-            let protocol = port.protocol.clone().unwrap_or_else(|| "tcp".to_owned()).to_lowercase();
-            if protocol != "tcp" && protocol != "udp" {
-                return Err(Error::invalid(&format!("ports.{index}.protocol"), "must be tcp or udp"));
-            }
-            Ok(PortMap {
-                protocol,
-                host_port: port.host_port.filter(|port| *port > 0).ok_or_else(|| missing("host_port"))?,
-                vm_port: port.vm_port.filter(|port| *port > 0).ok_or_else(|| missing("vm_port"))?,
-                host_address: port.host_address.clone(),
-            })
-        })
-        .collect()
-}
-
-fn gpus(request: &ProvisionRequest) -> Result<Option<Gpus>, Error> {
-    let Some(given) = &request.gpus else { return Ok(None) };
-    if given.count.is_some() || given.product_name.is_some() {
-        return Err(Error::field(
-            ErrorCode::FieldNotServed,
-            "gpus",
-            "by count and product_name is for updates; name each GPU by slot and product_id",
-        ));
-    }
-    let attach_mode = given.attach_mode.clone().unwrap_or_else(|| "listed".to_owned());
-    if attach_mode != "listed" && attach_mode != "all" {
-        return Err(Error::invalid("gpus.attach_mode", "must be listed or all"));
-    }
-    let gpus: Vec<GpuAttach> = given
-        .gpus
-        .iter()
-        .flatten()
-        .map(|gpu| GpuAttach { slot: gpu.slot.clone(), product_id: gpu.product_id.clone() })
-        .collect();
-    if gpus.is_empty() && attach_mode == "listed" {
-        return Ok(None);
-    }
-    Ok(Some(Gpus { gpus, attach_mode }))
+    carry::checked("encrypted_env", given, kms_enabled)
 }
 
 /// The node of this id, or the error that says it is not there.
 pub(super) fn node(ctx: &Ctx, id: NodeId) -> Result<std::sync::Arc<FleetNode>, Error> {
-    ctx.fleet
-        .node(id)
-        .cloned()
-        .ok_or_else(|| Error::field(ErrorCode::NodeNotFound, "node_id", format!("names no node: {id}")))
+    ctx.fleet.node(id).cloned().ok_or_else(|| {
+        Error::field(ErrorCode::NodeNotFound, "node_id", format!("names no node: {id}"))
+            .suggest("See GET /api/v1/teepods/available for those there are.")
+    })
 }

@@ -4,6 +4,7 @@
 pub mod edge;
 pub mod error;
 pub mod extract;
+pub mod openapi;
 pub mod ops;
 pub mod v1;
 
@@ -13,7 +14,7 @@ use crate::{app::Ctx, telemetry::Metrics};
 
 /// Everything the API listener answers.
 pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
-    let api = v1::router().with_state(ctx.clone());
+    let (api, _) = v1::router().with_state(ctx.clone()).split_for_parts();
     let routes = Router::new()
         .nest("/api/v1", api)
         .merge(ops::router(ctx.clone(), metrics))

@@ -331,6 +331,9 @@ impl<'a> Turn<'a> {
                         status.attempts = 0;
                     }
                     (Step::Push(_), _) => status.pushed = self.cvm.wish.generation,
+                    (Step::Shutdown(..) | Step::ForceStop(..), _) => {
+                        status.stopping = status.stopping.map(|down| Stopping { sent: true, ..down });
+                    }
                     _ => {}
                 }
                 let news = vec![Happening::Step { name, outcome: "done".to_owned() }];
@@ -357,7 +360,7 @@ impl<'a> Turn<'a> {
             // A guest that cannot be asked to go down is powered off at the deadline.
             Step::Shutdown(..) => {
                 let now = self.ctx.now();
-                status.stopping = Some(Stopping { until: now, forced: false });
+                status.stopping = Some(Stopping { until: now, forced: false, sent: true });
                 self.put_off(step, status, why).await
             }
             _ => {

@@ -23,7 +23,10 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(ctx.config.work.concurrency));
     let turns = TaskTracker::new();
     loop {
-        let pause = next_pause(&ctx).await;
+        let pause = match permits.available_permits() {
+            0 => SCAN,
+            _ => next_pause(&ctx).await,
+        };
         tokio::select! {
             () = stop.cancelled() => break,
             () = ctx.wake.notified() => {}

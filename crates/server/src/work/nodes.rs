@@ -44,6 +44,9 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
 
 /// Looks at one node once.
 pub async fn look(ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
+    // Read before the node is asked: whatever changes meanwhile raises a fence, and what is concluded
+    // from an older record is not written.
+    let recorded = cvms::on_node(&ctx.db, node.id).await?;
     let limit = Duration::from_secs(ctx.config.work.call_timeout_s);
     let answer = tokio::time::timeout(limit, async {
         Ok::<_, CallError>((node.node.inventory().await?, node.node.list().await?))
@@ -70,7 +73,7 @@ pub async fn look(ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
     for (mark, vm) in vms {
         shown.entry(mark.uuid()).or_default().push(vm);
     }
-    for cvm in cvms::on_node(&ctx.db, node.id).await? {
+    for cvm in recorded {
         let seen = shown.remove(&cvm.uuid).unwrap_or_default();
         if cvm.operation.is_none() {
             match compare(ctx, &cvm, seen).await {

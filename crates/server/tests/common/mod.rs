@@ -3,9 +3,12 @@
 
 #![expect(dead_code, reason = "each test binary uses its part")]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use axum::{
@@ -65,10 +68,31 @@ impl Clock for MockClock {
 pub const COMPOSE: &str =
     "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
 
+/// A node of a world: a simulated host that says it is of this kind.
+pub struct TestNode {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub region: &'static str,
+    pub host: SimConfig,
+}
+
+impl TestNode {
+    pub fn sim() -> Self {
+        Self { name: "sim-1", kind: "sim", region: "local", host: SimConfig::fast() }
+    }
+
+    pub fn docker() -> Self {
+        Self { name: "docker-1", kind: "docker", ..Self::sim() }
+    }
+}
+
 pub struct World {
     pub ctx: Ctx,
     pub clock: Arc<MockClock>,
+    /// The first node's host.
     pub sim: SimNode,
+    /// Every node's host.
+    pub sims: Vec<SimNode>,
     pub kms: Arc<BuiltinKms>,
     pub key: String,
     pub router: Router,
@@ -107,6 +131,10 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::fleet(vec![TestNode::sim()], change).await
+    }
+
+    pub async fn fleet(nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
         let _ = tracing_subscriber::fmt().with_env_filter("error").with_test_writer().try_init();
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open_sqlite(&dir.path().join("casemate.db"), Durability::Off).await.unwrap();
@@ -116,14 +144,19 @@ impl World {
         let mut config = Config::load(None, &Overrides::default()).unwrap();
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
-        let sim = SimNode::in_memory(SimConfig::fast(), clock.clone(), entropy.clone());
-        let inventory = sim.inventory().await.unwrap();
-        let mut tx = db.begin().await.unwrap();
-        let id = tx.upsert_node("sim-1", "sim", "local", "{}", clock.now()).await.unwrap();
-        tx.commit().await.unwrap();
-        let node = FleetNode::new(id, "sim-1", "sim", "local", Arc::new(sim.clone()), inventory);
+        let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
+        for TestNode { name, kind, region, host } in nodes {
+            let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
+            let inventory = sim.inventory().await.unwrap();
+            let mut tx = db.begin().await.unwrap();
+            let id = tx.upsert_node(name, kind, region, "{}", clock.now()).await.unwrap();
+            tx.commit().await.unwrap();
+            let node = FleetNode::new(id, name, kind, region, Arc::new(sim.clone()), inventory);
+            fleet_nodes.insert(id, Arc::new(node));
+            sims.push(sim);
+        }
         let fleet = Fleet {
-            nodes: [(id, Arc::new(node))].into(),
+            nodes: fleet_nodes,
             kms: FleetKms {
                 id: KmsId("kms_test".to_owned()),
                 slug: "builtin".to_owned(),
@@ -149,7 +182,7 @@ impl World {
         };
         let router = http::router(ctx.clone(), Metrics::install());
         let key = key.expose_secret().to_owned();
-        Self { ctx, clock, sim, kms, key, router, _dir: dir }
+        Self { ctx, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

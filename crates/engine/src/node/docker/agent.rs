@@ -91,7 +91,8 @@ pub(super) fn serve(
         let router = router(Arc::clone(&agent), service);
         let ended = end.clone();
         tracker.spawn(async move {
-            let served = axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned());
+            let served =
+                axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::warn!(%error, "a guest agent ended");
             }
@@ -115,9 +116,10 @@ fn bind(run: &Path, name: &str) -> io::Result<UnixListener> {
 }
 
 fn router(agent: Arc<Agent>, service: Service) -> Router {
-    let call = move |extract::State(agent): extract::State<Arc<Agent>>,
-                     extract::Path(method): extract::Path<String>,
-                     body: Bytes| async move { reply::reply(&agent, service, &method, &body) };
+    let call =
+        move |extract::State(agent): extract::State<Arc<Agent>>,
+              extract::Path(method): extract::Path<String>,
+              body: Bytes| async move { reply::reply(&agent, service, &method, &body) };
     let call = routing::any(call);
     Router::new()
         .route("/{method}", call.clone())

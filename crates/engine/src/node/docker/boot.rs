@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
 
 use super::{
-    compose::{ComposeError, Model},
+    compose::Model,
     container::Container,
-    derive::{self, AGENT_DIR, Derived, DeriveInput, Limits},
+    derive::{self, AGENT_DIR, DeriveInput, Derived, Limits},
     document::{Document, Program},
     env::{self, GuestEnv},
     guestfs, images, scan,
-    script::{MAIN, Stage},
+    script::{MAIN, stage},
     shared::Shared,
     tar::Tar,
     vm::{Record, Vm},
@@ -28,7 +28,7 @@ struct Config {
     document: Document,
     program: Program,
     sealed: Option<SealedEnv>,
-    user_config: Option<Vec<u8>>,
+    for_user: Option<Vec<u8>>,
 }
 
 /// Boots a VM; the outcome is in the VM.
@@ -37,11 +37,17 @@ pub(super) async fn boot(node: Arc<Shared>, vm: Arc<Vm>) {
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
     let outcome = match tokio::time::timeout(limit, steps(&node, &vm)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(format!("boot was not done within {} s: last step: {}", limit.as_secs(), step(&vm))),
+        Err(_) => {
+            Err(format!("boot was not done within {} s: last step: {}", limit.as_secs(), step(&vm)))
+        }
     };
     node.ports.clear(&vm.id);
+    let run = node.host_run.clone();
     let recorded = match outcome {
-        Ok(()) => vm.set_state(|state| state.booted = state.started).await.map_err(|error| error.to_string()),
+        Ok(()) => vm
+            .set_state(move |state| (state.booted, state.host_run) = (state.started, run))
+            .await
+            .map_err(|error| error.to_string()),
         Err(cause) => Err(cause),
     };
     match recorded {
@@ -68,13 +74,14 @@ async fn steps(node: &Arc<Shared>, vm: &Arc<Vm>) -> Result<(), String> {
 }
 
 async fn load(vm: &Arc<Vm>) -> Result<Config, String> {
-    let read = vm.on_disk(|vm| Ok((vm.dir.compose()?, vm.dir.sealed_env()?, vm.dir.user_config()?))).await;
-    let (text, sealed, user_config) = read.map_err(|error| format!("configuration: {error}"))?;
+    let read =
+        vm.on_disk(|vm| Ok((vm.dir.compose()?, vm.dir.sealed_env()?, vm.dir.user_config()?))).await;
+    let (text, sealed, for_user) = read.map_err(|error| format!("configuration: {error}"))?;
     let record = vm.record();
     check_hash(&text, &record)?;
     let document = Document::parse(&text)?;
     let program = document.program()?;
-    Ok(Config { record, text, document, program, sealed, user_config })
+    Ok(Config { record, text, document, program, sealed, for_user })
 }
 
 /// The document must be the one that was promised.
@@ -91,7 +98,9 @@ async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Guest
     let app = config.record.manifest.app_id;
     let key = node.keys.env_secret(&app).map_err(|error| error.to_string())?;
     let (env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
-    notes.iter().for_each(|note| vm.say("boot", note));
+    for note in &notes {
+        vm.say("boot", note);
+    }
     let Instance { seed, .. } = config.record.instance;
     let id = casemate_core::instance::instance_id(*seed.as_bytes(), &app);
     let instance_id = (!config.document.no_instance_id).then_some(id);
@@ -103,16 +112,23 @@ async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Guest
 async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Limits, String> {
     let manifest = Arc::clone(&config.record.manifest);
     let (groups, id) = (node.cgroups.clone(), vm.id.clone());
-    let (text, user_config) = (config.text.clone(), config.user_config.clone());
+    let (text, for_user) = (config.text.clone(), config.for_user.clone());
     let compose_file = match &config.program {
         Program::Compose(file) => Some(file.clone()),
         Program::Bash(_) => None,
     };
     let prepared = vm.on_disk(move |vm| {
         let root = vm.dir.root();
-        guestfs::furnish(&root, &format!("{}\n", manifest.project()), &format!("{}\n", id.0.replace('-', "")))?;
+        guestfs::furnish(
+            &root,
+            &format!("{}\n", manifest.project()),
+            &format!("{}\n", id.0.replace('-', "")),
+        )?;
         guestfs::put(&root, "/dstack/app-compose.json", text.as_bytes())?;
-        guestfs::put(&root, "/dstack/user_config", user_config.as_deref().unwrap_or_default())?;
+        match for_user {
+            Some(text) => guestfs::put(&root, "/dstack/user_config", &text)?,
+            None => guestfs::take(&root, "/dstack/user_config")?,
+        }
         if let Some(file) = compose_file {
             guestfs::put(&root, "/dstack/docker-compose.yaml", file.as_bytes())?;
         }
@@ -129,7 +145,7 @@ async fn run(
     limits: &Limits,
 ) -> Result<(), String> {
     let project = config.record.manifest.project();
-    let stage = stage(node, vm, config, limits, &project);
+    let stage = stage(node, vm, limits, &project);
     clear(node, vm, &config.program).await?;
     for script in config.document.init_scripts() {
         vm.progress("init-script");
@@ -153,37 +169,13 @@ async fn run(
     }
 }
 
-fn stage<'a>(
-    node: &'a Shared,
-    vm: &'a Vm,
-    config: &Config,
-    limits: &'a Limits,
-    project: &'a str,
-) -> Stage<'a> {
-    let mut mark = [0; 16];
-    node.entropy.fill(&mut mark);
-    let cvm = config.record.manifest.mark().map(|mark| mark.uuid().to_string()).unwrap_or_default();
-    let labels = [
-        (derive::LABEL_VM, vm.id.to_string()),
-        (derive::LABEL_CVM, cvm),
-        (derive::LABEL_NODE, node.ident.node.clone()),
-    ];
-    Stage {
-        engine: &node.engine,
-        vm,
-        project,
-        image: &node.config.script_image,
-        labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-        limits,
-        mark: hex::encode(mark),
-    }
-}
-
 /// Removes what a cut-off boot left of its scripts, and what belongs to the other kind of program.
 async fn clear(node: &Shared, vm: &Vm, program: &Program) -> Result<(), String> {
     let bash = matches!(program, Program::Bash(_));
-    let containers = node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
-    for container in containers.iter().filter(|one| !one.of_app() || (one.service == MAIN && !one.of_compose()) || bash) {
+    let containers =
+        node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
+    let main = |one: &Container| one.service == MAIN && !one.of_compose();
+    for container in containers.iter().filter(|one| bash || !one.of_app() || main(one)) {
         node.engine.remove(&container.id).await.map_err(|error| error.to_string())?;
     }
     Ok(())
@@ -201,8 +193,9 @@ async fn plan(
     let manifest = &config.record.manifest;
     scan::scan(file).map_err(|refused| refused.to_string())?;
     let vars = env.for_compose(file)?;
-    let profiles = env.get("COMPOSE_PROFILES");
-    let model = node.compose.read(&manifest.project(), file, &vars, profiles).await.map_err(text)?;
+    let project = manifest.project();
+    let read = node.compose.read(&project, file, &vars, env.get("COMPOSE_PROFILES"));
+    let (model, warnings) = read.await.map_err(|error| error.to_string())?;
     let sources = sources(vm, &model).await?;
     let run = vm.dir.run();
     let input = DeriveInput {
@@ -216,7 +209,9 @@ async fn plan(
         ports: &manifest.ports,
     };
     let derived = derive::derive(model, &input).map_err(|refused| refused.to_string())?;
-    derived.warnings.iter().for_each(|warning| vm.say("boot", &env.scrub(warning)));
+    for warning in warnings.iter().chain(&derived.warnings) {
+        vm.say("boot", &env.scrub(warning));
+    }
     for one in &derived.published {
         vm.say("boot", &format!("port {} is {}:{}", one.port, one.service, one.target));
     }
@@ -261,14 +256,16 @@ async fn launch(
         images::pull_all(&node.engine, &derived.images, &login).await?;
     }
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
-    let passed = derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
+    let passed =
+        derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
     let model = Model::new(&derived.model, passed);
-    node.compose.create(project, &model, limit).await.map_err(text)?;
-    let containers = node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
+    node.compose.create(project, &model, limit).await.map_err(|error| error.to_string())?;
+    let containers =
+        node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
     for container in &containers {
         equip(node, container, derived).await?;
     }
-    node.compose.up(project, &model, limit).await.map_err(text)
+    node.compose.up(project, &model, limit).await.map_err(|error| error.to_string())
 }
 
 /// Puts the links to the agent's sockets into a container and switches its restart policy on.
@@ -284,8 +281,4 @@ async fn equip(node: &Shared, container: &Container, derived: &Derived) -> Resul
         put.map_err(|error| format!("guest agent's socket in {}: {error}", container.service))?;
     }
     node.engine.set_restart(container, true).await.map_err(|error| error.to_string())
-}
-
-fn text(error: ComposeError) -> String {
-    error.to_string()
 }

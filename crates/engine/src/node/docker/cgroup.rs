@@ -75,10 +75,16 @@ impl Cgroups {
     /// For the operator.
     pub fn note(&self) -> String {
         match self {
-            Self::V1(_) => "CPU and memory limits apply to each CVM as a whole (cgroup v1)".to_owned(),
-            Self::V2(_) => "CPU and memory limits apply to each CVM as a whole (cgroup v2)".to_owned(),
+            Self::V1(_) => {
+                "CPU and memory limits apply to each CVM as a whole (cgroup v1)".to_owned()
+            }
+            Self::V2(_) => {
+                "CPU and memory limits apply to each CVM as a whole (cgroup v2)".to_owned()
+            }
             Self::No(why) => {
-                format!("CPU and memory limits apply to each container by itself, not to the CVM: {why}")
+                format!(
+                    "CPU and memory limits apply to each container by itself, not to the CVM: {why}"
+                )
             }
         }
     }
@@ -199,7 +205,10 @@ mod tests {
         for (local, driver) in [(false, "cgroupfs"), (true, "systemd")] {
             let groups = Cgroups::find(local, driver);
             assert!(groups.note().contains("each container"), "{}", groups.note());
-            assert_eq!(groups.limits(&vm(), 1, 64).unwrap(), Limits::PerService { vcpu: 1, memory_mb: 64 });
+            assert_eq!(
+                groups.limits(&vm(), 1, 64).unwrap(),
+                Limits::PerService { vcpu: 1, memory_mb: 64 }
+            );
         }
     }
 }

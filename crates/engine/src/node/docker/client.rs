@@ -87,7 +87,9 @@ pub(super) async fn find_compose(
     let version = match version {
         Err(error) => return Err(no_compose(docker, &error.to_string())),
         Ok(output) if !output.status.success() => return Err(no_compose(docker, &said(&output))),
-        Ok(output) => String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned(),
+        Ok(output) => {
+            String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned()
+        }
     };
     if version.starts_with("1.") {
         return Err(no_compose(docker, &format!("it is version {version}")));
@@ -134,7 +136,11 @@ async fn run(
 
 fn said(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
-    text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no reason given").to_owned()
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("no reason given")
+        .to_owned()
 }
 
 fn no_compose(docker: &Path, cause: &str) -> ConnectError {
@@ -156,7 +162,10 @@ mod tests {
         let config = DockerConfig { docker: "/bin/false".into(), ..DockerConfig::new("/tmp/x") };
         let client = ClientEnv { host: DEFAULT_HOST.to_owned(), own: Vec::new() };
         let error = find_compose(&config, &client).await.unwrap_err().to_string();
-        assert!(error.contains("Compose v2 is missing") && error.contains("cli-plugins"), "{error}");
+        assert!(
+            error.contains("Compose v2 is missing") && error.contains("cli-plugins"),
+            "{error}"
+        );
         let config = DockerConfig { docker: "/no/docker".into(), ..config };
         assert!(find_compose(&config, &client).await.is_err());
     }

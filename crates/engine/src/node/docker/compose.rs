@@ -21,7 +21,7 @@ const MAX_MODEL: u64 = 16 * 1024 * 1024;
 /// Of what compose complains, this much is kept.
 const MAX_COMPLAINT: usize = 64 * 1024;
 /// Reading a file takes milliseconds.
-const READ_LIMIT: Duration = Duration::from_secs(60);
+const READ_LIMIT: Duration = Duration::from_mins(1);
 /// `nobody` on every Linux.
 const NOBODY: u32 = 65534;
 /// Directories of the system only: this process has a tenant's variables.
@@ -66,16 +66,18 @@ impl Compose {
         Self { program, before, client, unprivileged }
     }
 
-    /// The file as compose understands it, variables filled in.
+    /// The file as compose understands it, variables filled in; and what compose warns of.
     pub async fn read(
         &self,
         project: &str,
         file: &str,
         env: &[(&str, &str)],
         profiles: Option<&str>,
-    ) -> Result<Value, ComposeError> {
+    ) -> Result<(Value, Vec<String>), ComposeError> {
         let mut args = project_args(project);
-        for profile in profiles.into_iter().flat_map(|list| list.split(',')).filter(|p| !p.is_empty()) {
+        for profile in
+            profiles.into_iter().flat_map(|list| list.split(',')).filter(|p| !p.is_empty())
+        {
             args.extend(["--profile".to_owned(), profile.trim().to_owned()]);
         }
         args.extend(["config", "--format", "json"].map(str::to_owned));
@@ -86,17 +88,29 @@ impl Compose {
             unprivileged: self.unprivileged,
             limit: READ_LIMIT,
         };
-        let output = self.call(call).await?;
-        serde_json::from_slice(&output).map_err(|_| broken("its output is not JSON"))
+        let (output, said) = self.call(call).await?;
+        let model =
+            serde_json::from_slice(&output).map_err(|_| broken("its output is not JSON"))?;
+        Ok((model, warnings(&said)))
     }
 
     /// Makes everything of the model, without starting it.
-    pub async fn create(&self, project: &str, model: &Model, limit: Duration) -> Result<(), ComposeError> {
+    pub async fn create(
+        &self,
+        project: &str,
+        model: &Model,
+        limit: Duration,
+    ) -> Result<(), ComposeError> {
         self.act(project, model, &["up", "--no-start", "--remove-orphans"], limit).await
     }
 
     /// Starts everything of the model.
-    pub async fn up(&self, project: &str, model: &Model, limit: Duration) -> Result<(), ComposeError> {
+    pub async fn up(
+        &self,
+        project: &str,
+        model: &Model,
+        limit: Duration,
+    ) -> Result<(), ComposeError> {
         self.act(project, model, &["up", "--detach", "--remove-orphans"], limit).await
     }
 
@@ -123,12 +137,13 @@ impl Compose {
         self.call(call).await.map(|_| ())
     }
 
-    async fn call(&self, call: Call<'_>) -> Result<Vec<u8>, ComposeError> {
+    /// Output and complaints of a process that ended well.
+    async fn call(&self, call: Call<'_>) -> Result<(Vec<u8>, String), ComposeError> {
         let limit = call.limit;
         let child = self.spawn(&call).map_err(|error| broken(&error.to_string()))?;
         let done = tokio::time::timeout(limit, converse(child, call.input)).await;
-        let (ended, output, complaint) = done.map_err(|_| ComposeError::TimedOut(limit))??;
-        if ended { Ok(output) } else { Err(ComposeError::Failed(meaning(&complaint))) }
+        let (well, output, said) = done.map_err(|_| ComposeError::TimedOut(limit))??;
+        if well { Ok((output, said)) } else { Err(ComposeError::Failed(meaning(&said))) }
     }
 
     fn spawn(&self, call: &Call<'_>) -> std::io::Result<Child> {
@@ -171,7 +186,8 @@ impl std::fmt::Debug for Model {
 
 /// In the guest the file lies in `/dstack` and there is no `.env` beside it.
 fn project_args(project: &str) -> Vec<String> {
-    let args = ["--project-name", project, "--project-directory", "/dstack", "--env-file", "/dev/null"];
+    let args =
+        ["--project-name", project, "--project-directory", "/dstack", "--env-file", "/dev/null"];
     args.into_iter().chain(["--file", "-"]).map(str::to_owned).collect()
 }
 
@@ -189,10 +205,7 @@ fn reading_env(env: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 /// Talks to the process until it ends: whether well, its output, its complaints.
-async fn converse(
-    mut child: Child,
-    input: &[u8],
-) -> Result<(bool, Vec<u8>, String), ComposeError> {
+async fn converse(mut child: Child, input: &[u8]) -> Result<(bool, Vec<u8>, String), ComposeError> {
     let (Some(mut stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -204,9 +217,7 @@ async fn converse(
         let _ = stdin.shutdown().await;
     };
     let mut output = Vec::new();
-    let read = async {
-        stdout.take(MAX_MODEL + 1).read_to_end(&mut output).await
-    };
+    let read = async { stdout.take(MAX_MODEL + 1).read_to_end(&mut output).await };
     let ((), size, complaint) = tokio::join!(write, read, last_of(stderr));
     let size = size.map_err(|error| broken(&error.to_string()))?;
     if u64::try_from(size).unwrap_or(u64::MAX) > MAX_MODEL {
@@ -227,6 +238,15 @@ async fn last_of(mut pipe: impl AsyncRead + Unpin) -> String {
         }
     }
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// The messages of `time="…" level=warning msg="…"`.
+fn warnings(stderr: &str) -> Vec<String> {
+    let lines = stderr.lines().filter(|line| line.contains("level=warning"));
+    lines
+        .filter_map(|line| serde_json::from_str(line.split_once("msg=")?.1).ok())
+        .filter(|warning: &String| !warning.contains("`version` is obsolete"))
+        .collect()
 }
 
 /// The last lines that are no progress and no warnings, as one line.
@@ -254,6 +274,13 @@ mod tests {
             time=\"2026\" level=warning msg=\"obsolete\"\nError response from daemon: no such host\n";
         assert_eq!(meaning(stderr), "Error response from daemon: no such host");
         assert!(meaning(" Container a  Starting\n").contains("without saying why"));
+    }
+
+    #[test]
+    fn warnings_are_told_without_their_frame() {
+        let stderr = "time=\"2026\" level=warning msg=\"The \\\"A\\\" variable is not set.\"\n\
+            time=\"2026\" level=warning msg=\"-: the attribute `version` is obsolete\"\n";
+        assert_eq!(warnings(stderr), ["The \"A\" variable is not set."]);
     }
 
     #[test]

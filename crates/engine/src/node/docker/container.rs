@@ -58,7 +58,7 @@ impl Container {
             service,
             state: state(summary.state, summary.status.as_deref().unwrap_or_default()),
             bindings,
-            address: addresses.find_map(|address| address.to_string().parse().ok()),
+            address: addresses.find_map(|address| address.parse().ok()),
             labels,
         })
     }
@@ -139,9 +139,8 @@ pub(super) fn together<'a>(containers: impl IntoIterator<Item = &'a Container>) 
     let states: Vec<ContainerState> =
         containers.into_iter().filter(|one| one.of_app()).map(|one| one.state).collect();
     let alive = states.contains(&ContainerState::Alive);
-    let fine = |state: &ContainerState| {
-        matches!(state, ContainerState::Alive | ContainerState::Exited(0))
-    };
+    let fine =
+        |state: &ContainerState| matches!(state, ContainerState::Alive | ContainerState::Exited(0));
     match (states.is_empty(), states.iter().all(fine)) {
         (true, _) => Together::None,
         (_, true) => Together::Fine { partly: false },
@@ -175,11 +174,12 @@ pub(super) mod tests {
 
     #[test]
     fn an_app_is_dead_when_nothing_runs_and_something_failed() {
+        use ContainerState::{Alive, Created, Exited};
         let all = |states: &[ContainerState]| {
-            let containers: Vec<Container> = states.iter().map(|state| container("v", *state)).collect();
+            let containers: Vec<Container> =
+                states.iter().map(|state| container("v", *state)).collect();
             together(&containers)
         };
-        use ContainerState::{Alive, Created, Exited};
         assert_eq!(all(&[]), Together::None);
         assert_eq!(all(&[Alive, Exited(0)]), Together::Fine { partly: false });
         assert_eq!(all(&[Exited(0)]), Together::Fine { partly: false });

@@ -12,7 +12,7 @@ use std::{
 use casemate_core::{cvm::Boot, id::EngineVmId, time::Timestamp};
 
 use super::{container::Container, script::MAIN, shared::Shared, vm::Vm};
-use crate::node::{CallError, Dial, DialError};
+use crate::node::{Dial, DialError};
 
 const KEPT: Duration = Duration::from_secs(1);
 /// More than this many answers are not kept.
@@ -54,14 +54,11 @@ pub(super) async fn dial(node: &Shared, vm: &Vm, port: u16) -> Result<Dial, Dial
     if let Some(address) = node.ports.get(&vm.id, port, now) {
         return Ok(Dial::Tcp(address));
     }
-    let containers = node.engine.containers(Some(&vm.id)).await.map_err(unreachable)?;
+    let containers = node.engine.containers(Some(&vm.id)).await;
+    let containers = containers.map_err(|error| DialError::Unreachable(error.to_string()))?;
     let address = find(&containers, port, &vm.boot().0)?;
     node.ports.put(&vm.id, port, address, now);
     Ok(Dial::Tcp(address))
-}
-
-fn unreachable(error: CallError) -> DialError {
-    DialError::Unreachable(error.to_string())
 }
 
 /// The address of a published port among the containers of a VM.
@@ -75,8 +72,12 @@ fn find(containers: &[Container], port: u16, boot: &Boot) -> Result<SocketAddr, 
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), bound));
     }
     match (behind.first(), boot) {
-        (Some(one), _) => Err(DialError::NotUp(format!("container {} is {}", one.service, one.words()))),
-        (None, Boot::Progress(step)) => Err(DialError::NotUp(format!("the CVM is booting: {step}"))),
+        (Some(one), _) => {
+            Err(DialError::NotUp(format!("container {} is {}", one.service, one.words())))
+        }
+        (None, Boot::Progress(step)) => {
+            Err(DialError::NotUp(format!("the CVM is booting: {step}")))
+        }
         (None, Boot::Failed(cause)) => Err(DialError::NotUp(format!("the boot failed: {cause}"))),
         (None, _) => {
             let mut published: Vec<u16> = app.iter().flat_map(|one| one.published()).collect();
@@ -123,8 +124,12 @@ mod tests {
 
     #[test]
     fn what_is_down_says_so() {
-        let text = |containers: &[Container], boot| find(containers, 8080, &boot).unwrap_err().to_string();
-        assert_eq!(text(&[web(ContainerState::Exited(1))], Boot::Done), "container web is exited with 1");
+        let text =
+            |containers: &[Container], boot| find(containers, 8080, &boot).unwrap_err().to_string();
+        assert_eq!(
+            text(&[web(ContainerState::Exited(1))], Boot::Done),
+            "container web is exited with 1"
+        );
         let boot = Boot::Progress("pre-launch".to_owned());
         assert_eq!(text(&[], boot), "the CVM is booting: pre-launch");
         assert_eq!(text(&[], Boot::Failed("no image".to_owned())), "the boot failed: no image");

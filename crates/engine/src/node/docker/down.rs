@@ -1,11 +1,11 @@
 //! Going down: at once, with grace, for good. What is wanted is on disk before anything happens, so
 //! that the next process goes on where this one ended.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{container::Container, shared::Shared, vm::Vm};
+use super::{container::Container, derive::Limits, script::stage, shared::Shared, vm::Vm};
 use crate::error::CallError;
 
 /// Longer than any shutdown the control plane waits for.
@@ -72,6 +72,18 @@ async fn retire(node: &Shared, container: &Container) -> Result<(), CallError> {
     }
 }
 
+async fn delete(node: &Shared, vm: &Arc<Vm>) -> Result<(), String> {
+    match vm.on_disk(|vm| vm.dir.delete()).await {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        other => return other.map_err(|error| error.to_string()),
+    }
+    let record = vm.record();
+    let (vcpu, memory_mb) = (record.manifest.vcpu, record.manifest.memory_mb);
+    let limits = Limits::PerService { vcpu, memory_mb };
+    stage(node, vm, &limits, &record.manifest.project()).sweep().await?;
+    vm.on_disk(|vm| vm.dir.delete()).await.map_err(|error| error.to_string())
+}
+
 /// Kills in the background until nothing lives, for a VM that went down hard before a crash.
 pub(super) async fn finish_off(node: Arc<Shared>, vm: Arc<Vm>) {
     if let Err(error) = kill_all(&node, &vm).await {
@@ -107,5 +119,5 @@ async fn remove_once(node: &Shared, vm: &Arc<Vm>) -> Result<(), String> {
     if !gone {
         return Err("processes are still in its control group".to_owned());
     }
-    vm.on_disk(|vm| vm.dir.delete()).await.map_err(|error| format!("work directory: {error}"))
+    delete(node, vm).await.map_err(|error| format!("work directory: {error}"))
 }

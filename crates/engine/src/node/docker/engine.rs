@@ -24,7 +24,7 @@ use crate::error::CallError;
 /// Longest wait for an answer that the engine has at hand.
 const QUICK: Duration = Duration::from_secs(20);
 /// Longest wait for the engine to stop something.
-const SLOW: Duration = Duration::from_secs(120);
+const SLOW: Duration = Duration::from_mins(2);
 
 /// There is no such thing any more.
 const GONE: &[u16] = &[404];
@@ -54,7 +54,10 @@ impl Engine {
         let options =
             ListContainersOptionsBuilder::new().all(true).filters(&self.filters(vm)).build();
         let found = within(QUICK, self.docker.list_containers(Some(options))).await?;
-        Ok(found.into_iter().filter_map(|summary: ContainerSummary| Container::read(summary)).collect())
+        Ok(found
+            .into_iter()
+            .filter_map(|summary: ContainerSummary| Container::read(summary))
+            .collect())
     }
 
     /// Kills a container; fine if it is not running.
@@ -65,7 +68,8 @@ impl Engine {
 
     /// Asks a container to end, with the time it has for that.
     pub async fn stop(&self, id: &str, limit: Duration) -> Result<(), CallError> {
-        tolerant(DONE_ALREADY, limit, self.docker.stop_container(id, None::<StopContainerOptions>)).await
+        tolerant(DONE_ALREADY, limit, self.docker.stop_container(id, None::<StopContainerOptions>))
+            .await
     }
 
     /// Starts a container.
@@ -86,9 +90,12 @@ impl Engine {
 
     /// Switches a container's restart policy on (as its label says) or off.
     pub async fn set_restart(&self, container: &Container, on: bool) -> Result<(), CallError> {
-        let policy = if on { container.labels.get(LABEL_RESTART).map_or("no", String::as_str) } else { "no" };
-        let body =
-            ContainerUpdateBody { restart_policy: Some(restart_policy(policy)), ..Default::default() };
+        let own = container.labels.get(LABEL_RESTART).map_or("no", String::as_str);
+        if own == "no" {
+            return Ok(());
+        }
+        let policy = restart_policy(if on { own } else { "no" });
+        let body = ContainerUpdateBody { restart_policy: Some(policy), ..Default::default() };
         tolerant(DONE_ALREADY, QUICK, self.docker.update_container(&container.id, body)).await
     }
 
@@ -130,7 +137,9 @@ pub(super) async fn within<T>(
 ) -> Result<T, CallError> {
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer.map_err(|error| call_error(&error)),
-        Err(_) => Err(CallError::Unknown(format!("the container engine gave no answer for {limit:?}"))),
+        Err(_) => {
+            Err(CallError::Unknown(format!("the container engine gave no answer for {limit:?}")))
+        }
     }
 }
 
@@ -158,7 +167,9 @@ async fn tolerant(
 ) -> Result<(), CallError> {
     let call = async {
         match call.await {
-            Err(Error::DockerResponseServerError { status_code, .. }) if fine.contains(&status_code) => {
+            Err(Error::DockerResponseServerError { status_code, .. })
+                if fine.contains(&status_code) =>
+            {
                 Ok(())
             }
             other => other,
@@ -192,7 +203,8 @@ mod tests {
 
     #[test]
     fn certainty_follows_the_kind_of_failure() {
-        let refused = |status_code| Error::DockerResponseServerError { status_code, message: "m".into() };
+        let refused =
+            |status_code| Error::DockerResponseServerError { status_code, message: "m".into() };
         assert!(matches!(call_error(&refused(404)), CallError::Rejected(_)));
         assert!(matches!(call_error(&refused(500)), CallError::Unknown(_)));
         assert!(matches!(call_error(&Error::RequestTimeoutError), CallError::Unknown(_)));

@@ -64,7 +64,8 @@ pub(super) fn open(
         let note = "the sealed environment is passed over: the app-compose document has no KMS";
         return Ok((GuestEnv::default(), vec![note.to_owned()]));
     }
-    let vars = seal::unseal(sealed, &key()).map_err(|error| format!("cannot decrypt env: {error}"))?;
+    let vars =
+        seal::unseal(sealed, &key()).map_err(|error| format!("cannot decrypt env: {error}"))?;
     let admitted = seal::admit(vars, &document.allowed_envs)
         .map_err(|error| format!("env is not acceptable: {error}"))?;
     let notes = admitted
@@ -147,9 +148,8 @@ fn reserved(name: &str) -> bool {
 /// Whether the text has this name as a whole word.
 fn mentions(text: &str, name: &str) -> bool {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.match_indices(name).any(|(at, _)| {
-        !text[..at].ends_with(word) && !text[at + name.len()..].starts_with(word)
-    })
+    text.match_indices(name)
+        .any(|(at, _)| !text[..at].ends_with(word) && !text[at + name.len()..].starts_with(word))
 }
 
 #[cfg(test)]
@@ -162,7 +162,12 @@ mod tests {
 
     #[test]
     fn values_are_hidden_in_every_form_but_short_ones_stay() {
-        let env = env(&[("A", "s3cret"), ("B", "yes"), ("C", "one \"line\"\nother line"), ("D", "s3cret-long")]);
+        let env = env(&[
+            ("A", "s3cret"),
+            ("B", "yes"),
+            ("C", "one \"line\"\nother line"),
+            ("D", "s3cret-long"),
+        ]);
         assert_eq!(env.scrub("bad s3cret-long, s3cret, yes"), "bad ***, ***, yes");
         assert_eq!(env.scrub(r#"got "one \"line\"" and other line"#), "got \"***\" and ***");
         assert_eq!(env.scrub(r#"v: "one \"line\"\nother line""#), "v: \"***\"");
@@ -171,7 +176,8 @@ mod tests {
 
     #[test]
     fn variables_of_the_docker_command_do_not_reach_it() {
-        let env = env(&[("LD_PRELOAD", "/x.so"), ("HOME", "/h"), ("KEY", "v"), ("DOCKER_USER", "u")]);
+        let env =
+            env(&[("LD_PRELOAD", "/x.so"), ("HOME", "/h"), ("KEY", "v"), ("DOCKER_USER", "u")]);
         let passed = env.for_compose("services: {a: {image: b}}").unwrap();
         assert_eq!(passed, [("DOCKER_USER", "u"), ("KEY", "v")]);
         assert!(env.for_compose("command: echo ${HOME}").unwrap_err().contains("HOME"));
@@ -191,7 +197,8 @@ mod tests {
     fn garbage_fails_without_showing_content() {
         let document = Document::parse(r#"{"runner":"bash","kms_enabled":true}"#).unwrap();
         let sealed = SealedEnv::from_bytes(vec![7; 80]).unwrap();
-        let error = open(Some(&sealed), &document, || EnvSecretKey::from_bytes([1; 32])).unwrap_err();
+        let error =
+            open(Some(&sealed), &document, || EnvSecretKey::from_bytes([1; 32])).unwrap_err();
         assert!(error.starts_with("cannot decrypt env"), "{error}");
     }
 }

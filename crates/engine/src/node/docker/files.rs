@@ -13,7 +13,7 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_mode(path, bytes, 0o600)
 }
 
-/// [`write`] with another mode.
+/// [`write()`] with another mode.
 pub(super) fn write_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));

@@ -32,7 +32,8 @@ pub(super) fn resolve(root: &Path, guest: &Path) -> io::Result<PathBuf> {
             continue;
         }
         done.push(step);
-        let Ok(target) = fs::read_link(root.join(done.iter().collect::<PathBuf>())) else { continue };
+        let here = root.join(done.iter().collect::<PathBuf>());
+        let Some(target) = link_at(&here)? else { continue };
         links += 1;
         if links > MAX_LINKS {
             return Err(io::Error::other("too many symbolic links"));
@@ -46,6 +47,19 @@ pub(super) fn resolve(root: &Path, guest: &Path) -> io::Result<PathBuf> {
         todo = ahead;
     }
     Ok(root.join(done.iter().collect::<PathBuf>()))
+}
+
+/// Where a link leads; `None`: there is no link. What cannot be looked at is an error, not no link.
+fn link_at(path: &Path) -> io::Result<Option<PathBuf>> {
+    match fs::read_link(path) {
+        Ok(target) => Ok(Some(target)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 fn steps(path: &Path) -> VecDeque<OsString> {
@@ -73,6 +87,13 @@ pub(super) fn put(root: &Path, guest: &str, bytes: &[u8]) -> io::Result<()> {
     let dir = source(root, guest.parent().unwrap_or(guest))?;
     let name = guest.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     files::write_mode(&dir.join(name), bytes, 0o644)
+}
+
+/// Removes a file of the guest; none is fine.
+pub(super) fn take(root: &Path, guest: &str) -> io::Result<()> {
+    let guest = Path::new(guest);
+    let dir = resolve(root, guest.parent().unwrap_or(guest))?;
+    guest.file_name().map_or(Ok(()), |name| files::remove_if_there(&dir.join(name)))
 }
 
 /// What every guest has: a place to work in, a home, and the few files of `/etc` that compose files

@@ -2,7 +2,9 @@
 //! login (`DSTACK_DOCKER_USERNAME`, `DSTACK_DOCKER_PASSWORD`, `DSTACK_DOCKER_REGISTRY`), which a guest
 //! would hand to its docker and which must not be written to the host's disk.
 
-use bollard::{auth::DockerCredentials, errors::Error, query_parameters::CreateImageOptionsBuilder};
+use bollard::{
+    auth::DockerCredentials, errors::Error, query_parameters::CreateImageOptionsBuilder,
+};
 use futures_util::TryStreamExt;
 
 use super::{
@@ -50,7 +52,9 @@ pub(super) async fn ensure(
     let options = CreateImageOptionsBuilder::new().from_image(&tagged(image)).build();
     let steps = engine.docker().create_image(Some(options), None, login);
     let pulled: Result<Vec<()>, Error> = steps.map_ok(|_| ()).try_collect().await;
-    pulled.map(|_| ()).map_err(|error| format!("image {image} cannot be pulled: {}", call_error(&error)))
+    pulled
+        .map(|_| ())
+        .map_err(|error| format!("image {image} cannot be pulled: {}", call_error(&error)))
 }
 
 /// Without a tag the engine would pull them all.

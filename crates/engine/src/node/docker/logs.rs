@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The engine's clock and ours may differ by this much, and a second is its smallest unit.
 const OVERLAP_S: u64 = 5;
 /// The engine has this long to hand out what it has.
-const READ_LIMIT: Duration = Duration::from_secs(60);
+const READ_LIMIT: Duration = Duration::from_mins(1);
 
 /// A line with the time the engine took it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,7 +45,11 @@ struct Mark {
 }
 
 /// The log of a VM.
-pub(super) async fn logs(node: &Arc<Shared>, vm: &Arc<Vm>, query: LogQuery) -> Result<LogStream, CallError> {
+pub(super) async fn logs(
+    node: &Arc<Shared>,
+    vm: &Arc<Vm>,
+    query: LogQuery,
+) -> Result<LogStream, CallError> {
     let tail = query.tail.min(MAX_TAIL);
     let began = node.clock.now().unix_seconds().saturating_sub(OVERLAP_S);
     let containers = app(node, vm).await?;
@@ -85,7 +89,8 @@ async fn app(node: &Shared, vm: &Vm) -> Result<Vec<Container>, CallError> {
 fn past(boot: Vec<String>, read: Vec<Vec<Line>>, tail: u32) -> Bytes {
     let mut lines: Vec<Line> = read.into_iter().flatten().collect();
     lines.sort();
-    let all: Vec<String> = boot.into_iter().chain(lines.into_iter().map(|line| line.text)).collect();
+    let all: Vec<String> =
+        boot.into_iter().chain(lines.into_iter().map(|line| line.text)).collect();
     let cut = all.len().saturating_sub(usize::try_from(tail).unwrap_or(usize::MAX));
     all[cut..].iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().into()
 }
@@ -105,7 +110,8 @@ async fn backlog(node: &Shared, container: &Container, tail: u32) -> Result<Vec<
         }
         Ok(())
     };
-    let late = |_| Err(CallError::Unknown("the engine did not hand out its logs in time".to_owned()));
+    let late =
+        |_| Err(CallError::Unknown("the engine did not hand out its logs in time".to_owned()));
     match tokio::time::timeout(READ_LIMIT, read).await.unwrap_or_else(late) {
         // A log driver that cannot be read has no lines; a container that is gone neither.
         Ok(()) | Err(CallError::Rejected(_)) => Ok(lines),
@@ -194,7 +200,8 @@ fn lines_of(
 /// The lines of a piece of output, each with its time in front.
 fn split(service: &str, bytes: &[u8]) -> Vec<Line> {
     let text = String::from_utf8_lossy(bytes);
-    let lines = text.split('\n').map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty());
+    let lines =
+        text.split('\n').map(|line| line.trim_end_matches('\r')).filter(|line| !line.is_empty());
     lines
         .map(|line| {
             let (at, text) = line.split_once(' ').unwrap_or((line, ""));
@@ -209,7 +216,10 @@ mod tests {
 
     #[test]
     fn lines_of_all_containers_stand_in_the_order_of_their_times() {
-        let web = split("web", b"2026-01-01T00:00:00.000000001Z one\n2026-01-01T00:00:03.000000000Z three\n");
+        let web = split(
+            "web",
+            b"2026-01-01T00:00:00.000000001Z one\n2026-01-01T00:00:03.000000000Z three\n",
+        );
         let db = split("db", b"2026-01-01T00:00:02.000000000Z two\r\n");
         let text = past(vec!["boot | done".to_owned()], vec![web.clone(), db.clone()], 100);
         assert_eq!(text, "boot | done\nweb | one\ndb | two\nweb | three\n");

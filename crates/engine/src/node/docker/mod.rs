@@ -4,7 +4,7 @@
 //! outlives the crash of its process at any moment: what is wanted is on disk before it is done, and
 //! every step can be done again.
 //!
-//! What really happens to a compose file is told in [`derive`], what containers find at the guest
+//! What really happens to a compose file is told in [`mod@derive`], what containers find at the guest
 //! agent's socket in [`agent`], and what a node without TEE does not protect in the project's
 //! README: the engine keeps the variables of containers in its own state, and root reads all.
 //!
@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`open`] | finds engine and compose, takes up the directory, goes on with what was under way |
 //! | [`boot`], [`script`], [`compose`] | sealed configuration → running containers |
-//! | [`scan`], [`derive`] | what a compose file may ask for, and what becomes of it. Pure |
+//! | [`scan`], [`mod@derive`] | what a compose file may ask for, and what becomes of it. Pure |
 //! | [`down`] | stop, shutdown, remove |
 //! | [`seen`], [`dial`], [`logs`], [`inventory`] | looking |
 
@@ -44,7 +44,11 @@ mod tar;
 mod vm;
 mod vmdir;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use casemate_core::{
@@ -53,16 +57,14 @@ use casemate_core::{
     time::{Clock, Entropy},
 };
 
+pub use self::{config::DockerConfig, keys::GuestKeys};
 use self::{
     container::{Together, together},
     shared::Shared,
     vm::Vm,
     vmdir::{Down, Instance, Manifest, VmDir},
 };
-pub use self::{config::DockerConfig, keys::GuestKeys};
-use super::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
-};
+use super::{CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig};
 
 /// How long [`DockerNode::close`] waits for what runs in the background.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -116,6 +118,7 @@ impl DockerNode {
         if tokio::time::timeout(CLOSE, self.node.tracker.wait()).await.is_err() {
             tracing::warn!("a docker node is closed with work in the background");
         }
+        self.node.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The VM, unless it is being removed.
@@ -171,7 +174,9 @@ impl Node for DockerNode {
     async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
         let containers = self.node.engine.containers(None).await?;
         let vms = self.node.all().into_iter();
-        Ok(vms.filter_map(|vm| Some((vm.record().manifest.mark()?, seen::seen(&vm, &containers)))).collect())
+        Ok(vms
+            .filter_map(|vm| Some((vm.record().manifest.mark()?, seen::seen(&vm, &containers))))
+            .collect())
     }
 
     async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {

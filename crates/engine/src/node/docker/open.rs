@@ -1,16 +1,16 @@
 //! Taking up a node: the engine, the directory, and what was under way when the last process ended.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::Path,
-    sync::{Arc, RwLock},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
 use bollard::Docker;
 use casemate_core::{
-    cvm::Boot,
-    id::{DeviceId, EngineVmId},
+    id::DeviceId,
     time::{Clock, Entropy},
 };
 use sha2::{Digest, Sha256};
@@ -27,7 +27,7 @@ use super::{
     derive::{Grants, LABEL_AGENT},
     dial::PortCache,
     down,
-    engine::Engine,
+    engine::{Engine, within},
     files,
     shared::{BOOTS, Ident, Shared},
     vm::Vm,
@@ -35,6 +35,10 @@ use super::{
 };
 use crate::error::CallError;
 
+/// A new text for every start of the host.
+const HOST_RUN: &str = "/proc/sys/kernel/random/boot_id";
+/// First version that knows `content` in `configs`.
+const INLINE_CONFIGS: [u32; 3] = [2, 23, 1];
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// Everything a node needs, found and checked. Nothing is started yet.
@@ -48,24 +52,29 @@ pub(super) async fn open(
     let client = ClientEnv::find(&config).await;
     let docker = connect(&client.host).await?;
     let found = find_compose(&config, &client).await?;
-    let info = docker.info().await.map_err(|error| no_engine(&client.host, &error))?;
+    let info = within(ANSWER, docker.info()).await.map_err(|error| ConnectError::Engine {
+        host: client.host.clone(),
+        cause: error.to_string(),
+    })?;
     let version = format!(
         "docker {}, compose {}",
         info.server_version.as_deref().unwrap_or("?"),
         found.version
     );
+    let compose_note = compose_note(&found.version);
     let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
     let local = client.is_local();
     let (dir, random) = (config.dir.clone(), Arc::clone(&entropy));
     let prepared = tokio::task::spawn_blocking(move || {
         let groups = Cgroups::find(local, &driver);
-        prepare(&dir, random.as_ref()).map(|ident| (ident, groups))
+        let lock = lock(&dir)?;
+        prepare(&dir, random.as_ref()).map(|ident| (ident, groups, lock))
     });
     let unusable = |error: &dyn std::fmt::Display| {
         ConnectError::Config(format!("directory {} cannot be used: {error}", config.dir.display()))
     };
     let prepared = prepared.await.map_err(|error| unusable(&error))?;
-    let (ident, cgroups) = prepared.map_err(|error| unusable(&error))?;
+    let (ident, cgroups, lock) = prepared.map_err(|error| unusable(&error))?;
     Ok(Arc::new(Shared {
         grants,
         engine: Engine::new(docker, ident.node.clone()),
@@ -74,6 +83,8 @@ pub(super) async fn open(
         vms_dir: config.dir.join("vms"),
         ident,
         version,
+        compose_note,
+        host_run: fs::read_to_string(HOST_RUN).unwrap_or_default().trim().to_owned(),
         local,
         keys,
         clock,
@@ -83,8 +94,17 @@ pub(super) async fn open(
         closing: CancellationToken::new(),
         ports: PortCache::default(),
         vms: RwLock::default(),
+        lock: Mutex::new(Some(lock)),
         config,
     }))
+}
+
+fn compose_note(version: &str) -> Option<String> {
+    let parts = version.split(['.', '-', '+']).map_while(|part| part.parse().ok());
+    let found: Vec<u32> = parts.take(3).collect();
+    (!found.is_empty() && found.as_slice() < INLINE_CONFIGS.as_slice()).then(|| {
+        format!("Compose {version} does not know inline configs (content:); 2.23.1 and newer do")
+    })
 }
 
 async fn connect(host: &str) -> Result<Docker, ConnectError> {
@@ -104,18 +124,27 @@ fn no_engine(host: &str, error: &bollard::errors::Error) -> ConnectError {
     ConnectError::Engine { host: host.to_owned(), cause }
 }
 
+/// Two processes on one directory would boot everything twice.
+fn lock(dir: &Path) -> io::Result<File> {
+    make_dir(dir, 0o700)?;
+    let file = File::create(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(io::Error::other("another process uses it")),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// Makes the directory and the node's own id.
 fn prepare(dir: &Path, entropy: &dyn Entropy) -> io::Result<Ident> {
-    make_dir(dir, 0o700)?;
     make_dir(&dir.join("vms"), 0o711)?;
     let file = dir.join("node-id");
-    let node = match files::read(&file)? {
-        Some(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
-        None => {
-            let id = entropy.uuid_v4().to_string();
-            files::write(&file, format!("{id}\n").as_bytes())?;
-            id
-        }
+    let node = if let Some(bytes) = files::read(&file)? {
+        String::from_utf8_lossy(&bytes).trim().to_owned()
+    } else {
+        let id = entropy.uuid_v4().to_string();
+        files::write(&file, format!("{id}\n").as_bytes())?;
+        id
     };
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = if machine.trim().is_empty() { node.as_str() } else { machine.trim() };
@@ -126,7 +155,8 @@ fn prepare(dir: &Path, entropy: &dyn Entropy) -> io::Result<Ident> {
 /// Takes up every VM of the directory and goes on with what was under way.
 pub(super) async fn resume(node: &Arc<Shared>) -> Result<(), ConnectError> {
     let vms_dir = node.vms_dir.clone();
-    let failed = |error: &dyn std::fmt::Display| ConnectError::Config(format!("taking up VMs: {error}"));
+    let failed =
+        |error: &dyn std::fmt::Display| ConnectError::Config(format!("taking up VMs: {error}"));
     let loaded = tokio::task::spawn_blocking(move || load_all(&vms_dir)).await;
     let vms = loaded.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
     let containers = node.engine.containers(None).await.map_err(|error| match error {
@@ -147,12 +177,14 @@ fn load_all(vms_dir: &Path) -> io::Result<Vec<Vm>> {
     let mut vms = Vec::new();
     for id in take_stock(vms_dir)? {
         let dir = VmDir::of(vms_dir, &id);
-        if dir.manifest().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && !dir.removing() {
+        if dir.manifest().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            && !dir.removing()
+        {
             // The last of a removal: everything else is gone already.
             dir.delete()?;
             continue;
         }
-        match load(&id, dir) {
+        match Vm::load(id.clone(), dir) {
             Ok(vm) => vms.push(vm),
             Err(error) => tracing::error!(vm = %id, %error, "a VM cannot be taken up"),
         }
@@ -160,17 +192,16 @@ fn load_all(vms_dir: &Path) -> io::Result<Vec<Vm>> {
     Ok(vms)
 }
 
-fn load(id: &EngineVmId, dir: VmDir) -> io::Result<Vm> {
-    Vm::load(id.clone(), dir)
-}
-
 async fn resume_one(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container]) {
     let record = vm.record();
     let fine = together(containers.iter().copied()) == Together::Fine { partly: false };
     let alive = containers.iter().any(|one| one.alive());
+    let same_run = record.state.host_run == node.host_run;
     match (record.removing, record.state.started) {
         (true, _) => node.spawn(vm, down::remove(Arc::clone(node), Arc::clone(vm))),
-        (false, true) if record.state.booted && fine => take_over(node, vm, containers).await,
+        (false, true) if record.state.booted && fine && same_run => {
+            take_over(node, vm, containers).await;
+        }
         (false, true) => {
             vm.begin_boot();
             node.spawn(vm, boot(Arc::clone(node), Arc::clone(vm)));
@@ -206,5 +237,17 @@ async fn take_over(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container]) 
             }
         }
     });
-    debug_assert!(vm.boot().0 == Boot::Done);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_versions_of_compose_are_noted() {
+        assert_eq!(compose_note("2.26.1-4"), None);
+        assert_eq!(compose_note("5.0.0"), None);
+        assert_eq!(compose_note("dev"), None);
+        assert!(compose_note("2.17.3").is_some() && compose_note("2.23.0+ds1").is_some());
+    }
 }

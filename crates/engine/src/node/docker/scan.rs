@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn ordinary_files_pass() {
-        scan("services: {a: {image: b, extends: {service: c}, env_file: []}, c: {image: d}}").unwrap();
+        scan("services: {a: {image: b, extends: {service: c}, env_file: []}, c: {image: d}}")
+            .unwrap();
         scan("services:\n  a:\n    image: b\n    volumes: !override [x:/y]\n").unwrap();
     }
 }

@@ -12,7 +12,8 @@ use std::{collections::HashMap, path::Path};
 use bollard::{
     container::LogOutput,
     models::{
-        ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, NetworkCreateRequest,
+        ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType,
+        NetworkCreateRequest,
     },
     query_parameters::{AttachContainerOptionsBuilder, CreateContainerOptionsBuilder},
 };
@@ -22,10 +23,11 @@ use secrecy::SecretString;
 use self::output::Output;
 use super::{
     container::{LABEL_SCRIPT, LABEL_SERVICE},
-    derive::{AGENT_DIR, Limits},
+    derive::{AGENT_DIR, LABEL_CVM, LABEL_NODE, LABEL_VM, Limits},
     engine::{Engine, call_error},
     env::GuestEnv,
     guestfs, images,
+    shared::Shared,
     tar::Tar,
     vm::Vm,
 };
@@ -41,6 +43,7 @@ for shell in bash sh; do
   if command -v $shell >/dev/null 2>&1; then exec $shell \"$@\"; fi
 done
 ";
+const SWEEP: &str = "rm -rf /guest/* /guest/.[!.]* /guest/..?*\n";
 /// Logins and cleaning concern the guest's own docker, which is not there: the node does the one
 /// (`DSTACK_DOCKER_*`) and needs no other. Anything else a script asks of docker must not seem to work.
 const SOURCED: &str = "cd /dstack
@@ -74,6 +77,29 @@ pub(super) struct Stage<'a> {
     pub mark: String,
 }
 
+/// The stage of a VM.
+pub(super) fn stage<'a>(
+    node: &'a Shared,
+    vm: &'a Vm,
+    limits: &'a Limits,
+    project: &'a str,
+) -> Stage<'a> {
+    let mut mark = [0; 16];
+    node.entropy.fill(&mut mark);
+    let cvm = vm.record().manifest.mark().map(|mark| mark.uuid().to_string()).unwrap_or_default();
+    let labels =
+        [(LABEL_VM, vm.id.to_string()), (LABEL_CVM, cvm), (LABEL_NODE, node.ident.node.clone())];
+    Stage {
+        engine: &node.engine,
+        vm,
+        project,
+        image: &node.config.script_image,
+        labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        limits,
+        mark: hex::encode(mark),
+    }
+}
+
 impl Stage<'_> {
     /// Runs a script to its end; returns what it exported.
     pub async fn run(
@@ -82,9 +108,10 @@ impl Stage<'_> {
         script: &str,
         env: &GuestEnv,
     ) -> Result<Vec<(String, SecretString)>, String> {
-        let body = self.container(step, &["/casemate/sourced.sh"], env, true)?;
+        let body = self.guest(step, &["/casemate/sourced.sh"], env, true)?;
         let sourced = SOURCED.replace("MARK", &self.mark);
-        let id = self.create(step, body, &[("sourced.sh", &sourced), ("script.sh", script)]).await?;
+        let id =
+            self.create(step, body, &[("sourced.sh", &sourced), ("script.sh", script)]).await?;
         let ended = self.follow(&id, step, env).await;
         let removed = self.engine.remove(&id).await;
         let (code, output) = ended?;
@@ -99,9 +126,22 @@ impl Stage<'_> {
     /// Starts the main script of runner `bash`; it goes on by itself.
     pub async fn start_main(&self, script: &str, env: &GuestEnv) -> Result<(), String> {
         self.network().await?;
-        let body = self.container(MAIN, &["/casemate/script.sh"], env, false)?;
+        let body = self.guest(MAIN, &["/casemate/script.sh"], env, false)?;
         let id = self.create(MAIN, body, &[("script.sh", script)]).await?;
         self.engine.start(&id).await.map_err(|error| error.to_string())
+    }
+
+    /// Empties the guest's file system from inside a container: what containers wrote as root, a
+    /// process that is not root cannot delete.
+    pub async fn sweep(&self) -> Result<(), String> {
+        let root = bind(&self.vm.dir.root(), "/guest", false);
+        let host = HostConfig { mounts: Some(vec![root]), ..Default::default() };
+        let body = self.container("sweep", &["/casemate/script.sh"], host, true);
+        let id = self.create("sweep", body, &[("script.sh", SWEEP)]).await?;
+        let ended = self.follow(&id, "sweep", &GuestEnv::default()).await;
+        let removed = self.engine.remove(&id).await;
+        ended?;
+        removed.map_err(|error| error.to_string())
     }
 
     fn name(&self, step: &str) -> String {
@@ -125,26 +165,40 @@ impl Stage<'_> {
         &self,
         step: &str,
         args: &[&str],
-        env: &GuestEnv,
+        host: HostConfig,
         boot_only: bool,
-    ) -> Result<ContainerCreateBody, String> {
+    ) -> ContainerCreateBody {
         let mut labels: HashMap<String, String> = self.labels.iter().cloned().collect();
         labels.insert(LABEL_SERVICE.to_owned(), step.to_owned());
         if boot_only {
             labels.insert(LABEL_SCRIPT.to_owned(), step.to_owned());
         }
         let entrypoint = ["sh", "/casemate/run.sh"].map(str::to_owned).to_vec();
-        Ok(ContainerCreateBody {
+        ContainerCreateBody {
             image: Some(self.image.to_owned()),
             entrypoint: Some(entrypoint),
             cmd: Some(args.iter().map(|&arg| arg.to_owned()).collect()),
-            env: Some(env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
-            working_dir: Some("/dstack".to_owned()),
             user: Some("0:0".to_owned()),
             hostname: Some(self.project.to_owned()),
             labels: Some(labels),
-            host_config: Some(self.host_config(boot_only)?),
+            host_config: Some(host),
             ..Default::default()
+        }
+    }
+
+    /// A container with the guest's directories and variables.
+    fn guest(
+        &self,
+        step: &str,
+        args: &[&str],
+        env: &GuestEnv,
+        boot_only: bool,
+    ) -> Result<ContainerCreateBody, String> {
+        let host = self.host_config(boot_only)?;
+        Ok(ContainerCreateBody {
+            env: Some(env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+            working_dir: Some("/dstack".to_owned()),
+            ..self.container(step, args, host, boot_only)
         })
     }
 
@@ -198,7 +252,8 @@ impl Stage<'_> {
     async fn follow(&self, id: &str, step: &str, env: &GuestEnv) -> Result<(i64, Output), String> {
         let docker = self.engine.docker();
         let text = |error: bollard::errors::Error| call_error(&error).to_string();
-        let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
+        let options =
+            AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
         let mut attached = docker.attach_container(id, Some(options)).await.map_err(text)?;
         self.engine.start(id).await.map_err(|error| error.to_string())?;
         let mut output = Output::new(&self.mark);
@@ -207,10 +262,16 @@ impl Stage<'_> {
                 LogOutput::StdErr { message } => output.stderr(&message),
                 other => output.stdout(other.as_ref()),
             };
-            lines.iter().for_each(|line| self.vm.say(step, &env.scrub(line)));
+            self.say(step, &lines, env);
         }
-        output.finish().iter().for_each(|line| self.vm.say(step, &env.scrub(line)));
+        self.say(step, &output.finish(), env);
         Ok((self.exit_code(id).await?, output))
+    }
+
+    fn say(&self, step: &str, lines: &[String], env: &GuestEnv) {
+        for line in lines {
+            self.vm.say(step, &env.scrub(line));
+        }
     }
 
     async fn exit_code(&self, id: &str) -> Result<i64, String> {

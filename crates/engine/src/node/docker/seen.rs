@@ -9,7 +9,8 @@ use super::{
 
 /// The VM as it is, from its record and its containers.
 pub(super) fn seen<'a>(vm: &Vm, containers: impl IntoIterator<Item = &'a Container>) -> SeenVm {
-    let containers: Vec<&Container> = containers.into_iter().filter(|one| one.vm == vm.id).collect();
+    let containers: Vec<&Container> =
+        containers.into_iter().filter(|one| one.vm == vm.id).collect();
     let record = vm.record();
     let (boot, boot_error) = vm.boot();
     let going_down = vm.going_down();
@@ -17,7 +18,11 @@ pub(super) fn seen<'a>(vm: &Vm, containers: impl IntoIterator<Item = &'a Contain
     SeenVm {
         id: vm.id.clone(),
         power,
-        boot: if matches!(power, VmPower::Running | VmPower::Exited) { boot } else { Boot::Unknown },
+        boot: if matches!(power, VmPower::Running | VmPower::Exited) {
+            boot
+        } else {
+            Boot::Unknown
+        },
         boot_error,
         shutdown_progress: going_down,
         instance_id: record.instance.instance_id,
@@ -83,7 +88,8 @@ mod tests {
     }
 
     fn look(record: &Record, boot: &Boot, going_down: bool, states: &[ContainerState]) -> VmPower {
-        let containers: Vec<Container> = states.iter().map(|state| container("v", *state)).collect();
+        let containers: Vec<Container> =
+            states.iter().map(|state| container("v", *state)).collect();
         power(record, boot, going_down, &containers.iter().collect::<Vec<_>>())
     }
 

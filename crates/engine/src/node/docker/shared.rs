@@ -2,9 +2,10 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use casemate_core::{
@@ -35,6 +36,10 @@ pub(super) struct Shared {
     pub vms_dir: PathBuf,
     pub ident: Ident,
     pub version: String,
+    /// For the operator: what this version of compose lacks.
+    pub compose_note: Option<String>,
+    /// Changes when the host starts anew, and all containers with it.
+    pub host_run: String,
     pub local: bool,
     pub keys: Arc<dyn GuestKeys>,
     pub clock: Arc<dyn Clock>,
@@ -44,6 +49,8 @@ pub(super) struct Shared {
     pub closing: CancellationToken,
     pub ports: PortCache,
     pub vms: RwLock<BTreeMap<EngineVmId, Arc<Vm>>>,
+    /// Held as long as the node is open: one process at a time.
+    pub lock: Mutex<Option<File>>,
 }
 
 /// Who the node is.

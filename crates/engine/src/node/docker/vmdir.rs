@@ -94,6 +94,9 @@ pub(super) struct State {
     /// Whether the boot under `started` ended well.
     #[serde(default)]
     pub booted: bool,
+    /// Which run of the host that boot happened in.
+    #[serde(default)]
+    pub host_run: String,
     /// How it goes down when it is not to be up.
     #[serde(default)]
     pub down: Down,

@@ -1,44 +1,39 @@
 //! From what clients say of the compose file to the document that is hashed.
 
 use casemate_api::{
-    compose_file::StorageFs, error::ErrorCode, patch::Patch, provision::ProvisionRequest,
+    compose_file::{ComposeFile, StorageFs},
+    error::ErrorCode,
+    patch::Patch,
+    provision::ProvisionRequest,
 };
-use casemate_core::compose::{AppCompose, ComposeError, ComposeInput};
+use casemate_core::{
+    compose::{AppCompose, ComposeError, ComposeInput},
+    seal,
+};
 
 use crate::app::Error;
 
 /// The normalised document of a request.
+///
+/// Go says some things beside the compose file instead of in it. Client libraries write defaults out,
+/// so of two statements the one that differs from the default counts, wherever it stands.
 pub fn document(request: &ProvisionRequest) -> Result<AppCompose, Error> {
     let Some(file) = &request.compose_file else {
-        return Err(Error::field(ErrorCode::ComposeFileRequired, "compose_file", "is required"));
+        return Err(Error::field(ErrorCode::ComposeFileRequired, "compose_file", "is required")
+            .suggest("Send the compose file as compose_file.docker_compose_file."));
     };
-    let key_provider = file.key_provider.as_deref();
-    let kms_enabled = match key_provider {
-        None => file.kms_enabled,
-        Some("kms") => Some(true),
-        Some("none") => Some(false),
-        Some(_) => {
-            return Err(Error::field(
-                ErrorCode::FieldNotServed,
-                "compose_file.key_provider",
-                "must be kms or none",
-            ));
-        }
-    };
-    let no_keys = request.key_provider_mode.as_deref() == Some("none");
-    let storage = match file.storage_fs {
-        Patch::Absent => request.storage_fs,
-        given => given,
-    };
+    let env_keys = request.env_keys.as_deref().unwrap_or_default();
+    check_env_keys(env_keys)?;
+    let keys_off = keys_off(request, file)?;
     let input = ComposeInput {
         allowed_envs: file.allowed_envs.clone().unwrap_or_default(),
         bash_script: file.bash_script.clone(),
         default_gateway_domain: file.default_gateway_domain.clone(),
         docker_compose_file: file.docker_compose_file.clone(),
         features: file.features.clone(),
-        gateway_enabled: file.gateway().or_else(|| request.skip_gateway.map(|skip| !skip)),
+        gateway_enabled: if request.skip_gateway == Some(true) { Some(false) } else { file.gateway() },
         init_script: file.init_script.clone(),
-        kms_enabled: kms_enabled.or_else(|| no_keys.then_some(false)),
+        kms_enabled: if keys_off { Some(false) } else { file.kms_enabled },
         local_key_provider_enabled: file.local_key_provider_enabled,
         manifest_version: file.manifest_version,
         name: file.name.clone(),
@@ -49,20 +44,58 @@ pub fn document(request: &ProvisionRequest) -> Result<AppCompose, Error> {
         public_tcbinfo: file.public_tcbinfo,
         runner: file.runner.clone(),
         salt: file.salt.clone(),
-        secure_time: file.secure_time.or(request.secure_time),
-        storage_fs: storage_fs(storage),
+        secure_time: [file.secure_time, request.secure_time].contains(&Some(true)).then_some(true),
+        storage_fs: storage_fs(file.storage_fs, request.storage_fs.value()),
         tproxy_enabled: None,
     };
-    let env_keys = request.env_keys.as_deref().unwrap_or_default();
     AppCompose::new(input, &request.name, env_keys).map_err(refusal)
 }
 
-fn storage_fs(given: Patch<StorageFs>) -> Option<Option<String>> {
-    match given {
-        Patch::Absent => None,
-        Patch::Null => Some(None),
-        Patch::Value(fs) => Some(Some(fs.as_str().to_owned())),
+/// Whether a word says that the app gets no keys; other words than `kms` and `none` are refused.
+fn keys_off(request: &ProvisionRequest, file: &ComposeFile) -> Result<bool, Error> {
+    let mut off = false;
+    for (field, word) in [
+        ("compose_file.key_provider", &file.key_provider),
+        ("key_provider_mode", &request.key_provider_mode),
+    ] {
+        match word.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            None | Some("kms") => {}
+            Some("none") if file.local_key_provider_enabled == Some(true) => {
+                let why = "= none contradicts compose_file.local_key_provider_enabled";
+                return Err(Error::field(ErrorCode::IncompatibleConfiguration, field, why)
+                    .suggest("Leave out one of the two."));
+            }
+            Some("none") => off = true,
+            Some(_) => {
+                return Err(Error::field(ErrorCode::FieldNotServed, field, "must be kms or none")
+                    .suggest("Leave it out for keys from the KMS."));
+            }
+        }
     }
+    Ok(off)
+}
+
+/// Names of variables that the guest would not take, under the name of the list they stand in.
+fn check_env_keys(env_keys: &[String]) -> Result<(), Error> {
+    match env_keys.iter().find(|name| !seal::valid_env_name(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!("holds {name:?}, which is not the name of a variable");
+            Err(Error::field(ErrorCode::InvalidRequest, "env_keys", why)
+                .suggest("Use letters, digits and _, not a digit first."))
+        }
+    }
+}
+
+/// What is said in the compose file, unless that is the default and something else is said beside it.
+fn storage_fs(inner: Patch<StorageFs>, outer: Option<StorageFs>) -> Option<Option<String>> {
+    let fs = match inner {
+        Patch::Absent => outer?,
+        Patch::Value(StorageFs::Zfs) => outer.unwrap_or(StorageFs::Zfs),
+        Patch::Null => return Some(None),
+        Patch::Value(fs) => fs,
+    };
+    Some(Some(fs.as_str().to_owned()))
 }
 
 /// A compose file that is no good, in upstream's code, naming the field.
@@ -74,5 +107,16 @@ pub fn refusal(error: ComposeError) -> Error {
         "docker_compose_file" => ErrorCode::InvalidComposeFile,
         _ => ErrorCode::InvalidRequest,
     };
-    Error::field(code, &format!("compose_file.{}", error.field), error.reason)
+    let way_out = match error.field {
+        "docker_compose_file" if error.reason.starts_with("has no effect") => {
+            "Leave it out, or use runner docker-compose."
+        }
+        "docker_compose_file" => "Send a compose file with a `services:` mapping, at most 200 KiB.",
+        "bash_script" => "Send bash_script with runner bash, docker_compose_file with runner docker-compose.",
+        "runner" => "Use runner docker-compose or bash.",
+        "allowed_envs" => "Use letters, digits and _, not a digit first.",
+        "manifest_version" => "Leave it out for 2.",
+        _ => "Leave it out.",
+    };
+    Error::field(code, &format!("compose_file.{}", error.field), error.reason).suggest(way_out)
 }

@@ -3,7 +3,10 @@
 //! The same workspace, name, document and KMS get the same id until a CVM is made of it; the first
 //! provision binds the nonce, in its transaction. Two names never share an id.
 
-use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    provision::ProvisionRequest,
+};
 use casemate_core::{
     create_address::create_address,
     id::{AppId, ComposeHash},
@@ -14,6 +17,8 @@ use crate::app::{Caller, Ctx, Error, fleet::FleetKms};
 
 /// Nonces bound by hand ahead of the counter are skipped; so many in a row are not expected.
 const MAX_SKIPPED: usize = 1000;
+/// Where to get an app id with its nonce.
+const PAIRS: &str = "GET /api/v1/kms/phala/next_app_id returns free pairs of both.";
 
 pub async fn app_id(
     ctx: &Ctx,
@@ -30,7 +35,7 @@ pub async fn app_id(
             let (field, other) =
                 if nonce.is_some() { ("nonce", "app_id") } else { ("app_id", "nonce") };
             Err(Error::field(ErrorCode::InvalidRequest, field, format!("needs {other} beside it"))
-                .suggest("GET /api/v1/kms/phala/next_app_id returns pairs that fit."))
+                .suggest(PAIRS))
         }
     }
 }
@@ -68,7 +73,7 @@ async fn wanted(
     app: AppId,
 ) -> Result<AppId, Error> {
     if i64::try_from(nonce).is_err() {
-        return Err(Error::field(ErrorCode::InvalidRequest, "nonce", "is too large"));
+        return Err(Error::field(ErrorCode::InvalidRequest, "nonce", "is too large").suggest(PAIRS));
     }
     let expected = create_address(&caller.workspace.wallet, nonce);
     if app != expected {
@@ -76,7 +81,8 @@ async fn wanted(
             ErrorCode::InvalidRequest,
             "app_id",
             format!("does not belong to nonce {nonce} of this workspace; expected {expected}"),
-        ));
+        )
+        .suggest(PAIRS));
     }
     let workspace = caller.workspace.id;
     if tx.bind_app_id(&app, workspace, Some(nonce), &request.name, &kms.id, ctx.now()).await? {
@@ -89,6 +95,7 @@ async fn wanted(
             ErrorCode::CvmAppIdConflict,
             format!("nonce {nonce} of this workspace is bound to another name"),
         )
-        .suggest("GET /api/v1/kms/phala/next_app_id returns free pairs.")),
+        .detail(ErrorDetail::message("app_id", format!("{app} is bound to another name")))
+        .suggest(PAIRS)),
     }
 }

@@ -1,6 +1,6 @@
 //! How large a CVM is, which OS image it boots and which node takes it.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
@@ -13,6 +13,7 @@ use casemate_core::{
 use casemate_engine::node::Image;
 use casemate_store::nodes;
 
+use super::kind::{self, Asked, Cannot};
 use crate::{
     app::{Ctx, Error, fleet::FleetNode},
     config::InstanceType,
@@ -29,31 +30,76 @@ pub struct Match {
     pub resources: Resources,
 }
 
-/// Finds size, image and node for a request.
-pub async fn place(ctx: &Ctx, request: &ProvisionRequest) -> Result<Match, Error> {
+/// Finds size, image and node for a request. Nodes of a kind that cannot do what it asks are passed
+/// over; where no other is left, the field is refused.
+pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
+    let request = asked.request;
     let resources = resources(ctx, request)?;
     if ctx.fleet.nodes.is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
             .suggest("Start casemate with --node docker or --node sim."));
     }
-    let image = image(ctx, request)?;
-    let demand = Demand {
-        node: request.node_id,
-        region: request.region.clone().filter(|region| !region.is_empty()),
-        image,
-        amount: amount(&resources),
-    };
+    let (able, unable) = able(ctx, asked)?;
+    let images = images(&able, request)?;
     let taken = nodes::taken(&ctx.db).await?;
-    let candidates: Vec<Candidate> =
-        ctx.fleet.nodes.values().map(|node| node.candidate(&taken)).collect();
-    let id = choose(&candidates, &demand).map_err(|why| no_place(&why, &demand))?;
-    let node = super::node(ctx, id)?;
-    let images = node.seen().0.images;
-    let image = images
-        .into_iter()
-        .find(|image| image.name == demand.image)
-        .ok_or_else(|| Error::code(ErrorCode::ImageNotFound))?;
-    Ok(Match { node, image, resources })
+    let candidates: Vec<Candidate> = able.iter().map(|node| node.candidate(&taken)).collect();
+    let mut refused = None;
+    for image in images {
+        let demand = Demand {
+            node: request.node_id,
+            region: region(request).map(str::to_owned),
+            image: image.name.clone(),
+            amount: amount(&resources),
+        };
+        match choose(&candidates, &demand) {
+            Ok(id) => {
+                let node = super::node(ctx, id)?;
+                let own = node.seen().0.images.into_iter().find(|own| own.name == image.name);
+                return Ok(Match { node, image: own.unwrap_or(image), resources });
+            }
+            Err(why) if refused.is_none() => refused = Some(no_place(&why, &demand)),
+            Err(_) => {}
+        }
+    }
+    let mut error = refused.unwrap_or_else(|| Error::code(ErrorCode::ImageNotFound));
+    for (node, cannot) in unable {
+        let why = format!("{} {}", cannot.field, cannot.why);
+        error = error.detail(ErrorDetail::message(node.name.clone(), why));
+    }
+    Err(error)
+}
+
+type Nodes = Vec<Arc<FleetNode>>;
+
+/// The nodes that are meant by `node_id` and `region` and can do what is asked, and those that cannot.
+fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<(Nodes, Vec<(Arc<FleetNode>, Cannot)>), Error> {
+    let request = asked.request;
+    if let Some(id) = request.node_id {
+        super::node(ctx, id)?;
+    }
+    let region = region(request);
+    let meant = |node: &&Arc<FleetNode>| {
+        request.node_id.is_none_or(|id| id == node.id)
+            && region.is_none_or(|region| region.eq_ignore_ascii_case(&node.region))
+    };
+    let mut able = Nodes::new();
+    let mut unable = Vec::new();
+    for node in ctx.fleet.nodes.values().filter(meant) {
+        match kind::cannot(node, asked) {
+            None => able.push(Arc::clone(node)),
+            Some(cannot) => unable.push((Arc::clone(node), cannot)),
+        }
+    }
+    match unable.first() {
+        Some((node, cannot)) if able.is_empty() => Err(cannot.error(node)),
+        // Placement then says of each node that it stands elsewhere.
+        None if able.is_empty() => Ok((ctx.fleet.nodes.values().cloned().collect(), unable)),
+        _ => Ok((able, unable)),
+    }
+}
+
+fn region(request: &ProvisionRequest) -> Option<&str> {
+    request.region.as_deref().filter(|region| !region.is_empty())
 }
 
 /// What these resources take from a node.
@@ -75,7 +121,7 @@ fn resources(ctx: &Ctx, request: &ProvisionRequest) -> Result<Resources, Error> 
         None if custom => None,
         None => Some(instance_type(ctx, &ctx.config.provision.instance_type)?),
     };
-    // Without a type what was not said comes from the smallest size on offer.
+    // Without a type, what was not said comes from the default one.
     let base = match named {
         Some(size) => size,
         None => instance_type(ctx, &ctx.config.provision.instance_type)?,
@@ -109,47 +155,49 @@ fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, Error
     })
 }
 
-/// The image by name; `prefer_dev` turns it into its sibling with or without login tools. Without a
-/// name: the newest one, with login tools unless `prefer_dev` is false.
-fn image(ctx: &Ctx, request: &ProvisionRequest) -> Result<String, Error> {
+/// The images that will do, best first. A name stands for itself; `prefer_dev` turns it into its
+/// sibling with or without login tools. Without a name: the newest first, and with login tools before
+/// without, unless `prefer_dev` wants one kind only.
+fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Image>, Error> {
     let mut known: Vec<Image> = Vec::new();
-    let eligible =
-        ctx.fleet.nodes.values().filter(|node| request.node_id.is_none_or(|id| id == node.id));
-    for image in eligible.flat_map(|node| node.seen().0.images) {
+    for image in nodes.iter().flat_map(|node| node.seen().0.images) {
         if !known.iter().any(|other| other.name == image.name) {
             known.push(image);
         }
     }
-    let Some(name) = request.image.as_deref().filter(|name| !name.is_empty()) else {
-        let dev = request.prefer_dev.unwrap_or(true);
-        let newest =
-            known.iter().filter(|image| image.is_dev == dev).max_by_key(|image| version(&image.version));
-        return newest.map(|image| image.name.clone()).ok_or_else(|| {
-            Error::field(ErrorCode::ImageNotFound, "prefer_dev", format!("= {dev} matches no image"))
-        });
-    };
     let available = || {
         let names: Vec<&str> = known.iter().map(|image| image.name.as_str()).collect();
         format!("Available: {}.", names.join(", "))
     };
+    let Some(name) = request.image.as_deref().filter(|name| !name.is_empty()) else {
+        let wanted = |image: &&Image| request.prefer_dev.is_none_or(|dev| dev == image.is_dev);
+        let mut fit: Vec<Image> = known.iter().filter(wanted).cloned().collect();
+        fit.sort_by_cached_key(|image| Reverse((image.is_dev, version(&image.version))));
+        return match (fit.is_empty(), request.prefer_dev) {
+            (false, _) => Ok(fit),
+            (true, Some(dev)) => {
+                let why = format!("= {dev} matches no image");
+                Err(Error::field(ErrorCode::ImageNotFound, "prefer_dev", why).suggest(available()))
+            }
+            (true, None) => Err(Error::because(ErrorCode::ImageNotFound, "no node has an OS image")),
+        };
+    };
     let named = known.iter().find(|image| image.name == name).ok_or_else(|| {
-        Error::field(ErrorCode::ImageNotFound, "image", format!("{name} is not on any node"))
-            .suggest(available())
+        let why = format!("{name} is on no node that could take this");
+        Error::field(ErrorCode::ImageNotFound, "image", why).suggest(available())
     })?;
-    match request.prefer_dev {
-        Some(dev) if dev != named.is_dev => {
-            let sibling =
-                known.iter().find(|image| image.is_dev == dev && image.version == named.version);
-            sibling.map(|image| image.name.clone()).ok_or_else(|| {
-                Error::field(
-                    ErrorCode::IncompatibleConfiguration,
-                    "prefer_dev",
-                    format!("= {dev} contradicts image {name}, which has no such sibling"),
-                )
-                .suggest(available())
-            })
-        }
-        _ => Ok(named.name.clone()),
+    let Some(dev) = request.prefer_dev.filter(|dev| *dev != named.is_dev) else {
+        return Ok(vec![named.clone()]);
+    };
+    let sibling = known.iter().find(|image| image.is_dev == dev && image.version == named.version);
+    match sibling {
+        Some(sibling) => Ok(vec![sibling.clone()]),
+        None => Err(Error::field(
+            ErrorCode::IncompatibleConfiguration,
+            "prefer_dev",
+            format!("= {dev} contradicts image {name}, which has no such sibling"),
+        )
+        .suggest(available())),
     }
 }
 
@@ -170,12 +218,28 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
     };
     let reasons: Vec<String> = refused.iter().map(|(node, why)| format!("{node} {why}")).collect();
     let mut error = Error::because(code, format!("no node takes this: {}", reasons.join("; ")));
+    let field = refused.first().map(|(_, why)| refused_field(why));
+    if let Some(field) = field.filter(|field| refused.iter().all(|(_, why)| refused_field(why) == *field)) {
+        error = error.detail(ErrorDetail::message(field, reasons.join("; ")));
+    }
     for (node, why) in refused {
         error = error.detail(ErrorDetail::message(node.clone(), why.to_string()));
     }
     match &demand.region {
         Some(region) => error.suggest(format!("Leave out region {region}, or see GET /api/v1/teepods/available.")),
         None => error.suggest("See GET /api/v1/teepods/available for what is left on each node."),
+    }
+}
+
+/// The field that would have to be another one.
+pub const fn refused_field(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unreachable | Refusal::Slots(_) => "node_id",
+        Refusal::Region(_) => "region",
+        Refusal::Image(_) => "image",
+        Refusal::Vcpu { .. } => "vcpu",
+        Refusal::Memory { .. } => "memory",
+        Refusal::Disk { .. } => "disk_size",
     }
 }
 

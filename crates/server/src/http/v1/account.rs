@@ -13,6 +13,13 @@ use crate::{
 };
 
 /// The user and workspace behind the key.
+#[utoipa::path(
+    get,
+    path = "/auth/me",
+    operation_id = "get_current_user",
+    tag = "Account",
+    responses((status = 200, description = "Nested from 2026-01-21 on, flat before.", body = AuthMe)),
+)]
 pub async fn me(Auth(caller): Auth, version: Version) -> Json<AuthMe> {
     Json(render::auth_me(
         &user(&caller),

@@ -5,7 +5,7 @@ use axum::{
     extract::{Path, Query, State},
 };
 use casemate_api::{
-    error::ErrorCode,
+    error::{ErrorBody, ErrorCode},
     page::{Page, PageRequest},
     render,
     reply::{App, AppCvms, AppsPage},
@@ -19,8 +19,22 @@ use crate::{
     },
 };
 
-/// `GET /apps?page&page_size&search`. A filter that is not served is refused, not passed over: a list
-/// that looks filtered and is not is worse than none.
+/// Apps that have CVMs, newest first.
+///
+/// A filter that is not served is refused, not passed over: a list that looks filtered and is not is
+/// worse than none.
+#[utoipa::path(
+    get,
+    path = "/apps",
+    operation_id = "list_apps",
+    tag = "Apps",
+    params(
+        ("page" = Option<u32>, Query, minimum = 1, description = "Which page, from 1."),
+        ("page_size" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Apps per page, 20 if left out."),
+        ("search" = Option<String>, Query, description = "A part of the name, or of the app id."),
+    ),
+    responses((status = 200, body = AppsPage)),
+)]
 pub async fn page(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -43,7 +57,18 @@ pub async fn page(
     Ok(Json(render::apps(&Page::new(part.items, part.total, request), version.version)))
 }
 
-/// `GET /apps/{app}`.
+/// One app with its CVMs.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}",
+    operation_id = "get_app",
+    tag = "Apps",
+    params(("app_id" = String, Path)),
+    responses(
+        (status = 200, body = App),
+        (status = 404, description = "No such app in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn one(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -53,7 +78,18 @@ pub async fn one(
     Ok(Json(render::app_info(&cvms::app(&ctx, &caller, &app).await?, version.version)))
 }
 
-/// `GET /apps/{app}/cvms`: a plain array.
+/// The CVMs of an app: a plain array.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/cvms",
+    operation_id = "list_app_cvms",
+    tag = "Apps",
+    params(("app_id" = String, Path)),
+    responses(
+        (status = 200, body = AppCvms),
+        (status = 404, description = "No such app in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn cvms(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

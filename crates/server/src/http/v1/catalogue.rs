@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use casemate_api::{
-    error::{ErrorCode, ErrorDetail},
+    error::{ErrorBody, ErrorCode, ErrorDetail},
     page::PageRequest,
     render,
     reply::{InstanceTypeFamily, InstanceTypes, AvailableNodes},
@@ -19,10 +19,18 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Version},
+        openapi,
     },
 };
 
-/// `GET /teepods/available`.
+/// Nodes with what is left on them, and KMS.
+#[utoipa::path(
+    get,
+    path = "/teepods/available",
+    operation_id = "list_available_nodes",
+    tag = "Nodes",
+    responses((status = 200, body = AvailableNodes)),
+)]
 pub async fn nodes(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -34,12 +42,30 @@ pub async fn nodes(
     Ok(Json(render::teepods_available(&workspace, &CapacityView::default(), &nodes, &kms)))
 }
 
-/// `GET /instance-types`.
+/// Instance types by family. Strict: official clients refuse a key they do not know.
+#[utoipa::path(
+    get,
+    path = "/instance-types",
+    operation_id = "list_instance_types",
+    tag = "Instance Types",
+    responses((status = 200, body = InstanceTypes)),
+)]
 pub async fn instance_types(State(ctx): State<Ctx>, _: Auth) -> Json<InstanceTypes> {
     Json(render::instance_types(&catalogue::instance_types(&ctx)))
 }
 
-/// `GET /instance-types/{family}`.
+/// Instance types of one family. Strict.
+#[utoipa::path(
+    get,
+    path = "/instance-types/{family}",
+    operation_id = "list_instance_types_of_family",
+    tag = "Instance Types",
+    params(("family" = String, Path)),
+    responses(
+        (status = 200, body = InstanceTypeFamily),
+        (status = 404, description = "No such family.", body = ErrorBody),
+    ),
+)]
 pub async fn instance_type_family(
     State(ctx): State<Ctx>,
     _: Auth,
@@ -56,15 +82,30 @@ pub async fn instance_type_family(
 }
 
 /// Query of `GET /os-images`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct OsImagesQuery {
+    /// Which page, from 1.
+    #[param(value_type = Option<u32>, minimum = 1)]
     page: Option<String>,
+    /// Images per page, 20 if left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     page_size: Option<String>,
+    /// With (`true`) or without login tools only.
     is_dev: Option<bool>,
 }
 
-/// `GET /os-images`: a page for the versions that expect one, and the documented array where no
-/// version is named (DESIGN §9).
+/// OS images: a page where a version is named, a plain array where none is.
+///
+/// Shipped clients, which name a version, expect the page; the documentation promises the array.
+#[utoipa::path(
+    get,
+    path = "/os-images",
+    operation_id = "list_os_images",
+    tag = "Nodes",
+    params(OsImagesQuery),
+    responses((status = 200, body = openapi::OsImagesReply)),
+)]
 pub async fn os_images(
     State(ctx): State<Ctx>,
     _: Auth,

@@ -1,5 +1,7 @@
 //! Looking at CVMs.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -7,10 +9,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use casemate_api::{
-    error::ErrorCode,
+    compose_file::ComposeFile,
+    error::{ErrorBody, ErrorCode},
     page::{Page, PageRequest, query_number},
     render,
-    reply::{CvmDetail, CvmListItem, StatusBatch},
+    reply::{CvmDetail, CvmListItem, CvmStatus, StatusBatch},
     status_batch::StatusBatchRequest,
     view::CvmView,
 };
@@ -31,12 +34,23 @@ const LIST_LIMIT: u64 = 1000;
 const BATCH_LIMIT: usize = 500;
 
 /// Query of the lists.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
+    /// Which page, from 1.
+    #[param(value_type = Option<u32>, minimum = 1)]
     page: Option<String>,
+    /// CVMs per page, 30 if left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     page_size: Option<String>,
+    /// Only those on this node.
+    #[param(value_type = Option<u32>)]
     node_id: Option<String>,
+    /// The same as `node_id`.
+    #[param(value_type = Option<u32>)]
     teepod_id: Option<String>,
+    /// Only those this user made.
+    #[param(value_type = Option<u32>)]
     user_id: Option<String>,
 }
 
@@ -56,7 +70,19 @@ async fn part(
     cvms::page(ctx, caller, filter, page, size).await
 }
 
-/// `GET /cvms`: the newest CVMs as a plain array, at most 1000.
+/// The newest CVMs as a plain array, at most 1000.
+#[utoipa::path(
+    get,
+    path = "/cvms",
+    operation_id = "list_cvms",
+    tag = "CVMs",
+    params(
+        ("node_id" = Option<u32>, Query, description = "Only those on this node."),
+        ("teepod_id" = Option<u32>, Query, description = "The same as `node_id`."),
+        ("user_id" = Option<u32>, Query, description = "Only those this user made."),
+    ),
+    responses((status = 200, body = Vec<CvmListItem>)),
+)]
 pub async fn list(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -68,7 +94,15 @@ pub async fn list(
     Ok(Json(items.collect()))
 }
 
-/// `GET /cvms/paginated`.
+/// A page of CVMs, newest first.
+#[utoipa::path(
+    get,
+    path = "/cvms/paginated",
+    operation_id = "list_cvms_paginated",
+    tag = "CVMs",
+    params(ListQuery),
+    responses((status = 200, body = Page<CvmListItem>)),
+)]
 pub async fn page(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -83,7 +117,18 @@ pub async fn page(
     Ok(Json(render::cvm_list(Page::new(part.items, part.total, request), version.version)))
 }
 
-/// `GET /cvms/{cvm}`.
+/// One CVM.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}",
+    operation_id = "get_cvm",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, description = "Nested from 2026-01-21 on, flat before.", body = CvmDetail),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn detail(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -94,8 +139,20 @@ pub async fn detail(
     Ok(Json(render::cvm_detail(&view, version.version)))
 }
 
-/// `GET /cvms/{cvm}/compose_file`: the document exactly as the guest reads it, so that its hash is the
-/// CVM's compose hash.
+/// The app-compose document, byte for byte as the guest reads it.
+///
+/// The SHA-256 of the body is the CVM's compose hash.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/compose_file",
+    operation_id = "get_cvm_compose_file",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, body = ComposeFile),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn compose_file(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -109,8 +166,20 @@ fn text(text: Option<String>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.unwrap_or_default()).into_response()
 }
 
-/// `GET /cvms/{cvm}/docker-compose.yml`; text, because `application/yaml` makes the JavaScript SDK
-/// throw.
+/// The Docker Compose file as it was sent.
+///
+/// As plain text: `application/yaml` makes the JavaScript SDK throw.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/docker-compose.yml",
+    operation_id = "get_cvm_docker_compose",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn docker_compose(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -120,7 +189,18 @@ pub async fn docker_compose(
     Ok(text(compose.docker_compose_file))
 }
 
-/// `GET /cvms/{cvm}/pre-launch-script`.
+/// The pre-launch script; empty without one.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/pre-launch-script",
+    operation_id = "get_cvm_pre_launch_script",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn pre_launch_script(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -130,7 +210,15 @@ pub async fn pre_launch_script(
     Ok(text(compose.pre_launch_script))
 }
 
-/// `POST /status/batch`.
+/// The state of many CVMs, by `vm_uuid` as sent. Those the key may not see are left out.
+#[utoipa::path(
+    post,
+    path = "/status/batch",
+    operation_id = "batch_cvm_status",
+    tag = "CVMs",
+    request_body = StatusBatchRequest,
+    responses((status = 200, body = BTreeMap<String, CvmStatus>)),
+)]
 pub async fn status_batch(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

@@ -3,8 +3,10 @@
 use axum::{extract::State, response::Response};
 use casemate_api::{
     commit::CommitRequest,
+    error::ErrorBody,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
     render,
+    reply::Provisioned,
 };
 
 use crate::{
@@ -12,10 +14,24 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json, Raw, Version, answer},
+        openapi,
     },
 };
 
-/// `POST /cvms/provision`.
+/// Prepares a deployment: checks it, normalises and hashes its document, chooses node and KMS.
+///
+/// Nothing is reserved; what was prepared can be committed for 14 days.
+#[utoipa::path(
+    post,
+    path = "/cvms/provision",
+    operation_id = "provision_cvm",
+    tag = "CVMs",
+    request_body = ProvisionRequest,
+    responses(
+        (status = 200, body = Provisioned),
+        (status = 400, description = "A field is refused; `details` names it.", body = ErrorBody),
+    ),
+)]
 pub async fn provision(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
@@ -41,7 +57,22 @@ async fn do_provision(
     Ok(answer(work.finish(200, &reply, None).await?))
 }
 
-/// `POST /cvms`: commits a provision; with a compose file it is a provision, as newest Go posts it.
+/// Commits a provision: from here on the CVM exists and is being started.
+///
+/// Committing twice gives the same CVM. A body with a compose file is a provision, as the newest Go SDK
+/// posts it here.
+#[utoipa::path(
+    post,
+    path = "/cvms",
+    operation_id = "create_cvm",
+    tag = "CVMs",
+    request_body = openapi::CreateRequest,
+    responses(
+        (status = 200, body = openapi::CreateReply),
+        (status = 404, description = "No open provision fits.", body = ErrorBody),
+        (status = 409, description = "The name or the app is taken, or the node is full.", body = ErrorBody),
+    ),
+)]
 pub async fn provision_or_commit(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

@@ -5,12 +5,13 @@ use axum::{
     extract::{Path, Query, State},
 };
 use casemate_api::{
-    error::ErrorCode,
+    error::{ErrorBody, ErrorCode},
     page::{PageRequest, query_number},
     render,
     reply::{KmsContractNodes, KmsList, KmsOne, KmsPubkey, NextAppIds},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     app::{Ctx, Error, catalogue, views},
@@ -21,14 +22,28 @@ use crate::{
 };
 
 /// Query of `GET /kms`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
+    /// Which page, from 1.
+    #[param(value_type = Option<u32>, minimum = 1)]
     page: Option<String>,
+    /// KMS per page, 20 if left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     page_size: Option<String>,
+    /// With (`true`) or without a chain only.
     is_onchain: Option<bool>,
 }
 
-/// `GET /kms`.
+/// KMS: contracts from 2026-06-23 on, machines before. Strict.
+#[utoipa::path(
+    get,
+    path = "/kms",
+    operation_id = "list_kms",
+    tag = "KMS",
+    params(ListQuery),
+    responses((status = 200, body = KmsList)),
+)]
 pub async fn list(
     State(ctx): State<Ctx>,
     _: Auth,
@@ -50,7 +65,18 @@ fn missing(reference: &str) -> ApiError {
         .into()
 }
 
-/// `GET /kms/{kms}`.
+/// One KMS.
+#[utoipa::path(
+    get,
+    path = "/kms/{kms_id}",
+    operation_id = "get_kms",
+    tag = "KMS",
+    params(("kms_id" = String, Path)),
+    responses(
+        (status = 200, body = KmsOne),
+        (status = 404, description = "No such KMS.", body = ErrorBody),
+    ),
+)]
 pub async fn one(
     State(ctx): State<Ctx>,
     _: Auth,
@@ -61,7 +87,18 @@ pub async fn one(
     found.map(Json).ok_or_else(|| missing(&reference))
 }
 
-/// `GET /kms/{kms}/nodes`.
+/// The machines of a KMS contract.
+#[utoipa::path(
+    get,
+    path = "/kms/{kms_id}/nodes",
+    operation_id = "list_kms_nodes",
+    tag = "KMS",
+    params(("kms_id" = String, Path)),
+    responses(
+        (status = 200, body = KmsContractNodes),
+        (status = 404, description = "No such KMS.", body = ErrorBody),
+    ),
+)]
 pub async fn nodes(
     State(ctx): State<Ctx>,
     _: Auth,
@@ -71,7 +108,18 @@ pub async fn nodes(
     found.map(Json).ok_or_else(|| missing(&reference))
 }
 
-/// `GET /kms/{kms}/pubkey/{app}`; strict: these two keys and no other.
+/// The key that the environment of an app is sealed to. Strict.
+#[utoipa::path(
+    get,
+    path = "/kms/{kms_id}/pubkey/{app_id}",
+    operation_id = "get_app_env_encrypt_pubkey",
+    tag = "KMS",
+    params(("kms_id" = String, Path), ("app_id" = String, Path)),
+    responses(
+        (status = 200, body = KmsPubkey),
+        (status = 404, description = "No such KMS or app.", body = ErrorBody),
+    ),
+)]
 pub async fn pubkey(
     State(ctx): State<Ctx>,
     _: Auth,
@@ -82,16 +130,31 @@ pub async fn pubkey(
 }
 
 /// The key with the signature that cannot be replayed for ever.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TimestampedPubkey {
+    /// X25519 key, 64 hex digits.
     public_key: String,
+    /// The KMS's signature over it, 65 bytes as hex.
     signature: String,
     /// Seconds since 1970 UTC.
     timestamp: u64,
+    /// The KMS's signature over key and timestamp, 65 bytes as hex.
     signature_v1: String,
 }
 
-/// `GET /kms/{kms}/pubkey/{app}/timestamped`, ours.
+/// The same key with a signature that carries a time, so that it cannot be replayed for ever.
+#[utoipa::path(
+    get,
+    path = "/kms/{kms_id}/pubkey/{app_id}/timestamped",
+    operation_id = "get_app_env_encrypt_pubkey_timestamped",
+    tag = "KMS",
+    params(("kms_id" = String, Path), ("app_id" = String, Path)),
+    responses(
+        (status = 200, body = TimestampedPubkey),
+        (status = 404, description = "No such KMS or app.", body = ErrorBody),
+    ),
+    extensions(("x-casemate" = json!(true))),
+)]
 pub async fn timestamped_pubkey(
     State(ctx): State<Ctx>,
     _: Auth,
@@ -107,12 +170,23 @@ pub async fn timestamped_pubkey(
 }
 
 /// Query of `GET /kms/phala/next_app_id`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct NextQuery {
+    /// How many, 1 if left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 20)]
     counts: Option<String>,
 }
 
-/// `GET /kms/phala/next_app_id?counts=1..20`.
+/// The next app ids with their nonces. Strict.
+#[utoipa::path(
+    get,
+    path = "/kms/phala/next_app_id",
+    operation_id = "get_next_app_ids",
+    tag = "KMS",
+    params(NextQuery),
+    responses((status = 200, body = NextAppIds)),
+)]
 pub async fn next_app_ids(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

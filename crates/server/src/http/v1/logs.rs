@@ -6,7 +6,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use casemate_api::page::query_number;
+use casemate_api::{error::ErrorBody, page::query_number};
 use serde::Deserialize;
 
 use crate::{
@@ -15,13 +15,29 @@ use crate::{
 };
 
 /// Query of the logs.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct LogsQuery {
+    /// Go on with what is written from now on.
     follow: Option<bool>,
+    /// Begin so many lines back, 100 if left out.
+    #[param(value_type = Option<u32>, maximum = 10_000)]
     tail: Option<String>,
 }
 
-/// `GET /casemate/cvms/{cvm}/logs?follow=true&tail=100`: text lines `service | text`.
+/// What the containers of a CVM write: text lines `service | text`.
+#[utoipa::path(
+    get,
+    path = "/casemate/cvms/{cvm_id}/logs",
+    operation_id = "get_cvm_logs",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path), LogsQuery),
+    responses(
+        (status = 200, body = String, content_type = "text/plain"),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+    extensions(("x-casemate" = json!(true))),
+)]
 pub async fn follow(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

@@ -1,4 +1,4 @@
-//! `/api/v1`: upstream's routes, and below `/casemate` our own.
+//! `/api/v1`: upstream's routes, and below `/casemate` our own. Each handler says its path itself.
 
 mod account;
 mod apps;
@@ -10,42 +10,39 @@ mod logs;
 mod power;
 mod state;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::app::Ctx;
 
-/// Every route of the API.
-pub fn router() -> Router<Ctx> {
-    Router::new()
-        .route("/auth/me", get(account::me))
-        .route("/teepods/available", get(catalogue::nodes))
-        .route("/instance-types", get(catalogue::instance_types))
-        .route("/instance-types/{family}", get(catalogue::instance_type_family))
-        .route("/os-images", get(catalogue::os_images))
-        .route("/kms", get(kms::list))
-        .route("/kms/phala/next_app_id", get(kms::next_app_ids))
-        .route("/kms/{kms}", get(kms::one))
-        .route("/kms/{kms}/nodes", get(kms::nodes))
-        .route("/kms/{kms}/pubkey/{app}", get(kms::pubkey))
-        .route("/kms/{kms}/pubkey/{app}/timestamped", get(kms::timestamped_pubkey))
-        .route("/cvms/provision", post(deploy::provision))
-        .route("/cvms", post(deploy::provision_or_commit).get(cvms::list))
-        .route("/cvms/paginated", get(cvms::page))
-        .route("/cvms/{cvm}", get(cvms::detail).delete(power::delete))
-        .route("/cvms/{cvm}/state", get(state::state))
-        .route("/cvms/{cvm}/start", post(power::start))
-        .route("/cvms/{cvm}/stop", post(power::stop))
-        .route("/cvms/{cvm}/shutdown", post(power::shutdown))
-        .route("/cvms/{cvm}/restart", post(power::restart))
-        .route("/cvms/{cvm}/compose_file", get(cvms::compose_file))
-        .route("/cvms/{cvm}/docker-compose.yml", get(cvms::docker_compose))
-        .route("/cvms/{cvm}/pre-launch-script", get(cvms::pre_launch_script))
-        .route("/status/batch", post(cvms::status_batch))
-        .route("/apps", get(apps::page))
-        .route("/apps/{app}", get(apps::one))
-        .route("/apps/{app}/cvms", get(apps::cvms))
-        .route("/casemate/cvms/{cvm}/logs", get(logs::follow))
+/// Every route of the API, with its description.
+pub fn router() -> OpenApiRouter<Ctx> {
+    OpenApiRouter::new()
+        .routes(routes!(account::me))
+        .routes(routes!(catalogue::nodes))
+        .routes(routes!(catalogue::instance_types))
+        .routes(routes!(catalogue::instance_type_family))
+        .routes(routes!(catalogue::os_images))
+        .routes(routes!(kms::list))
+        .routes(routes!(kms::next_app_ids))
+        .routes(routes!(kms::one))
+        .routes(routes!(kms::nodes))
+        .routes(routes!(kms::pubkey))
+        .routes(routes!(kms::timestamped_pubkey))
+        .routes(routes!(deploy::provision))
+        .routes(routes!(deploy::provision_or_commit, cvms::list))
+        .routes(routes!(cvms::page))
+        .routes(routes!(cvms::detail, power::delete))
+        .routes(routes!(state::state))
+        .routes(routes!(power::start))
+        .routes(routes!(power::stop))
+        .routes(routes!(power::shutdown))
+        .routes(routes!(power::restart))
+        .routes(routes!(cvms::compose_file))
+        .routes(routes!(cvms::docker_compose))
+        .routes(routes!(cvms::pre_launch_script))
+        .routes(routes!(cvms::status_batch))
+        .routes(routes!(apps::page))
+        .routes(routes!(apps::one))
+        .routes(routes!(apps::cvms))
+        .routes(routes!(logs::follow))
 }

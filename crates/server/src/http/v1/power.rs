@@ -4,7 +4,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use casemate_api::{power::RestartRequest, render};
+use casemate_api::{error::ErrorBody, power::RestartRequest, render, reply::Vm};
 
 use crate::{
     app::{
@@ -55,27 +55,87 @@ macro_rules! bodiless_verb {
 }
 
 bodiless_verb!(
-    /// `POST /cvms/{cvm}/start`.
+    /// Starts a CVM with its newest accepted configuration.
+    #[utoipa::path(
+        post,
+        path = "/cvms/{cvm_id}/start",
+        operation_id = "start_cvm",
+        tag = "CVMs",
+        params(("cvm_id" = String, Path)),
+        responses(
+            (status = 200, description = "Accepted; the CVM is on its way.", body = Vm),
+            (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+            (status = 409, description = "Not in this state.", body = ErrorBody),
+        ),
+    )]
     start,
     Verb::Start
 );
 bodiless_verb!(
-    /// `POST /cvms/{cvm}/stop`.
+    /// Stops a CVM at once.
+    #[utoipa::path(
+        post,
+        path = "/cvms/{cvm_id}/stop",
+        operation_id = "stop_cvm",
+        tag = "CVMs",
+        params(("cvm_id" = String, Path)),
+        responses(
+            (status = 200, description = "Accepted; the CVM is on its way.", body = Vm),
+            (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+            (status = 409, description = "Not in this state.", body = ErrorBody),
+        ),
+    )]
     stop,
     Verb::Stop
 );
 bodiless_verb!(
-    /// `POST /cvms/{cvm}/shutdown`.
+    /// Shuts the guest down; forced after the timeout.
+    #[utoipa::path(
+        post,
+        path = "/cvms/{cvm_id}/shutdown",
+        operation_id = "shutdown_cvm",
+        tag = "CVMs",
+        params(("cvm_id" = String, Path)),
+        responses(
+            (status = 200, description = "Accepted; the CVM is on its way.", body = Vm),
+            (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+            (status = 409, description = "Not in this state.", body = ErrorBody),
+        ),
+    )]
     shutdown,
     Verb::Shutdown
 );
 bodiless_verb!(
-    /// `DELETE /cvms/{cvm}`.
+    /// Deletes a CVM with its disk.
+    #[utoipa::path(
+        delete,
+        path = "/cvms/{cvm_id}",
+        operation_id = "delete_cvm",
+        tag = "CVMs",
+        params(("cvm_id" = String, Path)),
+        responses(
+            (status = 204, description = "Accepted; the CVM is on its way out."),
+            (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        ),
+    )]
     delete,
     Verb::Delete
 );
 
-/// `POST /cvms/{cvm}/restart`.
+/// Restarts a CVM: shut down, or with `force` stopped, then started.
+#[utoipa::path(
+    post,
+    path = "/cvms/{cvm_id}/restart",
+    operation_id = "restart_cvm",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body(content = Option<RestartRequest>),
+    responses(
+        (status = 200, description = "Accepted; the CVM is on its way.", body = Vm),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Not in this state.", body = ErrorBody),
+    ),
+)]
 pub async fn restart(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

@@ -15,7 +15,9 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use casemate_api::{page::query_number, render, view::CvmView};
+use casemate_api::{
+    error::ErrorBody, page::query_number, render, reply::CvmState, view::CvmView,
+};
 use casemate_core::{cvm::Phase, id::CvmId};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
@@ -34,14 +36,37 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Query of the state.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct StateQuery {
+    /// Stream until this state is reached.
     target: Option<String>,
+    /// A poll's interval in seconds; changes are sent as they come.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 30)]
     interval: Option<String>,
+    /// Give up after so many seconds, 300 if left out.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 600)]
     timeout: Option<String>,
 }
 
-/// `GET /cvms/{cvm}/state?target&interval&timeout`.
+/// The state once as JSON, or as a stream of events until a state is reached.
+///
+/// With `target`, or where the client accepts `text/event-stream`, it is a stream: `state` on every
+/// change, then one of `complete`, `timeout`, `error`.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/state",
+    operation_id = "get_cvm_state",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path), StateQuery),
+    responses(
+        (status = 200, content(
+            (CvmState = "application/json"),
+            (CvmState = "text/event-stream"),
+        )),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
 pub async fn state(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,

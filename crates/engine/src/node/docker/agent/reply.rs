@@ -23,7 +23,9 @@ pub(super) fn reply(agent: &Agent, service: Service, method: &str, body: &[u8]) 
     match bare(method) {
         "Info" => Json(info(&agent.identity)).into_response(),
         "Version" => Json(version(&agent.identity)).into_response(),
-        "GetKey" if service == Service::DstackGuest => get_key(agent, body, ["key", "signature_chain"]),
+        "GetKey" if service == Service::DstackGuest => {
+            get_key(agent, body, ["key", "signature_chain"])
+        }
         "DeriveK256Key" if service == Service::Tappd => {
             get_key(agent, body, ["k256_key", "k256_signature_chain"])
         }
@@ -105,7 +107,8 @@ fn get_key(agent: &Agent, body: &[u8], [key, chain]: [&str; 2]) -> Response {
         Ok(found) => {
             use secrecy::ExposeSecret;
             let signatures: Vec<String> = found.signature_chain.iter().map(hex::encode).collect();
-            Json(json!({ key: hex::encode(found.key.expose_secret()), chain: signatures })).into_response()
+            Json(json!({ key: hex::encode(found.key.expose_secret()), chain: signatures }))
+                .into_response()
         }
         Err(error) => refused(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -116,7 +119,8 @@ fn read<T: Default + for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, String
     if body.is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|_| "the request is not JSON, and nothing else is read here".to_owned())
+    serde_json::from_slice(body)
+        .map_err(|_| "the request is not JSON, and nothing else is read here".to_owned())
 }
 
 fn not_served(method: &str) -> Response {

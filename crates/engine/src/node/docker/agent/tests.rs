@@ -51,7 +51,10 @@ async fn call(run: &Path, socket: &str, path: &str, body: &str) -> (u16, Value) 
     stream.read_to_string(&mut answer).await.unwrap();
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.to_lowercase().contains("content-length:"), "the JavaScript client needs one: {head}");
+    assert!(
+        head.to_lowercase().contains("content-length:"),
+        "the JavaScript client needs one: {head}"
+    );
     (status, serde_json::from_str(body).unwrap())
 }
 
@@ -114,7 +117,8 @@ async fn a_new_agent_takes_the_place_of_a_dead_one_also_in_a_long_path() {
         let _agent = serve(&run, identity(), Arc::new(Keys), &tracker).unwrap();
         let short = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(&run, short.path().join("run")).unwrap();
-        let (status, _) = call(&short.path().join("run"), "tappd.sock", "/prpc/Tappd.Info", "{}").await;
+        let (status, _) =
+            call(&short.path().join("run"), "tappd.sock", "/prpc/Tappd.Info", "{}").await;
         assert_eq!(status, 200);
     }
 }

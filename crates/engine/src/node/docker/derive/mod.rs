@@ -24,8 +24,12 @@ mod mounts;
 mod names;
 mod ports;
 mod project;
+#[cfg(test)]
+mod refusals;
 mod refuse;
 mod services;
+#[cfg(test)]
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -187,7 +191,8 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
     for (name, service) in services_mut(file) {
         services::rewrite(name, service, input, &mut notes);
         ports::rewrite(name, service, input, &mut notes);
-        mounts::rewrite(name, service, input, &mut notes).map_err(|refused| refused.in_service(name))?;
+        mounts::rewrite(name, service, input, &mut notes)
+            .map_err(|refused| refused.in_service(name))?;
     }
     ports::check_unique(&notes.published)?;
     ports::check_maps(input.ports, &mut notes);
@@ -235,8 +240,9 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
 }
 
 fn images(file: &Object) -> Vec<String> {
-    let mut images: Vec<String> =
-        services(file).filter_map(|(_, service)| Some(text(service, "image")?.to_owned())).collect();
+    let mut images: Vec<String> = services(file)
+        .filter_map(|(_, service)| Some(text(service, "image")?.to_owned()))
+        .collect();
     images.sort();
     images.dedup();
     images
@@ -262,6 +268,15 @@ fn object_mut<'a>(object: &'a mut Object, key: &str) -> Option<&'a mut Object> {
 fn add_labels(object: &mut Object, labels: impl IntoIterator<Item = (String, String)>) {
     if let Some(map) = object_mut(object, "labels") {
         map.extend(labels.into_iter().map(|(name, value)| (name, Value::String(value))));
+    }
+}
+
+/// Labels that mean something to us or to compose are not the file's to set.
+fn drop_labels(object: &mut Object) {
+    if let Some(labels) = object.get_mut("labels").and_then(Value::as_object_mut) {
+        labels.retain(|name, _| {
+            !name.starts_with("casemate.") && !name.starts_with("com.docker.compose.")
+        });
     }
 }
 

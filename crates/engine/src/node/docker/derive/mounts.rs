@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{
-    AGENT_DIR, AgentLink, DeriveInput, Grant, Grants, LABEL_AGENT, Notes, Object, Refused, add_labels,
-    entries, list, refuse::not_granted, services, services::hides,
+    AGENT_DIR, AgentLink, DeriveInput, Grant, Grants, LABEL_AGENT, Notes, Object, Refused,
+    add_labels, entries, list, refuse::not_granted, services, services::hides,
 };
 
 /// A path of the guest that the host must have before the containers are made.
@@ -32,14 +32,17 @@ enum Source {
 /// Paths of the guest that the model mounts, each once, sorted.
 pub(crate) fn guest_sources(model: &Value) -> Vec<GuestSource> {
     let Some(file) = model.as_object() else { return Vec::new() };
-    let mounts = services(file).flat_map(|(_, service)| binds(service)).filter_map(|mount| {
-        match source_of(mount)? {
+    let mounts =
+        services(file).flat_map(|(_, service)| binds(service)).filter_map(|mount| match source_of(
+            mount,
+        )? {
             Source::Guest(path) => Some(GuestSource { path, must_exist: false }),
             _ => None,
-        }
-    });
+        });
     let files = ["configs", "secrets"].into_iter().flat_map(|key| entries(file, key)).filter_map(
-        |(_, entry)| Some(GuestSource { path: plain(entry.get("file")?.as_str()?), must_exist: true }),
+        |(_, entry)| {
+            Some(GuestSource { path: plain(entry.get("file")?.as_str()?), must_exist: true })
+        },
     );
     let mut all: Vec<GuestSource> = mounts.chain(files).collect();
     all.sort();
@@ -118,13 +121,14 @@ pub(super) fn check_nesting(file: &Object, input: &DeriveInput<'_>) -> Result<()
         return Err(not_granted(Grant::NestedBinds, "a writable bind mount of /"));
     }
     let files = guest_sources_of_files(file);
-    let inner = found.iter().map(|(path, host, _)| (path, *host)).chain(
-        files.iter().filter_map(|path| Some((path, input.sources.get(path)?))),
-    );
+    let inner = found
+        .iter()
+        .map(|(path, host, _)| (path, *host))
+        .chain(files.iter().filter_map(|path| Some((path, input.sources.get(path)?))));
     for (path, host) in inner {
-        let outer = found.iter().find(|(_, outer, writable)| {
-            *writable && host.starts_with(outer) && host != *outer
-        });
+        let outer = found
+            .iter()
+            .find(|(_, outer, writable)| *writable && host.starts_with(outer) && host != *outer);
         if let Some((outer, ..)) = outer {
             let what = format!("a bind mount of {path} inside the writable bind mount of {outer}");
             return Err(not_granted(Grant::NestedBinds, &what));
@@ -196,7 +200,10 @@ fn set_source(mount: &mut Value, source: &Path) {
 }
 
 fn warn_about(service: &str, path: &str, notes: &mut Notes) {
-    if ["/proc", "/sys", "/dev", "/lib/modules", "/boot"].iter().any(|dir| Path::new(path).starts_with(dir)) {
+    if ["/proc", "/sys", "/dev", "/lib/modules", "/boot"]
+        .iter()
+        .any(|dir| Path::new(path).starts_with(dir))
+    {
         notes.warn(service, format_args!("{path} is an empty directory here, not the machine's"));
     }
 }

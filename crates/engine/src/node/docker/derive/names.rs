@@ -10,7 +10,9 @@ use super::{Object, services, services_mut, text};
 /// Turns `container:<name>` into `service:<service>` where the file itself has that container.
 pub(super) fn resolve(file: &mut Object) {
     let names: BTreeMap<String, String> = services(file)
-        .filter_map(|(service, entry)| Some((text(entry, "container_name")?.to_owned(), service.clone())))
+        .filter_map(|(service, entry)| {
+            Some((text(entry, "container_name")?.to_owned(), service.clone()))
+        })
         .collect();
     for (_, service) in services_mut(file) {
         for key in ["network_mode", "pid", "ipc"] {
@@ -18,7 +20,9 @@ pub(super) fn resolve(file: &mut Object) {
                 service.insert(key.to_owned(), Value::String(format!("service:{found}")));
             }
         }
-        for from in service.get_mut("volumes_from").and_then(Value::as_array_mut).into_iter().flatten() {
+        for from in
+            service.get_mut("volumes_from").and_then(Value::as_array_mut).into_iter().flatten()
+        {
             if let Some(service) = from.as_str().and_then(|from| volumes_of(from, &names)) {
                 *from = Value::String(service);
             }

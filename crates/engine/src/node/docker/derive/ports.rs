@@ -17,20 +17,31 @@ struct Entry {
 }
 
 /// Replaces the ports of a service by free ones of the loopback and notes which is which.
-pub(super) fn rewrite(name: &str, service: &mut Object, input: &DeriveInput<'_>, notes: &mut Notes) {
+pub(super) fn rewrite(
+    name: &str,
+    service: &mut Object,
+    input: &DeriveInput<'_>,
+    notes: &mut Notes,
+) {
     let Some(Value::Array(entries)) = service.remove("ports") else { return };
     let mut bound = Vec::new();
     let mut labels = Vec::new();
     for entry in entries.iter().filter_map(read) {
         let Some(port) = entry.published else {
             let target = entry.target;
-            notes.warn(name, format_args!("port {target} has no published number: nobody can reach it"));
+            notes.warn(
+                name,
+                format_args!("port {target} has no published number: nobody can reach it"),
+            );
             continue;
         };
         bound.extend(mapped(&entry, port, input.ports, notes));
         if entry.protocol != "tcp" {
             let protocol = &entry.protocol;
-            notes.warn(name, format_args!("port {port}/{protocol} is not reachable through the gateway"));
+            notes.warn(
+                name,
+                format_args!("port {port}/{protocol} is not reachable through the gateway"),
+            );
             continue;
         }
         let free = free_port(entry.target);
@@ -63,9 +74,9 @@ pub(super) fn check_unique(published: &[Published]) -> Result<(), Refused> {
 pub(super) fn check_maps(maps: &[PortMap], notes: &mut Notes) {
     for map in maps.iter().filter(|map| !notes.mapped.contains(map)) {
         let (host, vm, protocol) = (map.host_port, map.vm_port, &map.protocol);
-        notes.warnings.push(format!(
-            "host port {host} leads nowhere: no service publishes {vm}/{protocol}"
-        ));
+        notes
+            .warnings
+            .push(format!("host port {host} leads nowhere: no service publishes {vm}/{protocol}"));
     }
 }
 
@@ -79,7 +90,8 @@ fn read(entry: &Value) -> Option<Entry> {
 
 /// `8080`, `"8080"`, or the first of `"8080-8090"`; zero and nothing are no number.
 fn number(published: &Value) -> Option<u16> {
-    let text = published.as_str().map(str::to_owned).or_else(|| Some(published.as_u64()?.to_string()))?;
+    let text =
+        published.as_str().map(str::to_owned).or_else(|| Some(published.as_u64()?.to_string()))?;
     text.split('-').next()?.parse().ok().filter(|port| *port != 0)
 }
 

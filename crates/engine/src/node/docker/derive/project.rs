@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    DeriveInput, Grant, Notes, Object, Refused, label_all,
+    DeriveInput, Grant, Notes, Object, Refused, drop_labels, label_all,
     mounts::{host_path, plain},
     object_mut, services,
 };
@@ -32,6 +32,7 @@ pub(super) fn rewrite(
     for (_, volume) in objects_mut(file, "volumes") {
         if owned(volume) {
             volume.remove("name");
+            drop_labels(volume);
             label_all(volume, input);
         }
     }
@@ -48,7 +49,8 @@ fn default_network(file: &mut Object) {
     let used = services(file).any(|(_, service)| {
         let networks = service.get("networks").and_then(Value::as_object);
         !service.contains_key("network_mode")
-            && networks.is_none_or(|networks| networks.is_empty() || networks.contains_key("default"))
+            && networks
+                .is_none_or(|networks| networks.is_empty() || networks.contains_key("default"))
     });
     if used && let Some(networks) = object_mut(file, "networks") {
         networks.entry("default").or_insert_with(|| json!({}));
@@ -62,6 +64,7 @@ fn network_entry(
     input: &DeriveInput<'_>,
     notes: &mut Notes,
 ) {
+    drop_labels(network);
     network.remove("name");
     network.remove("attachable");
     if !input.grants.has(Grant::HostNetwork) {
@@ -70,12 +73,15 @@ fn network_entry(
             options.retain(|option, _| BRIDGE_OPTIONS.contains(&option.as_str()));
         }
     }
-    let configured = network.get("ipam").and_then(Value::as_object).is_some_and(|ipam| !ipam.is_empty());
+    let configured =
+        network.get("ipam").and_then(Value::as_object).is_some_and(|ipam| !ipam.is_empty());
     if !fixed {
         network.remove("ipam");
         if configured {
             network.remove("enable_ipv6");
-            notes.warnings.push(format!("network {name}: its fixed subnet is dropped, the engine chooses one"));
+            notes.warnings.push(format!(
+                "network {name}: its fixed subnet is dropped, the engine chooses one"
+            ));
         }
     }
     label_all(network, input);

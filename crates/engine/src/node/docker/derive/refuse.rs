@@ -11,22 +11,91 @@ const FILE_KEYS: [&str; 7] =
 
 /// Keys of a service that reach no further than its containers, or that are rewritten.
 const KEPT: [&str; 61] = [
-    "annotations", "attach", "blkio_config", "cap_drop", "command", "configs", "container_name",
-    "cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_shares", "cpus", "cpuset",
-    "depends_on", "develop", "dns", "dns_opt", "dns_search", "domainname", "entrypoint",
-    "environment", "expose", "extra_hosts", "group_add", "healthcheck", "hostname", "image", "init",
-    "labels", "links", "logging", "mac_address", "mem_limit", "mem_reservation", "mem_swappiness",
-    "memswap_limit", "networks", "pids_limit", "platform", "ports", "profiles", "pull_policy",
-    "pull_refresh_after", "read_only", "restart", "scale", "secrets", "shm_size", "stdin_open",
-    "stop_grace_period", "stop_signal", "storage_opt", "sysctls", "tmpfs", "tty", "ulimits", "user",
-    "volumes", "working_dir", "extends",
+    "annotations",
+    "attach",
+    "blkio_config",
+    "cap_drop",
+    "command",
+    "configs",
+    "container_name",
+    "cpu_count",
+    "cpu_percent",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_shares",
+    "cpus",
+    "cpuset",
+    "depends_on",
+    "develop",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "domainname",
+    "entrypoint",
+    "environment",
+    "expose",
+    "extra_hosts",
+    "group_add",
+    "healthcheck",
+    "hostname",
+    "image",
+    "init",
+    "labels",
+    "links",
+    "logging",
+    "mac_address",
+    "mem_limit",
+    "mem_reservation",
+    "mem_swappiness",
+    "memswap_limit",
+    "networks",
+    "pids_limit",
+    "platform",
+    "ports",
+    "profiles",
+    "pull_policy",
+    "pull_refresh_after",
+    "read_only",
+    "restart",
+    "scale",
+    "secrets",
+    "shm_size",
+    "stdin_open",
+    "stop_grace_period",
+    "stop_signal",
+    "storage_opt",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "user",
+    "volumes",
+    "working_dir",
+    "extends",
 ];
 
 /// Capabilities that act only inside the container's own namespaces, or that every container has.
 const OWN_CAPABILITIES: [&str; 20] = [
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL",
-    "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "SETFCAP", "SETGID",
-    "SETPCAP", "SETUID", "SYS_CHROOT", "SYS_NICE", "SYS_PTRACE",
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
+    "SYS_NICE",
+    "SYS_PTRACE",
 ];
 
 /// Refuses what the file asks for and the node does not grant.
@@ -60,7 +129,10 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
     };
     match key {
         _ if KEPT.contains(&key) || key.starts_with("x-") => Ok(()),
-        "build" => Err(Refused::new("build", "a CVM has no build context: push the image and name it under image:")),
+        "build" => Err(Refused::new(
+            "build",
+            "a CVM has no build context: push the image and name it under image:",
+        )),
         "privileged" => unless(value == true, Grant::Privileged, "privileged"),
         "post_start" | "pre_stop" => unless(any_privileged(value), Grant::Privileged, key),
         "network_mode" => namespace(key, value, Grant::HostNetwork, grants),
@@ -69,25 +141,34 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
         "uts" => namespace(key, value, Grant::HostUts, grants),
         "userns_mode" => namespace(key, value, Grant::HostUserns, grants),
         "cgroup" => namespace(key, value, Grant::HostCgroup, grants),
-        "cgroup_parent" => unless(filled(value), Grant::HostCgroup, key),
         "devices" | "device_cgroup_rules" | "gpus" => unless(filled(value), Grant::Devices, key),
         "deploy" => unless(reserves_devices(value), Grant::Devices, "reserved devices"),
         "cap_add" => list(entry, key).iter().filter_map(Value::as_str).try_for_each(|capability| {
             unless(reaches_out(capability), Grant::Capabilities, &format!("cap_add {capability}"))
         }),
-        "security_opt" => list(entry, key).iter().filter_map(Value::as_str).try_for_each(|option| {
-            let harmless = option.starts_with("no-new-privileges");
-            unless(!harmless, Grant::SecurityOpt, &format!("security_opt {option}"))
-        }),
+        "security_opt" => {
+            list(entry, key).iter().filter_map(Value::as_str).try_for_each(|option| {
+                let harmless = option.starts_with("no-new-privileges");
+                unless(!harmless, Grant::SecurityOpt, &format!("security_opt {option}"))
+            })
+        }
         "runtime" | "credential_spec" => unless(filled(value), Grant::Runtime, key),
         "oom_kill_disable" => unless(value == true, Grant::HostCgroup, key),
-        "oom_score_adj" => unless(value.as_i64().is_some_and(|by| by < 0), Grant::HostCgroup, "negative oom_score_adj"),
-        "cpu_rt_period" | "cpu_rt_runtime" => unless(filled(value), Grant::HostCgroup, key),
+        "oom_score_adj" => unless(
+            value.as_i64().is_some_and(|by| by < 0),
+            Grant::HostCgroup,
+            "negative oom_score_adj",
+        ),
+        "cgroup_parent" | "cpu_rt_period" | "cpu_rt_runtime" => {
+            unless(filled(value), Grant::HostCgroup, key)
+        }
         "volumes_from" => list(entry, key).iter().filter_map(Value::as_str).try_for_each(|from| {
             unless(from.starts_with("container:"), Grant::External, &format!("volumes_from {from}"))
         }),
         "external_links" => unless(filled(value), Grant::External, key),
-        "env_file" | "label_file" => Err(Refused::new(key, "there are no files beside the compose file in a CVM")),
+        "env_file" | "label_file" => {
+            Err(Refused::new(key, "there are no files beside the compose file in a CVM"))
+        }
         _ => Err(unknown(key)),
     }
 }
@@ -120,7 +201,10 @@ fn volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
         return Ok(());
     }
     if !matches!(driver, "local" | "default" | "") {
-        return Err(not_granted(Grant::VolumeDrivers, &format!("driver {driver} for volume {name}")));
+        return Err(not_granted(
+            Grant::VolumeDrivers,
+            &format!("driver {driver} for volume {name}"),
+        ));
     }
     let options = entry.get("driver_opts").and_then(Value::as_object);
     let tmpfs = options.is_some_and(|options| text(options, "type") == Some("tmpfs"));
@@ -151,11 +235,16 @@ pub(super) fn not_granted(grant: Grant, what: &str) -> Refused {
         Grant::DockerSocket => "the engine is the host's: leave the mount out",
         Grant::HostNetwork => "publish ports instead",
         Grant::VolumeDrivers => "use a plain named volume or a bind mount of a guest path",
-        Grant::External => "there is nothing outside the compose file in a CVM: define it in the file",
+        Grant::External => {
+            "there is nothing outside the compose file in a CVM: define it in the file"
+        }
         Grant::NestedBinds => "mount the outer directory only, or make it read_only",
         _ => "it would give the host away: leave it out",
     };
-    Refused::new(what, format!("{instead} (an operator can grant it with allow = [\"{}\"])", grant.word()))
+    Refused::new(
+        what,
+        format!("{instead} (an operator can grant it with allow = [\"{}\"])", grant.word()),
+    )
 }
 
 fn reaches_out(capability: &str) -> bool {
@@ -165,7 +254,11 @@ fn reaches_out(capability: &str) -> bool {
 }
 
 fn any_privileged(hooks: &Value) -> bool {
-    hooks.as_array().into_iter().flatten().any(|hook| hook.get("privileged") == Some(&Value::Bool(true)))
+    hooks
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|hook| hook.get("privileged") == Some(&Value::Bool(true)))
 }
 
 fn reserves_devices(deploy: &Value) -> bool {

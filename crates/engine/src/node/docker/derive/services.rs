@@ -3,17 +3,24 @@
 use serde_json::{Value, json};
 
 use super::{
-    DeriveInput, LABEL_RESTART, Limits, Notes, Object, add_labels, label_all, list, object_mut, text,
+    DeriveInput, LABEL_RESTART, Limits, Notes, Object, add_labels, drop_labels, label_all, list,
+    object_mut, text,
 };
 
 /// Log drivers whose output the engine can show again.
 const READABLE_LOGS: [&str; 3] = ["json-file", "local", "none"];
 
 /// Rewrites everything of a service but its ports and mounts.
-pub(super) fn rewrite(name: &str, service: &mut Object, input: &DeriveInput<'_>, notes: &mut Notes) {
+pub(super) fn rewrite(
+    name: &str,
+    service: &mut Object,
+    input: &DeriveInput<'_>,
+    notes: &mut Notes,
+) {
     for key in ["profiles", "develop", "extends"] {
         service.remove(key);
     }
+    drop_labels(service);
     network_mode(name, service, notes);
     aliases(service);
     environment(service);
@@ -60,7 +67,8 @@ fn environment(service: &mut Object) {
 }
 
 fn logging(name: &str, service: &mut Object, notes: &mut Notes) {
-    let driver = service.get("logging").and_then(|logging| logging.get("driver")).and_then(Value::as_str);
+    let driver =
+        service.get("logging").and_then(|logging| logging.get("driver")).and_then(Value::as_str);
     let Some(driver) = driver.filter(|driver| !READABLE_LOGS.contains(driver)) else { return };
     notes.warn(name, format_args!("log driver {driver} is replaced by the engine's default"));
     service.remove("logging");
@@ -107,7 +115,8 @@ fn limits(service: &mut Object, limits: &Limits) {
 /// Lowers `service[own]` or `deploy.resources.limits[deployed]` to `most`, whichever is there; sets
 /// the first if none is: compose refuses two that differ.
 fn at_most(service: &mut Object, [own, deployed]: [&str; 2], most: f64, write: fn(f64) -> Value) {
-    let deploy = service.get_mut("deploy").and_then(|deploy| deploy.pointer_mut("/resources/limits"));
+    let deploy =
+        service.get_mut("deploy").and_then(|deploy| deploy.pointer_mut("/resources/limits"));
     let slot = match deploy.and_then(Value::as_object_mut) {
         Some(limits) if limits.contains_key(deployed) => limits.get_mut(deployed),
         _ => Some(service.entry(own).or_insert(Value::Null)),
@@ -118,7 +127,8 @@ fn at_most(service: &mut Object, [own, deployed]: [&str; 2], most: f64, write: f
 }
 
 fn at_most_bytes(service: &mut Object, most: u64) {
-    let deploy = service.get_mut("deploy").and_then(|deploy| deploy.pointer_mut("/resources/limits"));
+    let deploy =
+        service.get_mut("deploy").and_then(|deploy| deploy.pointer_mut("/resources/limits"));
     let slot = match deploy.and_then(Value::as_object_mut) {
         Some(limits) if limits.contains_key("memory") => limits.get_mut("memory"),
         _ => Some(service.entry("mem_limit").or_insert(Value::Null)),
@@ -150,6 +160,8 @@ fn tmpfs(service: &Object) -> impl Iterator<Item = &str> {
 
 /// Both spellings of the directory for sockets are one place in most images.
 fn is_inside(path: &str, dir: &str) -> bool {
-    let plain = |path: &str| path.strip_prefix("/var/run").map_or(path.to_owned(), |rest| format!("/run{rest}"));
+    let plain = |path: &str| {
+        path.strip_prefix("/var/run").map_or(path.to_owned(), |rest| format!("/run{rest}"))
+    };
     std::path::Path::new(&plain(path)).starts_with(plain(dir))
 }

@@ -14,9 +14,8 @@ const MAX_LINE: usize = 4096;
 const MAX_EXPORTS: usize = 2 * 1024 * 1024;
 
 /// Variables of the shell itself and of the container, not of the app.
-const OWN: [&str; 11] = [
-    "PATH", "HOME", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_", "TERM", "SHELL", "USER", "LOGNAME",
-];
+const OWN: [&str; 11] =
+    ["PATH", "HOME", "HOSTNAME", "PWD", "OLDPWD", "SHLVL", "_", "TERM", "SHELL", "USER", "LOGNAME"];
 
 /// Output so far.
 #[derive(Debug)]

@@ -1,0 +1,36 @@
+use casemate_api::{
+    page::Page,
+    reply::{AvailableNodes, InstanceTypeFamily, InstanceTypes, OsImage},
+};
+
+use super::cvms::paging;
+use crate::{error::Error, http::Client};
+
+impl Client {
+    /// `GET /teepods/available`: where a CVM could run.
+    pub async fn nodes(&self) -> Result<AvailableNodes, Error> {
+        self.get(&["teepods", "available"], &[]).await
+    }
+
+    /// `GET /instance-types`.
+    pub async fn instance_types(&self) -> Result<InstanceTypes, Error> {
+        self.get(&["instance-types"], &[]).await
+    }
+
+    /// `GET /instance-types/{family}`.
+    pub async fn instance_type_family(&self, family: &str) -> Result<InstanceTypeFamily, Error> {
+        self.get(&["instance-types", family], &[]).await
+    }
+
+    /// `GET /os-images`, a page; with or without login tools, or both.
+    pub async fn os_images(
+        &self,
+        page: Option<u32>,
+        page_size: Option<u32>,
+        is_dev: Option<bool>,
+    ) -> Result<Page<OsImage>, Error> {
+        let mut pairs = paging(page, page_size);
+        pairs.extend(is_dev.map(|dev| ("is_dev", dev.to_string())));
+        self.get(&["os-images"], &pairs).await
+    }
+}

@@ -1,0 +1,13 @@
+//! Every route as a method, one file per noun. Identifiers are text: `cvm_…`, uuid, `app_…`, instance
+//! id, integer or name, whatever the server takes.
+
+mod account;
+mod apps;
+mod catalogue;
+mod cvms;
+mod deploy;
+mod kms;
+mod power;
+
+pub use apps::AppsQuery;
+pub use cvms::CvmsQuery;

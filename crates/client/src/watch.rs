@@ -1,0 +1,241 @@
+//! The state of a CVM as it changes: `GET /cvms/{id}/state` as a stream, over as many connections as
+//! it takes. Bounded: by the time given, and by the failures in a row that are put up with.
+
+use std::time::Duration;
+
+use casemate_api::reply::CvmState;
+use reqwest::Response;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::{
+    error::{Error, TransportKind, transport},
+    http::Client,
+    retry::{Policy, backoff},
+    sse::{Event, Parser},
+};
+
+/// Servers send a comment at least every 30 s; after this long the connection is taken for dead.
+const SILENCE: Duration = Duration::from_secs(65);
+/// Connections in a row that bring no event.
+const MAX_FAILURES: u32 = 12;
+/// Waits between connections.
+const PACE: Policy = Policy {
+    attempts: MAX_FAILURES,
+    base: Duration::from_millis(250),
+    cap: Duration::from_secs(5),
+};
+
+/// Something seen while watching.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WatchEvent {
+    /// The state, first and after every change.
+    State(CvmState),
+    /// The state watched for; the last event.
+    Complete(CvmState),
+    /// The connection was lost; another one is made by the next call.
+    Lost {
+        /// Why, for people.
+        why: String,
+    },
+}
+
+/// A CVM being watched. Made by [`Client::watch`].
+#[derive(Debug)]
+pub struct Watch {
+    client: Client,
+    cvm: String,
+    target: String,
+    began: Instant,
+    ends: Instant,
+    stream: Option<Stream>,
+    failures: u32,
+    last: Option<CvmState>,
+    over: bool,
+}
+
+#[derive(Debug)]
+struct Stream {
+    response: Response,
+    parser: Parser,
+}
+
+/// What a connection brought.
+enum Brought {
+    Event(Event),
+    End,
+    Late,
+}
+
+impl Client {
+    /// Watches a CVM until it is in the target state or the time is over.
+    pub fn watch(&self, cvm: &str, target: &str, within: Duration) -> Watch {
+        let began = Instant::now();
+        Watch {
+            client: self.clone(),
+            cvm: cvm.to_owned(),
+            target: target.to_owned(),
+            began,
+            ends: began + within,
+            stream: None,
+            failures: 0,
+            last: None,
+            over: false,
+        }
+    }
+}
+
+impl Watch {
+    /// The next event; `None` after [`WatchEvent::Complete`]. Errors are final: the server refuses,
+    /// does not come back, or the time is over.
+    pub async fn next(&mut self) -> Result<Option<WatchEvent>, Error> {
+        if self.over {
+            return Ok(None);
+        }
+        loop {
+            let Some(mut stream) = self.stream.take() else {
+                if let Some(lost) = self.connect().await? {
+                    return Ok(Some(lost));
+                }
+                continue;
+            };
+            match self.read(&mut stream).await {
+                Ok(Brought::Event(event)) => {
+                    self.stream = Some(stream);
+                    if let Some(event) = self.understand(&event)? {
+                        self.failures = 0;
+                        return Ok(Some(event));
+                    }
+                }
+                Ok(Brought::Late) => return Err(self.timed_out()),
+                Ok(Brought::End) => return self.lost("the stream ended".to_owned()).map(Some),
+                Err(error) if error.is_transport() => {
+                    return self.lost(error.to_string()).map(Some);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<Option<WatchEvent>, Error> {
+        if self.failures > 0 {
+            let wait = backoff(&PACE, self.failures, self.client.entropy().u64());
+            sleep_until(self.ends.min(Instant::now() + wait)).await;
+        }
+        let left = self.ends.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(self.timed_out());
+        }
+        // The server's bounds are 10 to 600 s; a longer watch takes several connections.
+        let seconds = left.as_secs().clamp(10, 600).to_string();
+        let query =
+            [("target", self.target.clone()), ("interval", "5".to_owned()), ("timeout", seconds)];
+        let call = self.client.reading(&["cvms", &self.cvm, "state"], &query)?;
+        match self.client.open(&call, "text/event-stream").await {
+            Ok(response) => {
+                self.stream = Some(Stream { response, parser: Parser::default() });
+                Ok(None)
+            }
+            Err(error) if comes_back(&error) => self.fail(error).map(Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(&self, stream: &mut Stream) -> Result<Brought, Error> {
+        loop {
+            if let Some(event) = stream.parser.next() {
+                return Ok(Brought::Event(event));
+            }
+            let chunk = timeout(SILENCE, stream.response.chunk());
+            let Ok(chunk) = timeout_at(self.ends, chunk).await else { return Ok(Brought::Late) };
+            let Ok(chunk) = chunk else { return Err(self.broken(TransportKind::Timeout)) };
+            match chunk.map_err(|error| transport(&self.call(), error))? {
+                Some(bytes) => {
+                    let pushed = stream.parser.push(&bytes);
+                    pushed.map_err(|_| self.broken(TransportKind::TooLarge))?;
+                }
+                None => return Ok(Brought::End),
+            }
+        }
+    }
+
+    /// What an event means; `None`: nothing new.
+    fn understand(&mut self, event: &Event) -> Result<Option<WatchEvent>, Error> {
+        let state = || -> Result<CvmState, Error> {
+            serde_json::from_str(&event.data)
+                .map_err(|error| Error::Decode { call: self.call(), reason: error.to_string() })
+        };
+        match event.name.as_str() {
+            "state" => {
+                let state = state()?;
+                let known = self.last.as_ref() == Some(&state);
+                self.last = Some(state.clone());
+                Ok((!known).then_some(WatchEvent::State(state)))
+            }
+            "complete" => {
+                // Phala Cloud may send something else here; what counts is the state before it.
+                let state = state().ok().or_else(|| self.last.clone());
+                let Some(state) = state else {
+                    return self.lost_stream("complete without a state");
+                };
+                self.over = true;
+                self.stream = None;
+                Ok(Some(WatchEvent::Complete(state)))
+            }
+            // The connection's time is over, not ours. The next one is made at a walking pace, should
+            // the server say so at once every time.
+            "timeout" => {
+                self.stream = None;
+                self.failures = self.failures.max(1);
+                Ok(None)
+            }
+            "error" => self.lost_stream(&event.data),
+            _ => Ok(None),
+        }
+    }
+
+    fn lost_stream(&mut self, why: &str) -> Result<Option<WatchEvent>, Error> {
+        self.stream = None;
+        self.lost(why.to_owned()).map(Some)
+    }
+
+    fn lost(&mut self, why: String) -> Result<WatchEvent, Error> {
+        self.failures += 1;
+        if self.failures > MAX_FAILURES {
+            return Err(self.broken(TransportKind::Broken));
+        }
+        Ok(WatchEvent::Lost { why })
+    }
+
+    fn fail(&mut self, error: Error) -> Result<WatchEvent, Error> {
+        self.failures += 1;
+        if self.failures > MAX_FAILURES {
+            return Err(error);
+        }
+        Ok(WatchEvent::Lost { why: error.to_string() })
+    }
+
+    fn call(&self) -> String {
+        format!("GET /cvms/{}/state", self.cvm)
+    }
+
+    fn broken(&self, kind: TransportKind) -> Error {
+        Error::Transport { call: self.call(), kind, source: None }
+    }
+
+    fn timed_out(&self) -> Error {
+        Error::TimedOut {
+            target: self.target.clone(),
+            waited: self.began.elapsed(),
+            last: self.last.as_ref().map(|state| state.status.clone()),
+        }
+    }
+}
+
+/// Whether another connection may fare better.
+fn comes_back(error: &Error) -> bool {
+    match error {
+        Error::Transport { .. } => true,
+        Error::Api(error) => matches!(error.status, 408 | 425 | 429 | 500 | 502..=504),
+        _ => false,
+    }
+}

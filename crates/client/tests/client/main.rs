@@ -1,0 +1,5 @@
+//! The client against a server that misbehaves.
+
+mod calls;
+mod server;
+mod watching;

@@ -1,0 +1,189 @@
+//! Whole compose files of the kind people run in CVMs, read by the real compose command, derived,
+//! and read again: compose must take what is derived. Needs Compose v2, but no engine.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use super::{tests::try_derive, *};
+use crate::node::docker::scan;
+
+fn read(text: &str) -> Value {
+    let mut child = Command::new("docker")
+        .args(["compose", "-p", "p", "--project-directory", "/dstack", "--env-file", "/dev/null"])
+        .args(["-f", "-", "config", "--format", "json"])
+        .env("HOME", "/root")
+        .env("TOKEN", "a $b 'c'")
+        .env_remove("DOCKER_HOST")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect(
+            "these tests need the docker command with Compose v2; run scripts/test-env.sh compose",
+        );
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "docker compose (v2 is needed): {said}\n{text}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Derives a file and has compose read the result.
+fn through(text: &str) -> (Derived, Value) {
+    scan::scan(text).unwrap();
+    let derived = try_derive(read(text), |_| {}).unwrap();
+    let again = read(&derived.model.to_string());
+    (derived, again)
+}
+
+fn refusal(text: &str) -> String {
+    scan::scan(text).and_then(|()| try_derive(read(text), |_| {})).unwrap_err().to_string()
+}
+
+#[test]
+fn a_proxy_with_inline_configs_in_front_of_named_containers() {
+    let (derived, again) = through(
+        r#"
+version: "3.8"
+services:
+  nginx:
+    image: nginx:1.27
+    container_name: front
+    ports: ["80:80", "443:443"]
+    configs:
+      - {source: site, target: /etc/nginx/conf.d/default.conf, mode: 0440}
+    depends_on: {api: {condition: service_healthy}}
+    restart: always
+  api:
+    image: ghcr.io/me/api@sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+    container_name: api-server
+    environment:
+      - TOKEN=${TOKEN}
+      - MODE=${MODE:-production}
+      - PRICE=$$5
+    healthcheck:
+      test: ["CMD-SHELL", "curl -f http://localhost:8000/health || exit 1"]
+      interval: 30s
+    volumes:
+      - /var/run/dstack.sock:/var/run/dstack.sock
+      - ./config.json:/app/config.json:ro
+configs:
+  site:
+    content: |
+      server { location / { proxy_pass http://api-server:8000; proxy_set_header Host $$host; } }
+"#,
+    );
+    assert_eq!(derived.published.iter().map(|one| one.port).collect::<Vec<_>>(), [80, 443]);
+    assert_eq!(derived.images.len(), 2);
+    let api = &again["services"]["api"];
+    assert_eq!(api["networks"]["default"]["aliases"][0], "api-server");
+    assert_eq!(api["environment"]["TOKEN"], "a $$b 'c'", "values survive the way through");
+    assert_eq!(api["environment"]["PRICE"], "$$5");
+    assert!(again["configs"]["site"]["content"].as_str().unwrap().contains("Host $$host"));
+    assert_eq!(again["services"]["nginx"]["configs"][0]["mode"], 288);
+    assert_eq!(derived.links.len(), 1);
+}
+
+#[test]
+fn a_database_with_own_networks_anchors_and_volumes() {
+    let (derived, again) = through(
+        r#"
+x-common: &common
+  restart: unless-stopped
+  logging: {driver: json-file, options: {max-size: 10m}}
+services:
+  db:
+    <<: *common
+    image: postgres:16
+    container_name: postgres
+    environment: {POSTGRES_PASSWORD: "${TOKEN}", PGDATA: /var/lib/postgresql/data/pgdata}
+    volumes: ["pgdata:/var/lib/postgresql/data", "~/init:/docker-entrypoint-initdb.d:ro"]
+    networks: {back: {ipv4_address: 172.28.0.10}}
+    shm_size: 256mb
+    stop_grace_period: 1m
+  app:
+    <<: *common
+    image: app
+    command: ["--db", "postgres://postgres:5432"]
+    ports: ["127.0.0.1:3000:3000/tcp", "9090-9091:9090-9091"]
+    networks: [front, back]
+    deploy: {resources: {limits: {cpus: "2", memory: 1G}}, replicas: 2}
+    ulimits: {nofile: {soft: 1024, hard: 2048}}
+  worker:
+    extends: {service: app}
+    ports: !reset []
+    volumes:
+      - {type: tmpfs, target: /scratch, tmpfs: {size: 1000000}}
+      - /root/data:/data
+      - /var/run/tappd.sock:/var/run/tappd.sock
+volumes: {pgdata: {name: shared_pgdata}}
+networks:
+  front: {name: web}
+  back: {driver: bridge, ipam: {config: [{subnet: 172.28.0.0/16}]}}
+"#,
+    );
+    assert_eq!(again["volumes"]["pgdata"]["name"], "p_pgdata");
+    assert_eq!(again["networks"]["front"]["name"], "p_front");
+    assert_eq!(again["networks"]["back"]["ipam"]["config"][0]["subnet"], "172.28.0.0/16");
+    assert_eq!(again["services"]["worker"]["volumes"][1]["source"], "/vms/v/root/root/data");
+    assert_eq!(again["services"]["db"]["volumes"][1]["source"], "/vms/v/root/root/init");
+    assert_eq!(again["services"]["app"]["cgroup_parent"], "/casemate/v");
+    assert_eq!(
+        derived.published.iter().map(|one| one.port).collect::<Vec<_>>(),
+        [3000, 9090, 9091]
+    );
+}
+
+#[test]
+fn an_agent_with_home_mounts_profiles_and_secrets() {
+    let (derived, again) = through(
+        r#"
+services:
+  agent:
+    image: me/agent:latest
+    platform: linux/amd64
+    tty: true
+    stdin_open: true
+    user: "1000:1000"
+    working_dir: /app
+    secrets: [token]
+    extra_hosts: ["host.docker.internal:host-gateway"]
+    volumes: ["~/.agent:/home/agent", "./data:/app/data", "cache:/cache"]
+    tmpfs: [/tmp]
+    entrypoint: ["/bin/sh", "-c", "exec node index.js"]
+  tools: {image: tools, profiles: [debug], network_mode: host}
+secrets: {token: {environment: TOKEN}}
+volumes: {cache: }
+"#,
+    );
+    assert!(again["services"].get("tools").is_none());
+    assert_eq!(derived.pass_env.len(), 1);
+    assert_eq!(again["services"]["agent"]["volumes"][0]["source"], "/vms/v/root/root/.agent");
+}
+
+#[test]
+fn files_that_want_the_machine_are_refused_by_name() {
+    let gpu = "services: {llm: {image: vllm, runtime: nvidia, deploy: {resources: {reservations: \
+               {devices: [{driver: nvidia, count: all, capabilities: [gpu]}]}}}}}";
+    for (text, words) in [
+        ("services: {shell: {image: x, privileged: true}}", "service shell uses privileged"),
+        (
+            "services: {a: {image: x, volumes: ['/var/run/docker.sock:/var/run/docker.sock']}}",
+            "service a uses a mount of /var/run/docker.sock",
+        ),
+        ("services: {a: {image: x, network_mode: host}}", "service a uses network_mode: host"),
+        ("services: {a: {image: x, devices: ['/dev/net/tun']}}", "service a uses devices"),
+        (gpu, "service llm uses"),
+        ("services: {a: {build: .}}", "service a uses build"),
+        ("services: {a: {image: x, env_file: .env}}", "the compose file uses env_file"),
+        (
+            "services: {a: {image: x}}\nnetworks: {default: {external: true, name: web}}",
+            "external network",
+        ),
+    ] {
+        let refused = refusal(text);
+        assert!(refused.contains(words), "{refused}");
+    }
+}

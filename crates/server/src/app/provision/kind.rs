@@ -1,0 +1,122 @@
+//! What a kind of node cannot do, by the names of the fields that ask for it. Placement passes such
+//! nodes over; where no other is left, the field is refused.
+
+use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
+use casemate_core::{
+    compose::AppCompose,
+    cvm::{Gpus, PortMap},
+};
+
+use crate::app::{Error, fleet::FleetNode};
+
+/// What a request asks of the kind of its node.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The request.
+    pub request: &'a ProvisionRequest,
+    /// Its document.
+    pub compose: &'a AppCompose,
+    /// Its host ports.
+    pub ports: &'a [PortMap],
+    /// Its GPUs.
+    pub gpus: Option<&'a Gpus>,
+}
+
+/// A field that a kind of node cannot honour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cannot {
+    /// The field.
+    pub field: &'static str,
+    /// Why not. Begins with a verb.
+    pub why: &'static str,
+    /// The way out.
+    pub instead: &'static str,
+}
+
+impl Cannot {
+    /// The refusal.
+    pub fn error(self, node: &FleetNode) -> Error {
+        Error::field(ErrorCode::FieldNotServed, self.field, self.why)
+            .suggest(self.instead)
+            .suggest(format!("Or deploy to a node of another kind: {} is a {} node.", node.name, node.kind))
+    }
+}
+
+/// Refuses what no node does.
+pub fn refuse_what_none_can(request: &ProvisionRequest) -> Result<(), Error> {
+    if request.experimental_vpc_server_app_id.is_none() {
+        return Ok(());
+    }
+    let why = "is not served: there is no VPC here";
+    Err(Error::field(ErrorCode::FieldNotServed, "experimental_vpc_server_app_id", why)
+        .suggest("Leave it out."))
+}
+
+/// The first field that this node cannot honour.
+pub fn cannot(node: &FleetNode, asked: &Asked<'_>) -> Option<Cannot> {
+    let fields = if node.kind == "docker" { docker(asked).to_vec() } else { vm(asked).to_vec() };
+    fields
+        .into_iter()
+        .find(|(asked, ..)| *asked)
+        .map(|(_, field, why, instead)| Cannot { field, why, instead })
+}
+
+/// Whether it was asked for, the field, why not, the way out.
+type Line = (bool, &'static str, &'static str, &'static str);
+
+const LEAVE: &str = "Leave it out.";
+
+fn vm(asked: &Asked<'_>) -> [Line; 1] {
+    let plain = asked.request.encrypted == Some(false);
+    [(plain, "encrypted", "cannot be false: the guest always encrypts its disk", LEAVE)]
+}
+
+fn docker(asked: &Asked<'_>) -> [Line; 8] {
+    let request = asked.request;
+    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    [
+        (
+            request.hugepages == Some(true),
+            "hugepages",
+            "cannot be had on a docker node: there is no VM",
+            LEAVE,
+        ),
+        (
+            request.pin_numa == Some(true),
+            "pin_numa",
+            "cannot be had on a docker node: there is no VM",
+            LEAVE,
+        ),
+        (asked.gpus.is_some(), "gpus", "cannot be attached on a docker node", LEAVE),
+        (
+            !asked.ports.is_empty(),
+            "ports",
+            "cannot be mapped on a docker node",
+            "Publish the ports in the compose file and reach them through the gateway.",
+        ),
+        (
+            given(&request.kms_urls),
+            "kms_urls",
+            "cannot be set on a docker node: its guests use the built-in KMS",
+            LEAVE,
+        ),
+        (
+            given(&request.gateway_urls),
+            "gateway_urls",
+            "cannot be set on a docker node: Casemate is its gateway",
+            LEAVE,
+        ),
+        (
+            asked.compose.local_key_provider_enabled,
+            "compose_file.local_key_provider_enabled",
+            "cannot be had on a docker node: it has no sealing enclave",
+            "Leave it out: the built-in KMS keeps the keys.",
+        ),
+        (
+            request.encrypted == Some(true),
+            "encrypted",
+            "cannot be had on a docker node: its disks are plain directories of the host",
+            LEAVE,
+        ),
+    ]
+}

@@ -1,0 +1,72 @@
+//! Reads the tables of `docs/fields.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+const DOCUMENT: &str = include_str!("../../../../docs/fields.md");
+
+/// A row of a table.
+#[derive(Debug)]
+pub struct Line {
+    /// The names it stands for, with the table in front: `commit app_id`.
+    pub names: Vec<String>,
+    pub hashed: bool,
+    pub refused: Refused,
+}
+
+/// Codes of refusals, by the kind of node; 422 and 413 stand for themselves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    pub any: BTreeSet<String>,
+    pub docker: BTreeSet<String>,
+    pub sim: BTreeSet<String>,
+}
+
+/// All rows.
+pub fn lines() -> Vec<Line> {
+    let mut prefix = "";
+    let mut lines = Vec::new();
+    for text in DOCUMENT.lines() {
+        if let Some(heading) = text.strip_prefix("## ") {
+            prefix = if heading == "Commit" { "commit " } else { "" };
+        }
+        let cells: Vec<&str> = text.trim_matches('|').split(" | ").map(str::trim).collect();
+        if !text.starts_with("| `") {
+            continue;
+        }
+        assert_eq!(cells.len(), 8, "{text}");
+        lines.push(Line {
+            names: quoted(cells[0]).into_iter().map(|name| format!("{prefix}{name}")).collect(),
+            hashed: match cells[2] {
+                "yes" => true,
+                "no" => false,
+                other => panic!("hashed: {other}"),
+            },
+            refused: Refused { any: codes(cells[5]), docker: codes(cells[6]), sim: codes(cells[7]) },
+        });
+    }
+    lines
+}
+
+/// The row of each name.
+pub fn by_name() -> BTreeMap<String, Line> {
+    let mut found = BTreeMap::new();
+    for line in lines() {
+        for name in line.names.clone() {
+            let Refused { any, docker, sim } = &line.refused;
+            let refused = Refused { any: any.clone(), docker: docker.clone(), sim: sim.clone() };
+            let line = Line { names: line.names.clone(), hashed: line.hashed, refused };
+            assert!(found.insert(name.clone(), line).is_none(), "{name} has two rows");
+        }
+    }
+    found
+}
+
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+fn codes(cell: &str) -> BTreeSet<String> {
+    let ours = quoted(cell).into_iter().filter(|word| word.starts_with("ERR-")).map(str::to_owned);
+    let plain = ["422:", "413:"].into_iter().filter(|word| cell.contains(word));
+    ours.chain(plain.map(|word| word.trim_end_matches(':').to_owned())).collect()
+}

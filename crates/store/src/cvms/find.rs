@@ -1,0 +1,92 @@
+//! Look-ups by any of a CVM's names. What cannot be in the database is not found.
+
+use casemate_core::id::{AppId, CvmId, CvmName, VmUuid, WorkspaceId};
+use sqlx::query_as;
+
+use super::{
+    Cvm,
+    row::{LISTED, Row, SELECT},
+};
+use crate::{Db, Error};
+
+/// The CVMs of a workspace that a client may mean by this text, at most 100, newest first. Names
+/// and ids in other workspaces are not found.
+pub async fn resolve(db: &Db, workspace: WorkspaceId, name: &CvmName) -> Result<Vec<Cvm>, Error> {
+    let (column, value) = match name {
+        CvmName::Ref(reference) => ("c.reference", reference.to_string()),
+        CvmName::Uuid(uuid) => ("c.vm_uuid", uuid.to_string()),
+        CvmName::Number(id) => return Ok(by_id(db, workspace, *id).await?.into_iter().collect()),
+        CvmName::Instance(id) => ("c.instance_id", id.to_string()),
+        // PostgreSQL refuses the null character even to compare with.
+        CvmName::Name(name) if name.contains('\0') => return Ok(Vec::new()),
+        CvmName::Name(name) => ("c.name", name.clone()),
+        CvmName::AppOrInstance(bytes) => {
+            let app = AppId::from_bytes(*bytes);
+            let found = live_where(db, workspace, "c.app_id", &app.to_string()).await?;
+            if !found.is_empty() {
+                return Ok(found);
+            }
+            ("c.instance_id", app.to_string())
+        }
+    };
+    live_where(db, workspace, column, &value).await
+}
+
+async fn live_where(
+    db: &Db,
+    workspace: WorkspaceId,
+    column: &'static str,
+    value: &str,
+) -> Result<Vec<Cvm>, Error> {
+    let sql = format!(
+        "{SELECT} WHERE c.workspace_id = $1 AND {column} = $2 AND c.deleted_at IS NULL \
+         ORDER BY c.id DESC LIMIT 100"
+    );
+    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(workspace.0)
+        .bind(value)
+        .fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// One CVM of a workspace.
+pub async fn by_id(db: &Db, workspace: WorkspaceId, id: CvmId) -> Result<Option<Cvm>, Error> {
+    let sql = format!("{SELECT} WHERE c.workspace_id = $1 AND c.id = $2 AND c.deleted_at IS NULL");
+    let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(workspace.0)
+        .bind(id.0)
+        .fetch_optional(c))?;
+    row.map(Row::read).transpose()
+}
+
+/// The live CVMs of a workspace among these uuids; unknown ones are left out.
+pub async fn by_uuids(db: &Db, workspace: WorkspaceId, uuids: &[VmUuid]) -> Result<Vec<Cvm>, Error> {
+    let list = serde_json::to_string(uuids).unwrap_or_default();
+    let sql = format!(
+        "{LISTED} WHERE c.vm_uuid IN ({}) AND c.workspace_id = $2 AND c.deleted_at IS NULL",
+        db.engine().elements()
+    );
+    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(&list)
+        .bind(workspace.0)
+        .fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// Where the gateway may send a request for an app id or instance id: live CVMs of any workspace,
+/// newest first, at most 100.
+pub async fn for_gateway(db: &Db, id: &[u8; 20]) -> Result<Vec<Cvm>, Error> {
+    let text = AppId::from_bytes(*id).to_string();
+    for column in ["c.app_id", "c.instance_id"] {
+        let sql = format!(
+            "{LISTED} WHERE {column} = $1 AND c.deleted_at IS NULL ORDER BY c.id DESC LIMIT 100"
+        );
+        let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+            .bind(&text)
+            .fetch_all(c))?;
+        if !rows.is_empty() {
+            return rows.into_iter().map(Row::read).collect();
+        }
+    }
+    Ok(Vec::new())
+}

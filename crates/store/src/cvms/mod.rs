@@ -1,0 +1,97 @@
+//! Wish and fact of every CVM: look-ups, lists, and the writes of requests. The writes of
+//! reconcilers are in [`crate::lease`].
+
+use casemate_core::{
+    cvm::{Phase, Spec, Status, StopMode, Wish},
+    id::{CvmId, CvmRef, InstanceId, KmsId, NodeId, OperationId, UserId, VmUuid, WorkspaceId},
+    operation::OperationKind,
+    time::Timestamp,
+};
+
+mod apps;
+mod find;
+mod list;
+mod row;
+mod tally;
+mod write;
+
+pub use apps::{App, apps_page, of_apps};
+pub use find::{by_id, by_uuids, for_gateway, resolve};
+pub use list::{Filter, on_node, page};
+pub(crate) use row::{Row, SELECT};
+pub(crate) use tally::Taking;
+
+/// One CVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cvm {
+    /// Integer id.
+    pub id: CvmId,
+    /// `cvm_…`.
+    pub reference: CvmRef,
+    /// `vm_uuid`.
+    pub uuid: VmUuid,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Who committed it.
+    pub created_by: UserId,
+    /// Where it runs.
+    pub node: NodeId,
+    /// Who holds its keys.
+    pub kms: KmsId,
+    /// Configuration.
+    pub spec: Spec,
+    /// Sealed env, hex. Lists leave it out: it may be long, and nobody shows it.
+    pub sealed_env: Option<String>,
+    /// What it should be doing.
+    pub wish: Wish,
+    /// What is recorded of it.
+    pub status: Status,
+    /// The word users see.
+    pub phase: Phase,
+    /// Once the guest has told it.
+    pub instance_id: Option<InstanceId>,
+    /// The operation under way.
+    pub operation: Option<OpenOperation>,
+    /// Raised by every claim, by every new wish, and when a lease is given back.
+    pub fence: i64,
+    /// Read by the claim that gave us its lease; whoever read it otherwise only looks on.
+    pub claimed: bool,
+    /// When it was committed.
+    pub created_at: Timestamp,
+    /// When wish, status or phase was written last.
+    pub updated_at: Timestamp,
+}
+
+/// The operation under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenOperation {
+    /// `correlation_id`.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// When it was accepted.
+    pub started_at: Timestamp,
+}
+
+/// A CVM about to be committed.
+#[derive(Debug, Clone)]
+pub struct NewCvm {
+    /// `cvm_…`.
+    pub reference: CvmRef,
+    /// `vm_uuid`.
+    pub uuid: VmUuid,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Who commits it.
+    pub created_by: UserId,
+    /// Where it goes.
+    pub node: NodeId,
+    /// Who holds its keys.
+    pub kms: KmsId,
+    /// Configuration, generation 1.
+    pub spec: Spec,
+    /// Sealed env, hex.
+    pub sealed_env: Option<String>,
+    /// How it is brought down when a change needs that.
+    pub stop: StopMode,
+}

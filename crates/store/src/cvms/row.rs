@@ -1,0 +1,116 @@
+//! A row of `cvms` and what it means.
+
+use casemate_core::{
+    cvm::{Power, Wish},
+    id::{CvmId, KmsId, NodeId, UserId, WorkspaceId},
+    operation::OperationKind,
+    time::Timestamp,
+};
+
+use super::{Cvm, OpenOperation};
+use crate::{Error, error::corrupt};
+
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    id: i64,
+    reference: String,
+    vm_uuid: String,
+    workspace_id: i64,
+    created_by: i64,
+    node_id: i64,
+    kms_id: String,
+    spec: String,
+    sealed_env: Option<String>,
+    generation: i64,
+    power: String,
+    run: i64,
+    stop_mode: String,
+    status: String,
+    phase: String,
+    instance_id: Option<String>,
+    fence: i64,
+    created_at: i64,
+    updated_at: i64,
+    operation_id: Option<String>,
+    operation_kind: Option<String>,
+    operation_at: Option<i64>,
+}
+
+macro_rules! select {
+    ($sealed_env:literal) => {
+        concat!(
+            "SELECT c.id, c.reference, c.vm_uuid, c.workspace_id, c.created_by, c.node_id, c.kms_id, \
+             c.spec, ",
+            $sealed_env,
+            " AS sealed_env, c.generation, c.power, c.run, c.stop_mode, c.status, c.phase, \
+             c.instance_id, c.fence, c.created_at, c.updated_at, o.id AS operation_id, \
+             o.kind AS operation_kind, o.created_at AS operation_at \
+             FROM cvms c LEFT JOIN operations o ON o.cvm_id = c.id AND o.state = 'running'"
+        )
+    };
+}
+
+/// Every column of a CVM with its open operation; the caller adds `WHERE`.
+pub(crate) const SELECT: &str = select!("c.sealed_env");
+
+/// The same without the sealed env, for lists.
+pub(super) const LISTED: &str = select!("CAST(NULL AS TEXT)");
+
+pub(super) fn bad<E: std::fmt::Display>(column: &'static str, row: i64) -> impl FnOnce(E) -> Error {
+    corrupt("cvms", column, row)
+}
+
+/// A word that serde writes as a JSON string.
+fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+}
+
+pub(crate) fn power_word(power: Power) -> &'static str {
+    match power {
+        Power::Running => "running",
+        Power::Stopped => "stopped",
+        Power::Deleted => "deleted",
+    }
+}
+
+impl Row {
+    pub(crate) fn read(self) -> Result<Cvm, Error> {
+        let id = self.id;
+        let operation = match (self.operation_id, self.operation_kind, self.operation_at) {
+            (Some(operation), Some(kind), Some(at)) => Some(OpenOperation {
+                id: operation.parse().map_err(corrupt("operations", "id", id))?,
+                kind: OperationKind::parse(&kind)
+                    .ok_or_else(|| corrupt("operations", "kind", id)(kind))?,
+                started_at: Timestamp::from_micros(at),
+            }),
+            _ => None,
+        };
+        let instance_id = self.instance_id.map(|text| text.parse()).transpose();
+        Ok(Cvm {
+            id: CvmId(id),
+            reference: self.reference.parse().map_err(bad("reference", id))?,
+            uuid: self.vm_uuid.parse().map_err(bad("vm_uuid", id))?,
+            workspace: WorkspaceId(self.workspace_id),
+            created_by: UserId(self.created_by),
+            node: NodeId(self.node_id),
+            kms: KmsId(self.kms_id),
+            spec: serde_json::from_str(&self.spec).map_err(bad("spec", id))?,
+            sealed_env: self.sealed_env,
+            wish: Wish {
+                power: word(&self.power).map_err(bad("power", id))?,
+                run: self.run,
+                generation: self.generation,
+                stop: serde_json::from_str(&self.stop_mode).map_err(bad("stop_mode", id))?,
+            },
+            status: serde_json::from_str(&self.status).map_err(bad("status", id))?,
+            phase: word(&self.phase).map_err(bad("phase", id))?,
+            instance_id: instance_id.map_err(bad("instance_id", id))?,
+            operation,
+            fence: self.fence,
+            claimed: false,
+            created_at: Timestamp::from_micros(self.created_at),
+            updated_at: Timestamp::from_micros(self.updated_at),
+        })
+    }
+}
+

@@ -1,0 +1,72 @@
+//! What live CVMs add up to: capacity taken per node, lengths of lists.
+//!
+//! Every statement that makes a CVM live, ends it, moves it, or changes its resources tallies in the
+//! same transaction. The order of the rows, which is the order in which PostgreSQL takes them: the
+//! CVM, its node, its tally, its app, the tally of apps; counters last.
+
+use sqlx::{query, query_scalar};
+
+use crate::{Error, Tx};
+
+/// What a live CVM takes, and where it is counted.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Taking {
+    pub(crate) workspace_id: i64,
+    pub(crate) node_id: i64,
+    pub(crate) created_by: i64,
+    pub(crate) app_id: String,
+    pub(crate) vcpu: i64,
+    pub(crate) memory_mb: i64,
+    pub(crate) disk_gb: i64,
+}
+
+impl Tx {
+    /// Counts a CVM that is live from now on (`by` 1) or no longer (`by` −1).
+    pub(crate) async fn tally(&mut self, taking: &Taking, by: i64) -> Result<(), Error> {
+        const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \
+            memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1";
+        const LIST: &str = "INSERT INTO cvm_tallies (workspace_id, node_id, created_by, cvms) \
+            VALUES ($1, $2, $3, $4) ON CONFLICT (workspace_id, node_id, created_by) \
+            DO UPDATE SET cvms = cvm_tallies.cvms + excluded.cvms";
+        const LIST_LESS: &str = "UPDATE cvm_tallies SET cvms = cvms + $4 \
+            WHERE workspace_id = $1 AND node_id = $2 AND created_by = $3";
+        exec_tx!(
+            self,
+            query(NODE)
+                .bind(taking.node_id)
+                .bind(by)
+                .bind(by * taking.vcpu)
+                .bind(by * taking.memory_mb)
+                .bind(by * taking.disk_gb)
+        )?;
+        // PostgreSQL checks the row to be inserted before it sees the conflict: −1 would not pass.
+        let list = if by > 0 { LIST } else { LIST_LESS };
+        exec_tx!(
+            self,
+            query(list)
+                .bind(taking.workspace_id)
+                .bind(taking.node_id)
+                .bind(taking.created_by)
+                .bind(by)
+        )?;
+        self.tally_app(taking, by).await
+    }
+
+    /// An app is listed while it has live CVMs.
+    async fn tally_app(&mut self, taking: &Taking, by: i64) -> Result<(), Error> {
+        const APP: &str = "UPDATE apps SET live = live + $2 WHERE app_id = $1 RETURNING live";
+        const FIRST: &str = "INSERT INTO app_tallies (workspace_id, apps) VALUES ($1, 1) \
+            ON CONFLICT (workspace_id) DO UPDATE SET apps = app_tallies.apps + 1";
+        const LAST: &str = "UPDATE app_tallies SET apps = apps - 1 WHERE workspace_id = $1";
+        let live = on_tx!(self, |c| query_scalar::<_, i64>(APP)
+            .bind(&taking.app_id)
+            .bind(by)
+            .fetch_one(c))?;
+        let listed = match (live, by) {
+            (1, 1) => FIRST,
+            (0, -1) => LAST,
+            _ => return Ok(()),
+        };
+        exec_tx!(self, query(listed).bind(taking.workspace_id)).map(drop)
+    }
+}

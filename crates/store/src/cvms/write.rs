@@ -1,0 +1,147 @@
+//! The writes of requests.
+
+use casemate_core::{
+    cvm::{Phase, Status, Wish},
+    id::{AppId, CvmId, WorkspaceId},
+    time::Timestamp,
+};
+use sqlx::{query, query_as, query_scalar};
+
+use super::{
+    Cvm, NewCvm, Taking,
+    row::{Row, SELECT, bad, power_word},
+};
+use crate::{Error, Tx};
+
+impl NewCvm {
+    fn taking(&self) -> Taking {
+        Taking {
+            workspace_id: self.workspace.0,
+            node_id: self.node.0,
+            created_by: self.created_by.0,
+            app_id: self.spec.app_id.to_string(),
+            vcpu: self.spec.resources.vcpu.into(),
+            memory_mb: self.spec.resources.memory_mb.into(),
+            disk_gb: self.spec.resources.disk_gb.into(),
+        }
+    }
+}
+
+impl Tx {
+    /// Writes a new CVM, wished running, due at once. [`Error::Conflict`]: its name is taken.
+    pub async fn insert_cvm(&mut self, new: &NewCvm, now: Timestamp) -> Result<CvmId, Error> {
+        const SQL: &str = "INSERT INTO cvms (id, reference, vm_uuid, workspace_id, created_by, app_id, \
+            name, node_id, kms_id, compose_hash, spec, sealed_env, generation, power, run, stop_mode, \
+            status, phase, vcpu, memory_mb, disk_gb, fence, due_at, created_at, updated_at) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 'running', 1, $13, $14, \
+            'starting', $15, $16, $17, 0, $18, $18, $18)";
+        let taking = new.taking();
+        self.tally(&taking, 1).await?;
+        let id = self.draw("cvm").await?;
+        let json = |text: Result<String, serde_json::Error>| text.map_err(bad("spec", id));
+        let spec = json(serde_json::to_string(&new.spec))?;
+        let stop = json(serde_json::to_string(&new.stop))?;
+        let status = json(serde_json::to_string(&Status::new()))?;
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(id)
+                .bind(new.reference.to_string())
+                .bind(new.uuid.to_string())
+                .bind(taking.workspace_id)
+                .bind(taking.created_by)
+                .bind(&taking.app_id)
+                .bind(&new.spec.name)
+                .bind(taking.node_id)
+                .bind(new.kms.as_ref())
+                .bind(new.spec.compose_hash.to_string())
+                .bind(spec)
+                .bind(&new.sealed_env)
+                .bind(stop)
+                .bind(status)
+                .bind(taking.vcpu)
+                .bind(taking.memory_mb)
+                .bind(taking.disk_gb)
+                .bind(now.micros())
+        )?;
+        Ok(CvmId(id))
+    }
+
+    /// One CVM as this transaction sees it, also a deleted one.
+    pub async fn cvm(&mut self, id: CvmId) -> Result<Option<Cvm>, Error> {
+        let sql = format!("{SELECT} WHERE c.id = $1");
+        let row = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+            .bind(id.0)
+            .fetch_optional(c))?;
+        row.map(Row::read).transpose()
+    }
+
+    /// The live CVMs of an app, oldest first.
+    pub async fn cvms_of_app(&mut self, app: &AppId) -> Result<Vec<Cvm>, Error> {
+        let sql = format!("{SELECT} WHERE c.app_id = $1 AND c.deleted_at IS NULL ORDER BY c.id");
+        let rows = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+            .bind(app.to_string())
+            .fetch_all(c))?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// The CVM that holds this name, if one does. A name is free again once the deletion of its CVM
+    /// is wished.
+    pub async fn cvm_of_name(
+        &mut self,
+        workspace: WorkspaceId,
+        name: &str,
+    ) -> Result<Option<CvmId>, Error> {
+        const SQL: &str =
+            "SELECT id FROM cvms WHERE workspace_id = $1 AND name = $2 AND power <> 'deleted'";
+        let id = on_tx!(self, |c| query_scalar::<_, i64>(SQL)
+            .bind(workspace.0)
+            .bind(name)
+            .fetch_optional(c))?;
+        Ok(id.map(CvmId))
+    }
+
+    /// Writes a new wish over the one that was read, with the phase it shows, and makes the CVM due.
+    /// The lease under way, if any, is taken away: its holder learns [`Error::Stale`].
+    /// [`Error::Stale`] here: the CVM changed since it was read.
+    pub async fn set_wish(
+        &mut self,
+        read: &Cvm,
+        wish: &Wish,
+        status: &Status,
+        phase: Phase,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
+            status = $7, phase = $8, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
+            again = FALSE, due_at = $9, updated_at = $9 \
+            WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
+        let id = read.id.0;
+        let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
+        let status = serde_json::to_string(status).map_err(bad("status", id))?;
+        let changed = exec_tx!(
+            self,
+            query(SQL)
+                .bind(id)
+                .bind(read.fence)
+                .bind(power_word(wish.power))
+                .bind(wish.run)
+                .bind(wish.generation)
+                .bind(stop)
+                .bind(status)
+                .bind(phase.as_str())
+                .bind(now.micros())
+        )?;
+        if changed == 1 { Ok(()) } else { Err(Error::Stale) }
+    }
+
+    /// Asks for another look at a CVM: it is due now, or as soon as the lease under way is given
+    /// back. For wishes that the world no longer fulfils.
+    pub async fn make_due(&mut self, cvm: CvmId, now: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "UPDATE cvms SET \
+            again = (lease_until IS NOT NULL AND lease_until > $2), \
+            due_at = CASE WHEN lease_until > $2 THEN due_at ELSE $2 END \
+            WHERE id = $1 AND deleted_at IS NULL AND (due_at IS NULL OR due_at > $2)";
+        exec_tx!(self, query(SQL).bind(cvm.0).bind(now.micros())).map(drop)
+    }
+}

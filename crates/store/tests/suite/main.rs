@@ -1,0 +1,30 @@
+//! The store on both engines: each body is written once. See docs/database.md.
+
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod apps;
+#[cfg(test)]
+mod commit;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod kill;
+#[cfg(test)]
+mod lease;
+#[cfg(test)]
+mod lists;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod operations;
+#[cfg(test)]
+mod plans;
+#[cfg(test)]
+mod provisions;
+#[cfg(test)]
+mod schema;
+#[cfg(test)]
+mod world;

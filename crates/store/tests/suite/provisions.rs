@@ -1,0 +1,304 @@
+//! Documents, app ids, prepared deployments.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use casemate_core::id::{AppId, CvmId};
+use casemate_store::{Db, Error, Tx, cvms, provisions};
+
+use crate::world::{START, World, app_id, at, hash, kms, number};
+
+const DAY: u64 = 86_400;
+
+/// What provisioning does: the bound id, or the next nonce.
+async fn provision(world: &World, name: &str, document: u64, now: u64) -> AppId {
+    let mut tx = world.db.begin().await.unwrap();
+    let app = provision_in(&mut tx, world, name, document, now).await;
+    tx.commit().await.unwrap();
+    app
+}
+
+async fn provision_in(tx: &mut Tx, world: &World, name: &str, document: u64, now: u64) -> AppId {
+    let (hash, now) = (hash(document), at(now));
+    tx.keep_document(&hash, "{\"name\":\"x\"}", now).await.unwrap();
+    let bound = tx.bound_app_id(world.workspace, name, &hash, &kms(), now).await.unwrap();
+    let app = match bound {
+        Some(app) => app,
+        None => next_app(tx, world, name).await,
+    };
+    tx.insert_provision(&world.provision(app, hash, name, now)).await.unwrap();
+    app
+}
+
+async fn next_app(tx: &mut Tx, world: &World, name: &str) -> AppId {
+    loop {
+        let nonce = tx.draw_nonce(world.workspace).await.unwrap();
+        let workspace = u64::try_from(world.workspace.0).unwrap();
+        let app = app_id(workspace * 1_000_000 + nonce);
+        let kms = kms();
+        let bound = tx.bind_app_id(&app, world.workspace, Some(nonce), name, &kms, START);
+        if bound.await.unwrap() {
+            return app;
+        }
+    }
+}
+
+/// What committing does, in short; `None` when somebody else was first.
+async fn commit(world: &World, document: u64, app: AppId, name: &str) -> Option<CvmId> {
+    let mut tx = world.db.begin().await.unwrap();
+    let found = tx.provisions_for(world.workspace, &hash(document), Some(&app)).await.unwrap();
+    let open = found.into_iter().find(|provision| provision.cvm.is_none())?;
+    tx.lock_node_and_sum(world.node).await.unwrap();
+    let mut new = world.new_cvm(app, name);
+    new.spec.compose_hash = hash(document);
+    let cvm = tx.insert_cvm(&new, START).await.unwrap();
+    assert!(tx.consume_provision(&open, cvm, START).await.unwrap());
+    tx.commit().await.unwrap();
+    Some(cvm)
+}
+
+async fn the_same_request_gets_the_same_id_until_consumed(db: Db) {
+    let world = World::new(db.clone()).await;
+    let app = provision(&world, "alpha", 1, 0).await;
+    assert_eq!(provision(&world, "alpha", 1, 1).await, app);
+    assert_ne!(provision(&world, "bravo", 1, 2).await, app);
+    assert_ne!(provision(&world, "alpha", 2, 3).await, app);
+    assert_ne!(provision(&world.foreign().await, "alpha", 1, 4).await, app);
+    assert!(commit(&world, 1, app, "alpha").await.is_some());
+    assert_ne!(provision(&world, "alpha", 1, 5).await, app);
+}
+
+async fn equal_requests_at_once_get_one_id(db: Db) {
+    let world = World::new(db).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { provision(&world, "alpha", 1, 0).await })
+        })
+        .collect();
+    let mut apps = BTreeSet::new();
+    for task in tasks {
+        apps.insert(task.await.unwrap());
+    }
+    assert_eq!(apps.len(), 1, "{apps:?}");
+}
+
+async fn nonces_are_unique(db: Db) {
+    let world = World::new(db.clone()).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let mut drawn = Vec::new();
+                for _ in 0..10 {
+                    let mut tx = world.db.begin().await.unwrap();
+                    drawn.push(tx.draw_nonce(world.workspace).await.unwrap());
+                    tx.commit().await.unwrap();
+                }
+                drawn
+            })
+        })
+        .collect();
+    let mut drawn = BTreeSet::new();
+    for task in tasks {
+        drawn.extend(task.await.unwrap());
+    }
+    assert_eq!(drawn, (0..80).collect::<BTreeSet<u64>>());
+}
+
+async fn an_id_or_nonce_is_bound_once(db: Db) {
+    let world = World::new(db.clone()).await;
+    let foreign = world.foreign().await;
+    let (first, second) = (app_id(number()), app_id(number()));
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.bind_app_id(&first, world.workspace, Some(7), "alpha", &kms(), START).await.unwrap());
+    assert!(!tx.bind_app_id(&second, world.workspace, Some(7), "bravo", &kms(), START).await.unwrap());
+    assert!(!tx.bind_app_id(&first, world.workspace, Some(8), "bravo", &kms(), START).await.unwrap());
+    assert!(!tx.bind_app_id(&first, foreign.workspace, None, "bravo", &kms(), START).await.unwrap());
+    assert!(tx.bind_app_id(&second, foreign.workspace, Some(7), "bravo", &kms(), START).await.unwrap());
+    let held = tx.held_app_id(&first).await.unwrap().unwrap();
+    assert_eq!((held.workspace_id, held.nonce), (world.workspace.0, Some(7)));
+    assert_eq!(held.name, "alpha");
+    assert_eq!(tx.held_app_id(&app_id(number())).await.unwrap(), None);
+    tx.commit().await.unwrap();
+}
+
+/// One of them waits for the other, and both see one winner.
+async fn an_explicit_nonce_goes_to_one_of_many(db: Db) {
+    let world = World::new(db.clone()).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                let mut tx = world.db.begin().await.unwrap();
+                let app = app_id(500 + task);
+                let kms = kms();
+                let bound = tx.bind_app_id(&app, world.workspace, Some(3), "alpha", &kms, START);
+                let bound = bound.await.unwrap();
+                tx.commit().await.unwrap();
+                usize::from(bound)
+            })
+        })
+        .collect();
+    let mut winners = 0;
+    for task in tasks {
+        winners += task.await.unwrap();
+    }
+    assert_eq!(winners, 1);
+}
+
+async fn free_nonces_leave_out_what_is_bound(db: Db) {
+    let world = World::new(db.clone()).await;
+    let mut tx = db.begin().await.unwrap();
+    for nonce in (0..1200).filter(|nonce| *nonce != 700).chain([1202]) {
+        let app = app_id(10_000 + nonce);
+        tx.bind_app_id(&app, world.workspace, Some(nonce), "alpha", &kms(), START).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let free = async |from, count| {
+        provisions::free_nonces(&db, world.workspace, from, count).await.unwrap()
+    };
+    assert_eq!(free(0, 4).await, [700, 1200, 1201, 1203]);
+    assert_eq!(free(701, 1).await, [1200]);
+    assert_eq!(free(5, 0).await, [] as [u64; 0]);
+    let last = u64::try_from(i64::MAX).unwrap() - 1;
+    assert_eq!(free(last, 3).await, [last]);
+    let foreign = world.foreign().await;
+    assert_eq!(provisions::free_nonces(&db, foreign.workspace, 0, 2).await.unwrap(), [0, 1]);
+}
+
+async fn a_provision_is_consumed_by_one_of_many(db: Db) {
+    let world = World::new(db.clone()).await;
+    let app = provision(&world, "alpha", 1, 0).await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { commit(&world, 1, app, "alpha").await })
+        })
+        .collect();
+    let mut made = Vec::new();
+    for task in tasks {
+        made.extend(task.await.unwrap());
+    }
+    assert_eq!(made.len(), 1, "{made:?}");
+    let (_, live) = cvms::page(&db, world.workspace, crate::world::ALL, 10, 0).await.unwrap();
+    assert_eq!(live, 1);
+}
+
+/// Even without the workspace's row: the write itself decides.
+async fn consuming_twice_says_so(db: Db) {
+    let world = World::new(db.clone()).await;
+    let app = provision(&world, "alpha", 1, 0).await;
+    let mut tx = db.begin().await.unwrap();
+    let found = tx.provisions_for(world.workspace, &hash(1), None).await.unwrap();
+    let cvm = world.insert(&mut tx, app, "alpha").await;
+    assert!(tx.consume_provision(&found[0], cvm, START).await.unwrap());
+    assert!(!tx.consume_provision(&found[0], cvm, START).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn the_newest_provisions_come_first(db: Db) {
+    let world = World::new(db.clone()).await;
+    let alpha = provision(&world, "alpha", 1, 0).await;
+    let bravo = provision(&world, "bravo", 1, 5).await;
+    provision(&world, "alpha", 1, 3).await;
+    let mut tx = db.begin().await.unwrap();
+    let all = tx.provisions_for(world.workspace, &hash(1), None).await.unwrap();
+    let apps: Vec<_> = all.iter().map(|provision| provision.spec.app_id).collect();
+    assert_eq!(apps, [bravo, alpha, alpha]);
+    let of_alpha = tx.provisions_for(world.workspace, &hash(1), Some(&alpha)).await.unwrap();
+    assert_eq!(of_alpha.iter().map(|p| p.created_at).collect::<Vec<_>>(), [at(3), at(0)]);
+    let foreign = world.workspace.0 + 1;
+    let none = tx.provisions_for(casemate_core::id::WorkspaceId(foreign), &hash(1), None).await;
+    assert_eq!(none.unwrap(), []);
+}
+
+async fn what_expired_goes_with_what_only_it_referred_to(db: Db) {
+    let world = World::new(db.clone()).await;
+    let used = provision(&world, "alpha", 1, 0).await;
+    let unused = provision(&world, "bravo", 2, 0).await;
+    let renewed = provision(&world, "delta", 3, 0).await;
+    provision(&world, "delta", 3, 10 * DAY).await;
+    commit(&world, 1, used, "alpha").await.unwrap();
+    let expire = async |now| {
+        let mut tx = db.begin().await.unwrap();
+        let gone = tx.expire_provisions(now).await.unwrap();
+        tx.commit().await.unwrap();
+        gone
+    };
+    assert_eq!(expire(at(14 * DAY)).await, 0);
+    assert_eq!(expire(at(14 * DAY + 1)).await, 3);
+    assert_eq!(expire(at(14 * DAY + 1)).await, 0);
+    let mut tx = db.begin().await.unwrap();
+    assert!(tx.held_app_id(&used).await.unwrap().is_some());
+    assert!(tx.held_app_id(&renewed).await.unwrap().is_some());
+    assert!(tx.held_app_id(&unused).await.unwrap().is_none());
+    let late = world.provision(unused, hash(1), "bravo", at(15 * DAY));
+    let late = tx.insert_provision(&late).await;
+    assert!(matches!(late, Err(Error::Stale)), "{late:?}");
+    drop(tx);
+    assert!(provisions::document(&db, &hash(1)).await.unwrap().is_some());
+    assert!(provisions::document(&db, &hash(3)).await.unwrap().is_some());
+    assert_eq!(provisions::document(&db, &hash(2)).await.unwrap(), None);
+}
+
+async fn an_expired_provision_binds_no_id(db: Db) {
+    let world = World::new(db.clone()).await;
+    provision(&world, "alpha", 1, 0).await;
+    let mut tx = db.begin().await.unwrap();
+    let bound = async |tx: &mut Tx, now| {
+        tx.bound_app_id(world.workspace, "alpha", &hash(1), &kms(), now).await.unwrap()
+    };
+    assert!(bound(&mut tx, at(14 * DAY - 1)).await.is_some());
+    assert!(bound(&mut tx, at(14 * DAY)).await.is_none());
+}
+
+/// The janitor and those who take things into use again, all at once: no error, nothing torn.
+async fn expiry_and_provisions_at_once(db: Db) {
+    let world = World::new(db.clone()).await;
+    for name in 0..20 {
+        provision(&world, &format!("name-{name}"), name, 0).await;
+    }
+    let janitor = {
+        let db = db.clone();
+        tokio::spawn(async move {
+            for _ in 0..20 {
+                let mut tx = db.begin().await.unwrap();
+                tx.expire_provisions(at(20 * DAY)).await.unwrap();
+                tx.commit().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+    };
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move {
+                for name in 0..20 {
+                    provision(&world, &format!("name-{name}"), name, 20 * DAY).await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    janitor.await.unwrap();
+    for document in 0..20 {
+        assert!(provisions::document(&db, &hash(document)).await.unwrap().is_some());
+    }
+}
+
+casemate_store::each_backend!(
+    the_same_request_gets_the_same_id_until_consumed,
+    equal_requests_at_once_get_one_id,
+    nonces_are_unique,
+    an_id_or_nonce_is_bound_once,
+    an_explicit_nonce_goes_to_one_of_many,
+    free_nonces_leave_out_what_is_bound,
+    a_provision_is_consumed_by_one_of_many,
+    consuming_twice_says_so,
+    the_newest_provisions_come_first,
+    what_expired_goes_with_what_only_it_referred_to,
+    an_expired_provision_binds_no_id,
+    expiry_and_provisions_at_once,
+);

@@ -1,0 +1,260 @@
+//! A workspace with a node, and short ways to put CVMs into it.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use casemate_core::{
+    compose::Facts,
+    cvm::{Phase, Power, Resources, Spec, Status, StopMode, Wish},
+    id::{
+        AppId, ComposeHash, CvmId, CvmRef, KmsId, NodeId, OperationId, ProvisionId, UserId, VmUuid,
+        Wallet, WorkspaceId,
+    },
+    operation::OperationKind,
+    time::Timestamp,
+};
+use casemate_store::{
+    Db, Tx,
+    cvms::{Cvm, Filter, NewCvm},
+    lease::{self, Record},
+    provisions::Provision,
+};
+
+/// When everything begins.
+pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
+/// How long leases last here.
+pub const TERM: Duration = Duration::from_secs(30);
+/// A list without a filter.
+pub const ALL: Filter = Filter { node: None, user: None };
+
+/// This many seconds after [`START`].
+pub fn at(seconds: u64) -> Timestamp {
+    START.plus(Duration::from_secs(seconds))
+}
+
+/// A number nobody got before in this process.
+pub fn number() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub fn app_id(number: u64) -> AppId {
+    format!("{number:040x}").parse().unwrap()
+}
+
+pub fn hash(number: u64) -> ComposeHash {
+    format!("{number:064x}").parse().unwrap()
+}
+
+pub fn vm_uuid(number: u64) -> VmUuid {
+    format!("{number:032x}").parse().unwrap()
+}
+
+pub fn operation_id() -> OperationId {
+    format!("{:032x}", number()).parse().unwrap()
+}
+
+pub fn kms() -> KmsId {
+    KmsId("kms_test".to_owned())
+}
+
+/// A user, a workspace and a node in a database.
+#[derive(Debug, Clone)]
+pub struct World {
+    pub db: Db,
+    pub user: UserId,
+    pub workspace: WorkspaceId,
+    pub node: NodeId,
+}
+
+impl World {
+    pub async fn new(db: Db) -> Self {
+        let mut tx = db.begin().await.unwrap();
+        let user = tx.insert_user("ada", "ada@example.org", START).await.unwrap();
+        let workspace = workspace(&mut tx, "first").await;
+        let node = tx.upsert_node("node-1", "sim", "here", "{}", START).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { db, user, workspace, node }
+    }
+
+    /// The same database seen from a workspace of its own.
+    pub async fn foreign(&self) -> Self {
+        let mut tx = self.db.begin().await.unwrap();
+        let workspace = workspace(&mut tx, &format!("foreign-{}", number())).await;
+        tx.commit().await.unwrap();
+        Self { workspace, ..self.clone() }
+    }
+
+    pub async fn node(&self, name: &str) -> Self {
+        let mut tx = self.db.begin().await.unwrap();
+        let node = tx.upsert_node(name, "sim", "here", "{}", START).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { node, ..self.clone() }
+    }
+
+    pub async fn user(&self, name: &str) -> Self {
+        let mut tx = self.db.begin().await.unwrap();
+        let user = tx.insert_user(name, "e@example.org", START).await.unwrap();
+        tx.commit().await.unwrap();
+        Self { user, ..self.clone() }
+    }
+
+    /// A CVM of an app of its own.
+    pub async fn cvm(&self, name: &str) -> Cvm {
+        self.replica(app_id(number()), name).await
+    }
+
+    /// A CVM of this app.
+    pub async fn replica(&self, app: AppId, name: &str) -> Cvm {
+        let mut tx = self.db.begin().await.unwrap();
+        let id = self.insert(&mut tx, app, name).await;
+        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        cvm
+    }
+
+    /// Writes a CVM and what it refers to.
+    pub async fn insert(&self, tx: &mut Tx, app: AppId, name: &str) -> CvmId {
+        let new = self.new_cvm(app, name);
+        tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
+        tx.bind_app_id(&app, self.workspace, None, name, &new.kms, START).await.unwrap();
+        tx.insert_cvm(&new, START).await.unwrap()
+    }
+
+    pub fn new_cvm(&self, app: AppId, name: &str) -> NewCvm {
+        let number = number();
+        NewCvm {
+            reference: CvmRef::from_random(number),
+            uuid: vm_uuid(number),
+            workspace: self.workspace,
+            created_by: self.user,
+            node: self.node,
+            kms: kms(),
+            spec: spec(app, hash(7), name),
+            sealed_env: Some("00ff".to_owned()),
+            stop: StopMode::Hard,
+        }
+    }
+
+    pub fn provision(&self, app: AppId, hash: ComposeHash, name: &str, now: Timestamp) -> Provision {
+        Provision {
+            id: provision_id(),
+            workspace: self.workspace,
+            spec: spec(app, hash, name),
+            kms: kms(),
+            node: self.node,
+            sealed_env: None,
+            created_at: now,
+            expires_at: now.plus(Duration::from_secs(14 * 86_400)),
+            cvm: None,
+        }
+    }
+
+    /// Claims everything that is due and writes it down as up and at rest.
+    pub async fn settle(&self, now: Timestamp) {
+        loop {
+            let claimed = lease::claim(&self.db, "settler", now, TERM, 500).await.unwrap();
+            if claimed.is_empty() {
+                return;
+            }
+            let mut tx = self.db.begin().await.unwrap();
+            for cvm in claimed {
+                tx.record(&cvm, &at_rest(&cvm.status, Phase::Running), now).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        }
+    }
+
+    /// Wishes a CVM gone and writes it down as gone.
+    pub async fn delete(&self, id: CvmId, now: Timestamp) {
+        self.wish(id, Power::Deleted, now).await;
+        let mut tx = self.db.begin().await.unwrap();
+        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        let gone = Record { deleted: true, ..at_rest(&cvm.status, Phase::Deleted) };
+        tx.record(&cvm, &gone, now).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub async fn wish(&self, id: CvmId, power: Power, now: Timestamp) {
+        let mut tx = self.db.begin().await.unwrap();
+        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        let wish = Wish { power, ..cvm.wish };
+        tx.set_wish(&cvm, &wish, &cvm.status, Phase::Stopping, now).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    pub async fn read(&self, id: CvmId) -> Cvm {
+        let mut tx = self.db.begin().await.unwrap();
+        tx.cvm(id).await.unwrap().unwrap()
+    }
+
+    pub async fn open_operation(&self, cvm: CvmId) -> OperationId {
+        let id = operation_id();
+        let mut tx = self.db.begin().await.unwrap();
+        tx.open_operation(id, cvm, OperationKind::Create, 1, self.user, START).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    }
+}
+
+async fn workspace(tx: &mut Tx, slug: &str) -> WorkspaceId {
+    let wallet: Wallet = format!("{:040x}", number()).parse().unwrap();
+    tx.insert_workspace(slug, "A workspace", wallet, START).await.unwrap()
+}
+
+pub fn provision_id() -> ProvisionId {
+    format!("{:032x}", number()).parse().unwrap()
+}
+
+/// The lease given back, nothing left to do.
+pub const fn at_rest(status: &Status, phase: Phase) -> Record<'_> {
+    Record { status, phase, instance_id: None, lease_until: None, due_at: None, deleted: false }
+}
+
+pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {
+    Spec {
+        name: name.to_owned(),
+        app_id: app,
+        compose_hash,
+        facts: facts(),
+        env_public_key: None,
+        resources: Resources {
+            instance_type: None,
+            vcpu: 2,
+            memory_mb: 1024,
+            disk_gb: 10,
+            hugepages: false,
+            pin_numa: false,
+            gpus: None,
+        },
+        image: "dstack-0.5.4".to_owned(),
+        ports: Vec::new(),
+        user_config: None,
+        kms_urls: Vec::new(),
+        gateway_urls: Vec::new(),
+        vpc_server_app_id: None,
+        listed: true,
+        env_keys: Vec::new(),
+        shutdown_timeout_s: 60,
+        allow_force_stop: true,
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        public_logs: true,
+        public_sysinfo: true,
+        public_tcbinfo: true,
+        gateway_enabled: true,
+        secure_time: false,
+        storage_fs: None,
+        features: Vec::new(),
+        manifest_version: 2,
+        runner: "docker-compose".to_owned(),
+        ports: vec![80],
+        docker_compose_hash: None,
+        pre_launch_script_hash: None,
+    }
+}

@@ -1,0 +1,56 @@
+//! `cargo xtask bench`: builds the server and the load generator, and runs the second against the first.
+
+use std::{env, path::PathBuf, process::Command};
+
+use clap::Args;
+
+use crate::stage::{cargo, command};
+
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Small numbers with the debug build: shows that everything is there, not how fast it is.
+    #[arg(long)]
+    short: bool,
+    /// Fail when a ratio is outside its budget.
+    #[arg(long, conflicts_with = "short")]
+    gate: bool,
+    /// Write the figures to this file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure this `casemate` instead of building one.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+}
+
+impl Options {
+    /// What `cargo xtask test` runs.
+    pub const fn short() -> Self {
+        Self { short: true, gate: false, json: None, binary: None }
+    }
+}
+
+/// Builds and measures.
+pub fn run(options: &Options) -> anyhow::Result<()> {
+    let profile = if options.short { "debug" } else { "release" };
+    let mut build = cargo(&["build", "--quiet", "--package", "xtask", "--features", "xtask/bench", "--bins"]);
+    if options.binary.is_none() {
+        build.args(["--package", "casemate"]);
+    }
+    if !options.short {
+        build.arg("--release");
+    }
+    command(&mut build)?;
+    let built = target().join(profile);
+    let mut load = Command::new(built.join("xtask-bench"));
+    load.arg("run").arg(options.binary.clone().unwrap_or_else(|| built.join("casemate")));
+    load.args(options.short.then_some("--short")).args(options.gate.then_some("--gate"));
+    if let Some(file) = &options.json {
+        load.arg("--json").arg(file);
+    }
+    command(&mut load)
+}
+
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
+}

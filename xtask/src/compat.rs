@@ -1,0 +1,137 @@
+//! `cargo xtask compat`: which operations of upstream are served.
+//!
+//! `conformance/operations.txt` has upstream's operations by method and path, `docs/openapi.json` (which
+//! a test keeps true) ours. A number, never a silent claim.
+
+use std::{collections::BTreeSet, fs};
+
+use anyhow::{Context, bail, ensure};
+use serde_json::Value;
+
+use crate::stage::say;
+
+const LIST: &str = "conformance/operations.txt";
+const DESCRIPTION: &str = "docs/openapi.json";
+
+/// `METHOD /path`.
+type Operations = BTreeSet<String>;
+
+/// Says what is served and what is not. Fails when an operation that is not marked as ours is not one
+/// of upstream's: then one of the two is misspelt.
+pub fn run() -> anyhow::Result<()> {
+    let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
+    let upstream = Upstream::parse(&read(LIST)?)?;
+    let ours = Ours::parse(&serde_json::from_str(&read(DESCRIPTION)?)?)?;
+    for line in report(&upstream, &ours) {
+        say(&line);
+    }
+    let strangers: Vec<_> = ours.plain.difference(&upstream.all()).cloned().collect();
+    ensure!(
+        strangers.is_empty(),
+        "neither upstream's in {LIST} nor marked x-casemate:\n  {}",
+        strangers.join("\n  ")
+    );
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Upstream {
+    published: Operations,
+    clients: Operations,
+}
+
+impl Upstream {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        let mut upstream = Self::default();
+        let mut section = None;
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            section = match line {
+                "[published]" => Some(&mut upstream.published),
+                "[clients]" => Some(&mut upstream.clients),
+                operation => {
+                    let Some(operations) = section else { bail!("{LIST}: {operation} before a section") };
+                    ensure!(operations.insert(operation.to_owned()), "{LIST}: {operation} twice");
+                    Some(operations)
+                }
+            };
+        }
+        Ok(upstream)
+    }
+
+    fn all(&self) -> Operations {
+        self.published.union(&self.clients).cloned().collect()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Ours {
+    /// Under upstream's paths.
+    plain: Operations,
+    /// Marked as our additions.
+    added: Operations,
+}
+
+impl Ours {
+    fn parse(description: &Value) -> anyhow::Result<Self> {
+        let paths = description["paths"].as_object().context("no paths in the description")?;
+        let mut ours = Self::default();
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                let name = format!("{} {path}", method.to_uppercase());
+                let added = operation["x-casemate"] == true;
+                if added { &mut ours.added } else { &mut ours.plain }.insert(name);
+            }
+        }
+        Ok(ours)
+    }
+}
+
+fn report(upstream: &Upstream, ours: &Ours) -> Vec<String> {
+    let served = |wanted: &Operations| wanted.intersection(&ours.plain).count();
+    let mut lines = vec![
+        format!(
+            "{} of {} operations of upstream's published API are served",
+            served(&upstream.published),
+            upstream.published.len()
+        ),
+        format!(
+            "{} of {} operations that shipped clients call beyond it are served",
+            served(&upstream.clients),
+            upstream.clients.len()
+        ),
+        format!("{} operations are our own", ours.added.len()),
+    ];
+    for (name, wanted) in [("published", &upstream.published), ("clients", &upstream.clients)] {
+        lines.push(format!("not served ({name}):"));
+        lines.extend(wanted.difference(&ours.plain).map(|operation| format!("  {operation}")));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operations_are_counted_and_strangers_stand_out() {
+        let upstream = Upstream::parse("# a\n[published]\nGET /a\nGET /b/{id}\n[clients]\nGET /me\n").unwrap();
+        let ours = Ours::parse(&json!({ "paths": {
+            "/a": { "get": {}, "post": { "x-casemate": true } },
+            "/b/{name}": { "get": {} },
+        }}))
+        .unwrap();
+        assert_eq!(report(&upstream, &ours)[0], "1 of 2 operations of upstream's published API are served");
+        assert_eq!(ours.added.into_iter().collect::<Vec<_>>(), ["POST /a"]);
+        let strangers: Vec<_> = ours.plain.difference(&upstream.all()).cloned().collect();
+        assert_eq!(strangers, ["GET /b/{name}"]);
+    }
+
+    #[test]
+    fn the_list_has_the_whole_published_api() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../conformance/operations.txt");
+        let upstream = Upstream::parse(&fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(upstream.published.len(), 101);
+    }
+}

@@ -1,0 +1,4 @@
+//! What the chores share.
+
+pub mod server;
+pub mod stage;

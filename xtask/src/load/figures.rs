@@ -1,0 +1,105 @@
+//! Figures with their budgets, as a table and as JSON.
+
+use serde_json::{Value, json};
+
+use crate::http::Sample;
+
+/// What a figure should be.
+#[derive(Debug, Clone, Copy)]
+pub enum Budget {
+    /// No promise is made.
+    None,
+    /// At least this.
+    AtLeast(f64),
+    /// At most this.
+    AtMost(f64),
+}
+
+/// One figure.
+#[derive(Debug)]
+struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    budget: Budget,
+}
+
+impl Figure {
+    const fn is_met(&self) -> Option<bool> {
+        match self.budget {
+            Budget::None => None,
+            Budget::AtLeast(bound) => Some(self.value >= bound),
+            Budget::AtMost(bound) => Some(self.value <= bound),
+        }
+    }
+
+    /// Ratios hold on every machine and gate; absolute figures only tell about this one.
+    fn is_gate(&self) -> bool {
+        self.unit == RATIO
+    }
+
+    fn line(&self) -> String {
+        let number = match self.value {
+            value if value >= 100.0 => format!("{value:.0}"),
+            value if value >= 10.0 => format!("{value:.1}"),
+            value => format!("{value:.2}"),
+        };
+        let budget = match self.budget {
+            Budget::None => String::new(),
+            Budget::AtLeast(bound) => format!("at least {bound}"),
+            Budget::AtMost(bound) => format!("at most {bound}"),
+        };
+        let verdict = match (self.is_met(), self.is_gate()) {
+            (None, _) => "",
+            (Some(true), _) => "met",
+            (Some(false), true) => "NOT MET (gate)",
+            (Some(false), false) => "not met",
+        };
+        format!("  {:<54} {number:>9} {:<5} {budget:<14} {verdict}", self.name, self.unit)
+            .trim_end()
+            .to_owned()
+    }
+}
+
+/// Unit of what is compared within one run.
+pub const RATIO: &str = "x";
+
+/// Every figure of a run.
+#[derive(Debug, Default)]
+pub struct Figures(Vec<Figure>);
+
+impl Figures {
+    /// Notes a figure; returns the line that shows it.
+    pub fn note(&mut self, name: impl Into<String>, value: f64, unit: &'static str, budget: Budget) -> String {
+        let figure = Figure { name: name.into(), value, unit, budget };
+        let line = figure.line();
+        self.0.push(figure);
+        line
+    }
+
+    /// Notes rate, median and 99th percentile of a sample.
+    pub fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) -> Vec<String> {
+        vec![
+            self.note(format!("{name}: rate"), sample.rate(), "/s", budgets.0),
+            self.note(format!("{name}: p50"), sample.within_ms((50, 100)), "ms", Budget::None),
+            self.note(format!("{name}: p99"), sample.within_ms((99, 100)), "ms", budgets.1),
+        ]
+    }
+
+    /// Names of the ratios outside their budget.
+    pub fn missed(&self) -> Vec<String> {
+        let missed = self.0.iter().filter(|figure| figure.is_gate() && figure.is_met() == Some(false));
+        missed.map(|figure| figure.name.clone()).collect()
+    }
+
+    /// All of them.
+    pub fn json(&self) -> Value {
+        let figures = self.0.iter().map(|figure| {
+            json!({
+                "name": figure.name, "value": figure.value, "unit": figure.unit,
+                "gate": figure.is_gate() && figure.is_met().is_some(), "met": figure.is_met(),
+            })
+        });
+        Value::Array(figures.collect())
+    }
+}

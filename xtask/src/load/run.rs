@@ -1,0 +1,279 @@
+//! One run, from an empty data directory to a restart at full size.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use xtask::{server::Server, stage::say};
+
+use crate::{
+    bare::{self, BareServer},
+    casemate::Api,
+    figures::{Budget, Figures, RATIO},
+    http::{self, Connection, Sample, count},
+};
+
+/// Options of a run.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The `casemate` to measure.
+    binary: PathBuf,
+    #[arg(long)]
+    short: bool,
+    #[arg(long)]
+    gate: bool,
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    first: usize,
+    full: usize,
+    /// Connections, and creates made over them.
+    creates: [(usize, usize); 3],
+    pages: usize,
+    time: Duration,
+}
+
+const SHORT: Size = Size {
+    first: 20,
+    full: 200,
+    creates: [(1, 10), (8, 20), (64, 64)],
+    pages: 20,
+    time: Duration::from_millis(500),
+};
+const WHOLE: Size = Size {
+    first: 1_000,
+    full: 10_000,
+    creates: [(1, 300), (8, 1_500), (64, 3_000)],
+    pages: 300,
+    time: Duration::from_secs(3),
+};
+
+/// Connections of what is measured at one load only.
+const READERS: usize = 16;
+const WRITERS: usize = 64;
+
+/// A simulated host that is never full, and guests that boot at once: what is measured is Casemate.
+const SIMULATED: [(&str, &str); 7] = [
+    ("CASEMATE_SIM__SLOTS", "1000000"),
+    ("CASEMATE_SIM__VCPU", "10000000"),
+    ("CASEMATE_SIM__MEMORY_MB", "4000000000"),
+    ("CASEMATE_SIM__DISK_GB", "1000000000"),
+    ("CASEMATE_SIM__BOOT_MS", "50"),
+    ("CASEMATE_SIM__SHUTDOWN_MS", "50"),
+    ("CASEMATE_SIM__REMOVE_MS", "50"),
+];
+
+/// Measures, prints, writes, and with `--gate` judges.
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let dir = env::current_dir()?.join("target/bench");
+    if dir.exists() {
+        fs::remove_dir_all(&dir)?;
+    }
+    fs::create_dir_all(&dir)?;
+    let size = if options.short { SHORT } else { WHOLE };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    say(&format!("{cores} cores, server and load share them; {}", options.binary.display()));
+    let mut bench = Bench { dir, size, figures: Figures::default(), commits: 0.0, names: 0 };
+    bench.measure(&options.binary).await?;
+    if let Some(file) = &options.json {
+        fs::write(file, format!("{:#}\n", bench.figures.json())).with_context(|| file.display().to_string())?;
+    }
+    let missed = bench.figures.missed();
+    if options.gate && !missed.is_empty() {
+        bail!("outside their budget: {}", missed.join("; "));
+    }
+    Ok(())
+}
+
+struct Bench {
+    dir: PathBuf,
+    size: Size,
+    figures: Figures,
+    /// Bare durable commits per second.
+    commits: f64,
+    /// CVM names given so far.
+    names: usize,
+}
+
+impl Bench {
+    async fn measure(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let data = self.dir.join("data");
+        self.disk().await?;
+        let began = Instant::now();
+        let server = Server::start_with(binary, &data, "sim", &SIMULATED)?;
+        self.note("start-up, empty", ms(began.elapsed()), "ms", Budget::None);
+        self.note("resident memory, empty", resident(&server, "VmRSS")?, "MB", Budget::None);
+        let api = Api::of(&server)?;
+
+        let first = self.fill(&api, self.size.first).await?;
+        let pages = self.pages(&api).await?;
+        self.reads(&api, &first).await?;
+        for (connections, creates) in self.size.creates {
+            self.creates(&api, connections, creates).await?;
+        }
+        self.deploys(&api).await?;
+
+        self.fill(&api, self.size.full.saturating_sub(self.names)).await?;
+        let grown = self.pages(&api).await?;
+        for (name, before, after) in [("first", &pages.0, &grown.0), ("last", &pages.1, &grown.1)] {
+            let ratio = after.within_ms((50, 100)) / before.within_ms((50, 100));
+            let name = format!("{name} page of 100: {} CVMs to {}", self.size.full, self.size.first);
+            self.note(name, ratio, RATIO, Budget::AtMost(1.2));
+        }
+        let (connections, creates) = self.size.creates[1];
+        self.creates(&api, connections, creates).await?;
+        self.note("resident memory, after all this", resident(&server, "VmRSS")?, "MB", Budget::None);
+        self.note("resident memory, peak", resident(&server, "VmHWM")?, "MB", Budget::None);
+        server.stop()?;
+        self.restart(binary, &data).await
+    }
+
+    fn note(&mut self, name: impl Into<String>, value: f64, unit: &'static str, budget: Budget) {
+        say(&self.figures.note(name, value, unit, budget));
+    }
+
+    fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) {
+        for line in self.figures.sample(name, sample, budgets) {
+            say(&line);
+        }
+    }
+
+    async fn disk(&mut self) -> anyhow::Result<()> {
+        let syncs = Sample::new(Instant::now(), bare::syncs(&self.dir, 200)?);
+        self.note("disk: 4 KiB appended and synced, p50", syncs.within_ms((50, 100)), "ms", Budget::None);
+        let (took, mut each) = bare::commits(&self.dir, self.size.time).await?;
+        each.sort_unstable();
+        let sample = Sample { took, each };
+        self.commits = sample.rate();
+        self.sample("bare SQLite, one row per durable commit", &sample, NO_BUDGETS);
+        Ok(())
+    }
+
+    fn names(&mut self, wanted: usize) -> Vec<String> {
+        let names = (self.names..self.names + wanted).map(|number| format!("bench-{number:06}"));
+        self.names += wanted;
+        names.collect()
+    }
+
+    /// Makes so many CVMs and waits until they run.
+    async fn fill(&mut self, api: &Api, wanted: usize) -> anyhow::Result<Vec<String>> {
+        let names = self.names(wanted);
+        let began = Instant::now();
+        let (_, uuids) = api.deploy(WRITERS, &names).await?;
+        api.settle(&uuids).await?;
+        let name = format!("deployed until running, {} CVMs there", self.names);
+        self.note(name, count(wanted) / began.elapsed().as_secs_f64(), "/s", Budget::None);
+        Ok(uuids)
+    }
+
+    async fn reads(&mut self, api: &Api, uuids: &[String]) -> anyhow::Result<()> {
+        let path = format!("/cvms/{}", uuids.first().context("no CVM")?);
+        let request = api.request("GET", &path, "");
+        let body = Connection::open(api.address).await?.send(&request).await?.ok()?;
+        let bare = BareServer::start(&self.dir, &body)?;
+        let (mut ours, mut theirs) = (Sample::default(), Sample::default());
+        // By turns, so that both have the same weather; the first turn only warms up.
+        for turn in 0..3 {
+            let time = if turn == 0 { self.size.time / 10 } else { self.size.time / 2 };
+            let pair = (
+                http::same(bare.address, READERS, &request, time).await?,
+                http::same(api.address, READERS, &request, time).await?,
+            );
+            if turn > 0 {
+                theirs = theirs.and(pair.0);
+                ours = ours.and(pair.1);
+            }
+        }
+        self.sample("bare axum handler, the same bytes", &theirs, NO_BUDGETS);
+        self.sample("GET /cvms/{id}", &ours, NO_BUDGETS);
+        self.note("GET /cvms/{id} to bare handler", ours.rate() / theirs.rate(), RATIO, Budget::AtLeast(0.5));
+        Ok(())
+    }
+
+    /// Provisions first, then times the commits alone.
+    async fn creates(&mut self, api: &Api, connections: usize, creates: usize) -> anyhow::Result<()> {
+        let there = self.names;
+        let names = self.names(creates);
+        let (_, requests) = api.provision(WRITERS, &names).await?;
+        let sample_request = requests.first().context("nothing to create")?.clone();
+        let (sample, uuids) = api.commit(connections, requests).await?;
+        let name = format!("create, {connections} connections, {there} CVMs there");
+        // One connection waits for one sync after the other; many are about throughput.
+        let budgets = match connections {
+            8 => (Budget::AtLeast(1_000.0), Budget::AtMost(10.0)),
+            64 => (Budget::AtLeast(1_000.0), Budget::None),
+            _ => NO_BUDGETS,
+        };
+        self.sample(&name, &sample, budgets);
+        self.note(format!("{name}: to bare commits"), sample.rate() / self.commits, RATIO, Budget::None);
+        let body = Connection::open(api.address).await?.send(&sample_request).await?.ok()?;
+        let bare = BareServer::start(&self.dir, &body)?;
+        let time = self.size.time / 3;
+        let theirs = http::same(bare.address, connections, &sample_request, time).await?;
+        self.note(format!("{name}: to bare handler"), sample.rate() / theirs.rate(), RATIO, Budget::None);
+        api.settle(&uuids).await?;
+        Ok(())
+    }
+
+    async fn deploys(&mut self, api: &Api) -> anyhow::Result<()> {
+        let (connections, creates) = self.size.creates[1];
+        let names = self.names(creates);
+        let (sample, requests) = api.provision(connections, &names).await?;
+        self.sample(&format!("provision, {connections} connections"), &sample, NO_BUDGETS);
+        drop(requests);
+        let names = self.names(creates);
+        let (sample, uuids) = api.deploy(connections, &names).await?;
+        self.sample(&format!("provision and create, {connections} connections"), &sample, NO_BUDGETS);
+        api.settle(&uuids).await?;
+        Ok(())
+    }
+
+    /// The first and the last page of 100.
+    async fn pages(&mut self, api: &Api) -> anyhow::Result<(Sample, Sample)> {
+        let (there, last) = (self.names, self.names.div_ceil(100));
+        api.page(1, self.size.pages / 10).await?;
+        let first = api.page(1, self.size.pages).await?;
+        let last = api.page(last, self.size.pages).await?;
+        self.sample(&format!("first page of 100, {there} CVMs"), &first, NO_BUDGETS);
+        self.sample(&format!("last page of 100, {there} CVMs"), &last, NO_BUDGETS);
+        Ok((first, last))
+    }
+
+    async fn restart(&mut self, binary: &Path, data: &Path) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let server = Server::start_with(binary, data, "sim", &SIMULATED)?;
+        let there = self.names;
+        self.note(format!("start-up, {there} CVMs"), ms(began.elapsed()), "ms", Budget::AtMost(300.0));
+        // The first rounds of the node watch are part of being at rest.
+        tokio::time::sleep(self.size.time * 4).await;
+        let memory = resident(&server, "VmRSS")?;
+        self.note(format!("resident memory, {there} CVMs at rest"), memory, "MB", Budget::AtMost(60.0));
+        let api = Api::of(&server)?;
+        Connection::open(api.address).await?.send(&api.request("GET", "/auth/me", "")).await?.ok()?;
+        server.stop()
+    }
+}
+
+const NO_BUDGETS: (Budget, Budget) = (Budget::None, Budget::None);
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// A line of the process's `/proc/…/status`, in MB.
+fn resident(server: &Server, field: &str) -> anyhow::Result<f64> {
+    let path = format!("/proc/{}/status", server.id());
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field)).context("no such line")?;
+    let kilobytes: f64 = line.trim_matches(|sign: char| !sign.is_ascii_digit()).parse()?;
+    Ok(kilobytes / 1024.0)
+}
