@@ -87,7 +87,7 @@ impl Client {
 
     /// A request that reads.
     pub(crate) fn reading(&self, parts: &[&str], query: &[(&str, String)]) -> Result<Call, Error> {
-        self.call(Method::GET, &self.0.base, parts, query)
+        call(Method::GET, &self.0.base, parts, query)
     }
 
     /// A request that reads outside of `/api/v1`, on the root of the server.
@@ -95,26 +95,14 @@ impl Client {
         let mut root = self.0.base.clone();
         let above = root.path().strip_suffix("/api/v1").unwrap_or_default().to_owned();
         root.set_path(&above);
-        self.call(Method::GET, &root, &[part], &[])
+        call(Method::GET, &root, &[part], &[])
     }
 
     /// A request that changes something.
     pub(crate) fn changing(&self, method: Method, parts: &[&str]) -> Result<Call, Error> {
-        let mut call = self.call(method, &self.0.base, parts, &[])?;
+        let mut call = call(method, &self.0.base, parts, &[])?;
         call.idempotency_key = Some(self.entropy().uuid_v4().to_string());
         Ok(call)
-    }
-
-    fn call(
-        &self,
-        method: Method,
-        base: &Url,
-        parts: &[&str],
-        query: &[(&str, String)],
-    ) -> Result<Call, Error> {
-        let url = path::join(base, parts, query)?;
-        let name = format!("{method} {}", url.path());
-        Ok(Call { method, url, body: None, idempotency_key: None, name })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(
@@ -236,6 +224,17 @@ impl Client {
             ErrorBody::plain(if start.is_empty() { reason.to_owned() } else { start })
         })
     }
+}
+
+fn call(
+    method: Method,
+    base: &Url,
+    parts: &[&str],
+    query: &[(&str, String)],
+) -> Result<Call, Error> {
+    let url = path::join(base, parts, query)?;
+    let name = format!("{method} {}", url.path());
+    Ok(Call { method, url, body: None, idempotency_key: None, name })
 }
 
 async fn whole(call: &str, mut response: Response) -> Result<Vec<u8>, Error> {

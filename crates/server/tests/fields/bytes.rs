@@ -65,9 +65,10 @@ impl Chance {
             "gateway_enabled", "tproxy_enabled", "kms_enabled", "local_key_provider_enabled",
             "no_instance_id", "public_logs", "public_sysinfo", "public_tcbinfo", "secure_time",
         ] {
-            let said = self.one(&[None, Some(Value::Null), Some(true.into()), Some(false.into())]);
-            if let Some(said) = said.clone() {
-                file.insert(key.into(), said);
+            match self.below(4) {
+                0 => {}
+                1 => drop(file.insert(key.into(), Value::Null)),
+                said => drop(file.insert(key.into(), (said == 2).into())),
             }
         }
         let lists = [json!([]), json!(["kms"]), json!(["x", "tproxy-net"]), Value::Null];

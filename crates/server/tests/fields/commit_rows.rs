@@ -39,7 +39,7 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_field_of_commit_does_what_the_table_says() {
     check_all(rows()).await;
 }

@@ -119,7 +119,7 @@ fn keys() -> Vec<Row> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_field_of_the_compose_file_does_what_the_table_says() {
     check_all(rows()).await;
 }

@@ -91,7 +91,7 @@ fn sizes() -> Vec<Row> {
         row(field, send)
             .get("/resource/instance_type", kind.clone())
             .get("/resource/vcpu", vcpu)
-            .get("/resource/memory_in_gb", memory / 1024)
+            .get("/resource/memory_in_gb", f64::from(memory) / 1024.0)
             .get("/resource/disk_in_gb", disk)
             .get("/disk_size", disk)
             .reply("/instance_type", kind)
@@ -200,7 +200,7 @@ fn attached() -> Vec<Row> {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_field_of_provision_does_what_the_table_says() {
     check_all(rows()).await;
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     common::{Reply, TestNode, World},
     provision_rows::SEALED,
-    row::{body, merge, said},
+    row::{body, failure, merge},
 };
 
 /// The kind of node that refuses.
@@ -267,21 +267,21 @@ fn check(refusal: &Refusal, reply: &Reply) {
     assert!(!body["suggestions"].as_array().unwrap().is_empty(), "no way out: {body}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_refusal_of_the_table_names_its_field_and_the_way_out() {
     let mut failed: BTreeMap<String, String> = BTreeMap::new();
     for refusal in refusals() {
         let mut what = format!("{} {:?} {} {:?}", refusal.field, refusal.on, refusal.send, refusal.commit);
         what.truncate(300);
-        let run = tokio::spawn(async move {
+        let run = async move {
             for nodes in nodes(&refusal) {
                 let world = World::fleet(nodes, |_| {}).await;
                 check(&refusal, &reply(&world, &refusal).await);
                 assert!(world.sim.host().vms().unwrap().is_empty());
             }
-        });
-        if let Err(panic) = run.await {
-            failed.insert(what, said(panic));
+        };
+        if let Some(why) = failure(run).await {
+            failed.insert(what, why);
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");

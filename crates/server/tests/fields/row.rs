@@ -10,6 +10,7 @@ use casemate_core::{
 use casemate_engine::node::VmConfig;
 use casemate_store::cvms;
 use serde_json::{Map, Value, json};
+use tokio::task::LocalSet;
 
 use crate::{
     common::{TestNode, World, provision_body},
@@ -144,6 +145,7 @@ pub async fn look(world: &World, reply: Value, uuid: &str) -> Deployed {
 async fn check(row: &Row, hashed: bool) {
     let world = World::fleet((row.nodes)(), |_| {}).await;
     let plain = world.post("/cvms/provision", body("my-app", &[&row.base])).await.ok();
+    world.clock.advance_ms(1);
     let sent = body("my-app", &[&row.base, &row.send]);
     let made = deploy(&world, sent, &row.commit).await;
     assert_eq!(made.reply["warnings"], Value::Null, "it is known");
@@ -170,17 +172,17 @@ pub async fn check_all(rows: Vec<Row>) {
     for row in rows {
         let hashed = table.get(row.field).unwrap_or_else(|| panic!("{} has no row", row.field)).hashed;
         let what = format!("{} {} {}", row.field, row.send, row.commit);
-        let run = tokio::spawn(async move { check(&row, hashed).await }).await;
-        if let Err(panic) = run {
-            failed.insert(what, said(panic));
+        if let Some(why) = failure(async move { check(&row, hashed).await }).await {
+            failed.insert(what, why);
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// What a task panicked with.
-pub fn said(panic: tokio::task::JoinError) -> String {
-    let panic = panic.into_panic();
+/// What this panics with, if it does.
+pub async fn failure(work: impl Future<Output = ()> + 'static) -> Option<String> {
+    let run = async { tokio::task::spawn_local(work).await };
+    let panic = LocalSet::new().run_until(run).await.err()?.into_panic();
     let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
 }
