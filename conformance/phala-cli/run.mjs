@@ -238,6 +238,8 @@ function makeCvm(letter) {
 
 const detail = (cvm) => client.getCvmInfo({ id: cvm.uuid });
 
+const completions = []; // the last event of every stream watched
+
 // Waits as the SDK's users do. Returns the states seen, each once in a row.
 async function watch(cvm, target) {
   const seen = [];
@@ -261,8 +263,7 @@ async function watch(cvm, target) {
     assert.deepEqual(problems, [], "the stream had errors");
     assert.equal(last.status, target, "the last state is the one waited for");
     assert.ok(complete, "the stream ended without the event `complete`");
-    assert.equal(complete.status, target);
-    assert.equal(complete.target, target);
+    completions.push({ target, complete });
     return seen;
   } catch (error) {
     throw new Error(`waiting for ${cvm.name} to be ${target}; seen: ${JSON.stringify(seen)} ${JSON.stringify(problems)}`, {
@@ -656,6 +657,17 @@ async function rebooted(boots) {
   assert.equal((await page(a, "/")).body.trim(), `<h1>${a.env.GREETING}</h1>`);
 }
 
+// The SDK's type of the event; at run time it only needs the event itself.
+async function events() {
+  await step("watch", "the event `complete` says {status, elapsed, target}", () => {
+    for (const { target, complete } of completions) {
+      assert.equal(complete.status, target, JSON.stringify(complete));
+      assert.equal(complete.target, target, JSON.stringify(complete));
+      assert.equal(typeof complete.elapsed, "number", JSON.stringify(complete));
+    }
+  });
+}
+
 async function deletion() {
   const ids = { a: () => a.uuid, b: () => b.name };
   for (const cvm of both) {
@@ -693,7 +705,7 @@ async function cleanUp() {
 }
 
 try {
-  for (const part of [deployments, pages, projects, lists, hashes, keys, secrets, power, deletion]) await part();
+  for (const part of [deployments, pages, projects, lists, hashes, keys, secrets, power, events, deletion]) await part();
 } finally {
   await cleanUp();
 }

@@ -33,10 +33,12 @@ impl Options {
 /// Builds and measures.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let profile = if options.short { "debug" } else { "release" };
-    let mut build = cargo(&["build", "--quiet", "--package", "xtask", "--features", "xtask/bench", "--bins"]);
-    if options.binary.is_none() {
-        build.args(["--package", "casemate"]);
-    }
+    let mut build = cargo(&["build", "--quiet", "--features", "xtask/bench", "--bins"]);
+    match &options.binary {
+        Some(_) => build.args(["--package", "xtask"]),
+        // The same features as in every other stage, so that nothing is built twice.
+        None => build.arg("--workspace"),
+    };
     if !options.short {
         build.arg("--release");
     }

@@ -44,12 +44,16 @@ impl Upstream {
     fn parse(text: &str) -> anyhow::Result<Self> {
         let mut upstream = Self::default();
         let mut section = None;
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in
+            text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             section = match line {
                 "[published]" => Some(&mut upstream.published),
                 "[clients]" => Some(&mut upstream.clients),
                 operation => {
-                    let Some(operations) = section else { bail!("{LIST}: {operation} before a section") };
+                    let Some(operations) = section else {
+                        bail!("{LIST}: {operation} before a section")
+                    };
                     ensure!(operations.insert(operation.to_owned()), "{LIST}: {operation} twice");
                     Some(operations)
                 }
@@ -116,13 +120,17 @@ mod tests {
 
     #[test]
     fn operations_are_counted_and_strangers_stand_out() {
-        let upstream = Upstream::parse("# a\n[published]\nGET /a\nGET /b/{id}\n[clients]\nGET /me\n").unwrap();
+        let upstream =
+            Upstream::parse("# a\n[published]\nGET /a\nGET /b/{id}\n[clients]\nGET /me\n").unwrap();
         let ours = Ours::parse(&json!({ "paths": {
             "/a": { "get": {}, "post": { "x-casemate": true } },
             "/b/{name}": { "get": {} },
         }}))
         .unwrap();
-        assert_eq!(report(&upstream, &ours)[0], "1 of 2 operations of upstream's published API are served");
+        assert_eq!(
+            report(&upstream, &ours)[0],
+            "1 of 2 operations of upstream's published API are served"
+        );
         assert_eq!(ours.added.into_iter().collect::<Vec<_>>(), ["POST /a"]);
         let strangers: Vec<_> = ours.plain.difference(&upstream.all()).cloned().collect();
         assert_eq!(strangers, ["GET /b/{name}"]);

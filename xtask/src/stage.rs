@@ -29,7 +29,11 @@ impl Stages {
         self.done.push((name.to_owned(), took, budget));
         outcome.with_context(|| format!("stage {name} failed"))?;
         if took > budget {
-            bail!("stage {name} took {:.0} s, its budget is {} s", took.as_secs_f64(), budget.as_secs());
+            bail!(
+                "stage {name} took {:.0} s, its budget is {} s",
+                took.as_secs_f64(),
+                budget.as_secs()
+            );
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ pub struct Options {
     quick: bool,
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Runs every stage.
 pub fn run(options: &Options) -> anyhow::Result<()> {
@@ -63,7 +63,9 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
         command(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     stages.run("licences, bans, sources", MINUTE, deny)?;
-    stages.run("real clients: the README's first command", 3 * MINUTE, || first_command(&environment))?;
+    stages.run("real clients: the README's first command", 3 * MINUTE, || {
+        first_command(&environment)
+    })?;
     stages.run("real clients: phala CLI on docker", 6 * MINUTE, || phala_cli(&environment))?;
     stages.run("benchmark, short", 5 * MINUTE, || bench::run(&bench::Options::short()))?;
     stages.run("compatibility report", MINUTE, compat::run)

@@ -39,10 +39,7 @@ impl Client {
         let mut watch = self.watch(cvm, target, within);
         let mut judge = Judge { target, was_open: false };
         loop {
-            let event = match next(&mut watch, target).await? {
-                Some(event) => event,
-                None => return Ok(judge.gone()),
-            };
+            let Some(event) = next(&mut watch, target).await? else { return Ok(judge.gone()) };
             seen(&event);
             let ended = match event {
                 WatchEvent::Complete(state) => Some(judge.complete(state)),

@@ -5,6 +5,8 @@
 //! and agrees, vector by vector, with `golden/check.mjs`: the SHA-256 of the bytes, and npm
 //! `@phala/cloud` 0.2.9's `getComposeHash(JSON.parse(document))`, plain and with `normalize`.
 
+#![expect(clippy::unwrap_used, reason = "a vector that cannot be read fails the test")]
+
 use casemate_core::compose::{AppCompose, ComposeInput, hash};
 use serde_json::{Map, Value};
 

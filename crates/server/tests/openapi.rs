@@ -33,10 +33,18 @@ fn every_reference_leads_somewhere_and_operations_have_names_of_their_own() {
         assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
     }
     let mut names = BTreeSet::new();
-    for operation in document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
+    for operation in document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+    {
         let name = operation["operationId"].as_str().unwrap();
         assert!(names.insert(name.to_owned()), "two operations are called {name}");
-        assert!(operation["summary"].as_str().is_some_and(|text| text.ends_with('.')), "{name} says nothing of itself");
+        assert!(
+            operation["summary"].as_str().is_some_and(|text| text.ends_with('.')),
+            "{name} says nothing of itself"
+        );
         assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
     }
 }

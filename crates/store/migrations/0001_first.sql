@@ -108,7 +108,7 @@ CREATE TABLE provisions (
 );
 CREATE INDEX provisions_of_document ON provisions (compose_hash, workspace_id, created_at, id);
 CREATE INDEX provisions_of_app ON provisions (app_id, compose_hash, created_at, id);
-CREATE INDEX provisions_open ON provisions (workspace_id, name, compose_hash, created_at)
+CREATE INDEX provisions_open ON provisions (workspace_id, name, compose_hash, created_at, id)
     WHERE cvm_id IS NULL;
 CREATE INDEX provisions_expiry ON provisions (expires_at);
 

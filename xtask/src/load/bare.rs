@@ -10,11 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
-use axum::{
-    Router,
-    body::Bytes,
-    http::header::CONTENT_TYPE,
-};
+use axum::{Router, body::Bytes, http::header::CONTENT_TYPE};
 use sqlx::{
     Connection, Executor, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -81,7 +77,10 @@ pub async fn commits(dir: &Path, duration: Duration) -> anyhow::Result<(Duration
     while began.elapsed() < duration {
         let sent = Instant::now();
         connection.execute("BEGIN IMMEDIATE").await?;
-        sqlx::query("INSERT INTO lines (text) VALUES ($1)").bind(&text).execute(&mut connection).await?;
+        sqlx::query("INSERT INTO lines (text) VALUES ($1)")
+            .bind(&text)
+            .execute(&mut connection)
+            .await?;
         connection.execute("COMMIT").await?;
         each.push(sent.elapsed());
     }

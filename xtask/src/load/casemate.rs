@@ -30,7 +30,7 @@ volumes:
 
 /// As many as `POST /status/batch` takes.
 const BATCH: usize = 500;
-const SETTLES: Duration = Duration::from_secs(600);
+const SETTLES: Duration = Duration::from_mins(10);
 
 /// The API of a server.
 #[derive(Debug, Clone)]
@@ -49,7 +49,11 @@ impl Api {
             .strip_prefix("http://")
             .and_then(|rest| rest.split_once('/'))
             .with_context(|| format!("api.url holds {url:?}"))?;
-        Ok(Self { address: address.parse()?, base: format!("/{path}"), key: server.file("admin.key")? })
+        Ok(Self {
+            address: address.parse()?,
+            base: format!("/{path}"),
+            key: server.file("admin.key")?,
+        })
     }
 
     /// The bytes of a request to it.
@@ -58,7 +62,8 @@ impl Api {
     }
 
     fn provision_request(&self, name: &str) -> Vec<u8> {
-        let body = json!({ "name": name, "compose_file": { "docker_compose_file": COMPOSE, "name": "" } });
+        let body =
+            json!({ "name": name, "compose_file": { "docker_compose_file": COMPOSE, "name": "" } });
         self.request("POST", "/cvms/provision", &body.to_string())
     }
 
@@ -78,7 +83,8 @@ impl Api {
     ) -> anyhow::Result<(Sample, Vec<Vec<u8>>)> {
         let requests = names.iter().map(|name| self.provision_request(name)).collect();
         let (sample, bodies) = http::each(self.address, connections, requests).await?;
-        let commits: anyhow::Result<_> = bodies.iter().map(|body| self.commit_request(body)).collect();
+        let commits: anyhow::Result<_> =
+            bodies.iter().map(|body| self.commit_request(body)).collect();
         Ok((sample, commits?))
     }
 
@@ -110,7 +116,8 @@ impl Api {
                 while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let sent = Instant::now();
                     let provisioned = connection.send(&api.provision_request(name)).await?.ok()?;
-                    let committed = connection.send(&api.commit_request(&provisioned)?).await?.ok()?;
+                    let committed =
+                        connection.send(&api.commit_request(&provisioned)?).await?.ok()?;
                     done.push((sent.elapsed(), uuid(&committed)?));
                 }
                 Ok(done)
@@ -129,7 +136,8 @@ impl Api {
             let request =
                 self.request("POST", "/status/batch", &json!({ "vm_uuids": batch }).to_string());
             loop {
-                let states: Value = serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
+                let states: Value =
+                    serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
                 let states = states.as_object().context("no states")?;
                 if states.len() != batch.len() {
                     bail!("{} of {} CVMs are there", states.len(), batch.len());

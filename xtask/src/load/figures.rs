@@ -39,25 +39,29 @@ impl Figure {
     }
 
     fn line(&self) -> String {
+        format!("{:<52} {:>15}  {}", self.name, self.amount(), self.verdict()).trim_end().to_owned()
+    }
+
+    fn amount(&self) -> String {
         let number = match self.value {
             value if value >= 100.0 => format!("{value:.0}"),
             value if value >= 10.0 => format!("{value:.1}"),
             value => format!("{value:.2}"),
         };
+        format!("{number} {:<2}", self.unit)
+    }
+
+    fn verdict(&self) -> String {
         let budget = match self.budget {
-            Budget::None => String::new(),
+            Budget::None => return String::new(),
             Budget::AtLeast(bound) => format!("at least {bound}"),
             Budget::AtMost(bound) => format!("at most {bound}"),
         };
-        let verdict = match (self.is_met(), self.is_gate()) {
-            (None, _) => "",
-            (Some(true), _) => "met",
-            (Some(false), true) => "NOT MET (gate)",
-            (Some(false), false) => "not met",
-        };
-        format!("  {:<54} {number:>9} {:<5} {budget:<14} {verdict}", self.name, self.unit)
-            .trim_end()
-            .to_owned()
+        match (self.is_met(), self.is_gate()) {
+            (Some(false), true) => format!("{budget}: NOT MET, a gate"),
+            (Some(false), false) => format!("{budget}: not met"),
+            _ => format!("{budget}: met"),
+        }
     }
 }
 
@@ -70,25 +74,38 @@ pub struct Figures(Vec<Figure>);
 
 impl Figures {
     /// Notes a figure; returns the line that shows it.
-    pub fn note(&mut self, name: impl Into<String>, value: f64, unit: &'static str, budget: Budget) -> String {
+    pub fn note(
+        &mut self,
+        name: impl Into<String>,
+        value: f64,
+        unit: &'static str,
+        budget: Budget,
+    ) -> String {
         let figure = Figure { name: name.into(), value, unit, budget };
         let line = figure.line();
         self.0.push(figure);
         line
     }
 
-    /// Notes rate, median and 99th percentile of a sample.
-    pub fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) -> Vec<String> {
-        vec![
-            self.note(format!("{name}: rate"), sample.rate(), "/s", budgets.0),
-            self.note(format!("{name}: p50"), sample.within_ms((50, 100)), "ms", Budget::None),
-            self.note(format!("{name}: p99"), sample.within_ms((99, 100)), "ms", budgets.1),
-        ]
+    /// Notes rate, median and 99th percentile of a sample; returns the line that shows them.
+    pub fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) -> String {
+        self.note(format!("{name}: rate"), sample.rate(), "/s", budgets.0);
+        self.note(format!("{name}: p50"), sample.within_ms((50, 100)), "ms", Budget::None);
+        self.note(format!("{name}: p99"), sample.within_ms((99, 100)), "ms", budgets.1);
+        let [.., rate, p50, p99] = self.0.as_slice() else { return String::new() };
+        let verdicts = [rate.verdict(), p99.verdict()].join("  ");
+        let amounts = [rate, p50, p99].map(Figure::amount);
+        let line = format!(
+            "{name:<52} {:>15}  p50 {:>8}  p99 {:>8}  {verdicts}",
+            amounts[0], amounts[1], amounts[2]
+        );
+        line.trim_end().to_owned()
     }
 
     /// Names of the ratios outside their budget.
     pub fn missed(&self) -> Vec<String> {
-        let missed = self.0.iter().filter(|figure| figure.is_gate() && figure.is_met() == Some(false));
+        let missed =
+            self.0.iter().filter(|figure| figure.is_gate() && figure.is_met() == Some(false));
         missed.map(|figure| figure.name.clone()).collect()
     }
 

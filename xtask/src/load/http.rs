@@ -203,7 +203,9 @@ async fn open(address: SocketAddr, connections: usize) -> anyhow::Result<Vec<Con
 }
 
 /// What all tasks have done.
-pub async fn gather<T: Send + 'static>(mut tasks: JoinSet<anyhow::Result<Vec<T>>>) -> anyhow::Result<Vec<T>> {
+pub async fn gather<T: Send + 'static>(
+    mut tasks: JoinSet<anyhow::Result<Vec<T>>>,
+) -> anyhow::Result<Vec<T>> {
     let mut all = Vec::new();
     while let Some(done) = tasks.join_next().await {
         all.extend(done??);

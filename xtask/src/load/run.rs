@@ -43,8 +43,8 @@ struct Size {
 }
 
 const SHORT: Size = Size {
-    first: 20,
-    full: 200,
+    first: 100,
+    full: 400,
     creates: [(1, 10), (8, 20), (64, 64)],
     pages: 20,
     time: Duration::from_millis(500),
@@ -82,10 +82,12 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let size = if options.short { SHORT } else { WHOLE };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     say(&format!("{cores} cores, server and load share them; {}", options.binary.display()));
-    let mut bench = Bench { dir, size, figures: Figures::default(), commits: 0.0, names: 0 };
+    let mut bench =
+        Bench { dir, size, figures: Figures::default(), commits: 0.0, names: 0, cvms: 0 };
     bench.measure(&options.binary).await?;
     if let Some(file) = &options.json {
-        fs::write(file, format!("{:#}\n", bench.figures.json())).with_context(|| file.display().to_string())?;
+        fs::write(file, format!("{:#}\n", bench.figures.json()))
+            .with_context(|| file.display().to_string())?;
     }
     let missed = bench.figures.missed();
     if options.gate && !missed.is_empty() {
@@ -100,8 +102,10 @@ struct Bench {
     figures: Figures,
     /// Bare durable commits per second.
     commits: f64,
-    /// CVM names given so far.
+    /// Names given so far; those that were only provisioned too.
     names: usize,
+    /// CVMs made so far.
+    cvms: usize,
 }
 
 impl Bench {
@@ -122,16 +126,22 @@ impl Bench {
         }
         self.deploys(&api).await?;
 
-        self.fill(&api, self.size.full.saturating_sub(self.names)).await?;
+        self.fill(&api, self.size.full.saturating_sub(self.cvms)).await?;
         let grown = self.pages(&api).await?;
         for (name, before, after) in [("first", &pages.0, &grown.0), ("last", &pages.1, &grown.1)] {
             let ratio = after.within_ms((50, 100)) / before.within_ms((50, 100));
-            let name = format!("{name} page of 100: {} CVMs to {}", self.size.full, self.size.first);
+            let name =
+                format!("{name} page of 100: {} CVMs to {}", self.size.full, self.size.first);
             self.note(name, ratio, RATIO, Budget::AtMost(1.2));
         }
         let (connections, creates) = self.size.creates[1];
         self.creates(&api, connections, creates).await?;
-        self.note("resident memory, after all this", resident(&server, "VmRSS")?, "MB", Budget::None);
+        self.note(
+            "resident memory, after all this",
+            resident(&server, "VmRSS")?,
+            "MB",
+            Budget::None,
+        );
         self.note("resident memory, peak", resident(&server, "VmHWM")?, "MB", Budget::None);
         server.stop()?;
         self.restart(binary, &data).await
@@ -142,14 +152,17 @@ impl Bench {
     }
 
     fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) {
-        for line in self.figures.sample(name, sample, budgets) {
-            say(&line);
-        }
+        say(&self.figures.sample(name, sample, budgets));
     }
 
     async fn disk(&mut self) -> anyhow::Result<()> {
         let syncs = Sample::new(Instant::now(), bare::syncs(&self.dir, 200)?);
-        self.note("disk: 4 KiB appended and synced, p50", syncs.within_ms((50, 100)), "ms", Budget::None);
+        self.note(
+            "disk: 4 KiB appended and synced, p50",
+            syncs.within_ms((50, 100)),
+            "ms",
+            Budget::None,
+        );
         let (took, mut each) = bare::commits(&self.dir, self.size.time).await?;
         each.sort_unstable();
         let sample = Sample { took, each };
@@ -170,7 +183,8 @@ impl Bench {
         let began = Instant::now();
         let (_, uuids) = api.deploy(WRITERS, &names).await?;
         api.settle(&uuids).await?;
-        let name = format!("deployed until running, {} CVMs there", self.names);
+        self.cvms += wanted;
+        let name = format!("deployed until running, {} CVMs there", self.cvms);
         self.note(name, count(wanted) / began.elapsed().as_secs_f64(), "/s", Budget::None);
         Ok(uuids)
     }
@@ -195,13 +209,23 @@ impl Bench {
         }
         self.sample("bare axum handler, the same bytes", &theirs, NO_BUDGETS);
         self.sample("GET /cvms/{id}", &ours, NO_BUDGETS);
-        self.note("GET /cvms/{id} to bare handler", ours.rate() / theirs.rate(), RATIO, Budget::AtLeast(0.5));
+        self.note(
+            "GET /cvms/{id} to bare handler",
+            ours.rate() / theirs.rate(),
+            RATIO,
+            Budget::AtLeast(0.5),
+        );
         Ok(())
     }
 
     /// Provisions first, then times the commits alone.
-    async fn creates(&mut self, api: &Api, connections: usize, creates: usize) -> anyhow::Result<()> {
-        let there = self.names;
+    async fn creates(
+        &mut self,
+        api: &Api,
+        connections: usize,
+        creates: usize,
+    ) -> anyhow::Result<()> {
+        let there = self.cvms;
         let names = self.names(creates);
         let (_, requests) = api.provision(WRITERS, &names).await?;
         let sample_request = requests.first().context("nothing to create")?.clone();
@@ -214,13 +238,24 @@ impl Bench {
             _ => NO_BUDGETS,
         };
         self.sample(&name, &sample, budgets);
-        self.note(format!("{name}: to bare commits"), sample.rate() / self.commits, RATIO, Budget::None);
+        self.note(
+            format!("{name}: to bare commits"),
+            sample.rate() / self.commits,
+            RATIO,
+            Budget::None,
+        );
         let body = Connection::open(api.address).await?.send(&sample_request).await?.ok()?;
         let bare = BareServer::start(&self.dir, &body)?;
         let time = self.size.time / 3;
         let theirs = http::same(bare.address, connections, &sample_request, time).await?;
-        self.note(format!("{name}: to bare handler"), sample.rate() / theirs.rate(), RATIO, Budget::None);
+        self.note(
+            format!("{name}: to bare handler"),
+            sample.rate() / theirs.rate(),
+            RATIO,
+            Budget::None,
+        );
         api.settle(&uuids).await?;
+        self.cvms += creates;
         Ok(())
     }
 
@@ -232,14 +267,19 @@ impl Bench {
         drop(requests);
         let names = self.names(creates);
         let (sample, uuids) = api.deploy(connections, &names).await?;
-        self.sample(&format!("provision and create, {connections} connections"), &sample, NO_BUDGETS);
+        self.sample(
+            &format!("provision and create, {connections} connections"),
+            &sample,
+            NO_BUDGETS,
+        );
         api.settle(&uuids).await?;
+        self.cvms += creates;
         Ok(())
     }
 
-    /// The first and the last page of 100.
+    /// The first and the last full page of 100.
     async fn pages(&mut self, api: &Api) -> anyhow::Result<(Sample, Sample)> {
-        let (there, last) = (self.names, self.names.div_ceil(100));
+        let (there, last) = (self.cvms, self.cvms / 100);
         api.page(1, self.size.pages / 10).await?;
         let first = api.page(1, self.size.pages).await?;
         let last = api.page(last, self.size.pages).await?;
@@ -251,14 +291,28 @@ impl Bench {
     async fn restart(&mut self, binary: &Path, data: &Path) -> anyhow::Result<()> {
         let began = Instant::now();
         let server = Server::start_with(binary, data, "sim", &SIMULATED)?;
-        let there = self.names;
-        self.note(format!("start-up, {there} CVMs"), ms(began.elapsed()), "ms", Budget::AtMost(300.0));
+        let there = self.cvms;
+        self.note(
+            format!("start-up, {there} CVMs"),
+            ms(began.elapsed()),
+            "ms",
+            Budget::AtMost(300.0),
+        );
         // The first rounds of the node watch are part of being at rest.
         tokio::time::sleep(self.size.time * 4).await;
         let memory = resident(&server, "VmRSS")?;
-        self.note(format!("resident memory, {there} CVMs at rest"), memory, "MB", Budget::AtMost(60.0));
+        self.note(
+            format!("resident memory, {there} CVMs at rest"),
+            memory,
+            "MB",
+            Budget::AtMost(60.0),
+        );
         let api = Api::of(&server)?;
-        Connection::open(api.address).await?.send(&api.request("GET", "/auth/me", "")).await?.ok()?;
+        Connection::open(api.address)
+            .await?
+            .send(&api.request("GET", "/auth/me", ""))
+            .await?
+            .ok()?;
         server.stop()
     }
 }

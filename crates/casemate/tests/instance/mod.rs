@@ -195,13 +195,18 @@ pub struct Instance {
 
 impl Instance {
     async fn start(dir: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::on("sim", dir, variables).await
+    }
+
+    /// Starts it with a node of this kind.
+    pub async fn on(node: &str, dir: &Path, variables: &[(&str, &str)]) -> Self {
         let url = dir.join("api.url");
         let _ = fs::remove_file(&url);
         let log = dir.join("serve.log");
         let output = File::options().create(true).append(true).open(&log).expect("a log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
         command
-            .args(["serve", "--node", "sim", "--listen", "127.0.0.1:0"])
+            .args(["serve", "--node", node, "--listen", "127.0.0.1:0"])
             .args(["--gateway-listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir)
             .current_dir(dir)
@@ -233,7 +238,7 @@ impl Instance {
         Self { child, api: read("api.url"), key: read("admin.key"), http, log }
     }
 
-    async fn send(&mut self, method: &str, path: &str, body: &Value, key: &str) -> Result<Value, String> {
+    pub async fn send(&mut self, method: &str, path: &str, body: &Value, key: &str) -> Result<Value, String> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self
             .http
@@ -244,7 +249,7 @@ impl Instance {
         Self::read(request).await
     }
 
-    async fn get(&mut self, path: &str) -> Result<Value, String> {
+    pub async fn get(&mut self, path: &str) -> Result<Value, String> {
         let request = self.http.get(format!("{}{path}", self.api)).header("x-api-key", &self.key);
         Self::read(request).await
     }
@@ -273,6 +278,12 @@ impl Instance {
             assert!(Instant::now() < deadline, "no crash at {point}\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// SIGKILL, now.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child");
+        self.child.wait().expect("a child");
     }
 
     /// SIGTERM; it must end well and soon.

@@ -24,6 +24,7 @@ async fn every_call_says_who_asks_and_in_which_version() {
         let agent = asked.header("user-agent").unwrap();
         assert!(agent.starts_with("casemate/"), "{agent}");
     }
+    assert_eq!((asked[0].method.as_str(), asked[1].method.as_str()), ("GET", "POST"));
     assert_eq!(asked[0].header("idempotency-key"), None);
     assert!(asked[1].header("idempotency-key").is_some());
     assert_eq!(asked[1].uri.path(), "/api/v1/cvms/my-app/stop");

@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Router,
     body::Bytes,
-    http::{HeaderMap, Method, Uri},
+    http::{HeaderMap, Method, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use casemate_client::{Client, Policy};
@@ -51,8 +51,7 @@ pub fn answer(
 ) -> Answer {
     let body = body.into();
     Box::new(move || {
-        let mut response =
-            (axum::http::StatusCode::from_u16(status).unwrap(), body).into_response();
+        let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
         for (name, value) in headers {
             response.headers_mut().insert(*name, value.parse().unwrap());
         }

@@ -47,8 +47,9 @@ pub async fn commit(
 ) -> Result<Committed, Error> {
     refuse_chain_fields(request)?;
     check_kms(ctx, request)?;
-    let found =
-        tx.provisions_for(caller.workspace.id, &request.compose_hash, request.app_id.as_ref()).await?;
+    let found = tx
+        .provisions_for(caller.workspace.id, &request.compose_hash, request.app_id.as_ref())
+        .await?;
     let now = ctx.now();
     let open = found.iter().find(|provision| provision.cvm.is_none() && provision.expires_at > now);
     if let Some(cvm) = existing(tx, caller, request, &found, open).await? {
@@ -57,13 +58,16 @@ pub async fn commit(
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
         return Ok(Committed { view, news: None });
     }
-    let Some(provision) = open else { return Err(missing(tx, caller, &found, request, now).await?) };
+    let Some(provision) = open else {
+        return Err(missing(tx, caller, &found, request, now).await?);
+    };
     let document = provisions::document(&ctx.db, &request.compose_hash)
         .await?
         .ok_or_else(|| Error::Internal("a provision without its document".to_owned()))?;
     let spec = spec(provision, request, &document)?;
-    let sealed_env = check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
-        .or_else(|| provision.sealed_env.clone());
+    let sealed_env =
+        check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
+            .or_else(|| provision.sealed_env.clone());
     let cvm = insert(ctx, tx, caller, provision, spec, sealed_env).await?;
     let operation = ctx.operation_id();
     tx.open_operation(operation, cvm.id, OperationKind::Create, 1, caller.user.id, now).await?;
@@ -80,12 +84,15 @@ pub async fn commit(
 }
 
 async fn reread(tx: &mut Tx, cvm: &Cvm) -> Result<Cvm, Error> {
-    tx.cvm(cvm.id).await?.ok_or_else(|| Error::Internal("a CVM vanished in its transaction".to_owned()))
+    tx.cvm(cvm.id)
+        .await?
+        .ok_or_else(|| Error::Internal("a CVM vanished in its transaction".to_owned()))
 }
 
 fn refuse_chain_fields(request: &CommitRequest) -> Result<(), Error> {
     // What clients send where nothing is left to register.
-    let transaction = request.transaction_hash.as_deref().filter(|hash| *hash != "already-registered");
+    let transaction =
+        request.transaction_hash.as_deref().filter(|hash| *hash != "already-registered");
     let on_chain = [
         ("contract_address", request.contract_address.as_deref()),
         ("deployer_address", request.deployer_address.as_deref()),
@@ -94,7 +101,9 @@ fn refuse_chain_fields(request: &CommitRequest) -> Result<(), Error> {
     for (field, given) in on_chain {
         if given.is_some_and(|text| !text.is_empty()) {
             let why = "is for a KMS governed by contracts, and there is none here";
-            return Err(Error::field(ErrorCode::FieldNotServed, field, why).suggest("Leave it out."));
+            return Err(
+                Error::field(ErrorCode::FieldNotServed, field, why).suggest("Leave it out.")
+            );
         }
     }
     Ok(())
@@ -225,7 +234,8 @@ async fn insert(
             .detail(ErrorDetail::message(super::provision::refused_field(&why), why.to_string()))
             .suggest("Provision again: another node may take it.")
     })?;
-    let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: spec.allow_force_stop };
+    let stop =
+        StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: spec.allow_force_stop };
     let name = spec.name.clone();
     let new = NewCvm {
         reference: CvmRef::from_random(ctx.entropy.u64()),

@@ -49,7 +49,8 @@ pub async fn provision(
     let user_config = carry::user_config(&request)?;
     let ports = carry::ports(request.ports.as_deref())?;
     let gpus = carry::gpus(request.gpus.as_ref())?;
-    let asked = kind::Asked { request: &request, compose: &compose, ports: &ports, gpus: gpus.as_ref() };
+    let asked =
+        kind::Asked { request: &request, compose: &compose, ports: &ports, gpus: gpus.as_ref() };
     let matched = size::place(ctx, &asked).await?;
 
     let now = ctx.now();
@@ -100,7 +101,12 @@ pub async fn provision(
     Ok(view(ctx, &matched, &prepared, unknown))
 }
 
-fn view(ctx: &Ctx, matched: &size::Match, prepared: &Provision, unknown: &[String]) -> ProvisionView {
+fn view(
+    ctx: &Ctx,
+    matched: &size::Match,
+    prepared: &Provision,
+    unknown: &[String],
+) -> ProvisionView {
     let (inventory, _) = matched.node.seen();
     let spec = &prepared.spec;
     let warnings = match unknown {
@@ -151,7 +157,9 @@ fn choose_kms(ctx: &Ctx, request: &ProvisionRequest) -> Result<FleetKms, Error> 
         [("kms_contract", &request.kms_contract), ("kms_contract_id", &request.kms_contract_id)]
     {
         // The KMS without a chain has this word for an address.
-        if let Some(contract) = given.as_deref().filter(|text| !matches!(*text, "phala" | "kc_phala")) {
+        if let Some(contract) =
+            given.as_deref().filter(|text| !matches!(*text, "phala" | "kc_phala"))
+        {
             return no_such(field, contract);
         }
     }
@@ -159,7 +167,10 @@ fn choose_kms(ctx: &Ctx, request: &ProvisionRequest) -> Result<FleetKms, Error> 
 }
 
 /// Checks a sealed env without opening it; returns it in lower-case hex.
-pub(super) fn check_sealed_env(given: Option<&str>, kms_enabled: bool) -> Result<Option<String>, Error> {
+pub(super) fn check_sealed_env(
+    given: Option<&str>,
+    kms_enabled: bool,
+) -> Result<Option<String>, Error> {
     carry::checked("encrypted_env", given, kms_enabled)
 }
 

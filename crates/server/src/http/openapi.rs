@@ -150,7 +150,8 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     operation["parameters"] = json!(parameters);
-    for reply in operation["responses"].as_object_mut().into_iter().flat_map(|all| all.values_mut()) {
+    for reply in operation["responses"].as_object_mut().into_iter().flat_map(|all| all.values_mut())
+    {
         if reply["description"].as_str().is_none_or(str::is_empty) {
             reply["description"] = json!("OK.");
         }

@@ -19,9 +19,15 @@ pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
         .route("/readyz", get(ready).with_state(ctx))
         .route("/metrics", get(move || async move { metrics.render() }))
         .route("/openapi.json", get(async || asset("application/json", &openapi::JSON)))
-        .route("/docs", get(async || asset("text/html; charset=utf-8", include_str!("docs/page.html"))))
+        .route(
+            "/docs",
+            get(async || asset("text/html; charset=utf-8", include_str!("docs/page.html"))),
+        )
         .route("/docs/page.css", get(async || asset("text/css", include_str!("docs/page.css"))))
-        .route("/docs/page.js", get(async || asset("text/javascript", include_str!("docs/page.js"))))
+        .route(
+            "/docs/page.js",
+            get(async || asset("text/javascript", include_str!("docs/page.js"))),
+        )
 }
 
 /// Migrations have run before the listener opened; what can still be missing is the database.

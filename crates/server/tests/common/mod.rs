@@ -39,11 +39,7 @@ use casemate_server::{
     telemetry::Metrics,
     work,
 };
-use casemate_store::{
-    Db,
-    db::Durability,
-    lease,
-};
+use casemate_store::{Db, db::Durability, lease};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -65,8 +61,7 @@ impl Clock for MockClock {
     }
 }
 
-pub const COMPOSE: &str =
-    "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
+pub const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
 
 /// A node of a world: a simulated host that says it is of this kind.
 pub struct TestNode {
@@ -194,7 +189,13 @@ impl World {
     }
 
     /// A request with the key; `version` empty: no header.
-    pub async fn call(&self, method: &str, path: &str, version: &str, body: Option<Value>) -> Reply {
+    pub async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        version: &str,
+        body: Option<Value>,
+    ) -> Reply {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))

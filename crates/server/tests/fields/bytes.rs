@@ -32,9 +32,41 @@ impl Chance {
 
     fn text(&mut self) -> String {
         const ODD: &[char] = &[
-            '\0', '\u{1}', '\u{8}', '\t', '\n', '\u{b}', '\u{c}', '\r', '\u{1f}', ' ', '"', '\\', '/', '<',
-            '&', '$', '{', '}', ':', '#', '\'', '\u{7f}', '\u{80}', '\u{85}', '\u{a0}', 'é', '\u{301}',
-            '\u{2028}', '\u{2029}', '\u{feff}', '\u{fffd}', '\u{ffff}', '漢', '🦀', '\u{10ffff}',
+            '\0',
+            '\u{1}',
+            '\u{8}',
+            '\t',
+            '\n',
+            '\u{b}',
+            '\u{c}',
+            '\r',
+            '\u{1f}',
+            ' ',
+            '"',
+            '\\',
+            '/',
+            '<',
+            '&',
+            '$',
+            '{',
+            '}',
+            ':',
+            '#',
+            '\'',
+            '\u{7f}',
+            '\u{80}',
+            '\u{85}',
+            '\u{a0}',
+            'é',
+            '\u{301}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{feff}',
+            '\u{fffd}',
+            '\u{ffff}',
+            '漢',
+            '🦀',
+            '\u{10ffff}',
         ];
         let length = self.below(40);
         let mut text = String::new();
@@ -51,9 +83,16 @@ impl Chance {
     /// Any of the compose file's fields, said or not.
     fn compose_file(&mut self) -> Value {
         let mut file = Map::new();
-        let comment: String = self.text().chars().filter(|c| *c == '\t' || !c.is_control()).collect();
-        let comment: String = comment.chars().filter(|c| !matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}')).collect();
-        file.insert("docker_compose_file".into(), format!("services: {{a: {{image: x}}}}\n# {comment}\n").into());
+        let comment: String =
+            self.text().chars().filter(|c| *c == '\t' || !c.is_control()).collect();
+        let comment: String = comment
+            .chars()
+            .filter(|c| !matches!(c, '\u{feff}' | '\u{fffe}' | '\u{ffff}'))
+            .collect();
+        file.insert(
+            "docker_compose_file".into(),
+            format!("services: {{a: {{image: x}}}}\n# {comment}\n").into(),
+        );
         for key in ["pre_launch_script", "init_script", "salt", "default_gateway_domain", "name"] {
             match self.below(3) {
                 0 => {}
@@ -62,8 +101,15 @@ impl Chance {
             }
         }
         for key in [
-            "gateway_enabled", "tproxy_enabled", "kms_enabled", "local_key_provider_enabled",
-            "no_instance_id", "public_logs", "public_sysinfo", "public_tcbinfo", "secure_time",
+            "gateway_enabled",
+            "tproxy_enabled",
+            "kms_enabled",
+            "local_key_provider_enabled",
+            "no_instance_id",
+            "public_logs",
+            "public_sysinfo",
+            "public_tcbinfo",
+            "secure_time",
         ] {
             match self.below(4) {
                 0 => {}
@@ -73,9 +119,18 @@ impl Chance {
         }
         let lists = [json!([]), json!(["kms"]), json!(["x", "tproxy-net"]), Value::Null];
         file.insert("features".into(), self.one(&lists).clone());
-        file.insert("allowed_envs".into(), self.one(&[json!(["B", "A", "B"]), Value::Null]).clone());
-        file.insert("storage_fs".into(), self.one(&["zfs".into(), "ext4".into(), Value::Null]).clone());
-        file.insert("manifest_version".into(), self.one(&[json!(1), json!(2.0), json!("3"), Value::Null]).clone());
+        file.insert(
+            "allowed_envs".into(),
+            self.one(&[json!(["B", "A", "B"]), Value::Null]).clone(),
+        );
+        file.insert(
+            "storage_fs".into(),
+            self.one(&["zfs".into(), "ext4".into(), Value::Null]).clone(),
+        );
+        file.insert(
+            "manifest_version".into(),
+            self.one(&[json!(1), json!(2.0), json!("3"), Value::Null]).clone(),
+        );
         file.into()
     }
 
@@ -110,7 +165,8 @@ async fn the_hash_told_is_the_hash_of_the_bytes_that_boot() {
             let told = reply.ok();
             let made = deploy(&world, request, &json!({})).await;
             assert_eq!(made.reply["compose_hash"], told["compose_hash"], "seed {seed}: {shown}");
-            let parsed: std::collections::BTreeMap<String, Value> = serde_json::from_str(&made.document).unwrap();
+            let parsed: std::collections::BTreeMap<String, Value> =
+                serde_json::from_str(&made.document).unwrap();
             let canonical = serde_json::to_string(&parsed).unwrap();
             assert_eq!(canonical, made.document, "seed {seed}: its own canonical form: {shown}");
             assert_eq!(parsed["gateway_enabled"], parsed["tproxy_enabled"], "seed {seed}");

@@ -31,8 +31,12 @@ pub fn rows() -> Vec<Row> {
             .with(allowed)
             .committed(json!({ "env_keys": null }))
             .spec(|spec| json!(spec.env_keys), json!(["A", "B"])),
-        row("commit kms_id", json!({})).committed(json!({ "kms_id": "builtin" })).get("/kms_type", "phala"),
-        row("commit kms_id", json!({})).committed(json!({ "kms_id": "PHALA" })).get("/kms_type", "phala"),
+        row("commit kms_id", json!({}))
+            .committed(json!({ "kms_id": "builtin" }))
+            .get("/kms_type", "phala"),
+        row("commit kms_id", json!({}))
+            .committed(json!({ "kms_id": "PHALA" }))
+            .get("/kms_type", "phala"),
         row("commit transaction_hash", json!({}))
             .committed(json!({ "transaction_hash": "already-registered" }))
             .get("/status", "running"),

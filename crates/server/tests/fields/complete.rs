@@ -85,7 +85,8 @@ fn every_row_has_a_test() {
     let refused: BTreeSet<String> = refusals().iter().map(|one| one.field.to_owned()).collect();
     for field in in_the_table() {
         let no_effect = ["experimental_vpc", "gpus.count", "gpus.product_name", "_address"];
-        let only_refused = no_effect.iter().any(|part| field.contains(part)) && refused.contains(&field);
+        let only_refused =
+            no_effect.iter().any(|part| field.contains(part)) && refused.contains(&field);
         assert!(tested.contains(&field) || only_refused, "{field} has no test");
     }
 }

@@ -90,14 +90,36 @@ fn gateway() -> Vec<Row> {
     };
     vec![
         off("compose_file.gateway_enabled", json!({ "gateway_enabled": false })),
-        off("compose_file.gateway_enabled", json!({ "gateway_enabled": false, "tproxy_enabled": true })),
-        off("compose_file.gateway_enabled", json!({ "gateway_enabled": 0, "features": ["kms", "tproxy-net"] })),
+        off(
+            "compose_file.gateway_enabled",
+            json!({ "gateway_enabled": false, "tproxy_enabled": true }),
+        ),
+        off(
+            "compose_file.gateway_enabled",
+            json!({ "gateway_enabled": 0, "features": ["kms", "tproxy-net"] }),
+        ),
         off("compose_file.tproxy_enabled", json!({ "tproxy_enabled": false })),
         off("compose_file.features", json!({ "features": ["kms"] })),
-        on("compose_file.gateway_enabled", json!({ "gateway_enabled": true, "tproxy_enabled": false }), json!(["kms", "tproxy-net"])),
-        on("compose_file.gateway_enabled", json!({ "gateway_enabled": true, "features": ["x"] }), json!(["x", "kms", "tproxy-net"])),
-        on("compose_file.tproxy_enabled", json!({ "gateway_enabled": null, "tproxy_enabled": true }), json!(["kms", "tproxy-net"])),
-        on("compose_file.features", json!({ "gateway_enabled": null, "features": ["tproxy-net"] }), json!(["tproxy-net", "kms"])),
+        on(
+            "compose_file.gateway_enabled",
+            json!({ "gateway_enabled": true, "tproxy_enabled": false }),
+            json!(["kms", "tproxy-net"]),
+        ),
+        on(
+            "compose_file.gateway_enabled",
+            json!({ "gateway_enabled": true, "features": ["x"] }),
+            json!(["x", "kms", "tproxy-net"]),
+        ),
+        on(
+            "compose_file.tproxy_enabled",
+            json!({ "gateway_enabled": null, "tproxy_enabled": true }),
+            json!(["kms", "tproxy-net"]),
+        ),
+        on(
+            "compose_file.features",
+            json!({ "gateway_enabled": null, "features": ["tproxy-net"] }),
+            json!(["tproxy-net", "kms"]),
+        ),
     ]
 }
 

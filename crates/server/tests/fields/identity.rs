@@ -16,7 +16,8 @@ pub const CODES: &[(&str, &str)] = &[("app_id", "ERR-03-007")];
 async fn pairs(world: &World, count: u32) -> Vec<(String, u64)> {
     let reply = world.get(&format!("/kms/phala/next_app_id?counts={count}")).await.ok();
     let all = reply["app_ids"].as_array().unwrap().iter();
-    all.map(|one| (one["app_id"].as_str().unwrap().to_owned(), one["nonce"].as_u64().unwrap())).collect()
+    all.map(|one| (one["app_id"].as_str().unwrap().to_owned(), one["nonce"].as_u64().unwrap()))
+        .collect()
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@
 //! | [`placing`] | nodes of several kinds, images, regions |
 //! | [`bytes`] | the hash is the hash of what the node boots |
 
+#![expect(clippy::unwrap_used, reason = "tests panic, helpers of tests too")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

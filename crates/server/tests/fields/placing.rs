@@ -44,10 +44,19 @@ async fn a_field_that_one_kind_cannot_honour_goes_to_the_other() {
 
 #[tokio::test]
 async fn a_default_image_is_one_that_a_fitting_node_has() {
-    let old = TestNode { name: "old", region: "eu", host: images(|name| name.contains("0.5.4")), ..TestNode::sim() };
+    let old = TestNode {
+        name: "old",
+        region: "eu",
+        host: images(|name| name.contains("0.5.4")),
+        ..TestNode::sim()
+    };
     let world = World::fleet(vec![TestNode::sim(), old], |_| {}).await;
     assert_eq!(node_of(&world, json!({})).await, 1, "the newest image");
-    assert_eq!(node_of(&world, json!({ "region": "eu" })).await, 2, "an older one, where it has to be");
+    assert_eq!(
+        node_of(&world, json!({ "region": "eu" })).await,
+        2,
+        "an older one, where it has to be"
+    );
     assert_eq!(node_of(&world, json!({ "node_id": 2 })).await, 2);
     let image = json!({ "region": "eu", "image": "dstack-0.5.5" });
     let refused = world.post("/cvms/provision", body("my-app", &[&image])).await;

@@ -17,8 +17,14 @@ fn lower() -> String {
 
 fn two_nodes() -> Vec<TestNode> {
     // The first one is larger, so that nobody lands on the second by chance.
-    let small = SimConfig { capacity: casemate_engine::node::Capacity { slots: 2, ..SimConfig::fast().capacity }, ..SimConfig::fast() };
-    vec![TestNode::sim(), TestNode { name: "sim-2", region: "eu-west", host: small, ..TestNode::sim() }]
+    let small = SimConfig {
+        capacity: casemate_engine::node::Capacity { slots: 2, ..SimConfig::fast().capacity },
+        ..SimConfig::fast()
+    };
+    vec![
+        TestNode::sim(),
+        TestNode { name: "sim-2", region: "eu-west", host: small, ..TestNode::sim() },
+    ]
 }
 
 fn docker() -> Vec<TestNode> {
@@ -72,11 +78,18 @@ pub fn rows() -> Vec<Row> {
         row("encrypted", json!({ "encrypted": false })).on(docker).get("/status", "running"),
     ];
     for field in ["secure_time", "SecureTime"] {
-        let one = row(field, json!({ field: true })).with(json!({ "compose_file": { "secure_time": false } }));
+        let one = row(field, json!({ field: true }))
+            .with(json!({ "compose_file": { "secure_time": false } }));
         rows.push(one.document("secure_time", true).get("/secure_time", true));
     }
-    for (field, word) in [("kms", "PHALA"), ("kms", "Phala"), ("kms_type", "PHALA"), ("KMSType", "phala")] {
-        rows.push(row(field, json!({ field: word })).get("/kms_type", "phala").reply("/kms_id", "kms_test"));
+    for (field, word) in
+        [("kms", "PHALA"), ("kms", "Phala"), ("kms_type", "PHALA"), ("KMSType", "phala")]
+    {
+        rows.push(
+            row(field, json!({ field: word }))
+                .get("/kms_type", "phala")
+                .reply("/kms_id", "kms_test"),
+        );
     }
     rows.extend(sizes());
     rows.extend(places());
@@ -99,16 +112,36 @@ fn sizes() -> Vec<Row> {
     };
     let none = || Value::Null;
     vec![
-        size("instance_type", json!({ "instance_type": "tdx.large" }), "tdx.large".into(), (4, 8192, 80)),
+        size(
+            "instance_type",
+            json!({ "instance_type": "tdx.large" }),
+            "tdx.large".into(),
+            (4, 8192, 80),
+        ),
         size("instance_type", json!({ "instance_type": "" }), "tdx.small".into(), (1, 2048, 20)),
         size("vcpu", json!({ "vcpu": 3 }), none(), (3, 2048, 20)),
         size("vcpu", json!({ "vcpu": 2.0, "instance_type": "tdx.large" }), none(), (2, 8192, 80)),
-        size("vcpu", json!({ "vcpu": 4, "instance_type": "tdx.large" }), "tdx.large".into(), (4, 8192, 80)),
+        size(
+            "vcpu",
+            json!({ "vcpu": 4, "instance_type": "tdx.large" }),
+            "tdx.large".into(),
+            (4, 8192, 80),
+        ),
         size("memory", json!({ "memory": 3072 }), none(), (1, 3072, 20)),
         size("memory", json!({ "memory": 3072, "vcpu": 3 }), none(), (3, 3072, 20)),
-        size("memory", json!({ "memory": 1024, "instance_type": "tdx.medium" }), none(), (2, 1024, 40)),
+        size(
+            "memory",
+            json!({ "memory": 1024, "instance_type": "tdx.medium" }),
+            none(),
+            (2, 1024, 40),
+        ),
         size("disk_size", json!({ "disk_size": 77 }), "tdx.small".into(), (1, 2048, 77)),
-        size("disk_size", json!({ "disk_size": 77, "instance_type": "tdx.medium" }), "tdx.medium".into(), (2, 4096, 77)),
+        size(
+            "disk_size",
+            json!({ "disk_size": 77, "instance_type": "tdx.medium" }),
+            "tdx.medium".into(),
+            (2, 4096, 77),
+        ),
     ]
 }
 
@@ -129,10 +162,25 @@ fn places() -> Vec<Row> {
         image("prefer_dev", json!({ "prefer_dev": false }), "dstack-0.5.5"),
         image("prefer_dev", json!({ "prefer_dev": true }), "dstack-dev-0.5.5"),
         image("prefer_dev", json!({ "prefer_dev": null }), "dstack-dev-0.5.5"),
-        image("prefer_dev", json!({ "prefer_dev": true, "image": "dstack-0.5.4" }), "dstack-dev-0.5.4"),
-        image("prefer_dev", json!({ "prefer_dev": 0, "image": "dstack-dev-0.5.4" }), "dstack-0.5.4"),
-        image("prefer_dev", json!({ "prefer_dev": true, "image": "dstack-dev-0.5.4" }), "dstack-dev-0.5.4"),
-        row("region", json!({ "region": "EU-West" })).on(two_nodes).get("/node_info/region", "eu-west").get("/node_info/id", 2),
+        image(
+            "prefer_dev",
+            json!({ "prefer_dev": true, "image": "dstack-0.5.4" }),
+            "dstack-dev-0.5.4",
+        ),
+        image(
+            "prefer_dev",
+            json!({ "prefer_dev": 0, "image": "dstack-dev-0.5.4" }),
+            "dstack-0.5.4",
+        ),
+        image(
+            "prefer_dev",
+            json!({ "prefer_dev": true, "image": "dstack-dev-0.5.4" }),
+            "dstack-dev-0.5.4",
+        ),
+        row("region", json!({ "region": "EU-West" }))
+            .on(two_nodes)
+            .get("/node_info/region", "eu-west")
+            .get("/node_info/id", 2),
     ];
     for field in ["node_id", "teepod_id", "TeepodID"] {
         let one = row(field, json!({ field: 2 })).on(two_nodes).get("/node_info/id", 2);
@@ -158,7 +206,9 @@ fn keys() -> Vec<Row> {
                 r#"{"ssh_authorized_keys":["ssh-rsa CCCC c","ssh-ed25519 AAAA a","ssh-ed25519 BBBB b"]}"#,
             ),
         ] {
-            rows.push(row(field, keys.clone()).with(given).node(|vm| json!(vm.user_config), expected));
+            rows.push(
+                row(field, keys.clone()).with(given).node(|vm| json!(vm.user_config), expected),
+            );
         }
     }
     rows
@@ -171,22 +221,35 @@ fn attached() -> Vec<Row> {
         crate::row::merge(&mut port, &change);
         json!({ "ports": [port] })
     };
-    let port = |field, send: Value, expected: Value| row(field, send).node(|vm| json!(vm.ports), json!([expected]));
-    let full = |protocol: &str, host: u16, vm: u16, address: Value| {
-        json!({ "protocol": protocol, "host_port": host, "vm_port": vm, "host_address": address })
+    let port = |field, send: Value, expected: Value| {
+        row(field, send).node(|vm| json!(vm.ports), json!([expected]))
     };
+    let full = |protocol: &str, host: u16, vm: u16, address: Value| json!({ "protocol": protocol, "host_port": host, "vm_port": vm, "host_address": address });
     let gpus = |field, send: Value, expected: Value, count: u32| {
         let shown = |vm: &casemate_engine::node::VmConfig| json!(vm.gpus);
         row(field, json!({ "gpus": send })).node(shown, expected).get("/resource/gpus", count)
     };
     let slot = json!({ "gpus": [{ "slot": "18:00.0" }] });
-    let slot_seen = json!({ "gpus": [{ "slot": "18:00.0", "product_id": null }], "attach_mode": "listed" });
+    let slot_seen =
+        json!({ "gpus": [{ "slot": "18:00.0", "product_id": null }], "attach_mode": "listed" });
     vec![
         port("ports", one(json!({})), full("tcp", 18080, 80, Value::Null)),
-        port("ports[].protocol", one(json!({ "protocol": "UDP" })), full("udp", 18080, 80, Value::Null)),
-        port("ports[].host_port", one(json!({ "host_port": 65535 })), full("tcp", 65535, 80, Value::Null)),
+        port(
+            "ports[].protocol",
+            one(json!({ "protocol": "UDP" })),
+            full("udp", 18080, 80, Value::Null),
+        ),
+        port(
+            "ports[].host_port",
+            one(json!({ "host_port": 65535 })),
+            full("tcp", 65535, 80, Value::Null),
+        ),
         port("ports[].vm_port", one(json!({ "vm_port": 1 })), full("tcp", 18080, 1, Value::Null)),
-        port("ports[].host_address", one(json!({ "host_address": "::1" })), full("tcp", 18080, 80, "::1".into())),
+        port(
+            "ports[].host_address",
+            one(json!({ "host_address": "::1" })),
+            full("tcp", 18080, 80, "::1".into()),
+        ),
         gpus("gpus", slot.clone(), slot_seen.clone(), 1),
         gpus("gpus.gpus", slot.clone(), slot_seen.clone(), 1),
         gpus("gpus.gpus[].slot", slot, slot_seen, 1),
@@ -196,7 +259,12 @@ fn attached() -> Vec<Row> {
             json!({ "gpus": [{ "slot": null, "product_id": "10de:2335" }], "attach_mode": "listed" }),
             1,
         ),
-        gpus("gpus.attach_mode", json!({ "attach_mode": "all" }), json!({ "gpus": [], "attach_mode": "all" }), 0),
+        gpus(
+            "gpus.attach_mode",
+            json!({ "attach_mode": "all" }),
+            json!({ "gpus": [], "attach_mode": "all" }),
+            0,
+        ),
     ]
 }
 

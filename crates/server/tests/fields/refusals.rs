@@ -66,13 +66,19 @@ pub fn refusals() -> Vec<Refusal> {
         invalid("disk_size", json!({ "disk_size": 0 }), "disk_size"),
         refused("disk_size", json!({ "disk_size": 4_000_000_000_u32 }), "ERR-02-002"),
         refused("image", json!({ "image": "dstack-9.9.9" }), "ERR-02-010"),
-        Refusal { names: "image", ..refused("os_image_name", json!({ "os_image_name": "x" }), "ERR-02-010") },
+        Refusal {
+            names: "image",
+            ..refused("os_image_name", json!({ "os_image_name": "x" }), "ERR-02-010")
+        },
         refused("region", json!({ "region": "mars" }), "ERR-02-002"),
         refused("kms", json!({ "kms": "ETHEREUM" }), "ERR-02-011"),
         refused("kms", json!({ "kms": "base" }), "ERR-02-011"),
         refused("kms", json!({ "kms": "legacy" }), "ERR-02-011"),
         invalid("kms", json!({ "kms": "aws" }), "kms"),
-        Refusal { names: "kms", ..refused("kms_type", json!({ "kms_type": "BASE" }), "ERR-02-011") },
+        Refusal {
+            names: "kms",
+            ..refused("kms_type", json!({ "kms_type": "BASE" }), "ERR-02-011")
+        },
         Refusal { names: "kms", ..refused("KMSType", json!({ "KMSType": "BASE" }), "ERR-02-011") },
         invalid("kms_type", json!({ "kms_type": "aws" }), "kms_type"),
         refused("kms_id", json!({ "kms_id": "kms_other" }), "ERR-02-011"),
@@ -81,14 +87,33 @@ pub fn refusals() -> Vec<Refusal> {
         refused("nonce", json!({ "nonce": 3 }), "ERR-02-008"),
         refused("app_id", json!({ "app_id": "00".repeat(20) }), "ERR-02-008"),
         refused("app_id", json!({ "app_id": "00".repeat(20), "nonce": 3 }), "ERR-02-008"),
-        Refusal { names: "app_id", ..refused("custom_app_id", json!({ "custom_app_id": "00".repeat(20) }), "ERR-02-008") },
+        Refusal {
+            names: "app_id",
+            ..refused("custom_app_id", json!({ "custom_app_id": "00".repeat(20) }), "ERR-02-008")
+        },
         refused("env_keys", json!({ "env_keys": ["A", "1A"] }), "ERR-02-008"),
         refused("encrypted_env", json!({ "encrypted_env": "xyz" }), "ERR-20-012"),
         refused("encrypted_env", json!({ "encrypted_env": "ab".repeat(59) }), "ERR-20-012"),
-        refused("encrypted_env", json!({ "encrypted_env": "ab".repeat(256 * 1024 + 1) }), "ERR-20-012"),
-        refused("encrypted_env", json!({ "encrypted_env": SEALED, "key_provider_mode": "none" }), "ERR-02-009"),
-        Refusal { names: "", status: 413, ..refused("user_config", json!({ "user_config": "x".repeat(1 << 20) }), "413") },
-        refused("experimental_vpc_server_app_id", json!({ "experimental_vpc_server_app_id": "app_1" }), NOT_SERVED),
+        refused(
+            "encrypted_env",
+            json!({ "encrypted_env": "ab".repeat(256 * 1024 + 1) }),
+            "ERR-20-012",
+        ),
+        refused(
+            "encrypted_env",
+            json!({ "encrypted_env": SEALED, "key_provider_mode": "none" }),
+            "ERR-02-009",
+        ),
+        Refusal {
+            names: "",
+            status: 413,
+            ..refused("user_config", json!({ "user_config": "x".repeat(1 << 20) }), "413")
+        },
+        refused(
+            "experimental_vpc_server_app_id",
+            json!({ "experimental_vpc_server_app_id": "app_1" }),
+            NOT_SERVED,
+        ),
         invalid("storage_fs", json!({ "storage_fs": "xfs" }), "storage_fs"),
         refused("key_provider_mode", json!({ "key_provider_mode": "tpm" }), NOT_SERVED),
         refused(
@@ -98,12 +123,18 @@ pub fn refusals() -> Vec<Refusal> {
         ),
     ];
     for field in ["teepod_id", "node_id", "TeepodID"] {
-        all.push(Refusal { names: "node_id", ..refused(field, json!({ field: 99 }), "ERR-01-001") });
+        all.push(Refusal {
+            names: "node_id",
+            ..refused(field, json!({ field: 99 }), "ERR-01-001")
+        });
     }
     for field in ["ssh_authorized_keys", "SSHAuthorizedKeys"] {
         for config in ["text", "[]", r#"{"ssh_authorized_keys":"text"}"#] {
             let send = json!({ field: ["ssh-rsa A"], "user_config": config });
-            all.push(Refusal { names: "ssh_authorized_keys", ..refused(field, send, "ERR-02-009") });
+            all.push(Refusal {
+                names: "ssh_authorized_keys",
+                ..refused(field, send, "ERR-02-009")
+            });
         }
     }
     all.extend(images());
@@ -118,7 +149,10 @@ fn images() -> Vec<Refusal> {
     let lone = json!({ "image": "dstack-0.5.5", "prefer_dev": true });
     vec![
         Refusal { on: On::Sim, ..refused("prefer_dev", lone, "ERR-02-009") },
-        Refusal { on: On::Docker, ..refused("prefer_dev", json!({ "prefer_dev": true }), "ERR-02-010") },
+        Refusal {
+            on: On::Docker,
+            ..refused("prefer_dev", json!({ "prefer_dev": true }), "ERR-02-010")
+        },
     ]
 }
 
@@ -128,7 +162,9 @@ fn ports_and_gpus() -> Vec<Refusal> {
         merge(&mut port, &change);
         invalid(field, json!({ "ports": [{ "host_port": 9, "vm_port": 9 }, port] }), names)
     };
-    let gpu = |field: &'static str, send: Value, code: &'static str| refused(field, json!({ "gpus": send }), code);
+    let gpu = |field: &'static str, send: Value, code: &'static str| {
+        refused(field, json!({ "gpus": send }), code)
+    };
     vec![
         port("ports", json!({ "host_port": 9 }), "ports.1.host_port"),
         port("ports[].protocol", json!({ "protocol": "sctp" }), "ports.1.protocol"),
@@ -136,10 +172,18 @@ fn ports_and_gpus() -> Vec<Refusal> {
         port("ports[].host_port", json!({ "host_port": null }), "ports.1.host_port"),
         port("ports[].host_port", json!({ "host_port": 65536 }), "ports.1.host_port"),
         port("ports[].vm_port", json!({ "vm_port": 0 }), "ports.1.vm_port"),
-        port("ports[].host_address", json!({ "host_address": "localhost" }), "ports.1.host_address"),
+        port(
+            "ports[].host_address",
+            json!({ "host_address": "localhost" }),
+            "ports.1.host_address",
+        ),
         invalid("gpus.gpus", json!({ "gpus": { "gpus": [{ "slot": "1" }, {}] } }), "gpus.gpus.1"),
         gpu("gpus.gpus", json!({ "gpus": [{ "slot": "1" }], "attach_mode": "all" }), "ERR-02-009"),
-        invalid("gpus.attach_mode", json!({ "gpus": { "attach_mode": "some" } }), "gpus.attach_mode"),
+        invalid(
+            "gpus.attach_mode",
+            json!({ "gpus": { "attach_mode": "some" } }),
+            "gpus.attach_mode",
+        ),
         gpu("gpus.count", json!({ "count": 1 }), NOT_SERVED),
         gpu("gpus.product_name", json!({ "product_name": "H200" }), NOT_SERVED),
     ]
@@ -159,21 +203,48 @@ fn compose() -> Vec<Refusal> {
         file(yaml, json!({ "docker_compose_file": "services: {a: {build: .}}" }), "ERR-01-003"),
         file(yaml, json!({ "docker_compose_file": over }), "ERR-01-003"),
         file(yaml, bash, "ERR-01-003"),
-        Refusal { names: yaml, ..file("compose_file.pre_launch_script", json!({ "pre_launch_script": "x".repeat(200 * 1024) }), "ERR-01-003") },
+        Refusal {
+            names: yaml,
+            ..file(
+                "compose_file.pre_launch_script",
+                json!({ "pre_launch_script": "x".repeat(200 * 1024) }),
+                "ERR-01-003",
+            )
+        },
         file("compose_file.bash_script", json!({ "bash_script": "true" }), "ERR-02-008"),
-        file("compose_file.bash_script", json!({ "runner": "bash", "docker_compose_file": null }), "ERR-02-008"),
+        file(
+            "compose_file.bash_script",
+            json!({ "runner": "bash", "docker_compose_file": null }),
+            "ERR-02-008",
+        ),
         file("compose_file.runner", json!({ "runner": "podman" }), "ERR-02-008"),
         file("compose_file.runner", json!({ "runner": "nerdctl-compose" }), "ERR-02-008"),
         file("compose_file.allowed_envs", json!({ "allowed_envs": ["A-B"] }), "ERR-02-008"),
         file("compose_file.key_provider", json!({ "key_provider": "tpm" }), NOT_SERVED),
         file("compose_file.key_provider", json!({ "key_provider": "local" }), NOT_SERVED),
-        file("compose_file.key_provider", json!({ "key_provider": "none", "local_key_provider_enabled": true }), "ERR-02-009"),
-        invalid("compose_file.storage_fs", json!({ "compose_file": { "storage_fs": "xfs" } }), "compose_file.storage_fs"),
-        invalid("compose_file.storage_fs", json!({ "compose_file": { "storage_fs": "" } }), "compose_file.storage_fs"),
+        file(
+            "compose_file.key_provider",
+            json!({ "key_provider": "none", "local_key_provider_enabled": true }),
+            "ERR-02-009",
+        ),
+        invalid(
+            "compose_file.storage_fs",
+            json!({ "compose_file": { "storage_fs": "xfs" } }),
+            "compose_file.storage_fs",
+        ),
+        invalid(
+            "compose_file.storage_fs",
+            json!({ "compose_file": { "storage_fs": "" } }),
+            "compose_file.storage_fs",
+        ),
         file("compose_file.manifest_version", json!({ "manifest_version": 4 }), "ERR-02-008"),
         file("compose_file.manifest_version", json!({ "manifest_version": 0 }), "ERR-02-008"),
         file("compose_file.encrypted_env", json!({ "encrypted_env": "xyz" }), "ERR-20-012"),
-        file("compose_file.encrypted_env", json!({ "encrypted_env": SEALED, "kms_enabled": false }), "ERR-02-009"),
+        file(
+            "compose_file.encrypted_env",
+            json!({ "encrypted_env": SEALED, "kms_enabled": false }),
+            "ERR-02-009",
+        ),
         refused(
             "compose_file.encrypted_env",
             json!({ "encrypted_env": "cd".repeat(60), "compose_file": { "encrypted_env": SEALED } }),
@@ -184,7 +255,10 @@ fn compose() -> Vec<Refusal> {
 
 /// What only one kind of node refuses.
 fn kinds() -> Vec<Refusal> {
-    let on = |on: On, field: &'static str, send: Value| Refusal { on, ..refused(field, send, NOT_SERVED) };
+    let on = |on: On, field: &'static str, send: Value| Refusal {
+        on,
+        ..refused(field, send, NOT_SERVED)
+    };
     vec![
         on(On::Docker, "hugepages", json!({ "hugepages": true })),
         on(On::Docker, "pin_numa", json!({ "pin_numa": 1 })),
@@ -207,15 +281,51 @@ fn commits() -> Vec<Refusal> {
     let none = || json!({});
     let unknown = "00".repeat(32);
     vec![
-        Refusal { status: 422, ..commit("commit compose_hash", none(), json!({ "compose_hash": unknown }), "ERR-20-009") },
-        Refusal { status: 422, ..commit("commit app_id", none(), json!({ "app_id": "00".repeat(20) }), "ERR-20-009") },
+        Refusal {
+            status: 422,
+            ..commit(
+                "commit compose_hash",
+                none(),
+                json!({ "compose_hash": unknown }),
+                "ERR-20-009",
+            )
+        },
+        Refusal {
+            status: 422,
+            ..commit("commit app_id", none(), json!({ "app_id": "00".repeat(20) }), "ERR-20-009")
+        },
         commit("commit encrypted_env", none(), json!({ "encrypted_env": "xyz" }), "ERR-20-012"),
-        commit("commit encrypted_env", json!({ "compose_file": { "kms_enabled": false } }), json!({ "encrypted_env": SEALED }), "ERR-02-009"),
-        commit("commit env_keys", json!({ "env_keys": ["A"] }), json!({ "env_keys": ["A", "B"] }), "ERR-20-011"),
+        commit(
+            "commit encrypted_env",
+            json!({ "compose_file": { "kms_enabled": false } }),
+            json!({ "encrypted_env": SEALED }),
+            "ERR-02-009",
+        ),
+        commit(
+            "commit env_keys",
+            json!({ "env_keys": ["A"] }),
+            json!({ "env_keys": ["A", "B"] }),
+            "ERR-20-011",
+        ),
         commit("commit kms_id", none(), json!({ "kms_id": "kms_other" }), "ERR-02-011"),
-        commit("commit contract_address", none(), json!({ "contract_address": "0x01" }), NOT_SERVED),
-        commit("commit deployer_address", none(), json!({ "deployer_address": "0x01" }), NOT_SERVED),
-        commit("commit transaction_hash", none(), json!({ "transaction_hash": "0x01" }), NOT_SERVED),
+        commit(
+            "commit contract_address",
+            none(),
+            json!({ "contract_address": "0x01" }),
+            NOT_SERVED,
+        ),
+        commit(
+            "commit deployer_address",
+            none(),
+            json!({ "deployer_address": "0x01" }),
+            NOT_SERVED,
+        ),
+        commit(
+            "commit transaction_hash",
+            none(),
+            json!({ "transaction_hash": "0x01" }),
+            NOT_SERVED,
+        ),
     ]
 }
 
@@ -239,7 +349,8 @@ async fn reply(world: &World, refusal: &Refusal) -> Reply {
     let reply = world.post("/cvms/provision", sent).await;
     let Some(change) = &refusal.commit else { return reply };
     let provisioned = reply.ok();
-    let mut commit = json!({ "app_id": provisioned["app_id"], "compose_hash": provisioned["compose_hash"] });
+    let mut commit =
+        json!({ "app_id": provisioned["app_id"], "compose_hash": provisioned["compose_hash"] });
     merge(&mut commit, change);
     world.post("/cvms", commit).await
 }
@@ -271,7 +382,8 @@ fn check(refusal: &Refusal, reply: &Reply) {
 async fn every_refusal_of_the_table_names_its_field_and_the_way_out() {
     let mut failed: BTreeMap<String, String> = BTreeMap::new();
     for refusal in refusals() {
-        let mut what = format!("{} {:?} {} {:?}", refusal.field, refusal.on, refusal.send, refusal.commit);
+        let mut what =
+            format!("{} {:?} {} {:?}", refusal.field, refusal.on, refusal.send, refusal.commit);
         what.truncate(300);
         let run = async move {
             for nodes in nodes(&refusal) {
@@ -299,7 +411,10 @@ async fn two_spellings_that_contradict_each_other_are_refused() {
         let reply = world.post("/cvms/provision", body("my-app", &[&both])).await;
         assert_eq!(reply.status, 422, "{}", reply.text);
         let text = &reply.text;
-        assert!(both.as_object().unwrap().keys().all(|name| text.contains(name.as_str())), "{text}");
+        assert!(
+            both.as_object().unwrap().keys().all(|name| text.contains(name.as_str())),
+            "{text}"
+        );
     }
     let same = json!({ "kms": "PHALA", "kms_type": "phala", "teepod_id": 1, "node_id": 1 });
     world.post("/cvms/provision", body("my-app", &[&same])).await.ok();

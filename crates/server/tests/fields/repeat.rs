@@ -129,13 +129,18 @@ async fn what_cannot_be_committed_says_why() {
     let mixed = json!({ "app_id": one["app_id"], "compose_hash": other["compose_hash"] });
     let refused = world.post("/cvms", mixed).await.refused(422, "ERR-20-009");
     let text = refused.to_string();
-    assert!(refused["details"].as_array().unwrap().iter().any(|detail| detail["field"] == "app_id"));
+    assert!(
+        refused["details"].as_array().unwrap().iter().any(|detail| detail["field"] == "app_id")
+    );
     for named in [&one["app_id"], &other["app_id"], &other["compose_hash"]] {
         assert!(text.contains(named.as_str().unwrap()), "{text}");
     }
     let unknown = json!({ "app_id": one["app_id"], "compose_hash": "11".repeat(32) });
     world.post("/cvms", unknown).await.refused(422, "ERR-20-009");
-    world.post("/cvms", json!({ "compose_hash": "11".repeat(32) })).await.refused(422, "ERR-20-009");
+    world
+        .post("/cvms", json!({ "compose_hash": "11".repeat(32) }))
+        .await
+        .refused(422, "ERR-20-009");
     let hashless = world.post("/cvms", json!({ "app_id": one["app_id"] })).await;
     assert_eq!(hashless.status, 422);
 
@@ -181,7 +186,9 @@ async fn env_keys_of_commit_must_be_allowed() {
     let world = World::new().await;
     let said = json!({ "env_keys": ["A"], "compose_file": { "allowed_envs": ["B"] } });
     let reply = provision(&world, "my-app", said).await;
-    for (keys, fits) in [(json!(["C"]), false), (json!(["A", "B", "c"]), false), (json!(["B", "A"]), true)] {
+    for (keys, fits) in
+        [(json!(["C"]), false), (json!(["A", "B", "c"]), false), (json!(["B", "A"]), true)]
+    {
         let mut request = commit(&reply);
         merge(&mut request, &json!({ "env_keys": keys, "encrypted_env": SEALED }));
         let answer = world.post("/cvms", request).await;
@@ -207,10 +214,30 @@ async fn a_name_is_taken_once() {
 #[tokio::test]
 async fn commit_admits_against_what_the_node_has_left_then() {
     for (capacity, size, code, field) in [
-        (Capacity { slots: 1, vcpu: 9, memory_mb: 9999, disk_gb: 999 }, json!({}), "ERR-02-005", "node_id"),
-        (Capacity { slots: 9, vcpu: 3, memory_mb: 9999, disk_gb: 999 }, json!({ "vcpu": 2 }), "ERR-02-003", "vcpu"),
-        (Capacity { slots: 9, vcpu: 9, memory_mb: 5000, disk_gb: 999 }, json!({ "memory": 3000 }), "ERR-02-004", "memory"),
-        (Capacity { slots: 9, vcpu: 9, memory_mb: 9999, disk_gb: 70 }, json!({ "disk_size": 40 }), "ERR-02-002", "disk_size"),
+        (
+            Capacity { slots: 1, vcpu: 9, memory_mb: 9999, disk_gb: 999 },
+            json!({}),
+            "ERR-02-005",
+            "node_id",
+        ),
+        (
+            Capacity { slots: 9, vcpu: 3, memory_mb: 9999, disk_gb: 999 },
+            json!({ "vcpu": 2 }),
+            "ERR-02-003",
+            "vcpu",
+        ),
+        (
+            Capacity { slots: 9, vcpu: 9, memory_mb: 5000, disk_gb: 999 },
+            json!({ "memory": 3000 }),
+            "ERR-02-004",
+            "memory",
+        ),
+        (
+            Capacity { slots: 9, vcpu: 9, memory_mb: 9999, disk_gb: 70 },
+            json!({ "disk_size": 40 }),
+            "ERR-02-002",
+            "disk_size",
+        ),
     ] {
         let host = SimConfig { capacity, ..SimConfig::fast() };
         let world = World::fleet(vec![TestNode { host, ..TestNode::sim() }], |_| {}).await;

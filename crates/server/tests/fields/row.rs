@@ -158,8 +158,12 @@ async fn check(row: &Row, hashed: bool) {
                 assert_eq!(document.get(key).unwrap_or(&Value::Null), value, "document {key}");
             }
             Seen::Node(read, value) => assert_eq!(&read(&made.vm), value, "node"),
-            Seen::Get(at, value) => assert_eq!(made.get.pointer(at).unwrap_or(&Value::Null), value, "GET {at}"),
-            Seen::Reply(at, value) => assert_eq!(made.reply.pointer(at).unwrap_or(&Value::Null), value, "reply {at}"),
+            Seen::Get(at, value) => {
+                assert_eq!(made.get.pointer(at).unwrap_or(&Value::Null), value, "GET {at}")
+            }
+            Seen::Reply(at, value) => {
+                assert_eq!(made.reply.pointer(at).unwrap_or(&Value::Null), value, "reply {at}")
+            }
             Seen::Spec(read, value) => assert_eq!(&read(&made.spec), value, "record"),
         }
     }
@@ -170,7 +174,8 @@ pub async fn check_all(rows: Vec<Row>) {
     let table = table::by_name();
     let mut failed: BTreeMap<String, String> = BTreeMap::new();
     for row in rows {
-        let hashed = table.get(row.field).unwrap_or_else(|| panic!("{} has no row", row.field)).hashed;
+        let hashed =
+            table.get(row.field).unwrap_or_else(|| panic!("{} has no row", row.field)).hashed;
         let what = format!("{} {} {}", row.field, row.send, row.commit);
         if let Some(why) = failure(async move { check(&row, hashed).await }).await {
             failed.insert(what, why);
@@ -184,5 +189,8 @@ pub async fn failure(work: impl Future<Output = ()> + 'static) -> Option<String>
     let run = async { tokio::task::spawn_local(work).await };
     let panic = LocalSet::new().run_until(run).await.err()?.into_panic();
     let text = panic.downcast_ref::<String>().cloned();
-    Some(text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default())
+    Some(
+        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_default(),
+    )
 }

@@ -41,7 +41,11 @@ pub fn lines() -> Vec<Line> {
                 "no" => false,
                 other => panic!("hashed: {other}"),
             },
-            refused: Refused { any: codes(cells[5]), docker: codes(cells[6]), sim: codes(cells[7]) },
+            refused: Refused {
+                any: codes(cells[5]),
+                docker: codes(cells[6]),
+                sim: codes(cells[7]),
+            },
         });
     }
     lines

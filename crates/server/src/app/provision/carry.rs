@@ -23,16 +23,22 @@ pub fn sealed_env(request: &ProvisionRequest, kms_enabled: bool) -> Result<Optio
     let inner = request.compose_file.as_ref().and_then(|file| file.encrypted_env.as_deref());
     let inner = checked(INNER, inner, kms_enabled)?;
     match (outer, inner) {
-        (Some(outer), Some(inner)) if outer != inner => {
-            Err(Error::field(ErrorCode::IncompatibleConfiguration, INNER, "differs from encrypted_env")
-                .suggest("Send it once, in encrypted_env."))
-        }
+        (Some(outer), Some(inner)) if outer != inner => Err(Error::field(
+            ErrorCode::IncompatibleConfiguration,
+            INNER,
+            "differs from encrypted_env",
+        )
+        .suggest("Send it once, in encrypted_env.")),
         (outer, inner) => Ok(outer.or(inner)),
     }
 }
 
 /// Checks a sealed env without opening it; returns it in lower-case hex.
-pub fn checked(field: &str, given: Option<&str>, kms_enabled: bool) -> Result<Option<String>, Error> {
+pub fn checked(
+    field: &str,
+    given: Option<&str>,
+    kms_enabled: bool,
+) -> Result<Option<String>, Error> {
     let Some(text) = given.filter(|text| !text.is_empty()) else { return Ok(None) };
     if !kms_enabled {
         return Err(Error::field(
@@ -60,7 +66,10 @@ pub fn user_config(request: &ProvisionRequest) -> Result<Option<String>, Error> 
         Some(text) => with_keys(text, keys)?,
     };
     if text.len() > MAX_USER_CONFIG {
-        return Err(Error::invalid("user_config", format!("must be at most {MAX_USER_CONFIG} bytes")));
+        return Err(Error::invalid(
+            "user_config",
+            format!("must be at most {MAX_USER_CONFIG} bytes"),
+        ));
     }
     Ok(Some(text))
 }
@@ -95,7 +104,10 @@ pub fn ports(given: Option<&[PortMapping]>) -> Result<Vec<PortMap>, Error> {
                 == (&port.protocol, port.host_port, &port.host_address)
         };
         if ports.iter().any(same) {
-            return Err(Error::invalid(&format!("ports.{index}.host_port"), "must not be mapped twice"));
+            return Err(Error::invalid(
+                &format!("ports.{index}.host_port"),
+                "must not be mapped twice",
+            ));
         }
         ports.push(port);
     }
@@ -147,7 +159,9 @@ pub fn gpus(given: Option<&GpuRequest>) -> Result<Option<Gpus>, Error> {
         }
         _ => return Err(Error::invalid("gpus.attach_mode", "must be listed or all")),
     }
-    if let Some(index) = listed.iter().position(|gpu| gpu.slot.is_none() && gpu.product_id.is_none()) {
+    if let Some(index) =
+        listed.iter().position(|gpu| gpu.slot.is_none() && gpu.product_id.is_none())
+    {
         let field = format!("gpus.gpus.{index}");
         return Err(Error::invalid(&field, "must name a slot or a product_id"));
     }

@@ -31,7 +31,11 @@ pub fn document(request: &ProvisionRequest) -> Result<AppCompose, Error> {
         default_gateway_domain: file.default_gateway_domain.clone(),
         docker_compose_file: file.docker_compose_file.clone(),
         features: file.features.clone(),
-        gateway_enabled: if request.skip_gateway == Some(true) { Some(false) } else { file.gateway() },
+        gateway_enabled: if request.skip_gateway == Some(true) {
+            Some(false)
+        } else {
+            file.gateway()
+        },
         init_script: file.init_script.clone(),
         kms_enabled: if keys_off { Some(false) } else { file.kms_enabled },
         local_key_provider_enabled: file.local_key_provider_enabled,
@@ -45,7 +49,9 @@ pub fn document(request: &ProvisionRequest) -> Result<AppCompose, Error> {
         runner: file.runner.clone(),
         salt: file.salt.clone(),
         secure_time: [file.secure_time, request.secure_time].contains(&Some(true)).then_some(true),
-        storage_fs: storage_fs(file.storage_fs, request.storage_fs.value()),
+        storage_fs: storage_fs(file.storage_fs, request.storage_fs.value())
+            .map(|fs| fs.as_str().to_owned())
+            .change(),
         tproxy_enabled: None,
     };
     AppCompose::new(input, &request.name, env_keys).map_err(refusal)
@@ -88,14 +94,11 @@ fn check_env_keys(env_keys: &[String]) -> Result<(), Error> {
 }
 
 /// What is said in the compose file, unless that is the default and something else is said beside it.
-fn storage_fs(inner: Patch<StorageFs>, outer: Option<StorageFs>) -> Option<Option<String>> {
-    let fs = match inner {
-        Patch::Absent => outer?,
-        Patch::Value(StorageFs::Zfs) => outer.unwrap_or(StorageFs::Zfs),
-        Patch::Null => return Some(None),
-        Patch::Value(fs) => fs,
-    };
-    Some(Some(fs.as_str().to_owned()))
+const fn storage_fs(inner: Patch<StorageFs>, outer: Option<StorageFs>) -> Patch<StorageFs> {
+    match (inner, outer) {
+        (Patch::Absent | Patch::Value(StorageFs::Zfs), Some(fs)) => Patch::Value(fs),
+        (inner, _) => inner,
+    }
 }
 
 /// A compose file that is no good, in upstream's code, naming the field.
@@ -112,7 +115,9 @@ pub fn refusal(error: ComposeError) -> Error {
             "Leave it out, or use runner docker-compose."
         }
         "docker_compose_file" => "Send a compose file with a `services:` mapping, at most 200 KiB.",
-        "bash_script" => "Send bash_script with runner bash, docker_compose_file with runner docker-compose.",
+        "bash_script" => {
+            "Send bash_script with runner bash, docker_compose_file with runner docker-compose."
+        }
         "runner" => "Use runner docker-compose or bash.",
         "allowed_envs" => "Use letters, digits and _, not a digit first.",
         "manifest_version" => "Leave it out for 2.",

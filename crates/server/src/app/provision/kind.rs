@@ -36,9 +36,9 @@ pub struct Cannot {
 impl Cannot {
     /// The refusal.
     pub fn error(self, node: &FleetNode) -> Error {
-        Error::field(ErrorCode::FieldNotServed, self.field, self.why)
-            .suggest(self.instead)
-            .suggest(format!("Or deploy to a node of another kind: {} is a {} node.", node.name, node.kind))
+        Error::field(ErrorCode::FieldNotServed, self.field, self.why).suggest(self.instead).suggest(
+            format!("Or deploy to a node of another kind: {} is a {} node.", node.name, node.kind),
+        )
     }
 }
 
@@ -55,10 +55,11 @@ pub fn refuse_what_none_can(request: &ProvisionRequest) -> Result<(), Error> {
 /// The first field that this node cannot honour.
 pub fn cannot(node: &FleetNode, asked: &Asked<'_>) -> Option<Cannot> {
     let fields = if node.kind == "docker" { docker(asked).to_vec() } else { vm(asked).to_vec() };
-    fields
-        .into_iter()
-        .find(|(asked, ..)| *asked)
-        .map(|(_, field, why, instead)| Cannot { field, why, instead })
+    fields.into_iter().find(|(asked, ..)| *asked).map(|(_, field, why, instead)| Cannot {
+        field,
+        why,
+        instead,
+    })
 }
 
 /// Whether it was asked for, the field, why not, the way out.

@@ -69,10 +69,11 @@ pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
     Err(error)
 }
 
-type Nodes = Vec<Arc<FleetNode>>;
+/// Nodes that can do what is asked, and those that cannot.
+type Sorted = (Vec<Arc<FleetNode>>, Vec<(Arc<FleetNode>, Cannot)>);
 
-/// The nodes that are meant by `node_id` and `region` and can do what is asked, and those that cannot.
-fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<(Nodes, Vec<(Arc<FleetNode>, Cannot)>), Error> {
+/// The nodes that are meant by `node_id` and `region`, sorted.
+fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<Sorted, Error> {
     let request = asked.request;
     if let Some(id) = request.node_id {
         super::node(ctx, id)?;
@@ -82,8 +83,7 @@ fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<(Nodes, Vec<(Arc<FleetNode>, Can
         request.node_id.is_none_or(|id| id == node.id)
             && region.is_none_or(|region| region.eq_ignore_ascii_case(&node.region))
     };
-    let mut able = Nodes::new();
-    let mut unable = Vec::new();
+    let (mut able, mut unable) = (Vec::new(), Vec::new());
     for node in ctx.fleet.nodes.values().filter(meant) {
         match kind::cannot(node, asked) {
             None => able.push(Arc::clone(node)),
@@ -133,8 +133,7 @@ fn resources(ctx: &Ctx, request: &ProvisionRequest) -> Result<Resources, Error> 
     let vcpu = positive("vcpu", request.vcpu.unwrap_or(base.vcpu))?;
     let memory_mb = positive("memory", request.memory.unwrap_or(base.memory_mb))?;
     let disk_gb = positive("disk_size", request.disk_size.unwrap_or(base.disk_gb))?;
-    let is_that_type =
-        named.is_some_and(|size| size.vcpu == vcpu && size.memory_mb == memory_mb);
+    let is_that_type = named.is_some_and(|size| size.vcpu == vcpu && size.memory_mb == memory_mb);
     Ok(Resources {
         instance_type: named.filter(|_| is_that_type).map(|size| size.id.clone()),
         vcpu,
@@ -150,8 +149,12 @@ fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, Error
     let sizes = &ctx.config.instance_types;
     sizes.iter().find(|size| size.id == name).ok_or_else(|| {
         let known: Vec<&str> = sizes.iter().map(|size| size.id.as_str()).collect();
-        Error::field(ErrorCode::InstanceTypeNotFound, "instance_type", format!("{name} does not exist"))
-            .suggest(format!("Available: {}.", known.join(", ")))
+        Error::field(
+            ErrorCode::InstanceTypeNotFound,
+            "instance_type",
+            format!("{name} does not exist"),
+        )
+        .suggest(format!("Available: {}.", known.join(", ")))
     })
 }
 
@@ -179,7 +182,9 @@ fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Im
                 let why = format!("= {dev} matches no image");
                 Err(Error::field(ErrorCode::ImageNotFound, "prefer_dev", why).suggest(available()))
             }
-            (true, None) => Err(Error::because(ErrorCode::ImageNotFound, "no node has an OS image")),
+            (true, None) => {
+                Err(Error::because(ErrorCode::ImageNotFound, "no node has an OS image"))
+            }
         };
     };
     let named = known.iter().find(|image| image.name == name).ok_or_else(|| {
@@ -208,7 +213,11 @@ fn version(text: &str) -> Vec<u32> {
 fn no_place(why: &NoPlace, demand: &Demand) -> Error {
     let refused = match why {
         NoPlace::UnknownNode(id) => {
-            return Error::field(ErrorCode::NodeNotFound, "node_id", format!("names no node: {id}"));
+            return Error::field(
+                ErrorCode::NodeNotFound,
+                "node_id",
+                format!("names no node: {id}"),
+            );
         }
         NoPlace::Refused(refused) => refused,
     };
@@ -219,14 +228,17 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
     let reasons: Vec<String> = refused.iter().map(|(node, why)| format!("{node} {why}")).collect();
     let mut error = Error::because(code, format!("no node takes this: {}", reasons.join("; ")));
     let field = refused.first().map(|(_, why)| refused_field(why));
-    if let Some(field) = field.filter(|field| refused.iter().all(|(_, why)| refused_field(why) == *field)) {
+    if let Some(field) =
+        field.filter(|field| refused.iter().all(|(_, why)| refused_field(why) == *field))
+    {
         error = error.detail(ErrorDetail::message(field, reasons.join("; ")));
     }
     for (node, why) in refused {
         error = error.detail(ErrorDetail::message(node.clone(), why.to_string()));
     }
     match &demand.region {
-        Some(region) => error.suggest(format!("Leave out region {region}, or see GET /api/v1/teepods/available.")),
+        Some(region) => error
+            .suggest(format!("Leave out region {region}, or see GET /api/v1/teepods/available.")),
         None => error.suggest("See GET /api/v1/teepods/available for what is left on each node."),
     }
 }
@@ -247,11 +259,10 @@ pub const fn refused_field(refusal: &Refusal) -> &'static str {
 pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
         Refusal::Unreachable => ErrorCode::NodeNotAccessible,
-        Refusal::Region(_) => ErrorCode::ResourceNotAvailable,
+        Refusal::Region(_) | Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
         Refusal::Image(_) => ErrorCode::ImageNotFound,
         Refusal::Slots(_) => ErrorCode::InsufficientSlots,
         Refusal::Vcpu { .. } => ErrorCode::InsufficientVcpu,
         Refusal::Memory { .. } => ErrorCode::InsufficientMemory,
-        Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
     }
 }

@@ -45,9 +45,12 @@ pub async fn page(
         query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
     };
     let served = ["page", "page_size", "search"];
-    let foreign = query.iter().find(|(name, value)| !served.contains(&name.as_str()) && !value.is_empty());
+    let foreign =
+        query.iter().find(|(name, value)| !served.contains(&name.as_str()) && !value.is_empty());
     if let Some((name, _)) = foreign {
-        return Err(Error::field(ErrorCode::FieldNotServed, name, "is not served as a filter yet").into());
+        return Err(
+            Error::field(ErrorCode::FieldNotServed, name, "is not served as a filter yet").into()
+        );
     }
     let request = PageRequest::from_query(value("page"), value("page_size"), 20, 100)
         .map_err(|item| Error::Invalid(vec![item]))?;

@@ -9,7 +9,7 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode, ErrorDetail},
     page::PageRequest,
     render,
-    reply::{InstanceTypeFamily, InstanceTypes, AvailableNodes},
+    reply::{AvailableNodes, InstanceTypeFamily, InstanceTypes},
     view::CapacityView,
 };
 use serde::Deserialize;
@@ -73,10 +73,13 @@ pub async fn instance_type_family(
 ) -> Result<Json<InstanceTypeFamily>, ApiError> {
     let all = catalogue::instance_types(&ctx);
     if all.iter().all(|size| size.family != family) {
-        return Err(Error::because(ErrorCode::NotFound, format!("no instance type family {family}"))
-            .detail(ErrorDetail::value("family", family))
-            .suggest("List them with GET /api/v1/instance-types.")
-            .into());
+        return Err(Error::because(
+            ErrorCode::NotFound,
+            format!("no instance type family {family}"),
+        )
+        .detail(ErrorDetail::value("family", family))
+        .suggest("List them with GET /api/v1/instance-types.")
+        .into());
     }
     Ok(Json(render::instance_type_family(&family, &all)))
 }

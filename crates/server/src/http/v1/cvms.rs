@@ -163,7 +163,8 @@ pub async fn compose_file(
 }
 
 fn text(text: Option<String>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.unwrap_or_default()).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.unwrap_or_default())
+        .into_response()
 }
 
 /// The Docker Compose file as it was sent.

@@ -15,9 +15,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use casemate_api::{
-    error::ErrorBody, page::query_number, render, reply::CvmState, view::CvmView,
-};
+use casemate_api::{error::ErrorBody, page::query_number, render, reply::CvmState, view::CvmView};
 use casemate_core::{cvm::Phase, id::CvmId};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
@@ -92,6 +90,7 @@ pub async fn state(
     let watch = Watch {
         cvm: view.id,
         target: query.target.map(|target| target.to_ascii_lowercase()),
+        began: tokio::time::Instant::now(),
         ends: tokio::time::Instant::now() + Duration::from_secs(timeout.into()),
         ctx,
         caller,
@@ -108,6 +107,7 @@ struct Watch {
     caller: Caller,
     cvm: CvmId,
     target: Option<String>,
+    began: tokio::time::Instant,
     ends: tokio::time::Instant,
     sent: Option<String>,
     last: CvmView,
@@ -137,9 +137,9 @@ impl Watch {
                 }
                 Err(error) => {
                     self.over = true;
-                    return Event::default()
-                        .event("error")
-                        .data(json!({ "error": error.body().message() }).to_string());
+                    let elapsed = self.began.elapsed().as_secs();
+                    let data = json!({ "error": error.body().message(), "elapsed": elapsed });
+                    return Event::default().event("error").data(data.to_string());
                 }
             }
             let state = json(&self.last);
@@ -149,17 +149,32 @@ impl Watch {
             }
             if self.reached() {
                 self.over = true;
-                return Event::default().event("complete").data(state);
+                return Event::default().event("complete").data(self.ending(None));
             }
             tokio::select! {
                 _ = news.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = tokio::time::sleep_until(self.ends) => {
                     self.over = true;
-                    return Event::default().event("timeout").data(state);
+                    return Event::default().event("timeout").data(self.ending(Some("timed out")));
                 }
             }
         }
+    }
+
+    /// The last state with what was waited for, and for how many seconds: official clients read both
+    /// from `complete` and `timeout`.
+    fn ending(&self, error: Option<&str>) -> String {
+        let mut ending = serde_json::to_value(render::state(&self.last)).unwrap_or_default();
+        if let Some(fields) = ending.as_object_mut() {
+            let target = self.target.as_deref().unwrap_or(self.last.phase.as_str());
+            fields.insert("target".to_owned(), target.into());
+            fields.insert("elapsed".to_owned(), self.began.elapsed().as_secs().into());
+            if let Some(error) = error {
+                fields.insert("error".to_owned(), error.into());
+            }
+        }
+        ending.to_string()
     }
 
     /// Without a target the stream ends when nothing is under way, gone counts for every target.
