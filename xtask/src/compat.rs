@@ -3,7 +3,7 @@
 //! `conformance/operations.txt` has upstream's operations by method and path, `docs/openapi.json` (which
 //! a test keeps true) ours. A number, never a silent claim.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fmt, fs};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
@@ -13,8 +13,27 @@ use crate::stage::say;
 const LIST: &str = "conformance/operations.txt";
 const DESCRIPTION: &str = "docs/openapi.json";
 
-/// `METHOD /path`.
-type Operations = BTreeSet<String>;
+/// An operation: its path and its method, in this order when they are listed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Operation {
+    path: String,
+    method: String,
+}
+
+impl Operation {
+    fn parse(line: &str) -> Option<Self> {
+        let (method, path) = line.split_once(' ')?;
+        Some(Self { path: path.to_owned(), method: method.to_owned() })
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+type Operations = BTreeSet<Operation>;
 
 /// Says what is served and what is not. Fails when an operation that is not marked as ours is not one
 /// of upstream's: then one of the two is misspelt.
@@ -25,7 +44,8 @@ pub fn run() -> anyhow::Result<()> {
     for line in report(&upstream, &ours) {
         say(&line);
     }
-    let strangers: Vec<_> = ours.plain.difference(&upstream.all()).cloned().collect();
+    let strangers: Vec<_> =
+        ours.plain.difference(&upstream.all()).map(Operation::to_string).collect();
     ensure!(
         strangers.is_empty(),
         "neither upstream's in {LIST} nor marked x-casemate:\n  {}",
@@ -50,11 +70,13 @@ impl Upstream {
             section = match line {
                 "[published]" => Some(&mut upstream.published),
                 "[clients]" => Some(&mut upstream.clients),
-                operation => {
+                line => {
                     let Some(operations) = section else {
-                        bail!("{LIST}: {operation} before a section")
+                        bail!("{LIST}: {line} before a section")
                     };
-                    ensure!(operations.insert(operation.to_owned()), "{LIST}: {operation} twice");
+                    let operation =
+                        Operation::parse(line).with_context(|| format!("{LIST}: {line}"))?;
+                    ensure!(operations.insert(operation), "{LIST}: {line} twice");
                     Some(operations)
                 }
             };
@@ -81,7 +103,7 @@ impl Ours {
         let mut ours = Self::default();
         for (path, item) in paths {
             for (method, operation) in item.as_object().into_iter().flatten() {
-                let name = format!("{} {path}", method.to_uppercase());
+                let name = Operation { path: path.clone(), method: method.to_uppercase() };
                 let added = operation["x-casemate"] == true;
                 if added { &mut ours.added } else { &mut ours.plain }.insert(name);
             }
@@ -131,9 +153,11 @@ mod tests {
             report(&upstream, &ours)[0],
             "1 of 2 operations of upstream's published API are served"
         );
-        assert_eq!(ours.added.into_iter().collect::<Vec<_>>(), ["POST /a"]);
-        let strangers: Vec<_> = ours.plain.difference(&upstream.all()).cloned().collect();
-        assert_eq!(strangers, ["GET /b/{name}"]);
+        let names = |operations: Operations| -> Vec<String> {
+            operations.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(names(&ours.plain - &upstream.all()), ["GET /b/{name}"]);
+        assert_eq!(names(ours.added), ["POST /a"]);
     }
 
     #[test]

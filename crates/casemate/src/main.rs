@@ -1,22 +1,48 @@
-//! Interim: `serve` only, until the CLI lands.
-use casemate_server::{config::{Config, NodeKind, Overrides, variable}, crash, serve};
+//! `casemate`: the service (`serve`), a whole deployment in one command (`up`), and the user's
+//! commands against any server that speaks the API.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`cli`] | what can be said, and who answers it |
+//! | [`serve`] | the service in this process |
+//! | [`up`] | an embedded service, a compose file, a running CVM |
+//! | [`cmd`] | the user's commands |
+//! | [`connect`], [`local`] | which server, which key |
+//! | [`fail`], [`ui`] | how failures and results are told |
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
-fn main() -> anyhow::Result<()> {
-    tracing_subscriber::fmt().with_env_filter(variable("CASEMATE_LOG").unwrap_or("info".into())).init();
-    crash::arm(variable("CASEMATE_CRASH_AT"), variable("CASEMATE_CRASH_LOG").map(Into::into));
-    let args: Vec<String> = std::env::args().collect();
-    let after = |flag: &str| args.iter().position(|a| a == flag).map(|i| args[i + 1].clone());
-    let overrides = Overrides {
-        listen: after("--listen").map(|v| v.parse()).transpose()?,
-        gateway_listen: after("--gateway-listen").map(|v| v.parse()).transpose()?,
-        data_dir: after("--data-dir").map(Into::into),
-        node: after("--node").map(|n| vec![match n.as_str() { "sim" => NodeKind::Sim, "none" => NodeKind::None, _ => NodeKind::Docker }]).unwrap_or_default(),
-    };
-    tokio::runtime::Runtime::new()?.block_on(async {
-        let running = serve::start(Config::load(None, &overrides)?).await?;
-        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        term.recv().await;
-        running.stop().await;
-        Ok(())
-    })
+mod cli;
+mod cmd;
+mod connect;
+mod fail;
+mod local;
+mod serve;
+mod table;
+mod ui;
+mod up;
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let json = cli.global.json;
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fail) => {
+            fail.tell(json);
+            ExitCode::from(fail.exit)
+        }
+    }
+}
+
+fn run(cli: cli::Cli) -> Result<(), fail::Fail> {
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| fail::Fail::new("runtime", format!("cannot start threads: {error}")))?;
+    let result = runtime.block_on(cli.run());
+    // Whatever still blocks then has been told to stop and had its time.
+    runtime.shutdown_timeout(Duration::from_millis(300));
+    result
 }

@@ -41,9 +41,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            create_settles: Duration::from_secs(60),
-            boot: Duration::from_secs(30 * 60),
-            stop_settles: Duration::from_secs(60),
+            create_settles: Duration::from_mins(1),
+            boot: Duration::from_mins(30),
+            stop_settles: Duration::from_mins(1),
             look: Duration::from_millis(250),
             attempts: 20,
         }
@@ -219,7 +219,6 @@ impl Case<'_> {
 
     fn bring_down(&self, vm: &SeenVm) -> Step {
         match (self.wish.stop, self.status.stopping) {
-            (StopMode::Hard, _) => self.going_down(vm),
             (StopMode::Graceful { timeout_s, .. }, None) => Step::Shutdown(
                 vm.id.clone(),
                 Stopping {
@@ -234,7 +233,7 @@ impl Case<'_> {
             {
                 Step::Shutdown(vm.id.clone(), asked)
             }
-            (StopMode::Graceful { .. }, Some(_)) => self.going_down(vm),
+            (StopMode::Hard, _) | (StopMode::Graceful { .. }, Some(_)) => self.going_down(vm),
         }
     }
 

@@ -160,8 +160,9 @@ CREATE INDEX cvms_on_node ON cvms (node_id, id) WHERE deleted_at IS NULL;
 -- not partial: deleting an app id or a document looks for CVMs of any kind
 CREATE INDEX cvms_of_app ON cvms (app_id, deleted_at, id);
 CREATE INDEX cvms_of_document ON cvms (compose_hash);
-CREATE INDEX cvms_of_instance ON cvms (instance_id) WHERE instance_id IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX cvms_due ON cvms (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX cvms_of_instance ON cvms (instance_id, id)
+    WHERE instance_id IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX cvms_due ON cvms (due_at, id) WHERE due_at IS NOT NULL;
 
 CREATE TABLE operations (
     id           TEXT   NOT NULL PRIMARY KEY,

@@ -69,8 +69,11 @@ impl PrincipalRow {
                 slug: self.slug,
                 name: self.workspace_name,
                 wallet: self.wallet.parse().map_err(corrupt("workspaces", "wallet", row))?,
-                next_nonce: u64::try_from(self.next_nonce)
-                    .map_err(corrupt("workspaces", "next_nonce", row))?,
+                next_nonce: u64::try_from(self.next_nonce).map_err(corrupt(
+                    "workspaces",
+                    "next_nonce",
+                    row,
+                ))?,
                 created_at: Timestamp::from_micros(self.workspace_at),
             },
         })
@@ -104,13 +107,10 @@ impl Tx {
         email: &str,
         now: Timestamp,
     ) -> Result<UserId, Error> {
-        const SQL: &str = "INSERT INTO users (id, username, email, created_at) VALUES ($1, $2, $3, $4)";
+        const SQL: &str =
+            "INSERT INTO users (id, username, email, created_at) VALUES ($1, $2, $3, $4)";
         let id = self.draw("user").await?;
-        exec_tx!(self, query(SQL)
-            .bind(id)
-            .bind(username)
-            .bind(email)
-            .bind(now.micros()))?;
+        exec_tx!(self, query(SQL).bind(id).bind(username).bind(email).bind(now.micros()))?;
         Ok(UserId(id))
     }
 
@@ -125,12 +125,10 @@ impl Tx {
         const SQL: &str = "INSERT INTO workspaces (id, slug, name, wallet, next_nonce, created_at) \
             VALUES ($1, $2, $3, $4, 0, $5)";
         let id = self.draw("workspace").await?;
-        exec_tx!(self, query(SQL)
-            .bind(id)
-            .bind(slug)
-            .bind(name)
-            .bind(wallet.to_string())
-            .bind(now.micros()))?;
+        exec_tx!(
+            self,
+            query(SQL).bind(id).bind(slug).bind(name).bind(wallet.to_string()).bind(now.micros())
+        )?;
         Ok(WorkspaceId(id))
     }
 
@@ -145,12 +143,10 @@ impl Tx {
     ) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO api_keys (hash, user_id, workspace_id, name, created_at) \
             VALUES ($1, $2, $3, $4, $5)";
-        exec_tx!(self, query(SQL)
-            .bind(hash)
-            .bind(user.0)
-            .bind(workspace.0)
-            .bind(name)
-            .bind(now.micros()))?;
+        exec_tx!(
+            self,
+            query(SQL).bind(hash).bind(user.0).bind(workspace.0).bind(name).bind(now.micros())
+        )?;
         Ok(())
     }
 }

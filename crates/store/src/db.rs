@@ -106,7 +106,9 @@ impl Engine {
     pub(crate) const fn elements(self) -> &'static str {
         match self {
             Self::Sqlite => "SELECT value FROM json_each($1)",
-            Self::Postgres => "SELECT value FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)",
+            Self::Postgres => {
+                "SELECT value FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)"
+            }
         }
     }
 

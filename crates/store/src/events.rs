@@ -50,7 +50,11 @@ pub struct NewEvent<'a> {
 pub async fn of_cvm(db: &Db, cvm: CvmId, after: EventSeq, limit: i64) -> Result<Vec<Event>, Error> {
     const SQL: &str = "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
         WHERE cvm_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
-    on_read!(db, |c| query_as::<_, Event>(SQL).bind(cvm.0).bind(after.0).bind(limit.max(0)).fetch_all(c))
+    on_read!(db, |c| query_as::<_, Event>(SQL)
+        .bind(cvm.0)
+        .bind(after.0)
+        .bind(limit.max(0))
+        .fetch_all(c))
 }
 
 /// Events of a workspace after a cursor, oldest first, at most `limit`.
@@ -84,18 +88,25 @@ pub async fn newest(db: &Db) -> Result<EventSeq, Error> {
 
 impl Tx {
     /// Writes an event. Do it last: the number drawn orders writers until they commit.
-    pub async fn append_event(&mut self, event: &NewEvent<'_>, now: Timestamp) -> Result<EventSeq, Error> {
+    pub async fn append_event(
+        &mut self,
+        event: &NewEvent<'_>,
+        now: Timestamp,
+    ) -> Result<EventSeq, Error> {
         const SQL: &str = "INSERT INTO events (seq, at, workspace_id, cvm_id, operation_id, kind, body) \
             VALUES ($1, $2, $3, $4, $5, $6, $7)";
         let seq = self.draw("event").await?;
-        exec_tx!(self, query(SQL)
-            .bind(seq)
-            .bind(now.micros())
-            .bind(event.workspace.0)
-            .bind(event.cvm.map(|cvm| cvm.0))
-            .bind(event.operation.map(|operation| operation.to_string()))
-            .bind(event.kind)
-            .bind(event.body.to_string()))?;
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(seq)
+                .bind(now.micros())
+                .bind(event.workspace.0)
+                .bind(event.cvm.map(|cvm| cvm.0))
+                .bind(event.operation.map(|operation| operation.to_string()))
+                .bind(event.kind)
+                .bind(event.body.to_string())
+        )?;
         Ok(EventSeq(seq))
     }
 }

@@ -50,12 +50,15 @@ impl Tx {
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE idempotency SET fingerprint = $3, status = $4, body = $5 \
             WHERE workspace_id = $1 AND key = $2";
-        let kept = exec_tx!(self, query(SQL)
-            .bind(workspace.0)
-            .bind(key)
-            .bind(&answer.fingerprint)
-            .bind(answer.status)
-            .bind(&answer.body))?;
+        let kept = exec_tx!(
+            self,
+            query(SQL)
+                .bind(workspace.0)
+                .bind(key)
+                .bind(&answer.fingerprint)
+                .bind(answer.status)
+                .bind(&answer.body)
+        )?;
         if kept == 1 { Ok(()) } else { Err(Error::Stale) }
     }
 

@@ -127,7 +127,12 @@ impl Tx {
     ///
     /// Giving the lease back raises the fence: it is the last thing written under it. If somebody
     /// asked for another look meanwhile, the CVM is due at once.
-    pub async fn record(&mut self, cvm: &Cvm, record: &Record<'_>, now: Timestamp) -> Result<(), Error> {
+    pub async fn record(
+        &mut self,
+        cvm: &Cvm,
+        record: &Record<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET status = $3, phase = $4, \
             instance_id = COALESCE($5, instance_id), lease_until = $6, \
             lease_owner = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN NULL ELSE lease_owner END, \
@@ -138,8 +143,8 @@ impl Tx {
             deleted_at = CASE WHEN $8 THEN $9 ELSE deleted_at END, updated_at = $9 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL AND ($10 OR lease_owner IS NULL) \
             RETURNING workspace_id, node_id, created_by, app_id, vcpu, memory_mb, disk_gb";
-        let status = serde_json::to_string(record.status)
-            .map_err(corrupt("cvms", "status", cvm.id))?;
+        let status =
+            serde_json::to_string(record.status).map_err(corrupt("cvms", "status", cvm.id))?;
         let gone = record.deleted;
         let kept = record.lease_until.filter(|_| cvm.claimed && !gone);
         let changed = on_tx!(self, |c| query_as::<_, Taking>(SQL)

@@ -103,7 +103,12 @@ impl Tx {
     }
 
     /// Records whether a node answered.
-    pub async fn mark_node(&mut self, id: NodeId, reachable: bool, now: Timestamp) -> Result<(), Error> {
+    pub async fn mark_node(
+        &mut self,
+        id: NodeId,
+        reachable: bool,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         const SQL: &str = "UPDATE nodes SET reachable = $2, seen_at = $3 WHERE id = $1";
         exec_tx!(self, query(SQL).bind(id.0).bind(reachable).bind(now.micros())).map(drop)
     }

@@ -53,7 +53,8 @@ impl Row {
             id: self.id.parse().map_err(corrupt("operations", "id", &self.id))?,
             cvm: CvmId(self.cvm_id),
             kind: OperationKind::parse(&self.kind).ok_or_else(|| unknown("kind", &self.kind))?,
-            state: OperationState::parse(&self.state).ok_or_else(|| unknown("state", &self.state))?,
+            state: OperationState::parse(&self.state)
+                .ok_or_else(|| unknown("state", &self.state))?,
             generation: self.generation,
             failure: self.failure_code.zip(self.failure),
             created_at: Timestamp::from_micros(self.created_at),

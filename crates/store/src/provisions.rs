@@ -50,7 +50,11 @@ struct Row {
 impl Row {
     fn read(self) -> Result<Provision, Error> {
         Ok(Provision {
-            spec: serde_json::from_str(&self.spec).map_err(corrupt("provisions", "spec", &self.id))?,
+            spec: serde_json::from_str(&self.spec).map_err(corrupt(
+                "provisions",
+                "spec",
+                &self.id,
+            ))?,
             id: self.id.parse().map_err(corrupt("provisions", "id", &self.id))?,
             workspace: WorkspaceId(self.workspace_id),
             kms: KmsId(self.kms_id),
@@ -96,10 +100,13 @@ pub async fn free_nonces(
     let mut next = i64::try_from(from).unwrap_or(i64::MAX);
     let mut free = Vec::with_capacity(count);
     while free.len() < count && next < i64::MAX {
-        let bound =
-            on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(workspace.0).bind(next).fetch_all(c))?;
+        let bound = on_read!(db, |c| query_scalar::<_, i64>(SQL)
+            .bind(workspace.0)
+            .bind(next)
+            .fetch_all(c))?;
         // Past the last one that was read nothing is known yet, unless there are no more.
-        let known = if bound.len() < 500 { i64::MAX } else { bound.last().copied().unwrap_or(next) };
+        let known =
+            if bound.len() < 500 { i64::MAX } else { bound.last().copied().unwrap_or(next) };
         let mut bound = bound.into_iter().peekable();
         while free.len() < count && next <= known && next < i64::MAX {
             if bound.next_if_eq(&next).is_none() {
@@ -140,11 +147,7 @@ impl Tx {
     ) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO documents (hash, body, created_at, used_at) \
             VALUES ($1, $2, $3, $3) ON CONFLICT (hash) DO UPDATE SET used_at = excluded.used_at";
-        exec_tx!(self, query(SQL)
-            .bind(hash.to_string())
-            .bind(body)
-            .bind(now.micros()))
-        .map(drop)
+        exec_tx!(self, query(SQL).bind(hash.to_string()).bind(body).bind(now.micros())).map(drop)
     }
 
     /// The app id bound to the open provision of this name and document, if there is one: the same
@@ -176,8 +179,7 @@ impl Tx {
     pub async fn draw_nonce(&mut self, workspace: WorkspaceId) -> Result<u64, Error> {
         const SQL: &str = "UPDATE workspaces SET next_nonce = next_nonce + 1 WHERE id = $1 \
             RETURNING next_nonce - 1";
-        let nonce =
-            on_tx!(self, |c| query_scalar::<_, i64>(SQL).bind(workspace.0).fetch_one(c))?;
+        let nonce = on_tx!(self, |c| query_scalar::<_, i64>(SQL).bind(workspace.0).fetch_one(c))?;
         u64::try_from(nonce).map_err(corrupt("workspaces", "next_nonce", workspace))
     }
 
@@ -194,17 +196,17 @@ impl Tx {
     ) -> Result<bool, Error> {
         const SQL: &str = "INSERT INTO apps (app_id, workspace_id, nonce, name, kms_id, created_at, used_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT DO NOTHING";
-        let nonce = nonce
-            .map(i64::try_from)
-            .transpose()
-            .map_err(corrupt("apps", "nonce", app))?;
-        let done = exec_tx!(self, query(SQL)
-            .bind(app.to_string())
-            .bind(workspace.0)
-            .bind(nonce)
-            .bind(name)
-            .bind(kms.as_ref())
-            .bind(now.micros()))?;
+        let nonce = nonce.map(i64::try_from).transpose().map_err(corrupt("apps", "nonce", app))?;
+        let done = exec_tx!(
+            self,
+            query(SQL)
+                .bind(app.to_string())
+                .bind(workspace.0)
+                .bind(nonce)
+                .bind(name)
+                .bind(kms.as_ref())
+                .bind(now.micros())
+        )?;
         Ok(done == 1)
     }
 
@@ -221,24 +223,30 @@ impl Tx {
         const SQL: &str = "INSERT INTO provisions (id, workspace_id, name, compose_hash, app_id, \
             kms_id, node_id, spec, sealed_env, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-        let spec = serde_json::to_string(&provision.spec)
-            .map_err(corrupt("provisions", "spec", provision.id))?;
+        let spec = serde_json::to_string(&provision.spec).map_err(corrupt(
+            "provisions",
+            "spec",
+            provision.id,
+        ))?;
         let app = provision.spec.app_id.to_string();
         if exec_tx!(self, query(USE).bind(&app).bind(provision.created_at.micros()))? != 1 {
             return Err(Error::Stale);
         }
-        exec_tx!(self, query(SQL)
-            .bind(provision.id.to_string())
-            .bind(provision.workspace.0)
-            .bind(&provision.spec.name)
-            .bind(provision.spec.compose_hash.to_string())
-            .bind(&app)
-            .bind(provision.kms.as_ref())
-            .bind(provision.node.0)
-            .bind(spec)
-            .bind(&provision.sealed_env)
-            .bind(provision.created_at.micros())
-            .bind(provision.expires_at.micros()))
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(provision.id.to_string())
+                .bind(provision.workspace.0)
+                .bind(&provision.spec.name)
+                .bind(provision.spec.compose_hash.to_string())
+                .bind(&app)
+                .bind(provision.kms.as_ref())
+                .bind(provision.node.0)
+                .bind(spec)
+                .bind(&provision.sealed_env)
+                .bind(provision.created_at.micros())
+                .bind(provision.expires_at.micros())
+        )
         .map(drop)
     }
 
@@ -274,13 +282,12 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool, Error> {
         const CONSUME: &str = "UPDATE provisions SET cvm_id = $2 WHERE id = $1 AND cvm_id IS NULL";
-        const COMMIT: &str = "UPDATE apps SET committed_at = $2 WHERE app_id = $1 AND committed_at IS NULL";
+        const COMMIT: &str =
+            "UPDATE apps SET committed_at = $2 WHERE app_id = $1 AND committed_at IS NULL";
         if exec_tx!(self, query(CONSUME).bind(provision.id.to_string()).bind(cvm.0))? != 1 {
             return Ok(false);
         }
-        exec_tx!(self, query(COMMIT)
-            .bind(provision.spec.app_id.to_string())
-            .bind(now.micros()))?;
+        exec_tx!(self, query(COMMIT).bind(provision.spec.app_id.to_string()).bind(now.micros()))?;
         Ok(true)
     }
 
@@ -290,9 +297,8 @@ impl Tx {
         const SQL: &str = "DELETE FROM provisions WHERE id IN \
             (SELECT id FROM provisions WHERE expires_at < $1 ORDER BY expires_at LIMIT 500) \
             RETURNING app_id, compose_hash";
-        let gone = on_tx!(self, |c| query_as::<_, (String, String)>(SQL)
-            .bind(now.micros())
-            .fetch_all(c))?;
+        let gone =
+            on_tx!(self, |c| query_as::<_, (String, String)>(SQL).bind(now.micros()).fetch_all(c))?;
         let (apps, documents): (BTreeSet<_>, BTreeSet<_>) = gone.iter().cloned().unzip();
         if !gone.is_empty() {
             let unused = now.micros().saturating_sub(GRACE_MICROS);
@@ -314,7 +320,11 @@ impl Tx {
         exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)
     }
 
-    async fn forget_documents(&mut self, hashes: &BTreeSet<String>, unused: i64) -> Result<(), Error> {
+    async fn forget_documents(
+        &mut self,
+        hashes: &BTreeSet<String>,
+        unused: i64,
+    ) -> Result<(), Error> {
         let sql = format!(
             "DELETE FROM documents WHERE hash IN ({}) AND used_at < $2 \
              AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.compose_hash = documents.hash) \

@@ -3,13 +3,17 @@
 //! PostgreSQL: the migrations run once per schema, in a template; a test gets a copy of it, which is
 //! dropped at its end. What a test that failed leaves behind is dropped by the next run.
 
+#![expect(clippy::expect_used, reason = "tests panic, they do not return errors")]
+
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions,
+};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -30,7 +34,7 @@ pub struct Fresh {
 #[derive(Debug)]
 enum Place {
     Sqlite(TempDir),
-    Postgres { server: PgConnectOptions, name: String },
+    Postgres { server: Box<PgConnectOptions>, name: String },
 }
 
 impl Fresh {
@@ -82,7 +86,7 @@ pub async fn postgres() -> Fresh {
     let template = TEMPLATE.get_or_init(|| template(&server)).await;
     let name = create(&server, &format!("TEMPLATE {template}")).await;
     let db = connect(&server, &name).await;
-    Fresh { db, place: Place::Postgres { server, name } }
+    Fresh { db, place: Place::Postgres { server: Box::new(server), name } }
 }
 
 /// A new PostgreSQL database on which every migration is run, instead of a copy.
@@ -90,7 +94,7 @@ pub async fn postgres_from_zero() -> Fresh {
     let server = server();
     let name = create(&server, "").await;
     let db = connect(&server, &name).await;
-    Fresh { db, place: Place::Postgres { server, name } }
+    Fresh { db, place: Place::Postgres { server: Box::new(server), name } }
 }
 
 fn server() -> PgConnectOptions {

@@ -59,10 +59,8 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
     match (power, seen) {
         (Power::Deleted, _) => Phase::Deleted,
         (Power::Running, _) if status.failure.is_some() => Phase::Error,
-        (Power::Running, Some(VmPower::Running)) => Phase::Running,
-        (Power::Running, _) => Phase::Error,
-        (Power::Stopped, Some(VmPower::Running)) => Phase::Running,
-        (Power::Stopped, Some(VmPower::Removing)) => Phase::Error,
+        (Power::Running | Power::Stopped, Some(VmPower::Running)) => Phase::Running,
+        (Power::Running, _) | (Power::Stopped, Some(VmPower::Removing)) => Phase::Error,
         (Power::Stopped, None) if matches!(status.engine, EngineState::Present { .. }) => Phase::Error,
         (Power::Stopped, _) => Phase::Stopped,
     }

@@ -2,6 +2,7 @@
 //! moves when told to.
 
 #![expect(dead_code, reason = "each test binary uses its part")]
+#![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
 
 use std::{
     collections::BTreeMap,

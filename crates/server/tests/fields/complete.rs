@@ -17,7 +17,9 @@ use serde::{
 use crate::{
     commit_rows, compose_rows, edges, identity, provision_rows,
     refusals::{On, refusals},
-    repeat, table,
+    repeat,
+    row::Seen,
+    table,
 };
 
 /// Listens to which fields a type asks for, aliases included.
@@ -88,6 +90,40 @@ fn every_row_has_a_test() {
         let only_refused =
             no_effect.iter().any(|part| field.contains(part)) && refused.contains(&field);
         assert!(tested.contains(&field) || only_refused, "{field} has no test");
+    }
+}
+
+/// Everything that the tests of these names look at.
+fn looked_at(names: &[String]) -> BTreeSet<String> {
+    let rows = [provision_rows::rows(), compose_rows::rows(), commit_rows::rows()];
+    let own = rows.into_iter().flatten().filter(|row| names.iter().any(|name| name == row.field));
+    let places = own.flat_map(|row| row.seen).map(|seen| match seen {
+        Seen::Document(..) => "GET compose_file".to_owned(),
+        Seen::Get(at, _) => format!("GET {}", at[1..].replace('/', ".")),
+        Seen::Reply(at, _) => format!("reply {}", at[1..].replace('/', ".")),
+        Seen::Node(..) | Seen::Spec(..) => "not served".to_owned(),
+    });
+    places.collect()
+}
+
+#[test]
+fn every_place_of_a_row_is_looked_at() {
+    for line in table::lines() {
+        let elsewhere =
+            |name: &String| [identity::FIELDS, repeat::FIELDS].concat().contains(&name.as_str());
+        if line.seen == "–" || line.names.iter().any(elsewhere) {
+            continue;
+        }
+        let words = table::quoted(&line.seen);
+        let place = match words.as_slice() {
+            ["GET", at] if at.starts_with("compose_file") => "GET compose_file".to_owned(),
+            ["GET", at] => format!("GET {at}"),
+            [at] if line.seen.starts_with("reply") => format!("reply {at}"),
+            [] => line.seen.clone(),
+            _ => panic!("{}", line.seen),
+        };
+        let looked = looked_at(&line.names);
+        assert!(looked.contains(&place), "{:?}: {place} is not among {looked:?}", line.names);
     }
 }
 

@@ -17,7 +17,9 @@ fn kept(field: &'static str, value: Value) -> Row {
 }
 
 fn with(field: &'static str, send: Value) -> Row {
-    row(field, json!({ "compose_file": send }))
+    let mut said = json!({});
+    said["compose_file"] = send;
+    row(field, said)
 }
 
 pub fn rows() -> Vec<Row> {

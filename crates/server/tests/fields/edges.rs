@@ -154,9 +154,34 @@ async fn nulls_and_defaults_are_never_refused_and_change_nothing() {
             ]);
             seen.push((made.reply["compose_hash"].clone(), carried, made.get["listed"].clone()));
         }
+        assert_eq!(seen[0].2, true, "listed");
         assert_eq!(seen[0], seen[1], "defaults");
         assert_eq!(seen[0], seen[2], "nulls");
         assert_eq!(seen[0], seen[3], "nulls in capitals");
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_table() {
+    let table = table::by_name();
+    let check = |name: &str, value: &Value| {
+        let text =
+            value.as_str().map_or_else(|| value.to_string().replace(',', ", "), str::to_owned);
+        let default = &table[name].default;
+        match value {
+            Value::Null | Value::Object(_) => {}
+            Value::String(text) if text.is_empty() || text == "my-app" => {}
+            _ => assert!(
+                default.starts_with(&format!("`{text}`")),
+                "{name}: {text}, in the table {default}"
+            ),
+        }
+    };
+    for (name, value) in defaults().as_object().unwrap() {
+        check(name, value);
+    }
+    for (name, value) in defaults()["compose_file"].as_object().unwrap() {
+        check(&format!("compose_file.{name}"), value);
     }
 }
 

@@ -46,7 +46,9 @@ fn invalid(field: &'static str, send: Value, names: &'static str) -> Refusal {
 
 /// A field of the compose file.
 fn file(field: &'static str, send: Value, code: &'static str) -> Refusal {
-    refused(field, json!({ "compose_file": send }), code)
+    let mut said = json!({});
+    said["compose_file"] = send;
+    refused(field, said, code)
 }
 
 fn commit(field: &'static str, send: Value, commit: Value, code: &'static str) -> Refusal {
@@ -392,7 +394,7 @@ async fn every_refusal_of_the_table_names_its_field_and_the_way_out() {
                 assert!(world.sim.host().vms().unwrap().is_empty());
             }
         };
-        if let Some(why) = failure(run).await {
+        if let Some(why) = failure(Box::pin(run)).await {
             failed.insert(what, why);
         }
     }

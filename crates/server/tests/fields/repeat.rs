@@ -1,6 +1,8 @@
 //! The same again: provisions, commits, names, capacity.
 
+use casemate_core::id::Wallet;
 use casemate_engine::node::{Capacity, sim::SimConfig};
+use casemate_server::app::account::token_hash;
 use serde_json::{Value, json};
 
 use crate::{
@@ -265,4 +267,42 @@ async fn both_phases_may_be_posted_to_one_path() {
     let reply = world.post("/cvms", provision_body("my-app")).await.ok();
     assert_eq!(reply["compose_hash"], world.provision("my-app").await["compose_hash"]);
     assert_eq!(world.post("/cvms", commit(&reply)).await.ok()["name"], "my-app");
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_are_one_after_the_other() {
+    let world = World::new().await;
+    let again = || world.provision("my-app");
+    let (a, b, c, d) = tokio::join!(again(), again(), again(), again());
+    for other in [&b, &c, &d] {
+        assert_eq!((&other["app_id"], &other["compose_hash"]), (&a["app_id"], &a["compose_hash"]));
+    }
+    let again = || world.post("/cvms", commit(&a));
+    let (a, b, c, d) = tokio::join!(again(), again(), again(), again());
+    let ids: Vec<Value> = [a, b, c, d].into_iter().map(|reply| reply.ok()["id"].clone()).collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+#[tokio::test]
+async fn another_workspace_finds_nothing_of_this_one() {
+    let world = World::new().await;
+    let ours = world.provision("my-app").await;
+    let mut theirs = world;
+    "phak_theirs".clone_into(&mut theirs.key);
+    let now = theirs.ctx.now();
+    let mut tx = theirs.ctx.db.begin().await.unwrap();
+    let user = tx.insert_user("eve", "eve@localhost", now).await.unwrap();
+    let workspace =
+        tx.insert_workspace("eve", "Eve", Wallet::from_bytes([9; 20]), now).await.unwrap();
+    tx.insert_api_key(&token_hash(&theirs.key), user, workspace, "eve", now).await.unwrap();
+    tx.commit().await.unwrap();
+
+    let foreign = theirs.post("/cvms", commit(&ours)).await.refused(422, "ERR-20-009");
+    let missing = json!({ "app_id": ours["app_id"], "compose_hash": "11".repeat(32) });
+    let missing = theirs.post("/cvms", missing).await.refused(422, "ERR-20-009");
+    assert_eq!(foreign["message"], missing["message"], "in the same words");
+    let same = theirs.provision("my-app").await;
+    assert_eq!(same["compose_hash"], ours["compose_hash"]);
+    assert_ne!(same["app_id"], ours["app_id"]);
+    theirs.post("/cvms", commit(&same)).await.ok();
 }

@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 
 use crate::{
     common::{TestNode, World, provision_body},
-    table,
+    table::{self, Line},
 };
 
 /// A field with an effect.
@@ -27,7 +27,8 @@ pub struct Row {
     pub send: Value,
     /// What is said at commit.
     pub commit: Value,
-    pub nodes: fn() -> Vec<TestNode>,
+    /// On which nodes; `None`: on a sim, and on a docker node unless that refuses it.
+    pub nodes: Option<fn() -> Vec<TestNode>>,
     pub seen: Vec<Seen>,
 }
 
@@ -46,13 +47,12 @@ pub enum Seen {
 }
 
 pub fn row(field: &'static str, send: Value) -> Row {
-    let nodes = || vec![TestNode::sim()];
-    Row { field, base: json!({}), send, commit: json!({}), nodes, seen: Vec::new() }
+    Row { field, base: json!({}), send, commit: json!({}), nodes: None, seen: Vec::new() }
 }
 
 impl Row {
     pub fn on(self, nodes: fn() -> Vec<TestNode>) -> Self {
-        Self { nodes, ..self }
+        Self { nodes: Some(nodes), ..self }
     }
     pub fn with(self, base: Value) -> Self {
         Self { base, ..self }
@@ -98,7 +98,9 @@ pub fn merge(body: &mut Value, change: &Value) {
 /// A provision request with these changes.
 pub fn body(name: &str, changes: &[&Value]) -> Value {
     let mut body = provision_body(name);
-    changes.iter().for_each(|change| merge(&mut body, change));
+    for change in changes {
+        merge(&mut body, change);
+    }
     body
 }
 
@@ -142,8 +144,19 @@ pub async fn look(world: &World, reply: Value, uuid: &str) -> Deployed {
     Deployed { reply, document, vm, get, spec: found[0].spec.clone() }
 }
 
-async fn check(row: &Row, hashed: bool) {
-    let world = World::fleet((row.nodes)(), |_| {}).await;
+async fn check(row: &Row, line: &Line) {
+    let Some(nodes) = row.nodes else {
+        check_on(vec![TestNode::sim()], row, line.hashed).await;
+        if !line.not_on_docker {
+            check_on(vec![TestNode::docker()], row, line.hashed).await;
+        }
+        return;
+    };
+    check_on(nodes(), row, line.hashed).await;
+}
+
+async fn check_on(nodes: Vec<TestNode>, row: &Row, hashed: bool) {
+    let world = World::fleet(nodes, |_| {}).await;
     let plain = world.post("/cvms/provision", body("my-app", &[&row.base])).await.ok();
     world.clock.advance_ms(1);
     let sent = body("my-app", &[&row.base, &row.send]);
@@ -159,10 +172,10 @@ async fn check(row: &Row, hashed: bool) {
             }
             Seen::Node(read, value) => assert_eq!(&read(&made.vm), value, "node"),
             Seen::Get(at, value) => {
-                assert_eq!(made.get.pointer(at).unwrap_or(&Value::Null), value, "GET {at}")
+                assert_eq!(made.get.pointer(at).unwrap_or(&Value::Null), value, "GET {at}");
             }
             Seen::Reply(at, value) => {
-                assert_eq!(made.reply.pointer(at).unwrap_or(&Value::Null), value, "reply {at}")
+                assert_eq!(made.reply.pointer(at).unwrap_or(&Value::Null), value, "reply {at}");
             }
             Seen::Spec(read, value) => assert_eq!(&read(&made.spec), value, "record"),
         }
@@ -174,10 +187,10 @@ pub async fn check_all(rows: Vec<Row>) {
     let table = table::by_name();
     let mut failed: BTreeMap<String, String> = BTreeMap::new();
     for row in rows {
-        let hashed =
-            table.get(row.field).unwrap_or_else(|| panic!("{} has no row", row.field)).hashed;
+        let line =
+            table.get(row.field).unwrap_or_else(|| panic!("{} has no row", row.field)).clone();
         let what = format!("{} {} {}", row.field, row.send, row.commit);
-        if let Some(why) = failure(async move { check(&row, hashed).await }).await {
+        if let Some(why) = failure(Box::pin(async move { check(&row, &line).await })).await {
             failed.insert(what, why);
         }
     }

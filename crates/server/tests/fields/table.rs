@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 const DOCUMENT: &str = include_str!("../../../../docs/fields.md");
 
 /// A row of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Line {
     /// The names it stands for, with the table in front: `commit app_id`.
     pub names: Vec<String>,
+    pub default: String,
     pub hashed: bool,
+    pub seen: String,
     pub refused: Refused,
+    /// Whether docker nodes refuse it.
+    pub not_on_docker: bool,
 }
 
 /// Codes of refusals, by the kind of node; 422 and 413 stand for themselves.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refused {
     pub any: BTreeSet<String>,
     pub docker: BTreeSet<String>,
@@ -36,6 +40,9 @@ pub fn lines() -> Vec<Line> {
         assert_eq!(cells.len(), 8, "{text}");
         lines.push(Line {
             names: quoted(cells[0]).into_iter().map(|name| format!("{prefix}{name}")).collect(),
+            default: cells[1].to_owned(),
+            seen: cells[4].to_owned(),
+            not_on_docker: cells[6].contains("ERR-") || cells[6].starts_with("with "),
             hashed: match cells[2] {
                 "yes" => true,
                 "no" => false,
@@ -56,16 +63,13 @@ pub fn by_name() -> BTreeMap<String, Line> {
     let mut found = BTreeMap::new();
     for line in lines() {
         for name in line.names.clone() {
-            let Refused { any, docker, sim } = &line.refused;
-            let refused = Refused { any: any.clone(), docker: docker.clone(), sim: sim.clone() };
-            let line = Line { names: line.names.clone(), hashed: line.hashed, refused };
-            assert!(found.insert(name.clone(), line).is_none(), "{name} has two rows");
+            assert!(found.insert(name.clone(), line.clone()).is_none(), "{name} has two rows");
         }
     }
     found
 }
 
-fn quoted(cell: &str) -> Vec<&str> {
+pub fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 

@@ -126,7 +126,8 @@ pub async fn apps_page(
 async fn total(db: &Db, workspace: WorkspaceId, search: &Search) -> Result<i64, Error> {
     const ALL: &str = "SELECT apps FROM app_tallies WHERE workspace_id = $1";
     if matches!(search, Search::All) {
-        let apps = on_read!(db, |c| query_scalar::<_, i64>(ALL).bind(workspace.0).fetch_optional(c))?;
+        let apps =
+            on_read!(db, |c| query_scalar::<_, i64>(ALL).bind(workspace.0).fetch_optional(c))?;
         return Ok(apps.unwrap_or(0));
     }
     let sql = format!(

@@ -60,7 +60,11 @@ pub async fn by_id(db: &Db, workspace: WorkspaceId, id: CvmId) -> Result<Option<
 }
 
 /// The live CVMs of a workspace among these uuids; unknown ones are left out.
-pub async fn by_uuids(db: &Db, workspace: WorkspaceId, uuids: &[VmUuid]) -> Result<Vec<Cvm>, Error> {
+pub async fn by_uuids(
+    db: &Db,
+    workspace: WorkspaceId,
+    uuids: &[VmUuid],
+) -> Result<Vec<Cvm>, Error> {
     let list = serde_json::to_string(uuids).unwrap_or_default();
     let sql = format!(
         "{LISTED} WHERE c.vm_uuid IN ({}) AND c.workspace_id = $2 AND c.deleted_at IS NULL",

@@ -80,8 +80,7 @@ async fn total(db: &Db, workspace: WorkspaceId, filter: Filter) -> Result<i64, E
 /// Every live CVM of a node, by id; for comparing with what the node shows.
 pub async fn on_node(db: &Db, node: NodeId) -> Result<Vec<Cvm>, Error> {
     let sql = format!("{LISTED} WHERE c.node_id = $1 AND c.deleted_at IS NULL ORDER BY c.id");
-    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
-        .bind(node.0)
-        .fetch_all(c))?;
+    let rows =
+        on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(node.0).fetch_all(c))?;
     rows.into_iter().map(Row::read).collect()
 }

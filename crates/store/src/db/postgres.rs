@@ -34,10 +34,11 @@ pub struct Pg {
 
 impl Pg {
     pub(crate) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
-        // A migration may take longer than a statement is allowed to.
-        let mut migrating = PgConnection::connect_with(&options).await?;
-        MIGRATIONS.run(&mut migrating).await?;
-        migrating.close().await?;
+        // Without the limits of a session: a migration may take long.
+        let migrating =
+            PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&migrating).await?;
+        migrating.close().await;
         let writers = pool(WRITERS).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options).await?;
         Ok(Self { writers, readers })

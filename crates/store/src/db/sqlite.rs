@@ -57,8 +57,8 @@ const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite
     ('cvms', 'cvms_on_node', '100000 500 1'), \
     ('cvms', 'cvms_of_app', '100000 3 3 1'), \
     ('cvms', 'cvms_of_document', '100000 100'), \
-    ('cvms', 'cvms_of_instance', '100000 1'), \
-    ('cvms', 'cvms_due', '1000 1'), \
+    ('cvms', 'cvms_of_instance', '100000 1 1'), \
+    ('cvms', 'cvms_due', '1000 1 1'), \
     ('apps', 'apps_listed', '100000 50000 1 1'), \
     ('apps', 'apps_nonce', '100000 50000 1'), \
     ('provisions', 'provisions_of_document', '100000 100 50 1 1'), \
@@ -100,8 +100,10 @@ impl Sqlite {
                 Durability::Full => SqliteSynchronous::Full,
                 Durability::Off => SqliteSynchronous::Off,
             });
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        MIGRATIONS.run(&mut connection).await?;
+        let one = SqlitePoolOptions::new().max_connections(1);
+        let migrating = one.connect_with(options.clone()).await?;
+        MIGRATIONS.run(&migrating).await?;
+        let mut connection = migrating.acquire().await?.detach();
         connection.execute(SELECTIVITY).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -154,7 +156,7 @@ async fn to_the_end<T: Send + 'static>(
 }
 
 /// What everybody in a batch learns: `Ok` is durable. `None`: not yet.
-type Outcome = Option<Result<(), Arc<str>>>;
+pub(super) type Outcome = Option<Result<(), Arc<str>>>;
 
 /// An outer transaction that is open.
 #[derive(Debug)]
@@ -187,7 +189,10 @@ impl Writer {
         self.mend().await;
         let (sql, batch) = match self.batch.take() {
             Some(batch) => ("SAVEPOINT one", batch),
-            None => ("BEGIN IMMEDIATE; SAVEPOINT one", Batch { outcome: watch::Sender::new(None), members: 0 }),
+            None => (
+                "BEGIN IMMEDIATE; SAVEPOINT one",
+                Batch { outcome: watch::Sender::new(None), members: 0 },
+            ),
         };
         let outcome = batch.outcome.subscribe();
         self.batch = Some(batch);
@@ -263,7 +268,7 @@ pub struct SqliteTx {
     writer: Arc<Mutex<Writer>>,
     /// `None`: given away by commit.
     held: Option<OwnedMutexGuard<Writer>>,
-    outcome: watch::Receiver<Outcome>,
+    pub(super) outcome: watch::Receiver<Outcome>,
     spoilt: bool,
 }
 
@@ -298,10 +303,7 @@ impl SqliteTx {
 }
 
 /// Waits until the batch is committed, by us if we are the first to get the writer.
-async fn told(
-    writer: Arc<Mutex<Writer>>,
-    outcome: watch::Receiver<Outcome>,
-) -> Result<(), Error> {
+async fn told(writer: Arc<Mutex<Writer>>, outcome: watch::Receiver<Outcome>) -> Result<(), Error> {
     let mut news = outcome.clone();
     let told = async { news.wait_for(Option::is_some).await.map(drop) };
     let held = tokio::select! {

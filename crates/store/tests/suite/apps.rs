@@ -27,7 +27,9 @@ async fn an_app_is_listed_while_it_has_cvms(db: Db) {
     app(&world, "api", 2).await;
     app(&world.foreign().await, "theirs", 3).await;
     let mut tx = db.begin().await.unwrap();
-    tx.bind_app_id(&app_id(number()), world.workspace, None, "unused", &kms(), START).await.unwrap();
+    tx.bind_app_id(&app_id(number()), world.workspace, None, "unused", &kms(), START)
+        .await
+        .unwrap();
     assert_eq!(tx.cvms_of_app(&shared).await.unwrap().len(), 2);
     tx.commit().await.unwrap();
     assert_eq!(search(&world, "").await, (vec!["api".to_owned(), "web".to_owned()], 2));

@@ -5,9 +5,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use casemate_core::{
-    id::{CvmId, EventSeq},
-};
+use casemate_core::id::{CvmId, EventSeq};
 use casemate_store::{
     Db,
     events::{self, NewEvent},
@@ -66,7 +64,8 @@ async fn a_reader_misses_nothing_while_eight_writers_append(db: Db) {
     let world = World::new(db.clone()).await;
     let cvm = world.cvm("alpha").await.id;
     let done = Arc::new(AtomicUsize::new(0));
-    let readers: Vec<_> = (0..2).map(|_| tokio::spawn(follow(world.clone(), cvm, done.clone()))).collect();
+    let readers: Vec<_> =
+        (0..2).map(|_| tokio::spawn(follow(world.clone(), cvm, done.clone()))).collect();
     let writers: Vec<_> =
         (0..WRITERS).map(|_| tokio::spawn(write(world.clone(), cvm, done.clone()))).collect();
     let mut written = Vec::new();

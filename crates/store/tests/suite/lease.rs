@@ -205,8 +205,9 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
         let world = world.clone();
         tokio::spawn(async move {
             for round in 0..15 {
-                let claimed =
-                    lease::claim(&world.db, &format!("w{worker}"), at(round), TERM, 3).await.unwrap();
+                let claimed = lease::claim(&world.db, &format!("w{worker}"), at(round), TERM, 3)
+                    .await
+                    .unwrap();
                 for cvm in claimed {
                     match record(&world, &cvm, &at_rest(&cvm.status, Phase::Running), round).await {
                         Ok(()) | Err(Error::Stale) => {}

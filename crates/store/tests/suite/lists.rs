@@ -31,7 +31,9 @@ async fn a_name_is_unique_among_those_not_deleted(db: Db) {
     assert_eq!(tx.cvm_of_name(world.workspace, "alpha").await.unwrap(), Some(first.id));
     assert_eq!(tx.cvm_of_name(world.workspace, "Alpha").await.unwrap(), None);
     let app = app_id(number());
-    tx.bind_app_id(&app, world.workspace, None, "alpha", &crate::world::kms(), START).await.unwrap();
+    tx.bind_app_id(&app, world.workspace, None, "alpha", &crate::world::kms(), START)
+        .await
+        .unwrap();
     let second = tx.insert_cvm(&world.new_cvm(app, "alpha"), START).await;
     assert!(matches!(second, Err(Error::Conflict(_))), "{second:?}");
     drop(tx);

@@ -16,15 +16,16 @@ async fn one_operation_runs_per_cvm(db: Db) {
     let cvm = world.cvm("alpha").await;
     let first = world.open_operation(cvm.id).await;
     let mut tx = db.begin().await.unwrap();
-    let second = tx
-        .open_operation(operation_id(), cvm.id, OperationKind::Stop, 1, world.user, START)
-        .await;
+    let second =
+        tx.open_operation(operation_id(), cvm.id, OperationKind::Stop, 1, world.user, START).await;
     assert!(matches!(second, Err(Error::Conflict(_))), "{second:?}");
     drop(tx);
     assert_eq!(world.read(cvm.id).await.operation.unwrap().id, first);
     let mut tx = db.begin().await.unwrap();
     assert!(tx.close_operation(first, &Ending::Superseded, at(1)).await.unwrap());
-    tx.open_operation(operation_id(), cvm.id, OperationKind::Stop, 1, world.user, at(1)).await.unwrap();
+    tx.open_operation(operation_id(), cvm.id, OperationKind::Stop, 1, world.user, at(1))
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let all = operations::of_cvm(&db, cvm.id, 10).await.unwrap();
     let states: Vec<_> = all.iter().map(|operation| operation.state).collect();

@@ -110,11 +110,21 @@ async fn an_id_or_nonce_is_bound_once(db: Db) {
     let foreign = world.foreign().await;
     let (first, second) = (app_id(number()), app_id(number()));
     let mut tx = db.begin().await.unwrap();
-    assert!(tx.bind_app_id(&first, world.workspace, Some(7), "alpha", &kms(), START).await.unwrap());
-    assert!(!tx.bind_app_id(&second, world.workspace, Some(7), "bravo", &kms(), START).await.unwrap());
-    assert!(!tx.bind_app_id(&first, world.workspace, Some(8), "bravo", &kms(), START).await.unwrap());
-    assert!(!tx.bind_app_id(&first, foreign.workspace, None, "bravo", &kms(), START).await.unwrap());
-    assert!(tx.bind_app_id(&second, foreign.workspace, Some(7), "bravo", &kms(), START).await.unwrap());
+    assert!(
+        tx.bind_app_id(&first, world.workspace, Some(7), "alpha", &kms(), START).await.unwrap()
+    );
+    assert!(
+        !tx.bind_app_id(&second, world.workspace, Some(7), "bravo", &kms(), START).await.unwrap()
+    );
+    assert!(
+        !tx.bind_app_id(&first, world.workspace, Some(8), "bravo", &kms(), START).await.unwrap()
+    );
+    assert!(
+        !tx.bind_app_id(&first, foreign.workspace, None, "bravo", &kms(), START).await.unwrap()
+    );
+    assert!(
+        tx.bind_app_id(&second, foreign.workspace, Some(7), "bravo", &kms(), START).await.unwrap()
+    );
     let held = tx.held_app_id(&first).await.unwrap().unwrap();
     assert_eq!((held.workspace_id, held.nonce), (world.workspace.0, Some(7)));
     assert_eq!(held.name, "alpha");

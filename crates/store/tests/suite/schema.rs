@@ -1,1 +1,111 @@
+//! Migrations from zero, and the same schema on both engines.
 
+use std::collections::BTreeSet;
+
+use casemate_store::testing::{self, Fresh};
+use sqlx::{Connection, PgConnection, SqliteConnection};
+
+/// `table.column type`, with `not null`.
+const SQLITE_COLUMNS: &str = "SELECT m.name || '.' || c.name || ' ' || LOWER(c.type) || \
+    CASE WHEN c.\"notnull\" = 1 THEN ' not null' ELSE '' END \
+    FROM sqlite_schema m JOIN pragma_table_info(m.name) c \
+    WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\'";
+const POSTGRES_COLUMNS: &str = "SELECT table_name || '.' || column_name || ' ' || data_type || \
+    CASE WHEN is_nullable = 'NO' THEN ' not null' ELSE '' END \
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%'";
+
+/// Indexes and keys by what they hold, not by name: those made for a constraint have none in SQLite.
+const SQLITE_INDEXES: &str = "SELECT m.name || ' (' || (SELECT GROUP_CONCAT(k.name, ', ') FROM \
+    (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno) k) || ')' || \
+    CASE WHEN i.\"unique\" = 1 THEN ' unique' ELSE '' END || \
+    CASE WHEN i.partial = 1 THEN ' partial' ELSE '' END \
+    FROM sqlite_schema m JOIN pragma_index_list(m.name) i \
+    WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\'";
+const POSTGRES_INDEXES: &str = "SELECT t.relname || ' (' || (SELECT STRING_AGG(a.attname, ', ' ORDER BY k.n) \
+    FROM UNNEST(i.indkey) WITH ORDINALITY k(attnum, n) \
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum) || ')' || \
+    CASE WHEN i.indisunique THEN ' unique' ELSE '' END || \
+    CASE WHEN i.indpred IS NOT NULL THEN ' partial' ELSE '' END \
+    FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace \
+    WHERE n.nspname = 'public' AND t.relname NOT LIKE '\\_sqlx%'";
+
+const SQLITE_KEYS: &str = "SELECT m.name || '.' || f.\"from\" || ' -> ' || f.\"table\" || '.' || f.\"to\" \
+    FROM sqlite_schema m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'";
+const POSTGRES_KEYS: &str = "SELECT t.relname || '.' || a.attname || ' -> ' || r.relname || '.' || b.attname \
+    FROM pg_constraint f JOIN pg_class t ON t.oid = f.conrelid JOIN pg_class r ON r.oid = f.confrelid \
+    JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = f.conkey[1] \
+    JOIN pg_attribute b ON b.attrelid = r.oid AND b.attnum = f.confkey[1] WHERE f.contype = 'f'";
+
+async fn sqlite_facts(fresh: &Fresh) -> [BTreeSet<String>; 3] {
+    let mut raw = SqliteConnection::connect(&fresh.url()).await.unwrap();
+    let mut facts = [const { BTreeSet::new() }; 3];
+    for (facts, sql) in facts.iter_mut().zip([SQLITE_COLUMNS, SQLITE_INDEXES, SQLITE_KEYS]) {
+        facts.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&mut raw).await.unwrap());
+    }
+    facts
+}
+
+async fn postgres_facts(fresh: &Fresh) -> [BTreeSet<String>; 3] {
+    let mut raw = PgConnection::connect(&fresh.url()).await.unwrap();
+    let mut facts = [const { BTreeSet::new() }; 3];
+    for (facts, sql) in facts.iter_mut().zip([POSTGRES_COLUMNS, POSTGRES_INDEXES, POSTGRES_KEYS]) {
+        facts.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&mut raw).await.unwrap());
+    }
+    facts
+}
+
+#[tokio::test]
+async fn both_engines_have_the_same_schema() {
+    let sqlite = testing::sqlite().await;
+    let postgres = testing::postgres_from_zero().await;
+    let [ours, theirs] = [sqlite_facts(&sqlite).await, postgres_facts(&postgres).await];
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert!(ours.len() > 15, "{ours:?}");
+        let differ: Vec<_> = ours.symmetric_difference(theirs).collect();
+        assert!(differ.is_empty(), "on one engine only: {differ:#?}");
+    }
+    sqlite.finish().await;
+    postgres.finish().await;
+}
+
+#[tokio::test]
+async fn migrations_run_twice_are_migrations_run_once() {
+    let sqlite = testing::sqlite().await;
+    let before = sqlite_facts(&sqlite).await;
+    let again = sqlite.reopen().await;
+    again.ping().await.unwrap();
+    again.close().await;
+    assert_eq!(sqlite_facts(&sqlite).await, before);
+    sqlite.finish().await;
+
+    let postgres = testing::postgres_from_zero().await;
+    let before = postgres_facts(&postgres).await;
+    let again = postgres.reopen().await;
+    again.ping().await.unwrap();
+    again.close().await;
+    assert_eq!(postgres_facts(&postgres).await, before);
+    postgres.finish().await;
+}
+
+/// Replicas start together.
+#[tokio::test]
+async fn migrations_run_at_the_same_time_wait_for_each_other() {
+    let postgres = testing::postgres_from_zero().await;
+    let mut raw = PgConnection::connect(&postgres.url()).await.unwrap();
+    sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    let starts: Vec<_> = (0..4)
+        .map(|_| {
+            let url = postgres.url();
+            tokio::spawn(async move { casemate_store::Db::open(&url).await })
+        })
+        .collect();
+    for start in starts {
+        let db = start.await.unwrap().unwrap();
+        db.ping().await.unwrap();
+        db.close().await;
+    }
+    postgres.finish().await;
+}

@@ -138,7 +138,13 @@ impl World {
         }
     }
 
-    pub fn provision(&self, app: AppId, hash: ComposeHash, name: &str, now: Timestamp) -> Provision {
+    pub fn provision(
+        &self,
+        app: AppId,
+        hash: ComposeHash,
+        name: &str,
+        now: Timestamp,
+    ) -> Provision {
         Provision {
             id: provision_id(),
             workspace: self.workspace,

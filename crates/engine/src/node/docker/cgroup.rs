@@ -63,13 +63,22 @@ impl Cgroups {
         })
     }
 
-    /// Removes the group of a VM. `Ok(false)`: processes are still in it.
+    /// Removes the group of a VM from every hierarchy: the engine makes it in those as well in which
+    /// we set no limit, and never takes it away. `Ok(false)`: processes are still in it.
     pub fn remove(&self, vm: &EngineVmId) -> io::Result<bool> {
         let mut gone = true;
-        for controller in self.controllers() {
-            gone &= remove_tree(&self.group(controller, vm))?;
+        for hierarchy in self.hierarchies()? {
+            gone &= remove_tree(&hierarchy.join(OURS).join(&vm.0))?;
         }
         Ok(gone)
+    }
+
+    fn hierarchies(&self) -> io::Result<Vec<PathBuf>> {
+        match self {
+            Self::V1(root) => fs::read_dir(root)?.map(|entry| Ok(entry?.path())).collect(),
+            Self::V2(root) => Ok(vec![root.clone()]),
+            Self::No(_) => Ok(Vec::new()),
+        }
     }
 
     /// For the operator.
@@ -154,7 +163,11 @@ impl Cgroups {
 fn remove_tree(group: &Path) -> io::Result<bool> {
     let entries = match fs::read_dir(group) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            return Ok(true);
+        }
         Err(error) => return Err(error),
     };
     for entry in entries {

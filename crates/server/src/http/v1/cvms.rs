@@ -1,7 +1,5 @@
 //! Looking at CVMs.
 
-use std::collections::BTreeMap;
-
 use axum::{
     Json,
     extract::{Path, Query, State},

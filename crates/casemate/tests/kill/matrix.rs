@@ -6,12 +6,10 @@
 //! The steps are not listed here: a first run without a crash writes down which points it passed
 //! (`CASEMATE_CRASH_LOG`), and each of them becomes a case.
 
-mod instance;
-
 use std::collections::BTreeSet;
 
+use crate::case::{Case, Verb};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
-use instance::{Case, Instance, Verb};
 
 /// A point that must be among those found, so that a matrix that finds nothing fails.
 const SOME_POINTS: [(Verb, &str); 8] = [

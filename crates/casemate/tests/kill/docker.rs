@@ -1,18 +1,18 @@
 //! The real binary on a real engine, killed with SIGKILL in mid-deploy: after a restart it goes on,
 //! and there is one VM for the CVM.
 
-mod instance;
-
 use std::{
     collections::BTreeSet,
     process::Command,
     time::{Duration, Instant},
 };
 
-use instance::Instance;
 use serde_json::{Value, json};
 
-const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    command: [sh, -c, 'exec sleep 1000']\n";
+use crate::instance::Instance;
+
+const COMPOSE: &str =
+    "services:\n  web:\n    image: busybox:1.36\n    command: [sh, -c, 'exec sleep 1000']\n";
 
 /// The compose projects on the engine that belong to a CVM.
 fn projects(uuid: &str) -> BTreeSet<String> {
@@ -25,7 +25,12 @@ fn projects(uuid: &str) -> BTreeSet<String> {
     String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
 }
 
-async fn until(instance: &mut Instance, path: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+async fn until(
+    instance: &mut Instance,
+    path: &str,
+    what: &str,
+    holds: impl Fn(&Value) -> bool,
+) -> Value {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let seen = instance.get(path).await.unwrap_or_else(|why| json!({ "refused": why }));
@@ -58,8 +63,10 @@ async fn a_kill_in_mid_deploy_leaves_one_vm() {
     until(&mut instance, &path, "running", |seen| seen["status"] == "running").await;
     assert_eq!(projects(&uuid).len(), 1, "one VM");
     instance.send("DELETE", &path, &Value::Null, "d").await.expect("deleted");
-    until(&mut instance, &path, "gone", |seen| seen["refused"].as_str().is_some_and(|why| why.starts_with("404")))
-        .await;
+    until(&mut instance, &path, "gone", |seen| {
+        seen["refused"].as_str().is_some_and(|why| why.starts_with("404"))
+    })
+    .await;
     assert_eq!(projects(&uuid).len(), 0, "nothing is left");
     instance.stop().await;
 }

@@ -1,0 +1,122 @@
+//! A CVM for people.
+
+use casemate_api::{
+    reply::{CvmInfo, CvmState},
+    view::Tee,
+};
+
+use crate::table::{self, or_none};
+
+/// Head of [`row`].
+pub const HEADER: [&str; 6] = ["name", "id", "status", "node", "tee", "url"];
+
+/// A CVM as a line of a list.
+pub fn row(cvm: &CvmInfo) -> Vec<String> {
+    let node = cvm.node_info.as_ref();
+    vec![
+        cvm.name.clone(),
+        cvm.id.clone(),
+        cvm.status.clone(),
+        or_none(node.and_then(|node| node.name.as_ref())),
+        or_none(tee(cvm).map(Tee::as_str)),
+        or_none(urls(cvm).first()),
+    ]
+}
+
+/// Its addresses, one for each published port.
+pub fn urls(cvm: &CvmInfo) -> Vec<String> {
+    let endpoints = cvm.endpoints.as_ref().or(cvm.public_urls.as_ref());
+    endpoints.into_iter().flatten().map(|endpoint| endpoint.app.clone()).collect()
+}
+
+/// What protects it; `None`: the server does not say.
+pub fn tee(cvm: &CvmInfo) -> Option<Tee> {
+    cvm.node_info.as_ref().and_then(|node| node.tee)
+}
+
+/// What to know about a CVM that nothing protects; `None` where a TEE does.
+pub fn warning(cvm: &CvmInfo) -> Option<String> {
+    let node = cvm.node_info.as_ref().and_then(|node| node.name.as_deref()).unwrap_or("its node");
+    match tee(cvm)? {
+        Tee::None => Some(format!(
+            "warning: {node} has no TEE: nothing protects this CVM from its host. For development only."
+        )),
+        Tee::Simulated => Some(format!(
+            "warning: {node} only simulates a TEE host: no container runs, and nothing protects this CVM."
+        )),
+        Tee::Tdx | Tee::SevSnp => None,
+    }
+}
+
+/// A state in a few words: `starting, pulling images`.
+pub fn state(state: &CvmState) -> String {
+    let boot = (state.status != "running").then(|| state.boot_progress.clone()).flatten();
+    let detail = state.shutdown_progress.clone().or(boot).filter(|text| !text.is_empty());
+    match detail {
+        Some(detail) => format!("{}, {detail}", state.status),
+        None => state.status.clone(),
+    }
+}
+
+/// Everything that matters about one CVM.
+pub fn detail(cvm: &CvmInfo) {
+    let node = cvm.node_info.as_ref();
+    let resource = &cvm.resource;
+    let size = format!(
+        "{} ({} vCPU, {} GB memory, {} GB disk)",
+        or_none(resource.instance_type.as_ref()),
+        or_none(resource.vcpu),
+        or_none(resource.memory_in_gb),
+        or_none(resource.disk_in_gb),
+    );
+    let mut facts = vec![
+        ("name", cvm.name.clone()),
+        ("id", cvm.id.clone()),
+        ("status", cvm.status.clone()),
+        ("app id", or_none(cvm.app_id.as_ref())),
+        ("instance id", or_none(cvm.instance_id.as_ref())),
+        ("uuid", or_none(cvm.vm_uuid.as_ref())),
+        ("node", or_none(node.and_then(|node| node.name.as_ref()))),
+        ("tee", or_none(tee(cvm).map(Tee::as_str))),
+        ("size", size),
+        ("image", or_none(cvm.os.as_ref().and_then(|os| os.name.as_ref()))),
+        ("compose hash", or_none(cvm.compose_hash.as_ref())),
+        ("created", or_none(cvm.created_at.as_ref())),
+    ];
+    if let Some(progress) = &cvm.progress {
+        let text = format!(
+            "{} since {}",
+            or_none(progress.target.as_ref()),
+            or_none(progress.started_at.as_ref())
+        );
+        facts.push(("under way", text));
+    }
+    if let Some(failure) = &cvm.failure {
+        facts.push(("failure", format!("{} ({}, {})", failure.cause, failure.code, failure.at)));
+    }
+    facts.extend(urls(cvm).into_iter().map(|url| ("url", url)));
+    table::facts(&facts);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cvm(tee: Option<&str>) -> CvmInfo {
+        serde_json::from_value(serde_json::json!({
+            "id": "cvm_1", "name": "my-app", "status": "running",
+            "resource": {}, "node_info": {"name": "n-1", "tee": tee},
+            "endpoints": [{"app": "http://a", "instance": "http://i"}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_nothing_protects_says_so() {
+        assert!(warning(&cvm(Some("none"))).unwrap().contains("n-1 has no TEE"));
+        assert!(warning(&cvm(Some("simulated"))).is_some());
+        assert_eq!(warning(&cvm(Some("tdx"))), None);
+        assert_eq!(warning(&cvm(None)), None, "Phala Cloud does not say");
+        assert_eq!(row(&cvm(None))[5], "http://a");
+    }
+}

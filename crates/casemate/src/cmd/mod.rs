@@ -1,0 +1,8 @@
+//! The user's commands: each reads or changes something through the API and shows what came of it.
+
+pub mod apps;
+pub mod cvms;
+pub mod images;
+pub mod kms;
+pub mod nodes;
+pub mod sizes;

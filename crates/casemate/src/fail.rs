@@ -1,0 +1,238 @@
+//! A failure as the user is told of it: code, message, details, what to do.
+
+use casemate_api::{
+    error::{Structured, ValidationItem},
+    reply::Failure,
+};
+use casemate_client::{ApiError, Error};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::ui;
+
+/// Refused or failed.
+const FAILED: u8 = 1;
+/// Said in a way that cannot be done.
+const USAGE: u8 = 2;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fail {
+    /// For programs: the API's code, or a word of ours.
+    pub code: String,
+    /// What went wrong, in a sentence.
+    pub message: String,
+    /// Facts, by name.
+    pub details: Vec<(String, String)>,
+    /// What to do about it, a sentence each.
+    pub suggestions: Vec<String>,
+    /// Id of the request, where there was one.
+    pub request_id: Option<String>,
+    /// Exit code of the process.
+    #[serde(skip)]
+    pub exit: u8,
+}
+
+impl Fail {
+    /// Refused or failed.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            details: Vec::new(),
+            suggestions: Vec::new(),
+            request_id: None,
+            exit: FAILED,
+        }
+    }
+
+    /// The command was given in a way that cannot be done.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: USAGE, ..Self::new("usage", message) }
+    }
+
+    /// With a fact.
+    pub fn detail(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.details.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With something to do about it.
+    pub fn suggest(mut self, what: impl Into<String>) -> Self {
+        self.suggestions.push(what.into());
+        self
+    }
+
+    /// Why the last operation of a CVM failed, in the server's words.
+    pub fn of_operation(failure: Option<&Failure>, status: &str) -> Self {
+        match failure {
+            Some(failure) => Self::new(&failure.code, failure.cause.clone()),
+            None => {
+                Self::new("failed", format!("it ended in the state {status:?}, without a cause"))
+            }
+        }
+    }
+
+    /// Tells it on stderr.
+    pub fn tell(&self, as_json: bool) {
+        if as_json {
+            ui::note(self.json().to_string());
+        } else {
+            ui::note(self.text());
+        }
+    }
+
+    fn json(&self) -> Value {
+        let details: Vec<Value> = self
+            .details
+            .iter()
+            .map(|(field, value)| json!({ "field": field, "value": value }))
+            .collect();
+        json!({ "error": {
+            "code": self.code,
+            "message": self.message,
+            "details": details,
+            "suggestions": self.suggestions,
+            "request_id": self.request_id,
+        }})
+    }
+
+    /// A line for the error, then one for each fact and each thing to do.
+    pub fn text(&self) -> String {
+        let mut lines = vec![format!("error: {} ({})", self.message, self.code)];
+        lines.extend(self.details.iter().map(|(name, value)| format!("  {name}: {value}")));
+        lines.extend(self.suggestions.iter().map(|what| format!("  try: {what}")));
+        lines.extend(self.request_id.iter().map(|id| format!("  request: {id}")));
+        lines.join("\n")
+    }
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Api(api) => from_reply(api),
+            Error::Transport { .. } => Self::new("unreachable", chain(&error)).suggest(
+                "Is the server running? `casemate up` and `casemate serve` start one here.",
+            ),
+            Error::TimedOut { .. } => Self::new("timeout", error.to_string())
+                .suggest("It may still get there: look with `casemate cvms get`."),
+            Error::Identifier(_) => Self::usage(error.to_string()),
+            Error::Decode { .. } | Error::Encode(_) => {
+                Self::new("not-understood", error.to_string())
+                    .suggest("Is the API URL right? It ends with /api/v1.")
+            }
+        }
+    }
+}
+
+fn from_reply(error: &ApiError) -> Fail {
+    let mut fail = match error.body.structured() {
+        Some(body) => from_structured(body),
+        None => Fail::new(&format!("http-{}", error.status), error.body.message()),
+    };
+    if let casemate_api::error::ErrorBody::Validation(body) = &error.body {
+        fail.details.extend(body.detail.iter().map(place));
+    }
+    if error.status == 401 {
+        fail = fail.suggest(
+            "Give a key with --api-key or CASEMATE_API_KEY, or name the instance with --data-dir.",
+        );
+    }
+    if error.status == 404 && error.body.structured().is_none() {
+        fail = fail.suggest("Is the API URL right? It ends with /api/v1.");
+    }
+    fail.request_id.clone_from(&error.request_id);
+    fail
+}
+
+fn from_structured(body: &Structured) -> Fail {
+    let mut fail = Fail::new(&body.error_code, body.message.clone());
+    for detail in &body.details {
+        let value = detail.value.as_ref().map(|value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        let text: Vec<String> = value.into_iter().chain(detail.message.clone()).collect();
+        fail = fail.detail(&detail.field, text.join(" "));
+    }
+    fail.suggestions.clone_from(&body.suggestions);
+    fail.suggestions.extend(body.links.iter().map(|link| format!("{}: {}", link.label, link.url)));
+    fail
+}
+
+fn place(item: &ValidationItem) -> (String, String) {
+    let steps = item.loc.iter().map(|step| match step {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    (steps.collect::<Vec<_>>().join("."), item.msg.clone())
+}
+
+/// The error and what caused it, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_api::error::{ErrorBody, ErrorCode};
+
+    use super::*;
+
+    fn reply(status: u16, body: Value) -> Fail {
+        let body: ErrorBody = serde_json::from_value(body).unwrap();
+        let error = ApiError {
+            call: "GET /x".to_owned(),
+            status,
+            body,
+            request_id: Some("req-1".to_owned()),
+            retry_after: None,
+        };
+        Error::Api(Box::new(error)).into()
+    }
+
+    #[test]
+    fn a_coded_error_is_told_whole() {
+        let fail = reply(
+            400,
+            json!({"error_code": ErrorCode::InvalidRequest.code(), "message": "no",
+                   "details": [{"field": "vcpu", "value": 9, "message": "too many"}],
+                   "suggestions": ["Ask for fewer."], "links": [{"url": "https://h/d", "label": "Sizes"}]}),
+        );
+        let expected = "error: no (ERR-02-008)\n  vcpu: 9 too many\n  try: Ask for fewer.\n  try: Sizes: https://h/d\n  request: req-1";
+        assert_eq!(fail.text(), expected);
+        assert_eq!(fail.json()["error"]["details"][0]["field"], "vcpu");
+    }
+
+    #[test]
+    fn errors_without_a_code_get_the_status_and_the_places() {
+        assert_eq!(
+            reply(409, json!({"detail": "busy"})).text(),
+            "error: busy (http-409)\n  request: req-1"
+        );
+        let item = json!({"loc": ["body", "ports", 0], "msg": "Field required", "type": "missing"});
+        let text = reply(422, json!({ "detail": [item] })).text();
+        assert!(
+            text.contains("error: Field required (http-422)\n  body.ports.0: Field required"),
+            "{text}"
+        );
+        assert!(reply(401, json!({"detail": "no"})).text().contains("--api-key"));
+    }
+
+    #[test]
+    fn usage_is_another_exit_code() {
+        assert_eq!(Fail::usage("x").exit, 2);
+        assert_eq!(Fail::new("x", "y").exit, 1);
+        let fail: Fail = Error::Identifier("..".to_owned()).into();
+        assert_eq!(fail.exit, 2);
+    }
+}

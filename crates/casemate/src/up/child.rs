@@ -1,0 +1,143 @@
+//! The embedded instance as a process: this same executable, detached, its output in `serve.log`.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{Read, Seek, SeekFrom},
+    net::{SocketAddr, TcpListener},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use casemate_server::config::variable;
+
+use crate::{fail::Fail, local::DataDir, serve::NodeArg};
+
+/// Where it listens if the places are free.
+const API: &str = "127.0.0.1:8090";
+const GATEWAY: &str = "127.0.0.1:8091";
+/// A log larger than this begins anew.
+const MAX_LOG: u64 = 16 * 1024 * 1024;
+/// Of the log this much is shown.
+const TAIL: usize = 15;
+
+/// A process that was just started.
+#[derive(Debug)]
+pub struct Serving {
+    child: Child,
+    log: PathBuf,
+    /// Where its part of the log begins.
+    from: u64,
+}
+
+impl Serving {
+    /// Starts it.
+    pub fn start(dir: &DataDir, nodes: &[NodeArg]) -> Result<Self, Fail> {
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: std::io::Error| Fail::new("start", format!("{what}: {error}"))
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir.path())
+            .map_err(failed(&dir.path().display().to_string()))?;
+        let log = dir.file("serve.log");
+        let (output, from) = open_log(&log).map_err(failed(&log.display().to_string()))?;
+        let errors = output.try_clone().map_err(failed("serve.log"))?;
+        let program = std::env::current_exe().map_err(failed("cannot find this executable"))?;
+        let child = command(program, dir, nodes)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(failed("cannot start casemate serve"))?;
+        Ok(Self { child, log, from })
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        let mut text = Vec::new();
+        let read = File::open(&self.log).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.from))?;
+            file.take(MAX_LOG).read_to_end(&mut text)
+        });
+        read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+
+    /// A failure with the end of its log.
+    pub fn fail(&self, message: impl Into<String>) -> Fail {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(TAIL)..].iter();
+        let fail = Fail::new("start", message).detail("log", self.log.display().to_string());
+        tail.fold(fail, |fail, line| fail.detail("|", line.trim()))
+    }
+}
+
+/// Opens the log to be written to at its end, private: what it says is for its owner.
+fn open_log(path: &PathBuf) -> std::io::Result<(File, u64)> {
+    let large = fs::metadata(path).is_ok_and(|meta| meta.len() > MAX_LOG);
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    let file = options.open(path)?;
+    if large {
+        file.set_len(0)?;
+    }
+    let from = file.metadata()?.len();
+    Ok((file, from))
+}
+
+fn command(program: PathBuf, dir: &DataDir, nodes: &[NodeArg]) -> Command {
+    let mut command = Command::new(program);
+    command.args(["serve", "--detach", "--log", "text", "--data-dir"]).arg(dir.path());
+    for node in nodes {
+        command.args(["--node", node.as_str()]);
+    }
+    let before = |url: Option<String>| url.and_then(|url| address(&url));
+    if variable("CASEMATE_LISTEN").is_none() {
+        let place = place(before(dir.api_url()), API);
+        command.args(["--listen", &place]);
+    }
+    if variable("CASEMATE_GATEWAY_LISTEN").is_none() {
+        let place = place(before(dir.gateway_url()), GATEWAY);
+        command.args(["--gateway-listen", &place]);
+    }
+    // Keys of other servers are none of its business.
+    command.env_remove("CASEMATE_API_KEY").env_remove("PHALA_CLOUD_API_KEY");
+    command.current_dir(dir.path());
+    command
+}
+
+/// The address it had before, so that URLs last; else the usual one; else a free one.
+fn place(before: Option<SocketAddr>, usual: &str) -> String {
+    let usual = usual.parse::<SocketAddr>().ok();
+    let free = before.into_iter().chain(usual).find(|address| TcpListener::bind(address).is_ok());
+    free.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string())
+}
+
+fn address(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.split('/').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_comes_back_where_it_was_if_it_can() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(place(Some(free), &taken.1.to_string()), free.to_string());
+        assert_eq!(place(Some(taken.1), &free.to_string()), free.to_string());
+        assert_eq!(place(Some(taken.1), &taken.1.to_string()), "127.0.0.1:0");
+        assert_eq!(address("http://127.0.0.1:80/api/v1"), "127.0.0.1:80".parse().ok());
+        assert_eq!(address("https://h/api/v1"), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Provision and commit, or adoption of the CVM that is there already. Nothing is ever replaced.
+
+use std::time::Duration;
+
+use casemate_api::{
+    commit::CommitRequest,
+    compose_file::ComposeFile,
+    provision::ProvisionRequest,
+    reply::{CvmInfo, Provisioned},
+};
+use casemate_client::{Client, OsEntropy, seal_env};
+use secrecy::SecretString;
+
+use super::{project::Project, vars::Vars};
+use crate::{
+    cmd::cvms::wait::{told, wait},
+    fail::Fail,
+    ui,
+};
+
+/// How the CVM came to be the one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was made.
+    Created,
+    /// It was there; started if it was down.
+    Adopted {
+        /// It was down.
+        started: bool,
+    },
+}
+
+impl Outcome {
+    /// For programs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Adopted { started: true } => "started",
+            Self::Adopted { started: false } => "unchanged",
+        }
+    }
+}
+
+/// A CVM that is, or is about to be, running.
+#[derive(Debug)]
+pub struct Deployed {
+    /// Its id.
+    pub cvm: String,
+    /// How it came to be.
+    pub outcome: Outcome,
+}
+
+/// Makes sure that there is a CVM of the project's name with its document.
+pub async fn deploy(
+    client: &Client,
+    project: &Project,
+    vars: &Vars,
+    within: Duration,
+) -> Result<Deployed, Fail> {
+    let existing = existing(client, &project.name, within).await?;
+    let provisioned = client.provision(&request(project, vars)).await?;
+    for warning in &provisioned.warnings {
+        ui::note(format!("note: {warning}"));
+    }
+    match existing {
+        None => create(client, &provisioned, vars).await,
+        Some(cvm) if cvm.compose_hash.as_ref() == Some(&provisioned.compose_hash) => {
+            adopt(client, &cvm).await
+        }
+        Some(cvm) => Err(other_document(&cvm, &provisioned)),
+    }
+}
+
+/// The CVM of this name, once one that is being deleted is gone.
+async fn existing(client: &Client, name: &str, within: Duration) -> Result<Option<CvmInfo>, Fail> {
+    let cvm = match client.cvm_info(name).await {
+        // A name of 40 hex digits is an app id first.
+        Ok(cvm) if cvm.name == name => cvm,
+        Ok(_) => return Ok(None),
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let target = cvm.progress.as_ref().and_then(|progress| progress.target.as_deref());
+    if target != Some("deleted") {
+        return Ok(Some(cvm));
+    }
+    ui::note(format!("{name} is being deleted; waiting for its end …"));
+    wait(client, &cvm.id, "deleted", within, told(true)).await?;
+    Ok(None)
+}
+
+fn names(vars: &Vars) -> Vec<String> {
+    vars.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn request(project: &Project, vars: &Vars) -> ProvisionRequest {
+    ProvisionRequest {
+        name: project.name.clone(),
+        compose_file: Some(ComposeFile {
+            docker_compose_file: Some(project.compose.clone()),
+            allowed_envs: Some(names(vars)),
+            ..ComposeFile::default()
+        }),
+        ..ProvisionRequest::default()
+    }
+}
+
+async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Result<Deployed, Fail> {
+    let broken = |what: &str, why: String| {
+        Fail::new("not-understood", format!("provision answered with a {what} that is none: {why}"))
+    };
+    let app_id = provisioned
+        .app_id
+        .as_deref()
+        .map(|id| id.strip_prefix("app_").unwrap_or(id).parse())
+        .transpose()
+        .map_err(|why: casemate_core::id::InvalidId| broken("app id", why.to_string()))?;
+    let compose_hash = provisioned
+        .compose_hash
+        .parse()
+        .map_err(|why: casemate_core::id::InvalidId| broken("compose hash", why.to_string()))?;
+    let request = CommitRequest {
+        app_id,
+        compose_hash,
+        encrypted_env: sealed(provisioned, vars)?,
+        env_keys: (!vars.is_empty()).then(|| names(vars)),
+        kms_id: None,
+        contract_address: None,
+        deployer_address: None,
+        transaction_hash: None,
+    };
+    let vm = client.commit(&request).await.map_err(|error| {
+        let lost = error.is_transport();
+        let fail = Fail::from(error);
+        if lost {
+            fail.suggest("Run the same command again: what was accepted goes on.")
+        } else {
+            fail
+        }
+    })?;
+    Ok(Deployed { cvm: vm.id.to_string(), outcome: Outcome::Created })
+}
+
+/// The variables, sealed; plain they never leave this process.
+fn sealed(
+    provisioned: &Provisioned,
+    vars: &[(String, SecretString)],
+) -> Result<Option<String>, Fail> {
+    if vars.is_empty() {
+        return Ok(None);
+    }
+    let key = provisioned.app_env_encrypt_pubkey.as_deref().ok_or_else(|| {
+        Fail::new("no-env-key", "the app has no key that variables could be sealed to")
+    })?;
+    let sealed = seal_env(vars, key, &OsEntropy)
+        .map_err(|error| Fail::new("env", format!("the variables cannot be sealed: {error}")))?;
+    Ok(Some(sealed.to_string()))
+}
+
+async fn adopt(client: &Client, cvm: &CvmInfo) -> Result<Deployed, Fail> {
+    let target = cvm.progress.as_ref().and_then(|progress| progress.target.as_deref());
+    let comes_up = cvm.status == "running" || target == Some("running");
+    let goes_down = cvm.in_progress && target != Some("running");
+    let start = !comes_up || goes_down;
+    if start {
+        client.start(&cvm.id).await?;
+    }
+    Ok(Deployed { cvm: cvm.id.clone(), outcome: Outcome::Adopted { started: start } })
+}
+
+fn other_document(cvm: &CvmInfo, provisioned: &Provisioned) -> Fail {
+    let name = &cvm.name;
+    Fail::new("compose-changed", format!("{name} runs another document, and `up` replaces nothing"))
+        .detail("compose hash of the CVM", cvm.compose_hash.as_deref().unwrap_or("unknown"))
+        .detail("compose hash of the file", &provisioned.compose_hash)
+        .suggest(format!("Deploy it beside the old one: casemate up --name {name}-2."))
+        .suggest(format!(
+            "Or delete the old one with its data: casemate cvms delete {name}, then casemate up."
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_core::seal::{EnvSecretKey, SealedEnv, unseal};
+
+    use super::*;
+
+    #[test]
+    fn variables_leave_sealed_and_their_names_are_part_of_the_document() {
+        let vars: Vars = vec![("TOKEN".to_owned(), "hunter2".into())];
+        let project = Project {
+            dir: "/".into(),
+            compose: "services: {a: {image: b}}".to_owned(),
+            name: "my-app".to_owned(),
+        };
+        let body = serde_json::to_string(&request(&project, &vars)).unwrap();
+        assert!(
+            body.contains(r#""allowed_envs":["TOKEN"]"#) && !body.contains("hunter2"),
+            "{body}"
+        );
+
+        let key = EnvSecretKey::from_bytes([9; 32]);
+        let provisioned: Provisioned = serde_json::from_value(serde_json::json!({
+            "compose_hash": "00", "app_env_encrypt_pubkey": key.public().to_string(),
+        }))
+        .unwrap();
+        let hex = sealed(&provisioned, &vars).unwrap().unwrap();
+        let opened = unseal(&hex.parse::<SealedEnv>().unwrap(), &key).unwrap();
+        assert_eq!(opened[0].key, "TOKEN");
+        assert_eq!(sealed(&provisioned, &[]).unwrap(), None);
+    }
+}

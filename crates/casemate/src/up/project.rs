@@ -1,0 +1,178 @@
+//! Which compose file, and what its CVM is called.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use casemate_core::{compose::docker, name};
+use serde::Deserialize;
+
+use crate::fail::Fail;
+
+/// In the order in which Docker Compose prefers them.
+const NAMES: [&str; 4] =
+    ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+/// The server refuses more; a file of this size is something else.
+const MAX_COMPOSE: u64 = 200 * 1024;
+
+/// A compose file to be deployed.
+#[derive(Debug)]
+pub struct Project {
+    /// Where it is; `.env` is looked for beside it.
+    pub dir: PathBuf,
+    /// Its text, as it is.
+    pub compose: String,
+    /// Name of the CVM.
+    pub name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Head {
+    name: Option<String>,
+}
+
+impl Project {
+    /// Finds and reads the compose file of a directory, or the one that is named.
+    pub fn read(path: &Path, name: Option<&str>) -> Result<Self, Fail> {
+        let file = find(path)?;
+        let shown = file.display().to_string();
+        let unreadable = |error: std::io::Error| {
+            Fail::new("compose-file", error.to_string()).detail("file", &shown)
+        };
+        let size = fs::metadata(&file).map_err(unreadable)?.len();
+        if size > MAX_COMPOSE {
+            let why = format!("{size} bytes are more than a compose file may have ({MAX_COMPOSE})");
+            return Err(Fail::new("compose-file", why).detail("file", &shown));
+        }
+        let compose = fs::read_to_string(&file).map_err(unreadable)?;
+        docker::inspect(&compose).map_err(|why| {
+            Fail::new("compose-file", format!("the compose file {why}")).detail("file", &shown)
+        })?;
+        let absolute = fs::canonicalize(&file).map_err(unreadable)?;
+        let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+        let name = cvm_name(name, &compose, &dir)?;
+        Ok(Self { dir, compose, name })
+    }
+
+    /// Only the name, for a CVM whose compose file may be gone.
+    pub fn name(path: &Path, name: Option<&str>) -> Result<String, Fail> {
+        match name {
+            Some(given) => checked(given),
+            None => Self::read(path, None).map(|project| project.name),
+        }
+    }
+}
+
+fn find(path: &Path) -> Result<PathBuf, Fail> {
+    let kind = fs::metadata(path).map_err(|error| {
+        Fail::usage(format!("{}: {error}", path.display()))
+            .suggest("Name a directory with a compose file, or the file.")
+    })?;
+    if !kind.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let found = NAMES.iter().map(|name| path.join(name)).find(|file| file.is_file());
+    found.ok_or_else(|| {
+        Fail::new("compose-file", format!("no compose file in {}", path.display()))
+            .detail("looked for", NAMES.join(", "))
+            .suggest("Name one: casemate up FILE.")
+    })
+}
+
+fn checked(given: &str) -> Result<String, Fail> {
+    match name::check(given) {
+        Ok(()) => Ok(given.to_owned()),
+        Err(why) => Err(Fail::usage(format!("the name {given:?} {why}"))),
+    }
+}
+
+/// The name given, else the file's own `name:`, else the directory's; the latter two made fit.
+fn cvm_name(given: Option<&str>, compose: &str, dir: &Path) -> Result<String, Fail> {
+    if let Some(given) = given {
+        return checked(given);
+    }
+    let own = serde_saphyr::from_str::<Head>(compose).ok().and_then(|head| head.name);
+    let dir_name = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = fit(&own.or_else(dir_name).unwrap_or_default());
+    name::check(&name).map_err(|why| {
+        Fail::usage(format!("no name can be made of the directory's: {name:?} {why}"))
+            .suggest("Give one with --name.")
+    })?;
+    Ok(name)
+}
+
+/// A text as a name: lower case, hyphens for what no name holds, a letter first, `-app` behind what
+/// is too short.
+fn fit(text: &str) -> String {
+    const LONGEST: usize = 63;
+    const SHORTEST: usize = 5;
+    let mut name = String::new();
+    for c in text.to_lowercase().chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c);
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        name = format!("app-{name}");
+    }
+    name.truncate(LONGEST);
+    let mut name = name.trim_end_matches('-').to_owned();
+    if name.len() < SHORTEST {
+        name.push_str("-app");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPOSE: &str = "services: {web: {image: nginx}}\n";
+
+    #[test]
+    fn any_text_makes_a_name() {
+        for (text, expected) in [
+            ("hello", "hello"),
+            ("My Shop_2", "my-shop-2"),
+            ("api", "api-app"),
+            ("a", "a-app"),
+            ("", "app-app"),
+            ("2048", "app-2048"),
+            (".hidden--dir.", "hidden-dir"),
+            ("日本", "app-app"),
+            ("über", "ber-app"),
+        ] {
+            let name = fit(text);
+            assert_eq!(name, expected, "{text:?}");
+            assert_eq!(name::check(&name), Ok(()), "{text:?}");
+        }
+        let long = fit(&format!("{}-x{}", "a".repeat(62), "b".repeat(9)));
+        assert_eq!(long, "a".repeat(62));
+    }
+
+    #[test]
+    fn the_name_given_wins_then_the_files_then_the_directorys() {
+        let dir = Path::new("/x/my_shop");
+        let own = format!("name: Big Shop\n{COMPOSE}");
+        assert_eq!(cvm_name(Some("given"), &own, dir).unwrap(), "given");
+        assert_eq!(cvm_name(None, &own, dir).unwrap(), "big-shop");
+        assert_eq!(cvm_name(None, COMPOSE, dir).unwrap(), "my-shop");
+        assert_eq!(cvm_name(Some("no"), COMPOSE, dir).unwrap_err().exit, 2);
+    }
+
+    #[test]
+    fn the_file_is_found_or_its_absence_explained() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Project::read(dir.path(), None).unwrap_err();
+        assert!(error.text().contains("compose.yaml, compose.yml"), "{}", error.text());
+        fs::write(dir.path().join("docker-compose.yml"), COMPOSE).unwrap();
+        assert_eq!(Project::read(dir.path(), Some("my-app")).unwrap().compose, COMPOSE);
+        fs::write(dir.path().join("compose.yaml"), "services: {web: {build: .}}").unwrap();
+        let error = Project::read(dir.path(), None).unwrap_err();
+        assert!(error.message.contains("no image"), "{}", error.message);
+        assert_eq!(Project::read(&dir.path().join("gone"), None).unwrap_err().exit, 2);
+    }
+}

@@ -1,0 +1,85 @@
+//! The variables of an app: from a file as the `phala` CLI reads it, then from flags.
+
+use std::{fs, path::Path};
+
+use casemate_client::dotenv;
+use casemate_core::seal::valid_env_name;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::fail::Fail;
+
+/// Names and values, each name once.
+pub type Vars = Vec<(String, SecretString)>;
+
+/// The variables of the file (`.env` beside the compose file, if none is named), and those of flags
+/// over them.
+pub fn collect(dir: &Path, file: Option<&Path>, flags: &[SecretString]) -> Result<Vars, Fail> {
+    let mut vars = match file {
+        Some(file) => read(file)?,
+        None => Some(dir.join(".env"))
+            .filter(|file| file.is_file())
+            .map_or(Ok(Vars::new()), |file| read(&file))?,
+    };
+    for flag in flags {
+        // The flag itself is not repeated: it may be nothing but a secret.
+        let (name, value) = flag
+            .expose_secret()
+            .split_once('=')
+            .ok_or_else(|| Fail::usage("-e takes KEY=VALUE, and one of them has no `=`"))?;
+        let value = SecretString::from(value);
+        match vars.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value,
+            None => vars.push((name.to_owned(), value)),
+        }
+    }
+    match vars.iter().find(|(name, _)| !valid_env_name(name)) {
+        None => Ok(vars),
+        Some((name, _)) => Err(Fail::usage(format!("{name:?} cannot be the name of a variable"))
+            .suggest("Letters, digits and `_`, and no digit first: a guest takes nothing else.")),
+    }
+}
+
+fn read(file: &Path) -> Result<Vars, Fail> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| Fail::usage(format!("{}: {error}", file.display())))?;
+    Ok(dotenv::parse(&text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(vars: Result<Vars, Fail>) -> Result<Vec<(String, String)>, Fail> {
+        let show = |(name, value): (String, SecretString)| (name, value.expose_secret().to_owned());
+        vars.map(|vars| vars.into_iter().map(show).collect())
+    }
+
+    fn flags(all: &[&str]) -> Vec<SecretString> {
+        all.iter().map(|text| SecretString::from(*text)).collect()
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_are_literal() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".env"), "A='1' # one\nB=2\n").unwrap();
+        let vars = shown(collect(dir.path(), None, &flags(&["B='x' # y", "C="]))).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(vars, [pair("A", "1"), pair("B", "'x' # y"), pair("C", "")]);
+        let other = dir.path().join("other");
+        fs::write(&other, "D=4").unwrap();
+        assert_eq!(shown(collect(dir.path(), Some(&other), &[])).unwrap(), [pair("D", "4")]);
+    }
+
+    #[test]
+    fn what_no_guest_takes_is_refused_without_its_value() {
+        let dir = tempfile::tempdir().unwrap();
+        for flag in ["1A=hunter2", "hunter2", "a.b=hunter2", "=hunter2"] {
+            let error = collect(dir.path(), None, &flags(&[flag])).unwrap_err();
+            assert_eq!(error.exit, 2);
+            assert!(!error.text().contains("hunter2"), "{}", error.text());
+        }
+        assert_eq!(shown(collect(dir.path(), None, &[])).unwrap(), []);
+        let gone = dir.path().join("gone");
+        assert_eq!(collect(dir.path(), Some(&gone), &[]).unwrap_err().exit, 2);
+    }
+}
