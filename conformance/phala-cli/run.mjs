@@ -128,8 +128,13 @@ const cliEnvironment = {
   NO_COLOR: "1",
 };
 
+// Everything the CLI printed, for the search for secrets.
+const printed = [];
+
 async function phalaRaw(args, cwd = temp) {
-  return execute(process.execPath, [cliPath, ...args], { cwd, env: cliEnvironment });
+  const result = await execute(process.execPath, [cliPath, ...args], { cwd, env: cliEnvironment });
+  printed.push(transcript(args, result));
+  return result;
 }
 
 async function phala(args, cwd) {
@@ -538,24 +543,41 @@ function disguises(secret) {
   return [secret, JSON.stringify(secret).slice(1, -1), Buffer.from(secret).toString("hex"), ...base64];
 }
 
-async function secrets() {
-  await step("secrets", "no sealed value in the data directory", () => {
-    const hits = [];
-    for (const file of files(dataDir)) {
-      const content = readIfThere(file);
-      for (const cvm of both) {
-        for (const secret of cvm.secrets) {
-          if (disguises(secret).some((text) => content.includes(text))) hits.push(`${file}: ${secret}`);
-        }
-      }
+// The sealed values found in a text, each with the place where the text is from.
+function sealedIn(place, content) {
+  const values = both.flatMap((cvm) => cvm.secrets);
+  return values.filter((secret) => disguises(secret).some((text) => content.includes(text))).map((secret) => `${place}: ${secret}`);
+}
+
+// Every look the API offers, in both versions.
+async function replies() {
+  const general = ["/cvms", "/cvms/paginated", "/apps", "/auth/me"];
+  const ofOne = ["", "/state", "/compose_file", "/docker-compose.yml", "/pre-launch-script"];
+  const paths = [...general, ...both.flatMap((cvm) => ofOne.map((tail) => `/cvms/${cvm.uuid}${tail}`))];
+  const texts = [];
+  for (const path of paths) {
+    for (const version of ["2025-10-28", "2026-01-21"]) {
+      const response = await fetch(`${api}${path}`, { headers: { "X-API-Key": apiKey, "X-Phala-Version": version } });
+      texts.push([`GET ${path} @${version}`, await response.text()]);
     }
+  }
+  return texts;
+}
+
+async function secrets(when = "while both run") {
+  await step("secrets", `no sealed value in the data directory, logs included, ${when}`, () => {
+    const hits = files(dataDir).flatMap((file) => sealedIn(file, readIfThere(file)));
     assert.deepEqual(hits, []);
   });
-  await step("secrets", "the API key is in admin.key only", () => {
+  await step("secrets", `no sealed value in what the API or the CLI said, ${when}`, async () => {
+    const said = [...(await replies()), ...printed.map((text) => ["phala", text])];
+    assert.deepEqual(said.flatMap(([place, text]) => sealedIn(place, text)), []);
+  });
+  await step("secrets", `the API key is in admin.key only, ${when}`, () => {
     const hits = files(dataDir).filter((file) => path.basename(file) !== "admin.key" && readIfThere(file).includes(apiKey));
     assert.deepEqual(hits, []);
   });
-  await step("secrets", "admin.key and kms-root.key are for their owner only", () => {
+  await step("secrets", `admin.key and kms-root.key are for their owner only, ${when}`, () => {
     for (const name of ["admin.key", "kms-root.key"]) {
       const found = files(dataDir).filter((file) => path.basename(file) === name);
       assert.equal(found.length, 1, `${name}: ${found.length} of it under ${dataDir}`);
@@ -705,7 +727,9 @@ async function cleanUp() {
 }
 
 try {
-  for (const part of [deployments, pages, projects, lists, hashes, keys, secrets, power, events, deletion]) await part();
+  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, events, deletion];
+  for (const part of parts) await part();
+  await secrets("after the suite");
 } finally {
   await cleanUp();
 }

@@ -83,3 +83,21 @@ async fn a_region_without_nodes_is_named() {
         assert_eq!(refused["details"][0]["field"], "region", "{refused}");
     }
 }
+
+#[tokio::test]
+async fn what_every_node_says_is_the_code_and_the_field() {
+    let other = TestNode { name: "sim-2", region: "eu", ..TestNode::sim() };
+    let world = World::fleet(vec![TestNode::sim(), other], |_| {}).await;
+    for (said, code, field) in [
+        (json!({ "vcpu": 9999 }), "ERR-02-003", "vcpu"),
+        (json!({ "memory": 99_999_999 }), "ERR-02-004", "memory"),
+        (json!({ "disk_size": 99_999 }), "ERR-02-002", "disk_size"),
+        (json!({ "region": "mars" }), "ERR-02-002", "region"),
+    ] {
+        let reply = world.post("/cvms/provision", body("my-app", &[&said])).await;
+        let refused = reply.refused(400, code);
+        let details = refused["details"].as_array().unwrap();
+        assert_eq!(details[0]["field"], field, "{refused}");
+        assert_eq!(details.len(), 3, "and each node: {refused}");
+    }
+}

@@ -153,7 +153,7 @@ impl World {
             node: self.node,
             sealed_env: None,
             created_at: now,
-            expires_at: now.plus(Duration::from_secs(14 * 86_400)),
+            expires_at: now.plus(Duration::from_hours(14 * 24)),
             cvm: None,
         }
     }

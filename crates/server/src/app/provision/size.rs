@@ -221,10 +221,10 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
         }
         NoPlace::Refused(refused) => refused,
     };
-    let code = match refused.as_slice() {
-        [(_, only)] => refusal_code(only),
-        _ => ErrorCode::ResourceNotAvailable,
-    };
+    // What all nodes say is what is wrong; of several reasons none is the one.
+    let same = |code: &ErrorCode| refused.iter().all(|(_, why)| refusal_code(why) == *code);
+    let code = refused.first().map(|(_, why)| refusal_code(why)).filter(same);
+    let code = code.unwrap_or(ErrorCode::ResourceNotAvailable);
     let reasons: Vec<String> = refused.iter().map(|(node, why)| format!("{node} {why}")).collect();
     let mut error = Error::because(code, format!("no node takes this: {}", reasons.join("; ")));
     let field = refused.first().map(|(_, why)| refused_field(why));
