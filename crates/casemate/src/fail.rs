@@ -111,7 +111,7 @@ impl From<Error> for Fail {
     fn from(error: Error) -> Self {
         match &error {
             Error::Api(api) => from_reply(api),
-            Error::Transport { .. } => Self::new("unreachable", chain(&error)).suggest(
+            Error::Transport { .. } => Self::new("unreachable", with_root(&error)).suggest(
                 "Is the server running? `casemate up` and `casemate serve` start one here.",
             ),
             Error::TimedOut { .. } => Self::new("timeout", error.to_string())
@@ -168,18 +168,13 @@ fn place(item: &ValidationItem) -> (String, String) {
     (steps.collect::<Vec<_>>().join("."), item.msg.clone())
 }
 
-/// The error and what caused it, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
+/// The error and what is at the bottom of it; what lies between says the same in more words.
+fn with_root(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    match causes.last() {
+        Some(root) => format!("{error}: {root}"),
+        None => error.to_string(),
     }
-    text
 }
 
 #[cfg(test)]

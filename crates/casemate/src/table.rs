@@ -19,7 +19,7 @@ pub fn print(header: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     table.set_header(header.iter().map(|name| name.to_uppercase()));
     table.add_rows(rows);
     for line in table.lines() {
-        ui::line(line.trim_end());
+        ui::line(line.strip_prefix(' ').unwrap_or(&line).trim_end());
     }
 }
 

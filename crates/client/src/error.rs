@@ -15,7 +15,7 @@ pub enum Error {
     /// [`TransportKind::Connect`] says that it was never sent.
     #[error("{call}: {kind}")]
     Transport {
-        /// Method and path.
+        /// Method and URL.
         call: String,
         /// How far it came.
         kind: TransportKind,
@@ -26,7 +26,7 @@ pub enum Error {
     /// The answer is not what the API describes.
     #[error("{call}: the reply is not understood: {reason}")]
     Decode {
-        /// Method and path.
+        /// Method and URL.
         call: String,
         /// What does not fit.
         reason: String,
@@ -76,7 +76,7 @@ impl fmt::Display for TransportKind {
 /// An error reply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
-    /// Method and path.
+    /// Method and URL.
     pub call: String,
     /// HTTP status.
     pub status: u16,

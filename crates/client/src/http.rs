@@ -46,7 +46,7 @@ pub(crate) struct Call {
     body: Option<Vec<u8>>,
     /// The same over all tries: it makes them one request.
     idempotency_key: Option<String>,
-    /// For errors: method and path.
+    /// For errors: method and URL, without the query.
     pub name: String,
 }
 
@@ -233,7 +233,7 @@ fn call(
     query: &[(&str, String)],
 ) -> Result<Call, Error> {
     let url = path::join(base, parts, query)?;
-    let name = format!("{method} {}", url.path());
+    let name = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
     Ok(Call { method, url, body: None, idempotency_key: None, name })
 }
 

@@ -32,7 +32,7 @@ async fn a_taken_name_is_a_conflict_and_spoils_its_transaction(db: Db) {
 }
 
 async fn a_node_keeps_its_id_under_its_name(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let tasks: Vec<_> = (0..8)
         .map(|_| {
             let world = world.clone();
@@ -75,7 +75,7 @@ async fn what_is_taken_follows_the_live_cvms(db: Db) {
 
 /// Each admits itself only while fewer than five are there: exactly five must pass.
 async fn admissions_to_one_node_see_each_other(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let tasks: Vec<_> = (0..12)
         .map(|number| {
             let world = world.clone();

@@ -61,7 +61,7 @@ async fn given_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output>
 
 /// Of 200 at once a fifth is dropped and a seventh fails; the others neither notice nor lose.
 async fn two_hundred_at_once(fresh: &Fresh) {
-    let world = World::new(fresh.db.clone()).await;
+    let world = World::crowded(fresh.db.clone()).await;
     let tasks: Vec<_> = (0..200)
         .map(|number| {
             let world = world.clone();
@@ -97,7 +97,7 @@ async fn two_hundred_at_once(fresh: &Fresh) {
 
 /// Gives up a transaction at every point where it waits, while others go on.
 async fn given_up_at_every_point(fresh: &Fresh) {
-    let world = World::new(fresh.db.clone()).await;
+    let world = World::crowded(fresh.db.clone()).await;
     let steady = {
         let world = world.clone();
         tokio::spawn(async move {
@@ -126,7 +126,7 @@ async fn given_up_at_every_point(fresh: &Fresh) {
 
 /// As many as there are connections and more, each reading beside its transaction.
 async fn transactions_may_read_beside_themselves(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let tasks: Vec<_> = (0..40)
         .map(|number| {
             let world = world.clone();

@@ -61,7 +61,7 @@ async fn follow(world: World, cvm: CvmId, done: Arc<AtomicUsize>) -> Vec<i64> {
 }
 
 async fn a_reader_misses_nothing_while_eight_writers_append(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let cvm = world.cvm("alpha").await.id;
     let done = Arc::new(AtomicUsize::new(0));
     let readers: Vec<_> =

@@ -23,7 +23,7 @@ async fn request(world: &World, own: &str) -> String {
 }
 
 async fn concurrent_requests_with_one_key_have_one_answer(db: Db) {
-    let world = World::new(db).await;
+    let world = World::crowded(db).await;
     let tasks: Vec<_> = (0..8)
         .map(|number| {
             let world = world.clone();

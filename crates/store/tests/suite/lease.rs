@@ -31,7 +31,7 @@ async fn due(world: &World) -> Option<u64> {
 }
 
 async fn eight_workers_claim_each_of_200_once(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
     for number in 0..200 {
         let app = app_id(20_000 + number);
@@ -196,7 +196,7 @@ async fn a_deleted_one_is_out_of_reach(db: Db) {
 
 /// Workers, wishes and events in the orders the service uses them: no deadlock, no lost change.
 async fn workers_and_requests_do_not_block_each_other(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let mut all = Vec::new();
     for number in 0..6 {
         all.push(world.cvm(&format!("cvm-{number}")).await.id);

@@ -135,7 +135,7 @@ async fn a_page_is_filtered_and_counted(db: Db) {
 
 /// New ones push the pages down: what was there at the beginning may be seen twice, never missed.
 async fn paging_misses_nothing_while_cvms_are_added(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let mut before = HashSet::new();
     for number in 0..40 {
         before.insert(world.cvm(&format!("old-{number}")).await.id);
@@ -166,7 +166,7 @@ async fn paging_misses_nothing_while_cvms_are_added(db: Db) {
 
 /// The lengths are kept beside the lists; they must be the lengths of the lists.
 async fn totals_stay_true_under_concurrent_changes(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let shared = app_id(number());
     let tasks: Vec<_> = (0..6)
         .map(|task| {

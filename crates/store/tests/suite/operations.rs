@@ -35,7 +35,7 @@ async fn one_operation_runs_per_cvm(db: Db) {
 }
 
 async fn an_operation_closes_exactly_once(db: Db) {
-    let world = World::new(db.clone()).await;
+    let world = World::crowded(db.clone()).await;
     let cvm = world.cvm("alpha").await;
     let operation = world.open_operation(cvm.id).await;
     let tasks: Vec<_> = (0..8)

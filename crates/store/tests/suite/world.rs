@@ -79,6 +79,24 @@ impl World {
         Self { db, user, workspace, node }
     }
 
+    /// The same with every connection open: a task that waits for its connection to be made comes too
+    /// late to meet the others.
+    pub async fn crowded(db: Db) -> Self {
+        let world = Self::new(db.clone()).await;
+        if matches!(db, Db::Postgres(_)) {
+            let begun = (0..12).map(|_| {
+                let db = db.clone();
+                tokio::spawn(async move { db.begin().await.unwrap() })
+            });
+            let begun: Vec<_> = begun.collect();
+            let mut open = Vec::new();
+            for begun in begun {
+                open.push(begun.await.unwrap());
+            }
+        }
+        world
+    }
+
     /// The same database seen from a workspace of its own.
     pub async fn foreign(&self) -> Self {
         let mut tx = self.db.begin().await.unwrap();

@@ -50,9 +50,12 @@ pub fn warning(cvm: &CvmInfo) -> Option<String> {
 
 /// A state in a few words: `starting, pulling images`.
 pub fn state(state: &CvmState) -> String {
-    let boot = (state.status != "running").then(|| state.boot_progress.clone()).flatten();
-    let detail = state.shutdown_progress.clone().or(boot).filter(|text| !text.is_empty());
-    match detail {
+    let comes_up = matches!(state.status.as_str(), "starting" | "restarting" | "updating");
+    // A guest that is up, or was before it goes down, is `done`.
+    let boot = state.boot_progress.as_ref().filter(|text| comes_up && *text != "done");
+    let stays_down = matches!(state.status.as_str(), "stopped" | "deleted" | "error");
+    let detail = state.shutdown_progress.as_ref().filter(|_| !stays_down).or(boot);
+    match detail.filter(|text| !text.is_empty()) {
         Some(detail) => format!("{}, {detail}", state.status),
         None => state.status.clone(),
     }
