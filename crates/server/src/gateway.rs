@@ -132,7 +132,7 @@ impl Gateway {
             .parse()
             .map_err(|_| Own(StatusCode::BAD_REQUEST, "the path is not valid".to_owned()))?;
         *request.uri_mut() = uri;
-        *request.version_mut() = axum::http::Version::HTTP_11;
+        *request.version_mut() = http::Version::HTTP_11;
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let inbound = upgrade.then(|| hyper::upgrade::on(&mut request));
         strip_hop_headers(request.headers_mut(), upgrade);
@@ -174,7 +174,7 @@ fn page(html: String) -> Response<Body> {
 }
 
 /// Headers that belong to one connection; an upgrade keeps the two it is made of.
-fn strip_hop_headers(headers: &mut axum::http::HeaderMap, upgrade: bool) {
+fn strip_hop_headers(headers: &mut http::HeaderMap, upgrade: bool) {
     for name in ["keep-alive", "proxy-connection", "te", "transfer-encoding", "trailer"] {
         headers.remove(name);
     }

@@ -304,14 +304,13 @@ fn without_password(url: &str) -> String {
 
 fn open_kms(config: &Config, entropy: &dyn Entropy) -> Result<Arc<BuiltinKms>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError::RootKeys(error.to_string());
-    let keys = match &config.kms.root_key {
-        Some(text) => RootKeys::from_hex(text).map_err(|error| failed(&error))?,
-        None => {
-            let mut scalars = [0; 64];
-            entropy.fill(&mut scalars);
-            RootKeys::load_or_create(&config.root_key_file(), &scalars)
-                .map_err(|error| failed(&error))?
-        }
+    let keys = if let Some(text) = &config.kms.root_key {
+        RootKeys::from_hex(text).map_err(|error| failed(&error))?
+    } else {
+        let mut scalars = [0; 64];
+        entropy.fill(&mut scalars);
+        RootKeys::load_or_create(&config.root_key_file(), &scalars)
+            .map_err(|error| failed(&error))?
     };
     Ok(Arc::new(BuiltinKms::new(keys)))
 }

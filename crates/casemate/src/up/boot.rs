@@ -18,6 +18,9 @@ use crate::{
 /// Lines of output shown after a failure.
 const LAST_LINES: u32 = 20;
 
+/// What to do when the server went away.
+pub const AGAIN: &str = "Run the same command again: what was accepted goes on.";
+
 /// Waits until the CVM runs.
 pub async fn follow(
     client: &Client,
@@ -33,15 +36,18 @@ pub async fn follow(
     };
     steps.end();
     let Err(fail) = result else { return Ok(()) };
-    if fail.code == "interrupted" {
-        return Err(fail);
+    match fail.code.as_str() {
+        "interrupted" => Err(fail),
+        "unreachable" => Err(Fail { suggestions: vec![AGAIN.to_owned()], ..fail }),
+        _ => {
+            if !quiet {
+                show_last_lines(client, cvm).await;
+            }
+            Err(fail
+                .suggest(format!("Read its output: casemate cvms logs {name}"))
+                .suggest("Once the cause is gone, run the same command again."))
+        }
     }
-    if !quiet {
-        show_last_lines(client, cvm).await;
-    }
-    Err(fail
-        .suggest(format!("Read its output: casemate cvms logs {name}"))
-        .suggest("Once the cause is gone, run the same command again."))
 }
 
 fn interrupted(name: &str) -> Fail {

@@ -11,7 +11,7 @@ use casemate_api::{
 use casemate_client::{Client, OsEntropy, seal_env};
 use secrecy::SecretString;
 
-use super::{project::Project, vars::Vars};
+use super::{boot::AGAIN, project::Project, vars::Vars};
 use crate::{
     cmd::cvms::wait::{told, wait},
     fail::Fail,
@@ -133,7 +133,7 @@ async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Resu
         let lost = error.is_transport();
         let fail = Fail::from(error);
         if lost {
-            fail.suggest("Run the same command again: what was accepted goes on.")
+            Fail { suggestions: vec![AGAIN.to_owned()], ..fail }
         } else {
             fail
         }

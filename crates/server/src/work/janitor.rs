@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Ctx;
 
-const EVERY: Duration = Duration::from_secs(10 * 60);
-const ANSWERS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const EVERY: Duration = Duration::from_mins(10);
+const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 /// Expired provisions are kept a while, so that a late commit hears "expired" and not "unknown".
-const EXPIRED_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const EXPIRED_KEPT: Duration = Duration::from_hours(30 * 24);
 
 /// Sweeps until told to stop.
 pub async fn run(ctx: Ctx, stop: CancellationToken) {
