@@ -10,12 +10,15 @@ use std::{
 };
 
 use casemate_server::config::variable;
+use clap::ValueEnum;
 
 use crate::{fail::Fail, local::DataDir, serve::NodeArg};
 
 /// Where it listens if the places are free.
 const API: &str = "127.0.0.1:8090";
 const GATEWAY: &str = "127.0.0.1:8091";
+/// The file with the kinds of node that were named last.
+const NODES: &str = "serve.nodes";
 /// A log larger than this begins anew.
 const MAX_LOG: u64 = 16 * 1024 * 1024;
 /// Of the log this much is shown.
@@ -32,6 +35,9 @@ pub struct Serving {
 
 impl Serving {
     /// Starts it.
+    ///
+    /// Kinds of node that are named count for later starts, too: a CVM on a node of a kind that is
+    /// not run any more could neither be stopped nor deleted.
     pub fn start(dir: &DataDir, nodes: &[NodeArg]) -> Result<Self, Fail> {
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -45,8 +51,9 @@ impl Serving {
         let log = dir.file("serve.log");
         let (output, from) = open_log(&log).map_err(failed(&log.display().to_string()))?;
         let errors = output.try_clone().map_err(failed("serve.log"))?;
+        let nodes = remember(dir, nodes).map_err(failed(NODES))?;
         let program = std::env::current_exe().map_err(failed("cannot find this executable"))?;
-        let child = command(program, dir, nodes)
+        let child = command(program, dir, &nodes)
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
@@ -93,6 +100,21 @@ fn open_log(path: &PathBuf) -> std::io::Result<(File, u64)> {
     Ok((file, from))
 }
 
+/// The kinds of node named now, else those named before.
+fn remember(dir: &DataDir, named: &[NodeArg]) -> std::io::Result<Vec<NodeArg>> {
+    let file = dir.file(NODES);
+    if named.is_empty() {
+        let words = fs::read_to_string(file).unwrap_or_default();
+        return Ok(words
+            .split_whitespace()
+            .filter_map(|word| NodeArg::from_str(word, false).ok())
+            .collect());
+    }
+    let words: Vec<&str> = named.iter().map(|node| node.as_str()).collect();
+    fs::write(file, words.join(" ") + "\n")?;
+    Ok(named.to_vec())
+}
+
 fn command(program: PathBuf, dir: &DataDir, nodes: &[NodeArg]) -> Command {
     let mut command = Command::new(program);
     command.args(["serve", "--detach", "--log", "text", "--data-dir"]).arg(dir.path());
@@ -128,6 +150,17 @@ fn address(url: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_of_node_are_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = DataDir::find(Some(dir.path()));
+        assert_eq!(remember(&dir, &[]).unwrap(), []);
+        for named in [vec![NodeArg::Sim], vec![NodeArg::Docker, NodeArg::Sim]] {
+            assert_eq!(remember(&dir, &named).unwrap(), named);
+            assert_eq!(remember(&dir, &[]).unwrap(), named);
+        }
+    }
 
     #[test]
     fn an_instance_comes_back_where_it_was_if_it_can() {

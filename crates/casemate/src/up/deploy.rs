@@ -132,11 +132,7 @@ async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Resu
     let vm = client.commit(&request).await.map_err(|error| {
         let lost = error.is_transport();
         let fail = Fail::from(error);
-        if lost {
-            Fail { suggestions: vec![AGAIN.to_owned()], ..fail }
-        } else {
-            fail
-        }
+        if lost { Fail { suggestions: vec![AGAIN.to_owned()], ..fail } } else { fail }
     })?;
     Ok(Deployed { cvm: vm.id.to_string(), outcome: Outcome::Created })
 }

@@ -47,7 +47,7 @@ pub async fn ready(global: &Global, nodes: &[NodeArg]) -> Result<Instance, Fail>
             client.base_url()
         ));
         let log = serving.log();
-        if let Some((_, why)) = log.lines().find_map(|line| line.split_once(NO_ENGINE)) {
+        if let Some((_, why)) = log.lines().rev().find_map(|line| line.split_once(NO_ENGINE)) {
             ui::note(format!("No container engine is usable, so the node is simulated: {why}"));
         }
     }

@@ -36,6 +36,9 @@ use crate::{
     ui,
 };
 
+/// As long as the service itself puts up with; pulling large images counts.
+const BOOT: Duration = Duration::from_secs(1800);
+
 /// Run a compose file as a CVM and follow it.
 ///
 /// Starts a Casemate on this machine if none runs yet (it goes on in the background), deploys the
@@ -64,8 +67,8 @@ pub struct UpArgs {
     /// File with variables [default: .env beside the compose file, if there is one].
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Kind of node for an instance that is started [default: docker if an engine answers, else
-    /// sim].
+    /// Kind of node for an instance that is started, then and later [default: docker if an engine
+    /// answers, else sim].
     #[arg(long, value_enum)]
     node: Vec<NodeArg>,
     /// Do not follow the logs: end as soon as it runs.
@@ -74,9 +77,9 @@ pub struct UpArgs {
     /// Shut this CVM down, and the embedded instance with the last one.
     #[arg(long, conflicts_with_all = ["env", "env_file", "no_follow"])]
     stop: bool,
-    /// Wait this many seconds at most for it to run, or to stop.
-    #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
-    timeout: u64,
+    /// Wait this many seconds at most for it to run, or to stop [default: 1800, or 180].
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
 }
 
 pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
@@ -86,7 +89,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
     let project = Project::read(&args.path, args.name.as_deref())?;
     let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
     let instance = instance::ready(global, &args.node).await?;
-    let within = Duration::from_secs(args.timeout);
+    let within = args.timeout.map_or(BOOT, Duration::from_secs);
     let done = deploy::deploy(&instance.client, &project, &vars, within).await?;
     if let Outcome::Adopted { .. } = done.outcome
         && !vars.is_empty()

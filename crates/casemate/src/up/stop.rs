@@ -18,6 +18,8 @@ use crate::{
 
 /// The instance promises ten seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
+/// A guest gets a minute; then it is forced.
+const DOWN_WITHIN: Duration = Duration::from_secs(180);
 /// States in which a CVM does not keep the instance.
 const DOWN: [&str; 3] = ["stopped", "deleted", "error"];
 
@@ -59,7 +61,7 @@ async fn shut_down(
     global: &Global,
     client: &Client,
     name: &str,
-    timeout: u64,
+    timeout: Option<u64>,
 ) -> Result<String, Fail> {
     let cvm = match client.cvm_info(name).await {
         Ok(cvm) if cvm.name == name => cvm,
@@ -71,7 +73,7 @@ async fn shut_down(
         return Ok(cvm.status);
     }
     client.shutdown(&cvm.id).await?;
-    let within = Duration::from_secs(timeout);
+    let within = timeout.map_or(DOWN_WITHIN, Duration::from_secs);
     let state = wait(client, &cvm.id, "stopped", within, told(global.json)).await?;
     Ok(state.status)
 }

@@ -1,6 +1,6 @@
 //! What a SQLite batch does when something in it breaks.
 
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use casemate_core::time::Timestamp;
 use sqlx::{Connection, query, query_scalar, sqlite::SqliteConnectOptions};
@@ -107,6 +107,48 @@ async fn a_commit_that_fails_is_told_to_everybody_in_it() {
     tx.commit().await.unwrap();
     assert_eq!(users(&db).await, ["later"]);
     fresh.finish().await;
+}
+
+/// The one who was to commit for all goes away, at any point.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_given_up_harms_nobody_else() {
+    let (fresh, db) = fresh().await;
+    for polls in 0..8 {
+        let mut open = db.begin().await.unwrap();
+        user(&mut open, &format!("first-{polls}")).await.unwrap();
+        let mut others = Vec::new();
+        for other in 0..3 {
+            let (db, name) = (db.clone(), format!("other-{polls}-{other}"));
+            let other = async move {
+                let mut tx = db.begin().await?;
+                user(&mut tx, &name).await?;
+                tx.commit().await
+            };
+            others.push(queued(other).await);
+        }
+        given_up_after(polls, open.commit()).await;
+        for other in others {
+            other.await.unwrap().unwrap();
+        }
+        let there = users(&db).await;
+        let others = there.iter().filter(|name| name.starts_with(&format!("other-{polls}-")));
+        assert_eq!(others.count(), 3, "{there:?}");
+    }
+    fresh.finish().await;
+}
+
+/// Polls a future so many times and then drops it.
+async fn given_up_after<F: Future>(polls: usize, future: F) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(drop)
+    })
+    .await;
 }
 
 /// SQLite may end the whole batch by itself then: nobody may be told what is not so.
