@@ -17,8 +17,8 @@
 # Result: target/test-env/env, lines `export K=V`:
 #   DOCKER_HOST            only when the engine is not at the default address
 #   TEST_POSTGRES_URL      postgres://postgres@127.0.0.1:PORT/postgres
-#   CASEMATE_TEST_CLIENTS  the directory with node_modules
-#   CASEMATE_TEST_IMAGE    the image the test composes use
+#   TEST_CLIENTS  the directory with node_modules
+#   TEST_IMAGE    the image the test composes use
 # Logs of the daemons: target/test-env/*.log. Daemons outlive this script.
 set -euo pipefail
 
@@ -410,7 +410,7 @@ images() {
   docker_ok || missing "no Docker engine answers" "run: $0 docker"
   image_present "$IMAGE" || image_make "$IMAGE" busybox_rootfs sh
   image_present "$BASH_IMAGE" || image_make "$BASH_IMAGE" bash_rootfs bash
-  set_env CASEMATE_TEST_IMAGE "$IMAGE"
+  set_env TEST_IMAGE "$IMAGE"
   say "images: $IMAGE, $BASH_IMAGE"
 }
 
@@ -472,7 +472,7 @@ clients() {
   [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] ||
     missing "Node.js 20 or newer (found $(node --version))" "https://nodejs.org/en/download"
   clients_ok || clients_install
-  set_env CASEMATE_TEST_CLIENTS "$CLIENTS"
+  set_env TEST_CLIENTS "$CLIENTS"
   say "clients: phala CLI $(node -p "require('$CLIENTS/node_modules/phala/package.json').version"), @phala/cloud $(node -p "require('$CLIENTS/node_modules/@phala/cloud/package.json').version")"
 }
 

@@ -27,7 +27,7 @@ pub struct Fail {
     /// What to do about it, a sentence each.
     pub suggestions: Vec<String>,
     /// Id of the request, where there was one.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
     /// Exit code of the process.
     #[serde(skip)]
     pub exit: u8,
@@ -141,7 +141,7 @@ fn from_reply(error: &ApiError) -> Fail {
     if error.status == 404 && error.body.structured().is_none() {
         fail = fail.suggest("Is the API URL right? It ends with /api/v1.");
     }
-    fail.request_id.clone_from(&error.request_id);
+    fail.request_id = error.request_id.as_deref().map(Box::from);
     fail
 }
 

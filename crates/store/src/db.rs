@@ -17,8 +17,8 @@
 //!
 //! Reads ([`Db`]) have connections of their own on both, so that a transaction may read beside itself
 //! without waiting for one that waits for it. Such a read does not see what the transaction wrote.
-//! Between [`Db::begin`] and commit nothing outside the database may be awaited: on SQLite everybody
-//! else waits for it.
+//! Between [`Db::begin`] and commit nothing outside the database may be awaited, nor another
+//! [`Db::begin`]: on SQLite everybody else waits for it, and the second would wait for the first.
 
 use std::path::Path;
 
@@ -52,6 +52,11 @@ impl Db {
         match url.strip_prefix("sqlite:") {
             Some(path) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
+                // Several connections share it, so it must be a file; what is set on it we decide.
+                if path.is_empty() || path.contains(":memory:") || path.contains('?') {
+                    let text = "a SQLite URL names a file: sqlite://path, without options";
+                    return Err(sqlx::Error::Configuration(text.into()).into());
+                }
                 Self::open_sqlite(Path::new(path), Durability::Full).await
             }
             None => Ok(Self::Postgres(Pg::open(url.parse()?).await?)),

@@ -82,6 +82,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let size = if options.short { SHORT } else { WHOLE };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     say(&format!("{cores} cores, server and load share them; {}", options.binary.display()));
+    say(&format!("load average before: {}", load_average()?));
     let mut bench =
         Bench { dir, size, figures: Figures::default(), commits: 0.0, names: 0, cvms: 0 };
     bench.measure(&options.binary).await?;
@@ -89,6 +90,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         fs::write(file, format!("{:#}\n", bench.figures.json()))
             .with_context(|| file.display().to_string())?;
     }
+    say(&format!("load average after: {}", load_average()?));
     let missed = bench.figures.missed();
     if options.gate && !missed.is_empty() {
         bail!("outside their budget: {}", missed.join("; "));
@@ -321,6 +323,12 @@ const NO_BUDGETS: (Budget, Budget) = (Budget::None, Budget::None);
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+/// What else runs on this machine: figures measured beside others' work are too low.
+fn load_average() -> anyhow::Result<String> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }
 
 /// A line of the process's `/proc/…/status`, in MB.

@@ -1,4 +1,4 @@
-use casemate_api::reply::AvailableNode;
+use casemate_api::{reply::AvailableNode, view::Tee};
 use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
@@ -35,7 +35,7 @@ fn row(node: &AvailableNode) -> Vec<String> {
         node.teepod_id.to_string(),
         node.name.clone(),
         table::or_none(node.region_identifier.as_ref()),
-        table::or_none(node.tee.map(|tee| tee.as_str())),
+        table::or_none(node.tee.map(Tee::as_str)),
         node.remaining_vcpu.to_string(),
         format!("{} MB", node.remaining_memory),
         node.remaining_cvm_slots.to_string(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use casemate_client::{Client, WatchEvent};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::instance::Instance;
 use crate::{
     cmd::cvms::{
         follow::last_lines,
@@ -23,15 +24,17 @@ pub const AGAIN: &str = "Run the same command again: what was accepted goes on."
 
 /// Waits until the CVM runs.
 pub async fn follow(
-    client: &Client,
+    instance: &Instance,
     cvm: &str,
     name: &str,
     within: Duration,
     quiet: bool,
 ) -> Result<(), Fail> {
+    let client = &instance.client;
     let mut steps = Steps::new(name, quiet);
     let result = tokio::select! {
         result = wait(client, cvm, "running", within, |event| steps.show(event)) => result,
+        () = instance.gone() => Err(Fail::new("unreachable", "Casemate itself has ended")),
         _ = tokio::signal::ctrl_c() => Err(interrupted(name)),
     };
     steps.end();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use casemate_client::{Client, Policy};
 use tokio::time::{Instant, sleep};
 
-use super::child::Serving;
+use super::{child::Serving, pid::Embedded};
 use crate::{cli::Global, connect, fail::Fail, local::DataDir, serve::NodeArg, ui};
 
 /// From its start to its first answer; looking for a container engine is part of it.
@@ -22,19 +22,31 @@ pub struct Instance {
     pub client: Client,
     /// Whether it was started just now.
     pub started: bool,
+    /// Its process, if `up` started it, now or before.
+    process: Option<Embedded>,
+}
+
+impl Instance {
+    /// Returns when its process is gone; never, if it is not ours to know.
+    pub async fn gone(&self) {
+        let Some(process) = self.process else { return std::future::pending().await };
+        while process.lives() {
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
 }
 
 /// The service; started if need be.
 pub async fn ready(global: &Global, nodes: &[NodeArg]) -> Result<Instance, Fail> {
     if let Some(client) = connect::by_flags(global)? {
-        return Ok(Instance { client, started: false });
+        return Ok(Instance { client, started: false, process: None });
     }
     let dir = DataDir::find(global.data_dir.as_deref());
     if let Some(client) = running(&dir).await? {
         if !nodes.is_empty() && !global.json {
             ui::note("note: Casemate runs already; --node counts only for one that is started.");
         }
-        return Ok(Instance { client, started: false });
+        return Ok(Instance { client, started: false, process: Embedded::find(&dir) });
     }
     if !global.json {
         ui::note(format!("Starting Casemate in {} …", dir.path().display()));
@@ -51,7 +63,7 @@ pub async fn ready(global: &Global, nodes: &[NodeArg]) -> Result<Instance, Fail>
             ui::note(format!("No container engine is usable, so the node is simulated: {why}"));
         }
     }
-    Ok(Instance { client, started: true })
+    Ok(Instance { client, started: true, process: Embedded::find(&dir) })
 }
 
 /// A client of the instance that runs in this data directory, if one does.

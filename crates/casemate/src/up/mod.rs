@@ -99,7 +99,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
             "note: the CVM exists already; it keeps the values of its variables, they are not sent again.",
         );
     }
-    boot::follow(&instance.client, &done.cvm, &project.name, within, global.json).await?;
+    boot::follow(&instance, &done.cvm, &project.name, within, global.json).await?;
     let cvm = instance.client.cvm_info(&done.cvm).await?;
     tell(global, &instance, &done.outcome, &cvm);
     if global.json || args.no_follow {

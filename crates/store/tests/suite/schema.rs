@@ -109,3 +109,12 @@ async fn migrations_run_at_the_same_time_wait_for_each_other() {
     }
     postgres.finish().await;
 }
+
+#[tokio::test]
+async fn a_url_that_is_no_file_and_no_server_is_refused() {
+    for url in ["sqlite::memory:", "sqlite://", "sqlite://x.db?mode=memory", "mysql://localhost/x"]
+    {
+        let opened = casemate_store::Db::open(url).await;
+        assert!(matches!(opened, Err(casemate_store::Error::Backend(_))), "{url}: {opened:?}");
+    }
+}
