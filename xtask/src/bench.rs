@@ -15,6 +15,9 @@ pub struct Options {
     /// Fail when a ratio is outside its budget.
     #[arg(long, conflicts_with = "short")]
     gate: bool,
+    /// Grow to so many CVMs, 10000 if left out.
+    #[arg(long, value_name = "NUMBER")]
+    cvms: Option<usize>,
     /// Write the figures to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -26,7 +29,7 @@ pub struct Options {
 impl Options {
     /// What `cargo xtask test` runs.
     pub const fn short() -> Self {
-        Self { short: true, gate: false, json: None, binary: None }
+        Self { short: true, gate: false, cvms: None, json: None, binary: None }
     }
 }
 
@@ -47,6 +50,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut load = Command::new(built.join("xtask-bench"));
     load.arg("run").arg(options.binary.clone().unwrap_or_else(|| built.join("casemate")));
     load.args(options.short.then_some("--short")).args(options.gate.then_some("--gate"));
+    if let Some(number) = options.cvms {
+        load.arg("--cvms").arg(number.to_string());
+    }
     if let Some(file) = &options.json {
         load.arg("--json").arg(file);
     }

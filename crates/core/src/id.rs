@@ -230,7 +230,9 @@ impl CvmRef {
     /// The ref made of these random bits; the upper 14 are not used.
     pub fn from_random(bits: u64) -> Self {
         let tail: String = (0..10)
-            .map(|i| char::from(CVM_REF_ALPHABET[usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0)]))
+            .map(|i| {
+                char::from(CVM_REF_ALPHABET[usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0)])
+            })
             .collect();
         Self(format!("cvm_{tail}"))
     }

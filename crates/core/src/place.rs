@@ -197,7 +197,8 @@ mod tests {
         let elsewhere = Candidate { region: "eu".to_owned(), ..node(2, 0) };
         let bare = Candidate { images: vec![], ..node(3, 0) };
         let wanted = Demand { region: Some("LOCAL".to_owned()), ..demand() };
-        let Err(NoPlace::Refused(why)) = place(&[away, elsewhere, bare, node(4, 7)], &wanted) else {
+        let Err(NoPlace::Refused(why)) = place(&[away, elsewhere, bare, node(4, 7)], &wanted)
+        else {
             panic!("no node can take this");
         };
         let why: Vec<_> = why.into_iter().map(|(_, why)| why).collect();

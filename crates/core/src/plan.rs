@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use crate::{
     cvm::{
-        Boot, EngineState, FailureCode, Power, Seen, SeenVm, Status, StopMode, Stopping, VmPower, Wish,
+        Boot, EngineState, FailureCode, Power, Seen, SeenVm, Status, StopMode, Stopping, VmPower,
+        Wish,
     },
     id::EngineVmId,
     time::Timestamp,
@@ -199,7 +200,9 @@ impl Case<'_> {
                 FailureCode::BootTimeout,
                 match &vm.boot_error {
                     Some(error) => format!("no finished boot in time; last error: {error}"),
-                    None => format!("no finished boot in time; last progress: {}", vm.boot.as_str()),
+                    None => {
+                        format!("no finished boot in time; last progress: {}", vm.boot.as_str())
+                    }
                 },
             ),
             _ => self.look_again(),
@@ -289,7 +292,12 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
     fn wish(power: Power) -> Wish {
-        Wish { power, run: 1, generation: 1, stop: StopMode::Graceful { timeout_s: 60, force: true } }
+        Wish {
+            power,
+            run: 1,
+            generation: 1,
+            stop: StopMode::Graceful { timeout_s: 60, force: true },
+        }
     }
 
     fn vm(id: &str, power: VmPower, boot: Boot) -> SeenVm {
@@ -381,8 +389,7 @@ mod tests {
         let gentle = wish(Power::Stopped);
         assert!(matches!(next(&gentle, &asked(later(1)), up()), Step::Wait(_)));
         assert!(matches!(next(&gentle, &asked(NOW), up()), Step::ForceStop(..)));
-        let patient =
-            Wish { stop: StopMode::Graceful { timeout_s: 60, force: false }, ..gentle };
+        let patient = Wish { stop: StopMode::Graceful { timeout_s: 60, force: false }, ..gentle };
         assert!(matches!(
             next(&patient, &asked(NOW), up()),
             Step::Fail(FailureCode::ShutdownTimeout, _)

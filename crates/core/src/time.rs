@@ -83,7 +83,10 @@ mod tests {
 
     #[test]
     fn the_wire_form_is_rfc_3339_in_utc() {
-        assert_eq!(Timestamp::from_micros(1_767_225_600_000_000).to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(
+            Timestamp::from_micros(1_767_225_600_000_000).to_string(),
+            "2026-01-01T00:00:00Z"
+        );
         assert_eq!(
             Timestamp::from_micros(1_767_225_600_123_456).to_string(),
             "2026-01-01T00:00:00.123456Z"

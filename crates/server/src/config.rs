@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
 
 /// Variables with the prefix that are no configuration keys.
-const NOT_KEYS: [&str; 6] =
-    ["crash_at", "crash_log", "kms_root_key", "api_url", "api_key", "log"];
+const NOT_KEYS: [&str; 6] = ["crash_at", "crash_log", "kms_root_key", "api_url", "api_key", "log"];
 
 /// Everything that can be configured; `config.default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]

@@ -48,7 +48,10 @@ pub fn point(name: impl FnOnce() -> String) {
         record(log, &name);
     }
     if plan.at.as_deref() == Some(name.as_str())
-        && plan.skip.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
+        && plan
+            .skip
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+            .is_err()
     {
         std::process::abort();
     }

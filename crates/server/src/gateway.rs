@@ -82,10 +82,11 @@ impl Gateway {
     }
 
     async fn dial(&self, target: &Target) -> Result<Dial, Own> {
-        let found = cvms::for_gateway(&self.ctx.db, target.id.as_bytes()).await.map_err(|error| {
-            tracing::error!(error = &error as &dyn std::error::Error, "gateway look-up failed");
-            Own(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer".to_owned())
-        })?;
+        let found =
+            cvms::for_gateway(&self.ctx.db, target.id.as_bytes()).await.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "gateway look-up failed");
+                Own(StatusCode::SERVICE_UNAVAILABLE, "the database does not answer".to_owned())
+            })?;
         if found.is_empty() {
             return Err(Own(StatusCode::NOT_FOUND, format!("no app or instance {}", target.id)));
         }
@@ -147,7 +148,8 @@ impl Gateway {
             let outbound = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
                 if let (Ok(inbound), Ok(outbound)) = tokio::join!(inbound, outbound) {
-                    let (mut inbound, mut outbound) = (TokioIo::new(inbound), TokioIo::new(outbound));
+                    let (mut inbound, mut outbound) =
+                        (TokioIo::new(inbound), TokioIo::new(outbound));
                     let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
                 }
             });

@@ -32,8 +32,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     app::{
-        Ctx,
-        account,
+        Ctx, account,
         ctx::Addresses,
         fleet::{Fleet, FleetKms, FleetNode},
     },
@@ -124,7 +123,8 @@ impl Running {
                 tracing::warn!("a listener had requests open for too long");
             }
         }
-        if tokio::time::timeout(std::time::Duration::from_secs(4), self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(std::time::Duration::from_secs(4), self.tasks.wait()).await.is_err()
+        {
             tracing::warn!("a turn was under way for too long; the next start looks again");
         }
         self.ctx.db.close().await;
@@ -152,8 +152,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let addresses = addresses(&config, api_address, gateway_address);
     let api_url = format!("{}/api/v1", addresses.api);
     let gateway_url = format!("{}://{gateway_address}", addresses.gateway_scheme);
-    let newest =
-        casemate_store::events::newest(&db).await.map_err(|error| StartError::First(error.into()))?;
+    let newest = casemate_store::events::newest(&db)
+        .await
+        .map_err(|error| StartError::First(error.into()))?;
     let ctx = Ctx {
         db,
         clock,
@@ -351,7 +352,8 @@ async fn open_nodes(
             Err(error) => {
                 let node = opener.sim()?;
                 opener.enlist("sim", node, &mut nodes, &mut descriptions).await?;
-                descriptions.push(format!("simulated, because no container engine is usable: {error}"));
+                descriptions
+                    .push(format!("simulated, because no container engine is usable: {error}"));
             }
         }
         return Ok((nodes, descriptions));
@@ -430,7 +432,11 @@ impl Opener<'_> {
             .await
             .map_err(store)?;
         tx.commit().await.map_err(store)?;
-        descriptions.push(format!("{name}: {} (tee: {})", inventory.version, inventory.tee.as_str()));
+        descriptions.push(format!(
+            "{name}: {} (tee: {})",
+            inventory.version,
+            inventory.tee.as_str()
+        ));
         descriptions.extend(inventory.notes.iter().cloned());
         let region = &self.config.region;
         nodes.insert(id, Arc::new(FleetNode::new(id, &name, kind, region, node, inventory)));

@@ -23,7 +23,10 @@ impl Clock for SystemClock {
 pub struct SystemEntropy;
 
 impl Entropy for SystemEntropy {
-    #[expect(clippy::disallowed_methods, reason = "this is the randomness that is passed in everywhere")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the randomness that is passed in everywhere"
+    )]
     fn fill(&self, buffer: &mut [u8]) {
         if let Err(error) = getrandom::fill(buffer) {
             // Without randomness every key we would make is worthless.

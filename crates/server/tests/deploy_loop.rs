@@ -4,19 +4,28 @@ mod common;
 
 use casemate_core::compose::hash;
 use common::{World, provision_body};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_compose_file_becomes_a_running_cvm() {
     let world = World::new().await;
     let provisioned = world.provision("my-app").await;
-    for key in ["compose_hash", "app_id", "app_env_encrypt_pubkey", "kms_id", "device_id", "os_image_hash", "instance_type"] {
+    for key in [
+        "compose_hash",
+        "app_id",
+        "app_env_encrypt_pubkey",
+        "kms_id",
+        "device_id",
+        "os_image_hash",
+        "instance_type",
+    ] {
         assert!(provisioned[key].is_string(), "{key}: {provisioned}");
     }
     assert_eq!(provisioned["instance_type"], "tdx.small");
     assert_eq!(provisioned["kms_info"].as_object().unwrap().len(), 7);
 
-    let body = json!({ "app_id": provisioned["app_id"], "compose_hash": provisioned["compose_hash"] });
+    let body =
+        json!({ "app_id": provisioned["app_id"], "compose_hash": provisioned["compose_hash"] });
     let committed = world.post("/cvms", body.clone()).await.ok();
     assert_eq!(committed["status"], "starting");
     let again = world.post("/cvms", body).await.ok();
@@ -50,9 +59,19 @@ async fn every_version_renders_every_look() {
     world.settle().await;
     for version in ["", "2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23", "2030-01-01"] {
         for path in [
-            "/auth/me", "/cvms", "/cvms/paginated", "/cvms/my-app", "/cvms/my-app/state", "/apps",
-            "/teepods/available", "/instance-types", "/instance-types/cpu", "/os-images", "/kms",
-            "/kms/phala", "/kms/phala/next_app_id?counts=3",
+            "/auth/me",
+            "/cvms",
+            "/cvms/paginated",
+            "/cvms/my-app",
+            "/cvms/my-app/state",
+            "/apps",
+            "/teepods/available",
+            "/instance-types",
+            "/instance-types/cpu",
+            "/os-images",
+            "/kms",
+            "/kms/phala",
+            "/kms/phala/next_app_id?counts=3",
         ] {
             world.call("GET", path, version, None).await.ok();
         }
@@ -89,8 +108,8 @@ async fn power_verbs_do_what_they_say() {
 #[tokio::test]
 async fn an_idempotency_key_makes_a_repeated_request_the_same_request() {
     let world = World::new().await;
-    let send = async |body: serde_json::Value| {
-        let request = axum::http::Request::builder()
+    let send = async |body: Value| {
+        let request = http::Request::builder()
             .method("POST")
             .uri("/api/v1/cvms/provision")
             .header("x-api-key", &world.key)
@@ -109,7 +128,8 @@ async fn an_idempotency_key_makes_a_repeated_request_the_same_request() {
 #[tokio::test]
 async fn what_is_wrong_is_said_in_upstreams_envelope() {
     let world = World::new().await;
-    let no_key = axum::http::Request::get("/api/v1/auth/me").body(axum::body::Body::empty()).unwrap();
+    let no_key =
+        http::Request::get("/api/v1/auth/me").body(axum::body::Body::empty()).unwrap();
     let reply = world.send(no_key).await;
     assert_eq!(reply.status, 401);
     assert!(reply.json()["detail"].is_string());

@@ -1,6 +1,8 @@
 //! The gateway between a client and an app that both speak plain TCP. The node is a stub that knows
 //! one address; the real one is shown by `conformance/`.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where its world is not as it must be")]
+
 mod common;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
@@ -14,8 +16,7 @@ use axum::{
 };
 use casemate_core::{cvm::SeenVm, id::EngineVmId};
 use casemate_engine::node::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
-    sim::SimNode,
+    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
 };
 use casemate_server::{app::fleet::FleetNode, gateway::Gateway};
 use common::World;
@@ -83,7 +84,8 @@ async fn world() -> (World, String, Gateway) {
     tokio::spawn(async move { axum::serve(listener, app).await });
 
     let mut world = World::new().await;
-    let (id, old) = world.ctx.fleet.nodes.iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
+    let (id, old) =
+        world.ctx.fleet.nodes.iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
     let node = Arc::new(Published { sim: world.sim.clone(), at });
     let node = FleetNode::new(id, &old.name, "sim", "local", node, old.seen().0);
     let mut fleet = casemate_server::app::fleet::Fleet {
@@ -133,7 +135,8 @@ async fn requests_reach_the_app_by_app_id_and_by_instance_id() {
         assert_eq!((status, text.as_str()), (StatusCode::OK, "hello"), "{host}");
     }
     let large = "x".repeat(3 * 1024 * 1024);
-    let (_, text) = ask(&gateway, &format!("{app}-8080.localhost"), "/echo", large.clone().into()).await;
+    let (_, text) =
+        ask(&gateway, &format!("{app}-8080.localhost"), "/echo", large.clone().into()).await;
     assert_eq!(text.len(), large.len());
 }
 

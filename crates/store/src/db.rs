@@ -49,17 +49,21 @@ pub enum Db {
 impl Db {
     /// Opens `sqlite://path` or `postgres://…` and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        match url.strip_prefix("sqlite:") {
-            Some(path) => {
+        match url.split_once(':') {
+            Some(("sqlite", path)) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
                 // Several connections share it, so it must be a file; what is set on it we decide.
                 if path.is_empty() || path.contains(":memory:") || path.contains('?') {
-                    let text = "a SQLite URL names a file: sqlite://path, without options";
-                    return Err(sqlx::Error::Configuration(text.into()).into());
+                    return Err(misnamed(
+                        "a SQLite URL names a file: sqlite://path, without options",
+                    ));
                 }
                 Self::open_sqlite(Path::new(path), Durability::Full).await
             }
-            None => Ok(Self::Postgres(Pg::open(url.parse()?).await?)),
+            Some(("postgres" | "postgresql", _)) => {
+                Ok(Self::Postgres(Pg::open(url.parse()?).await?))
+            }
+            _ => Err(misnamed("a database URL begins with sqlite:// or postgres://")),
         }
     }
 
@@ -166,6 +170,10 @@ impl Tx {
             Self::Postgres(_) => Engine::Postgres,
         }
     }
+}
+
+fn misnamed(what: &'static str) -> Error {
+    sqlx::Error::Configuration(what.into()).into()
 }
 
 /// What a spoilt transaction answers.

@@ -46,7 +46,8 @@ impl Figure {
         let number = match self.value {
             value if value >= 100.0 => format!("{value:.0}"),
             value if value >= 10.0 => format!("{value:.1}"),
-            value => format!("{value:.2}"),
+            value if value >= 0.1 => format!("{value:.2}"),
+            value => format!("{value:.4}"),
         };
         format!("{number} {:<2}", self.unit)
     }
@@ -69,10 +70,18 @@ impl Figure {
 pub const RATIO: &str = "x";
 
 /// Every figure of a run.
-#[derive(Debug, Default)]
-pub struct Figures(Vec<Figure>);
+#[derive(Debug)]
+pub struct Figures {
+    all: Vec<Figure>,
+    judged: bool,
+}
 
 impl Figures {
+    /// None yet. Those of a debug build are not judged.
+    pub const fn new(judged: bool) -> Self {
+        Self { all: Vec::new(), judged }
+    }
+
     /// Notes a figure; returns the line that shows it.
     pub fn note(
         &mut self,
@@ -81,9 +90,10 @@ impl Figures {
         unit: &'static str,
         budget: Budget,
     ) -> String {
+        let budget = if self.judged { budget } else { Budget::None };
         let figure = Figure { name: name.into(), value, unit, budget };
         let line = figure.line();
-        self.0.push(figure);
+        self.all.push(figure);
         line
     }
 
@@ -92,7 +102,7 @@ impl Figures {
         self.note(format!("{name}: rate"), sample.rate(), "/s", budgets.0);
         self.note(format!("{name}: p50"), sample.within_ms((50, 100)), "ms", Budget::None);
         self.note(format!("{name}: p99"), sample.within_ms((99, 100)), "ms", budgets.1);
-        let [.., rate, p50, p99] = self.0.as_slice() else { return String::new() };
+        let [.., rate, p50, p99] = self.all.as_slice() else { return String::new() };
         let verdicts = [rate.verdict(), p99.verdict()].join("  ");
         let amounts = [rate, p50, p99].map(Figure::amount);
         let line = format!(
@@ -105,13 +115,13 @@ impl Figures {
     /// Names of the ratios outside their budget.
     pub fn missed(&self) -> Vec<String> {
         let missed =
-            self.0.iter().filter(|figure| figure.is_gate() && figure.is_met() == Some(false));
+            self.all.iter().filter(|figure| figure.is_gate() && figure.is_met() == Some(false));
         missed.map(|figure| figure.name.clone()).collect()
     }
 
     /// All of them.
     pub fn json(&self) -> Value {
-        let figures = self.0.iter().map(|figure| {
+        let figures = self.all.iter().map(|figure| {
             json!({
                 "name": figure.name, "value": figure.value, "unit": figure.unit,
                 "gate": figure.is_gate() && figure.is_met().is_some(), "met": figure.is_met(),

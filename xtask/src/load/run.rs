@@ -28,6 +28,8 @@ pub struct Options {
     #[arg(long)]
     gate: bool,
     #[arg(long)]
+    cvms: Option<usize>,
+    #[arg(long)]
     json: Option<PathBuf>,
 }
 
@@ -80,11 +82,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     fs::create_dir_all(&dir)?;
     let size = if options.short { SHORT } else { WHOLE };
+    let size = Size { full: options.cvms.unwrap_or(size.full), ..size };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     say(&format!("{cores} cores, server and load share them; {}", options.binary.display()));
     say(&format!("load average before: {}", load_average()?));
-    let mut bench =
-        Bench { dir, size, figures: Figures::default(), commits: 0.0, names: 0, cvms: 0 };
+    let mut bench = Bench { dir, size, figures, commits: 0.0, names: 0, cvms: 0 };
     bench.measure(&options.binary).await?;
     if let Some(file) = &options.json {
         fs::write(file, format!("{:#}\n", bench.figures.json()))
@@ -300,8 +302,11 @@ impl Bench {
             "ms",
             Budget::AtMost(300.0),
         );
-        // The first rounds of the node watch are part of being at rest.
-        tokio::time::sleep(self.size.time * 4).await;
+        // The rounds of the node watch are part of being at rest.
+        let (before, rest) = (processor_ms(&server)?, self.size.time * 4);
+        tokio::time::sleep(rest).await;
+        let share = (processor_ms(&server)? - before) / ms(rest) * 100.0;
+        self.note(format!("processor time at rest, {there} CVMs"), share, "%", Budget::None);
         let memory = resident(&server, "VmRSS")?;
         self.note(
             format!("resident memory, {there} CVMs at rest"),
@@ -329,6 +334,15 @@ fn ms(duration: Duration) -> f64 {
 fn load_average() -> anyhow::Result<String> {
     let text = fs::read_to_string("/proc/loadavg")?;
     Ok(text.split(' ').take(2).collect::<Vec<_>>().join(" "))
+}
+
+/// Processor time that the process has used so far.
+fn processor_ms(server: &Server) -> anyhow::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{}/stat", server.id()))?;
+    // Behind the name, which may hold anything, come 11 other fields; the kernel counts in 1/100 s.
+    let (_, fields) = text.rsplit_once(')').context("no such line")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    Ok(ticks.sum::<Result<f64, _>>()? * 10.0)
 }
 
 /// A line of the process's `/proc/…/status`, in MB.

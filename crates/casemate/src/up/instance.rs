@@ -10,7 +10,7 @@ use super::{child::Serving, pid::Embedded};
 use crate::{cli::Global, connect, fail::Fail, local::DataDir, serve::NodeArg, ui};
 
 /// From its start to its first answer; looking for a container engine is part of it.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(50);
 /// What the service says when it had to simulate.
 const NO_ENGINE: &str = "no container engine is usable: ";

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// As long as the service itself puts up with; pulling large images counts.
-const BOOT: Duration = Duration::from_secs(1800);
+const BOOT: Duration = Duration::from_mins(30);
 
 /// Run a compose file as a CVM and follow it.
 ///
@@ -101,7 +101,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
     }
     boot::follow(&instance, &done.cvm, &project.name, within, global.json).await?;
     let cvm = instance.client.cvm_info(&done.cvm).await?;
-    tell(global, &instance, &done.outcome, &cvm);
+    tell(global, &instance, done.outcome, &cvm);
     if global.json || args.no_follow {
         return Ok(());
     }
@@ -109,7 +109,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
 }
 
 /// Says what runs now and where.
-fn tell(global: &Global, instance: &Instance, outcome: &Outcome, cvm: &CvmInfo) {
+fn tell(global: &Global, instance: &Instance, outcome: Outcome, cvm: &CvmInfo) {
     let urls = show::urls(cvm);
     if global.json {
         ui::json(&json!({

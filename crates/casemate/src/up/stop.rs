@@ -19,7 +19,7 @@ use crate::{
 /// The instance promises ten seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
 /// A guest gets a minute; then it is forced.
-const DOWN_WITHIN: Duration = Duration::from_secs(180);
+const DOWN_WITHIN: Duration = Duration::from_mins(3);
 /// States in which a CVM does not keep the instance.
 const DOWN: [&str; 3] = ["stopped", "deleted", "error"];
 

@@ -149,7 +149,11 @@ pub enum ManifestVersion {
 
 impl AppCompose {
     /// Normalises what a client said. `cvm_name` fills an empty `name`; `env_keys` are allowed too.
-    pub fn new(input: ComposeInput, cvm_name: &str, env_keys: &[String]) -> Result<Self, ComposeError> {
+    pub fn new(
+        input: ComposeInput,
+        cvm_name: &str,
+        env_keys: &[String],
+    ) -> Result<Self, ComposeError> {
         let runner = input.runner.clone().unwrap_or_else(|| "docker-compose".to_owned());
         check_program(&runner, &input)?;
         check_size(&input)?;
@@ -265,9 +269,10 @@ fn check_program(runner: &str, input: &ComposeInput) -> Result<(), ComposeError>
         "docker-compose" if compose.trim().is_empty() => {
             refuse("docker_compose_file", "is required and must not be empty")
         }
-        "docker-compose" => docker::inspect(compose)
-            .map(|_| ())
-            .map_err(|error| ComposeError { field: "docker_compose_file", reason: error.to_string() }),
+        "docker-compose" => docker::inspect(compose).map(|_| ()).map_err(|error| ComposeError {
+            field: "docker_compose_file",
+            reason: error.to_string(),
+        }),
         _ => refuse("runner", "must be docker-compose or bash"),
     }
 }
@@ -290,7 +295,9 @@ fn allowed_envs(listed: &[String], env_keys: &[String]) -> Result<Vec<String>, C
         if !seal::valid_env_name(name) {
             return refuse(
                 "allowed_envs",
-                format!("{name:?} is not a variable name: letters, digits and _, not a digit first"),
+                format!(
+                    "{name:?} is not a variable name: letters, digits and _, not a digit first"
+                ),
             );
         }
         if !names.contains(name) {
@@ -310,8 +317,7 @@ fn gateway_enabled(input: &ComposeInput) -> bool {
 
 /// The feature list, made to agree with the booleans; other features stay as they were given.
 fn features(given: Option<Vec<String>>, kms: bool, gateway: bool) -> Vec<String> {
-    let mut features =
-        given.unwrap_or_else(|| vec!["kms".to_owned(), "tproxy-net".to_owned()]);
+    let mut features = given.unwrap_or_else(|| vec!["kms".to_owned(), "tproxy-net".to_owned()]);
     for (name, wanted) in [("kms", kms), ("tproxy-net", gateway)] {
         match features.iter().any(|feature| feature == name) {
             false if wanted => features.push(name.to_owned()),
@@ -332,7 +338,9 @@ fn manifest_version(given: Option<u32>) -> Result<ManifestVersion, ComposeError>
 
 fn storage_fs(given: Option<Option<String>>) -> Result<Option<String>, ComposeError> {
     match given.unwrap_or_else(|| Some("zfs".to_owned())) {
-        Some(fs) if fs != "zfs" && fs != "ext4" => refuse("storage_fs", "must be zfs, ext4 or null"),
+        Some(fs) if fs != "zfs" && fs != "ext4" => {
+            refuse("storage_fs", "must be zfs, ext4 or null")
+        }
         fs => Ok(fs),
     }
 }

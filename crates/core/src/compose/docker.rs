@@ -22,10 +22,14 @@ pub enum NotCompose {
     #[error("is not valid YAML: {0}")]
     Yaml(String),
     /// Nothing to run.
-    #[error("has no services: a compose file needs a `services:` mapping with at least one service")]
+    #[error(
+        "has no services: a compose file needs a `services:` mapping with at least one service"
+    )]
     NoServices,
     /// A service that is neither pulled nor inherited.
-    #[error("service {0:?} has no image: a CVM has no build context, so every service needs `image:`")]
+    #[error(
+        "service {0:?} has no image: a CVM has no build context, so every service needs `image:`"
+    )]
     NoImage(String),
 }
 
@@ -65,8 +69,8 @@ enum Published {
 
 /// Reads a compose file.
 pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
-    let file: File =
-        serde_saphyr::from_str(text).map_err(|error| NotCompose::Yaml(one_line(&error.to_string())))?;
+    let file: File = serde_saphyr::from_str(text)
+        .map_err(|error| NotCompose::Yaml(one_line(&error.to_string())))?;
     let services = file.services.unwrap_or_default();
     if services.is_empty() {
         return Err(NotCompose::NoServices);
@@ -81,7 +85,11 @@ pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
     }
     published.sort_unstable();
     published.dedup();
-    Ok(Inspected { services: services.into_keys().collect(), published, variables: variables(text) })
+    Ok(Inspected {
+        services: services.into_keys().collect(),
+        published,
+        variables: variables(text),
+    })
 }
 
 fn one_line(text: &str) -> String {

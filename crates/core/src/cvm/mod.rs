@@ -7,4 +7,6 @@ pub mod status;
 
 pub use phase::{Phase, phase};
 pub use spec::{GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode, Wish};
-pub use status::{Boot, EngineState, Failure, FailureCode, Seen, SeenVm, Status, Stopping, VmPower};
+pub use status::{
+    Boot, EngineState, Failure, FailureCode, Seen, SeenVm, Status, Stopping, VmPower,
+};

@@ -61,7 +61,9 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
         (Power::Running, _) if status.failure.is_some() => Phase::Error,
         (Power::Running | Power::Stopped, Some(VmPower::Running)) => Phase::Running,
         (Power::Running, _) | (Power::Stopped, Some(VmPower::Removing)) => Phase::Error,
-        (Power::Stopped, None) if matches!(status.engine, EngineState::Present { .. }) => Phase::Error,
+        (Power::Stopped, None) if matches!(status.engine, EngineState::Present { .. }) => {
+            Phase::Error
+        }
         (Power::Stopped, _) => Phase::Stopped,
     }
 }

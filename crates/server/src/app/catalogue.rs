@@ -4,10 +4,7 @@ use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     view::{InstanceTypeView, KmsView, NodeView, OsImageView},
 };
-use casemate_core::{
-    create_address::create_address,
-    id::AppId,
-};
+use casemate_core::{create_address::create_address, id::AppId};
 use casemate_engine::kms::SignedEnvKey;
 use casemate_store::{nodes, provisions};
 

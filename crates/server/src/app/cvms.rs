@@ -64,7 +64,11 @@ pub async fn document(ctx: &Ctx, cvm: &Cvm) -> Result<String, Error> {
 }
 
 /// The app-compose document of a CVM, parsed.
-pub async fn compose(ctx: &Ctx, caller: &Caller, text: &str) -> Result<(String, AppCompose), Error> {
+pub async fn compose(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+) -> Result<(String, AppCompose), Error> {
     let cvm = find(ctx, caller, text).await?;
     let document = document(ctx, &cvm).await?;
     let parsed = AppCompose::parse(&document)
@@ -133,7 +137,7 @@ fn app_view(ctx: &Ctx, caller: &Caller, app: &App) -> AppView {
         icon_url: None,
         profile: None,
         current_cvm: cvms.first().cloned().map(Box::new),
-        cvm_count: u64::try_from(cvms.len()).unwrap_or(u64::MAX),
+        cvm_count: u64::try_from(app.live).unwrap_or(0),
         cvms,
     }
 }

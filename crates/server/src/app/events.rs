@@ -56,7 +56,9 @@ impl Happening {
             Self::Phase(from, to) => json!({ "from": from.as_str(), "to": to.as_str() }),
             Self::Boot(progress) => json!({ "progress": progress }),
             Self::Step { name, outcome } => json!({ "step": name, "outcome": outcome }),
-            Self::Ended { kind, how, failure: None } => json!({ "kind": kind.as_str(), "how": how }),
+            Self::Ended { kind, how, failure: None } => {
+                json!({ "kind": kind.as_str(), "how": how })
+            }
             Self::Ended { kind, how, failure: Some((code, cause)) } => {
                 json!({ "kind": kind.as_str(), "how": how, "code": code, "cause": cause })
             }

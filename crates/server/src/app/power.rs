@@ -112,7 +112,8 @@ pub async fn apply(
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id)
         .ok_or_else(super::cvms::not_found)?;
-    let news = if verb.is_done(&cvm) { None } else { Some(change(ctx, tx, caller, &cvm, verb).await?) };
+    let news =
+        if verb.is_done(&cvm) { None } else { Some(change(ctx, tx, caller, &cvm, verb).await?) };
     let cvm = tx.cvm(id).await?.ok_or_else(super::cvms::not_found)?;
     let document = provisions::document(&ctx.db, &cvm.spec.compose_hash).await?.unwrap_or_default();
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);

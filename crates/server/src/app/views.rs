@@ -6,8 +6,8 @@ use casemate_api::{
     compose_file::StorageFs,
     kms_type::KmsType,
     view::{
-        CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OperationView, OsImageView,
-        OsView, PersonView, PublicUrl, Tee, TenantView,
+        CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OperationView,
+        OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView,
     },
 };
 use casemate_core::{
@@ -96,10 +96,8 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
             name: caller.workspace.name.clone(),
             slug: Some(caller.workspace.slug.clone()),
         },
-        creator: (cvm.created_by == caller.user.id).then(|| PersonView {
-            id: caller.user.id,
-            username: caller.user.username.clone(),
-        }),
+        creator: (cvm.created_by == caller.user.id)
+            .then(|| PersonView { id: caller.user.id, username: caller.user.username.clone() }),
         created_at: cvm.created_at.to_string(),
         updated_at: Some(cvm.updated_at.to_string()),
         deleted_at: None,

@@ -51,7 +51,8 @@ async fn edge(State(ctx): State<Ctx>, request: Request, next: Next) -> Response 
     let took = ctx.now().since(began);
     let status = response.status().as_u16();
     metrics::counter!("casemate_http_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.to_string()).increment(1);
-    metrics::histogram!("casemate_http_request_seconds", "route" => route).record(took.as_secs_f64());
+    metrics::histogram!("casemate_http_request_seconds", "route" => route)
+        .record(took.as_secs_f64());
     span.in_scope(|| tracing::info!(status, micros = took.as_micros(), "answered"));
     response
 }
@@ -67,15 +68,16 @@ fn request_id(ctx: &Ctx, request: &Request) -> String {
         (1..=128).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    given.filter(fit).map_or_else(
-        || format!("req-{}", ctx.entropy.uuid_v7(ctx.now()).simple()),
-        str::to_owned,
-    )
+    given
+        .filter(fit)
+        .map_or_else(|| format!("req-{}", ctx.entropy.uuid_v7(ctx.now()).simple()), str::to_owned)
 }
 
 /// Gives an error its body, with the request id in it.
 fn say_last_words(mut response: Response, id: &str) -> Response {
-    let Some(Pending(body)) = response.extensions_mut().remove::<Pending>() else { return response };
+    let Some(Pending(body)) = response.extensions_mut().remove::<Pending>() else {
+        return response;
+    };
     let json = serde_json::to_vec(&body.with_request_id(id)).unwrap_or_default();
     let (mut parts, _) = response.into_parts();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -96,9 +96,8 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 
     async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = to_bytes(body, MAX_BODY)
-            .await
-            .map_err(|_| Error::code(ErrorCode::BodyTooLarge))?;
+        let bytes =
+            to_bytes(body, MAX_BODY).await.map_err(|_| Error::code(ErrorCode::BodyTooLarge))?;
         let key = match parts.headers.get("idempotency-key") {
             None => None,
             Some(value) => {

@@ -13,7 +13,8 @@ use std::{future::Future, time::Duration};
 
 use casemate_core::{
     cvm::{
-        Boot, EngineState, Failure, FailureCode, Power, Seen, SeenVm, Status, Stopping, VmPower, phase,
+        Boot, EngineState, Failure, FailureCode, Power, Seen, SeenVm, Status, Stopping, VmPower,
+        phase,
     },
     id::{EngineVmId, EventSeq},
     operation::OperationKind,
@@ -22,11 +23,7 @@ use casemate_core::{
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
 use casemate_store::{
-    Error as StoreError,
-    cvms::Cvm,
-    lease::Record,
-    operations::Ending,
-    provisions,
+    Error as StoreError, cvms::Cvm, lease::Record, operations::Ending, provisions,
 };
 
 use crate::{
@@ -158,7 +155,10 @@ impl<'a> Turn<'a> {
         self.release(status, news, now.plus(pause)).await
     }
 
-    async fn done(&mut self, (mut status, news): (Status, Vec<Happening>)) -> Result<Next, StoreError> {
+    async fn done(
+        &mut self,
+        (mut status, news): (Status, Vec<Happening>),
+    ) -> Result<Next, StoreError> {
         status.stopping = None;
         status.boot_until = None;
         status.attempts = 0;
@@ -283,15 +283,9 @@ impl<'a> Turn<'a> {
         let compose = provisions::document(&self.ctx.db, &spec.compose_hash)
             .await?
             .ok_or_else(|| corrupt("compose_hash", "its document is missing".to_owned()))?;
-        let sealed_env = self
-            .cvm
-            .sealed_env
-            .as_deref()
-            .map(str::parse)
-            .transpose()
-            .map_err(|why: casemate_core::seal::InvalidSealedEnv| {
-                corrupt("sealed_env", why.to_string())
-            })?;
+        let sealed_env = self.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
+            |why: casemate_core::seal::InvalidSealedEnv| corrupt("sealed_env", why.to_string()),
+        )?;
         Ok(VmConfig {
             mark: mark.clone(),
             app_id: spec.app_id,
@@ -332,7 +326,8 @@ impl<'a> Turn<'a> {
                     }
                     (Step::Push(_), _) => status.pushed = self.cvm.wish.generation,
                     (Step::Shutdown(..) | Step::ForceStop(..), _) => {
-                        status.stopping = status.stopping.map(|down| Stopping { sent: true, ..down });
+                        status.stopping =
+                            status.stopping.map(|down| Stopping { sent: true, ..down });
                     }
                     _ => {}
                 }
@@ -354,7 +349,12 @@ impl<'a> Turn<'a> {
     }
 
     /// The node said no. For a VM that is going anyway that is no failure: the next look decides.
-    async fn rejected(&mut self, step: &Step, mut status: Status, why: String) -> Result<Next, StoreError> {
+    async fn rejected(
+        &mut self,
+        step: &Step,
+        mut status: Status,
+        why: String,
+    ) -> Result<Next, StoreError> {
         match step {
             Step::Remove(_) => self.put_off(step, status, why).await,
             // A guest that cannot be asked to go down is powered off at the deadline.
@@ -372,7 +372,12 @@ impl<'a> Turn<'a> {
         }
     }
 
-    async fn put_off(&mut self, step: &Step, status: Status, why: String) -> Result<Next, StoreError> {
+    async fn put_off(
+        &mut self,
+        step: &Step,
+        status: Status,
+        why: String,
+    ) -> Result<Next, StoreError> {
         tracing::info!(cvm = %self.cvm.id, step = step.name(), why, "step not done");
         let tries = status.attempts.min(6);
         let pause = LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST);
@@ -413,9 +418,7 @@ impl<'a> Turn<'a> {
     ) -> Result<Next, StoreError> {
         let kind = self.cvm.operation.map(|open| open.kind);
         self.record(status, news, None, None, Some(ending)).await?;
-        crash::point(|| {
-            format!("{}.close.recorded", kind.map_or("rest", OperationKind::as_str))
-        });
+        crash::point(|| format!("{}.close.recorded", kind.map_or("rest", OperationKind::as_str)));
         Ok(Next::Released)
     }
 
@@ -436,8 +439,14 @@ impl<'a> Turn<'a> {
         let gone = ending == Some(&Ending::Succeeded) && self.cvm.wish.power == Power::Deleted;
         let instance_id = status.seen.as_ref().and_then(|vm| vm.instance_id);
         let mut tx = self.ctx.db.begin().await?;
-        let record =
-            Record { status: &status, phase: new_phase, instance_id, lease_until, due_at, deleted: gone };
+        let record = Record {
+            status: &status,
+            phase: new_phase,
+            instance_id,
+            lease_until,
+            due_at,
+            deleted: gone,
+        };
         tx.record(self.cvm, &record, now).await?;
         if let (Some(operation), Some(ending)) = (self.cvm.operation, ending)
             && tx.close_operation(operation.id, ending, now).await?

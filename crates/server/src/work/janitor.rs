@@ -20,7 +20,10 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
             () = tokio::time::sleep(EVERY) => {}
         }
         if let Err(error) = sweep(&ctx).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "sweep failed; the next one goes on");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "sweep failed; the next one goes on"
+            );
         }
     }
 }

@@ -34,6 +34,9 @@ pub struct Pg {
 
 impl Pg {
     pub(crate) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
+        // A pool tries for long and then forgets why it could not.
+        let hello = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
+        hello.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
         // Without the limits of a session: a migration may take long.
         let migrating =
             PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;

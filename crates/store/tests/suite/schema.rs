@@ -118,3 +118,12 @@ async fn a_url_that_is_no_file_and_no_server_is_refused() {
         assert!(matches!(opened, Err(casemate_store::Error::Backend(_))), "{url}: {opened:?}");
     }
 }
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_said_so_at_once() {
+    let before = std::time::Instant::now();
+    let opened = casemate_store::Db::open("postgres://nobody@127.0.0.1:1/none").await;
+    let Err(casemate_store::Error::Unavailable(cause)) = opened else { panic!("{opened:?}") };
+    assert!(matches!(cause, sqlx::Error::Io(_)), "{cause:?}");
+    assert!(before.elapsed() < std::time::Duration::from_secs(4));
+}
