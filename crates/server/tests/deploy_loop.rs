@@ -128,8 +128,7 @@ async fn an_idempotency_key_makes_a_repeated_request_the_same_request() {
 #[tokio::test]
 async fn what_is_wrong_is_said_in_upstreams_envelope() {
     let world = World::new().await;
-    let no_key =
-        http::Request::get("/api/v1/auth/me").body(axum::body::Body::empty()).unwrap();
+    let no_key = http::Request::get("/api/v1/auth/me").body(axum::body::Body::empty()).unwrap();
     let reply = world.send(no_key).await;
     assert_eq!(reply.status, 401);
     assert!(reply.json()["detail"].is_string());

@@ -1,5 +1,5 @@
 //! One CVM: what it should be ([`spec`]), what was last known of it ([`status`]) and the word users
-//! see ([`phase`]).
+//! see ([`mod@phase`]).
 
 pub mod phase;
 pub mod spec;
