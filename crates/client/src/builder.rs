@@ -1,6 +1,6 @@
 //! Making a [`Client`]: the one place that builds an HTTP client.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use casemate_api::version::{self, ApiVersion};
 use casemate_core::time::Entropy;
@@ -31,8 +31,14 @@ pub enum BuildError {
     #[error("the API key holds characters that no key has")]
     Key,
     /// The HTTP client; over https most often because the system has no root certificates.
-    #[error("HTTP client: {0}")]
+    #[error("HTTP client: {}", root(.0))]
     Http(reqwest::Error),
+}
+
+/// What is at the bottom of an error: reqwest's own text says only that building failed.
+fn root(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (**cause).source());
+    causes.last().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// Settings of a [`Client`].

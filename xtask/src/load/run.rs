@@ -86,7 +86,11 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     say(&format!("{cores} cores, server and load share them; {}", options.binary.display()));
     say(&format!("load average before: {}", load_average()?));
-    let mut bench = Bench { dir, size, figures, commits: 0.0, names: 0, cvms: 0 };
+    if options.short {
+        say("small numbers and a debug build: that all of it works, not how fast it is");
+    }
+    let mut bench =
+        Bench { dir, size, figures: Figures::new(!options.short), commits: 0.0, names: 0, cvms: 0 };
     bench.measure(&options.binary).await?;
     if let Some(file) = &options.json {
         fs::write(file, format!("{:#}\n", bench.figures.json()))

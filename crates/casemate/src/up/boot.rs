@@ -34,7 +34,7 @@ pub async fn follow(
     let mut steps = Steps::new(name, quiet);
     let result = tokio::select! {
         result = wait(client, cvm, "running", within, |event| steps.show(event)) => result,
-        () = instance.gone() => Err(Fail::new("unreachable", "Casemate itself has ended")),
+        _ = instance.gone() => Err(gone()),
         _ = tokio::signal::ctrl_c() => Err(interrupted(name)),
     };
     steps.end();
@@ -51,6 +51,11 @@ pub async fn follow(
                 .suggest("Once the cause is gone, run the same command again."))
         }
     }
+}
+
+/// The service ended while it was needed.
+pub fn gone() -> Fail {
+    Fail::new("unreachable", "Casemate itself has ended").suggest(AGAIN)
 }
 
 fn interrupted(name: &str) -> Fail {

@@ -27,12 +27,13 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Returns when its process is gone; never, if it is not ours to know.
-    pub async fn gone(&self) {
-        let Some(process) = self.process else { return std::future::pending().await };
+    /// Returns when its process is gone; never, if it is not ours to know. `true`: it was asked to end.
+    pub async fn gone(&self) -> bool {
+        let Some(process) = &self.process else { return std::future::pending().await };
         while process.lives() {
             sleep(Duration::from_millis(500)).await;
         }
+        process.took_its_leave()
     }
 }
 

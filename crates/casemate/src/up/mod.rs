@@ -142,7 +142,12 @@ fn tell(global: &Global, instance: &Instance, outcome: Outcome, cvm: &CvmInfo) {
 
 async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), Fail> {
     ui::note("Its output follows; Ctrl-C stops following, not the CVM.");
-    let end = follow(&instance.client, &cvm.id, 20).await?;
+    let end = tokio::select! {
+        end = follow(&instance.client, &cvm.id, 20) => end?,
+        asked = instance.gone() => {
+            return if asked { said_gone() } else { Err(boot::gone()) };
+        }
+    };
     let way_out = || stop_command(args);
     match end {
         End::Interrupted => {
@@ -151,6 +156,11 @@ async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), F
         End::Silent(status) => ui::note(format!("{} is {status}.", cvm.name)),
         End::Unread => {}
     }
+    Ok(())
+}
+
+fn said_gone() -> Result<(), Fail> {
+    ui::note("Casemate was stopped.");
     Ok(())
 }
 

@@ -18,8 +18,11 @@ pub struct PidFile {
 }
 
 /// A process that is known to be the embedded instance.
-#[derive(Debug, Clone, Copy)]
-pub struct Embedded(Pid);
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    pid: Pid,
+    file: PathBuf,
+}
 
 impl PidFile {
     /// Writes down this process.
@@ -45,26 +48,32 @@ impl PidFile {
 impl Embedded {
     /// The process that wrote the file, if it still lives.
     pub fn find(dir: &DataDir) -> Option<Self> {
-        let text = fs::read_to_string(dir.file(NAME)).ok()?;
+        let file = dir.file(NAME);
+        let text = fs::read_to_string(&file).ok()?;
         let mut lines = text.lines();
         let pid = Pid::from_raw(lines.next()?.parse().ok()?)?;
         let written = lines.next().filter(|text| !text.is_empty())?;
-        (began(pid)? == written).then_some(Self(pid))
+        (began(pid)? == written).then_some(Self { pid, file })
     }
 
     /// Its number, for people.
-    pub fn number(self) -> i32 {
-        self.0.as_raw_nonzero().get()
+    pub fn number(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
     }
 
     /// Asks it to end.
-    pub fn terminate(self) -> io::Result<()> {
-        Ok(kill_process(self.0, Signal::TERM)?)
+    pub fn terminate(&self) -> io::Result<()> {
+        Ok(kill_process(self.pid, Signal::TERM)?)
     }
 
     /// Whether it is still there; one that waits for its parent to take note is not.
-    pub fn lives(self) -> bool {
-        test_kill_process(self.0).is_ok() && !is_zombie(self.0)
+    pub fn lives(&self) -> bool {
+        test_kill_process(self.pid).is_ok() && !is_zombie(self.pid)
+    }
+
+    /// Whether it took its file away, as one does that ends because it was asked to.
+    pub fn took_its_leave(&self) -> bool {
+        !self.file.exists()
     }
 }
 
@@ -107,6 +116,7 @@ mod tests {
         let other = format!("{}\nanother time\n", found.number());
         fs::write(data.file(NAME), other).unwrap();
         assert!(Embedded::find(&data).is_none(), "the number alone is not enough");
+        assert!(!found.took_its_leave());
         file.remove();
         assert!(data.file(NAME).exists(), "it was not ours any more");
     }
