@@ -49,12 +49,12 @@ fn quick(stages: &mut Stages) -> anyhow::Result<()> {
 
 fn whole(stages: &mut Stages) -> anyhow::Result<()> {
     format(stages)?;
-    stages.run("environment", 8 * MINUTE, || {
+    stages.run("environment", 10 * MINUTE, || {
         command(Command::new("bash").args(["scripts/test-env.sh", "all"]))
     })?;
     let environment = environment()?;
-    stages.run("clippy", 10 * MINUTE, clippy)?;
-    stages.run("build", 10 * MINUTE, || command(&mut cargo(&["build", "--workspace"])))?;
+    stages.run("clippy", 15 * MINUTE, clippy)?;
+    stages.run("build", 15 * MINUTE, || command(&mut cargo(&["build", "--workspace"])))?;
     stages.run("tests", 15 * MINUTE, || {
         command(cargo(&["test", "--workspace", "--all-features"]).envs(&environment))
     })?;

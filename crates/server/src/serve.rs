@@ -3,7 +3,7 @@
 use std::{
     fs::{File, TryLockError},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -231,7 +231,7 @@ fn addresses(
 
 /// Makes the data directory and takes it for this process.
 fn take_data_dir(dir: &Path) -> Result<File, StartError> {
-    std::fs::create_dir_all(dir).map_err(file(dir))?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file(dir))?;
     let path = dir.join("lock");
     let lock = File::options()
         .create(true)

@@ -64,7 +64,19 @@ pub async fn ready(global: &Global, nodes: &[NodeArg]) -> Result<Instance, Fail>
             ui::note(format!("No container engine is usable, so the node is simulated: {why}"));
         }
     }
-    Ok(Instance { client, started: true, process: Embedded::find(&dir) })
+    Ok(Instance { client, started: true, process: process(&dir).await })
+}
+
+/// The process of an instance that answers already: it writes itself down a moment later.
+async fn process(dir: &DataDir) -> Option<Embedded> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    loop {
+        let found = Embedded::find(dir);
+        if found.is_some() || Instant::now() > deadline {
+            return found;
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// A client of the instance that runs in this data directory, if one does.

@@ -145,7 +145,11 @@ async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), F
     let end = tokio::select! {
         end = follow(&instance.client, &cvm.id, 20) => end?,
         asked = instance.gone() => {
-            return if asked { said_gone() } else { Err(boot::gone()) };
+            if !asked {
+                return Err(boot::gone());
+            }
+            ui::note("Casemate was stopped.");
+            return Ok(());
         }
     };
     let way_out = || stop_command(args);
@@ -156,11 +160,6 @@ async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), F
         End::Silent(status) => ui::note(format!("{} is {status}.", cvm.name)),
         End::Unread => {}
     }
-    Ok(())
-}
-
-fn said_gone() -> Result<(), Fail> {
-    ui::note("Casemate was stopped.");
     Ok(())
 }
 

@@ -157,16 +157,13 @@ impl Case {
             .await
             .expect("the CVMs")
             .0;
-        match self.verb {
-            Verb::Delete => {
-                assert!(cvms.is_empty());
-                assert!(self.host().vms().expect("VMs").is_empty(), "a VM is left");
-            }
-            _ => {
-                assert_eq!(cvms.len(), 1, "one CVM");
-                let mark = Mark::new(NAME, cvms[0].uuid);
-                assert_eq!(audit.mark(&mark).present.len(), 1, "one VM for the CVM");
-            }
+        if self.verb == Verb::Delete {
+            assert!(cvms.is_empty());
+            assert!(self.host().vms().expect("VMs").is_empty(), "a VM is left");
+        } else {
+            assert_eq!(cvms.len(), 1, "one CVM");
+            let mark = Mark::new(NAME, cvms[0].uuid);
+            assert_eq!(audit.mark(&mark).present.len(), 1, "one VM for the CVM");
         }
         closed_once(&db).await;
         db.close().await;

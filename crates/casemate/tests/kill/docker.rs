@@ -31,7 +31,7 @@ async fn until(
     what: &str,
     holds: impl Fn(&Value) -> bool,
 ) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let seen = instance.get(path).await.unwrap_or_else(|why| json!({ "refused": why }));
         if holds(&seen) {
