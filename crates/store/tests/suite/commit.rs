@@ -149,7 +149,15 @@ async fn a_statement_given_up_spoils_its_transaction(db: Db) {
     let world = World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
     note(&world, &mut tx, 1).await.unwrap();
-    assert!(given_up_after(1, note(&world, &mut tx, 2)).await.is_none());
+    // On a busy machine the answer may be there within one poll: then nothing was given up.
+    let mut given_up = false;
+    for number in 100..200 {
+        given_up = given_up_after(1, note(&world, &mut tx, number)).await.is_none();
+        if given_up {
+            break;
+        }
+    }
+    assert!(given_up, "every statement was answered within one poll");
     let later = note(&world, &mut tx, 3).await;
     assert!(matches!(later, Err(Error::Commit(_))), "{later:?}");
     let end = tx.commit().await;
