@@ -137,6 +137,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (clock, entropy) = (system::clock(), system::entropy());
     let dir = config.data_dir.clone();
     let lock = take_data_dir(&dir)?;
+    forget_urls(&dir)?;
     let url = config.database();
     let db = Db::open(&url)
         .await
@@ -174,8 +175,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         serve(api, http::router(ctx.clone(), Metrics::install()), stop.clone()),
         serve(gateway, gateway_router(&ctx), stop.clone()),
     ];
-    write_url(&dir.join("api.url"), &api_url)?;
     write_url(&dir.join("gateway.url"), &gateway_url)?;
+    // The last of the files: who waits for it finds the others.
+    write_url(&dir.join("api.url"), &api_url)?;
     tracing::info!(api = api_url, gateway = gateway_url, nodes = ?descriptions, "ready");
     Ok(Running {
         api_url,
@@ -274,6 +276,18 @@ async fn first_start(
             .map_err(file(&path))?;
     }
     Ok(made)
+}
+
+/// Removes the addresses that a killed process left: whoever reads one finds a live listener.
+fn forget_urls(dir: &Path) -> Result<(), StartError> {
+    for name in ["api.url", "gateway.url"] {
+        let path = dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(&path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn write_url(path: &Path, url: &str) -> Result<(), StartError> {
