@@ -2,8 +2,10 @@
 //! passed in ([`time`]), and every decision is a function from values to a value.
 //!
 //! Where to look: what a CVM should be and is ([`cvm`]), the next step towards it ([`plan`]), the
-//! document a guest boots and its hash ([`compose`]), sealed environment variables ([`seal`]).
+//! configuration that a change leads to ([`change`]), the document a guest boots and its hash
+//! ([`compose`]), sealed environment variables ([`seal`]).
 
+pub mod change;
 pub mod compose;
 pub mod create_address;
 pub mod cvm;

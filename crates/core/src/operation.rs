@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cvm::Phase;
+use crate::cvm::{Phase, Power};
 
 /// What an operation does to its CVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub enum OperationKind {
     Restart,
     /// New configuration.
     Update,
+    /// Back to the configuration from before an update that failed or was cancelled.
+    Rollback,
     /// Remove with all data.
     Delete,
 }
@@ -34,14 +36,15 @@ impl OperationKind {
             Self::Shutdown => "shutdown",
             Self::Restart => "restart",
             Self::Update => "update",
+            Self::Rollback => "rollback",
             Self::Delete => "delete",
         }
     }
 
     /// The kind with this word.
     pub fn parse(word: &str) -> Option<Self> {
-        use OperationKind::{Create, Delete, Restart, Shutdown, Start, Stop, Update};
-        [Create, Start, Stop, Shutdown, Restart, Update, Delete]
+        use OperationKind::{Create, Delete, Restart, Rollback, Shutdown, Start, Stop, Update};
+        [Create, Start, Stop, Shutdown, Restart, Update, Rollback, Delete]
             .into_iter()
             .find(|kind| kind.as_str() == word)
     }
@@ -53,17 +56,26 @@ impl OperationKind {
             Self::Stop | Self::Delete => Phase::Stopping,
             Self::Shutdown => Phase::ShuttingDown,
             Self::Restart => Phase::Restarting,
-            Self::Update => Phase::Updating,
+            Self::Update | Self::Rollback => Phase::Updating,
         }
     }
 
-    /// `progress.target` on the wire: the phase in which it ends.
-    pub const fn target(self) -> &'static str {
-        match self {
-            Self::Create | Self::Start | Self::Restart | Self::Update => "running",
-            Self::Stop | Self::Shutdown => "stopped",
-            Self::Delete => "deleted",
+    /// `progress.target` on the wire: the phase in which it ends. A change of the configuration leaves
+    /// the power as it is wished.
+    pub const fn target(self, power: Power) -> Phase {
+        match (self, power) {
+            (Self::Create | Self::Start | Self::Restart, _)
+            | (Self::Update | Self::Rollback, Power::Running) => Phase::Running,
+            (Self::Stop | Self::Shutdown, _) | (Self::Update | Self::Rollback, Power::Stopped) => {
+                Phase::Stopped
+            }
+            (Self::Delete, _) | (Self::Update | Self::Rollback, Power::Deleted) => Phase::Deleted,
         }
+    }
+
+    /// Whether it is about the configuration, and leaves the power as it is wished.
+    pub const fn is_configuration(self) -> bool {
+        matches!(self, Self::Update | Self::Rollback)
     }
 }
 
@@ -81,6 +93,8 @@ pub enum OperationState {
     Failed,
     /// A later wish took its place.
     Superseded,
+    /// Called off by its user.
+    Cancelled,
 }
 
 impl OperationState {
@@ -92,13 +106,14 @@ impl OperationState {
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
         }
     }
 
     /// The state with this word.
     pub fn parse(word: &str) -> Option<Self> {
-        use OperationState::{Failed, Pending, Running, Succeeded, Superseded};
-        [Pending, Running, Succeeded, Failed, Superseded]
+        use OperationState::{Cancelled, Failed, Pending, Running, Succeeded, Superseded};
+        [Pending, Running, Succeeded, Failed, Superseded, Cancelled]
             .into_iter()
             .find(|state| state.as_str() == word)
     }

@@ -21,6 +21,7 @@ use crate::{
         Wish,
     },
     id::EngineVmId,
+    operation::OperationKind,
     time::Timestamp,
 };
 
@@ -98,15 +99,23 @@ impl Step {
 /// Everything a decision rests on.
 #[derive(Debug, Clone, Copy)]
 struct Case<'a> {
+    open: Option<OperationKind>,
     wish: &'a Wish,
     status: &'a Status,
     now: Timestamp,
     limits: &'a Limits,
 }
 
-/// The next step for a CVM.
-pub fn plan(wish: &Wish, status: &Status, seen: &Seen, now: Timestamp, limits: &Limits) -> Step {
-    let case = Case { wish, status, now, limits };
+/// The next step for a CVM with this operation under way.
+pub fn plan(
+    open: Option<OperationKind>,
+    wish: &Wish,
+    status: &Status,
+    seen: &Seen,
+    now: Timestamp,
+    limits: &Limits,
+) -> Step {
+    let case = Case { open, wish, status, now, limits };
     let Seen::Vms(vms) = seen else { return case.look_again() };
     match wish.power {
         Power::Deleted => case.deleted(vms),
@@ -210,7 +219,11 @@ impl Case<'_> {
     }
 
     fn stopped(&self, vm: &SeenVm) -> Step {
+        let stale = self.status.pushed < self.wish.generation;
+        let changing = self.open.is_some_and(OperationKind::is_configuration);
         match vm.power {
+            // A node that refuses the configuration says so now, not at the next start.
+            VmPower::Stopped if stale && changing => Step::Push(vm.id.clone()),
             VmPower::Stopped => Step::Done,
             VmPower::Removing => self.look_again(),
             VmPower::Running => self.bring_down(vm),
@@ -323,7 +336,7 @@ mod tests {
     }
 
     fn next(wish: &Wish, status: &Status, seen: Vec<SeenVm>) -> Step {
-        plan(wish, status, &Seen::Vms(seen), NOW, &Limits::default())
+        plan(None, wish, status, &Seen::Vms(seen), NOW, &Limits::default())
     }
 
     fn later(seconds: u64) -> Timestamp {
@@ -333,7 +346,8 @@ mod tests {
     #[test]
     fn silence_of_a_node_decides_nothing() {
         for power in [Power::Running, Power::Stopped, Power::Deleted] {
-            let step = plan(&wish(power), &present(), &Seen::Unreachable, NOW, &Limits::default());
+            let step =
+                plan(None, &wish(power), &present(), &Seen::Unreachable, NOW, &Limits::default());
             assert!(matches!(step, Step::Wait(_)), "{step:?}");
         }
     }
@@ -377,6 +391,26 @@ mod tests {
         assert!(matches!(next(&newer, &present(), up), Step::Shutdown(..)));
         let dead = vec![vm("a", VmPower::Exited, Boot::Unknown)];
         assert!(matches!(next(&newer, &present(), dead), Step::ForceStop(..)));
+    }
+
+    #[test]
+    fn a_stopped_cvm_gets_its_new_configuration_and_stays_stopped() {
+        let newer = Wish { generation: 2, ..wish(Power::Stopped) };
+        let seen = Seen::Vms(vec![vm("a", VmPower::Stopped, Boot::Unknown)]);
+        let next =
+            |open, status: &Status| plan(open, &newer, status, &seen, NOW, &Limits::default());
+        let push = Step::Push(EngineVmId("a".to_owned()));
+        assert_eq!(next(Some(OperationKind::Update), &present()), push);
+        assert_eq!(next(Some(OperationKind::Rollback), &present()), push);
+        assert_eq!(
+            next(Some(OperationKind::Stop), &present()),
+            Step::Done,
+            "the next start pushes"
+        );
+        assert_eq!(
+            next(Some(OperationKind::Update), &Status { pushed: 2, ..present() }),
+            Step::Done
+        );
     }
 
     #[test]

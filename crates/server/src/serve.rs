@@ -283,7 +283,9 @@ fn forget_urls(dir: &Path) -> Result<(), StartError> {
     for name in ["api.url", "gateway.url"] {
         let path = dir.join(name);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(&path)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(file(&path)(error));
+            }
             _ => {}
         }
     }

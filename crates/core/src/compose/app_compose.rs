@@ -196,6 +196,45 @@ impl AppCompose {
     }
 }
 
+/// Says again what a document says: normalising it gives the document.
+impl From<&AppCompose> for ComposeInput {
+    fn from(document: &AppCompose) -> Self {
+        Self {
+            allowed_envs: document.allowed_envs.clone(),
+            bash_script: document.bash_script.clone(),
+            default_gateway_domain: document.default_gateway_domain.clone(),
+            docker_compose_file: document.docker_compose_file.clone(),
+            features: Some(document.features.clone()),
+            gateway_enabled: Some(document.gateway_enabled),
+            init_script: document.init_script.clone(),
+            kms_enabled: Some(document.kms_enabled),
+            local_key_provider_enabled: Some(document.local_key_provider_enabled),
+            manifest_version: Some(document.manifest_version.number()),
+            name: Some(document.name.clone()),
+            no_instance_id: Some(document.no_instance_id),
+            pre_launch_script: document.pre_launch_script.clone(),
+            public_logs: Some(document.public_logs),
+            public_sysinfo: Some(document.public_sysinfo),
+            public_tcbinfo: Some(document.public_tcbinfo),
+            runner: Some(document.runner.clone()),
+            salt: document.salt.clone(),
+            secure_time: Some(document.secure_time),
+            storage_fs: Some(document.storage_fs.clone()),
+            tproxy_enabled: None,
+        }
+    }
+}
+
+impl ManifestVersion {
+    /// The version as a number.
+    pub fn number(&self) -> u32 {
+        match self {
+            Self::Number(number) => *number,
+            Self::Text(text) => text.parse().unwrap_or(3),
+        }
+    }
+}
+
 /// What lists and routes need to know of a document without reading it; kept with the spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -238,10 +277,7 @@ impl AppCompose {
             secure_time: self.secure_time,
             storage_fs: self.storage_fs.clone(),
             features: self.features.clone(),
-            manifest_version: match &self.manifest_version {
-                ManifestVersion::Number(number) => *number,
-                ManifestVersion::Text(text) => text.parse().unwrap_or(3),
-            },
+            manifest_version: self.manifest_version.number(),
             runner: self.runner.clone(),
             ports: inspected.and_then(Result::ok).map(|seen| seen.published).unwrap_or_default(),
             docker_compose_hash: self.docker_compose_file.as_ref().map(digest),

@@ -2,7 +2,7 @@
 //! itself is what is hashed and sent; nothing here ever writes YAML.
 
 use serde::{Deserialize, de::IgnoredAny};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What we need to know of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,7 +11,8 @@ pub struct Inspected {
     pub services: Vec<String>,
     /// Published TCP ports that are written as numbers, ascending, each once.
     pub published: Vec<u16>,
-    /// Names of variables the file interpolates (`${NAME}`, `$NAME`), sorted, each once.
+    /// Names of variables the file takes from outside, sorted, each once: it interpolates them
+    /// (`${NAME}`, `$NAME`) or passes them on (`environment:` with a name and no value).
     pub variables: Vec<String>,
 }
 
@@ -44,6 +45,32 @@ struct Service {
     extends: Option<IgnoredAny>,
     #[serde(default)]
     ports: Option<Vec<Port>>,
+    #[serde(default)]
+    environment: Option<Environment>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Environment {
+    List(Vec<String>),
+    Map(BTreeMap<String, Option<IgnoredAny>>),
+    /// The engine will say what is wrong with it.
+    Other(IgnoredAny),
+}
+
+impl Environment {
+    /// Names without a value: the value comes from outside.
+    fn passed_on(&self) -> Vec<String> {
+        match self {
+            Self::List(lines) => lines.iter().filter(|line| !line.contains('=')).cloned().collect(),
+            Self::Map(values) => values
+                .iter()
+                .filter(|(_, value)| value.is_none())
+                .map(|(name, _)| name.clone())
+                .collect(),
+            Self::Other(_) => Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -76,19 +103,21 @@ pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
         return Err(NotCompose::NoServices);
     }
     let mut published = Vec::new();
+    let mut variables = interpolated(text);
     for (name, service) in &services {
         let Some(service) = service else { return Err(NotCompose::NoImage(name.clone())) };
         if service.image.is_none() && service.extends.is_none() {
             return Err(NotCompose::NoImage(name.clone()));
         }
         published.extend(service.ports.iter().flatten().flat_map(published_tcp));
+        variables.extend(service.environment.iter().flat_map(Environment::passed_on));
     }
     published.sort_unstable();
     published.dedup();
     Ok(Inspected {
         services: services.into_keys().collect(),
         published,
-        variables: variables(text),
+        variables: variables.into_iter().collect(),
     })
 }
 
@@ -136,8 +165,8 @@ fn range(text: &str) -> Vec<u16> {
 }
 
 /// Names in `${NAME…}` and `$NAME`; `$$` is a dollar sign.
-fn variables(text: &str) -> Vec<String> {
-    let mut names = std::collections::BTreeSet::new();
+fn interpolated(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         rest = &rest[at + 1..];
@@ -152,7 +181,7 @@ fn variables(text: &str) -> Vec<String> {
             names.insert(name.to_owned());
         }
     }
-    names.into_iter().collect()
+    names
 }
 
 #[cfg(test)]
@@ -199,6 +228,12 @@ services:
     fn anchors_merge_keys_and_variables_are_read() {
         let text = "x-base: &base\n  image: busybox\nservices:\n  a:\n    <<: *base\n    command: echo $$HOME $GREETING ${TOKEN:?no} ${1}\n";
         assert_eq!(inspect(text).unwrap().variables, ["GREETING", "TOKEN"]);
+    }
+
+    #[test]
+    fn a_variable_without_a_value_is_passed_on() {
+        let text = "services:\n  a:\n    image: b\n    environment: [LISTED, 'SET=1']\n  c:\n    image: d\n    environment: {MAPPED: , OTHER: 1, EMPTY: ''}\n";
+        assert_eq!(inspect(text).unwrap().variables, ["LISTED", "MAPPED"]);
     }
 
     proptest! {

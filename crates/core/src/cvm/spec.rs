@@ -12,6 +12,10 @@ use crate::{
 /// The configuration of one CVM. A change makes a new one with a higher generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
+    /// Counts the configurations that a node has to be told, from 1. The newest may wait for the next
+    /// start: then it is higher than [`Wish::generation`].
+    #[serde(default = "first")]
+    pub revision: i64,
     /// Name within the workspace, 5–63 characters ([`crate::name`]).
     pub name: String,
     /// The app this CVM is an instance of.
@@ -50,6 +54,10 @@ pub struct Spec {
     pub shutdown_timeout_s: u32,
     /// Whether a shutdown past its deadline is forced.
     pub allow_force_stop: bool,
+}
+
+const fn first() -> i64 {
+    1
 }
 
 /// What a CVM takes from its node.

@@ -15,6 +15,9 @@ pub struct Status {
     pub engine: EngineState,
     /// Generation whose whole configuration the node was given last.
     pub pushed: i64,
+    /// Generation that the node was offered last, whatever came of it.
+    #[serde(default)]
+    pub offered: i64,
     /// Number of the boot that was asked for last; compare [`super::Wish::run`].
     pub run: i64,
     /// A stop or shutdown under way.
@@ -40,6 +43,7 @@ impl Status {
         Self {
             engine: EngineState::Absent,
             pushed: 0,
+            offered: 0,
             run: 0,
             stopping: None,
             boot_until: None,
@@ -117,6 +121,8 @@ pub enum FailureCode {
     DuplicateVm,
     /// The node did not carry out a call after all allowed attempts.
     NodeUnavailable,
+    /// A queued change no longer fits the configuration that came into force before its turn.
+    NotApplicable,
 }
 
 impl FailureCode {
@@ -130,6 +136,7 @@ impl FailureCode {
             Self::VmLost => "vm_lost",
             Self::DuplicateVm => "duplicate_vm",
             Self::NodeUnavailable => "node_unavailable",
+            Self::NotApplicable => "not_applicable",
         }
     }
 }

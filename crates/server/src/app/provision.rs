@@ -63,6 +63,7 @@ pub async fn provision(
         None
     };
     let spec = Spec {
+        revision: 1,
         name: request.name.clone(),
         app_id,
         compose_hash,

@@ -12,7 +12,7 @@ use casemate_api::{
 };
 use casemate_core::{
     compose::AppCompose,
-    cvm::{Boot, Phase, VmPower},
+    cvm::{Boot, VmPower},
     place::Candidate,
 };
 use casemate_engine::node::{Image, Inventory};
@@ -40,7 +40,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
             kind: open.kind,
             correlation_id: open.id,
             started_at: open.started_at.to_string(),
-            target: target(open.kind.target()),
+            target: open.kind.target(cvm.wish.power),
         }),
         boot_progress: seen
             .filter(|vm| running && vm.boot != Boot::Unknown)
@@ -112,14 +112,6 @@ pub fn with_document(mut view: CvmView, document: &str) -> CvmView {
     }
     view.compose_document = serde_json::from_str(document).ok();
     view
-}
-
-fn target(word: &str) -> Phase {
-    match word {
-        "stopped" => Phase::Stopped,
-        "deleted" => Phase::Deleted,
-        _ => Phase::Running,
-    }
 }
 
 fn boot_error(vm: &casemate_core::cvm::SeenVm) -> Option<String> {

@@ -80,7 +80,8 @@ async fn turn(ctx: &Ctx, cvm: &mut Cvm) -> Result<Next, StoreError> {
     };
     let mark = Mark::new(&cvm.spec.name, cvm.uuid);
     let seen = observe(ctx, &target, &mark).await;
-    let step = plan(&cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
+    let open = cvm.operation.map(|open| open.kind);
+    let step = plan(open, &cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
     let mut turn = Turn::new(ctx, cvm);
     let before = turn.look(&seen);
     match step {
@@ -224,6 +225,7 @@ impl<'a> Turn<'a> {
                     until: now.plus(limits.create_settles),
                     generation: self.cvm.wish.generation,
                 };
+                status.offered = self.cvm.wish.generation;
                 status.attempts += 1;
             }
             Step::Start(_) => {
@@ -237,12 +239,8 @@ impl<'a> Turn<'a> {
                 status.stopping = Some(*stopping);
                 status.attempts += 1;
             }
-            Step::Push(_)
-            | Step::Remove(_)
-            | Step::Adopt(_)
-            | Step::Wait(_)
-            | Step::Done
-            | Step::Fail(..) => {}
+            Step::Push(_) => status.offered = self.cvm.wish.generation,
+            Step::Remove(_) | Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => {}
         }
         status
     }

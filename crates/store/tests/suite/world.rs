@@ -239,6 +239,7 @@ pub const fn at_rest(status: &Status, phase: Phase) -> Record<'_> {
 
 pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {
     Spec {
+        revision: 1,
         name: name.to_owned(),
         app_id: app,
         compose_hash,

@@ -1,0 +1,370 @@
+//! Changes to a CVM's configuration.
+//!
+//! A [`Change`] is what a request asked, and is kept as that: while an operation is under way it
+//! waits as a patch and is applied to whatever configuration is in force when its turn comes.
+//! [`apply`] is the only place that turns a configuration into the next one; [`withdraw`] goes back.
+//!
+//! Promises: a field that is not named stays as it is; all fields of a change apply or none does;
+//! what equals the present is no change; the document that results is normalised as at provision.
+//! Deliberately absent: whether the node has room or the image ([`crate::place`]), and power.
+
+mod env;
+mod withdraw;
+
+use serde::{Deserialize, Serialize};
+
+pub use env::{EnvReport, env_report};
+pub use withdraw::{Before, withdraw};
+
+use crate::{
+    compose::{AppCompose, ComposeError, ComposeInput, hash},
+    cvm::{Gpus, PortMap, Spec},
+    id::ComposeHash,
+};
+
+/// Something that can be set, taken away or left alone. Left out of JSON it is left alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Set<T> {
+    /// As it is.
+    #[default]
+    Keep,
+    /// Nothing from now on.
+    Clear,
+    /// This from now on.
+    To(T),
+}
+
+impl<T> Set<T> {
+    /// Whether it is left alone.
+    pub const fn is_keep(&self) -> bool {
+        matches!(self, Self::Keep)
+    }
+}
+
+impl<T: Clone> Set<T> {
+    fn put(&self, slot: &mut Option<T>) {
+        match self {
+            Self::Keep => {}
+            Self::Clear => *slot = None,
+            Self::To(value) => *slot = Some(value.clone()),
+        }
+    }
+}
+
+/// What a request wants to be different. `None` and [`Set::Keep`]: as it is. Stored as JSON in
+/// `operations.change`; it holds no secret (the environment is sealed).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Change {
+    /// A whole other document, prepared before; what follows is applied to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document: Option<ComposeHash>,
+    /// Another Docker Compose file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_compose_file: Option<String>,
+    /// Another script before the containers; empty takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pre_launch_script: Option<String>,
+    /// The names the guest lets in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_envs: Option<Vec<String>>,
+    /// Logs readable without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_logs: Option<bool>,
+    /// System figures readable without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_sysinfo: Option<bool>,
+    /// Measurements readable without a key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_tcbinfo: Option<bool>,
+    /// Reachable through the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_enabled: Option<bool>,
+    /// Waits for synchronised time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secure_time: Option<bool>,
+    /// Another sealed environment, lower-case hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed_env: Option<String>,
+    /// The names in it, as the client gave them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env_keys: Option<Vec<String>>,
+    /// Text the guest reads as `.user-config`.
+    #[serde(skip_serializing_if = "Set::is_keep")]
+    pub user_config: Set<String>,
+    /// Name and figures of an instance type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<Size>,
+    /// Virtual CPUs, at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vcpu: Option<u32>,
+    /// Memory in MiB, at least 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u32>,
+    /// Disk in GB; it can only grow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk_gb: Option<u32>,
+    /// GPUs to attach.
+    #[serde(skip_serializing_if = "Set::is_keep")]
+    pub gpus: Set<Gpus>,
+    /// OS image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Seconds a graceful shutdown may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shutdown_timeout_s: Option<u32>,
+    /// Whether a shutdown past its deadline is forced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_force_stop: Option<bool>,
+    /// Shown in the public directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listed: Option<bool>,
+    /// Name in the workspace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Host ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ports: Option<Vec<PortMap>>,
+    /// KMS addresses for the guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_urls: Option<Vec<String>>,
+    /// Gateway addresses for the guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_urls: Option<Vec<String>>,
+    /// Does not bring a running guest down: it counts from the next start on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub at_next_start: bool,
+}
+
+/// An instance type with its figures, as the catalogue had them when the change was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Its name.
+    pub id: String,
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// Memory in MiB.
+    pub memory_mb: u32,
+}
+
+/// Why a change cannot be applied to a configuration. `field` is the field of the change as clients
+/// call it; `reason` begins with a verb.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {reason}")]
+pub struct NotApplicable {
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl From<ComposeError> for NotApplicable {
+    fn from(error: ComposeError) -> Self {
+        Self { field: error.field, reason: error.reason }
+    }
+}
+
+/// What a node has to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Nothing is different.
+    Nothing,
+    /// Something is, but no node needs to know.
+    Record,
+    /// The node gets the new configuration when the guest starts next; it need not be now.
+    NextStart,
+    /// The guest must be brought down, the node told, and the guest started again.
+    Restart,
+}
+
+/// A configuration whole: what is stored of a CVM's intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// Everything but the two below.
+    pub spec: Spec,
+    /// The document that `spec.compose_hash` names.
+    pub document: AppCompose,
+    /// The sealed environment, lower-case hex.
+    pub sealed_env: Option<String>,
+}
+
+impl Configuration {
+    /// Whether a node would be told the same. The name of the CVM and of its instance type are ours.
+    fn same_for_node(&self, other: &Self) -> bool {
+        let (a, b) = (&self.spec, &other.spec);
+        let figures = |spec: &Spec| {
+            let r = &spec.resources;
+            (r.vcpu, r.memory_mb, r.disk_gb, r.hugepages, r.pin_numa)
+        };
+        a.compose_hash == b.compose_hash
+            && self.sealed_env == other.sealed_env
+            && figures(a) == figures(b)
+            && a.resources.gpus == b.resources.gpus
+            && a.image == b.image
+            && a.ports == b.ports
+            && a.user_config == b.user_config
+            && a.kms_urls == b.kms_urls
+            && a.gateway_urls == b.gateway_urls
+    }
+}
+
+/// Applies a change. `prepared` is the document that [`Change::document`] names, where it names one.
+/// The spec's revision is raised where a node has to be told.
+pub fn apply(
+    now: &Configuration,
+    change: &Change,
+    prepared: Option<&AppCompose>,
+) -> Result<(Configuration, Effect), NotApplicable> {
+    let document = document(now, change, prepared)?;
+    let compose_hash = hash(&document.document());
+    let mut spec = now.spec.clone();
+    if compose_hash != spec.compose_hash {
+        spec.compose_hash = compose_hash;
+        spec.facts = document.facts();
+    }
+    resources(&mut spec, change)?;
+    env_names(&mut spec, change, &document)?;
+    change.user_config.put(&mut spec.user_config);
+    set(&mut spec.image, change.image.as_ref());
+    set(&mut spec.name, change.name.as_ref());
+    set(&mut spec.listed, change.listed.as_ref());
+    set(&mut spec.ports, change.ports.as_ref());
+    set(&mut spec.kms_urls, change.kms_urls.as_ref());
+    set(&mut spec.gateway_urls, change.gateway_urls.as_ref());
+    set(&mut spec.shutdown_timeout_s, change.shutdown_timeout_s.as_ref());
+    set(&mut spec.allow_force_stop, change.allow_force_stop.as_ref());
+    let sealed_env = change.sealed_env.clone().or_else(|| now.sealed_env.clone());
+    let mut next = Configuration { spec, document, sealed_env };
+    let effect = match (now.same_for_node(&next), *now == next) {
+        (_, true) => Effect::Nothing,
+        (true, false) => Effect::Record,
+        (false, _) if change.at_next_start => Effect::NextStart,
+        (false, _) => Effect::Restart,
+    };
+    if effect >= Effect::NextStart {
+        next.spec.revision += 1;
+    }
+    Ok((next, effect))
+}
+
+fn set<T: Clone>(slot: &mut T, value: Option<&T>) {
+    if let Some(value) = value {
+        *slot = value.clone();
+    }
+}
+
+fn document(
+    now: &Configuration,
+    change: &Change,
+    prepared: Option<&AppCompose>,
+) -> Result<AppCompose, NotApplicable> {
+    let base = prepared.unwrap_or(&now.document);
+    bound_to_disk(&now.document, base)?;
+    let touches = change.docker_compose_file.is_some()
+        || change.pre_launch_script.is_some()
+        || change.allowed_envs.is_some()
+        || change.public_logs.is_some()
+        || change.public_sysinfo.is_some()
+        || change.public_tcbinfo.is_some()
+        || change.gateway_enabled.is_some()
+        || change.secure_time.is_some();
+    if !touches {
+        return Ok(base.clone());
+    }
+    let old = ComposeInput::from(base);
+    let input = ComposeInput {
+        docker_compose_file: change.docker_compose_file.clone().or(old.docker_compose_file),
+        pre_launch_script: change.pre_launch_script.clone().or(old.pre_launch_script),
+        allowed_envs: change.allowed_envs.clone().unwrap_or(old.allowed_envs),
+        public_logs: change.public_logs.or(old.public_logs),
+        public_sysinfo: change.public_sysinfo.or(old.public_sysinfo),
+        public_tcbinfo: change.public_tcbinfo.or(old.public_tcbinfo),
+        gateway_enabled: change.gateway_enabled.or(old.gateway_enabled),
+        tproxy_enabled: None,
+        secure_time: change.secure_time.or(old.secure_time),
+        ..old
+    };
+    Ok(AppCompose::new(input, &base.name, &[])?)
+}
+
+/// What the disk was made with: another value would leave its data unreadable.
+fn bound_to_disk(old: &AppCompose, new: &AppCompose) -> Result<(), NotApplicable> {
+    let lines = [
+        ("kms_enabled", old.kms_enabled == new.kms_enabled),
+        (
+            "local_key_provider_enabled",
+            old.local_key_provider_enabled == new.local_key_provider_enabled,
+        ),
+        ("no_instance_id", old.no_instance_id == new.no_instance_id),
+        ("storage_fs", old.storage_fs == new.storage_fs),
+    ];
+    match lines.into_iter().find(|(_, same)| !same) {
+        None => Ok(()),
+        Some((field, _)) => Err(NotApplicable {
+            field,
+            reason: "cannot change: the CVM's disk was made with it, and its data would be lost"
+                .to_owned(),
+        }),
+    }
+}
+
+fn resources(spec: &mut Spec, change: &Change) -> Result<(), NotApplicable> {
+    let old = &mut spec.resources;
+    let named = change.instance_type.as_ref();
+    let vcpu = change.vcpu.or(named.map(|size| size.vcpu)).unwrap_or(old.vcpu);
+    let memory_mb = change.memory_mb.or(named.map(|size| size.memory_mb)).unwrap_or(old.memory_mb);
+    let disk_gb = change.disk_gb.unwrap_or(old.disk_gb);
+    for (field, value) in [("vcpu", vcpu), ("memory", memory_mb), ("disk_size", disk_gb)] {
+        if value == 0 {
+            return Err(NotApplicable { field, reason: "must be at least 1".to_owned() });
+        }
+    }
+    if disk_gb < old.disk_gb {
+        return Err(NotApplicable {
+            field: "disk_size",
+            reason: format!("can only grow: the disk has {} GB", old.disk_gb),
+        });
+    }
+    match named {
+        Some(size) if (size.vcpu, size.memory_mb) == (vcpu, memory_mb) => {
+            old.instance_type = Some(size.id.clone());
+        }
+        Some(_) => old.instance_type = None,
+        None if (vcpu, memory_mb) == (old.vcpu, old.memory_mb) => {}
+        None => old.instance_type = None,
+    }
+    (old.vcpu, old.memory_mb, old.disk_gb) = (vcpu, memory_mb, disk_gb);
+    change.gpus.put(&mut old.gpus);
+    Ok(())
+}
+
+/// The guest would drop a variable whose name it does not let in; nobody should learn that from an
+/// app that does not work.
+fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<(), NotApplicable> {
+    if change.sealed_env.is_some() && spec.env_public_key.is_none() {
+        return Err(NotApplicable {
+            field: "encrypted_env",
+            reason: "needs a KMS: without one the guest has no key to open it".to_owned(),
+        });
+    }
+    let Some(keys) = &change.env_keys else {
+        // Names of an older environment that the document no longer lets in mean nothing.
+        spec.env_keys.retain(|key| document.allowed_envs.contains(key));
+        return Ok(());
+    };
+    if let Some(key) = keys.iter().find(|key| !document.allowed_envs.contains(key)) {
+        return Err(NotApplicable {
+            field: "env_keys",
+            reason: format!(
+                "holds {key}, which is not among the allowed ones: {}",
+                document.allowed_envs.join(", ")
+            ),
+        });
+    }
+    spec.env_keys.clone_from(keys);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
