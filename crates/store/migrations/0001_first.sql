@@ -23,7 +23,9 @@ CREATE TABLE workspaces (
     name       TEXT   NOT NULL,
     wallet     TEXT   NOT NULL UNIQUE,
     next_nonce BIGINT NOT NULL,
-    created_at BIGINT NOT NULL
+    created_at BIGINT NOT NULL,
+    -- what becomes of an update that drops a variable which the compose file uses
+    env_guard  TEXT   NOT NULL DEFAULT 'report' CHECK (env_guard IN ('report', 'refuse'))
 );
 
 -- Tokens are kept as SHA-256 only.
@@ -59,7 +61,9 @@ CREATE TABLE documents (
     body       TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
     -- last provisioned; forgotten with the last provision that refers to it
-    used_at    BIGINT NOT NULL
+    used_at    BIGINT NOT NULL,
+    -- a CVM booted it once, or a queued change will: never forgotten
+    kept       BOOLEAN NOT NULL DEFAULT FALSE
 );
 
 -- An app id belongs to one workspace and, until it is in use, to one name.
@@ -146,6 +150,9 @@ CREATE TABLE cvms (
     created_at    BIGINT  NOT NULL,
     updated_at    BIGINT  NOT NULL,
     deleted_at    BIGINT,
+    -- when it is to be deleted by itself, and for whom
+    delete_at     BIGINT,
+    delete_by     BIGINT REFERENCES users (id),
     -- what may be long comes last: SQLite reads a row from its beginning
     status        TEXT    NOT NULL,
     spec          TEXT    NOT NULL,
@@ -163,21 +170,50 @@ CREATE INDEX cvms_of_document ON cvms (compose_hash);
 CREATE INDEX cvms_of_instance ON cvms (instance_id, id)
     WHERE instance_id IS NOT NULL AND deleted_at IS NULL;
 CREATE INDEX cvms_due ON cvms (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX cvms_to_delete ON cvms (delete_at, id) WHERE delete_at IS NOT NULL;
 
 CREATE TABLE operations (
     id           TEXT   NOT NULL PRIMARY KEY,
     cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
     kind         TEXT   NOT NULL,
-    state        TEXT   NOT NULL CHECK (state IN ('pending', 'running', 'succeeded', 'failed', 'superseded')),
+    state        TEXT   NOT NULL CHECK (state IN
+        ('pending', 'running', 'succeeded', 'failed', 'superseded', 'cancelled')),
+    -- place among the operations of its CVM, in the order in which they were accepted
+    seq          BIGINT NOT NULL,
     generation   BIGINT NOT NULL,
     created_by   BIGINT NOT NULL REFERENCES users (id),
     failure_code TEXT,
     failure      TEXT,
     created_at   BIGINT NOT NULL,
-    ended_at     BIGINT
+    started_at   BIGINT,
+    ended_at     BIGINT,
+    -- of a change of configuration: the one that carries it out, where several go in one
+    joined_to    TEXT,
+    -- with how many it may go in one; halved when such a batch failed
+    batch        BIGINT NOT NULL DEFAULT 64,
+    -- names of the fields it changes, and what it does to the names of variables (JSON)
+    fields       TEXT,
+    report       TEXT,
+    -- the change itself and what was before, as JSON; both only until it is closed
+    change       TEXT,
+    before       TEXT
 );
 CREATE UNIQUE INDEX operations_one_running ON operations (cvm_id) WHERE state = 'running';
-CREATE INDEX operations_of_cvm ON operations (cvm_id, created_at, id);
+CREATE UNIQUE INDEX operations_of_cvm ON operations (cvm_id, seq);
+CREATE INDEX operations_queued ON operations (cvm_id, seq) WHERE state = 'pending';
+CREATE INDEX operations_joined ON operations (joined_to) WHERE joined_to IS NOT NULL;
+
+-- Documents prepared for an update of a CVM and not yet in force.
+CREATE TABLE prepared (
+    cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
+    compose_hash TEXT   NOT NULL REFERENCES documents (hash),
+    sealed_env   TEXT,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    PRIMARY KEY (cvm_id, compose_hash)
+);
+CREATE INDEX prepared_expiry ON prepared (expires_at);
+CREATE INDEX prepared_of_document ON prepared (compose_hash);
 
 CREATE TABLE events (
     seq          BIGINT NOT NULL PRIMARY KEY,
@@ -189,6 +225,7 @@ CREATE TABLE events (
     body         TEXT   NOT NULL
 );
 CREATE INDEX events_of_cvm ON events (cvm_id, seq) WHERE cvm_id IS NOT NULL;
+CREATE INDEX events_of_operation ON events (operation_id, seq) WHERE operation_id IS NOT NULL;
 CREATE INDEX events_of_workspace ON events (workspace_id, seq);
 
 -- The first answer to a request with an Idempotency-Key, written in that request's transaction.

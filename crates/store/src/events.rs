@@ -57,6 +57,25 @@ pub async fn of_cvm(db: &Db, cvm: CvmId, after: EventSeq, limit: i64) -> Result<
         .fetch_all(c))
 }
 
+/// Events of these operations, oldest first, at most `limit`.
+pub async fn of_operations(
+    db: &Db,
+    operations: &[OperationId],
+    limit: i64,
+) -> Result<Vec<Event>, Error> {
+    let sql = format!(
+        "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
+         WHERE operation_id IN ({}) ORDER BY seq LIMIT $2",
+        db.engine().elements()
+    );
+    let ids: Vec<String> = operations.iter().map(ToString::to_string).collect();
+    let list = serde_json::to_string(&ids).unwrap_or_default();
+    on_read!(db, |c| query_as::<_, Event>(sqlx::AssertSqlSafe(sql))
+        .bind(list)
+        .bind(limit.max(0))
+        .fetch_all(c))
+}
+
 /// Events of a workspace after a cursor, oldest first, at most `limit`.
 pub async fn of_workspace(
     db: &Db,

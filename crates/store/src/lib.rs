@@ -28,6 +28,7 @@ pub mod idempotency;
 pub mod lease;
 pub mod nodes;
 pub mod operations;
+pub mod prepared;
 pub mod provisions;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

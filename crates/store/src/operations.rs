@@ -1,12 +1,16 @@
-//! Durable changes. One runs per CVM at a time; it closes exactly once.
+//! Durable changes. One runs per CVM at a time; changes of the configuration may wait behind it
+//! ([`queue`]). Each closes exactly once.
+
+pub mod queue;
 
 use casemate_core::{
+    change::EnvReport,
     cvm::FailureCode,
     id::{CvmId, OperationId, UserId},
     operation::{OperationKind, OperationState},
     time::Timestamp,
 };
-use sqlx::{query, query_as};
+use sqlx::{query, query_as, query_scalar};
 
 use crate::{Db, Error, Tx, error::corrupt};
 
@@ -21,12 +25,28 @@ pub struct Operation {
     pub kind: OperationKind,
     /// How far it is.
     pub state: OperationState,
+    /// Place among the operations of its CVM, from 1, in the order of acceptance.
+    pub seq: i64,
     /// Generation it wants.
     pub generation: i64,
+    /// Who asked for it.
+    pub created_by: UserId,
+    /// Their name.
+    pub username: String,
+    /// Their e-mail address.
+    pub email: String,
     /// Failure code and cause, when it failed.
     pub failure: Option<(String, String)>,
+    /// The operation that carries it out together with others.
+    pub joined_to: Option<OperationId>,
+    /// Names of the fields it changes.
+    pub fields: Vec<String>,
+    /// What it does to the names of variables.
+    pub report: Option<EnvReport>,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// When its turn came.
+    pub started_at: Option<Timestamp>,
     /// When it closed.
     pub ended_at: Option<Timestamp>,
 }
@@ -37,10 +57,18 @@ struct Row {
     cvm_id: i64,
     kind: String,
     state: String,
+    seq: i64,
     generation: i64,
+    created_by: i64,
+    username: String,
+    email: String,
     failure_code: Option<String>,
     failure: Option<String>,
+    joined_to: Option<String>,
+    fields: Option<String>,
+    report: Option<String>,
     created_at: i64,
+    started_at: Option<i64>,
     ended_at: Option<i64>,
 }
 
@@ -55,7 +83,26 @@ impl Row {
             kind: OperationKind::parse(&self.kind).ok_or_else(|| unknown("kind", &self.kind))?,
             state: OperationState::parse(&self.state)
                 .ok_or_else(|| unknown("state", &self.state))?,
+            seq: self.seq,
             generation: self.generation,
+            created_by: UserId(self.created_by),
+            username: self.username,
+            email: self.email,
+            joined_to: self.joined_to.map(|id| id.parse()).transpose().map_err(corrupt(
+                "operations",
+                "joined_to",
+                &self.id,
+            ))?,
+            fields: self
+                .fields
+                .map(|names| names.split(',').map(str::to_owned).collect())
+                .unwrap_or_default(),
+            report: self
+                .report
+                .map(|text| serde_json::from_str(&text))
+                .transpose()
+                .map_err(corrupt("operations", "report", &self.id))?,
+            started_at: self.started_at.map(Timestamp::from_micros),
             failure: self.failure_code.zip(self.failure),
             created_at: Timestamp::from_micros(self.created_at),
             ended_at: self.ended_at.map(Timestamp::from_micros),
@@ -63,22 +110,71 @@ impl Row {
     }
 }
 
-const COLUMNS: &str = "SELECT id, cvm_id, kind, state, generation, failure_code, failure, \
-    created_at, ended_at FROM operations";
+const COLUMNS: &str = "SELECT o.id, o.cvm_id, o.kind, o.state, o.seq, o.generation, o.created_by, \
+    u.username, u.email, o.failure_code, o.failure, o.joined_to, o.fields, o.report, o.created_at, \
+    o.started_at, o.ended_at FROM operations o JOIN users u ON u.id = o.created_by";
 
-/// The operations of a CVM, newest first, at most `limit`.
-pub async fn of_cvm(db: &Db, cvm: CvmId, limit: i64) -> Result<Vec<Operation>, Error> {
-    let sql = format!("{COLUMNS} WHERE cvm_id = $1 ORDER BY created_at DESC, id DESC LIMIT $2");
+/// Which operations of a CVM a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// Only those accepted before the one with this place.
+    pub before: Option<i64>,
+    /// Only those accepted at or after this time.
+    pub from: Option<Timestamp>,
+    /// Only those accepted before this time.
+    pub until: Option<Timestamp>,
+    /// Only these kinds; empty: all.
+    pub kinds: Vec<OperationKind>,
+}
+
+const SHOWN: &str = "o.cvm_id = $2 AND (CAST($3 AS BIGINT) IS NULL OR o.created_at >= $3) \
+    AND (CAST($4 AS BIGINT) IS NULL OR o.created_at < $4)";
+
+/// The operations of a CVM that are to be shown, newest first, at most `limit`.
+pub async fn of_cvm(
+    db: &Db,
+    cvm: CvmId,
+    shown: &Shown,
+    limit: i64,
+) -> Result<Vec<Operation>, Error> {
+    let sql = format!(
+        "{COLUMNS} WHERE {SHOWN} AND o.seq < $5 AND {} ORDER BY o.seq DESC LIMIT $6",
+        of_kinds(db)
+    );
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(kinds(shown))
         .bind(cvm.0)
+        .bind(shown.from.map(Timestamp::micros))
+        .bind(shown.until.map(Timestamp::micros))
+        .bind(shown.before.unwrap_or(i64::MAX))
         .bind(limit.max(0))
         .fetch_all(c))?;
     rows.into_iter().map(Row::read).collect()
 }
 
+/// How many operations of a CVM are to be shown, whatever [`Shown::before`] says.
+pub async fn count(db: &Db, cvm: CvmId, shown: &Shown) -> Result<i64, Error> {
+    let sql = format!("SELECT COUNT(*) FROM operations o WHERE {SHOWN} AND {}", of_kinds(db));
+    on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+        .bind(kinds(shown))
+        .bind(cvm.0)
+        .bind(shown.from.map(Timestamp::micros))
+        .bind(shown.until.map(Timestamp::micros))
+        .fetch_one(c))
+}
+
+fn of_kinds(db: &Db) -> String {
+    format!("($1 = '[]' OR o.kind IN ({}))", db.engine().elements())
+}
+
+fn kinds(shown: &Shown) -> String {
+    let words: Vec<&str> = shown.kinds.iter().map(|kind| kind.as_str()).collect();
+    serde_json::to_string(&words).unwrap_or_default()
+}
+
 /// One operation.
 pub async fn get(db: &Db, id: OperationId) -> Result<Option<Operation>, Error> {
-    let sql = format!("{COLUMNS} WHERE id = $1");
+    let sql = format!("{COLUMNS} WHERE o.id = $1");
     let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(id.to_string())
         .fetch_optional(c))?;
@@ -94,6 +190,8 @@ pub enum Ending {
     Failed(FailureCode, String),
     /// A later wish took its place.
     Superseded,
+    /// Its user called it off.
+    Cancelled,
 }
 
 /// What a node or guest said may hold the null character, which PostgreSQL refuses in a text.
@@ -113,8 +211,9 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO operations \
-            (id, cvm_id, kind, state, generation, created_by, created_at) \
-            VALUES ($1, $2, $3, 'running', $4, $5, $6)";
+            (id, cvm_id, kind, state, generation, created_by, created_at, started_at, seq) \
+            VALUES ($1, $2, $3, 'running', $4, $5, $6, $6, \
+            (SELECT COALESCE(MAX(seq), 0) + 1 FROM operations WHERE cvm_id = $2))";
         exec_tx!(
             self,
             query(SQL)
@@ -128,7 +227,7 @@ impl Tx {
         .map(drop)
     }
 
-    /// Closes an operation. `false` when it was closed already.
+    /// Closes an operation, and those that go with it. `false` when it was closed already.
     pub async fn close_operation(
         &mut self,
         id: OperationId,
@@ -136,10 +235,12 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool, Error> {
         const SQL: &str = "UPDATE operations SET state = $2, failure_code = $3, failure = $4, \
-            ended_at = $5 WHERE id = $1 AND state IN ('running', 'pending')";
+            ended_at = $5, change = NULL, before = NULL \
+            WHERE (id = $1 OR joined_to = $1) AND state IN ('running', 'pending')";
         let (state, code, cause) = match ending {
             Ending::Succeeded => (OperationState::Succeeded, None, None),
             Ending::Superseded => (OperationState::Superseded, None, None),
+            Ending::Cancelled => (OperationState::Cancelled, None, None),
             Ending::Failed(code, cause) => {
                 (OperationState::Failed, Some(code.as_str()), Some(cause.as_str()))
             }
@@ -153,6 +254,6 @@ impl Tx {
                 .bind(cause.map(plain))
                 .bind(now.micros())
         )?;
-        Ok(closed == 1)
+        Ok(closed > 0)
     }
 }

@@ -326,8 +326,9 @@ impl Tx {
         unused: i64,
     ) -> Result<(), Error> {
         let sql = format!(
-            "DELETE FROM documents WHERE hash IN ({}) AND used_at < $2 \
+            "DELETE FROM documents WHERE hash IN ({}) AND used_at < $2 AND NOT kept \
              AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.compose_hash = documents.hash) \
+             AND NOT EXISTS (SELECT 1 FROM prepared q WHERE q.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM cvms c WHERE c.compose_hash = documents.hash)",
             self.engine().elements()
         );

@@ -137,6 +137,43 @@ pub struct Change {
     pub at_next_start: bool,
 }
 
+impl Change {
+    /// Names of the fields it names, as clients call them.
+    #[must_use]
+    pub fn fields(&self) -> Vec<&'static str> {
+        [
+            ("compose_file", self.document.is_some()),
+            ("docker_compose_file", self.docker_compose_file.is_some()),
+            ("pre_launch_script", self.pre_launch_script.is_some()),
+            ("allowed_envs", self.allowed_envs.is_some()),
+            ("public_logs", self.public_logs.is_some()),
+            ("public_sysinfo", self.public_sysinfo.is_some()),
+            ("public_tcbinfo", self.public_tcbinfo.is_some()),
+            ("gateway_enabled", self.gateway_enabled.is_some()),
+            ("secure_time", self.secure_time.is_some()),
+            ("encrypted_env", self.sealed_env.is_some()),
+            ("env_keys", self.env_keys.is_some()),
+            ("user_config", !self.user_config.is_keep()),
+            ("instance_type", self.instance_type.is_some()),
+            ("vcpu", self.vcpu.is_some()),
+            ("memory", self.memory_mb.is_some()),
+            ("disk_size", self.disk_gb.is_some()),
+            ("gpus", !self.gpus.is_keep()),
+            ("image", self.image.is_some()),
+            ("shutdown_timeout", self.shutdown_timeout_s.is_some()),
+            ("allow_force_stop", self.allow_force_stop.is_some()),
+            ("listed", self.listed.is_some()),
+            ("name", self.name.is_some()),
+            ("ports", self.ports.is_some()),
+            ("kms_urls", self.kms_urls.is_some()),
+            ("gateway_urls", self.gateway_urls.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(name, named)| named.then_some(name))
+        .collect()
+    }
+}
+
 /// An instance type with its figures, as the catalogue had them when the change was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {

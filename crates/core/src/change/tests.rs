@@ -187,8 +187,8 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
     assert_eq!((back.generation, back.power, back.run), (5, Power::Running, 1));
     assert_eq!((after.pushed, after.attempts), (4, 0), "pushed anew");
     let untold = Status { pushed: 3, offered: 3, ..status.clone() };
-    let (_, back, after) = withdraw(&next.spec, &wish, &untold, &before);
-    assert_eq!(after.pushed, back.generation, "the node has it still");
+    let (spec, back, after) = withdraw(&next.spec, &wish, &untold, &before);
+    assert_eq!((spec.revision, back.generation, after.pushed), (3, 3, 3), "the node has it still");
     let unsure = Status { pushed: 3, ..status };
     let (_, back, after) = withdraw(&next.spec, &wish, &unsure, &before);
     assert!(after.pushed < back.generation, "an offer without an answer may have been taken");

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cvm::{Power, Spec, Status, StopMode, Wish};
+use crate::cvm::{Spec, Status, StopMode, Wish};
 
 /// The configuration from before a change; kept with the operation while it is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,30 +16,19 @@ pub struct Before {
     pub generation: i64,
 }
 
-/// The wish and status that lead back: the old configuration under a new revision, on or off as
-/// before. Where the node was never offered the newer configuration it has the old one still, and
-/// the guest, if it runs, is left alone.
+/// The configuration, wish and status that lead back, on or off as now. Where the node was never
+/// offered a newer configuration everything is as it was, and the guest, if it runs, is left alone;
+/// else the old configuration gets a new revision, and the node is told again.
 #[must_use]
 pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (Spec, Wish, Status) {
-    let revision = now.revision.max(wish.generation) + 1;
-    let spec = Spec { revision, ..before.spec.clone() };
-    let stop = match wish.power {
-        Power::Deleted => StopMode::Hard,
-        Power::Running | Power::Stopped => {
-            StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: true }
-        }
+    let status = Status { stopping: None, boot_until: None, attempts: 0, ..status.clone() };
+    let untold = status.offered <= before.generation && status.pushed <= before.generation;
+    let (spec, generation) = if untold {
+        (before.spec.clone(), before.generation)
+    } else {
+        let revision = now.revision.max(wish.generation) + 1;
+        (Spec { revision, ..before.spec.clone() }, revision)
     };
-    let untouched = status.offered <= before.generation && status.pushed <= before.generation;
-    let status = Status {
-        stopping: None,
-        boot_until: None,
-        attempts: 0,
-        pushed: if untouched && status.pushed == before.generation {
-            revision
-        } else {
-            status.pushed
-        },
-        ..status.clone()
-    };
-    (spec, Wish { generation: revision, stop, ..*wish }, status)
+    let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: true };
+    (spec, Wish { generation, stop, ..*wish }, status)
 }

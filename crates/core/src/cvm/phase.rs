@@ -58,7 +58,9 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
     let seen = status.seen.as_ref().map(|vm| vm.power);
     match (power, seen) {
         (Power::Deleted, _) => Phase::Deleted,
-        (Power::Running, _) if status.failure.is_some() => Phase::Error,
+        (Power::Running, _) if status.failure.as_ref().is_some_and(|why| !why.rolled_back) => {
+            Phase::Error
+        }
         (Power::Running | Power::Stopped, Some(VmPower::Running)) => Phase::Running,
         (Power::Running, _) | (Power::Stopped, Some(VmPower::Removing)) => Phase::Error,
         (Power::Stopped, None) if matches!(status.engine, EngineState::Present { .. }) => {

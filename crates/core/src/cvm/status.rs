@@ -101,6 +101,9 @@ pub struct Failure {
     pub cause: String,
     /// When it was recorded.
     pub at: Timestamp,
+    /// It was a change that did not work, and the CVM went back to what it was before.
+    #[serde(default)]
+    pub rolled_back: bool,
 }
 
 /// Kinds of failure a client program may want to tell apart.
@@ -126,6 +129,11 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// Whether the configuration from before the change that failed can be gone back to.
+    pub const fn leads_back(self) -> bool {
+        !matches!(self, Self::VmLost | Self::DuplicateVm | Self::NotApplicable)
+    }
+
     /// The code as it is written in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

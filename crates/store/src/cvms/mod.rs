@@ -10,6 +10,7 @@ use casemate_core::{
 
 mod apps;
 mod find;
+mod intent;
 mod list;
 mod row;
 mod tally;
@@ -17,6 +18,7 @@ mod write;
 
 pub use apps::{App, apps_page, of_apps};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
+pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, on_node, page};
 pub(crate) use row::{Row, SELECT};
 pub(crate) use tally::Taking;
@@ -60,6 +62,8 @@ pub struct Cvm {
     pub created_at: Timestamp,
     /// When wish, status or phase was written last.
     pub updated_at: Timestamp,
+    /// When it is to be deleted by itself.
+    pub delete_at: Option<Timestamp>,
 }
 
 /// The operation under way.

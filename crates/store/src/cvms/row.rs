@@ -31,6 +31,7 @@ pub(crate) struct Row {
     fence: i64,
     created_at: i64,
     updated_at: i64,
+    delete_at: Option<i64>,
     operation_id: Option<String>,
     operation_kind: Option<String>,
     operation_at: Option<i64>,
@@ -43,7 +44,7 @@ macro_rules! select {
              c.spec, ",
             $sealed_env,
             " AS sealed_env, c.generation, c.power, c.run, c.stop_mode, c.status, c.phase, \
-             c.instance_id, c.fence, c.created_at, c.updated_at, o.id AS operation_id, \
+             c.instance_id, c.fence, c.created_at, c.updated_at, c.delete_at, o.id AS operation_id, \
              o.kind AS operation_kind, o.created_at AS operation_at \
              FROM cvms c LEFT JOIN operations o ON o.cvm_id = c.id AND o.state = 'running'"
         )
@@ -110,6 +111,7 @@ impl Row {
             claimed: false,
             created_at: Timestamp::from_micros(self.created_at),
             updated_at: Timestamp::from_micros(self.updated_at),
+            delete_at: self.delete_at.map(Timestamp::from_micros),
         })
     }
 }

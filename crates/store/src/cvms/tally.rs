@@ -4,8 +4,10 @@
 //! same transaction. The order of the rows, which is the order in which PostgreSQL takes them: the
 //! CVM, its node, its tally, its app, the tally of apps; counters last.
 
+use casemate_core::cvm::Spec;
 use sqlx::{query, query_scalar};
 
+use super::Cvm;
 use crate::{Error, Tx};
 
 /// What a live CVM takes, and where it is counted.
@@ -20,7 +22,40 @@ pub(crate) struct Taking {
     pub(crate) disk_gb: i64,
 }
 
+impl Taking {
+    /// What this CVM takes with this configuration.
+    pub(super) fn of(cvm: &Cvm, spec: &Spec) -> Self {
+        Self {
+            workspace_id: cvm.workspace.0,
+            node_id: cvm.node.0,
+            created_by: cvm.created_by.0,
+            app_id: spec.app_id.to_string(),
+            vcpu: spec.resources.vcpu.into(),
+            memory_mb: spec.resources.memory_mb.into(),
+            disk_gb: spec.resources.disk_gb.into(),
+        }
+    }
+}
+
 impl Tx {
+    /// Counts a live CVM that takes something else from now on.
+    pub(super) async fn retally(&mut self, old: &Taking, new: &Taking) -> Result<(), Error> {
+        const SQL: &str = "UPDATE nodes SET vcpu = vcpu + $2, memory_mb = memory_mb + $3, \
+            disk_gb = disk_gb + $4 WHERE id = $1";
+        if old == new {
+            return Ok(());
+        }
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(old.node_id)
+                .bind(new.vcpu - old.vcpu)
+                .bind(new.memory_mb - old.memory_mb)
+                .bind(new.disk_gb - old.disk_gb)
+        )
+        .map(drop)
+    }
+
     /// Counts a CVM that is live from now on (`by` 1) or no longer (`by` −1).
     pub(crate) async fn tally(&mut self, taking: &Taking, by: i64) -> Result<(), Error> {
         const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \

@@ -114,7 +114,8 @@ impl Tx {
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
             status = $7, phase = $8, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
-            again = FALSE, due_at = $9, updated_at = $9 \
+            again = FALSE, due_at = $9, updated_at = $9, \
+            delete_at = CASE WHEN $3 = 'deleted' THEN NULL ELSE delete_at END \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
         let id = read.id.0;
         let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;

@@ -7,12 +7,17 @@ use std::{
     time::Duration,
 };
 
-use casemate_core::{cvm::Phase, id::CvmName};
+use casemate_core::{
+    change::Change,
+    cvm::{Phase, Resources, Spec},
+    id::{CvmId, CvmName},
+};
 use casemate_store::{
     Db, accounts,
-    cvms::{self, Filter},
+    cvms::{self, Filter, Intent},
     events, lease, nodes,
-    operations::{self, Ending},
+    operations::{self, Ending, Shown, queue::NewChange},
+    prepared::Prepared,
     provisions, testing,
 };
 use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
@@ -136,7 +141,10 @@ async fn read_everything(world: &World) {
     }
     nodes::all(db).await.unwrap();
     nodes::taken(db).await.unwrap();
-    operations::of_cvm(db, cvm.id, 5).await.unwrap();
+    operations::of_cvm(db, cvm.id, &Shown::default(), 5).await.unwrap();
+    operations::count(db, cvm.id, &Shown::default()).await.unwrap();
+    events::of_operations(db, &[operation_id()], 5).await.unwrap();
+    cvms::to_delete(db, START, 5).await.unwrap();
     operations::get(db, operation_id()).await.unwrap();
     events::of_cvm(db, cvm.id, casemate_core::id::EventSeq(0), 5).await.unwrap();
     events::of_workspace(db, workspace, casemate_core::id::EventSeq(0), 5).await.unwrap();
@@ -166,7 +174,52 @@ async fn work(world: &World) {
     };
     tx.append_event(&event, START).await.unwrap();
     tx.commit().await.unwrap();
+    change(world, cvm.id).await;
     world.delete(cvm.id, START).await;
+}
+
+async fn change(world: &World, id: CvmId) {
+    let change = Change::default();
+    let (first, second) = (operation_id(), operation_id());
+    let mut tx = world.db.begin().await.unwrap();
+    let cvm = tx.take_cvm(id).await.unwrap().unwrap();
+    for operation in [first, second] {
+        let new = NewChange {
+            id: operation,
+            cvm: id,
+            by: world.user,
+            change: &change,
+            fields: &[],
+            report: None,
+            generation: 1,
+        };
+        tx.enqueue_change(&new, START).await.unwrap();
+    }
+    tx.queued_changes(id, 5).await.unwrap();
+    tx.run_changes(second, &[first], 1, None, START).await.unwrap();
+    tx.before(second).await.unwrap();
+    tx.split_batch(second).await.unwrap();
+    for operation in tx.open_changes(id).await.unwrap() {
+        tx.close_operation(operation, &Ending::Superseded, START).await.unwrap();
+    }
+    let other = hash(number());
+    tx.keep_document(&other, "{}", START).await.unwrap();
+    let prepared = Prepared { sealed_env: None, expires_at: START };
+    tx.prepare(id, &other, &prepared, START).await.unwrap();
+    tx.prepared(id, &other).await.unwrap();
+    tx.expire_prepared(START).await.unwrap();
+    let resources = Resources { vcpu: 3, ..cvm.spec.resources.clone() };
+    let spec = Spec { compose_hash: other, resources, ..cvm.spec.clone() };
+    let intent = Intent {
+        spec: &spec,
+        sealed_env: None,
+        wish: &cvm.wish,
+        status: &cvm.status,
+        phase: cvm.phase,
+    };
+    tx.set_intent(&cvm, &intent, START).await.unwrap();
+    tx.schedule_deletion(id, Some(START), world.user, START).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// Tables that stay small, and lists of parameters, may be read whole; an index that holds exactly

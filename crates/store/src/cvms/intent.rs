@@ -1,0 +1,129 @@
+//! A new configuration of a CVM, with the wish that brings it about; and its end at a set time.
+
+use casemate_core::{
+    cvm::{Phase, Spec, Status, Wish},
+    id::{CvmId, UserId, WorkspaceId},
+    time::Timestamp,
+};
+use sqlx::{query, query_as};
+
+use super::{
+    Cvm, Taking,
+    row::{bad, power_word},
+};
+use crate::{Error, Tx};
+
+/// A new configuration.
+#[derive(Debug, Clone)]
+pub struct Intent<'a> {
+    /// The configuration.
+    pub spec: &'a Spec,
+    /// The sealed environment, hex.
+    pub sealed_env: Option<&'a str>,
+    /// The wish.
+    pub wish: &'a Wish,
+    /// What is recorded, as it is to be from now on.
+    pub status: &'a Status,
+    /// The word users see.
+    pub phase: Phase,
+}
+
+impl Tx {
+    /// Writes a new configuration over the one that was read, with its wish, and makes the CVM due.
+    /// The lease under way, if any, is taken away. [`Error::Stale`]: the CVM changed since it was
+    /// read. A name must be known to be free.
+    pub async fn set_intent(
+        &mut self,
+        read: &Cvm,
+        intent: &Intent<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
+            status = $7, phase = $8, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
+            again = FALSE, due_at = $9, updated_at = $9, spec = $10, sealed_env = $11, name = $12, \
+            compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16 \
+            WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
+        let id = read.id.0;
+        let (spec, wish) = (intent.spec, intent.wish);
+        let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
+        let status = serde_json::to_string(intent.status).map_err(bad("status", id))?;
+        let text = serde_json::to_string(spec).map_err(bad("spec", id))?;
+        let changed = exec_tx!(
+            self,
+            query(SQL)
+                .bind(id)
+                .bind(read.fence)
+                .bind(power_word(wish.power))
+                .bind(wish.run)
+                .bind(wish.generation)
+                .bind(stop)
+                .bind(status)
+                .bind(intent.phase.as_str())
+                .bind(now.micros())
+                .bind(text)
+                .bind(intent.sealed_env)
+                .bind(&spec.name)
+                .bind(spec.compose_hash.to_string())
+                .bind(i64::from(spec.resources.vcpu))
+                .bind(i64::from(spec.resources.memory_mb))
+                .bind(i64::from(spec.resources.disk_gb))
+        )?;
+        if changed != 1 {
+            return Err(Error::Stale);
+        }
+        if spec.compose_hash != read.spec.compose_hash {
+            self.keep_for_good(&read.spec.compose_hash).await?;
+            self.keep_for_good(&spec.compose_hash).await?;
+        }
+        let taking = |spec: &Spec| Taking::of(read, spec);
+        self.retally(&taking(&read.spec), &taking(spec)).await
+    }
+
+    /// Sets or clears the time at which a CVM is deleted by itself. [`Error::Stale`]: it is gone.
+    pub async fn schedule_deletion(
+        &mut self,
+        cvm: CvmId,
+        at: Option<Timestamp>,
+        by: UserId,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE cvms SET delete_at = $2, delete_by = $3, updated_at = $4 \
+            WHERE id = $1 AND deleted_at IS NULL";
+        let changed = exec_tx!(
+            self,
+            query(SQL)
+                .bind(cvm.0)
+                .bind(at.map(Timestamp::micros))
+                .bind(at.map(|_| by.0))
+                .bind(now.micros())
+        )?;
+        if changed == 1 { Ok(()) } else { Err(Error::Stale) }
+    }
+}
+
+/// A CVM whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToDelete {
+    /// Which.
+    pub cvm: CvmId,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// Who set the time.
+    pub by: UserId,
+}
+
+/// The CVMs whose time of deletion has come, the longest waiting first, at most `limit`.
+pub async fn to_delete(db: &crate::Db, now: Timestamp, limit: i64) -> Result<Vec<ToDelete>, Error> {
+    const SQL: &str = "SELECT id, workspace_id, COALESCE(delete_by, created_by) FROM cvms \
+        WHERE delete_at IS NOT NULL AND delete_at <= $1 ORDER BY delete_at, id LIMIT $2";
+    let rows = on_read!(db, |c| query_as::<_, (i64, i64, i64)>(SQL)
+        .bind(now.micros())
+        .bind(limit.max(0))
+        .fetch_all(c))?;
+    let read = |(cvm, workspace, by)| ToDelete {
+        cvm: CvmId(cvm),
+        workspace: WorkspaceId(workspace),
+        by: UserId(by),
+    };
+    Ok(rows.into_iter().map(read).collect())
+}

@@ -1,0 +1,198 @@
+//! Changes of a configuration that wait for their turn, and the one whose turn it is.
+//!
+//! Several may go in one: the newest of them runs, the others are joined to it and end as it ends.
+//! When such a batch fails it goes back to the queue to be tried in halves, so that one bad change
+//! takes no other with it.
+
+use casemate_core::{
+    change::{Before, Change, EnvReport},
+    id::{CvmId, OperationId, UserId},
+    operation::OperationKind,
+    time::Timestamp,
+};
+use sqlx::{query, query_as, query_scalar};
+
+use crate::{Error, Tx, cvms::Cvm, error::corrupt};
+
+/// With how many others a change may go in one.
+pub const MAX_BATCH: i64 = 64;
+
+/// A change that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queued {
+    /// `correlation_id`.
+    pub id: OperationId,
+    /// What it asks.
+    pub change: Change,
+    /// With how many it may go in one, itself counted.
+    pub batch: i64,
+    /// Who asked for it.
+    pub created_by: UserId,
+}
+
+/// A change about to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewChange<'a> {
+    /// `correlation_id`.
+    pub id: OperationId,
+    /// Of which CVM.
+    pub cvm: CvmId,
+    /// Who asks.
+    pub by: UserId,
+    /// What.
+    pub change: &'a Change,
+    /// Names of the fields it changes.
+    pub fields: &'a [&'a str],
+    /// What it does to the names of variables.
+    pub report: Option<&'a EnvReport>,
+    /// Generation of the configuration it is accepted on.
+    pub generation: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    change: String,
+    batch: i64,
+    created_by: i64,
+}
+
+impl Row {
+    fn read(self) -> Result<Queued, Error> {
+        Ok(Queued {
+            change: serde_json::from_str(&self.change).map_err(corrupt(
+                "operations",
+                "change",
+                &self.id,
+            ))?,
+            id: self.id.parse().map_err(corrupt("operations", "id", &self.id))?,
+            batch: self.batch,
+            created_by: UserId(self.created_by),
+        })
+    }
+}
+
+impl Tx {
+    /// A CVM as this transaction sees it, taken until commit: nobody else changes it meanwhile.
+    pub async fn take_cvm(&mut self, id: CvmId) -> Result<Option<Cvm>, Error> {
+        let take = self.engine().take();
+        if !take.is_empty() {
+            let sql = format!("SELECT id FROM cvms WHERE id = $1{take}");
+            on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+                .bind(id.0)
+                .fetch_optional(c))?;
+        }
+        self.cvm(id).await
+    }
+
+    /// Puts a change behind those of its CVM that wait.
+    pub async fn enqueue_change(
+        &mut self,
+        new: &NewChange<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "INSERT INTO operations \
+            (id, cvm_id, kind, state, generation, created_by, created_at, change, fields, report, \
+            batch, seq) VALUES ($1, $2, $3, 'pending', $4, $5, $6, $7, $8, $9, $10, \
+            (SELECT COALESCE(MAX(seq), 0) + 1 FROM operations WHERE cvm_id = $2))";
+        let json = |text: Result<String, serde_json::Error>| {
+            text.map_err(corrupt("operations", "change", new.id))
+        };
+        let change = json(serde_json::to_string(new.change))?;
+        let report =
+            json(new.report.map(serde_json::to_string).transpose().map(Option::unwrap_or_default))?;
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(new.id.to_string())
+                .bind(new.cvm.0)
+                .bind(OperationKind::Update.as_str())
+                .bind(new.generation)
+                .bind(new.by.0)
+                .bind(now.micros())
+                .bind(change)
+                .bind(Some(new.fields.join(",")).filter(|names| !names.is_empty()))
+                .bind(Some(report).filter(|text| !text.is_empty()))
+                .bind(MAX_BATCH)
+        )
+        .map(drop)
+    }
+
+    /// The changes of a CVM that wait, in the order in which they were accepted; at most `limit`.
+    pub async fn queued_changes(&mut self, cvm: CvmId, limit: i64) -> Result<Vec<Queued>, Error> {
+        const SQL: &str = "SELECT id, change, batch, created_by FROM operations \
+            WHERE cvm_id = $1 AND state = 'pending' AND joined_to IS NULL AND change IS NOT NULL \
+            ORDER BY seq LIMIT $2";
+        let rows =
+            on_tx!(self, |c| query_as::<_, Row>(SQL).bind(cvm.0).bind(limit.max(0)).fetch_all(c))?;
+        rows.into_iter().map(Row::read).collect()
+    }
+
+    /// It is the turn of `leader`, and of `others` with it. `before` is where a failure leads back
+    /// to. [`Error::Conflict`]: another operation of the CVM is under way.
+    pub async fn run_changes(
+        &mut self,
+        leader: OperationId,
+        others: &[OperationId],
+        generation: i64,
+        before: Option<&Before>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const LEAD: &str = "UPDATE operations SET state = 'running', generation = $2, before = $3, \
+            started_at = $4 WHERE id = $1 AND state = 'pending'";
+        const JOIN: &str = "UPDATE operations SET joined_to = $2, generation = $3, started_at = $4 \
+            WHERE id = $1 AND state = 'pending'";
+        let before = before.map(serde_json::to_string).transpose().map_err(corrupt(
+            "operations",
+            "before",
+            leader,
+        ))?;
+        let lead = leader.to_string();
+        exec_tx!(self, query(LEAD).bind(&lead).bind(generation).bind(before).bind(now.micros()))?;
+        for other in others {
+            exec_tx!(
+                self,
+                query(JOIN).bind(other.to_string()).bind(&lead).bind(generation).bind(now.micros())
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Where an operation that failed leads back to.
+    pub async fn before(&mut self, operation: OperationId) -> Result<Option<Before>, Error> {
+        const SQL: &str = "SELECT before FROM operations WHERE id = $1";
+        let text = on_tx!(self, |c| query_scalar::<_, Option<String>>(SQL)
+            .bind(operation.to_string())
+            .fetch_optional(c))?;
+        text.flatten().map(|text| serde_json::from_str(&text)).transpose().map_err(corrupt(
+            "operations",
+            "before",
+            operation,
+        ))
+    }
+
+    /// Sends a batch that failed back to the queue, to be tried in halves. `false`: it was not a
+    /// batch but a single change, and is left as it is.
+    pub async fn split_batch(&mut self, leader: OperationId) -> Result<bool, Error> {
+        const SIZE: &str =
+            "SELECT COUNT(*) FROM operations WHERE joined_to = $1 AND state = 'pending'";
+        const SPLIT: &str = "UPDATE operations SET state = 'pending', joined_to = NULL, batch = $2, \
+            before = NULL, started_at = NULL \
+            WHERE (id = $1 OR joined_to = $1) AND state IN ('running', 'pending')";
+        let lead = leader.to_string();
+        let others = on_tx!(self, |c| query_scalar::<_, i64>(SIZE).bind(&lead).fetch_one(c))?;
+        if others == 0 {
+            return Ok(false);
+        }
+        exec_tx!(self, query(SPLIT).bind(&lead).bind((others + 1) / 2))?;
+        Ok(true)
+    }
+
+    /// Ids of the changes of a CVM that are not closed, waiting or joined, in order.
+    pub async fn open_changes(&mut self, cvm: CvmId) -> Result<Vec<OperationId>, Error> {
+        const SQL: &str = "SELECT id FROM operations WHERE cvm_id = $1 AND state = 'pending' \
+            ORDER BY seq";
+        let ids = on_tx!(self, |c| query_scalar::<_, String>(SQL).bind(cvm.0).fetch_all(c))?;
+        ids.iter().map(|id| id.parse().map_err(corrupt("operations", "id", id))).collect()
+    }
+}
