@@ -194,7 +194,7 @@ async fn a_set_time_of_deletion_comes(db: Db) {
     set(None).await.unwrap();
     assert_eq!(due(10).await, []);
     set(Some(at(10))).await.unwrap();
-    world.delete(cvm.id, at(0).plus(Duration::from_secs(11))).await;
+    world.delete(cvm.id, at(11)).await;
     assert_eq!(due(20).await, []);
     assert!(matches!(set(Some(at(30))).await, Err(Error::Stale)));
 }
