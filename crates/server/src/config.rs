@@ -81,6 +81,7 @@ pub struct Work {
     pub call_timeout_s: u64,
     pub lease_s: u64,
     pub concurrency: usize,
+    pub queue: u16,
     pub watch_nodes_s: u64,
 }
 

@@ -132,6 +132,26 @@ impl Tx {
         Ok(WorkspaceId(id))
     }
 
+    /// Whether the workspace's policy refuses an update that drops a variable which the compose file
+    /// uses.
+    pub async fn refuses_dropped_env(&mut self, workspace: WorkspaceId) -> Result<bool, Error> {
+        const SQL: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
+        let word =
+            on_tx!(self, |c| query_scalar::<_, String>(SQL).bind(workspace.0).fetch_optional(c))?;
+        Ok(word.is_some_and(|word| word == "refuse"))
+    }
+
+    /// Sets that policy.
+    pub async fn refuse_dropped_env(
+        &mut self,
+        workspace: WorkspaceId,
+        refuse: bool,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE workspaces SET env_guard = $2 WHERE id = $1";
+        let word = if refuse { "refuse" } else { "report" };
+        exec_tx!(self, query(SQL).bind(workspace.0).bind(word)).map(drop)
+    }
+
     /// Makes an API key, known by the hash of its token.
     pub async fn insert_api_key(
         &mut self,

@@ -138,6 +138,12 @@ impl Tx {
         .map(drop)
     }
 
+    /// The text of a document as this transaction sees it.
+    pub async fn document(&mut self, hash: &ComposeHash) -> Result<Option<String>, Error> {
+        const SQL: &str = "SELECT body FROM documents WHERE hash = $1";
+        on_tx!(self, |c| query_scalar::<_, String>(SQL).bind(hash.to_string()).fetch_optional(c))
+    }
+
     /// Keeps a document under its hash.
     pub async fn keep_document(
         &mut self,

@@ -65,12 +65,17 @@ impl Ctx {
 
     /// Tells readers and reconcilers of a committed change.
     pub fn announce(&self, seq: EventSeq) {
+        self.publish(seq);
+        self.wake.notify_one();
+    }
+
+    /// Tells readers of a committed change.
+    pub fn publish(&self, seq: EventSeq) {
         self.news.send_if_modified(|newest| {
             let newer = seq > *newest;
             *newest = seq.max(*newest);
             newer
         });
-        self.wake.notify_one();
     }
 }
 

@@ -80,6 +80,19 @@ impl Error {
         self
     }
 
+    /// The public words alone, in one line.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.message.clone(),
+            Self::Invalid(items) => {
+                let words: Vec<&str> = items.iter().map(|item| item.msg.as_str()).collect();
+                words.join("; ")
+            }
+            Self::Store(error) => store_code(error).message().to_owned(),
+            Self::Internal(_) => ErrorCode::Internal.message().to_owned(),
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {

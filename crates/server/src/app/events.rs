@@ -1,12 +1,13 @@
 //! Writing what happened: one place that knows the kinds of events and their bodies.
 
 use casemate_core::{
+    change::EnvReport,
     cvm::Phase,
     id::{CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
-use casemate_store::{Error, Tx, events::NewEvent};
+use casemate_store::{Error, Tx, events::NewEvent, operations::Ending};
 use serde_json::{Value, json};
 
 /// Something that happened to a CVM.
@@ -14,6 +15,15 @@ use serde_json::{Value, json};
 pub enum Happening {
     /// A change was accepted.
     Accepted(OperationKind),
+    /// What a change does to the names of variables.
+    EnvNames(EnvReport),
+    /// The turn of a change of the configuration came.
+    Begun {
+        /// How many others go with it.
+        with: usize,
+    },
+    /// Changes that went in one did not work; they are tried in halves.
+    Split,
     /// The word users see changed.
     Phase(Phase, Phase),
     /// The guest told how far it is.
@@ -29,7 +39,7 @@ pub enum Happening {
     Ended {
         /// What it was.
         kind: OperationKind,
-        /// `succeeded`, `failed`, `superseded`.
+        /// `succeeded`, `failed`, `superseded`, `cancelled`.
         how: &'static str,
         /// Failure code and cause.
         failure: Option<(String, String)>,
@@ -39,9 +49,25 @@ pub enum Happening {
 }
 
 impl Happening {
+    /// The end of an operation.
+    pub fn ended(kind: OperationKind, ending: &Ending) -> Self {
+        let (how, failure) = match ending {
+            Ending::Succeeded => ("succeeded", None),
+            Ending::Superseded => ("superseded", None),
+            Ending::Cancelled => ("cancelled", None),
+            Ending::Failed(code, cause) => {
+                ("failed", Some((code.as_str().to_owned(), cause.clone())))
+            }
+        };
+        Self::Ended { kind, how, failure }
+    }
+
     fn kind(&self) -> &'static str {
         match self {
             Self::Accepted(_) => "operation.accepted",
+            Self::EnvNames(_) => "operation.env",
+            Self::Begun { .. } => "operation.begun",
+            Self::Split => "operation.split",
             Self::Phase(..) => "cvm.phase",
             Self::Boot(_) => "cvm.boot",
             Self::Step { .. } => "operation.step",
@@ -53,6 +79,11 @@ impl Happening {
     fn body(&self) -> Value {
         match self {
             Self::Accepted(kind) => json!({ "kind": kind.as_str() }),
+            Self::EnvNames(report) => json!({
+                "added": report.added, "removed": report.removed, "missing": report.missing
+            }),
+            Self::Begun { with } => json!({ "with": with }),
+            Self::Split => json!({}),
             Self::Phase(from, to) => json!({ "from": from.as_str(), "to": to.as_str() }),
             Self::Boot(progress) => json!({ "progress": progress }),
             Self::Step { name, outcome } => json!({ "step": name, "outcome": outcome }),

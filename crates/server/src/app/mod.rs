@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod logs;
 pub mod power;
 pub mod provision;
+pub mod update;
 pub mod views;
 pub mod work;
 

@@ -1,13 +1,15 @@
 //! Start, stop, shutdown, restart, delete: each is a new wish, an operation and an event.
 //!
 //! A power verb supersedes the *steps* under way: the open operation closes as superseded and the new
-//! wish is what reconcilers work for from then on. A verb whose end is reached already makes nothing.
+//! wish is what reconcilers work for from then on. The newest configuration stays, and changes that
+//! wait keep waiting; only a deletion discards them. A verb whose end is reached already makes nothing.
 
 use casemate_api::view::CvmView;
 use casemate_core::{
     cvm::{Phase, Power, StopMode, Wish},
     id::{CvmId, EventSeq},
     operation::OperationKind,
+    time::Timestamp,
 };
 use casemate_store::{Tx, cvms::Cvm, operations::Ending, provisions};
 
@@ -53,7 +55,7 @@ impl Verb {
         match self {
             Self::Start => match open {
                 Some(OperationKind::Create | OperationKind::Start | OperationKind::Restart) => true,
-                Some(_) => false,
+                Some(kind) => kind.is_configuration() && cvm.wish.power == Power::Running,
                 None => cvm.phase == Phase::Running && cvm.wish.power == Power::Running,
             },
             Self::Stop => match open {
@@ -75,13 +77,18 @@ impl Verb {
             force: cvm.spec.allow_force_stop,
         };
         let old = cvm.wish;
+        // A start brings in what was left for it.
+        let newest = old.generation.max(cvm.spec.revision);
         match self {
-            Self::Start => Wish { power: Power::Running, stop: graceful, ..old },
+            Self::Start => {
+                Wish { power: Power::Running, generation: newest, stop: graceful, ..old }
+            }
             Self::Stop => Wish { power: Power::Stopped, stop: StopMode::Hard, ..old },
             Self::Shutdown => Wish { power: Power::Stopped, stop: graceful, ..old },
             Self::Restart { force } => Wish {
                 power: Power::Running,
                 run: old.run.max(cvm.status.run) + 1,
+                generation: newest,
                 stop: if force { StopMode::Hard } else { graceful },
                 ..old
             },
@@ -108,7 +115,7 @@ pub async fn apply(
     verb: Verb,
 ) -> Result<Done, Error> {
     let cvm = tx
-        .cvm(id)
+        .take_cvm(id)
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id)
         .ok_or_else(super::cvms::not_found)?;
@@ -142,9 +149,12 @@ async fn change(
     let mut happenings = Vec::new();
     if let Some(open) = cvm.operation {
         tx.close_operation(open.id, &Ending::Superseded, now).await?;
-        let ended = Happening::Ended { kind: open.kind, how: "superseded", failure: None };
+        let ended = Happening::ended(open.kind, &Ending::Superseded);
         let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(open.id) };
         events::write(tx, place, &[ended], now).await?;
+    }
+    if verb == Verb::Delete {
+        drop_what_waits(tx, cvm, now).await?;
     }
     let operation = ctx.operation_id();
     tx.open_operation(operation, cvm.id, kind, wish.generation, caller.user.id, now).await?;
@@ -156,4 +166,15 @@ async fn change(
     let news = events::write(tx, place, &happenings, now).await?;
     crash::point(|| format!("accept.{}.before_commit", kind.as_str()));
     Ok(news)
+}
+
+async fn drop_what_waits(tx: &mut Tx, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {
+    for operation in tx.open_changes(cvm.id).await? {
+        if tx.close_operation(operation, &Ending::Superseded, now).await? {
+            let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) };
+            let ended = Happening::ended(OperationKind::Update, &Ending::Superseded);
+            events::write(tx, place, &[ended], now).await?;
+        }
+    }
+    Ok(())
 }

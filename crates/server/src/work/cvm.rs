@@ -23,7 +23,7 @@ use casemate_core::{
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
 use casemate_store::{
-    Error as StoreError, cvms::Cvm, lease::Record, operations::Ending, provisions,
+    Error as StoreError, Tx, cvms::Cvm, lease::Record, operations::Ending, provisions,
 };
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
         Ctx,
         events::{self, Happening, Place},
         fleet::FleetNode,
+        update::{self, Because},
     },
     crash,
 };
@@ -144,11 +145,17 @@ impl<'a> Turn<'a> {
 
     async fn wait(
         &mut self,
-        (status, news): (Status, Vec<Happening>),
+        (mut status, news): (Status, Vec<Happening>),
         seen: &Seen,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
         let age = self.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
+        // A guest that somebody else started has the time of any other to finish its boot.
+        let is_up = status.seen.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+        if is_up && self.cvm.operation.is_some() && self.cvm.wish.power == Power::Running {
+            let until = now.plus(self.ctx.config.work.limits().boot);
+            status.boot_until = status.boot_until.or(Some(until));
+        }
         let mut pause = (age / 4).clamp(LOOK_LEAST, LOOK_MOST);
         if *seen == Seen::Unreachable {
             pause = pause.max(Duration::from_secs(1));
@@ -163,7 +170,10 @@ impl<'a> Turn<'a> {
         status.stopping = None;
         status.boot_until = None;
         status.attempts = 0;
-        status.failure = None;
+        // What was taken back stays told until the next change.
+        if self.cvm.operation.is_none_or(|open| open.kind != OperationKind::Rollback) {
+            status.failure = None;
+        }
         self.close(status, news, &Ending::Succeeded).await
     }
 
@@ -175,7 +185,14 @@ impl<'a> Turn<'a> {
     ) -> Result<Next, StoreError> {
         status.stopping = None;
         status.boot_until = None;
-        status.failure = Some(Failure { code, cause: cause.clone(), at: self.ctx.now() });
+        let cause = match (&status.failure, self.cvm.operation) {
+            (Some(first), Some(open)) if open.kind == OperationKind::Rollback => {
+                format!("{cause}; this was the way back from: {}", first.cause)
+            }
+            _ => cause,
+        };
+        let at = self.ctx.now();
+        status.failure = Some(Failure { code, cause: cause.clone(), at, rolled_back: false });
         self.close(status, news, &Ending::Failed(code, cause)).await
     }
 
@@ -393,7 +410,7 @@ impl<'a> Turn<'a> {
     async fn keep(&mut self, status: Status, news: Vec<Happening>) -> Result<(), StoreError> {
         let lease = Duration::from_secs(self.ctx.config.work.lease_s);
         let until = self.ctx.now().plus(lease);
-        self.record(status, news, Some(until), Some(self.ctx.now()), None).await
+        self.record(status, news, Some(until), Some(self.ctx.now())).await
     }
 
     /// Records and gives the lease back until a time.
@@ -403,21 +420,97 @@ impl<'a> Turn<'a> {
         news: Vec<Happening>,
         due: Timestamp,
     ) -> Result<Next, StoreError> {
-        self.record(status, news, None, Some(due), None).await?;
+        self.record(status, news, None, Some(due)).await?;
         Ok(Next::Released)
     }
 
-    /// Records the end of the operation and lets the CVM rest.
+    /// Records the end of the operation and lets the CVM rest; or takes back what did not work, or
+    /// begins what waits.
     async fn close(
         &mut self,
         status: Status,
-        news: Vec<Happening>,
+        mut news: Vec<Happening>,
         ending: &Ending,
     ) -> Result<Next, StoreError> {
-        let kind = self.cvm.operation.map(|open| open.kind);
-        self.record(status, news, None, None, Some(ending)).await?;
-        crash::point(|| format!("{}.close.recorded", kind.map_or("rest", OperationKind::as_str)));
+        let now = self.ctx.now();
+        let open = self.cvm.operation;
+        let rest = phase(self.cvm.wish.power, &status, None);
+        let gone = *ending == Ending::Succeeded && self.cvm.wish.power == Power::Deleted;
+        let record = Record {
+            status: &status,
+            phase: rest,
+            instance_id: status.seen.as_ref().and_then(|vm| vm.instance_id),
+            lease_until: None,
+            due_at: None,
+            deleted: gone,
+        };
+        let mut tx = self.ctx.db.begin().await?;
+        tx.record(self.cvm, &record, now).await?;
+        let back = self.take_back(&mut tx, ending).await?;
+        if let Some(open) = open.filter(|_| back.is_none())
+            && tx.close_operation(open.id, ending, now).await?
+        {
+            news.push(Happening::ended(open.kind, ending));
+        }
+        if back.is_none() && rest != self.cvm.phase {
+            news.push(Happening::Phase(self.cvm.phase, rest));
+        }
+        let mut newest = events::write(&mut tx, self.place(), &news, now).await?;
+        newest = newest.max(back.unwrap_or(EventSeq(0)));
+        if back.is_none()
+            && open.is_some()
+            && let Some(cvm) = tx.cvm(self.cvm.id).await?.filter(|_| !gone)
+        {
+            let begun = update::begin_queued(self.ctx, &mut tx, &cvm).await;
+            newest = newest.max(begun.map_err(|error| self.ours(error))?);
+        }
+        tx.commit().await?;
+        if newest > EventSeq(0) {
+            self.ctx.announce(newest);
+        }
+        crash::point(|| {
+            format!("{}.close.recorded", open.map_or("rest", |open| open.kind.as_str()))
+        });
         Ok(Next::Released)
+    }
+
+    /// A change of the configuration that failed leads back to the one before, if that was well.
+    async fn take_back(
+        &self,
+        tx: &mut Tx,
+        ending: &Ending,
+    ) -> Result<Option<EventSeq>, StoreError> {
+        let Ending::Failed(code, cause) = ending else { return Ok(None) };
+        if !code.leads_back() {
+            return Ok(None);
+        }
+        let Some(cvm) = tx.cvm(self.cvm.id).await? else { return Ok(None) };
+        let because = Because::Failed(*code, cause.clone());
+        update::take_back(self.ctx, tx, &cvm, &because).await.map_err(|error| self.ours(error))
+    }
+
+    /// What is neither the database's fault nor a client's.
+    fn ours(&self, error: crate::app::Error) -> StoreError {
+        match error {
+            crate::app::Error::Store(error) => error,
+            error => StoreError::Corrupt {
+                table: "cvms",
+                column: "spec",
+                row: self.cvm.id.to_string(),
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    const fn place(&self) -> Place {
+        Place {
+            workspace: self.cvm.workspace,
+            cvm: self.cvm.id,
+            operation: match self.cvm.operation {
+                Some(open) => Some(open.id),
+                None => None,
+            },
+        }
     }
 
     async fn record(
@@ -426,15 +519,13 @@ impl<'a> Turn<'a> {
         mut news: Vec<Happening>,
         lease_until: Option<Timestamp>,
         due_at: Option<Timestamp>,
-        ending: Option<&Ending>,
     ) -> Result<(), StoreError> {
         let now = self.ctx.now();
-        let open = self.cvm.operation.filter(|_| ending.is_none());
-        let new_phase = phase(self.cvm.wish.power, &status, open.map(|open| open.kind));
+        let open = self.cvm.operation.map(|open| open.kind);
+        let new_phase = phase(self.cvm.wish.power, &status, open);
         if new_phase != self.cvm.phase {
             news.push(Happening::Phase(self.cvm.phase, new_phase));
         }
-        let gone = ending == Some(&Ending::Succeeded) && self.cvm.wish.power == Power::Deleted;
         let instance_id = status.seen.as_ref().and_then(|vm| vm.instance_id);
         let mut tx = self.ctx.db.begin().await?;
         let record = Record {
@@ -443,44 +534,18 @@ impl<'a> Turn<'a> {
             instance_id,
             lease_until,
             due_at,
-            deleted: gone,
+            deleted: false,
         };
         tx.record(self.cvm, &record, now).await?;
-        if let (Some(operation), Some(ending)) = (self.cvm.operation, ending)
-            && tx.close_operation(operation.id, ending, now).await?
-        {
-            news.push(ended(operation.kind, ending));
-        }
-        let place = Place {
-            workspace: self.cvm.workspace,
-            cvm: self.cvm.id,
-            operation: self.cvm.operation.map(|open| open.id),
-        };
-        let newest = events::write(&mut tx, place, &news, now).await?;
+        let newest = events::write(&mut tx, self.place(), &news, now).await?;
         tx.commit().await?;
         if newest > EventSeq(0) {
-            self.ctx.news.send_if_modified(|seen| {
-                let newer = newest > *seen;
-                *seen = newest.max(*seen);
-                newer
-            });
+            self.ctx.publish(newest);
         }
         self.cvm.status = status;
         self.cvm.phase = new_phase;
-        if ending.is_some() {
-            self.cvm.operation = None;
-        }
         Ok(())
     }
-}
-
-fn ended(kind: OperationKind, ending: &Ending) -> Happening {
-    let (how, failure) = match ending {
-        Ending::Succeeded => ("succeeded", None),
-        Ending::Superseded => ("superseded", None),
-        Ending::Failed(code, cause) => ("failed", Some((code.as_str().to_owned(), cause.clone()))),
-    };
-    Happening::Ended { kind, how, failure }
 }
 
 /// What the guest says of its boot, where that is new.

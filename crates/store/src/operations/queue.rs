@@ -171,6 +171,15 @@ impl Tx {
         ))
     }
 
+    /// Who asked for an operation.
+    pub async fn asked_by(&mut self, operation: OperationId) -> Result<Option<UserId>, Error> {
+        const SQL: &str = "SELECT created_by FROM operations WHERE id = $1";
+        let user = on_tx!(self, |c| query_scalar::<_, i64>(SQL)
+            .bind(operation.to_string())
+            .fetch_optional(c))?;
+        Ok(user.map(UserId))
+    }
+
     /// Sends a batch that failed back to the queue, to be tried in halves. `false`: it was not a
     /// batch but a single change, and is left as it is.
     pub async fn split_batch(&mut self, leader: OperationId) -> Result<bool, Error> {

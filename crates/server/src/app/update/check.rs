@@ -1,0 +1,116 @@
+//! Whether the node of a CVM can honour a configuration. Only what a change touches is asked: what
+//! was accepted before stays accepted.
+
+use casemate_api::error::{ErrorCode, ErrorDetail};
+use casemate_core::{
+    change::{Change, Configuration, Set},
+    cvm::Resources,
+    place::{Amount, admit},
+};
+use casemate_store::{Tx, cvms::Cvm};
+
+use crate::app::{Ctx, Error, fleet, fleet::FleetNode, provision};
+
+/// Refuses what the CVM's node cannot do.
+pub async fn on_node(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    base: &Configuration,
+    next: &Configuration,
+    change: &Change,
+) -> Result<(), Error> {
+    name(tx, cvm, base, next).await?;
+    let Some(node) = ctx.fleet.node(cvm.node) else { return Ok(()) };
+    image(node, base, next)?;
+    kind(node, base, change)?;
+    room(tx, cvm, node, &next.spec.resources).await
+}
+
+async fn name(
+    tx: &mut Tx,
+    cvm: &Cvm,
+    base: &Configuration,
+    next: &Configuration,
+) -> Result<(), Error> {
+    let name = &next.spec.name;
+    if *name == base.spec.name {
+        return Ok(());
+    }
+    match tx.cvm_of_name(cvm.workspace, name).await? {
+        Some(other) if other != cvm.id => Err(Error::because(
+            ErrorCode::NameInUse,
+            format!("CVM name \"{name}\" is already in use in this workspace"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn image(node: &FleetNode, base: &Configuration, next: &Configuration) -> Result<(), Error> {
+    let (inventory, _) = node.seen();
+    let wanted = &next.spec.image;
+    if *wanted == base.spec.image || inventory.images.iter().any(|image| image.name == *wanted) {
+        return Ok(());
+    }
+    let names: Vec<&str> = inventory.images.iter().map(|image| image.name.as_str()).collect();
+    Err(Error::field(ErrorCode::ImageNotFound, "image", format!("{wanted} is not on this node"))
+        .suggest(format!("Available: {}.", names.join(", "))))
+}
+
+fn kind(node: &FleetNode, base: &Configuration, change: &Change) -> Result<(), Error> {
+    let is_docker = node.kind == "docker";
+    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let lines = [
+        (
+            matches!(change.gpus, Set::To(_)) && is_docker,
+            "gpus",
+            "cannot be attached on a docker node",
+        ),
+        (
+            change.ports.as_ref().is_some_and(|ports| !ports.is_empty()) && is_docker,
+            "ports",
+            "cannot be mapped on a docker node: publish them in the compose file",
+        ),
+        (
+            some(&change.kms_urls) && is_docker,
+            "kms_urls",
+            "cannot be set on a docker node: its guests use the built-in KMS",
+        ),
+        (
+            some(&change.gateway_urls) && is_docker,
+            "gateway_urls",
+            "cannot be set on a docker node: Casemate is its gateway",
+        ),
+        (
+            change.user_config == Set::Clear && base.spec.user_config.is_some() && !is_docker,
+            "user_config",
+            "cannot be cleared on this node: its engine keeps the last one; set it to {} instead",
+        ),
+    ];
+    match lines.into_iter().find(|(asked, ..)| *asked) {
+        None => Ok(()),
+        Some((_, field, why)) => Err(Error::field(ErrorCode::FieldNotServed, field, why)
+            .suggest("Leave it out.")
+            .detail(ErrorDetail::value("node", node.name.clone()))),
+    }
+}
+
+/// Only growth is asked for: a CVM keeps what it was admitted with.
+async fn room(tx: &mut Tx, cvm: &Cvm, node: &FleetNode, wanted: &Resources) -> Result<(), Error> {
+    let (new, old) = (provision::amount(wanted), provision::amount(&cvm.spec.resources));
+    let more = Amount {
+        slots: 0,
+        vcpu: (new.vcpu - old.vcpu).max(0),
+        memory_mb: (new.memory_mb - old.memory_mb).max(0),
+        disk_gb: (new.disk_gb - old.disk_gb).max(0),
+    };
+    if more == Amount::default() {
+        return Ok(());
+    }
+    let taken = fleet::amount(tx.lock_node_and_sum(cvm.node).await?);
+    admit(fleet::capacity(&node.seen().0), taken, more).map_err(|why| {
+        Error::because(provision::refusal_code(&why), format!("{} {why}", node.name))
+            .detail(ErrorDetail::message(provision::refused_field(&why), why.to_string()))
+            .suggest("Ask for less, or make room on the node.")
+    })
+}

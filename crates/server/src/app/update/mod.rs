@@ -1,0 +1,536 @@
+//! Changes of a CVM's configuration: accepted, queued, begun, and taken back.
+//!
+//! A request accepts a change ([`accept`]): it is checked against the configuration that will be in
+//! force when its turn comes, written down as an operation, and begun at once where nothing else is
+//! under way. Otherwise it waits; when an operation ends, the reconciler begins what waits
+//! ([`begin_queued`]), all that fits together in one restart. A change that fails is taken back
+//! ([`take_back`]): the configuration from before is a new wish, in an operation of its own.
+//!
+//! Promises: of an accepted change everything takes effect or nothing; accepted changes take effect
+//! in the order of acceptance; a change that does not apply any more ends with its cause and takes no
+//! other with it; what needs no restart makes none; what is off stays off.
+
+mod check;
+
+use casemate_api::error::{ErrorCode, ErrorDetail};
+use casemate_core::{
+    change::{
+        Before, Change, Configuration, Effect, EnvReport, NotApplicable, apply, env_report,
+        withdraw,
+    },
+    compose::AppCompose,
+    cvm::{Failure, FailureCode, Phase, Power, Status, StopMode, Wish},
+    id::{ComposeHash, CvmId, EventSeq, OperationId},
+    operation::OperationKind,
+};
+use casemate_store::{
+    Tx,
+    cvms::{Cvm, Intent},
+    operations::{
+        Ending,
+        queue::{NewChange, Queued},
+    },
+};
+
+use super::{
+    Caller, Ctx, Error,
+    events::{self, Happening, Place},
+};
+use crate::crash;
+
+/// What becomes of a change that drops a variable which the compose file uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnvGuard {
+    /// It is applied, and the reply says so.
+    Report,
+    /// It is refused.
+    Refuse,
+}
+
+/// A change as a request asks for it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What.
+    pub change: Change,
+    /// The names of variables the request names, if any: its `env_keys`, else its `allowed_envs`.
+    pub named: Option<Vec<String>>,
+    /// Whether a running guest may be brought down for it.
+    pub may_restart: bool,
+    /// What the request says of the guard; else the workspace's policy counts.
+    pub guard: Option<EnvGuard>,
+}
+
+impl From<Change> for Asked {
+    fn from(change: Change) -> Self {
+        let named = change.env_keys.clone().or_else(|| change.allowed_envs.clone());
+        Self { change, named, may_restart: true, guard: None }
+    }
+}
+
+/// An accepted change.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// The CVM as it is now.
+    pub cvm: Cvm,
+    /// `correlation_id`.
+    pub operation: OperationId,
+    /// What it comes to.
+    pub effect: Effect,
+    /// Whether it waits for another one to end.
+    pub queued: bool,
+    /// Whether the list of allowed variables is another one.
+    pub allowed_envs_changed: bool,
+    /// What it does to the names of variables, where the request named some.
+    pub report: Option<EnvReport>,
+    /// The event to announce after the transaction.
+    pub news: EventSeq,
+}
+
+/// Accepts a change of a CVM of the caller's workspace.
+pub async fn accept(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CvmId,
+    asked: &Asked,
+) -> Result<Accepted, Error> {
+    let cvm = tx
+        .take_cvm(id)
+        .await?
+        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
+        .ok_or_else(super::cvms::not_found)?;
+    let limit = i64::from(ctx.config.work.queue);
+    let queued = tx.queued_changes(cvm.id, limit).await?;
+    if queued.len() >= usize::from(ctx.config.work.queue) {
+        return Err(Error::code(ErrorCode::QueueFull));
+    }
+    let base = projected(ctx, tx, &cvm, &queued).await?;
+    let (next, effect) = change(ctx, tx, &cvm, &base, &asked.change).await?;
+    consent(&cvm, effect, asked)?;
+    let report = env_report(&base, &next, asked.named.as_deref());
+    guard(tx, caller, asked, report.as_ref()).await?;
+    if let Some(hash) = &asked.change.document {
+        tx.keep_for_good(hash).await?;
+    }
+    let operation = ctx.operation_id();
+    let new = NewChange {
+        id: operation,
+        cvm: cvm.id,
+        by: caller.user.id,
+        change: &asked.change,
+        fields: &asked.change.fields(),
+        report: report.as_ref(),
+        generation: cvm.wish.generation,
+    };
+    let now = ctx.now();
+    tx.enqueue_change(&new, now).await?;
+    let place = place(&cvm, operation);
+    let mut told = vec![Happening::Accepted(OperationKind::Update)];
+    if let Some(report) = report.as_ref().filter(|report| **report != EnvReport::default()) {
+        told.push(Happening::EnvNames(report.clone()));
+    }
+    let waits = cvm.operation.is_some();
+    let mut news = events::write(tx, place, &told, now).await?;
+    if !waits {
+        news = news.max(begin_queued(ctx, tx, &cvm).await?);
+    }
+    let after = tx.cvm(cvm.id).await?.ok_or_else(super::cvms::not_found)?;
+    crash::point(|| "accept.update.before_commit".to_owned());
+    Ok(Accepted {
+        cvm: after,
+        operation,
+        effect,
+        queued: waits,
+        allowed_envs_changed: base.document.allowed_envs != next.document.allowed_envs,
+        report,
+        news,
+    })
+}
+
+/// What a change would come to now, without accepting it: the configuration in force when its turn
+/// came, what would be in force after it, and the effect.
+pub async fn preview(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    asked: &Change,
+) -> Result<(Configuration, Configuration, Effect), Error> {
+    let queued = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
+    let base = projected(ctx, tx, cvm, &queued).await?;
+    let (next, effect) = change(ctx, tx, cvm, &base, asked).await?;
+    Ok((base, next, effect))
+}
+
+fn consent(cvm: &Cvm, effect: Effect, asked: &Asked) -> Result<(), Error> {
+    let is_on = cvm.wish.power == Power::Running;
+    if effect < Effect::Restart || asked.may_restart || !is_on {
+        return Ok(());
+    }
+    Err(Error::field(
+        ErrorCode::RestartNotAllowed,
+        "allow_restart",
+        "is false, and this change brings the CVM down and up again",
+    )
+    .suggest("Send allow_restart true, or stop the CVM first: it then counts from the next start."))
+}
+
+async fn guard(
+    tx: &mut Tx,
+    caller: &Caller,
+    asked: &Asked,
+    report: Option<&EnvReport>,
+) -> Result<(), Error> {
+    let missing = report.map(|report| report.missing.as_slice()).unwrap_or_default();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let refuse = match asked.guard {
+        Some(said) => said == EnvGuard::Refuse,
+        None => tx.refuses_dropped_env(caller.workspace.id).await?,
+    };
+    if !refuse {
+        return Ok(());
+    }
+    let mut error = Error::because(
+        ErrorCode::EnvKeyDropped,
+        format!("the compose file uses {}, which this change drops", missing.join(", ")),
+    );
+    for name in missing {
+        error = error.detail(ErrorDetail::message("env_keys", format!("drops {name}")));
+    }
+    Err(error.suggest(
+        "Seal all variables again and name them all, or send X-Casemate-Env-Guard: report to drop them.",
+    ))
+}
+
+/// The configuration that a CVM has been given last.
+async fn configuration(tx: &mut Tx, cvm: &Cvm) -> Result<Configuration, Error> {
+    Ok(Configuration {
+        document: document(tx, &cvm.spec.compose_hash).await?,
+        spec: cvm.spec.clone(),
+        sealed_env: cvm.sealed_env.clone(),
+    })
+}
+
+async fn document(tx: &mut Tx, hash: &ComposeHash) -> Result<AppCompose, Error> {
+    let text = tx
+        .document(hash)
+        .await?
+        .ok_or_else(|| Error::Internal(format!("document {hash} is missing")))?;
+    AppCompose::parse(&text).map_err(|error| Error::Internal(format!("document {hash}: {error}")))
+}
+
+/// The configuration that will be in force once everything that waits has had its turn.
+async fn projected(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    queued: &[Queued],
+) -> Result<Configuration, Error> {
+    let mut base = configuration(tx, cvm).await?;
+    for waiting in queued {
+        match change(ctx, tx, cvm, &base, &waiting.change).await {
+            Ok((next, _)) => base = next,
+            // It will end with this as its cause.
+            Err(Error::Refused(_) | Error::Invalid(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(base)
+}
+
+/// Applies a change and asks whether the CVM's node can honour the outcome.
+async fn change(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    base: &Configuration,
+    change: &Change,
+) -> Result<(Configuration, Effect), Error> {
+    let prepared = match &change.document {
+        Some(hash) => Some(document(tx, hash).await?),
+        None => None,
+    };
+    let (next, effect) = apply(base, change, prepared.as_ref()).map_err(not_applicable)?;
+    check::on_node(ctx, tx, cvm, base, &next, change).await?;
+    Ok((next, effect))
+}
+
+fn not_applicable(why: NotApplicable) -> Error {
+    let NotApplicable { field, reason } = why;
+    let code = match field {
+        "docker_compose_file" if reason.starts_with("is required") => {
+            ErrorCode::ComposeFileRequired
+        }
+        "docker_compose_file" => ErrorCode::InvalidComposeFile,
+        "disk_size" if reason.starts_with("can only grow") => ErrorCode::DiskCannotShrink,
+        "env_keys" => ErrorCode::EnvKeyNotAllowed,
+        "vcpu" | "memory" | "disk_size" => return Error::invalid(field, reason),
+        _ if reason.contains("would be lost") => ErrorCode::DataLossRefused,
+        "encrypted_env" => ErrorCode::IncompatibleConfiguration,
+        _ => ErrorCode::InvalidRequest,
+    };
+    let way_out = match code {
+        ErrorCode::DiskCannotShrink => "Ask for at least as much as there is.",
+        ErrorCode::EnvKeyNotAllowed => "Name it in allowed_envs too.",
+        ErrorCode::DataLossRefused => "Leave it as it is, or deploy another CVM.",
+        ErrorCode::InvalidComposeFile | ErrorCode::ComposeFileRequired => {
+            "Send a compose file with a `services:` mapping, at most 200 KiB."
+        }
+        _ => "Leave it out.",
+    };
+    Error::field(code, field, reason).suggest(way_out)
+}
+
+fn place(cvm: &Cvm, operation: OperationId) -> Place {
+    Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) }
+}
+
+/// What goes in one: the longest beginning of the queue of which no member was told to go with fewer.
+fn batch(queued: &[Queued]) -> usize {
+    let mut most = i64::MAX;
+    let fits = |(index, waiting): &(usize, &Queued)| {
+        most = most.min(waiting.batch);
+        i64::try_from(*index).is_ok_and(|index| index < most)
+    };
+    queued.iter().enumerate().take_while(fits).count()
+}
+
+/// Begins what waits for a CVM on which nothing is under way. Returns the place of the last event.
+pub async fn begin_queued(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm) -> Result<EventSeq, Error> {
+    let mut news = EventSeq(0);
+    let mut cvm = cvm.clone();
+    loop {
+        let queued = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
+        let Some(batch) = queued.get(..batch(&queued)).filter(|batch| !batch.is_empty()) else {
+            return Ok(news);
+        };
+        let (seq, under_way) = begin(ctx, tx, &cvm, batch).await?;
+        news = news.max(seq);
+        if under_way {
+            return Ok(news);
+        }
+        cvm = tx
+            .cvm(cvm.id)
+            .await?
+            .ok_or_else(|| Error::Internal("a CVM vanished in its transaction".to_owned()))?;
+    }
+}
+
+/// Begins a batch. Says whether an operation is under way from now on; otherwise all of it is closed.
+async fn begin(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    batch: &[Queued],
+) -> Result<(EventSeq, bool), Error> {
+    let now = ctx.now();
+    let mut news = EventSeq(0);
+    let old = configuration(tx, cvm).await?;
+    let (mut next, mut effect) = (old.clone(), Effect::Nothing);
+    let mut taken = Vec::new();
+    for waiting in batch {
+        match change(ctx, tx, cvm, &next, &waiting.change).await {
+            Ok((after, its)) => {
+                next = after;
+                effect = effect.max(its);
+                taken.push(waiting.id);
+            }
+            Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
+            Err(error) => {
+                let ending = Ending::Failed(FailureCode::NotApplicable, error.words());
+                news = news.max(close(ctx, tx, cvm, waiting.id, &ending).await?);
+            }
+        }
+    }
+    // A guest that is off is told at once, so that a refusal comes now and not at the next start.
+    let tell = effect == Effect::Restart
+        || effect == Effect::NextStart && cvm.wish.power == Power::Stopped;
+    if next.spec.compose_hash != old.spec.compose_hash {
+        tx.keep_document(&next.spec.compose_hash, &next.document.document(), now).await?;
+    }
+    let Some((leader, others)) = taken.split_last().filter(|_| tell) else {
+        if next != old {
+            write(tx, cvm, &next, &cvm.wish, &cvm.status, cvm.phase, now).await?;
+        }
+        for operation in taken {
+            news = news.max(close(ctx, tx, cvm, operation, &Ending::Succeeded).await?);
+        }
+        return Ok((news, false));
+    };
+    let settled = matches!(cvm.phase, Phase::Running | Phase::Stopped);
+    let before = settled.then(|| Before {
+        spec: old.spec.clone(),
+        sealed_env: old.sealed_env.clone(),
+        generation: cvm.wish.generation,
+    });
+    let wish = Wish {
+        generation: next.spec.revision,
+        stop: StopMode::Graceful {
+            timeout_s: next.spec.shutdown_timeout_s,
+            force: next.spec.allow_force_stop,
+        },
+        ..cvm.wish
+    };
+    let status = Status {
+        failure: None,
+        attempts: 0,
+        stopping: None,
+        boot_until: None,
+        ..cvm.status.clone()
+    };
+    let phase = OperationKind::Update.phase();
+    write(tx, cvm, &next, &wish, &status, phase, now).await?;
+    tx.run_changes(*leader, others, wish.generation, before.as_ref(), now).await?;
+    let mut told = vec![Happening::Begun { with: others.len() }];
+    if phase != cvm.phase {
+        told.push(Happening::Phase(cvm.phase, phase));
+    }
+    news = news.max(events::write(tx, place(cvm, *leader), &told, now).await?);
+    Ok((news, true))
+}
+
+async fn write(
+    tx: &mut Tx,
+    cvm: &Cvm,
+    next: &Configuration,
+    wish: &Wish,
+    status: &Status,
+    phase: Phase,
+    now: casemate_core::time::Timestamp,
+) -> Result<(), Error> {
+    let intent =
+        Intent { spec: &next.spec, sealed_env: next.sealed_env.as_deref(), wish, status, phase };
+    Ok(tx.set_intent(cvm, &intent, now).await?)
+}
+
+async fn close(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    operation: OperationId,
+    ending: &Ending,
+) -> Result<EventSeq, Error> {
+    let now = ctx.now();
+    if !tx.close_operation(operation, ending, now).await? {
+        return Ok(EventSeq(0));
+    }
+    let ended = [Happening::ended(OperationKind::Update, ending)];
+    Ok(events::write(tx, place(cvm, operation), &ended, now).await?)
+}
+
+/// Why a change is taken back.
+#[derive(Debug, Clone)]
+pub enum Because {
+    /// It did not work.
+    Failed(FailureCode, String),
+    /// Its user called it off.
+    Cancelled(OperationId),
+}
+
+/// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried in
+/// halves, and wishes the configuration from before. `None`: there is nothing to go back to, and
+/// nothing was done.
+pub async fn take_back(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    because: &Because,
+) -> Result<Option<EventSeq>, Error> {
+    let Some(open) = cvm.operation.filter(|open| open.kind == OperationKind::Update) else {
+        return Ok(None);
+    };
+    let Some(before) = tx.before(open.id).await? else { return Ok(None) };
+    let now = ctx.now();
+    let by = tx.asked_by(open.id).await?.unwrap_or(cvm.created_by);
+    let split = tx.split_batch(open.id).await?;
+    let mut news = EventSeq(0);
+    match because {
+        Because::Failed(..) if split => {
+            let again = [Happening::Split];
+            news = events::write(tx, place(cvm, open.id), &again, now).await?;
+        }
+        Because::Failed(code, cause) => {
+            let ending = Ending::Failed(*code, cause.clone());
+            news = news.max(close(ctx, tx, cvm, open.id, &ending).await?);
+        }
+        Because::Cancelled(which) => {
+            news = news.max(close(ctx, tx, cvm, *which, &Ending::Cancelled).await?);
+        }
+    }
+    let (spec, wish, status) = withdraw(&cvm.spec, &cvm.wish, &cvm.status, &before);
+    let failure = match because {
+        Because::Failed(code, cause) if !split => {
+            Some(Failure { code: *code, cause: cause.clone(), at: now, rolled_back: true })
+        }
+        Because::Failed(..) | Because::Cancelled(_) => None,
+    };
+    let status = Status { failure, ..status };
+    let phase = OperationKind::Rollback.phase();
+    let intent = Intent {
+        spec: &spec,
+        sealed_env: before.sealed_env.as_deref(),
+        wish: &wish,
+        status: &status,
+        phase,
+    };
+    tx.set_intent(cvm, &intent, now).await?;
+    let operation = ctx.operation_id();
+    tx.open_operation(operation, cvm.id, OperationKind::Rollback, wish.generation, by, now).await?;
+    let told = [Happening::Accepted(OperationKind::Rollback)];
+    news = news.max(events::write(tx, place(cvm, operation), &told, now).await?);
+    Ok(Some(news))
+}
+
+/// What a cancellation did.
+#[derive(Debug, Clone, Copy)]
+pub struct Cancelled {
+    /// The operation that was called off; `None`: there was none.
+    pub operation: Option<OperationId>,
+    /// The event to announce after the transaction.
+    pub news: Option<EventSeq>,
+}
+
+/// Calls off a change: the one under way, or the named one, waiting or under way. Only changes of the
+/// configuration can be called off.
+pub async fn cancel(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CvmId,
+    which: Option<OperationId>,
+) -> Result<Cancelled, Error> {
+    let cvm = tx
+        .take_cvm(id)
+        .await?
+        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
+        .ok_or_else(super::cvms::not_found)?;
+    let Some(which) = which.or(cvm.operation.map(|open| open.id)) else {
+        return Ok(Cancelled { operation: None, news: None });
+    };
+    let open = cvm.operation.filter(|open| open.id == which);
+    if let Some(open) = open.filter(|open| open.kind != OperationKind::Update) {
+        return Err(Error::because(
+            ErrorCode::NotCancellable,
+            format!("a {} cannot be cancelled", open.kind.as_str()),
+        )
+        .suggest("Wait for its end; only updates can be cancelled."));
+    }
+    let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
+    if waits.iter().any(|waiting| waiting.id == which) {
+        let news = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
+        return Ok(Cancelled { operation: Some(which), news: Some(news) });
+    }
+    let joined = tx.open_changes(cvm.id).await?.contains(&which);
+    if open.is_none() && !joined {
+        return Ok(Cancelled { operation: None, news: None });
+    }
+    match take_back(ctx, tx, &cvm, &Because::Cancelled(which)).await? {
+        Some(news) => Ok(Cancelled { operation: Some(which), news: Some(news) }),
+        None => Err(Error::because(
+            ErrorCode::NotCancellable,
+            "the CVM was not well before this update, so there is nothing to go back to",
+        )
+        .suggest("Stop the CVM, or send another update.")),
+    }
+}
