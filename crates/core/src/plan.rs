@@ -235,14 +235,7 @@ impl Case<'_> {
 
     fn bring_down(&self, vm: &SeenVm) -> Step {
         match (self.wish.stop, self.status.stopping) {
-            (StopMode::Graceful { timeout_s, .. }, None) => Step::Shutdown(
-                vm.id.clone(),
-                Stopping {
-                    until: self.now.plus(Duration::from_secs(timeout_s.into())),
-                    forced: false,
-                    sent: false,
-                },
-            ),
+            (StopMode::Graceful { timeout_s, .. }, None) => self.ask_down(vm, timeout_s),
             // Asked, perhaps; asking again is harmless, the deadline stays.
             (StopMode::Graceful { .. }, Some(asked))
                 if !asked.sent && !asked.forced && self.now < asked.until =>
@@ -253,10 +246,16 @@ impl Case<'_> {
         }
     }
 
+    fn ask_down(&self, vm: &SeenVm, timeout_s: u32) -> Step {
+        let until = self.now.plus(Duration::from_secs(timeout_s.into()));
+        Step::Shutdown(vm.id.clone(), Stopping { until, forced: false, sent: false })
+    }
+
     /// A VM that was asked to go down and has not yet.
     fn going_down(&self, vm: &SeenVm) -> Step {
         match (self.wish.stop, self.status.stopping) {
             (_, Some(off)) if off.forced && off.sent && self.now < off.until => self.look_again(),
+            (StopMode::Graceful { force: false, timeout_s }, None) => self.ask_down(vm, timeout_s),
             (StopMode::Hard, _) | (_, None) => self.power_off(vm),
             (_, Some(asked)) if !asked.forced && self.now < asked.until => self.look_again(),
             (StopMode::Graceful { force: true, .. }, Some(_)) => self.power_off(vm),

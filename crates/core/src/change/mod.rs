@@ -85,8 +85,8 @@ pub struct Change {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_time: Option<bool>,
     /// Another sealed environment, lower-case hex.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sealed_env: Option<String>,
+    #[serde(skip_serializing_if = "Set::is_keep")]
+    pub sealed_env: Set<String>,
     /// The names in it, as the client gave them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env_keys: Option<Vec<String>>,
@@ -151,7 +151,7 @@ impl Change {
             ("public_tcbinfo", self.public_tcbinfo.is_some()),
             ("gateway_enabled", self.gateway_enabled.is_some()),
             ("secure_time", self.secure_time.is_some()),
-            ("encrypted_env", self.sealed_env.is_some()),
+            ("encrypted_env", !self.sealed_env.is_keep()),
             ("env_keys", self.env_keys.is_some()),
             ("user_config", !self.user_config.is_keep()),
             ("instance_type", self.instance_type.is_some()),
@@ -271,7 +271,8 @@ pub fn apply(
     set(&mut spec.gateway_urls, change.gateway_urls.as_ref());
     set(&mut spec.shutdown_timeout_s, change.shutdown_timeout_s.as_ref());
     set(&mut spec.allow_force_stop, change.allow_force_stop.as_ref());
-    let sealed_env = change.sealed_env.clone().or_else(|| now.sealed_env.clone());
+    let mut sealed_env = now.sealed_env.clone();
+    change.sealed_env.put(&mut sealed_env);
     let mut next = Configuration { spec, document, sealed_env };
     let effect = match (now.same_for_node(&next), *now == next) {
         (_, true) => Effect::Nothing,
@@ -379,7 +380,7 @@ fn resources(spec: &mut Spec, change: &Change) -> Result<(), NotApplicable> {
 /// The guest would drop a variable whose name it does not let in; nobody should learn that from an
 /// app that does not work.
 fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<(), NotApplicable> {
-    if change.sealed_env.is_some() && spec.env_public_key.is_none() {
+    if matches!(change.sealed_env, Set::To(_)) && spec.env_public_key.is_none() {
         return Err(NotApplicable {
             field: "encrypted_env",
             reason: "needs a KMS: without one the guest has no key to open it".to_owned(),

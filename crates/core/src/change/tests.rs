@@ -71,7 +71,7 @@ fn each_field_has_its_effect_and_no_other() {
         (Change { public_tcbinfo: Some(false), ..none() }, Effect::Restart),
         (Change { gateway_enabled: Some(false), ..none() }, Effect::Restart),
         (Change { secure_time: Some(true), ..none() }, Effect::Restart),
-        (Change { sealed_env: Some("11".to_owned()), ..none() }, Effect::Restart),
+        (Change { sealed_env: Set::To("11".to_owned()), ..none() }, Effect::Restart),
         (Change { env_keys: Some(names(&["A", "B"])), ..none() }, Effect::Record),
         (Change { user_config: Set::To("{}".to_owned()), ..none() }, Effect::Restart),
         (Change { instance_type: Some(size), ..none() }, Effect::Restart),
@@ -125,7 +125,7 @@ fn a_refusal_names_its_field_and_nothing_is_applied() {
         spec: Spec { env_public_key: None, ..configuration().spec },
         ..configuration()
     };
-    let sealed = Change { sealed_env: Some("11".to_owned()), ..none() };
+    let sealed = Change { sealed_env: Set::To("11".to_owned()), ..none() };
     assert_eq!(apply(&keyless, &sealed, None).unwrap_err().field, "encrypted_env");
 }
 
@@ -186,6 +186,9 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
     assert_eq!(spec, Spec { revision: 5, ..old });
     assert_eq!((back.generation, back.power, back.run), (5, Power::Running, 1));
     assert_eq!((after.pushed, after.attempts), (4, 0), "pushed anew");
+    let (grown, _) = changed(&Change { disk_gb: Some(40), ..Change::default() });
+    let (spec, ..) = withdraw(&grown.spec, &wish, &status, &before);
+    assert_eq!(spec.resources.disk_gb, 40, "a disk does not shrink");
     let untold = Status { pushed: 3, offered: 3, ..status.clone() };
     let (spec, back, after) = withdraw(&next.spec, &wish, &untold, &before);
     assert_eq!((spec.revision, back.generation, after.pushed), (3, 3, 3), "the node has it still");

@@ -18,7 +18,8 @@ pub struct Before {
 
 /// The configuration, wish and status that lead back, on or off as now. Where the node was never
 /// offered a newer configuration everything is as it was, and the guest, if it runs, is left alone;
-/// else the old configuration gets a new revision, and the node is told again.
+/// else the old configuration gets a new revision, and the node is told again. A disk that may have
+/// grown stays as large as it is.
 #[must_use]
 pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (Spec, Wish, Status) {
     let status = Status { stopping: None, boot_until: None, attempts: 0, ..status.clone() };
@@ -27,8 +28,12 @@ pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (S
         (before.spec.clone(), before.generation)
     } else {
         let revision = now.revision.max(wish.generation) + 1;
-        (Spec { revision, ..before.spec.clone() }, revision)
+        let mut spec = Spec { revision, ..before.spec.clone() };
+        spec.resources.disk_gb = spec.resources.disk_gb.max(now.resources.disk_gb);
+        (spec, revision)
     };
-    let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: true };
+    // A guest that does not come up with the newer one has nothing to lose.
+    let force = spec.allow_force_stop || !untold;
+    let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force };
     (spec, Wish { generation, stop, ..*wish }, status)
 }

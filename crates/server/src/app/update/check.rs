@@ -86,6 +86,11 @@ fn kind(node: &FleetNode, base: &Configuration, change: &Change) -> Result<(), E
             "user_config",
             "cannot be cleared on this node: its engine keeps the last one; set it to {} instead",
         ),
+        (
+            change.sealed_env == Set::Clear && base.sealed_env.is_some() && !is_docker,
+            "encrypted_env",
+            "cannot be cleared on this node: its engine keeps the last one; seal an empty list instead",
+        ),
     ];
     match lines.into_iter().find(|(asked, ..)| *asked) {
         None => Ok(()),
