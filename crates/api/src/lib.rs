@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | in | [`body`] | bytes to a request type, leniently, with the place of every mistake |
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
+//! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
+//! | in | [`operation`], [`domain`] | requests about changes, and about domains |
 //! | out | [`view`] | what the server fills in, the same for all versions |
 //! | out | [`render`] | view and [`version::ApiVersion`] to reply |
 //! | out | [`reply`] | reply types, which our client reads as well |
@@ -16,15 +18,22 @@
 pub mod body;
 pub mod commit;
 pub mod compose_file;
+pub mod compose_update;
+pub mod cvm_patch;
+pub mod cvm_settings;
+pub mod domain;
 pub mod error;
 pub mod kms_type;
+pub mod network;
 pub mod num;
+pub mod operation;
 pub mod page;
 pub mod patch;
 pub mod power;
 pub mod provision;
 pub mod render;
 pub mod reply;
+mod spelling;
 pub mod status_batch;
 pub mod version;
 pub mod view;

@@ -6,7 +6,7 @@
 
 use std::{fmt, marker::PhantomData, str::FromStr};
 
-use casemate_core::id::{AppId, ComposeHash, NodeId};
+use casemate_core::id::{AppId, ComposeHash, NodeId, OperationId};
 use serde::{
     Deserialize, Deserializer, Serializer,
     de::{Error, Visitor},
@@ -35,6 +35,11 @@ pub fn opt_int<'de, T: Whole, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     deserializer.deserialize_any(OrNull(Int { digits: false, to: PhantomData }))
+}
+
+/// A whole number that must be there.
+pub fn int<'de, T: Whole, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_any(Int { digits: false, to: PhantomData })
 }
 
 /// A whole number that some send as text: `2`, `2.0`, `"2"`.
@@ -100,6 +105,40 @@ pub fn opt_compose_hash<'de, D: Deserializer<'de>>(
         return Ok(None);
     }
     text.parse().map(Some).map_err(|error| D::Error::custom(format_args!("value_error|{error}")))
+}
+
+/// An operation's id. Empty is `None`.
+pub fn opt_operation_id<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<OperationId>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else { return Ok(None) };
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|error| D::Error::custom(format_args!("value_error|{error}")))
+}
+
+/// At most `MAX` names or the like: each text or a number.
+pub fn names<'de, const MAX: usize, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<Name>::deserialize(deserializer)?;
+    if names.len() > MAX {
+        let found = names.len();
+        return Err(D::Error::custom(format_args!(
+            "too_long|List should have at most {MAX} items after validation, not {found}"
+        )));
+    }
+    Ok(names.into_iter().map(|Name(name)| name).collect())
+}
+
+/// One of several names.
+struct Name(String);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Text).map(Self)
+    }
 }
 
 /// Writes a number without `.0` where it is whole, since not every reader takes `8.0` for 8.

@@ -1,5 +1,7 @@
 //! A field of a true PATCH: left out, `null`, or a value.
 
+pub mod read;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The three things a client can say about a field. Needs `#[serde(default)]` on the field, and
@@ -38,6 +40,11 @@ impl<T> Patch<T> {
         }
     }
 
+    /// The case for what a lenient reader found, which is asked only where the field is there.
+    fn given(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Self::Value)
+    }
+
     /// A reference to the value.
     pub const fn as_ref(&self) -> Patch<&T> {
         match self {
@@ -59,7 +66,7 @@ impl<T> Patch<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
+        Option::deserialize(deserializer).map(Self::given)
     }
 }
 

@@ -6,9 +6,13 @@ mod catalogue;
 mod cvm;
 mod cvm_flat;
 mod cvm_state;
+mod domain;
 mod kms;
+mod network;
 mod node;
+mod operation;
 mod provision;
+mod update;
 
 use casemate_core::id::{AppId, CvmId, CvmRef, UserId, WorkspaceId};
 
@@ -20,9 +24,13 @@ pub use catalogue::{
 pub use cvm::{cvm_detail, cvm_info, cvm_list, cvm_list_item};
 pub use cvm_flat::{cvm_commit, cvm_visibility, new_instance, vm_action};
 pub use cvm_state::{state, status_batch};
+pub use domain::diagnosis;
 pub use kms::{kms_contract_nodes, kms_info, kms_list, kms_node, kms_pubkey, next_app_ids};
+pub use network::{firewall_status, network_config, ports};
 pub use node::teepods_available;
+pub use operation::{batch_stop, cancelled, operation_status, operations};
 pub use provision::provision;
+pub use update::{accepted, compose_provision, envs_update_result, update_result};
 
 use crate::{reply::AnyId, version::ApiVersion};
 

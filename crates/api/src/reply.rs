@@ -14,9 +14,13 @@ mod catalogue;
 mod cvm;
 mod cvm_flat;
 mod cvm_state;
+mod domain;
 mod kms;
+mod network;
 mod node;
+mod operation;
 mod provision;
+mod update;
 
 pub use account::{AuthMe, AuthMeFlat, AuthMeNested, Credits, User, Workspace, WorkspaceRef};
 pub use app::{App, AppCvm, AppCvms, AppProfile, AppsPage, CvmBasic};
@@ -30,9 +34,16 @@ pub use cvm::{
 };
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
+pub use domain::{Caa, Diagnosis, DnsRecord, DomainDiagnosis};
 pub use kms::{
     KmsContract, KmsContractNode, KmsContractNodes, KmsList, KmsNode, KmsOne, KmsPubkey, NextAppId,
     NextAppIds,
 };
+pub use network::{FirewallStatus, HostPort, NetworkConfig, NetworkPort};
 pub use node::{AvailableNode, AvailableNodes, Capacity, NodeImage, NodeKms};
+pub use operation::{
+    BatchStop, BatchStopError, Cancelled, Cause, OperationEvent, OperationRecord, OperationStatus,
+    OperationStep, OperationsPage,
+};
 pub use provision::Provisioned;
+pub use update::{Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, UpdateResult};

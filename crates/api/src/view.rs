@@ -8,9 +8,13 @@ mod account;
 mod app;
 mod catalogue;
 mod cvm;
+mod domain;
 mod kms;
+mod network;
 mod node;
+mod operation;
 mod provision;
+mod update;
 
 pub use account::{CapacityView, CreditsView, UserRole, UserView, WorkspaceView};
 pub use app::{AppProfileView, AppView};
@@ -20,6 +24,13 @@ pub use cvm::{
     CvmView, FailureView, GatewayView, LogUrlsView, OnchainView, OperationView, OsView, PersonView,
     PublicUrl, TenantView,
 };
+pub use domain::{CaaView, DnsRecordView, DomainView, RecordType};
 pub use kms::{KmsContractView, KmsView, PHALA_CONTRACT, contracts};
+pub use network::{FirewallView, NetworkConfigView, PortView};
 pub use node::{NodeRefView, NodeView, Tee};
+pub use operation::{
+    BatchStopView, CancelView, CauseView, OperationEventView, OperationRecordView,
+    OperationStatusView, StepOutcome, StepView,
+};
 pub use provision::ProvisionView;
+pub use update::{ComposeProvisionView, Effect, EnvReport as EnvReportView, UpdateView};

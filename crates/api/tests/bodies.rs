@@ -4,8 +4,17 @@ use casemate_api::{
     body::{self, Parsed},
     commit::CommitRequest,
     compose_file::{ComposeFile, StorageFs},
+    compose_update::{ComposeCommitRequest, ComposeReplaceRequest},
+    cvm_patch::CvmPatch,
+    cvm_settings::{
+        EnvsRequest, ListedRequest, NameRequest, OsImageRequest, ResourcesRequest,
+        ScheduledDeleteRequest, UserConfigRequest, VisibilityRequest,
+    },
+    domain::DiagnoseRequest,
     error::ValidationItem,
     kms_type::KmsType,
+    network::{NetworkConfigRequest, PortsRequest},
+    operation::{BatchStopRequest, CancelRequest},
     patch::Patch,
     power::RestartRequest,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
@@ -372,4 +381,235 @@ proptest! {
             prop_assert!(second.unknown.is_empty());
         }
     }
+}
+
+const HASH: &str = "1111111111111111111111111111111111111111111111111111111111111111";
+
+/// Reads a body in which nothing is unknown, and writes it again as it came.
+#[track_caller]
+fn survives<T: serde::de::DeserializeOwned + serde::Serialize>(value: &Value) -> T {
+    let Parsed { value: request, unknown } = read::<T>(value);
+    assert!(unknown.is_empty(), "{unknown:?}");
+    assert_eq!(&serde_json::to_value(&request).unwrap_or_default(), value);
+    request
+}
+
+#[test]
+fn a_patch_with_every_field_is_understood() {
+    let request: CvmPatch = survives(&json!({
+        "docker_compose_file": "services: {}", "pre_launch_script": "p", "allowed_envs": ["A"],
+        "public_logs": true, "public_sysinfo": false, "public_tcbinfo": true,
+        "gateway_enabled": true, "secure_time": false, "encrypted_env": "00", "env_keys": ["A"],
+        "user_config": "u", "gpus": {"count": 1, "product_name": "H200"},
+        "instance_type": "tdx.small", "vcpu": 2, "memory": 2048, "disk_size": 40,
+        "image": "dstack-0.5.4", "shutdown_timeout": 30, "allow_force_stop": true,
+        "listed": false, "allow_restart": true, "compose_hash": HASH,
+        "transaction_hash": "already-registered"
+    }));
+    assert_eq!(request.gpus.as_ref().value().unwrap().count, Some(1));
+    survives::<CvmPatch>(&json!({
+        "gpus": {"gpus": [{"slot": "s", "product_id": "p"}], "attach_mode": "all"}
+    }));
+}
+
+#[test]
+fn a_patch_takes_away_what_can_be_taken_away_and_leaves_the_rest() {
+    let clears = json!({
+        "pre_launch_script": null, "allowed_envs": null, "encrypted_env": null,
+        "user_config": null, "gpus": null, "shutdown_timeout": null
+    });
+    let request: CvmPatch = survives(&clears);
+    assert_eq!(request.user_config, Patch::Null);
+    assert_eq!(request.shutdown_timeout, Patch::Null);
+    assert_eq!(request.gpus, Patch::Null);
+    for field in [
+        "docker_compose_file",
+        "public_logs",
+        "public_sysinfo",
+        "public_tcbinfo",
+        "gateway_enabled",
+        "secure_time",
+        "env_keys",
+        "instance_type",
+        "vcpu",
+        "memory",
+        "disk_size",
+        "image",
+        "os_image_name",
+        "allow_force_stop",
+        "listed",
+        "allow_restart",
+        "compose_hash",
+        "transaction_hash",
+    ] {
+        let body = json!({ field: null });
+        let Parsed { value, unknown } = read::<CvmPatch>(&body);
+        assert!(unknown.is_empty(), "{field} is not known");
+        assert_eq!(value, CvmPatch::default(), "{field}");
+    }
+    // Phase two of the JavaScript SDK has an empty body, other clients none.
+    for body in ["", "null", "{}"] {
+        assert_eq!(body::parse(body.as_bytes()).map(|p| p.value), Ok(CvmPatch::default()));
+    }
+}
+
+#[test]
+fn a_patch_comes_in_the_spellings_of_every_client() {
+    let request = read::<CvmPatch>(&json!({
+        "os_image_name": "dstack-0.5.4", "instance_type": "", "vcpu": 2.0, "allow_restart": 1,
+        "listed": 0, "shutdown_timeout": 10.0, "gpus": {"count": 2.0},
+        "compose_hash": format!("0x{HASH}")
+    }))
+    .value;
+    assert_eq!(request.image.as_deref(), Some("dstack-0.5.4"));
+    assert_eq!((request.instance_type, request.vcpu), (None, Some(2)));
+    assert_eq!((request.allow_restart, request.listed), (Some(true), Some(false)));
+    assert_eq!(request.shutdown_timeout, Patch::Value(10));
+    assert_eq!(request.compose_hash.unwrap().to_string(), HASH);
+    let torn = json!({"image": "a", "os_image_name": "b"});
+    assert_eq!(refused::<CvmPatch>(&torn)[0].1, "value_error");
+    let wrong = json!({
+        "shutdown_timeout": 9, "vcpu": "2", "gpus": [1], "public_logs": "yes", "user_config": 1
+    });
+    let mut found = refused::<CvmPatch>(&wrong);
+    found.sort();
+    let expected = [
+        ("gpus", "model_attributes_type"),
+        ("public_logs", "bool_type"),
+        ("shutdown_timeout", "greater_than_equal"),
+        ("user_config", "string_type"),
+        ("vcpu", "int_type"),
+    ];
+    let expected = expected.map(|(field, kind)| (json!(["body", field]).to_string(), kind.into()));
+    assert_eq!(found, expected);
+    let late = json!({"shutdown_timeout": 1201});
+    assert_eq!(refused::<CvmPatch>(&late)[0].1, "less_than_equal");
+}
+
+#[test]
+fn single_settings_are_understood() {
+    survives::<ResourcesRequest>(&json!({
+        "instance_type": "tdx.small", "vcpu": 2, "memory": 2048, "disk_size": 40,
+        "allow_restart": true
+    }));
+    // The CLI says yes with a number, the SDK repeats the identifier in the body.
+    let cli = read::<ResourcesRequest>(&json!({"id": "app_x", "vcpu": 2.0, "allow_restart": 1}));
+    assert_eq!(cli.unknown, ["id"]);
+    assert_eq!((cli.value.vcpu, cli.value.allow_restart), (Some(2), Some(true)));
+    survives::<VisibilityRequest>(&json!({
+        "public_sysinfo": true, "public_logs": false, "public_tcbinfo": true, "listed": false
+    }));
+    let python = json!({"public_sysinfo": true, "public_logs": false, "public_tcbinfo": null});
+    assert_eq!(read::<VisibilityRequest>(&python).value.public_tcbinfo, None);
+    survives::<ListedRequest>(&json!({"listed": true}));
+    survives::<NameRequest>(&json!({"name": "other"}));
+    assert_eq!(
+        refused::<NameRequest>(&json!({})),
+        [(json!(["body", "name"]).to_string(), "missing".to_owned())]
+    );
+    let request: EnvsRequest = survives(&json!({
+        "encrypted_env": "00", "env_keys": ["A"], "compose_hash": HASH, "transaction_hash": "0x1"
+    }));
+    assert_eq!(request.env_keys.unwrap(), ["A"]);
+    let python = json!({
+        "encrypted_env": "00", "env_keys": null, "compose_hash": null, "transaction_hash": null
+    });
+    let request = read::<EnvsRequest>(&python).value;
+    assert_eq!((request.env_keys, request.compose_hash), (None, None));
+}
+
+#[test]
+fn an_os_image_has_two_spellings_and_must_be_there() {
+    for field in ["image", "os_image_name"] {
+        let Parsed { value, unknown } = read::<OsImageRequest>(&json!({ field: "dstack-0.5.4" }));
+        assert_eq!((value.os_image_name.as_str(), unknown.len()), ("dstack-0.5.4", 0));
+    }
+    let both = json!({"image": "a", "os_image_name": "b"});
+    assert_eq!(refused::<OsImageRequest>(&both)[0].1, "value_error");
+    for body in [json!({}), json!({"image": ""}), json!({"os_image_name": null})] {
+        let place = json!(["body", "os_image_name"]).to_string();
+        assert_eq!(refused::<OsImageRequest>(&body), [(place, "missing".to_owned())], "{body}");
+    }
+}
+
+#[test]
+fn a_single_field_whose_null_is_the_request_is_told_from_one_left_out() {
+    let read_time = |value: Value| {
+        read::<ScheduledDeleteRequest>(&json!({ "scheduled_delete_at": value }))
+            .value
+            .scheduled_delete_at
+    };
+    assert_eq!(read_time(Value::Null), Patch::Null);
+    assert_eq!(
+        read_time(json!("2026-03-01T13:00:00+01:00")),
+        Patch::Value("2026-03-01T12:00:00Z".parse().unwrap())
+    );
+    survives::<ScheduledDeleteRequest>(&json!({"scheduled_delete_at": "2026-03-01T12:00:00Z"}));
+    survives::<ScheduledDeleteRequest>(&json!({"scheduled_delete_at": null}));
+    survives::<ScheduledDeleteRequest>(&json!({}));
+    for wrong in [json!("soon"), json!("2026-03-01")] {
+        let body = json!({ "scheduled_delete_at": wrong });
+        assert_eq!(refused::<ScheduledDeleteRequest>(&body)[0].1, "datetime_parsing", "{body}");
+    }
+    for body in [json!({}), json!({"user_config": null}), json!({"user_config": ""})] {
+        survives::<UserConfigRequest>(&body);
+    }
+}
+
+#[test]
+fn compose_updates_are_understood() {
+    survives::<ComposeCommitRequest>(&json!({
+        "compose_hash": HASH, "encrypted_env": "00", "env_keys": ["A"], "update_env_vars": true,
+        "transaction_hash": "0x1"
+    }));
+    let python = json!({
+        "compose_hash": HASH, "encrypted_env": null, "env_keys": null, "update_env_vars": null
+    });
+    assert_eq!(read::<ComposeCommitRequest>(&python).value.env_keys, None);
+    let whole = json!({
+        "compose_file": {"name": "n", "docker_compose_file": "services: {}", "env_pubkey": "aa"},
+        "compose_hash": format!("0x{HASH}"), "encrypted_env": "00", "env_keys": ["A"]
+    });
+    let Parsed { value, unknown } = read::<ComposeReplaceRequest>(&whole);
+    assert_eq!(unknown, ["compose_file.env_pubkey"]);
+    assert_eq!(value.compose_hash.to_string(), HASH);
+    for compose_file in [json!(null), json!([]), json!("x")] {
+        let body = json!({"compose_file": compose_file, "compose_hash": HASH});
+        let kind = &refused::<ComposeReplaceRequest>(&body)[0].1;
+        assert_eq!(kind, "model_attributes_type", "{body}");
+    }
+    let missing = refused::<ComposeReplaceRequest>(&json!({"compose_file": {}}));
+    assert_eq!(missing[0].1, "missing");
+}
+
+#[test]
+fn network_operations_and_domains_are_understood() {
+    survives::<NetworkConfigRequest>(&json!({
+        "kms_urls": ["k"], "gateway_urls": [], "restart": true
+    }));
+    let empty = read::<NetworkConfigRequest>(&json!({"kms_urls": null, "restart": null})).value;
+    assert_eq!(empty, NetworkConfigRequest::default());
+    survives::<PortsRequest>(&json!({"ports": [
+        {"vm_port": 80, "protocol": "tcp", "host_port": 1, "host_address": "h",
+         "source_cidrs": ["203.0.113.0/24"]},
+        {"vm_port": 53},
+    ]}));
+    for body in [json!({}), json!({"ports": null}), json!({"ports": [1]})] {
+        refused::<PortsRequest>(&body);
+    }
+    let id = "01960000-0000-7000-8000-000000000001";
+    survives::<CancelRequest>(&json!({"correlation_id": id}));
+    assert_eq!(body::parse(b"").map(|parsed| parsed.value), Ok(CancelRequest::default()));
+    assert_eq!(refused::<CancelRequest>(&json!({"correlation_id": "c1"}))[0].1, "value_error");
+    let ids = read::<BatchStopRequest>(&json!({"cvm_ids": ["cvm_a", 7]})).value.cvm_ids;
+    assert_eq!(ids, ["cvm_a", "7"]);
+    let many = json!({"cvm_ids": vec!["cvm_a"; 51]});
+    assert_eq!(refused::<BatchStopRequest>(&many)[0].1, "too_long");
+    assert_eq!(
+        read::<BatchStopRequest>(&json!({"cvm_ids": vec!["a"; 50]})).value.cvm_ids.len(),
+        50
+    );
+    survives::<DiagnoseRequest>(&json!({"domains": [{"domain": "app.example.test", "port": 80}]}));
+    let half = json!({"domains": [{"domain": "app.example.test"}]});
+    assert_eq!(refused::<DiagnoseRequest>(&half)[0].1, "missing");
 }

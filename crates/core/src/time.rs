@@ -1,6 +1,6 @@
 //! Time and randomness enter here and nowhere else.
 
-use std::{fmt, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,20 @@ impl fmt::Display for Timestamp {
             Ok(instant) => instant.fmt(f),
             Err(_) => write!(f, "{}us", self.0),
         }
+    }
+}
+
+/// The text is no instant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a time in RFC 3339, for example 2026-01-31T12:00:00Z")]
+pub struct InvalidTimestamp;
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+    /// RFC 3339 with an offset; what is finer than a microsecond is cut off.
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
+        Ok(Self(instant.as_microsecond()))
     }
 }
 
@@ -91,5 +105,15 @@ mod tests {
             Timestamp::from_micros(1_767_225_600_123_456).to_string(),
             "2026-01-01T00:00:00.123456Z"
         );
+    }
+
+    #[test]
+    fn instants_are_read_in_any_offset() {
+        let noon: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        assert_eq!("2026-01-01T14:00:00+02:00".parse(), Ok(noon));
+        assert_eq!(noon.to_string().parse(), Ok(noon));
+        for text in ["", "tomorrow", "2026-01-01", "2026-01-01T12:00:00"] {
+            assert_eq!(text.parse::<Timestamp>(), Err(InvalidTimestamp), "{text}");
+        }
     }
 }

@@ -17,6 +17,21 @@ pub fn opt<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_any(OrNull(PhantomData))
 }
 
+/// An object. For `#[serde(deserialize_with = "object::required")]`.
+pub fn required<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Object::deserialize(deserializer).map(|Object(object)| object)
+}
+
+/// A list of objects. For `#[serde(deserialize_with = "object::list")]`.
+pub fn list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    opt_list(deserializer)?
+        .ok_or_else(|| D::Error::invalid_type(serde::de::Unexpected::Unit, &"a sequence"))
+}
+
 /// A list of objects or `null`. For `#[serde(default, deserialize_with = "object::opt_list")]`.
 pub fn opt_list<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,

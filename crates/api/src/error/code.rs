@@ -203,6 +203,21 @@ error_codes! {
     NameInUse, "ERR-20-033", 400, plain, "The name is already in use in this workspace";
     /// Our fault.
     Internal, "ERR-20-029", 500, plain, "Internal server error";
+    /// A change does not fit the CVM's configuration; the details name the field.
+    ChangeNotApplicable, "ERR-20-030", 400, coded, "The change cannot be applied to this CVM";
+    /// The change needs a restart, and `allow_restart` says no.
+    RestartNotAllowed, "ERR-20-031", 409, coded, "This change needs a restart of the CVM: repeat it with allow_restart";
+    /// The change would drop variables that the compose file uses, and a policy or the caller says that
+    /// this is a mistake; the details name them.
+    EnvKeysMissing, "ERR-20-032", 409, coded, "The change would drop environment keys that the compose file uses";
+    /// The name is taken in the workspace; of a rename. Plain, because upstream's is.
+    CvmNameInUse, "ERR-20-033", 400, plain, "A CVM with this name already exists in the workspace";
+    /// A compose update was not provisioned for this CVM, or was used up, or its 14 days are over.
+    ComposeUpdateNotFound, "ERR-20-034", 400, coded, "No compose update is provisioned for this hash: provision again";
+    /// The hash that came with a document is not the document's.
+    ComposeHashMismatch, "ERR-20-035", 400, coded, "The compose hash is not the one of the compose file";
+    /// The operation is past the point where it can be called off.
+    OperationNotCancellable, "ERR-20-036", 409, coded, "This operation cannot be cancelled";
 }
 
 impl ErrorCode {

@@ -10,6 +10,7 @@ use crate::{
     kms_type::KmsType,
     num,
     patch::Patch,
+    spelling::{Contradiction, one},
 };
 
 /// Every field that some client or document knows, as it is spelt there.
@@ -88,24 +89,6 @@ pub(super) struct RawProvisionRequest {
     skip_gateway: Option<bool>,
     #[serde(default, deserialize_with = "num::opt_bool")]
     encrypted: Option<bool>,
-}
-
-/// Two spellings of one field with different values.
-#[derive(Debug, thiserror::Error)]
-#[error("value_error|`{0}` and `{1}` mean the same field and contradict each other")]
-pub(super) struct Contradiction(&'static str, &'static str);
-
-/// The value of a field with two spellings.
-fn one<T: PartialEq>(
-    names: (&'static str, &'static str),
-    first: Option<T>,
-    second: Option<T>,
-) -> Result<Option<T>, Contradiction> {
-    match (first, second) {
-        (Some(first), Some(second)) if first != second => Err(Contradiction(names.0, names.1)),
-        (Some(value), _) | (None, Some(value)) => Ok(Some(value)),
-        (None, None) => Ok(None),
-    }
 }
 
 impl TryFrom<RawProvisionRequest> for ProvisionRequest {

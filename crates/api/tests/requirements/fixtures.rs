@@ -4,10 +4,13 @@ use casemate_api::{
     compose_file::StorageFs,
     kms_type::KmsType,
     view::{
-        AppProfileView, AppView, CapacityView, CreditsView, CvmView, FailureView, GatewayView,
-        InstanceTypeView, KmsView, LogUrlsView, NodeRefView, NodeView, OnchainView, OperationView,
-        OsImageView, OsView, PersonView, Phase, ProvisionView, PublicUrl, Tee, TenantView,
-        UserRole, UserView, WorkspaceView,
+        AppProfileView, AppView, BatchStopView, CaaView, CancelView, CapacityView, CauseView,
+        ComposeProvisionView, CreditsView, CvmView, DnsRecordView, DomainView, Effect,
+        EnvReportView, FailureView, FirewallView, GatewayView, InstanceTypeView, KmsView,
+        LogUrlsView, NetworkConfigView, NodeRefView, NodeView, OnchainView, OperationEventView,
+        OperationRecordView, OperationStatusView, OperationView, OsImageView, OsView, PersonView,
+        Phase, PortView, ProvisionView, PublicUrl, RecordType, StepOutcome, StepView, Tee,
+        TenantView, UpdateView, UserRole, UserView, WorkspaceView,
     },
 };
 use casemate_core::{
@@ -15,7 +18,7 @@ use casemate_core::{
         AppId, ComposeHash, CvmId, CvmRef, DeviceId, InstanceId, KmsId, NodeId, OperationId,
         UserId, VmUuid, WorkspaceId,
     },
-    operation::OperationKind,
+    operation::{OperationKind, OperationState},
 };
 use serde_json::json;
 
@@ -397,4 +400,213 @@ pub fn minimal_provision() -> ProvisionView {
         warnings: Vec::new(),
         ..provision()
     }
+}
+
+fn env_report() -> EnvReportView {
+    EnvReportView {
+        added: vec!["NEW".to_owned()],
+        removed: vec!["OLD".to_owned()],
+        missing: vec!["OLD".to_owned()],
+    }
+}
+
+pub fn update() -> UpdateView {
+    UpdateView {
+        correlation_id: operation_id(),
+        message: "the CVM restarts with the new configuration".to_owned(),
+        effect: Some(Effect::Restart),
+        queue_position: Some(1),
+        joined_to: Some(operation_id()),
+        env_report: Some(env_report()),
+        allowed_envs_changed: true,
+        warnings: vec!["field `foo` is not known and was ignored".to_owned()],
+    }
+}
+
+pub fn minimal_update() -> UpdateView {
+    UpdateView {
+        message: String::new(),
+        effect: None,
+        queue_position: None,
+        joined_to: None,
+        env_report: None,
+        allowed_envs_changed: false,
+        warnings: Vec::new(),
+        ..update()
+    }
+}
+
+pub fn compose_provision() -> ComposeProvisionView {
+    ComposeProvisionView {
+        app_id: AppId::from_bytes([0xab; 20]),
+        device_id: Some(DeviceId::from_bytes([0x66; 32])),
+        compose_hash: ComposeHash::from_bytes([0x11; 32]),
+        kms: Some(machine()),
+        compose_hash_registered: true,
+        compose_unchanged: true,
+        expires_at: TIME.to_owned(),
+        env_report: Some(env_report()),
+        warnings: vec!["field `foo` is not known and was ignored".to_owned()],
+    }
+}
+
+pub fn minimal_compose_provision() -> ComposeProvisionView {
+    ComposeProvisionView {
+        device_id: None,
+        kms: Some(minimal_machine()),
+        compose_hash_registered: false,
+        compose_unchanged: false,
+        env_report: None,
+        warnings: Vec::new(),
+        ..compose_provision()
+    }
+}
+
+pub fn operation() -> OperationRecordView {
+    let cause = CauseView {
+        code: "boot_timeout".to_owned(),
+        message: "the guest did not come up within 600 s".to_owned(),
+    };
+    OperationRecordView {
+        correlation_id: operation_id(),
+        kind: OperationKind::Update,
+        state: OperationState::Failed,
+        target: Phase::Running,
+        triggered_by: UserId(2),
+        triggered_by_username: some!("admin"),
+        triggered_by_email: some!("admin@example.test"),
+        started_at: TIME.to_owned(),
+        ended_at: some!(TIME),
+        duration_ms: Some(600_000),
+        failure: Some(cause.clone()),
+        steps: vec![
+            StepView {
+                name: "push".to_owned(),
+                started_at: TIME.to_owned(),
+                ended_at: some!(TIME),
+                outcome: Some(StepOutcome::Done),
+                cause: None,
+            },
+            StepView {
+                name: "start".to_owned(),
+                started_at: TIME.to_owned(),
+                ended_at: some!(TIME),
+                outcome: Some(StepOutcome::Failed),
+                cause: Some(cause),
+            },
+        ],
+        events: vec![OperationEventView {
+            kind: "cvm.updated".to_owned(),
+            at: TIME.to_owned(),
+            phase: Phase::Updating,
+        }],
+        instance_name: "my-app".to_owned(),
+        compose_hash: Some(ComposeHash::from_bytes([0x11; 32])),
+        queue_position: Some(0),
+        joined_to: Some(operation_id()),
+        env_report: Some(env_report()),
+    }
+}
+
+pub fn minimal_operation() -> OperationRecordView {
+    OperationRecordView {
+        state: OperationState::Superseded,
+        triggered_by_username: None,
+        triggered_by_email: None,
+        ended_at: None,
+        duration_ms: None,
+        failure: None,
+        steps: Vec::new(),
+        events: Vec::new(),
+        compose_hash: None,
+        queue_position: None,
+        joined_to: None,
+        env_report: None,
+        ..operation()
+    }
+}
+
+pub fn operation_status() -> OperationStatusView {
+    OperationStatusView { current: Some(operation()), queued: 2 }
+}
+
+pub fn idle() -> OperationStatusView {
+    OperationStatusView { current: None, queued: 0 }
+}
+
+pub fn cancel() -> CancelView {
+    CancelView { cancelled: Some(operation_id()), rollback: Some(operation_id()) }
+}
+
+pub fn batch_stop() -> BatchStopView {
+    BatchStopView {
+        stopped: 2,
+        skipped: 1,
+        errors: vec![("cvm_x".to_owned(), "The requested CVM was not found".to_owned())],
+    }
+}
+
+pub fn network_config() -> NetworkConfigView {
+    NetworkConfigView {
+        kms_urls: vec!["https://kms.test".to_owned()],
+        gateway_urls: vec!["https://gateway.test".to_owned()],
+        ports: vec![
+            PortView {
+                cvm: CvmId(7),
+                protocol: "tcp".to_owned(),
+                host_port: 10_080,
+                vm_port: 80,
+                host_address: some!("192.0.2.1"),
+                source_cidrs: vec!["203.0.113.0/24".to_owned()],
+            },
+            PortView {
+                cvm: CvmId(7),
+                protocol: "udp".to_owned(),
+                host_port: 10_053,
+                vm_port: 53,
+                host_address: None,
+                source_cidrs: Vec::new(),
+            },
+        ],
+    }
+}
+
+pub fn firewall() -> FirewallView {
+    FirewallView::Unavailable("the node has none".to_owned())
+}
+
+pub fn domain() -> DomainView {
+    DomainView {
+        domain: "app.example.test".to_owned(),
+        port: 80,
+        records: vec![
+            DnsRecordView {
+                kind: RecordType::Cname,
+                name: "app.example.test".to_owned(),
+                expected: "gateway.test".to_owned(),
+                found: some!("gateway.test"),
+                is_valid: true,
+                is_deprecated: false,
+                note: None,
+            },
+            DnsRecordView {
+                kind: RecordType::Txt,
+                name: "_dstack-app-address.app.example.test".to_owned(),
+                expected: "abab:80".to_owned(),
+                found: None,
+                is_valid: false,
+                is_deprecated: true,
+                note: some!("there is no such record"),
+            },
+        ],
+        caa: Some(CaaView {
+            records: vec!["0 issue \"letsencrypt.org\"".to_owned()],
+            note: some!("only this authority may issue a certificate"),
+        }),
+        note: some!("the gateway does not serve custom domains"),
+    }
+}
+
+pub fn minimal_domain() -> DomainView {
+    DomainView { records: Vec::new(), caa: None, note: None, ..domain() }
 }

@@ -11,7 +11,7 @@ use casemate_api::{
     page::{Page, PageRequest},
     render,
     version::ApiVersion,
-    view::{CapacityView, CreditsView},
+    view::{BatchStopView, CancelView, CapacityView, CreditsView, FirewallView, NetworkConfigView},
 };
 use casemate_core::id::AppId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -86,7 +86,38 @@ fn replies(version: ApiVersion, full: bool) -> Vec<(&'static str, Value)> {
         let nodes = render::kms_contract_nodes(&machines, "phala");
         replies.push(("kms_contract_nodes", wire(&nodes)));
     }
+    replies.extend(replies_to_changes(version, full));
     replies
+}
+
+/// The replies of the routes that change a CVM, and of those that tell how it went.
+fn replies_to_changes(version: ApiVersion, full: bool) -> Vec<(&'static str, Value)> {
+    let update = if full { fixtures::update() } else { fixtures::minimal_update() };
+    let prepared =
+        if full { fixtures::compose_provision() } else { fixtures::minimal_compose_provision() };
+    let operation = if full { fixtures::operation() } else { fixtures::minimal_operation() };
+    let status = if full { fixtures::operation_status() } else { fixtures::idle() };
+    let nothing = CancelView { cancelled: None, rollback: None };
+    let cancelled = if full { fixtures::cancel() } else { nothing };
+    let stopped = if full { fixtures::batch_stop() } else { BatchStopView::default() };
+    let network = if full { fixtures::network_config() } else { NetworkConfigView::default() };
+    let firewall = if full { fixtures::firewall() } else { FirewallView::Available };
+    let domain = if full { fixtures::domain() } else { fixtures::minimal_domain() };
+    let cursor = full.then(|| "next".to_owned());
+    vec![
+        ("accepted", wire(&render::accepted(&update))),
+        ("update_result", wire(&render::update_result(&update))),
+        ("envs_update_result", wire(&render::envs_update_result(&update))),
+        ("compose_provision", wire(&render::compose_provision(&prepared))),
+        ("operations", wire(&render::operations(&[operation], cursor, 1, version))),
+        ("operation_status", wire(&render::operation_status(&status))),
+        ("cancelled", wire(&render::cancelled(&cancelled))),
+        ("batch_stop", wire(&render::batch_stop(&stopped))),
+        ("ports", wire(&render::ports(&network.ports))),
+        ("network_config", wire(&render::network_config(&network))),
+        ("firewall_status", wire(&render::firewall_status(&firewall))),
+        ("diagnosis", wire(&render::diagnosis(&[domain]))),
+    ]
 }
 
 #[test]
@@ -170,6 +201,14 @@ fn the_main_replies_look_as_they_did() {
         ("app_info", V20251028),
         ("kms_list", V20260121),
         ("kms_list", V20260623),
+        ("accepted", V20260121),
+        ("envs_update_result", V20260121),
+        ("compose_provision", V20260121),
+        ("operations", V20260121),
+        ("operation_status", V20260121),
+        ("network_config", V20260121),
+        ("ports", V20260121),
+        ("diagnosis", V20260121),
     ] {
         for (size, full) in [("full", true), ("minimal", false)] {
             insta::assert_json_snapshot!(
@@ -196,7 +235,7 @@ fn replies_change_only_where_a_version_says_so() {
     );
     assert_eq!(
         changed_at([V20260121, V20260522]),
-        ["cvm_visibility", "cvm_commit", "vm_action", "new_instance"]
+        ["cvm_visibility", "cvm_commit", "vm_action", "new_instance", "operations"]
     );
     assert_eq!(
         changed_at([V20260522, V20260623]),

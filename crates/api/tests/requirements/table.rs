@@ -65,6 +65,11 @@ const INSTANCE_TYPE: &str = "id=text name=text description=text vcpu=int memory_
     hourly_rate=text requires_gpu=bool family~text default_disk_size_gb+int";
 const KMS_CONTRACT: &str = "id=text contract_address=text chain_id=int node_count=int slug?text \
     label?text k256_pubkey?text ca_pubkey?text";
+const UPDATE: &str = "status='in_progress' message=text correlation_id=text";
+const OPERATION: &str = "correlation_id=text operation_type=text target_state=text started_at=text \
+    status='completed'|'in_progress'|'failed' sub_operations=list events=list instance_name=text \
+    triggered_by_username?text triggered_by_email?text completed_at?text duration_ms?int \
+    error_message?text compose_hash?text";
 
 macro_rules! nested {
     ($prefix:literal) => {
@@ -326,4 +331,76 @@ pub const TABLE: &[Requirement] = &[
     loose("app_info", NESTED, LAST, nested!("cvms[]")),
     loose("app_cvms", FIRST, FIRST, hosted!("[]")),
     loose("app_cvms", NESTED, LAST, nested!("[]")),
+    loose("accepted", FIRST, LAST, &[("", "correlation_id=text")]),
+    loose("update_result", FIRST, LAST, &[("", UPDATE)]),
+    loose("envs_update_result", FIRST, LAST, &[("", UPDATE), ("", "allowed_envs_changed=bool")]),
+    loose(
+        "compose_provision",
+        FIRST,
+        LAST,
+        &[
+            (
+                "",
+                "compose_hash=text app_id=text device_id~text kms_info?object \
+                 compose_hash_registered+bool compose_unchanged+bool",
+            ),
+            ("kms_info", MACHINE),
+        ],
+    ),
+    loose("operations", FIRST, LAST, &[("", "items=list total=int next_cursor?text")]),
+    loose("operations", FIRST, LAST, &[("items[]", OPERATION)]),
+    loose("operations", FIRST, NESTED, &[("items[]", "triggered_by=int")]),
+    loose("operations", TEXT_IDS, LAST, &[("items[]", "triggered_by=text")]),
+    loose(
+        "operations",
+        FIRST,
+        LAST,
+        &[("items[].events[]", "event_type=text timestamp=text state=text")],
+    ),
+    loose("operation_status", FIRST, LAST, &[("", "status='idle'|'in_progress'")]),
+    loose("cancelled", FIRST, LAST, &[("", "cancelled=bool correlation_id?text")]),
+    loose(
+        "batch_stop",
+        FIRST,
+        LAST,
+        &[
+            ("", "total=int stopped=int skipped=int errors+list"),
+            ("errors[]", "cvm_id=text error=text"),
+        ],
+    ),
+    loose(
+        "ports",
+        FIRST,
+        LAST,
+        &[("[]", "id=text host_port=int vm_port=int protocol=text host_address=text")],
+    ),
+    loose(
+        "network_config",
+        FIRST,
+        LAST,
+        &[
+            ("", "kms_urls+list gateway_urls+list ports+list"),
+            ("ports[]", "host_port=int vm_port=int protocol+text host_address+text"),
+        ],
+    ),
+    loose("firewall_status", FIRST, LAST, &[("", "available=bool reason?text")]),
+    loose(
+        "diagnosis",
+        FIRST,
+        LAST,
+        &[
+            ("", "results=list"),
+            ("results[]", "domain=text port=int records=list is_valid=bool caa_check?object"),
+            (
+                "results[].records[]",
+                "record_type='CNAME'|'TXT' query_name=text expected_value=text is_valid=bool \
+                 actual_value?text is_deprecated+bool warning_message?text",
+            ),
+            (
+                "results[].caa_check",
+                "caa_records=list acme_fetches=list is_match=bool accounturi?text \
+                 expected_uri?text info_message?text",
+            ),
+        ],
+    ),
 ];

@@ -1,0 +1,40 @@
+//! Host ports of a CVM and what its guest is told of the network.
+
+use casemate_core::id::CvmId;
+
+/// A host port that leads to a CVM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortView {
+    /// The CVM.
+    pub cvm: CvmId,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// Port on the host.
+    pub host_port: u16,
+    /// Port in the VM.
+    pub vm_port: u16,
+    /// Address on the host; `None`: the node chooses.
+    pub host_address: Option<String>,
+    /// Networks that may connect; empty: all.
+    pub source_cidrs: Vec<String>,
+}
+
+/// What a CVM's configuration says of the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkConfigView {
+    /// KMS addresses for the guest; empty: the node's.
+    pub kms_urls: Vec<String>,
+    /// Gateway addresses for the guest; empty: the node's.
+    pub gateway_urls: Vec<String>,
+    /// Its host ports.
+    pub ports: Vec<PortView>,
+}
+
+/// Whether a CVM's node filters who may connect to host ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FirewallView {
+    /// It does.
+    Available,
+    /// It does not, for this reason.
+    Unavailable(String),
+}
