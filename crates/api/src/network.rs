@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{body::object, num};
+use crate::{body::object, num, provision::PortMapping};
 
 /// `PATCH /cvms/{id}/network-config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -48,4 +48,16 @@ pub struct PortRule {
     /// Networks that may connect, `203.0.113.0/24`; empty or left out: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_cidrs: Option<Vec<String>>,
+}
+
+impl PortRule {
+    /// The same as a host port of a provision.
+    pub fn mapping(&self) -> PortMapping {
+        PortMapping {
+            protocol: self.protocol.clone(),
+            host_port: self.host_port,
+            vm_port: self.vm_port,
+            host_address: self.host_address.clone(),
+        }
+    }
 }

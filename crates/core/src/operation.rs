@@ -27,6 +27,18 @@ pub enum OperationKind {
 }
 
 impl OperationKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Create,
+        Self::Start,
+        Self::Stop,
+        Self::Shutdown,
+        Self::Restart,
+        Self::Update,
+        Self::Rollback,
+        Self::Delete,
+    ];
+
     /// The word in the database and on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -43,10 +55,7 @@ impl OperationKind {
 
     /// The kind with this word.
     pub fn parse(word: &str) -> Option<Self> {
-        use OperationKind::{Create, Delete, Restart, Rollback, Shutdown, Start, Stop, Update};
-        [Create, Start, Stop, Shutdown, Restart, Update, Rollback, Delete]
-            .into_iter()
-            .find(|kind| kind.as_str() == word)
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
     /// What users see while it is open.

@@ -105,7 +105,7 @@ async fn several_fields_make_one_restart_and_reach_the_node() {
         ..vcpu(2)
     };
     let accepted = bench.change(change).await;
-    assert_eq!((accepted.effect, accepted.queued), (Effect::Restart, false));
+    assert_eq!((accepted.effect, accepted.waits_behind), (Effect::Restart, None));
     assert_eq!(accepted.cvm.phase.as_str(), "updating", "before the reply is sent");
     bench.world.settle().await;
     let cvm = bench.cvm().await;
@@ -185,7 +185,7 @@ async fn one_bad_change_among_many_takes_no_other_with_it() {
     let bench = Bench::new().await;
     let mut good = Vec::new();
     let first = bench.change(vcpu(2)).await;
-    assert!(!first.queued);
+    assert_eq!(first.waits_behind, None);
     let mut bad = None;
     for index in 0..8_u32 {
         let change = if index == 3 {
@@ -194,7 +194,7 @@ async fn one_bad_change_among_many_takes_no_other_with_it() {
             Change { memory_mb: Some(1000 + index), ..Change::default() }
         };
         let accepted = bench.change(change).await;
-        assert!(accepted.queued);
+        assert_eq!(accepted.waits_behind, Some(index));
         if index == 3 { bad = Some(accepted.operation) } else { good.push(accepted.operation) }
     }
     bench.world.settle().await;

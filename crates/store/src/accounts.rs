@@ -93,6 +93,22 @@ pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Pri
     row.map(PrincipalRow::read).transpose()
 }
 
+/// A user as one who acts in a workspace; `None` when either is not there.
+pub async fn member(
+    db: &Db,
+    user: UserId,
+    workspace: WorkspaceId,
+) -> Result<Option<Principal>, Error> {
+    const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
+        w.name AS workspace_name, w.wallet, w.next_nonce, w.created_at AS workspace_at \
+        FROM users u JOIN workspaces w ON w.id = $2 WHERE u.id = $1";
+    let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
+        .bind(user.0)
+        .bind(workspace.0)
+        .fetch_optional(c))?;
+    row.map(PrincipalRow::read).transpose()
+}
+
 /// Whether there is any user: the first start makes one.
 pub async fn any_user(db: &Db) -> Result<bool, Error> {
     const SQL: &str = "SELECT id FROM users LIMIT 1";

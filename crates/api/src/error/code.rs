@@ -193,20 +193,12 @@ error_codes! {
     UrlNotAllowed, "ERR-20-027", 400, coded, "The URL is not allowed";
     /// The database does not answer.
     DatabaseUnavailable, "ERR-20-028", 503, plain, "The service is not ready: try again";
-    /// The change needs a restart, and the request does not allow one.
-    RestartNotAllowed, "ERR-20-030", 400, coded, "This change restarts the CVM, and the request does not allow that";
-    /// A variable that the compose file uses would be dropped.
-    EnvKeyDropped, "ERR-20-031", 400, coded, "This change drops an environment key that the compose file uses";
-    /// The operation cannot be called off.
-    NotCancellable, "ERR-20-032", 409, coded, "This operation cannot be cancelled";
-    /// The name is taken; the answer to a rename. Plain, as upstream words it.
-    NameInUse, "ERR-20-033", 400, plain, "The name is already in use in this workspace";
     /// Our fault.
     Internal, "ERR-20-029", 500, plain, "Internal server error";
     /// A change does not fit the CVM's configuration; the details name the field.
     ChangeNotApplicable, "ERR-20-030", 400, coded, "The change cannot be applied to this CVM";
     /// The change needs a restart, and `allow_restart` says no.
-    RestartNotAllowed, "ERR-20-031", 409, coded, "This change needs a restart of the CVM: repeat it with allow_restart";
+    RestartNotAllowed, "ERR-20-031", 400, coded, "This change needs a restart of the CVM: repeat it with allow_restart";
     /// The change would drop variables that the compose file uses, and a policy or the caller says that
     /// this is a mistake; the details name them.
     EnvKeysMissing, "ERR-20-032", 409, coded, "The change would drop environment keys that the compose file uses";

@@ -44,6 +44,8 @@ pub enum Happening {
         /// Failure code and cause.
         failure: Option<(String, String)>,
     },
+    /// It is to be deleted by itself at this time, or no longer.
+    DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
 }
@@ -72,6 +74,7 @@ impl Happening {
             Self::Boot(_) => "cvm.boot",
             Self::Step { .. } => "operation.step",
             Self::Ended { .. } => "operation.ended",
+            Self::DeletionSet(_) => "cvm.deletion_set",
             Self::Drift(_) => "cvm.drift",
         }
     }
@@ -93,6 +96,7 @@ impl Happening {
             Self::Ended { kind, how, failure: Some((code, cause)) } => {
                 json!({ "kind": kind.as_str(), "how": how, "code": code, "cause": cause })
             }
+            Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
             Self::Drift(what) => json!({ "what": what }),
         }
     }

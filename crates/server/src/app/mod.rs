@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod fleet;
 pub mod logs;
+pub mod operations;
 pub mod power;
 pub mod provision;
 pub mod update;

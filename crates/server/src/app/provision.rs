@@ -10,7 +10,9 @@ mod identity;
 mod kind;
 mod size;
 
-pub(super) use size::{amount, refusal_code, refused_field};
+pub(super) use carry::{check_user_config, gpus, ports};
+pub(super) use compose::{check_env_keys, refusal as compose_refusal};
+pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
 use casemate_api::{
     error::ErrorCode, kms_type::KmsType, provision::ProvisionRequest, view::ProvisionView,
@@ -47,8 +49,8 @@ pub async fn provision(
     kind::refuse_what_none_can(&request)?;
     let sealed_env = carry::sealed_env(&request, compose.kms_enabled)?;
     let user_config = carry::user_config(&request)?;
-    let ports = carry::ports(request.ports.as_deref())?;
-    let gpus = carry::gpus(request.gpus.as_ref())?;
+    let ports = ports(request.ports.as_deref())?;
+    let gpus = gpus(request.gpus.as_ref())?;
     let asked =
         kind::Asked { request: &request, compose: &compose, ports: &ports, gpus: gpus.as_ref() };
     let matched = size::place(ctx, &asked).await?;

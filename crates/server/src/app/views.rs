@@ -7,18 +7,19 @@ use casemate_api::{
     kms_type::KmsType,
     view::{
         CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OperationView,
-        OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView,
+        OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView, UpdateView,
     },
 };
 use casemate_core::{
+    change::Effect,
     compose::AppCompose,
-    cvm::{Boot, VmPower},
+    cvm::{Boot, Power, VmPower},
     place::Candidate,
 };
 use casemate_engine::node::{Image, Inventory};
 use casemate_store::cvms::Cvm;
 
-use super::{Caller, Ctx, fleet::FleetNode};
+use super::{Caller, Ctx, fleet::FleetNode, update::Accepted};
 
 /// The view of a CVM, without its document.
 pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
@@ -101,7 +102,31 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
         created_at: cvm.created_at.to_string(),
         updated_at: Some(cvm.updated_at.to_string()),
         deleted_at: None,
-        scheduled_delete_at: None,
+        scheduled_delete_at: cvm.delete_at.map(|at| at.to_string()),
+    }
+}
+
+/// What became of a request for a change.
+pub fn update(accepted: &Accepted) -> UpdateView {
+    let message = match (accepted.waits_behind, accepted.effect) {
+        (Some(_), _) => "Update accepted; it waits for the operation under way",
+        (None, Effect::Nothing) => "Nothing to change: the CVM is like that already",
+        (None, Effect::Record) => "Updated; no restart needed",
+        (None, Effect::NextStart) => "Update accepted; it counts from the next start on",
+        (None, Effect::Restart) if accepted.cvm.wish.power == Power::Stopped => {
+            "Update accepted; the CVM stays stopped"
+        }
+        (None, Effect::Restart) => "Update accepted; the CVM restarts with it",
+    };
+    UpdateView {
+        correlation_id: accepted.operation,
+        message: message.to_owned(),
+        effect: accepted.waits_behind.is_none().then_some(accepted.effect),
+        queue_position: accepted.waits_behind,
+        joined_to: None,
+        env_report: accepted.report.clone(),
+        allowed_envs_changed: accepted.allowed_envs_changed,
+        warnings: Vec::new(),
     }
 }
 

@@ -486,7 +486,8 @@ impl<'a> Turn<'a> {
         }
         let Some(cvm) = tx.cvm(self.cvm.id).await? else { return Ok(None) };
         let because = Because::Failed(*code, cause.clone());
-        update::take_back(self.ctx, tx, &cvm, &because).await.map_err(|error| self.ours(error))
+        let back = update::take_back(self.ctx, tx, &cvm, &because).await;
+        Ok(back.map_err(|error| self.ours(error))?.map(|(_, news)| news))
     }
 
     /// What is neither the database's fault nor a client's.

@@ -18,7 +18,7 @@ mod write;
 
 pub use apps::{App, apps_page, of_apps};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
-pub use intent::{Intent, ToDelete, to_delete};
+pub use intent::{Intent, ToDelete, ports_on_node, to_delete};
 pub use list::{Filter, on_node, page};
 pub(crate) use row::{Row, SELECT};
 pub(crate) use tally::Taking;

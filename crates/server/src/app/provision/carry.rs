@@ -65,13 +65,19 @@ pub fn user_config(request: &ProvisionRequest) -> Result<Option<String>, Error> 
         Some(text) if keys.is_empty() => text.to_owned(),
         Some(text) => with_keys(text, keys)?,
     };
+    check_user_config(&text)?;
+    Ok(Some(text))
+}
+
+/// Refuses a user config that is too long.
+pub fn check_user_config(text: &str) -> Result<(), Error> {
     if text.len() > MAX_USER_CONFIG {
         return Err(Error::invalid(
             "user_config",
             format!("must be at most {MAX_USER_CONFIG} bytes"),
         ));
     }
-    Ok(Some(text))
+    Ok(())
 }
 
 fn with_keys(text: &str, keys: &[String]) -> Result<String, Error> {

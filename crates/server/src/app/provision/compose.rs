@@ -82,7 +82,7 @@ fn keys_off(request: &ProvisionRequest, file: &ComposeFile) -> Result<bool, Erro
 }
 
 /// Names of variables that the guest would not take, under the name of the list they stand in.
-fn check_env_keys(env_keys: &[String]) -> Result<(), Error> {
+pub fn check_env_keys(env_keys: &[String]) -> Result<(), Error> {
     match env_keys.iter().find(|name| !seal::valid_env_name(name)) {
         None => Ok(()),
         Some(name) => {

@@ -145,7 +145,8 @@ fn resources(ctx: &Ctx, request: &ProvisionRequest) -> Result<Resources, Error> 
     })
 }
 
-fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, Error> {
+/// An instance type of the catalogue.
+pub fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, Error> {
     let sizes = &ctx.config.instance_types;
     sizes.iter().find(|size| size.id == name).ok_or_else(|| {
         let known: Vec<&str> = sizes.iter().map(|size| size.id.as_str()).collect();

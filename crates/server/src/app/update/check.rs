@@ -39,7 +39,7 @@ async fn name(
     }
     match tx.cvm_of_name(cvm.workspace, name).await? {
         Some(other) if other != cvm.id => Err(Error::because(
-            ErrorCode::NameInUse,
+            ErrorCode::CvmNameInUse,
             format!("CVM name \"{name}\" is already in use in this workspace"),
         )),
         _ => Ok(()),

@@ -11,6 +11,10 @@
 //! other with it; what needs no restart makes none; what is off stays off.
 
 mod check;
+pub mod compose;
+pub mod network;
+pub mod request;
+pub mod schedule;
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
@@ -19,7 +23,7 @@ use casemate_core::{
         withdraw,
     },
     compose::AppCompose,
-    cvm::{Failure, FailureCode, Phase, Power, Status, StopMode, Wish},
+    cvm::{Failure, FailureCode, Phase, Power, Spec, Status, StopMode, Wish},
     id::{ComposeHash, CvmId, EventSeq, OperationId},
     operation::OperationKind,
 };
@@ -76,8 +80,10 @@ pub struct Accepted {
     pub operation: OperationId,
     /// What it comes to.
     pub effect: Effect,
-    /// Whether it waits for another one to end.
-    pub queued: bool,
+    /// The configuration that is in force once it has had its turn.
+    pub promised: Spec,
+    /// How many changes go before it, where it waits for another operation to end.
+    pub waits_behind: Option<u32>,
     /// Whether the list of allowed variables is another one.
     pub allowed_envs_changed: bool,
     /// What it does to the names of variables, where the request named some.
@@ -140,8 +146,9 @@ pub async fn accept(
         cvm: after,
         operation,
         effect,
-        queued: waits,
+        waits_behind: waits.then(|| u32::try_from(queued.len()).unwrap_or(u32::MAX)),
         allowed_envs_changed: base.document.allowed_envs != next.document.allowed_envs,
+        promised: next.spec,
         report,
         news,
     })
@@ -192,7 +199,7 @@ async fn guard(
         return Ok(());
     }
     let mut error = Error::because(
-        ErrorCode::EnvKeyDropped,
+        ErrorCode::EnvKeysMissing,
         format!("the compose file uses {}, which this change drops", missing.join(", ")),
     );
     for name in missing {
@@ -268,7 +275,7 @@ fn not_applicable(why: NotApplicable) -> Error {
         "vcpu" | "memory" | "disk_size" => return Error::invalid(field, reason),
         _ if reason.contains("would be lost") => ErrorCode::DataLossRefused,
         "encrypted_env" => ErrorCode::IncompatibleConfiguration,
-        _ => ErrorCode::InvalidRequest,
+        _ => ErrorCode::ChangeNotApplicable,
     };
     let way_out = match code {
         ErrorCode::DiskCannotShrink => "Ask for at least as much as there is.",
@@ -430,13 +437,13 @@ pub enum Because {
 
 /// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried in
 /// halves, and wishes the configuration from before. `None`: there is nothing to go back to, and
-/// nothing was done.
+/// nothing was done. Returns the operation that leads back and the place of the last event.
 pub async fn take_back(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
     because: &Because,
-) -> Result<Option<EventSeq>, Error> {
+) -> Result<Option<(OperationId, EventSeq)>, Error> {
     let Some(open) = cvm.operation.filter(|open| open.kind == OperationKind::Update) else {
         return Ok(None);
     };
@@ -479,7 +486,7 @@ pub async fn take_back(
     tx.open_operation(operation, cvm.id, OperationKind::Rollback, wish.generation, by, now).await?;
     let told = [Happening::Accepted(OperationKind::Rollback)];
     news = news.max(events::write(tx, place(cvm, operation), &told, now).await?);
-    Ok(Some(news))
+    Ok(Some((operation, news)))
 }
 
 /// What a cancellation did.
@@ -487,9 +494,13 @@ pub async fn take_back(
 pub struct Cancelled {
     /// The operation that was called off; `None`: there was none.
     pub operation: Option<OperationId>,
+    /// The operation that leads back to what was before, where one is needed.
+    pub rollback: Option<OperationId>,
     /// The event to announce after the transaction.
     pub news: Option<EventSeq>,
 }
+
+const NOTHING: Cancelled = Cancelled { operation: None, rollback: None, news: None };
 
 /// Calls off a change: the one under way, or the named one, waiting or under way. Only changes of the
 /// configuration can be called off.
@@ -506,12 +517,12 @@ pub async fn cancel(
         .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
         .ok_or_else(super::cvms::not_found)?;
     let Some(which) = which.or(cvm.operation.map(|open| open.id)) else {
-        return Ok(Cancelled { operation: None, news: None });
+        return Ok(NOTHING);
     };
     let open = cvm.operation.filter(|open| open.id == which);
     if let Some(open) = open.filter(|open| open.kind != OperationKind::Update) {
         return Err(Error::because(
-            ErrorCode::NotCancellable,
+            ErrorCode::OperationNotCancellable,
             format!("a {} cannot be cancelled", open.kind.as_str()),
         )
         .suggest("Wait for its end; only updates can be cancelled."));
@@ -519,16 +530,18 @@ pub async fn cancel(
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {
         let news = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
-        return Ok(Cancelled { operation: Some(which), news: Some(news) });
+        return Ok(Cancelled { operation: Some(which), rollback: None, news: Some(news) });
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
     if open.is_none() && !joined {
-        return Ok(Cancelled { operation: None, news: None });
+        return Ok(NOTHING);
     }
     match take_back(ctx, tx, &cvm, &Because::Cancelled(which)).await? {
-        Some(news) => Ok(Cancelled { operation: Some(which), news: Some(news) }),
+        Some((rollback, news)) => {
+            Ok(Cancelled { operation: Some(which), rollback: Some(rollback), news: Some(news) })
+        }
         None => Err(Error::because(
-            ErrorCode::NotCancellable,
+            ErrorCode::OperationNotCancellable,
             "the CVM was not well before this update, so there is nothing to go back to",
         )
         .suggest("Stop the CVM, or send another update.")),

@@ -7,8 +7,10 @@ mod cvms;
 mod deploy;
 mod kms;
 mod logs;
+mod operations;
 mod power;
 mod state;
+mod update;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -31,15 +33,32 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(deploy::provision))
         .routes(routes!(deploy::provision_or_commit, cvms::list))
         .routes(routes!(cvms::page))
-        .routes(routes!(cvms::detail, power::delete))
+        .routes(routes!(cvms::detail, power::delete, update::patch))
         .routes(routes!(state::state))
         .routes(routes!(power::start))
         .routes(routes!(power::stop))
         .routes(routes!(power::shutdown))
         .routes(routes!(power::restart))
-        .routes(routes!(cvms::compose_file))
+        .routes(routes!(cvms::compose_file, update::compose_commit, update::compose_replace))
+        .routes(routes!(update::compose_provision))
+        .routes(routes!(update::compose_commit_documented))
         .routes(routes!(cvms::docker_compose))
-        .routes(routes!(cvms::pre_launch_script))
+        .routes(routes!(update::docker_compose))
+        .routes(routes!(cvms::pre_launch_script, update::pre_launch_script))
+        .routes(routes!(update::resources))
+        .routes(routes!(update::visibility))
+        .routes(routes!(update::listed))
+        .routes(routes!(update::name))
+        .routes(routes!(update::os_image))
+        .routes(routes!(update::envs))
+        .routes(routes!(update::user_config))
+        .routes(routes!(update::scheduled_delete))
+        .routes(routes!(update::network_config))
+        .routes(routes!(update::ports))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::status))
+        .routes(routes!(operations::cancel))
+        .routes(routes!(operations::batch_stop))
         .routes(routes!(cvms::status_batch))
         .routes(routes!(apps::page))
         .routes(routes!(apps::one))

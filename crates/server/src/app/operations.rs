@@ -1,0 +1,269 @@
+//! The operations of a CVM as people look at them: the list, what is under way, and the steps of
+//! each, read back from the events.
+
+use std::collections::BTreeMap;
+
+use casemate_api::{
+    error::ValidationItem,
+    view::{
+        BatchStopView, CauseView, OperationEventView, OperationRecordView, OperationStatusView,
+        StepOutcome, StepView,
+    },
+};
+use casemate_core::{
+    cvm::{Phase, Power},
+    id::{EventSeq, OperationId},
+    operation::OperationState,
+    time::Timestamp,
+};
+use casemate_store::{
+    Tx,
+    cvms::Cvm,
+    events::{self, Event},
+    operations::{self, Operation},
+};
+use serde_json::Value;
+
+use super::{
+    Caller, Ctx, Error, cvms,
+    power::{self, Verb},
+};
+
+pub use casemate_store::operations::Shown;
+
+/// Events read for one page of operations; a page of 100 long ones stays below.
+const EVENTS: i64 = 20_000;
+
+/// A page of operations.
+#[derive(Debug)]
+pub struct Page {
+    /// Newest first.
+    pub items: Vec<OperationRecordView>,
+    /// Where the list goes on.
+    pub next: Option<i64>,
+    /// Length of the whole list.
+    pub total: u64,
+}
+
+/// A page of the operations of a CVM.
+pub async fn page(ctx: &Ctx, cvm: &Cvm, shown: &Shown, limit: u16) -> Result<Page, Error> {
+    let wanted = i64::from(limit) + 1;
+    let mut found = operations::of_cvm(&ctx.db, cvm.id, shown, wanted).await?;
+    let more = found.len() > usize::from(limit);
+    found.truncate(limit.into());
+    let next = found.last().filter(|_| more).map(|last| last.seq);
+    let total = operations::count(&ctx.db, cvm.id, shown).await?;
+    Ok(Page {
+        items: records(ctx, cvm, &found).await?,
+        next,
+        total: u64::try_from(total).unwrap_or(0),
+    })
+}
+
+/// What a CVM is busy with.
+pub async fn status(ctx: &Ctx, cvm: &Cvm) -> Result<OperationStatusView, Error> {
+    let newest = operations::of_cvm(&ctx.db, cvm.id, &Shown::default(), 200).await?;
+    let waits = |one: &&Operation| one.state == OperationState::Pending && one.joined_to.is_none();
+    let queued = newest.iter().filter(waits).count();
+    let open: Vec<Operation> =
+        newest.into_iter().filter(|one| one.state == OperationState::Running).collect();
+    Ok(OperationStatusView {
+        current: records(ctx, cvm, &open).await?.pop(),
+        queued: u32::try_from(queued).unwrap_or(u32::MAX),
+    })
+}
+
+async fn records(
+    ctx: &Ctx,
+    cvm: &Cvm,
+    found: &[Operation],
+) -> Result<Vec<OperationRecordView>, Error> {
+    let ids: Vec<OperationId> = found.iter().map(|one| one.id).collect();
+    let mut told: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+    for event in events::of_operations(&ctx.db, &ids, EVENTS).await? {
+        if let Some(operation) = event.operation_id.clone() {
+            told.entry(operation).or_default().push(event);
+        }
+    }
+    // Waiting ones in the order in which their turn comes: the list has the newest first.
+    let mut before = found
+        .iter()
+        .filter(|one| one.state == OperationState::Pending && one.joined_to.is_none())
+        .count();
+    let record = |one: &Operation| {
+        let waits = one.state == OperationState::Pending && one.joined_to.is_none();
+        let position = waits.then(|| {
+            before -= 1;
+            u32::try_from(before).unwrap_or(u32::MAX)
+        });
+        let events = told.get(&one.id.to_string()).map(Vec::as_slice).unwrap_or_default();
+        record(cvm, one, events, position)
+    };
+    Ok(found.iter().map(record).collect())
+}
+
+fn record(
+    cvm: &Cvm,
+    one: &Operation,
+    events: &[Event],
+    queue_position: Option<u32>,
+) -> OperationRecordView {
+    let failure = one.failure.clone().map(|(code, message)| CauseView { code, message });
+    let duration = one.ended_at.map(|end| end.since(one.created_at));
+    OperationRecordView {
+        correlation_id: one.id,
+        kind: one.kind,
+        // A joined change is under way though its leader is what runs.
+        state: match one.joined_to {
+            Some(_) if one.state == OperationState::Pending => OperationState::Running,
+            _ => one.state,
+        },
+        target: one.kind.target(match cvm.wish.power {
+            Power::Deleted => Power::Running,
+            power => power,
+        }),
+        triggered_by: one.created_by,
+        triggered_by_username: Some(one.username.clone()),
+        triggered_by_email: Some(one.email.clone()),
+        started_at: one.created_at.to_string(),
+        ended_at: one.ended_at.map(|at| at.to_string()),
+        duration_ms: duration.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        steps: steps(events, one, failure.as_ref()),
+        failure,
+        events: phases(events),
+        instance_name: cvm.spec.name.clone(),
+        compose_hash: None,
+        queue_position,
+        joined_to: one.joined_to,
+        env_report: one.report.clone(),
+    }
+}
+
+fn at(event: &Event) -> String {
+    Timestamp::from_micros(event.at).to_string()
+}
+
+fn text<'v>(body: &'v Value, key: &str) -> &'v str {
+    body.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The steps of an operation, oldest first. The boot that follows a start is a step of its own: it
+/// is the long one.
+fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<StepView> {
+    let mut steps: Vec<StepView> = Vec::new();
+    let begin = |name: &str, event: &Event| StepView {
+        name: name.to_owned(),
+        started_at: at(event),
+        ended_at: None,
+        outcome: None,
+        cause: None,
+    };
+    for event in events {
+        let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
+        match event.kind.as_str() {
+            "operation.step" => {
+                let (name, outcome) = (text(&body, "step"), text(&body, "outcome"));
+                if outcome == "intended" {
+                    steps.push(begin(name, event));
+                    continue;
+                }
+                let open =
+                    steps.last().is_some_and(|last| last.name == name && last.outcome.is_none());
+                if !open {
+                    steps.push(begin(name, event));
+                }
+                if let Some(last) = steps.last_mut() {
+                    end(last, event, outcome);
+                }
+            }
+            "cvm.boot" => {
+                let progress = text(&body, "progress");
+                if steps.last().is_none_or(|last| last.name != "boot") {
+                    steps.push(begin("boot", event));
+                }
+                if let Some(last) = steps.last_mut()
+                    && (progress == "done" || progress.starts_with("failed"))
+                {
+                    end(last, event, progress);
+                }
+            }
+            _ => {}
+        }
+    }
+    // What was under way when the operation failed is what failed.
+    if let (Some(failure), Some(ended), Some(last)) = (failure, one.ended_at, steps.last_mut())
+        && last.outcome != Some(StepOutcome::Done)
+    {
+        last.outcome = Some(StepOutcome::Failed);
+        last.ended_at.get_or_insert_with(|| ended.to_string());
+        last.cause = Some(failure.clone());
+    }
+    steps
+}
+
+fn end(step: &mut StepView, event: &Event, outcome: &str) {
+    step.ended_at = Some(at(event));
+    let (result, code) = match outcome {
+        "done" => (StepOutcome::Done, None),
+        _ if outcome.starts_with("node unreachable") => {
+            (StepOutcome::Unknown, Some("node_unreachable"))
+        }
+        _ if outcome.starts_with("outcome unknown") => {
+            (StepOutcome::Unknown, Some("outcome_unknown"))
+        }
+        _ => (StepOutcome::Failed, Some("refused")),
+    };
+    step.outcome = Some(result);
+    step.cause = code.map(|code| CauseView { code: code.to_owned(), message: outcome.to_owned() });
+}
+
+fn phases(events: &[Event]) -> Vec<OperationEventView> {
+    let mut phase = Phase::Starting;
+    let mut shown = Vec::new();
+    for event in events {
+        let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
+        if event.kind == "cvm.phase"
+            && let Some(to) = body.get("to").and_then(|to| serde_json::from_value(to.clone()).ok())
+        {
+            phase = to;
+        }
+        let kind = event.kind.clone();
+        shown.push(OperationEventView { kind, at: at(event), phase });
+    }
+    shown
+}
+
+/// Stops many CVMs at once, in one transaction. Returns what came of it and the event to announce.
+pub async fn batch_stop(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    texts: &[String],
+) -> Result<(BatchStopView, Option<EventSeq>), Error> {
+    let mut view = BatchStopView::default();
+    let mut news = None;
+    for text in texts {
+        let done = match cvms::find(ctx, caller, text).await {
+            Ok(cvm) => power::apply(ctx, tx, caller, cvm.id, Verb::Stop).await,
+            Err(error) => Err(error),
+        };
+        match done {
+            Ok(done) if done.news.is_some() => {
+                view.stopped += 1;
+                news = news.max(done.news);
+            }
+            Ok(_) => view.skipped += 1,
+            Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
+            Err(error) => view.errors.push((text.clone(), error.words())),
+        }
+    }
+    Ok((view, news))
+}
+
+/// The place in a list that a cursor means.
+pub fn cursor(text: &str) -> Result<i64, Error> {
+    let why = "Input should be the next_cursor of an earlier page";
+    text.parse().map_err(|_| {
+        Error::Invalid(vec![ValidationItem::at(&["query", "cursor"], "value_error", why, text)])
+    })
+}

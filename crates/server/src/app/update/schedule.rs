@@ -1,0 +1,63 @@
+//! Deletion at a set time.
+
+use casemate_core::{
+    cvm::Power,
+    id::{CvmId, EventSeq},
+    time::Timestamp,
+};
+use casemate_store::{
+    Tx, accounts,
+    cvms::{Cvm, to_delete},
+};
+
+use crate::app::{
+    Caller, Ctx, Error, cvms,
+    events::{self, Happening, Place},
+    power::{self, Verb},
+};
+
+/// CVMs deleted in one look.
+const AT_ONCE: i64 = 50;
+
+/// Sets or clears the time at which a CVM is deleted by itself; `None` leaves it.
+pub async fn set(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CvmId,
+    at: Option<Option<Timestamp>>,
+) -> Result<(Cvm, Option<EventSeq>), Error> {
+    let cvm = tx
+        .take_cvm(id)
+        .await?
+        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
+        .ok_or_else(cvms::not_found)?;
+    let now = ctx.now();
+    let Some(at) = at.filter(|at| *at != cvm.delete_at) else { return Ok((cvm, None)) };
+    if at.is_some_and(|at| at <= now) {
+        return Err(Error::invalid("scheduled_delete_at", "must be in the future, or null"));
+    }
+    tx.schedule_deletion(cvm.id, at, caller.user.id, now).await?;
+    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+    let news = events::write(tx, place, &[Happening::DeletionSet(at)], now).await?;
+    Ok((Cvm { delete_at: at, updated_at: now, ..cvm }, Some(news)))
+}
+
+/// Deletes the CVMs whose time has come, in the name of whoever set it; returns how many.
+pub async fn delete_due(ctx: &Ctx) -> Result<usize, Error> {
+    let due = to_delete(&ctx.db, ctx.now(), AT_ONCE).await?;
+    for one in &due {
+        let Some(principal) = accounts::member(&ctx.db, one.by, one.workspace).await? else {
+            tracing::error!(cvm = %one.cvm, "nobody to delete it for");
+            continue;
+        };
+        let mut tx = ctx.begin().await?;
+        let caller = Caller::from(principal);
+        let done = power::apply(ctx, &mut tx, &caller, one.cvm, Verb::Delete).await?;
+        tx.commit().await?;
+        if let Some(news) = done.news {
+            ctx.announce(news);
+        }
+    }
+    Ok(due.len())
+}

@@ -1,0 +1,191 @@
+//! The operations of a CVM, and stopping many CVMs at once.
+
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use casemate_api::{
+    error::{ErrorBody, ErrorCode, ValidationItem},
+    operation::{BatchStopRequest, CancelRequest, MAX_BATCH},
+    page::query_number,
+    render,
+    reply::{BatchStop, Cancelled, OperationStatus, OperationsPage},
+    view::CancelView,
+};
+use casemate_core::{operation::OperationKind, time::Timestamp};
+
+use crate::{
+    app::{
+        Ctx, Error, cvms,
+        operations::{self, Shown},
+        update,
+        work::Begun,
+    },
+    http::{
+        error::ApiError,
+        extract::{Auth, Json as Body, Version, answer},
+    },
+};
+
+/// What a query asks for: which operations, and how many.
+fn asked(pairs: &[(String, String)]) -> Result<(Shown, u16), Error> {
+    let mut shown = Shown::default();
+    let mut limit = 20;
+    for (name, text) in pairs.iter().filter(|(_, text)| !text.is_empty()) {
+        match name.as_str() {
+            "cursor" => shown.before = Some(operations::cursor(text)?),
+            "limit" => {
+                let number = query_number("limit", Some(text), 1, 100)
+                    .map_err(|item| Error::Invalid(vec![item]))?;
+                limit = number.and_then(|number| u16::try_from(number).ok()).unwrap_or(limit);
+            }
+            "start_time" => shown.from = Some(time(name, text)?),
+            "end_time" => shown.until = Some(time(name, text)?),
+            "operation_types" => {
+                for word in text.split(',') {
+                    shown.kinds.push(kind(word)?);
+                }
+            }
+            // As for every read: what nobody knows is no filter.
+            _ => {}
+        }
+    }
+    Ok((shown, limit))
+}
+
+fn invalid(name: &str, why: &str, text: &str) -> Error {
+    Error::Invalid(vec![ValidationItem::at(&["query", name], "value_error", why, text)])
+}
+
+fn time(name: &str, text: &str) -> Result<Timestamp, Error> {
+    text.parse()
+        .map_err(|_| invalid(name, "Input should be a time as in 2026-01-31T12:00:00Z", text))
+}
+
+fn kind(word: &str) -> Result<OperationKind, Error> {
+    OperationKind::parse(word).ok_or_else(|| {
+        let known: Vec<&str> = OperationKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        invalid("operation_types", &format!("Input should be one of {}", known.join(", ")), word)
+    })
+}
+
+/// The operations of a CVM, newest first, each with its steps.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/operations",
+    operation_id = "list_cvm_operations",
+    tag = "CVMs",
+    params(
+        ("cvm_id" = String, Path),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of an earlier page."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Operations per page, 20 if left out."),
+        ("start_time" = Option<String>, Query, description = "Only those accepted at or after this time, RFC 3339."),
+        ("end_time" = Option<String>, Query, description = "Only those accepted before this time, RFC 3339."),
+        ("operation_types" = Option<Vec<String>>, Query, description = "Only these kinds; may be repeated."),
+    ),
+    responses(
+        (status = 200, body = OperationsPage),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 422, description = "A parameter cannot be read.", body = ErrorBody),
+    ),
+)]
+pub async fn list(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    version: Version,
+    Path(cvm): Path<String>,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> Result<Json<OperationsPage>, ApiError> {
+    let (shown, limit) = asked(&pairs)?;
+    let cvm = cvms::find(&ctx, &caller, &cvm).await?;
+    let page = operations::page(&ctx, &cvm, &shown, limit).await?;
+    let next = page.next.map(|place| place.to_string());
+    Ok(Json(render::operations(&page.items, next, page.total, version.version)))
+}
+
+/// What a CVM is busy with, and how many changes wait.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/operation-status",
+    operation_id = "get_cvm_operation_status",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, body = OperationStatus),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
+pub async fn status(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+) -> Result<Json<OperationStatus>, ApiError> {
+    let cvm = cvms::find(&ctx, &caller, &cvm).await?;
+    Ok(Json(render::operation_status(&operations::status(&ctx, &cvm).await?)))
+}
+
+/// Calls off the update under way, or the named one, also one that waits.
+///
+/// What the node was told already is taken back in an operation of its own.
+#[utoipa::path(
+    post,
+    path = "/cvms/{cvm_id}/operations/cancel",
+    operation_id = "cancel_cvm_operation",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body(content = Option<CancelRequest>),
+    responses(
+        (status = 200, body = Cancelled),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "This operation cannot be cancelled.", body = ErrorBody),
+    ),
+)]
+pub async fn cancel(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    request: Body<CancelRequest>,
+) -> Result<Response, ApiError> {
+    let mut work = match ctx.begin_work(&caller, request.key).await? {
+        Begun::Fresh(work) => work,
+        Begun::Answered(before) => return Ok(answer(before)),
+    };
+    let id = cvms::find(&ctx, &caller, &cvm).await?.id;
+    let which = request.value.correlation_id;
+    let done = update::cancel(&ctx, &mut work.tx, &caller, id, which).await?;
+    let view = CancelView { cancelled: done.operation, rollback: done.rollback };
+    Ok(answer(work.finish(200, &render::cancelled(&view), done.news).await?))
+}
+
+/// Powers many CVMs off at once, at most 50.
+#[utoipa::path(
+    post,
+    path = "/cvms/batch-stop",
+    operation_id = "batch_stop_cvms",
+    tag = "CVMs",
+    request_body = BatchStopRequest,
+    responses(
+        (status = 200, body = BatchStop),
+        (status = 400, description = "Too many CVMs.", body = ErrorBody),
+    ),
+)]
+pub async fn batch_stop(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    request: Body<BatchStopRequest>,
+) -> Result<Response, ApiError> {
+    let ids = &request.value.cvm_ids;
+    if ids.len() > MAX_BATCH {
+        let why = format!("names {} CVMs, and the limit is {MAX_BATCH}", ids.len());
+        return Err(Error::field(ErrorCode::InvalidRequest, "cvm_ids", why)
+            .suggest("Send several requests.")
+            .into());
+    }
+    let mut work = match ctx.begin_work(&caller, request.key).await? {
+        Begun::Fresh(work) => work,
+        Begun::Answered(before) => return Ok(answer(before)),
+    };
+    let (view, news) = operations::batch_stop(&ctx, &mut work.tx, &caller, ids).await?;
+    Ok(answer(work.finish(200, &render::batch_stop(&view), news).await?))
+}

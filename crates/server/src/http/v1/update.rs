@@ -1,0 +1,667 @@
+//! Changing a CVM's configuration: everything at once, one thing at a time, or its compose file in
+//! two phases.
+
+use axum::{
+    extract::{FromRequestParts, Path, State},
+    http::{HeaderMap, request::Parts},
+    response::Response,
+};
+use casemate_api::{
+    compose_file::ComposeFile,
+    compose_update::{ComposeCommitRequest, ComposeReplaceRequest},
+    cvm_patch::CvmPatch,
+    cvm_settings::{
+        EnvsRequest, ListedRequest, NameRequest, OsImageRequest, ResourcesRequest,
+        ScheduledDeleteRequest, UserConfigRequest, VisibilityRequest,
+    },
+    error::{ErrorBody, ErrorCode},
+    network::{NetworkConfigRequest, PortsRequest},
+    patch::Patch,
+    render,
+    reply::{
+        Accepted, ComposeProvisioned, CvmFlat, EnvsUpdateResult, HostPort, NetworkConfig,
+        UpdateResult, Vm,
+    },
+    view::UpdateView,
+};
+use casemate_core::id::{ComposeHash, CvmId};
+use serde::Serialize;
+
+use crate::{
+    app::{
+        Caller, Ctx, Error, cvms,
+        update::{self, Asked, EnvGuard, compose, network, request},
+        views,
+        work::{Begun, IdempotencyKey, Work},
+    },
+    http::{
+        error::ApiError,
+        extract::{Auth, Json, Raw, Version, answer},
+    },
+};
+
+/// What a request says of its change in headers.
+#[derive(Debug)]
+pub struct Said {
+    guard: Option<EnvGuard>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Said {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(said(&parts.headers)?)
+    }
+}
+
+/// Contracts govern no app here, so what is said to them is refused by name.
+fn said(headers: &HeaderMap) -> Result<Said, Error> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let on = |value: &&str| !value.is_empty() && !value.eq_ignore_ascii_case("false");
+    if text("x-prepare-only").filter(on).is_some() {
+        let why = "is for a KMS governed by contracts, and this app's KMS is not";
+        return Err(Error::field(ErrorCode::FieldNotServed, "X-Prepare-Only", why)
+            .suggest("Leave it out; POST …/compose_file/provision tells the hash beforehand."));
+    }
+    let hash: Option<ComposeHash> = text("x-compose-hash").and_then(|text| text.parse().ok());
+    request::refuse_confirmation(hash.as_ref(), text("x-transaction-hash"))?;
+    let guard = match text("x-casemate-env-guard") {
+        None => None,
+        Some(word) if word.eq_ignore_ascii_case("refuse") => Some(EnvGuard::Refuse),
+        Some(word) if word.eq_ignore_ascii_case("report") => Some(EnvGuard::Report),
+        Some(_) => {
+            let why = "must be refuse or report";
+            return Err(Error::field(ErrorCode::InvalidRequest, "X-Casemate-Env-Guard", why)
+                .suggest("Leave it out for the workspace's policy."));
+        }
+    };
+    Ok(Said { guard })
+}
+
+/// A request for a change, until its answer.
+struct Change<'a> {
+    ctx: &'a Ctx,
+    caller: &'a Caller,
+    said: Said,
+    cvm: CvmId,
+    work: Work,
+    unknown: Vec<String>,
+}
+
+enum Start<'a> {
+    Fresh(Box<Change<'a>>),
+    Answered(Response),
+}
+
+impl<'a> Change<'a> {
+    async fn start(
+        ctx: &'a Ctx,
+        caller: &'a Caller,
+        said: Said,
+        cvm: &str,
+        key: Option<IdempotencyKey>,
+        unknown: Vec<String>,
+    ) -> Result<Start<'a>, ApiError> {
+        match ctx.begin_work(caller, key).await? {
+            Begun::Answered(before) => Ok(Start::Answered(answer(before))),
+            Begun::Fresh(work) => {
+                let cvm = cvms::find(ctx, caller, cvm).await?.id;
+                Ok(Start::Fresh(Box::new(Self { ctx, caller, said, cvm, work: *work, unknown })))
+            }
+        }
+    }
+
+    async fn accept(&mut self, asked: Asked) -> Result<update::Accepted, ApiError> {
+        let asked = Asked { guard: self.said.guard, ..asked };
+        Ok(update::accept(self.ctx, &mut self.work.tx, self.caller, self.cvm, &asked).await?)
+    }
+
+    fn view(&self, accepted: &update::Accepted) -> UpdateView {
+        let mut view = views::update(accepted);
+        if !self.unknown.is_empty() {
+            view.warnings.push(format!("ignored, because unknown: {}", self.unknown.join(", ")));
+        }
+        view
+    }
+
+    async fn reply<T: Serialize>(
+        self,
+        status: u16,
+        reply: &T,
+        accepted: &update::Accepted,
+    ) -> Result<Response, ApiError> {
+        Ok(answer(self.work.finish(status, reply, Some(accepted.news)).await?))
+    }
+}
+
+/// Begins, accepts, and answers with the usual result.
+async fn usual(
+    ctx: &Ctx,
+    caller: &Caller,
+    said: Said,
+    cvm: &str,
+    (key, unknown): (Option<IdempotencyKey>, Vec<String>),
+    asked: Result<Asked, Error>,
+) -> Result<Response, ApiError> {
+    let mut change = match Change::start(ctx, caller, said, cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(asked?).await?;
+    let reply = render::update_result(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
+}
+
+/// Changes any part of a CVM's configuration: all that is named, or nothing.
+///
+/// Needs at most one restart, and none where nothing needs it; a stopped CVM stays stopped. While
+/// another operation is under way the change waits for its turn.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}",
+    operation_id = "patch_cvm",
+    tag = "CVMs",
+    params(
+        ("cvm_id" = String, Path),
+        ("X-Casemate-Env-Guard" = Option<String>, Header, description = "`refuse` or `report`: what becomes of a change that drops a variable which the compose file uses (Casemate only)."),
+    ),
+    request_body = CvmPatch,
+    responses(
+        (status = 202, description = "Accepted; the operation tells how it goes on.", body = Accepted),
+        (status = 400, description = "Something does not fit; nothing is changed.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn patch(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<CvmPatch>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(request::patch(&ctx, &value)?).await?;
+    let reply = render::accepted(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
+}
+
+/// Declares a route that changes one thing and answers the usual result.
+macro_rules! one_thing {
+    (
+        $(#[doc = $doc:literal])* $name:ident, $method:ident, $path:literal, $operation:literal,
+        $body:ty, |$ctx:ident, $value:ident| $asked:expr
+    ) => {
+        $(#[doc = $doc])*
+        #[utoipa::path(
+            $method,
+            path = $path,
+            operation_id = $operation,
+            tag = "CVMs",
+            params(("cvm_id" = String, Path)),
+            request_body = $body,
+            responses(
+                (status = 202, description = "Accepted; the operation tells how it goes on.", body = UpdateResult),
+                (status = 400, description = "Something does not fit; nothing is changed.", body = ErrorBody),
+                (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+                (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+            ),
+        )]
+        pub async fn $name(
+            State($ctx): State<Ctx>,
+            Auth(caller): Auth,
+            Path(cvm): Path<String>,
+            said: Said,
+            request: Json<$body>,
+        ) -> Result<Response, ApiError> {
+            let Json { value: $value, unknown, key } = request;
+            let asked = $asked;
+            usual(&$ctx, &caller, said, &cvm, (key, unknown), asked).await
+        }
+    };
+}
+
+one_thing!(
+    /// Changes CPU, memory, disk or instance type. A disk can only grow.
+    resources, patch, "/cvms/{cvm_id}/resources", "update_cvm_resources",
+    ResourcesRequest, |ctx, value| request::resources(&ctx, &value)
+);
+one_thing!(
+    /// Changes the OS image.
+    os_image, patch, "/cvms/{cvm_id}/os-image", "update_cvm_os_image",
+    OsImageRequest, |ctx, value| request::os_image(&value)
+);
+one_thing!(
+    /// Changes the text that the guest reads as its user config.
+    user_config, patch, "/cvms/{cvm_id}/user_config", "update_cvm_user_config",
+    UserConfigRequest, |ctx, value| request::user_config_only(&value)
+);
+
+fn text(raw: Raw, what: &str) -> Result<(String, Option<IdempotencyKey>), Error> {
+    match String::from_utf8(raw.bytes.to_vec()) {
+        Ok(text) => Ok((text, raw.key)),
+        Err(_) => Err(Error::invalid(what, "must be UTF-8 text")),
+    }
+}
+
+/// Replaces the Docker Compose file. The body is the YAML itself.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/docker-compose",
+    operation_id = "update_docker_compose",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body(content = String, content_type = "text/yaml"),
+    responses(
+        (status = 202, body = UpdateResult),
+        (status = 400, description = "The text is no compose file; nothing is changed.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn docker_compose(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    raw: Raw,
+) -> Result<Response, ApiError> {
+    let (text, key) = text(raw, "docker_compose_file")?;
+    let asked = Ok(request::docker_compose(text));
+    usual(&ctx, &caller, said, &cvm, (key, Vec::new()), asked).await
+}
+
+/// Replaces the pre-launch script. The body is the script itself; an empty one takes it away.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/pre-launch-script",
+    operation_id = "update_pre_launch_script",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body(content = String, content_type = "text/plain"),
+    responses(
+        (status = 202, body = UpdateResult),
+        (status = 400, description = "The script is too long; nothing is changed.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn pre_launch_script(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    raw: Raw,
+) -> Result<Response, ApiError> {
+    let (text, key) = text(raw, "pre_launch_script")?;
+    let asked = Ok(request::pre_launch_script(text));
+    usual(&ctx, &caller, said, &cvm, (key, Vec::new()), asked).await
+}
+
+/// Replaces the sealed environment. The names, where they are given, become the allowed ones.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/envs",
+    operation_id = "update_cvm_envs",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = EnvsRequest,
+    responses(
+        (status = 202, body = EnvsUpdateResult),
+        (status = 400, description = "The environment cannot be taken; nothing is changed.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn envs(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<EnvsRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(request::envs(&value)?).await?;
+    let reply = render::envs_update_result(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
+}
+
+/// Changes what is readable without a key, and whether the CVM is listed.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/visibility",
+    operation_id = "update_cvm_visibility",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = VisibilityRequest,
+    responses(
+        (status = 200, body = CvmFlat),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn visibility(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    version: Version,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<VisibilityRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(request::visibility(value)).await?;
+    let view = views::cvm(&ctx, &caller, &accepted.cvm);
+    let document = change.work.tx.document(&accepted.cvm.spec.compose_hash).await?;
+    let view = views::with_document(view, &document.unwrap_or_default());
+    change.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await
+}
+
+/// Shows a CVM in the public directory, or no longer.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/listed",
+    operation_id = "update_cvm_listed",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = ListedRequest,
+    responses(
+        (status = 200, body = Vm),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn listed(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    version: Version,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<ListedRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(request::listed(value)?).await?;
+    let view = views::cvm(&ctx, &caller, &accepted.cvm);
+    change.reply(200, &render::vm_action(&view, version.version), &accepted).await
+}
+
+/// Renames a CVM.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/name",
+    operation_id = "update_cvm_name",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = NameRequest,
+    responses(
+        (status = 204, description = "Renamed, or renamed as soon as what is under way has ended."),
+        (status = 400, description = "The name is in use.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn name(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<NameRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(request::rename(&value)?).await?;
+    Ok(answer(change.work.finish_empty(204, Some(accepted.news)).await?))
+}
+
+/// Sets or clears the time at which a CVM is deleted by itself.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/scheduled-delete",
+    operation_id = "update_cvm_scheduled_delete",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = ScheduledDeleteRequest,
+    responses(
+        (status = 200, body = Vm),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 422, description = "The time is past.", body = ErrorBody),
+    ),
+)]
+pub async fn scheduled_delete(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    version: Version,
+    Path(cvm): Path<String>,
+    request: Json<ScheduledDeleteRequest>,
+) -> Result<Response, ApiError> {
+    let mut work = match ctx.begin_work(&caller, request.key).await? {
+        Begun::Fresh(work) => work,
+        Begun::Answered(before) => return Ok(answer(before)),
+    };
+    let id = cvms::find(&ctx, &caller, &cvm).await?.id;
+    let at = match request.value.scheduled_delete_at {
+        Patch::Absent => None,
+        Patch::Null => Some(None),
+        Patch::Value(at) => Some(Some(at)),
+    };
+    let (cvm, news) = update::schedule::set(&ctx, &mut work.tx, &caller, id, at).await?;
+    let view = views::cvm(&ctx, &caller, &cvm);
+    Ok(answer(work.finish(200, &render::vm_action(&view, version.version), news).await?))
+}
+
+/// Changes the addresses that the guest is told: at its next start, or with `restart` now.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/network-config",
+    operation_id = "update_network_config",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = NetworkConfigRequest,
+    responses(
+        (status = 200, body = NetworkConfig),
+        (status = 400, description = "The node cannot do that.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn network_config(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<NetworkConfigRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let accepted = change.accept(request::network_config(&value)).await?;
+    let reply = render::network_config(&network::config(&accepted.promised, change.cvm));
+    change.reply(200, &reply, &accepted).await
+}
+
+/// Replaces all host ports of a CVM.
+#[utoipa::path(
+    put,
+    path = "/cvms/{cvm_id}/ports",
+    operation_id = "set_cvm_ports",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = PortsRequest,
+    responses(
+        (status = 200, body = Vec<HostPort>),
+        (status = 400, description = "The node cannot do that.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "A port is taken on the node.", body = ErrorBody),
+    ),
+)]
+pub async fn ports(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<PortsRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let asked = network::ports(&ctx, &mut change.work.tx, &caller, change.cvm, &value).await?;
+    let accepted = change.accept(asked).await?;
+    let reply = render::ports(&network::config(&accepted.promised, change.cvm).ports);
+    change.reply(200, &reply, &accepted).await
+}
+
+/// Prepares a compose update: checks the document, hashes it, and keeps it for 14 days.
+#[utoipa::path(
+    post,
+    path = "/cvms/{cvm_id}/compose_file/provision",
+    operation_id = "provision_compose_file_update",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = ComposeFile,
+    responses(
+        (status = 200, body = ComposeProvisioned),
+        (status = 400, description = "The compose file is missing or does not fit.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 422, description = "The compose file does not parse.", body = ErrorBody),
+    ),
+)]
+pub async fn compose_provision(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    request: Json<ComposeFile>,
+) -> Result<Response, ApiError> {
+    let mut work = match ctx.begin_work(&caller, request.key).await? {
+        Begun::Fresh(work) => work,
+        Begun::Answered(before) => return Ok(answer(before)),
+    };
+    let id = cvms::find(&ctx, &caller, &cvm).await?.id;
+    let prepared =
+        compose::prepare(&ctx, &mut work.tx, &caller, id, &request.value, &request.unknown).await?;
+    Ok(answer(work.finish(200, &render::compose_provision(&prepared), None).await?))
+}
+
+async fn commit(
+    ctx: Ctx,
+    caller: Caller,
+    cvm: String,
+    said: Said,
+    request: Json<ComposeCommitRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let (guard, id) = (change.said.guard, change.cvm);
+    let adjust = |asked: Asked| Asked { guard, ..asked };
+    let accepted = compose::commit(&ctx, &mut change.work.tx, &caller, id, &value, adjust).await?;
+    let reply = render::update_result(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
+}
+
+/// Puts a prepared compose update in force.
+#[utoipa::path(
+    patch,
+    path = "/cvms/{cvm_id}/compose_file",
+    operation_id = "commit_compose_file_update",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = ComposeCommitRequest,
+    responses(
+        (status = 202, body = UpdateResult),
+        (status = 400, description = "Nothing is prepared under this hash, or it expired.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn compose_commit(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<ComposeCommitRequest>,
+) -> Result<Response, ApiError> {
+    commit(ctx, caller, cvm, said, request).await
+}
+
+/// Puts a prepared compose update in force, as the written documentation has it.
+#[utoipa::path(
+    post,
+    path = "/cvms/{cvm_id}/compose_file/commit",
+    operation_id = "commit_compose_file_update_documented",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = ComposeCommitRequest,
+    responses(
+        (status = 202, body = UpdateResult),
+        (status = 400, description = "Nothing is prepared under this hash, or it expired.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn compose_commit_documented(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<ComposeCommitRequest>,
+) -> Result<Response, ApiError> {
+    commit(ctx, caller, cvm, said, request).await
+}
+
+/// Puts a document in force whose hash the client has computed already.
+#[utoipa::path(
+    post,
+    path = "/cvms/{cvm_id}/compose_file",
+    operation_id = "replace_compose_file",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    request_body = ComposeReplaceRequest,
+    responses(
+        (status = 202, body = UpdateResult),
+        (status = 400, description = "The hash is not the document's.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 409, description = "Too many changes wait: try again.", body = ErrorBody),
+    ),
+)]
+pub async fn compose_replace(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    said: Said,
+    request: Json<ComposeReplaceRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, unknown, key } = request;
+    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
+    };
+    let (guard, id) = (change.said.guard, change.cvm);
+    let adjust = |asked: Asked| Asked { guard, ..asked };
+    let accepted = compose::replace(&ctx, &mut change.work.tx, &caller, id, &value, adjust).await?;
+    let reply = render::update_result(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
+}
