@@ -28,7 +28,8 @@ pub struct CancelRequest {
 pub struct BatchStopRequest {
     /// Ids in any of their forms, at most 50. The reply repeats them as they were sent, so they are not
     /// parsed here.
-    #[serde(deserialize_with = "num::names::<MAX_BATCH, _>")]
+    // More than a batch may hold is the server's to refuse, as upstream does: with 400.
+    #[serde(deserialize_with = "num::names::<1000, _>")]
     #[cfg_attr(feature = "openapi", schema(max_items = 50))]
     pub cvm_ids: Vec<String>,
 }

@@ -7,13 +7,16 @@
 //! Deliberately absent: a queue. The table is the queue; a lost wake-up or a lost process costs
 //! seconds, not work.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use casemate_store::{cvms::Cvm, lease};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::app::Ctx;
+use crate::app::{Ctx, update::schedule};
 
 /// How long at most a CVM that fell due waits to be seen, when nobody wakes us.
 const SCAN: Duration = Duration::from_secs(1);
@@ -22,6 +25,7 @@ const SCAN: Duration = Duration::from_secs(1);
 pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(ctx.config.work.concurrency));
     let turns = TaskTracker::new();
+    let mut looked: Option<Instant> = None;
     loop {
         let pause = match permits.available_permits() {
             0 => SCAN,
@@ -31,6 +35,10 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
             () = stop.cancelled() => break,
             () = ctx.wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
+        }
+        if looked.is_none_or(|at| at.elapsed() >= SCAN) {
+            delete_due(&ctx).await;
+            looked = Some(Instant::now());
         }
         while let Some(claimed) = claim(&ctx, &owner, permits.available_permits()).await {
             for cvm in claimed {
@@ -49,6 +57,13 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     turns.wait().await;
     if let Err(error) = lease::release_all(&ctx.db, &owner).await {
         tracing::warn!(%error, "leases were not given back; they run out by themselves");
+    }
+}
+
+/// Deletes the CVMs whose time has come.
+async fn delete_due(ctx: &Ctx) {
+    if let Err(error) = schedule::delete_due(ctx).await {
+        tracing::warn!(%error, "scheduled deletions were not looked at; the next look does");
     }
 }
 
@@ -79,6 +94,7 @@ async fn next_pause(ctx: &Ctx) -> Duration {
 /// took. For tests with a clock of their own.
 pub async fn settle_now(ctx: &Ctx, owner: &str) -> usize {
     let mut turns = 0;
+    delete_due(ctx).await;
     while let Some(claimed) = claim(ctx, owner, ctx.config.work.concurrency).await {
         for cvm in claimed {
             super::cvm::work(ctx, cvm).await;

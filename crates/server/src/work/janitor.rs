@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use casemate_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::Ctx;
@@ -33,7 +34,9 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     let now = ctx.now();
     let kept = i64::try_from(EXPIRED_KEPT.as_micros()).unwrap_or(i64::MAX);
     let mut tx = ctx.db.begin().await?;
-    tx.expire_provisions(casemate_core::time::Timestamp::from_micros(now.micros() - kept)).await?;
+    let old = Timestamp::from_micros(now.micros() - kept);
+    tx.expire_provisions(old).await?;
+    tx.expire_prepared(old).await?;
     tx.forget_answers(now, ANSWERS_KEPT).await?;
     tx.commit().await
 }

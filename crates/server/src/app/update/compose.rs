@@ -202,5 +202,11 @@ fn document(file: &ComposeFile, cvm: &Cvm, present: &AppCompose) -> Result<AppCo
         }),
         tproxy_enabled: None,
     };
-    AppCompose::new(input, &cvm.spec.name, &[]).map_err(provision::compose_refusal)
+    // An empty file is 400 here, one that does not parse 422.
+    AppCompose::new(input, &cvm.spec.name, &[]).map_err(|error| match error.field {
+        "docker_compose_file" if !error.reason.starts_with("is required") => {
+            Error::invalid("docker_compose_file", error.reason)
+        }
+        _ => provision::compose_refusal(error),
+    })
 }
