@@ -44,10 +44,11 @@ fn fill() -> String {
     let status = serde_json::to_string(&casemate_core::cvm::Status::new()).unwrap();
     format!(
         "INSERT INTO users VALUES (1, 'ada', 'ada@example.org', 0);
-        INSERT INTO workspaces VALUES (1, 'first', 'First', 'w', 0, 0);
+        INSERT INTO workspaces (id, slug, name, wallet, next_nonce, created_at)
+            VALUES (1, 'first', 'First', 'w', 0, 0);
         INSERT INTO nodes (id, name, kind, region, inventory, reachable, seen_at, created_at)
             VALUES (1, 'n1', 'sim', 'r1', '{{}}', TRUE, 0, 0), (2, 'n2', 'sim', 'r2', '{{}}', TRUE, 0, 0);
-        INSERT INTO documents VALUES ('d', '{{}}', 0, 0);
+        INSERT INTO documents (hash, body, created_at, used_at) VALUES ('d', '{{}}', 0, 0);
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {CVMS})
         INSERT INTO apps (app_id, workspace_id, name, kms_id, created_at, used_at, live)
             SELECT SUBSTR('0000000000000000000000000000000000000000' || CAST(i AS TEXT),

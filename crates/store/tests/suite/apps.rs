@@ -6,7 +6,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db,
-    cvms::{self, AppFilter, Search, Seek},
+    cvms::{self, AppFilter, Intent, Search, Seek},
     lease::{self, Record},
 };
 
@@ -212,6 +212,45 @@ async fn filters_mean_one_cvm_that_fits_all(db: Db) {
     assert!(different.len() > 20, "the filters tell {} lists apart", different.len());
 }
 
+/// A new configuration is what the filters find, and lists leave out what it has of the long.
+async fn a_changed_cvm_is_found_as_it_is_now(db: Db) {
+    let world = World::new(db.clone()).await;
+    app(&world, "web", 1).await;
+    let before = AppFilter {
+        listed: Some(true),
+        image: Some("dstack-0.5.4".to_owned()),
+        ..AppFilter::default()
+    };
+    let after = AppFilter {
+        listed: Some(false),
+        image: Some("dstack-0.6.0".to_owned()),
+        instance_type: Some("tdx.large".to_owned()),
+        phases: Some(vec![Phase::Updating]),
+        ..AppFilter::default()
+    };
+    assert_eq!((found(&world, &before).await.1, found(&world, &after).await.1), (1, 0));
+    let id = cvms::on_node(&db, world.node).await.unwrap()[0].id;
+    let mut tx = db.begin().await.unwrap();
+    let cvm = tx.cvm(id).await.unwrap().unwrap();
+    let mut spec = cvm.spec.clone();
+    spec.listed = false;
+    spec.image = "dstack-0.6.0".to_owned();
+    spec.resources.instance_type = Some("tdx.large".to_owned());
+    spec.user_config = Some("{}".to_owned());
+    let intent = Intent {
+        spec: &spec,
+        sealed_env: None,
+        wish: &cvm.wish,
+        status: &cvm.status,
+        phase: Phase::Updating,
+    };
+    tx.set_intent(&cvm, &intent, at(2)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!((found(&world, &before).await.1, found(&world, &after).await.1), (0, 1));
+    assert_eq!(world.read(id).await.spec, spec);
+    assert_eq!(cvms::on_node(&db, world.node).await.unwrap()[0].spec.user_config, None);
+}
+
 async fn words_that_nothing_has_match_nothing(db: Db) {
     let world = World::new(db.clone()).await;
     app(&world, "web", 1).await;
@@ -293,6 +332,7 @@ casemate_store::each_backend!(
     a_search_means_what_it_says,
     an_app_is_found_by_its_cvms,
     filters_mean_one_cvm_that_fits_all,
+    a_changed_cvm_is_found_as_it_is_now,
     words_that_nothing_has_match_nothing,
     pages_of_any_size_make_the_whole,
     one_app_shows_at_most_a_hundred_cvms,
