@@ -45,6 +45,84 @@ impl PageRequest {
     }
 }
 
+/// Where a page begins: at its number, or behind what a cursor names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeekRequest {
+    /// Which page. Behind a cursor its number is how far the client has come.
+    pub request: PageRequest,
+    /// What it begins behind.
+    pub after: Option<After>,
+}
+
+/// What a cursor says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct After {
+    /// Key of the last item of the page before, in the words of the list that gave the cursor.
+    pub key: String,
+    /// The cursor as it was sent.
+    pub cursor: String,
+}
+
+impl SeekRequest {
+    /// The page asked for by `?page&page_size&cursor`. A cursor says itself which page it begins, so it
+    /// goes without `page`.
+    pub fn from_query(
+        page: Option<&str>,
+        page_size: Option<&str>,
+        cursor: Option<&str>,
+        default_size: u32,
+        max: u32,
+    ) -> Result<Self, ValidationItem> {
+        let mut request = PageRequest::from_query(page, page_size, default_size, max)?;
+        let Some(cursor) = cursor.filter(|text| !text.is_empty()) else {
+            return Ok(Self { request, after: None });
+        };
+        if page.is_some_and(|text| !text.is_empty()) {
+            let why = "Input should be left out where a page number is given";
+            return Err(ValidationItem::at(&["query", "cursor"], "value_error", why, cursor));
+        }
+        let (page, key) = read_cursor(cursor).ok_or_else(|| bad_cursor(cursor))?;
+        request.page = page;
+        Ok(Self { request, after: Some(After { key, cursor: cursor.to_owned() }) })
+    }
+
+    /// `next_cursor` of a page that ends with the item of this key.
+    pub fn next_cursor(&self, last: &str) -> String {
+        hex::encode(format!("{}/{last}", self.request.page.saturating_add(1)))
+    }
+}
+
+/// The refusal of a cursor that this list did not give.
+pub fn bad_cursor(cursor: &str) -> ValidationItem {
+    let why = "Input should be next_cursor of an earlier page of the same list";
+    ValidationItem::at(&["query", "cursor"], "value_error", why, cursor)
+}
+
+fn read_cursor(text: &str) -> Option<(u32, String)> {
+    let bytes = hex::decode(text).ok()?;
+    let (page, after) = str::from_utf8(&bytes).ok()?.split_once('/')?;
+    Some((page.parse().ok().filter(|page| *page > 0)?, after.to_owned()))
+}
+
+/// A truth value of the query string, in the words that the reference takes; `None` if it is missing or
+/// empty.
+pub fn query_flag(name: &str, text: Option<&str>) -> Result<Option<bool>, ValidationItem> {
+    const YES: [&str; 6] = ["true", "1", "yes", "on", "t", "y"];
+    const NO: [&str; 6] = ["false", "0", "no", "off", "f", "n"];
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let among = |words: [&str; 6]| words.iter().any(|word| word.eq_ignore_ascii_case(text));
+    match (among(YES), among(NO)) {
+        (true, _) => Ok(Some(true)),
+        (_, true) => Ok(Some(false)),
+        _ => Err(ValidationItem::at(
+            &["query", name],
+            "bool_parsing",
+            "Input should be a valid boolean, unable to interpret input",
+            text,
+        )),
+    }
+}
+
 /// A whole number of the query string within bounds; `None` if it is missing or empty.
 pub fn query_number(
     name: &str,
@@ -140,6 +218,41 @@ mod tests {
             (Some("x"), None, "int_parsing"),
         ] {
             assert_eq!(ask(page, size).unwrap_err().kind, kind);
+        }
+    }
+
+    #[test]
+    fn a_cursor_leads_on_from_where_it_was_given() {
+        let ask = |page, cursor| SeekRequest::from_query(page, Some("5"), cursor, 30, 100);
+        let first = ask(Some("3"), None).unwrap();
+        assert_eq!(first.after, None);
+        let cursor = first.next_cursor("17/x");
+        let next = ask(None, Some(&cursor)).unwrap();
+        assert_eq!(next.after, Some(After { key: "17/x".to_owned(), cursor: cursor.clone() }));
+        assert_eq!(next.request, PageRequest { page: 4, page_size: 5 });
+        assert_eq!(ask(Some(""), Some("")).unwrap().request.page, 1);
+        assert_eq!(ask(Some("1"), Some(&cursor)).unwrap_err().loc, ["query", "cursor"]);
+        let forged = ["zz", "00", "ff", "30", &hex::encode("0/1"), &hex::encode("-1/1"), "\u{fc}"];
+        for cursor in forged {
+            assert_eq!(ask(None, Some(cursor)).unwrap_err(), bad_cursor(cursor), "{cursor}");
+        }
+    }
+
+    #[test]
+    fn flags_are_the_words_of_the_reference() {
+        for (text, flag) in
+            [("true", true), ("YES", true), ("1", true), ("Off", false), ("n", false)]
+        {
+            assert_eq!(query_flag("listed", Some(text)), Ok(Some(flag)), "{text}");
+        }
+        assert_eq!(query_flag("listed", Some("")), Ok(None));
+        assert_eq!(query_flag("listed", None), Ok(None));
+        for text in ["2", "ja", " true", "null"] {
+            assert_eq!(
+                query_flag("listed", Some(text)).unwrap_err().kind,
+                "bool_parsing",
+                "{text}"
+            );
         }
     }
 

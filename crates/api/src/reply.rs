@@ -29,8 +29,8 @@ pub use catalogue::{
     OsImageVariant,
 };
 pub use cvm::{
-    AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, Endpoint, Failure, Gateway, LogUrls,
-    NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
+    AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, CvmsPage, Endpoint, Failure, Gateway,
+    LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
 };
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};

@@ -82,6 +82,7 @@ CREATE TABLE apps (
 );
 CREATE UNIQUE INDEX apps_nonce ON apps (workspace_id, nonce) WHERE nonce IS NOT NULL;
 CREATE INDEX apps_listed ON apps (workspace_id, created_at, app_id) WHERE live > 0;
+CREATE INDEX apps_listed_by_kms ON apps (workspace_id, kms_id, created_at, app_id) WHERE live > 0;
 
 -- Lengths of lists, so that a page costs the same however long its list is.
 CREATE TABLE app_tallies (
@@ -139,6 +140,9 @@ CREATE TABLE cvms (
     vcpu          BIGINT  NOT NULL,
     memory_mb     BIGINT  NOT NULL,
     disk_gb       BIGINT  NOT NULL,
+    image         TEXT    NOT NULL,
+    instance_type TEXT,
+    listed        BOOLEAN NOT NULL,
     -- who works on it; at rest `due_at` is NULL and costs nothing
     fence         BIGINT  NOT NULL,
     lease_owner   TEXT,
@@ -155,13 +159,21 @@ CREATE TABLE cvms (
     delete_by     BIGINT REFERENCES users (id),
     -- what may be long comes last: SQLite reads a row from its beginning
     status        TEXT    NOT NULL,
+    -- without user_config, which stands beside it: lists read the one and not the other
     spec          TEXT    NOT NULL,
+    user_config   TEXT,
     sealed_env    TEXT
 );
 CREATE UNIQUE INDEX cvms_name ON cvms (workspace_id, name) WHERE power <> 'deleted';
-CREATE INDEX cvms_listed ON cvms (workspace_id, id) WHERE deleted_at IS NULL;
-CREATE INDEX cvms_listed_by_node ON cvms (workspace_id, node_id, id) WHERE deleted_at IS NULL;
-CREATE INDEX cvms_listed_by_user ON cvms (workspace_id, created_by, id) WHERE deleted_at IS NULL;
+-- lists; `deleted_at`, though always NULL here, lets SQLite answer without the row
+CREATE INDEX cvms_listed ON cvms (workspace_id, id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_listed_by_node ON cvms (workspace_id, node_id, id, app_id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_listed_by_user ON cvms (workspace_id, created_by, id, deleted_at) WHERE deleted_at IS NULL;
+-- the filters of the list of apps
+CREATE INDEX cvms_apps_by_phase ON cvms (workspace_id, phase, app_id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_apps_by_image ON cvms (workspace_id, image, app_id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_apps_by_type ON cvms (workspace_id, instance_type, app_id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX cvms_apps_by_listed ON cvms (workspace_id, listed, app_id, deleted_at) WHERE deleted_at IS NULL;
 CREATE INDEX cvms_named ON cvms (workspace_id, name) WHERE deleted_at IS NULL;
 CREATE INDEX cvms_on_node ON cvms (node_id, id) WHERE deleted_at IS NULL;
 -- not partial: deleting an app id or a document looks for CVMs of any kind

@@ -112,12 +112,17 @@ pub(crate) enum Engine {
 
 impl Engine {
     /// A query for the elements, as text, of the JSON array in parameter 1: `… IN ({})`.
-    pub(crate) const fn elements(self) -> &'static str {
+    pub(crate) fn elements(self) -> String {
+        self.elements_of(1)
+    }
+
+    /// The same for the array in this parameter.
+    pub(crate) fn elements_of(self, parameter: u8) -> String {
         match self {
-            Self::Sqlite => "SELECT value FROM json_each($1)",
-            Self::Postgres => {
-                "SELECT value FROM json_array_elements_text(CAST($1 AS JSON)) AS t(value)"
-            }
+            Self::Sqlite => format!("SELECT value FROM json_each(${parameter})"),
+            Self::Postgres => format!(
+                "SELECT value FROM json_array_elements_text(CAST(${parameter} AS JSON)) AS t(value)"
+            ),
         }
     }
 

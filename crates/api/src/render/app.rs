@@ -9,13 +9,14 @@ use crate::{
 };
 
 /// `GET /apps`.
-pub fn apps(page: &Page<AppView>, version: ApiVersion) -> AppsPage {
+pub fn apps(page: &Page<AppView>, next: Option<String>, version: ApiVersion) -> AppsPage {
     AppsPage {
         dstack_apps: page.items.iter().map(|view| app_info(view, version)).collect(),
         page: page.page,
         page_size: page.page_size,
         total: page.total,
         total_pages: page.pages,
+        next_cursor: next,
     }
 }
 

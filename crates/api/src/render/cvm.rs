@@ -4,8 +4,9 @@ use super::{cvm_flat, user_id, workspace_id};
 use crate::{
     page::Page,
     reply::{
-        CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, Endpoint, Failure, Gateway, LogUrls,
-        NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark, WorkspaceRef,
+        CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, CvmsPage, Endpoint, Failure, Gateway,
+        LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
+        WorkspaceRef,
     },
     version::ApiVersion,
     view::{
@@ -26,8 +27,15 @@ pub fn cvm_detail(view: &CvmView, version: ApiVersion) -> CvmDetail {
 }
 
 /// `GET /cvms/paginated`.
-pub fn cvm_list(page: Page<CvmView>, version: ApiVersion) -> Page<CvmListItem> {
-    page.map(|view| cvm_list_item(&view, version))
+pub fn cvm_list(page: &Page<CvmView>, next: Option<String>, version: ApiVersion) -> CvmsPage {
+    CvmsPage {
+        items: page.items.iter().map(|view| cvm_list_item(view, version)).collect(),
+        total: page.total,
+        page: page.page,
+        page_size: page.page_size,
+        pages: page.pages,
+        next_cursor: next,
+    }
 }
 
 /// An item of `GET /cvms/paginated`.

@@ -19,6 +19,10 @@ pub struct AppsPage {
     pub total: u64,
     /// Number of pages: not `pages`, as elsewhere.
     pub total_pages: u64,
+    /// `cursor` of the next page, which costs the same however far into the list it is; `null` on the
+    /// last (Casemate only).
+    #[serde(default)]
+    pub next_cursor: Option<String>,
 }
 
 /// `GET /apps/{id}`, and an item of the list.

@@ -48,6 +48,26 @@ pub enum CvmListItem {
     Hosted(Box<HostedCvm>),
 }
 
+/// `GET /cvms/paginated`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CvmsPage {
+    /// The CVMs of this page.
+    pub items: Vec<CvmListItem>,
+    /// CVMs of all pages.
+    pub total: u64,
+    /// This page, from 1.
+    pub page: u32,
+    /// CVMs per page as asked for.
+    pub page_size: u32,
+    /// Number of pages.
+    pub pages: u64,
+    /// `cursor` of the next page, which costs the same however far into the list it is; `null` on the
+    /// last (Casemate only).
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}
+
 /// A CVM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

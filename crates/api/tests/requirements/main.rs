@@ -46,8 +46,8 @@ fn replies(version: ApiVersion, full: bool) -> Vec<(&'static str, Value)> {
     let provision = if full { fixtures::provision() } else { fixtures::minimal_provision() };
     let types = fixtures::instance_types();
     let images = &node.images;
-    let list = render::cvm_list(Page::new(vec![cvm.clone()], 1, REQUEST), version);
-    let apps = render::apps(&Page::new(vec![app.clone()], 1, REQUEST), version);
+    let list = render::cvm_list(&Page::new(vec![cvm.clone()], 1, REQUEST), None, version);
+    let apps = render::apps(&Page::new(vec![app.clone()], 1, REQUEST), None, version);
     let batch = render::status_batch([(fixtures::UUID.to_owned(), &cvm)], version);
     let user = fixtures::user();
     let mut replies = vec![

@@ -153,10 +153,11 @@ impl Case {
         let audit = self.host().audit().expect("the host's journal");
         assert_eq!(audit.violations(), Vec::<String>::new());
         assert!(audit.overlaps.is_empty(), "two VMs ran at once: {:?}", audit.overlaps);
-        let cvms = cvms::page(&db, WorkspaceId(1), cvms::Filter { node: None, user: None }, 10, 0)
+        let all = cvms::Filter { node: None, user: None };
+        let cvms = cvms::page(&db, WorkspaceId(1), all, cvms::Seek::Skip(0), 10)
             .await
             .expect("the CVMs")
-            .0;
+            .items;
         if self.verb == Verb::Delete {
             assert!(cvms.is_empty());
             assert!(self.host().vms().expect("VMs").is_empty(), "a VM is left");

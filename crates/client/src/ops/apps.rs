@@ -9,15 +9,46 @@ pub struct AppsQuery {
     pub page: Option<u32>,
     /// At most 100.
     pub page_size: Option<u32>,
-    /// A part of a name or app id.
+    /// [`AppsPage::next_cursor`] of the page before, instead of `page`; only Casemate gives one.
+    pub cursor: Option<String>,
+    /// A part of a name; an app id; uuid or instance id of a CVM.
     pub search: Option<String>,
+    /// Apps with a CVM that shows one of these words; empty: any.
+    pub status: Vec<String>,
+    /// Apps with a CVM that is, or is not, in the public directory.
+    pub listed: Option<bool>,
+    /// Apps with a CVM of this OS image.
+    pub base_image: Option<String>,
+    /// Apps with a CVM of this size.
+    pub instance_type: Option<String>,
+    /// Apps whose keys this KMS holds.
+    pub kms_slug: Option<String>,
+    /// Apps whose keys a KMS of this kind holds.
+    pub kms_type: Option<String>,
+    /// Apps with a CVM on the node of this name.
+    pub node: Option<String>,
+    /// Apps with a CVM in this region.
+    pub region: Option<String>,
 }
 
 impl Client {
     /// `GET /apps`, a page.
     pub async fn apps(&self, query: &AppsQuery) -> Result<AppsPage, Error> {
         let mut pairs = super::cvms::paging(query.page, query.page_size);
-        pairs.extend(query.search.clone().map(|search| ("search", search)));
+        pairs.extend(query.status.iter().map(|status| ("status", status.clone())));
+        pairs.extend(query.listed.map(|listed| ("listed", listed.to_string())));
+        let texts = [
+            ("cursor", &query.cursor),
+            ("search", &query.search),
+            ("base_image", &query.base_image),
+            ("instance_type", &query.instance_type),
+            ("kms_slug", &query.kms_slug),
+            ("kms_type", &query.kms_type),
+            ("node", &query.node),
+            ("region", &query.region),
+        ];
+        let given = texts.into_iter().filter_map(|(name, text)| Some((name, text.clone()?)));
+        pairs.extend(given);
         self.get(&["apps"], &pairs).await
     }
 

@@ -1,6 +1,5 @@
 use casemate_api::{
-    page::Page,
-    reply::{CvmDetail, CvmInfo, CvmListItem, CvmState, StatusBatch},
+    reply::{CvmDetail, CvmInfo, CvmListItem, CvmState, CvmsPage, StatusBatch},
     status_batch::StatusBatchRequest,
 };
 use serde_json::Value;
@@ -13,10 +12,12 @@ const PAGE: u32 = 100;
 const MAX_PAGES: u32 = 1000;
 
 /// Which part of the CVMs.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CvmsQuery {
-    /// From 1.
+    /// From 1; instead of `cursor`.
     pub page: Option<u32>,
+    /// [`CvmsPage::next_cursor`] of the page before; only Casemate gives one.
+    pub cursor: Option<String>,
     /// At most 100.
     pub page_size: Option<u32>,
     /// On this node only.
@@ -39,8 +40,9 @@ fn nested(info: Option<CvmInfo>, call: &str) -> Result<CvmInfo, Error> {
 
 impl Client {
     /// `GET /cvms/paginated`, newest first.
-    pub async fn cvms(&self, query: &CvmsQuery) -> Result<Page<CvmListItem>, Error> {
+    pub async fn cvms(&self, query: &CvmsQuery) -> Result<CvmsPage, Error> {
         let mut pairs = paging(query.page, query.page_size);
+        pairs.extend(query.cursor.clone().map(|cursor| ("cursor", cursor)));
         pairs.extend(query.node_id.map(|node| ("node_id", node.to_string())));
         self.get(&["cvms", "paginated"], &pairs).await
     }
@@ -53,8 +55,10 @@ impl Client {
     /// Every CVM of the workspace, page by page; for API versions from 2026-01-21 on.
     pub async fn all_cvms(&self) -> Result<Vec<CvmInfo>, Error> {
         let mut all = Vec::new();
+        let mut cursor = None;
         for page in 1..=MAX_PAGES {
-            let query = CvmsQuery { page: Some(page), page_size: Some(PAGE), node_id: None };
+            let number = cursor.is_none().then_some(page);
+            let query = CvmsQuery { page: number, cursor, page_size: Some(PAGE), node_id: None };
             let part = self.cvms(&query).await?;
             for item in part.items {
                 let info = match item {
@@ -63,9 +67,11 @@ impl Client {
                 };
                 all.push(nested(info, "GET /cvms/paginated")?);
             }
-            if u64::from(page) >= part.pages {
+            let counted = number.is_none() || u64::from(page) >= part.pages;
+            if part.next_cursor.is_none() && counted {
                 break;
             }
+            cursor = part.next_cursor;
         }
         Ok(all)
     }

@@ -30,6 +30,24 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Starting,
+        Self::Running,
+        Self::Stopping,
+        Self::ShuttingDown,
+        Self::Restarting,
+        Self::Updating,
+        Self::Stopped,
+        Self::Error,
+        Self::Deleted,
+    ];
+
+    /// The phase of this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == word)
+    }
+
     /// The word on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {

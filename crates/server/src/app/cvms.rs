@@ -1,22 +1,25 @@
 //! Looking at CVMs and apps. Everything is read from the database; no node is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     kms_type::KmsType,
+    page::{SeekRequest, bad_cursor},
     view::{AppView, CvmView},
 };
 use casemate_core::{
     compose::AppCompose,
-    id::{AppId, CvmName, EventSeq, VmUuid},
+    cvm::Phase,
+    id::{AppId, CvmId, CvmName, EventSeq, NodeId, VmUuid},
+    time::Timestamp,
 };
 use casemate_store::{
-    cvms::{self, App, Cvm, Filter},
+    cvms::{self, App, AppFilter, AppKey, Cvm, Filter, Search, Seek},
     events, provisions,
 };
 
-use super::{Caller, Ctx, Error, views};
+use super::{Caller, Ctx, Error, fleet::Fleet, views};
 
 /// The error for a CVM that is not there or not the caller's: the same words for both.
 pub fn not_found() -> Error {
@@ -83,28 +86,43 @@ pub struct Part<T> {
     pub items: Vec<T>,
     /// Length of the whole.
     pub total: u64,
+    /// `next_cursor`, if there is more.
+    pub next: Option<String>,
 }
 
-/// A page of the caller's CVMs, newest first. Pages count from 1.
+impl<T> Part<T> {
+    /// A list without items.
+    pub const fn nothing() -> Self {
+        Self { items: Vec::new(), total: 0, next: None }
+    }
+}
+
+/// Where the store is to begin. `read` reads the key in a cursor; one of another list has none.
+fn seek<K>(request: &SeekRequest, read: impl FnOnce(&str) -> Option<K>) -> Result<Seek<K>, Error> {
+    match &request.after {
+        None => Ok(Seek::Skip(i64::try_from(request.request.offset()).unwrap_or(i64::MAX))),
+        Some(after) => match read(&after.key) {
+            Some(key) => Ok(Seek::After(key)),
+            None => Err(Error::Invalid(vec![bad_cursor(&after.cursor)])),
+        },
+    }
+}
+
+/// A page of the caller's CVMs, newest first.
 pub async fn page(
     ctx: &Ctx,
     caller: &Caller,
     filter: Filter,
-    page: u64,
-    page_size: u64,
+    request: &SeekRequest,
 ) -> Result<Part<CvmView>, Error> {
-    let (limit, offset) = bounds(page, page_size);
-    let (found, total) = cvms::page(&ctx.db, caller.workspace.id, filter, limit, offset).await?;
+    let seek = seek(request, |key| Some(CvmId(key.parse().ok()?)))?;
+    let limit = i64::from(request.request.page_size);
+    let found = cvms::page(&ctx.db, caller.workspace.id, filter, seek, limit).await?;
     Ok(Part {
-        items: found.iter().map(|cvm| views::cvm(ctx, caller, cvm)).collect(),
-        total: u64::try_from(total).unwrap_or(0),
+        items: found.items.iter().map(|cvm| views::cvm(ctx, caller, cvm)).collect(),
+        total: u64::try_from(found.total).unwrap_or(0),
+        next: found.next.map(|last| request.next_cursor(&last.to_string())),
     })
-}
-
-fn bounds(page: u64, page_size: u64) -> (i64, i64) {
-    let limit = i64::try_from(page_size).unwrap_or(i64::MAX);
-    let skipped = page.saturating_sub(1).saturating_mul(page_size);
-    (limit, i64::try_from(skipped).unwrap_or(i64::MAX))
 }
 
 /// The CVMs among these uuids, keyed by the text as it was sent; unknown ones are left out.
@@ -142,20 +160,85 @@ fn app_view(ctx: &Ctx, caller: &Caller, app: &App) -> AppView {
     }
 }
 
+/// Which apps a list shows, in the words of clients; what is `None` or empty shows them all.
+#[derive(Debug, Clone, Default)]
+pub struct AppsFilter {
+    /// A part of the name, or an id.
+    pub search: String,
+    /// Words of phases.
+    pub status: Vec<String>,
+    /// In the public directory or not.
+    pub listed: Option<bool>,
+    /// OS image.
+    pub base_image: Option<String>,
+    /// Instance type.
+    pub instance_type: Option<String>,
+    /// Slug of the KMS.
+    pub kms_slug: Option<String>,
+    /// Kind of the KMS.
+    pub kms_type: Option<String>,
+    /// Name of the node.
+    pub node: Option<String>,
+    /// Region of the node.
+    pub region: Option<String>,
+}
+
+impl AppsFilter {
+    /// What the store is asked; `None`: a name in it is nobody's, so no app fits.
+    fn resolve(self, fleet: &Fleet) -> Option<AppFilter> {
+        let kms = match (&self.kms_slug, &self.kms_type) {
+            (None, None) => None,
+            (slug, kind) => {
+                let ours = slug.as_ref().is_none_or(|slug| *slug == fleet.kms.slug)
+                    && kind.as_ref().is_none_or(|kind| kind.parse() == Ok(KmsType::Phala));
+                Some(ours.then(|| fleet.kms.id.clone())?)
+            }
+        };
+        let phases: BTreeSet<&str> = self.status.iter().map(String::as_str).collect();
+        let phases: Vec<Phase> = phases.into_iter().filter_map(Phase::parse).collect();
+        let nodes: Vec<NodeId> = fleet
+            .nodes
+            .values()
+            .filter(|node| self.node.as_ref().is_none_or(|name| *name == node.name))
+            .filter(|node| self.region.as_ref().is_none_or(|region| *region == node.region))
+            .map(|node| node.id)
+            .collect();
+        let by_node = self.node.is_some() || self.region.is_some();
+        if (phases.is_empty() && !self.status.is_empty()) || (nodes.is_empty() && by_node) {
+            return None;
+        }
+        Some(AppFilter {
+            search: Search::parse(&self.search),
+            kms,
+            phases: (!phases.is_empty()).then_some(phases),
+            listed: self.listed,
+            image: self.base_image,
+            instance_type: self.instance_type,
+            nodes: by_node.then_some(nodes),
+        })
+    }
+}
+
 /// A page of the caller's apps that have CVMs, newest first.
 pub async fn apps(
     ctx: &Ctx,
     caller: &Caller,
-    search: &str,
-    page: u64,
-    page_size: u64,
+    filter: AppsFilter,
+    request: &SeekRequest,
 ) -> Result<Part<AppView>, Error> {
-    let (limit, offset) = bounds(page, page_size);
-    let (found, total) =
-        cvms::apps_page(&ctx.db, caller.workspace.id, search, limit, offset).await?;
+    let seek = seek(request, |key| {
+        let (created_at, app_id) = key.split_once('/')?;
+        let created_at = Timestamp::from_micros(created_at.parse().ok()?);
+        Some(AppKey { created_at, app_id: app_id.parse().ok()? })
+    })?;
+    let Some(filter) = filter.resolve(&ctx.fleet) else { return Ok(Part::nothing()) };
+    let limit = i64::from(request.request.page_size);
+    let found = cvms::apps_page(&ctx.db, caller.workspace.id, &filter, seek, limit).await?;
+    let key = |last: AppKey| format!("{}/{}", last.created_at.micros(), last.app_id);
     Ok(Part {
-        items: found.iter().map(|app| app_view(ctx, caller, app)).collect(),
-        total: u64::try_from(total).unwrap_or(0),
+        items: found.items.iter().map(|app| app_view(ctx, caller, app)).collect(),
+        total: u64::try_from(found.total).unwrap_or(0),
+        next: found.next.map(|last| request.next_cursor(&key(last))),
     })
 }
 
@@ -167,8 +250,7 @@ pub async fn app(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppView, Erro
     };
     let bare = text.strip_prefix("app_").unwrap_or(text);
     let id: AppId = bare.parse().map_err(|_| missing())?;
-    let (found, _) = cvms::apps_page(&ctx.db, caller.workspace.id, &id.to_string(), 1, 0).await?;
-    let app = found.into_iter().find(|app| app.app_id == id).ok_or_else(missing)?;
+    let app = cvms::app(&ctx.db, caller.workspace.id, &id).await?.ok_or_else(missing)?;
     Ok(app_view(ctx, caller, &app))
 }
 
@@ -176,7 +258,7 @@ pub async fn app(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppView, Erro
 pub async fn watch(
     ctx: &Ctx,
     caller: &Caller,
-    cvm: casemate_core::id::CvmId,
+    cvm: CvmId,
 ) -> Result<(Option<CvmView>, EventSeq), Error> {
     let newest = events::newest(&ctx.db).await?;
     let found = cvms::by_id(&ctx.db, caller.workspace.id, cvm).await?;
@@ -184,9 +266,6 @@ pub async fn watch(
 }
 
 /// Which CVMs a list shows.
-pub const fn filter(
-    node: Option<casemate_core::id::NodeId>,
-    user: Option<casemate_core::id::UserId>,
-) -> Filter {
+pub const fn filter(node: Option<NodeId>, user: Option<casemate_core::id::UserId>) -> Filter {
     Filter { node, user }
 }

@@ -3,17 +3,21 @@
 use std::collections::HashMap;
 
 use casemate_core::{
-    id::{AppId, KmsId, WorkspaceId},
+    cvm::Phase,
+    id::{AppId, KmsId, NodeId, VmUuid, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query_as, query_scalar};
 
 use super::{
-    Cvm,
+    Cvm, Part, Seek,
     row::{LISTED, Row},
+    seek::Walk,
 };
 use crate::{Db, Error, error::corrupt};
 
+/// No name is longer. SQLite refuses very long patterns.
+const LONGEST_NAME: usize = 255;
 /// How many CVMs of one app are read.
 const CVMS_PER_APP: i64 = 100;
 
@@ -34,6 +38,15 @@ pub struct App {
     pub live: i64,
 }
 
+/// The key that lists of apps are ordered by, newest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppKey {
+    /// When it was first provisioned.
+    pub created_at: Timestamp,
+    /// Identity.
+    pub app_id: AppId,
+}
+
 #[derive(sqlx::FromRow)]
 struct AppRow {
     app_id: String,
@@ -44,37 +57,59 @@ struct AppRow {
 }
 
 /// What a search text asks for.
-enum Search {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Search {
+    /// Everything.
+    #[default]
     All,
-    Id(String),
+    /// The app of this id.
+    App(AppId),
+    /// The app of this id, and the app of a CVM with this instance id.
+    Hex(AppId),
+    /// The app of the CVM with this uuid.
+    Uuid(VmUuid),
+    /// Apps with this in their name, in any case.
     Name(String),
-    Nothing,
 }
 
 impl Search {
-    fn parse(text: &str) -> Self {
+    /// App ids and instance ids (40 hex digits, bare or after `0x`, `app_`, `instance_`) and uuids of
+    /// CVMs mean themselves; everything else is a part of a name.
+    pub fn parse(text: &str) -> Self {
+        let bare = ["app_", "instance_"].into_iter().find_map(|kind| text.strip_prefix(kind));
         if text.is_empty() {
-            return Self::All;
+            Self::All
+        } else if let Ok(id) = bare.unwrap_or(text).parse() {
+            Self::Hex(id)
+        } else if let Ok(uuid) = text.parse() {
+            Self::Uuid(uuid)
+        } else {
+            Self::Name(text.to_owned())
         }
-        if let Ok(id) = text.strip_prefix("app_").unwrap_or(text).parse::<AppId>() {
-            return Self::Id(id.to_string());
-        }
-        // PostgreSQL refuses the null character even to compare with.
-        if text.contains('\0') { Self::Nothing } else { Self::Name(pattern(text)) }
     }
 
     /// Parameter 2, where it is used.
-    fn value(&self) -> &str {
+    fn value(&self) -> String {
         match self {
-            Self::All | Self::Nothing => "",
-            Self::Id(value) | Self::Name(value) => value,
+            Self::All => String::new(),
+            Self::App(id) | Self::Hex(id) => id.to_string(),
+            Self::Uuid(uuid) => uuid.to_string(),
+            Self::Name(part) => pattern(part),
         }
     }
 
     const fn condition(&self) -> &'static str {
         match self {
-            Self::All | Self::Nothing => "",
-            Self::Id(_) => " AND app_id = $2",
+            Self::All => "",
+            Self::App(_) => " AND app_id = $2",
+            Self::Hex(_) => {
+                " AND app_id IN (SELECT CAST($2 AS TEXT) UNION ALL SELECT app_id FROM cvms \
+                 WHERE instance_id = $2 AND workspace_id = $1 AND deleted_at IS NULL)"
+            }
+            Self::Uuid(_) => {
+                " AND app_id IN (SELECT app_id FROM cvms WHERE vm_uuid = $2 AND workspace_id = $1 \
+                 AND deleted_at IS NULL)"
+            }
             Self::Name(_) => " AND LOWER(name) LIKE $2 ESCAPE '!'",
         }
     }
@@ -94,50 +129,222 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
-/// A page of the apps of a workspace that have live CVMs, newest first, and how many there are. A
-/// fixed number of queries, however long the page. `search` is an app id or a part of a name; a part
-/// of a name is looked for in every listed app of the workspace.
+/// Which apps a list shows: those that `search` and `kms` mean and of which one live CVM fits all the
+/// rest. What is `None` fits every CVM; words are compared as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppFilter {
+    /// By name or id.
+    pub search: Search,
+    /// Those whose keys this KMS holds.
+    pub kms: Option<KmsId>,
+    /// The CVM shows one of these.
+    pub phases: Option<Vec<Phase>>,
+    /// The CVM is, or is not, shown in the public directory.
+    pub listed: Option<bool>,
+    /// Name of its OS image.
+    pub image: Option<String>,
+    /// Name of its instance type.
+    pub instance_type: Option<String>,
+    /// It is on one of these nodes.
+    pub nodes: Option<Vec<NodeId>>,
+}
+
+/// Binds what [`AppFilter::condition`] may name, after the workspace in parameter 1: 2 to 8.
+macro_rules! bind_filter {
+    ($query:expr, $workspace:expr, $filter:expr) => {
+        $query
+            .bind($workspace.0)
+            .bind($filter.search.value())
+            .bind($filter.kms.as_ref().map_or("", AsRef::as_ref))
+            .bind($filter.listed.unwrap_or_default())
+            .bind($filter.image.as_deref().unwrap_or_default())
+            .bind($filter.instance_type.as_deref().unwrap_or_default())
+            .bind($filter.only_node().map_or(0, |node| node.0))
+            .bind(list($filter.nodes.iter().flatten().map(|node| node.0)))
+    };
+}
+
+fn list<T: serde::Serialize>(values: impl Iterator<Item = T>) -> String {
+    serde_json::to_string(&values.collect::<Vec<T>>()).unwrap_or_default()
+}
+
+impl AppFilter {
+    /// Whether nothing can fit: an empty choice, or a text that cannot be in the database (PostgreSQL
+    /// refuses the null character even to compare with).
+    fn is_nowhere(&self) -> bool {
+        if self.phases.as_ref().is_some_and(Vec::is_empty) {
+            return true;
+        }
+        let name = match &self.search {
+            Search::Name(part) => Some(part),
+            _ => None,
+        };
+        if name.is_some_and(|part| part.len() > LONGEST_NAME) {
+            return true;
+        }
+        name.into_iter()
+            .chain(&self.image)
+            .chain(&self.instance_type)
+            .any(|text| text.contains('\0'))
+    }
+
+    /// `WHERE` of the list over `apps`, in its own text per combination, so that each finds its own
+    /// indexes.
+    fn condition(&self, db: &Db) -> String {
+        let mut sql = "workspace_id = $1 AND live > 0".to_owned();
+        sql.push_str(self.search.condition());
+        if self.kms.is_some() {
+            sql.push_str(" AND kms_id = $3");
+        }
+        let cvm = self.cvm_condition(db);
+        if !cvm.is_empty() {
+            sql.push_str(" AND app_id IN (SELECT app_id FROM cvms WHERE ");
+            sql.push_str(&cvm);
+            sql.push(')');
+        }
+        sql
+    }
+
+    /// `WHERE` of its CVMs; empty: any. Phases stand in the text, as words of ours, because PostgreSQL
+    /// does not look into an index for the elements of a list that it does not know.
+    fn cvm_condition(&self, db: &Db) -> String {
+        let mut sql = String::new();
+        if let Some(phases) = &self.phases {
+            let words: Vec<String> =
+                phases.iter().map(|phase| format!("'{}'", phase.as_str())).collect();
+            sql.extend([" AND phase IN (", &words.join(", "), ")"]);
+        }
+        if self.listed.is_some() {
+            sql.push_str(" AND listed = $4");
+        }
+        if self.image.is_some() {
+            sql.push_str(" AND image = $5");
+        }
+        if self.instance_type.is_some() {
+            sql.push_str(" AND instance_type = $6");
+        }
+        if self.only_node().is_some() {
+            sql.push_str(" AND node_id = $7");
+        } else if self.nodes.is_some() {
+            let nodes = db.engine().elements_of(8);
+            sql.push_str(" AND node_id IN (SELECT CAST(list.value AS BIGINT) FROM (");
+            sql.push_str(&nodes);
+            sql.push_str(") AS list)");
+        }
+        if sql.is_empty() { sql } else { format!("workspace_id = $1 AND deleted_at IS NULL{sql}") }
+    }
+
+    fn only_node(&self) -> Option<NodeId> {
+        match self.nodes.as_deref() {
+            Some([only]) => Some(*only),
+            _ => None,
+        }
+    }
+}
+
+/// A part of the apps of a workspace that have live CVMs, newest first: at most `limit` of them. A fixed
+/// number of queries, however long the part. Without a filter a part costs the same wherever it is in
+/// the list, up to counting off keys; the length of a filtered list is counted over the index of its
+/// narrowest filter, and a part of a name is looked for in every listed app of the workspace. An app
+/// that loses its last CVM between the reads is left out.
 pub async fn apps_page(
     db: &Db,
     workspace: WorkspaceId,
-    search: &str,
+    filter: &AppFilter,
+    seek: Seek<AppKey>,
     limit: i64,
-    offset: i64,
-) -> Result<(Vec<App>, i64), Error> {
-    let search = Search::parse(search);
-    if matches!(search, Search::Nothing) {
-        return Ok((Vec::new(), 0));
+) -> Result<Part<App, AppKey>, Error> {
+    if filter.is_nowhere() {
+        return Ok(Part::nothing());
     }
-    let sql = format!(
-        "SELECT app_id, name, kms_id, created_at, live FROM apps WHERE workspace_id = $1 \
-         AND live > 0{} ORDER BY created_at DESC, app_id DESC LIMIT $3 OFFSET $4",
-        search.condition()
-    );
-    let rows = on_read!(db, |c| query_as::<_, AppRow>(sqlx::AssertSqlSafe(sql))
-        .bind(workspace.0)
-        .bind(search.value())
-        .bind(limit.max(0))
-        .bind(offset.max(0))
-        .fetch_all(c))?;
-    let total = total(db, workspace, &search).await?;
-    Ok((with_cvms(db, workspace, rows).await?, total))
+    let total = total(db, workspace, filter).await?;
+    let walk = Walk::new(seek, limit, total);
+    let ids = ids(db, workspace, filter, &walk).await?;
+    let (ids, more) = walk.page(ids, limit, total);
+    let next = match ids.last().filter(|_| more) {
+        None => None,
+        Some((created_at, id)) => Some(AppKey {
+            created_at: Timestamp::from_micros(*created_at),
+            app_id: id.parse().map_err(corrupt("apps", "app_id", id))?,
+        }),
+    };
+    let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
+    Ok(Part { items: by_ids(db, workspace, &ids).await?, total, next })
 }
 
-async fn total(db: &Db, workspace: WorkspaceId, search: &Search) -> Result<i64, Error> {
+/// One app of a workspace, if it has live CVMs.
+pub async fn app(db: &Db, workspace: WorkspaceId, id: &AppId) -> Result<Option<App>, Error> {
+    Ok(by_ids(db, workspace, &[&id.to_string()]).await?.pop())
+}
+
+async fn total(db: &Db, workspace: WorkspaceId, filter: &AppFilter) -> Result<i64, Error> {
     const ALL: &str = "SELECT apps FROM app_tallies WHERE workspace_id = $1";
-    if matches!(search, Search::All) {
+    if *filter == AppFilter::default() {
         let apps =
             on_read!(db, |c| query_scalar::<_, i64>(ALL).bind(workspace.0).fetch_optional(c))?;
         return Ok(apps.unwrap_or(0));
     }
+    let sql = if filter.search == Search::All && filter.kms.is_none() {
+        // an app belongs to one workspace, so its CVMs alone tell
+        format!("SELECT COUNT(DISTINCT app_id) FROM cvms WHERE {}", filter.cvm_condition(db))
+    } else {
+        format!("SELECT COUNT(*) FROM apps WHERE {}", filter.condition(db))
+    };
+    on_read!(db, |c| bind_filter!(
+        query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql)),
+        workspace,
+        filter
+    )
+    .fetch_one(c))
+}
+
+async fn ids(
+    db: &Db,
+    workspace: WorkspaceId,
+    filter: &AppFilter,
+    walk: &Walk<AppKey>,
+) -> Result<Vec<(i64, String)>, Error> {
+    let (behind, created_at, app) = match walk {
+        Walk::Nowhere => return Ok(Vec::new()),
+        Walk::DownFrom { after, .. } => (
+            " AND (created_at, app_id) < ($11, $12)",
+            after.created_at.micros(),
+            after.app_id.to_string(),
+        ),
+        Walk::Down { .. } | Walk::Up { .. } => ("", 0, String::new()),
+    };
     let sql = format!(
-        "SELECT COUNT(*) FROM apps WHERE workspace_id = $1 AND live > 0{}",
-        search.condition()
+        "SELECT created_at, app_id FROM apps WHERE {}{behind}{}",
+        filter.condition(db),
+        walk.order(&["created_at", "app_id"], 9, 10)
     );
-    on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+    on_read!(db, |c| bind_filter!(
+        query_as::<_, (i64, String)>(sqlx::AssertSqlSafe(sql)),
+        workspace,
+        filter
+    )
+    .bind(walk.take())
+    .bind(walk.skip())
+    .bind(created_at)
+    .bind(app)
+    .fetch_all(c))
+}
+
+/// These apps with their CVMs, newest first.
+async fn by_ids(db: &Db, workspace: WorkspaceId, ids: &[&str]) -> Result<Vec<App>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT app_id, name, kms_id, created_at, live FROM apps WHERE app_id IN ({}) \
+         AND workspace_id = $2 AND live > 0 ORDER BY created_at DESC, app_id DESC",
+        db.engine().elements()
+    );
+    let rows = on_read!(db, |c| query_as::<_, AppRow>(sqlx::AssertSqlSafe(sql))
+        .bind(list(ids.iter()))
         .bind(workspace.0)
-        .bind(search.value())
-        .fetch_one(c))
+        .fetch_all(c))?;
+    with_cvms(db, workspace, rows).await
 }
 
 /// An app that lost its last CVM between the two reads is left out.
@@ -168,7 +375,7 @@ pub async fn of_apps(db: &Db, workspace: WorkspaceId, apps: &[&str]) -> Result<V
     if apps.is_empty() {
         return Ok(Vec::new());
     }
-    let list = serde_json::to_string(apps).unwrap_or_default();
+    let list = list(apps.iter());
     let sql = format!(
         "{LISTED} WHERE c.id IN (SELECT ranked.id FROM (SELECT id, \
          ROW_NUMBER() OVER (PARTITION BY app_id ORDER BY id DESC) AS place FROM cvms \

@@ -9,7 +9,7 @@ use sqlx::{query, query_as};
 
 use super::{
     Cvm, Taking,
-    row::{bad, power_word},
+    row::{bad, power_word, spec_text},
 };
 use crate::{Error, Tx};
 
@@ -41,13 +41,14 @@ impl Tx {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
             status = $7, phase = $8, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
             again = FALSE, due_at = $9, updated_at = $9, spec = $10, sealed_env = $11, name = $12, \
-            compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16 \
+            compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16, user_config = $17, \
+            image = $18, instance_type = $19, listed = $20 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
         let id = read.id.0;
         let (spec, wish) = (intent.spec, intent.wish);
         let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
         let status = serde_json::to_string(intent.status).map_err(bad("status", id))?;
-        let text = serde_json::to_string(spec).map_err(bad("spec", id))?;
+        let text = spec_text(spec, id)?;
         let changed = exec_tx!(
             self,
             query(SQL)
@@ -67,6 +68,10 @@ impl Tx {
                 .bind(i64::from(spec.resources.vcpu))
                 .bind(i64::from(spec.resources.memory_mb))
                 .bind(i64::from(spec.resources.disk_gb))
+                .bind(&spec.user_config)
+                .bind(&spec.image)
+                .bind(&spec.resources.instance_type)
+                .bind(spec.listed)
         )?;
         if changed != 1 {
             return Err(Error::Stale);

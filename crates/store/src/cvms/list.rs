@@ -1,14 +1,18 @@
-//! Lists of CVMs. A page is found through an index that holds the filter and the order, and the
-//! length of the whole list is added up from tallies: neither grows with the list.
+//! Lists of CVMs. The ids of a page are read off an index that holds the filter and the order
+//! ([`super::seek`]), the rows by id, and the length of the whole list is added up from tallies.
 
-use casemate_core::id::{NodeId, UserId, WorkspaceId};
+use casemate_core::id::{CvmId, NodeId, UserId, WorkspaceId};
 use sqlx::{query_as, query_scalar};
 
 use super::{
-    Cvm,
+    Cvm, Part, Seek,
     row::{LISTED, Row},
+    seek::Walk,
 };
 use crate::{Db, Error};
+
+/// How many rows an internal scan reads at a time.
+const BATCH: i64 = 500;
 
 /// Which CVMs a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,29 +44,62 @@ impl Filter {
     }
 }
 
-/// A page of the live CVMs of a workspace, newest first, and how many there are in all. `offset`
-/// counts from the newest; the page is found through an index before any row is read.
+/// A part of the live CVMs of a workspace, newest first: at most `limit` of them. One that goes between
+/// the reads is left out.
 pub async fn page(
     db: &Db,
     workspace: WorkspaceId,
     filter: Filter,
+    seek: Seek<CvmId>,
     limit: i64,
-    offset: i64,
-) -> Result<(Vec<Cvm>, i64), Error> {
-    let condition = filter.condition();
+) -> Result<Part<Cvm, CvmId>, Error> {
+    let total = total(db, workspace, filter).await?;
+    let walk = Walk::new(seek, limit, total);
+    let ids = ids(db, workspace, filter, &walk).await?;
+    let (ids, more) = walk.page(ids, limit, total);
+    let next = ids.last().copied().filter(|_| more).map(CvmId);
+    Ok(Part { items: by_ids(db, &ids).await?, total, next })
+}
+
+async fn ids(
+    db: &Db,
+    workspace: WorkspaceId,
+    filter: Filter,
+    walk: &Walk<CvmId>,
+) -> Result<Vec<i64>, Error> {
+    let (behind, after) = match walk {
+        Walk::Nowhere => return Ok(Vec::new()),
+        Walk::DownFrom { after, .. } => (" AND id < $6", after.0),
+        Walk::Down { .. } | Walk::Up { .. } => ("", 0),
+    };
     let sql = format!(
-        "{LISTED} WHERE c.id IN (SELECT id FROM cvms WHERE workspace_id = $1 \
-         AND deleted_at IS NULL{condition} ORDER BY id DESC LIMIT $4 OFFSET $5) ORDER BY c.id DESC"
+        "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL{}{behind}{}",
+        filter.condition(),
+        walk.order(&["id"], 4, 5)
     );
-    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+    on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
         .bind(workspace.0)
         .bind(filter.node())
         .bind(filter.user())
-        .bind(limit.max(0))
-        .bind(offset.max(0))
-        .fetch_all(c))?;
-    let total = total(db, workspace, filter).await?;
-    Ok((rows.into_iter().map(Row::read).collect::<Result<_, _>>()?, total))
+        .bind(walk.take())
+        .bind(walk.skip())
+        .bind(after)
+        .fetch_all(c))
+}
+
+async fn by_ids(db: &Db, ids: &[i64]) -> Result<Vec<Cvm>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = serde_json::to_string(ids).unwrap_or_default();
+    let sql = format!(
+        "{LISTED} WHERE c.id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) \
+         AND c.deleted_at IS NULL ORDER BY c.id DESC",
+        db.engine().elements()
+    );
+    let rows =
+        on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(&list).fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
 }
 
 async fn total(db: &Db, workspace: WorkspaceId, filter: Filter) -> Result<i64, Error> {
@@ -77,10 +114,27 @@ async fn total(db: &Db, workspace: WorkspaceId, filter: Filter) -> Result<i64, E
         .fetch_one(c))
 }
 
-/// Every live CVM of a node, by id; for comparing with what the node shows.
+/// Every live CVM of a node, by id; for comparing with what the node shows. Read batch by batch: one
+/// that is added meanwhile is among them or not.
 pub async fn on_node(db: &Db, node: NodeId) -> Result<Vec<Cvm>, Error> {
-    let sql = format!("{LISTED} WHERE c.node_id = $1 AND c.deleted_at IS NULL ORDER BY c.id");
-    let rows =
-        on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(node.0).fetch_all(c))?;
-    rows.into_iter().map(Row::read).collect()
+    let sql = format!(
+        "{LISTED} WHERE c.node_id = $1 AND c.deleted_at IS NULL AND c.id > $2 ORDER BY c.id LIMIT $3"
+    );
+    let mut all: Vec<Cvm> = Vec::new();
+    let mut after = 0;
+    loop {
+        let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql.clone()))
+            .bind(node.0)
+            .bind(after)
+            .bind(BATCH)
+            .fetch_all(c))?;
+        let full = i64::try_from(rows.len()).is_ok_and(|read| read == BATCH);
+        for row in rows {
+            all.push(row.read()?);
+        }
+        match all.last() {
+            Some(last) if full => after = last.id.0,
+            _ => return Ok(all),
+        }
+    }
 }

@@ -13,14 +13,16 @@ mod find;
 mod intent;
 mod list;
 mod row;
+mod seek;
 mod tally;
 mod write;
 
-pub use apps::{App, apps_page, of_apps};
+pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
 pub use intent::{Intent, ToDelete, ports_on_node, to_delete};
 pub use list::{Filter, on_node, page};
 pub(crate) use row::{Row, SELECT};
+pub use seek::{Part, Seek};
 pub(crate) use tally::Taking;
 
 /// One CVM.
@@ -40,9 +42,9 @@ pub struct Cvm {
     pub node: NodeId,
     /// Who holds its keys.
     pub kms: KmsId,
-    /// Configuration.
+    /// Configuration. Lists leave `user_config` out: it may be long, and no list shows it.
     pub spec: Spec,
-    /// Sealed env, hex. Lists leave it out: it may be long, and nobody shows it.
+    /// Sealed env, hex. Lists leave it out too.
     pub sealed_env: Option<String>,
     /// What it should be doing.
     pub wish: Wish,

@@ -1,7 +1,7 @@
 //! A row of `cvms` and what it means.
 
 use casemate_core::{
-    cvm::{Power, Wish},
+    cvm::{Power, Spec, Wish},
     id::{CvmId, KmsId, NodeId, UserId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
@@ -20,6 +20,7 @@ pub(crate) struct Row {
     node_id: i64,
     kms_id: String,
     spec: String,
+    user_config: Option<String>,
     sealed_env: Option<String>,
     generation: i64,
     power: String,
@@ -38,10 +39,12 @@ pub(crate) struct Row {
 }
 
 macro_rules! select {
-    ($sealed_env:literal) => {
+    ($user_config:literal, $sealed_env:literal) => {
         concat!(
             "SELECT c.id, c.reference, c.vm_uuid, c.workspace_id, c.created_by, c.node_id, c.kms_id, \
              c.spec, ",
+            $user_config,
+            " AS user_config, ",
             $sealed_env,
             " AS sealed_env, c.generation, c.power, c.run, c.stop_mode, c.status, c.phase, \
              c.instance_id, c.fence, c.created_at, c.updated_at, c.delete_at, o.id AS operation_id, \
@@ -52,13 +55,19 @@ macro_rules! select {
 }
 
 /// Every column of a CVM with its open operation; the caller adds `WHERE`.
-pub(crate) const SELECT: &str = select!("c.sealed_env");
+pub(crate) const SELECT: &str = select!("c.user_config", "c.sealed_env");
 
-/// The same without the sealed env, for lists.
-pub(super) const LISTED: &str = select!("CAST(NULL AS TEXT)");
+/// The same without what may be long and no list shows.
+pub(super) const LISTED: &str = select!("CAST(NULL AS TEXT)", "CAST(NULL AS TEXT)");
 
 pub(super) fn bad<E: std::fmt::Display>(column: &'static str, row: i64) -> impl FnOnce(E) -> Error {
     corrupt("cvms", column, row)
+}
+
+/// The text of a configuration as `cvms.spec` has it: without `user_config`, which has a column.
+pub(super) fn spec_text(spec: &Spec, row: i64) -> Result<String, Error> {
+    let stored = Spec { user_config: None, ..spec.clone() };
+    serde_json::to_string(&stored).map_err(bad("spec", row))
 }
 
 /// A word that serde writes as a JSON string.
@@ -86,6 +95,7 @@ impl Row {
             }),
             _ => None,
         };
+        let spec: Spec = serde_json::from_str(&self.spec).map_err(bad("spec", id))?;
         let instance_id = self.instance_id.map(|text| text.parse()).transpose();
         Ok(Cvm {
             id: CvmId(id),
@@ -95,7 +105,7 @@ impl Row {
             created_by: UserId(self.created_by),
             node: NodeId(self.node_id),
             kms: KmsId(self.kms_id),
-            spec: serde_json::from_str(&self.spec).map_err(bad("spec", id))?,
+            spec: Spec { user_config: self.user_config, ..spec },
             sealed_env: self.sealed_env,
             wish: Wish {
                 power: word(&self.power).map_err(bad("power", id))?,

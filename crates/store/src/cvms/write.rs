@@ -9,7 +9,7 @@ use sqlx::{query, query_as, query_scalar};
 
 use super::{
     Cvm, NewCvm, Taking,
-    row::{Row, SELECT, bad, power_word},
+    row::{Row, SELECT, bad, power_word, spec_text},
 };
 use crate::{Error, Tx};
 
@@ -32,14 +32,15 @@ impl Tx {
     pub async fn insert_cvm(&mut self, new: &NewCvm, now: Timestamp) -> Result<CvmId, Error> {
         const SQL: &str = "INSERT INTO cvms (id, reference, vm_uuid, workspace_id, created_by, app_id, \
             name, node_id, kms_id, compose_hash, spec, sealed_env, generation, power, run, stop_mode, \
-            status, phase, vcpu, memory_mb, disk_gb, fence, due_at, created_at, updated_at) \
+            status, phase, vcpu, memory_mb, disk_gb, fence, due_at, created_at, updated_at, \
+            user_config, image, instance_type, listed) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 'running', 1, $13, $14, \
-            'starting', $15, $16, $17, 0, $18, $18, $18)";
+            'starting', $15, $16, $17, 0, $18, $18, $18, $19, $20, $21, $22)";
         let taking = new.taking();
         self.tally(&taking, 1).await?;
         let id = self.draw("cvm").await?;
         let json = |text: Result<String, serde_json::Error>| text.map_err(bad("spec", id));
-        let spec = json(serde_json::to_string(&new.spec))?;
+        let spec = spec_text(&new.spec, id)?;
         let stop = json(serde_json::to_string(&new.stop))?;
         let status = json(serde_json::to_string(&Status::new()))?;
         exec_tx!(
@@ -63,6 +64,10 @@ impl Tx {
                 .bind(taking.memory_mb)
                 .bind(taking.disk_gb)
                 .bind(now.micros())
+                .bind(&new.spec.user_config)
+                .bind(&new.spec.image)
+                .bind(&new.spec.resources.instance_type)
+                .bind(new.spec.listed)
         )?;
         Ok(CvmId(id))
     }

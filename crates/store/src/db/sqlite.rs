@@ -49,9 +49,13 @@ const WAL_BYTES: &str = "67108864";
 /// every installation; `plans.rs` in the tests says what they must lead to.
 const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite_stat1; \
     INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES \
-    ('cvms', 'cvms_listed', '100000 50000 1'), \
-    ('cvms', 'cvms_listed_by_node', '100000 50000 500 1'), \
-    ('cvms', 'cvms_listed_by_user', '100000 50000 25000 1'), \
+    ('cvms', 'cvms_listed', '100000 50000 1 1'), \
+    ('cvms', 'cvms_listed_by_node', '100000 50000 500 1 1 1'), \
+    ('cvms', 'cvms_listed_by_user', '100000 50000 25000 1 1'), \
+    ('cvms', 'cvms_apps_by_phase', '100000 50000 5000 2 2'), \
+    ('cvms', 'cvms_apps_by_image', '100000 50000 5000 2 2'), \
+    ('cvms', 'cvms_apps_by_type', '100000 50000 5000 2 2'), \
+    ('cvms', 'cvms_apps_by_listed', '100000 50000 25000 2 2'), \
     ('cvms', 'cvms_named', '100000 50000 1'), \
     ('cvms', 'cvms_name', '100000 50000 1'), \
     ('cvms', 'cvms_on_node', '100000 500 1'), \
@@ -60,6 +64,7 @@ const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite
     ('cvms', 'cvms_of_instance', '100000 1 1'), \
     ('cvms', 'cvms_due', '1000 1 1'), \
     ('apps', 'apps_listed', '100000 50000 1 1'), \
+    ('apps', 'apps_listed_by_kms', '100000 50000 25000 1 1'), \
     ('apps', 'apps_nonce', '100000 50000 1'), \
     ('provisions', 'provisions_of_document', '100000 100 50 1 1'), \
     ('provisions', 'provisions_of_app', '100000 3 3 1 1'), \

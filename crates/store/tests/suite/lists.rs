@@ -8,7 +8,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, Error,
-    cvms::{self, Cvm, Filter},
+    cvms::{self, AppFilter, Cvm, Filter, Seek},
     lease::{self, Record},
 };
 
@@ -19,9 +19,9 @@ fn ids(cvms: &[Cvm]) -> Vec<CvmId> {
 }
 
 async fn page(world: &World, filter: Filter, limit: i64, offset: i64) -> (Vec<CvmId>, i64) {
-    let (found, total) =
-        cvms::page(&world.db, world.workspace, filter, limit, offset).await.unwrap();
-    (ids(&found), total)
+    let seek = Seek::Skip(offset);
+    let part = cvms::page(&world.db, world.workspace, filter, seek, limit).await.unwrap();
+    (ids(&part.items), part.total)
 }
 
 async fn a_name_is_unique_among_those_not_deleted(db: Db) {
@@ -133,6 +133,96 @@ async fn a_page_is_filtered_and_counted(db: Db) {
     assert_eq!(page(&world.foreign().await, ALL, 10, 0).await, (vec![], 0));
 }
 
+/// Whatever the size, pages by number and pages by key hold every CVM once and in order, with and
+/// without a filter, and one that is gone still shows where to go on.
+async fn pages_of_any_size_make_the_whole(db: Db) {
+    let world = World::new(db.clone()).await;
+    let other = World { user: world.user("bob").await.user, ..world.node("node-2").await };
+    let mut all = Vec::new();
+    for number in 0..23 {
+        let place = if number % 3 == 0 { &other } else { &world };
+        all.push(place.cvm(&format!("cvm-{number}")).await.id);
+    }
+    let gone = all.remove(11);
+    world.delete(gone, at(1)).await;
+    all.reverse();
+    let (node, user) = (Some(other.node), Some(other.user));
+    let theirs: Vec<CvmId> = all.iter().copied().filter(|id| (id.0 - all[21].0) % 3 == 0).collect();
+    for (filter, whole) in [
+        (ALL, &all),
+        (Filter { node, user: None }, &theirs),
+        (Filter { node: None, user }, &theirs),
+        (Filter { node, user }, &theirs),
+    ] {
+        for size in 1..=24 {
+            let (mut by_number, mut by_key, mut seek) = (Vec::new(), Vec::new(), Seek::Skip(0));
+            for number in 0..=24 / size {
+                by_number.extend(page(&world, filter, size, number * size).await.0);
+            }
+            loop {
+                let part = cvms::page(&db, world.workspace, filter, seek, size).await.unwrap();
+                assert_eq!(part.total, i64::try_from(whole.len()).unwrap());
+                by_key.extend(ids(&part.items));
+                match part.next {
+                    Some(next) => seek = Seek::After(next),
+                    None => break,
+                }
+            }
+            assert_eq!((&by_number, &by_key), (whole, whole), "{filter:?} by {size}");
+        }
+    }
+    let part = cvms::page(&db, world.workspace, ALL, Seek::After(gone), 2).await.unwrap();
+    assert_eq!(ids(&part.items), all[11..13]);
+    let part = cvms::page(&db, world.workspace, ALL, Seek::After(CvmId(0)), 2).await.unwrap();
+    assert_eq!((part.items.len(), part.next), (0, None));
+    let foreign = world.foreign().await;
+    let part = cvms::page(&db, foreign.workspace, ALL, Seek::After(all[0]), 2).await.unwrap();
+    assert_eq!((part.items.len(), part.total), (0, 0));
+}
+
+/// What may be long and is not shown is not read; who works on a CVM gets it.
+async fn lists_leave_out_what_they_do_not_show(db: Db) {
+    let world = World::new(db.clone()).await;
+    let mut tx = db.begin().await.unwrap();
+    let mut new = world.new_cvm(app_id(number()), "alpha");
+    new.spec.user_config = Some("x".repeat(1 << 20));
+    tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
+    tx.bind_app_id(&new.spec.app_id, world.workspace, None, "alpha", &new.kms, START)
+        .await
+        .unwrap();
+    let id = tx.insert_cvm(&new, START).await.unwrap();
+    assert_eq!(tx.cvm(id).await.unwrap().unwrap().spec, new.spec);
+    tx.commit().await.unwrap();
+    let part = cvms::page(&db, world.workspace, ALL, Seek::Skip(0), 1).await.unwrap();
+    let app = cvms::app(&db, world.workspace, &new.spec.app_id).await.unwrap().unwrap();
+    let by_uuid = cvms::by_uuids(&db, world.workspace, &[new.uuid]).await.unwrap();
+    let on_node = cvms::on_node(&db, world.node).await.unwrap();
+    for listed in [&part.items[0], &app.cvms[0], &by_uuid[0], &on_node[0]] {
+        assert_eq!((&listed.spec.user_config, &listed.sealed_env), (&None, &None));
+        assert_eq!(listed.spec.facts, new.spec.facts);
+    }
+    let claimed = lease::claim(&db, "w", START, TERM, 1).await.unwrap();
+    assert_eq!((&claimed[0].spec, &claimed[0].sealed_env), (&new.spec, &new.sealed_env));
+}
+
+/// More than one batch of the internal scan.
+async fn every_cvm_of_a_node_is_read(db: Db) {
+    let world = World::new(db.clone()).await;
+    let other = world.node("node-2").await;
+    let mut tx = db.begin().await.unwrap();
+    let mut expected = Vec::new();
+    for number in 0..1_001 {
+        let place = if number == 700 { &other } else { &world };
+        let id = place.insert(&mut tx, app_id(77), &format!("cvm-{number}")).await;
+        if number != 700 {
+            expected.push(id);
+        }
+    }
+    tx.commit().await.unwrap();
+    assert_eq!(ids(&cvms::on_node(&db, world.node).await.unwrap()), expected);
+    assert_eq!(cvms::on_node(&db, other.node).await.unwrap().len(), 1);
+}
+
 /// New ones push the pages down: what was there at the beginning may be seen twice, never missed.
 async fn paging_misses_nothing_while_cvms_are_added(db: Db) {
     let world = World::crowded(db.clone()).await;
@@ -188,9 +278,11 @@ async fn totals_stay_true_under_concurrent_changes(db: Db) {
     }
     let (found, total) = page(&world, ALL, 100, 0).await;
     assert_eq!((found.len(), total), (24, 24));
-    let (apps, apps_total) = cvms::apps_page(&db, world.workspace, "", 100, 0).await.unwrap();
-    assert_eq!((apps.len(), apps_total), (7, 7));
-    for app in &apps {
+    let apps = cvms::apps_page(&db, world.workspace, &AppFilter::default(), Seek::Skip(0), 100)
+        .await
+        .unwrap();
+    assert_eq!((apps.items.len(), apps.total, apps.next), (7, 7, None));
+    for app in &apps.items {
         assert_eq!(usize::try_from(app.live).unwrap(), app.cvms.len());
     }
     let taken = casemate_store::nodes::taken(&db).await.unwrap();
@@ -202,6 +294,9 @@ casemate_store::each_backend!(
     a_cvm_is_found_by_every_name_and_only_at_home,
     uuids_of_others_and_of_nobody_are_left_out,
     a_page_is_filtered_and_counted,
+    pages_of_any_size_make_the_whole,
+    lists_leave_out_what_they_do_not_show,
+    every_cvm_of_a_node_is_read,
     paging_misses_nothing_while_cvms_are_added,
     totals_stay_true_under_concurrent_changes,
 );

@@ -10,17 +10,17 @@ use std::{
 use casemate_core::{
     change::Change,
     cvm::{Phase, Resources, Spec},
-    id::{CvmId, CvmName},
+    id::{CvmId, CvmName, NodeId},
 };
 use casemate_store::{
     Db, accounts,
-    cvms::{self, Filter, Intent},
+    cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
     prepared::Prepared,
     provisions, testing,
 };
-use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
@@ -114,12 +114,15 @@ async fn prepare_and_commit(world: &World) {
 
 async fn read_everything(world: &World) {
     let (db, workspace) = (&world.db, world.workspace);
-    let cvm = cvms::page(db, workspace, ALL, 10, 0).await.unwrap().0.remove(0);
-    for (node, user) in
-        [(Some(world.node), None), (None, Some(world.user)), (Some(world.node), Some(world.user))]
-    {
-        let (found, total) = cvms::page(db, workspace, Filter { node, user }, 9, 0).await.unwrap();
-        assert_eq!((found.len(), total), (1, 1));
+    let first = cvms::page(db, workspace, ALL, Seek::Skip(0), 10).await.unwrap();
+    let cvm = first.items.into_iter().next().unwrap();
+    let (node, user) = (Some(world.node), Some(world.user));
+    for (node, user) in [(None, None), (node, None), (None, user), (node, user)] {
+        let filter = Filter { node, user };
+        for seek in [Seek::Skip(0), Seek::After(CvmId(i64::MAX))] {
+            let part = cvms::page(db, workspace, filter, seek, 9).await.unwrap();
+            assert_eq!((part.items.len(), part.total), (1, 1));
+        }
     }
     let app = cvm.spec.app_id.to_string();
     let names = [
@@ -136,9 +139,8 @@ async fn read_everything(world: &World) {
     cvms::by_uuids(db, workspace, &[cvm.uuid]).await.unwrap();
     cvms::for_gateway(db, app_id(number()).as_bytes()).await.unwrap();
     cvms::on_node(db, world.node).await.unwrap();
-    for search in ["", "alp", &app] {
-        assert_eq!(cvms::apps_page(db, workspace, search, 10, 0).await.unwrap().1, 1, "{search}");
-    }
+    read_apps(world, &cvm).await;
+    cvms::app(db, workspace, &cvm.spec.app_id).await.unwrap().unwrap();
     nodes::all(db).await.unwrap();
     nodes::taken(db).await.unwrap();
     operations::of_cvm(db, cvm.id, &Shown::default(), 5).await.unwrap();
@@ -150,6 +152,47 @@ async fn read_everything(world: &World) {
     events::of_workspace(db, workspace, casemate_core::id::EventSeq(0), 5).await.unwrap();
     events::of_all(db, casemate_core::id::EventSeq(0), 5).await.unwrap();
     events::newest(db).await.unwrap();
+}
+
+/// Every combination of filters, from the beginning and from behind an app.
+async fn read_apps(world: &World, cvm: &Cvm) {
+    let id = cvm.spec.app_id;
+    let searches = [
+        Search::All,
+        Search::App(id),
+        Search::Hex(id),
+        Search::Uuid(cvm.uuid),
+        Search::Name("alp".to_owned()),
+    ];
+    let after = AppKey { created_at: at(1), app_id: app_id(0) };
+    for search in &searches {
+        for number in 0..64_u32 {
+            let on = |at: u32| (number >> at) & 1 == 1;
+            let filter = AppFilter {
+                search: search.clone(),
+                kms: on(0).then(kms),
+                phases: on(1).then(|| vec![Phase::Starting, Phase::Stopped]),
+                listed: on(2).then_some(true),
+                image: on(3).then(|| cvm.spec.image.clone()),
+                instance_type: on(4).then(|| "tdx.small".to_owned()),
+                nodes: on(5).then(|| vec![world.node]),
+            };
+            let several = AppFilter {
+                nodes: filter.nodes.as_ref().map(|_| vec![world.node, NodeId(99)]),
+                ..filter.clone()
+            };
+            let expected = i64::from(!on(4));
+            for (filter, seek) in [&filter, &several]
+                .into_iter()
+                .flat_map(|filter| [Seek::Skip(0), Seek::After(after)].map(|seek| (filter, seek)))
+            {
+                let part =
+                    cvms::apps_page(&world.db, world.workspace, filter, seek, 9).await.unwrap();
+                assert_eq!(part.total, expected, "{filter:?}");
+                assert_eq!(i64::try_from(part.items.len()).unwrap(), expected, "{filter:?}");
+            }
+        }
+    }
 }
 
 async fn work(world: &World) {
@@ -303,7 +346,143 @@ async fn every_statement_finds_its_rows_through_an_index() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
+    // what the tests below explain is what the store runs, in one direction or the other
+    let runs: BTreeSet<String> = statements.iter().map(|text| text.replace(" DESC", "")).collect();
+    for (sql, _) in filters_and_pages() {
+        assert!(runs.contains(&sql.replace(" DESC", "")), "the store does not run {sql}");
+    }
     assert!(explained > 70, "{explained} statements were seen");
+    fresh.finish().await;
+}
+
+/// What the list of apps asks of CVMs per filter, and the index that answers it.
+const FILTERS: [(&str, &str); 5] = [
+    ("phase IN ('starting', 'stopped')", "cvms_apps_by_phase"),
+    ("listed = $4", "cvms_apps_by_listed"),
+    ("image = $5", "cvms_apps_by_image"),
+    ("instance_type = $6", "cvms_apps_by_type"),
+    ("node_id = $7", "cvms_listed_by_node"),
+];
+
+fn filters_and_pages() -> Vec<(String, &'static str)> {
+    let start =
+        "SELECT COUNT(DISTINCT app_id) FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL";
+    let filters = FILTERS.map(|(condition, index)| (format!("{start} AND {condition}"), index));
+    let pages = PAGES.map(|(sql, index)| (sql.to_owned(), index));
+    filters.into_iter().chain(pages).collect()
+}
+
+/// Every filter of the list of apps, and both ways to a page of CVMs, are answered by the index made
+/// for them, without the rows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_filter_has_an_index_on_sqlite() {
+    let fresh = testing::sqlite().await;
+    let mut raw = SqliteConnection::connect(&fresh.url()).await.unwrap();
+    for (sql, index) in filters_and_pages() {
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        let steps: Vec<String> =
+            plan.fetch_all(&mut raw).await.unwrap().iter().map(|row| row.get("detail")).collect();
+        // whether an app has live CVMs is in its row
+        let covering = if index.starts_with("apps") { "" } else { "COVERING " };
+        let wanted = format!("USING {covering}INDEX {index} ");
+        assert!(steps.iter().any(|step| step.contains(&wanted)), "{sql}: {steps:#?}");
+        let sorted = steps.iter().any(|step| step.contains("FOR ORDER BY"));
+        assert!(!sorted, "{sql}: {steps:#?}");
+    }
+    fresh.finish().await;
+}
+
+/// Ids of pages, in both directions and behind a key.
+const PAGES: [(&str, &str); 6] = [
+    (
+        "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL \
+         ORDER BY id DESC LIMIT $4 OFFSET $5",
+        "cvms_listed",
+    ),
+    (
+        "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL ORDER BY id LIMIT $4 OFFSET $5",
+        "cvms_listed",
+    ),
+    (
+        "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL AND node_id = $2 \
+         AND id < $6 ORDER BY id DESC LIMIT $4 OFFSET $5",
+        "cvms_listed_by_node",
+    ),
+    (
+        "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL AND created_by = $3 \
+         AND id < $6 ORDER BY id DESC LIMIT $4 OFFSET $5",
+        "cvms_listed_by_user",
+    ),
+    (
+        "SELECT created_at, app_id FROM apps WHERE workspace_id = $1 AND live > 0 \
+         AND (created_at, app_id) < ($11, $12) \
+         ORDER BY created_at DESC, app_id DESC LIMIT $9 OFFSET $10",
+        "apps_listed",
+    ),
+    (
+        "SELECT created_at, app_id FROM apps WHERE workspace_id = $1 AND live > 0 AND kms_id = $3 \
+         ORDER BY created_at, app_id LIMIT $9 OFFSET $10",
+        "apps_listed_by_kms",
+    ),
+];
+
+/// CVMs that differ in what the filters ask for.
+async fn variety(world: &World, many: usize) {
+    let other = world.node("node-2").await.node;
+    let mut tx = world.db.begin().await.unwrap();
+    for at in 0..many {
+        let app = app_id(number());
+        let mut new = world.new_cvm(app, &format!("variety-{at}"));
+        new.spec.listed = at % 2 == 0;
+        new.spec.image = format!("image-{}", at % 7);
+        new.spec.resources.instance_type = Some(format!("size-{}", at % 5));
+        new.node = if at % 3 == 0 { other } else { world.node };
+        tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
+        tx.bind_app_id(&app, world.workspace, None, &new.spec.name, &new.kms, START).await.unwrap();
+        let id = tx.insert_cvm(&new, START).await.unwrap();
+        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        let phase = if at % 10 == 0 { Phase::Stopped } else { Phase::Running };
+        tx.set_wish(&cvm, &cvm.wish, &cvm.status, phase, START).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+/// The same statements, as the store runs them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_filter_has_an_index_on_postgres() {
+    let fresh = testing::postgres().await;
+    variety(&World::new(fresh.db.clone()).await, 300).await;
+    let mut raw = PgConnection::connect(&fresh.url()).await.unwrap();
+    raw.execute("VACUUM ANALYZE").await.unwrap();
+    let settings = "SET enable_seqscan = off; SET enable_bitmapscan = off; \
+        SET plan_cache_mode = force_generic_plan";
+    sqlx::raw_sql(settings).execute(&mut raw).await.unwrap();
+    for (at, (sql, index)) in filters_and_pages().into_iter().enumerate() {
+        // which parameters there are, and their types
+        let (types, values) = if sql.contains("FROM apps") {
+            (
+                "BIGINT, TEXT, TEXT, BOOLEAN, TEXT, TEXT, BIGINT, TEXT, BIGINT, BIGINT, BIGINT, TEXT",
+                "1, '', '', TRUE, '', '', 1, '[]', 1, 1, 1, ''",
+            )
+        } else if sql.contains("COUNT") {
+            ("BIGINT, TEXT, TEXT, BOOLEAN, TEXT, TEXT, BIGINT", "1, '', '', TRUE, '', '', 1")
+        } else {
+            ("BIGINT, BIGINT, BIGINT, BIGINT, BIGINT, BIGINT", "1, 1, 1, 1, 1, 1")
+        };
+        let prepare = format!("PREPARE s{at} ({types}) AS {sql}");
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut raw).await.unwrap();
+        let explain = format!("EXPLAIN (COSTS OFF) EXECUTE s{at} ({values})");
+        let steps: Vec<String> = sqlx::raw_sql(AssertSqlSafe(explain))
+            .fetch_all(&mut raw)
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        assert!(steps.iter().any(|step| step.contains(index)), "{sql}: {steps:#?}");
+        let only = steps.iter().any(|step| step.contains("Index Only Scan"));
+        assert!(only, "{sql}: {steps:#?}");
+    }
     fresh.finish().await;
 }
 

@@ -191,7 +191,8 @@ async fn a_provision_is_consumed_by_one_of_many(db: Db) {
         made.extend(task.await.unwrap());
     }
     assert_eq!(made.len(), 1, "{made:?}");
-    let (_, live) = cvms::page(&db, world.workspace, crate::world::ALL, 10, 0).await.unwrap();
+    let seek = cvms::Seek::Skip(0);
+    let live = cvms::page(&db, world.workspace, crate::world::ALL, seek, 10).await.unwrap().total;
     assert_eq!(live, 1);
 }
 

@@ -5,24 +5,108 @@ use axum::{
     extract::{Path, Query, State},
 };
 use casemate_api::{
-    error::{ErrorBody, ErrorCode},
-    page::{Page, PageRequest},
+    error::{ErrorBody, ErrorCode, ValidationItem},
+    page::{Page, SeekRequest, query_flag},
     render,
     reply::{App, AppCvms, AppsPage},
 };
 
 use crate::{
-    app::{Ctx, Error, cvms},
+    app::{Ctx, Error, cvms, cvms::AppsFilter},
     http::{
         error::ApiError,
         extract::{Auth, Version},
     },
 };
 
+/// A query string of which every name is asked for at most once, apart from those that may be repeated.
+/// A name that nobody asks for is refused: a list that looks filtered and is not is worse than none.
+struct Asked(Vec<(String, String)>);
+
+impl Asked {
+    /// Empty values count as left out.
+    fn new(pairs: Vec<(String, String)>, served: &[&str]) -> Result<Self, Error> {
+        let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        match given.iter().find(|(name, _)| !served.contains(&name.as_str())) {
+            None => Ok(Self(given)),
+            Some((name, _)) => Err(Error::field(
+                ErrorCode::FieldNotServed,
+                name,
+                format!("is no filter of this list; there are {}", served.join(", ")),
+            )),
+        }
+    }
+
+    fn all(&self, wanted: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(name, _)| name == wanted).map(|(_, value)| value.as_str())
+    }
+
+    /// The only value of this name. The same value may be there twice.
+    fn one(&self, wanted: &str) -> Result<Option<&str>, Error> {
+        let mut values = self.all(wanted);
+        let first = values.next();
+        match values.find(|value| Some(*value) != first) {
+            None => Ok(first),
+            Some(other) => {
+                let why = "Input should be given once";
+                let item = ValidationItem::at(&["query", wanted], "value_error", why, other);
+                Err(Error::Invalid(vec![item]))
+            }
+        }
+    }
+
+    fn text(&self, wanted: &str) -> Result<Option<String>, Error> {
+        Ok(self.one(wanted)?.map(str::to_owned))
+    }
+}
+
+/// Everything that [`page`] takes.
+const SERVED: [&str; 12] = [
+    "page",
+    "page_size",
+    "cursor",
+    "search",
+    "status",
+    "listed",
+    "base_image",
+    "instance_type",
+    "kms_slug",
+    "kms_type",
+    "node",
+    "region",
+];
+
+fn asked(pairs: Vec<(String, String)>) -> Result<(AppsFilter, SeekRequest), Error> {
+    let invalid = |item| Error::Invalid(vec![item]);
+    let asked = Asked::new(pairs, &SERVED)?;
+    let request = SeekRequest::from_query(
+        asked.one("page")?,
+        asked.one("page_size")?,
+        asked.one("cursor")?,
+        20,
+        100,
+    )
+    .map_err(invalid)?;
+    let filter = AppsFilter {
+        search: asked.text("search")?.unwrap_or_default(),
+        status: asked.all("status").map(str::to_owned).collect(),
+        listed: query_flag("listed", asked.one("listed")?).map_err(invalid)?,
+        base_image: asked.text("base_image")?,
+        instance_type: asked.text("instance_type")?,
+        kms_slug: asked.text("kms_slug")?,
+        kms_type: asked.text("kms_type")?,
+        node: asked.text("node")?,
+        region: asked.text("region")?,
+    };
+    Ok((filter, request))
+}
+
 /// Apps that have CVMs, newest first.
 ///
-/// A filter that is not served is refused, not passed over: a list that looks filtered and is not is
-/// worse than none.
+/// An app is listed when its name or id is what `search` asks for, its KMS is what `kms_slug` and
+/// `kms_type` ask for, and *one* of its live CVMs fits all other filters. It is shown with all of its
+/// CVMs. Texts are compared whole and as they are; a text that nothing has makes an empty page. An empty
+/// value counts as left out; another name than those below is refused.
 #[utoipa::path(
     get,
     path = "/apps",
@@ -31,7 +115,16 @@ use crate::{
     params(
         ("page" = Option<u32>, Query, minimum = 1, description = "Which page, from 1."),
         ("page_size" = Option<u32>, Query, minimum = 1, maximum = 100, description = "Apps per page, 20 if left out."),
-        ("search" = Option<String>, Query, description = "A part of the name, or of the app id."),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before, instead of `page`; with the same filters (Casemate only)."),
+        ("search" = Option<String>, Query, description = "A part of the app's name in any case; or an app id, or `vm_uuid` or `instance_id` of one of its CVMs."),
+        ("status" = Option<Vec<String>>, Query, explode, description = "A CVM shows one of these as its `status`; repeated for several."),
+        ("listed" = Option<bool>, Query, description = "A CVM is, or is not, shown in the public directory."),
+        ("base_image" = Option<String>, Query, description = "A CVM has the OS image of this name."),
+        ("instance_type" = Option<String>, Query, description = "A CVM has this instance type; one sized by hand has none."),
+        ("kms_slug" = Option<String>, Query, description = "The KMS of this slug answers for the app."),
+        ("kms_type" = Option<String>, Query, description = "A KMS of this kind answers for the app, any case."),
+        ("node" = Option<String>, Query, description = "A CVM is on the node of this name."),
+        ("region" = Option<String>, Query, description = "A CVM is on a node of this region."),
     ),
     responses((status = 200, body = AppsPage)),
 )]
@@ -41,23 +134,10 @@ pub async fn page(
     version: Version,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<AppsPage>, ApiError> {
-    let value = |wanted: &str| {
-        query.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
-    };
-    let served = ["page", "page_size", "search"];
-    let foreign =
-        query.iter().find(|(name, value)| !served.contains(&name.as_str()) && !value.is_empty());
-    if let Some((name, _)) = foreign {
-        return Err(
-            Error::field(ErrorCode::FieldNotServed, name, "is not served as a filter yet").into()
-        );
-    }
-    let request = PageRequest::from_query(value("page"), value("page_size"), 20, 100)
-        .map_err(|item| Error::Invalid(vec![item]))?;
-    let search = value("search").unwrap_or_default();
-    let part =
-        cvms::apps(&ctx, &caller, search, request.page.into(), request.page_size.into()).await?;
-    Ok(Json(render::apps(&Page::new(part.items, part.total, request), version.version)))
+    let (filter, request) = asked(query)?;
+    let part = cvms::apps(&ctx, &caller, filter, &request).await?;
+    let page = Page::new(part.items, part.total, request.request);
+    Ok(Json(render::apps(&page, part.next, version.version)))
 }
 
 /// One app with its CVMs.

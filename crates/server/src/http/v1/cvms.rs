@@ -8,10 +8,10 @@ use axum::{
 };
 use casemate_api::{
     compose_file::ComposeFile,
-    error::{ErrorBody, ErrorCode},
-    page::{Page, PageRequest, query_number},
+    error::{ErrorBody, ErrorCode, ValidationItem},
+    page::{Page, PageRequest, SeekRequest, query_number},
     render,
-    reply::{CvmDetail, CvmListItem, CvmStatus, StatusBatch},
+    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, StatusBatch},
     status_batch::StatusBatchRequest,
     view::CvmView,
 };
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The unpaged list ends here; longer ones are for `GET /cvms/paginated`.
-const LIST_LIMIT: u64 = 1000;
+const LIST_LIMIT: u32 = 1000;
 /// More uuids in one batch are refused; clients send 100.
 const BATCH_LIMIT: usize = 500;
 
@@ -41,31 +41,48 @@ pub struct ListQuery {
     /// CVMs per page, 30 if left out.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 100)]
     page_size: Option<String>,
+    /// `next_cursor` of the page before, instead of `page`; with the same filters (Casemate only).
+    #[param(value_type = Option<String>)]
+    cursor: Option<String>,
     /// Only those on this node.
     #[param(value_type = Option<u32>)]
     node_id: Option<String>,
     /// The same as `node_id`.
     #[param(value_type = Option<u32>)]
     teepod_id: Option<String>,
-    /// Only those this user made.
-    #[param(value_type = Option<u32>)]
+    /// Only those this user made: a number, with or without `usr_` before it. `0`, which elsewhere asks
+    /// for those of nobody, gives an empty list: every CVM has its user.
     user_id: Option<String>,
+}
+
+/// The node and the user whose CVMs are asked for.
+fn whose(query: &ListQuery) -> Result<(Option<NodeId>, Option<UserId>), ValidationItem> {
+    let number = |name: &str, min: u32, text: Option<&str>| query_number(name, text, min, u32::MAX);
+    let node = number("node_id", 1, query.node_id.as_deref())?;
+    let teepod = number("teepod_id", 1, query.teepod_id.as_deref())?;
+    if let (Some(node), Some(teepod)) = (node, teepod)
+        && node != teepod
+    {
+        let why = format!("Input should be left out or be node_id, which is {node}");
+        let sent = teepod.to_string();
+        return Err(ValidationItem::at(&["query", "teepod_id"], "value_error", &why, &sent));
+    }
+    let user = query.user_id.as_deref().map(|text| match text.strip_prefix("usr_") {
+        Some(number) if !number.is_empty() => number,
+        _ => text,
+    });
+    let user = number("user_id", 0, user)?;
+    Ok((node.or(teepod).map(|id| NodeId(id.into())), user.map(|id| UserId(id.into()))))
 }
 
 async fn part(
     ctx: &Ctx,
     caller: &Caller,
     query: &ListQuery,
-    page: u64,
-    size: u64,
+    request: &SeekRequest,
 ) -> Result<cvms::Part<CvmView>, Error> {
-    let number = |name: &str, text: &Option<String>| {
-        query_number(name, text.as_deref(), 1, u32::MAX).map_err(|item| Error::Invalid(vec![item]))
-    };
-    let node = number("node_id", &query.node_id)?.or(number("teepod_id", &query.teepod_id)?);
-    let user = number("user_id", &query.user_id)?;
-    let filter = cvms::filter(node.map(|id| NodeId(id.into())), user.map(|id| UserId(id.into())));
-    cvms::page(ctx, caller, filter, page, size).await
+    let (node, user) = whose(query).map_err(|item| Error::Invalid(vec![item]))?;
+    cvms::page(ctx, caller, cvms::filter(node, user), request).await
 }
 
 /// The newest CVMs as a plain array, at most 1000.
@@ -77,7 +94,7 @@ async fn part(
     params(
         ("node_id" = Option<u32>, Query, description = "Only those on this node."),
         ("teepod_id" = Option<u32>, Query, description = "The same as `node_id`."),
-        ("user_id" = Option<u32>, Query, description = "Only those this user made."),
+        ("user_id" = Option<String>, Query, description = "Only those this user made: a number, with or without `usr_` before it."),
     ),
     responses((status = 200, body = Vec<CvmListItem>)),
 )]
@@ -87,7 +104,9 @@ pub async fn list(
     version: Version,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<CvmListItem>>, ApiError> {
-    let part = part(&ctx, &caller, &query, 1, LIST_LIMIT).await?;
+    let whole = PageRequest { page: 1, page_size: LIST_LIMIT };
+    let request = SeekRequest { request: whole, after: None };
+    let part = part(&ctx, &caller, &query, &request).await?;
     let items = part.items.iter().map(|view| render::cvm_list_item(view, version.version));
     Ok(Json(items.collect()))
 }
@@ -99,20 +118,25 @@ pub async fn list(
     operation_id = "list_cvms_paginated",
     tag = "CVMs",
     params(ListQuery),
-    responses((status = 200, body = Page<CvmListItem>)),
+    responses((status = 200, body = CvmsPage)),
 )]
 pub async fn page(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     version: Version,
     Query(query): Query<ListQuery>,
-) -> Result<Json<Page<CvmListItem>>, ApiError> {
-    let request =
-        PageRequest::from_query(query.page.as_deref(), query.page_size.as_deref(), 30, 100)
-            .map_err(|item| Error::Invalid(vec![item]))?;
-    let (page, size) = (request.page.into(), request.page_size.into());
-    let part = part(&ctx, &caller, &query, page, size).await?;
-    Ok(Json(render::cvm_list(Page::new(part.items, part.total, request), version.version)))
+) -> Result<Json<CvmsPage>, ApiError> {
+    let request = SeekRequest::from_query(
+        query.page.as_deref(),
+        query.page_size.as_deref(),
+        query.cursor.as_deref(),
+        30,
+        100,
+    )
+    .map_err(|item| Error::Invalid(vec![item]))?;
+    let part = part(&ctx, &caller, &query, &request).await?;
+    let page = Page::new(part.items, part.total, request.request);
+    Ok(Json(render::cvm_list(&page, part.next, version.version)))
 }
 
 /// One CVM.

@@ -1,0 +1,166 @@
+//! Where pages begin. A page behind an item is found by that item's key; a page by its number is
+//! counted off from whichever end of the list is nearer, over an index that holds the keys and
+//! nothing else. Rows are read only for what is on the page.
+
+/// Where in a list a page begins. `K` is the key that the list is ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seek<K> {
+    /// Behind this many items; negative counts as none.
+    Skip(i64),
+    /// Behind this item, which need not be there any more.
+    After(K),
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part<T, K> {
+    /// The items, in the order of the list.
+    pub items: Vec<T>,
+    /// Length of the whole list.
+    pub total: i64,
+    /// Key of the last item of this part, if more come behind it.
+    pub next: Option<K>,
+}
+
+impl<T, K> Part<T, K> {
+    /// A list without items.
+    pub const fn nothing() -> Self {
+        Self { items: Vec::new(), total: 0, next: None }
+    }
+}
+
+/// How the keys of a page are read off an index. The index is in the order of the list from its end
+/// backwards: lists show the newest first, keys grow with time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walk<K> {
+    /// Down from the newest.
+    Down { skip: i64, take: i64 },
+    /// Down from behind this one.
+    DownFrom { after: K, take: i64 },
+    /// Up from the oldest: what is read is to be turned round.
+    Up { skip: i64, take: i64 },
+    /// There is nothing on this page.
+    Nowhere,
+}
+
+impl<K> Walk<K> {
+    /// The shorter way to a page of at most `limit` items of a list of `total`. It reads one key more
+    /// than the page holds where that tells whether the list goes on.
+    pub(super) fn new(seek: Seek<K>, limit: i64, total: i64) -> Self {
+        let skip = match seek {
+            _ if limit <= 0 => return Self::Nowhere,
+            Seek::After(after) => return Self::DownFrom { after, take: limit.saturating_add(1) },
+            Seek::Skip(skip) => skip.max(0),
+        };
+        let left = total.saturating_sub(skip);
+        if left <= 0 {
+            return Self::Nowhere;
+        }
+        let below = left.saturating_sub(limit);
+        if below < skip {
+            Self::Up { skip: below.max(0), take: left.min(limit) }
+        } else {
+            Self::Down { skip, take: limit }
+        }
+    }
+
+    /// `ORDER BY` of these columns, which are the key, and the words that limit it; parameters `take`
+    /// and `skip`.
+    pub(super) fn order(&self, key: &[&str], take: u8, skip: u8) -> String {
+        let way = if matches!(self, Self::Up { .. }) { "" } else { " DESC" };
+        let columns: Vec<String> = key.iter().map(|column| format!("{column}{way}")).collect();
+        format!(" ORDER BY {} LIMIT ${take} OFFSET ${skip}", columns.join(", "))
+    }
+
+    pub(super) const fn take(&self) -> i64 {
+        match self {
+            Self::Down { take, .. } | Self::DownFrom { take, .. } | Self::Up { take, .. } => *take,
+            Self::Nowhere => 0,
+        }
+    }
+
+    pub(super) const fn skip(&self) -> i64 {
+        match self {
+            Self::Down { skip, .. } | Self::Up { skip, .. } => *skip,
+            Self::DownFrom { .. } | Self::Nowhere => 0,
+        }
+    }
+
+    /// The keys of the page in the order of the list, of those that were read this way, and whether
+    /// more come behind them.
+    pub(super) fn page<T>(&self, mut read: Vec<T>, limit: i64, total: i64) -> (Vec<T>, bool) {
+        let long = usize::try_from(limit).unwrap_or(0);
+        let more = match self {
+            Self::Nowhere => false,
+            Self::Up { skip, .. } => {
+                read.reverse();
+                *skip > 0
+            }
+            Self::Down { skip, take } => skip.saturating_add(*take) < total,
+            Self::DownFrom { .. } => read.len() > long,
+        };
+        read.truncate(long);
+        (read, more)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Reads a list of the keys `total-1, …, 0` as a database would.
+    fn read(total: i64, seek: Seek<i64>, limit: i64) -> (Vec<i64>, bool, i64) {
+        let walk = Walk::new(seek, limit, total);
+        let all: Vec<i64> = match walk {
+            Walk::Up { .. } => (0..total).collect(),
+            Walk::DownFrom { after, .. } => (0..total.min(after)).rev().collect(),
+            Walk::Down { .. } | Walk::Nowhere => (0..total).rev().collect(),
+        };
+        let (skip, take) = (walk.skip(), walk.take());
+        let part: Vec<i64> = all
+            .into_iter()
+            .skip(usize::try_from(skip).unwrap())
+            .take(usize::try_from(take).unwrap())
+            .collect();
+        let (keys, more) = walk.page(part, limit, total);
+        (keys, more, skip)
+    }
+
+    proptest! {
+        /// Whatever the size, pages hold every item once and in order, and the last one says so.
+        #[test]
+        fn pages_make_the_whole(total in 0_i64..400, limit in 1_i64..130) {
+            let whole: Vec<i64> = (0..total).rev().collect();
+            let (mut by_number, mut by_key) = (Vec::new(), Vec::new());
+            let mut after = None;
+            for page in 0..=total / limit {
+                let (keys, more, skipped) = read(total, Seek::Skip(page * limit), limit);
+                prop_assert!(skipped <= total / 2, "{skipped} of {total} are skipped");
+                by_number.extend(keys);
+                prop_assert_eq!(more, (page + 1) * limit < total);
+            }
+            loop {
+                let seek = after.map_or(Seek::Skip(0), Seek::After);
+                let (keys, more, _) = read(total, seek, limit);
+                after = keys.last().copied();
+                by_key.extend(keys);
+                if !more { break; }
+            }
+            prop_assert_eq!(&by_number, &whole);
+            prop_assert_eq!(&by_key, &whole);
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_reads_nothing() {
+        for (seek, limit, total) in
+            [(Seek::Skip(0), 0, 9), (Seek::Skip(9), 5, 9), (Seek::Skip(i64::MAX), i64::MAX, 9)]
+        {
+            assert_eq!(Walk::<i64>::new(seek, limit, total), Walk::Nowhere);
+        }
+        assert_eq!(Walk::new(Seek::After(3), -1, 9), Walk::<i64>::Nowhere);
+        assert_eq!(read(9, Seek::Skip(-1), 5).0, [8, 7, 6, 5, 4]);
+    }
+}
