@@ -9,6 +9,7 @@ pub mod change;
 pub mod compose;
 pub mod create_address;
 pub mod cvm;
+pub mod domain;
 pub mod id;
 pub mod instance;
 pub mod name;

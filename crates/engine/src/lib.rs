@@ -1,6 +1,8 @@
-//! Everything outside the process, behind traits: nodes that run CVMs ([`node`]) and the KMS
-//! ([`kms`]). Each call says with its error whether it may have happened ([`error::CallError`]).
+//! Everything outside the process, behind traits: nodes that run CVMs ([`node`]), the KMS ([`kms`])
+//! and the DNS ([`dns`]). Each call to a node or the KMS says with its error whether it may have
+//! happened ([`error::CallError`]).
 
+pub mod dns;
 pub mod error;
 pub mod kms;
 pub mod node;

@@ -14,6 +14,7 @@ use casemate_core::{
     time::{Clock, Entropy},
 };
 use casemate_engine::{
+    dns::SystemDns,
     kms::{BuiltinKms, RootKeys},
     node::{
         Capacity, Node,
@@ -161,6 +162,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         clock,
         entropy,
         fleet: Arc::new(Fleet { nodes, kms: fleet_kms(&config, &kms, &addresses)? }),
+        dns: Arc::new(SystemDns::new()),
         config: Arc::new(config),
         addresses: Arc::new(addresses),
         wake: Arc::new(Notify::new()),

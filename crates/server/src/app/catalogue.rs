@@ -8,7 +8,7 @@ use casemate_core::{create_address::create_address, id::AppId};
 use casemate_engine::kms::SignedEnvKey;
 use casemate_store::{nodes, provisions};
 
-use super::{Caller, Ctx, Error, provision::kms_failed, views};
+use super::{Caller, Ctx, Error, cvms, provision::kms_failed, views};
 
 /// Every node with what is left on it.
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
@@ -71,6 +71,17 @@ pub async fn env_key(ctx: &Ctx, reference: &str, app: &str) -> Result<SignedEnvK
         .parse()
         .map_err(|why| Error::field(ErrorCode::InvalidRequest, "app_id", format!("is {why}")))?;
     ctx.fleet.kms.kms.env_public_key(&app, ctx.now().unix_seconds()).await.map_err(kms_failed)
+}
+
+/// The OS images that a CVM can have on its node, and the name of the one it has.
+pub async fn available_os_images(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+) -> Result<(Vec<OsImageView>, String), Error> {
+    let cvm = cvms::find(ctx, caller, text).await?;
+    let images = ctx.fleet.node(cvm.node).map(|node| node.seen().0.images).unwrap_or_default();
+    Ok((images.iter().map(views::image).collect(), cvm.spec.image))
 }
 
 /// The next app ids that the caller's workspace can provision with, and their nonces. Nothing is

@@ -6,6 +6,7 @@ use casemate_core::{
     id::{EventSeq, OperationId},
     time::{Clock, Entropy, Timestamp},
 };
+use casemate_engine::dns::Dns;
 use casemate_store::{
     Db, Tx,
     accounts::{Principal, User, Workspace},
@@ -26,6 +27,8 @@ pub struct Ctx {
     pub entropy: Arc<dyn Entropy>,
     /// Nodes and KMS.
     pub fleet: Arc<Fleet>,
+    /// The DNS, for diagnoses.
+    pub dns: Arc<dyn Dns>,
     /// Configuration.
     pub config: Arc<Config>,
     /// Addresses under which this process is reached.

@@ -146,7 +146,8 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         parameter["description"] = json!(id_forms(parameter["name"].as_str().unwrap_or_default()));
     }
     parameters.push(json!({ "$ref": "#/components/parameters/Version" }));
-    if method != "get" && !path.ends_with("/status/batch") {
+    let only_looks = ["/status/batch", "/customize-domain-diagnose"];
+    if method != "get" && !only_looks.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     operation["parameters"] = json!(parameters);

@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
 };
@@ -22,6 +22,7 @@ use casemate_core::{
     time::{Clock, Entropy, Timestamp},
 };
 use casemate_engine::{
+    dns::{Dns, Kind, LookupError},
     kms::{BuiltinKms, RootKeys},
     node::{
         Node,
@@ -82,8 +83,33 @@ impl TestNode {
     }
 }
 
+/// A DNS that says what it was told to say.
+#[derive(Debug, Default)]
+pub struct FakeDns(Mutex<BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>>);
+
+impl FakeDns {
+    pub fn say(&self, name: &str, kind: Kind, answer: &[&str]) {
+        let answer = answer.iter().map(|&text| text.to_owned()).collect();
+        self.0.lock().unwrap().insert((name.to_owned(), kind), Ok(answer));
+    }
+
+    pub fn fail(&self, name: &str, kind: Kind) {
+        let error = LookupError("no answer in time".to_owned());
+        self.0.lock().unwrap().insert((name.to_owned(), kind), Err(error));
+    }
+}
+
+#[async_trait::async_trait]
+impl Dns for FakeDns {
+    async fn lookup(&self, name: &str, kind: Kind) -> Result<Vec<String>, LookupError> {
+        let said = self.0.lock().unwrap();
+        said.get(&(name.to_owned(), kind)).cloned().unwrap_or(Ok(Vec::new()))
+    }
+}
+
 pub struct World {
     pub ctx: Ctx,
+    pub dns: Arc<FakeDns>,
     pub clock: Arc<MockClock>,
     /// The first node's host.
     pub sim: SimNode,
@@ -162,8 +188,10 @@ impl World {
                 kms: kms.clone(),
             },
         };
+        let dns = Arc::new(FakeDns::default());
         let ctx = Ctx {
             db,
+            dns: dns.clone(),
             clock: clock.clone(),
             entropy,
             fleet: Arc::new(fleet),
@@ -178,7 +206,7 @@ impl World {
         };
         let router = http::router(ctx.clone(), Metrics::install());
         let key = key.expose_secret().to_owned();
-        Self { ctx, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
+        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

@@ -9,7 +9,7 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode, ErrorDetail},
     page::PageRequest,
     render,
-    reply::{AvailableNodes, InstanceTypeFamily, InstanceTypes},
+    reply::{AvailableNodes, AvailableOsImage, InstanceTypeFamily, InstanceTypes},
     view::CapacityView,
 };
 use serde::Deserialize;
@@ -126,4 +126,25 @@ pub async fn os_images(
         PageRequest::from_query(query.page.as_deref(), query.page_size.as_deref(), 20, 100)
             .map_err(|item| Error::Invalid(vec![item]))?;
     Ok(Json(render::os_images(&images, request)).into_response())
+}
+
+/// OS images that the CVM can have on its node: by version, newest first, with and without login tools.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/available-os-images",
+    operation_id = "list_cvm_os_images",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, body = Vec<AvailableOsImage>),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
+pub async fn available_os_images(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+) -> Result<Json<Vec<AvailableOsImage>>, ApiError> {
+    let (images, current) = catalogue::available_os_images(&ctx, &caller, &cvm).await?;
+    Ok(Json(render::available_os_images(&images, &current)))
 }

@@ -161,6 +161,15 @@ pub async fn detail(
     Ok(Json(render::cvm_detail(&view, version.version)))
 }
 
+/// Query of `GET /cvms/{cvm_id}/compose_file`.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ComposeFileQuery {
+    /// The same bytes as plain text. Without a value it means yes.
+    #[param(value_type = Option<bool>, allow_reserved)]
+    raw: Option<String>,
+}
+
 /// The app-compose document, byte for byte as the guest reads it.
 ///
 /// The SHA-256 of the body is the CVM's compose hash.
@@ -169,9 +178,9 @@ pub async fn detail(
     path = "/cvms/{cvm_id}/compose_file",
     operation_id = "get_cvm_compose_file",
     tag = "CVMs",
-    params(("cvm_id" = String, Path)),
+    params(("cvm_id" = String, Path), ComposeFileQuery),
     responses(
-        (status = 200, body = ComposeFile),
+        (status = 200, content((ComposeFile = "application/json"), (String = "text/plain"))),
         (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
     ),
 )]
@@ -179,8 +188,12 @@ pub async fn compose_file(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
+    Query(query): Query<ComposeFileQuery>,
 ) -> Result<Response, ApiError> {
     let (document, _) = cvms::compose(&ctx, &caller, &cvm).await?;
+    if query.raw.is_some_and(|word| !matches!(word.as_str(), "false" | "0")) {
+        return Ok(text(Some(document)));
+    }
     Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
 }
 

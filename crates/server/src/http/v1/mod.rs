@@ -7,6 +7,7 @@ mod cvms;
 mod deploy;
 mod kms;
 mod logs;
+mod network;
 mod operations;
 mod power;
 mod state;
@@ -39,6 +40,9 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(power::stop))
         .routes(routes!(power::shutdown))
         .routes(routes!(power::restart))
+        .routes(routes!(catalogue::available_os_images))
+        .routes(routes!(network::firewall_status))
+        .routes(routes!(network::diagnose))
         .routes(routes!(cvms::compose_file, update::compose_commit, update::compose_replace))
         .routes(routes!(update::compose_provision))
         .routes(routes!(update::compose_commit_documented))
@@ -53,8 +57,8 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(update::envs))
         .routes(routes!(update::user_config))
         .routes(routes!(update::scheduled_delete))
-        .routes(routes!(update::network_config))
-        .routes(routes!(update::ports))
+        .routes(routes!(network::config, update::network_config))
+        .routes(routes!(network::ports, update::ports))
         .routes(routes!(operations::list))
         .routes(routes!(operations::status))
         .routes(routes!(operations::cancel))
