@@ -27,7 +27,8 @@ pub enum Apps {
 
 pub async fn run(global: &Global, command: Apps) -> Result<(), Fail> {
     let Apps::Ls { search, page, page_size } = command;
-    let query = AppsQuery { page: Some(page), page_size: Some(page_size), search };
+    let query =
+        AppsQuery { page: Some(page), page_size: Some(page_size), search, ..AppsQuery::default() };
     let found = connect::client(global)?.apps(&query).await?;
     if global.json {
         ui::json(&found);

@@ -102,6 +102,11 @@ impl<'a> Change<'a> {
         key: Option<IdempotencyKey>,
         unknown: Vec<String>,
     ) -> Result<Start<'a>, ApiError> {
+        // The JavaScript SDK repeats in the body how it names the CVM.
+        let unknown = unknown
+            .into_iter()
+            .filter(|name| !matches!(name.as_str(), "id" | "uuid" | "app_id" | "instance_id"))
+            .collect();
         match ctx.begin_work(caller, key).await? {
             Begun::Answered(before) => Ok(Start::Answered(answer(before))),
             Begun::Fresh(work) => {
