@@ -679,6 +679,87 @@ async function rebooted(boots) {
   assert.equal((await page(a, "/")).body.trim(), `<h1>${a.env.GREETING}</h1>`);
 }
 
+// ------------------------------------------------------------------ updates
+
+const operations = async (cvm) => (await client.request(`/cvms/${cvm.uuid}/operations?limit=100`)).items;
+
+async function updates() {
+  const file = path.join(a.dir, "compose.yml");
+  await step(
+    "update",
+    "phala deploy --cvm-id --wait: new compose, new variables, the data is still there",
+    async () => {
+      const text = fs.readFileSync(file, "utf8").replace("Welcome to", "Welcome back to");
+      fs.writeFileSync(file, text);
+      a.env.GREETING = `updated-${a.env.GREETING}`;
+      a.secrets.push(a.env.GREETING);
+      fs.writeFileSync(path.join(a.dir, ".env"), Object.entries(a.env).map(([k, v]) => `${k}='${v}'\n`).join(""));
+      await phala(["deploy", "--cvm-id", a.uuid, "-c", "compose.yml", "-e", ".env", "--wait"], a.dir);
+      assert.equal((await detail(a)).status, "running", "--wait ended before it ran");
+      await rebooted("6");
+      const { body } = await page(a, "/motd.txt");
+      assert.match(body, /Welcome back to/, "an inline config's new content");
+    },
+    { must: true },
+  );
+  await step("update", "its operation succeeded, step by step", async () => {
+    const [newest] = await operations(a);
+    assert.equal(newest.operation_type, "update");
+    assert.equal(newest.status, "completed");
+    assert.deepEqual(newest.steps.map((one) => one.name), ["shutdown", "push", "start", "boot"]);
+  });
+  await step("update", "phala envs update -e NEW=1: the guest lets the new name in", async () => {
+    await phala(["envs", "update", a.uuid, "-e", "NEW=1"], a.dir);
+    await eventually("the update ended", async () => (await operations(a))[0].completed_at);
+    await watch(a, "running");
+    const [newest] = await operations(a);
+    assert.equal(newest.status, "completed", JSON.stringify(newest));
+    const compose = await client.getCvmComposeFile({ id: a.uuid });
+    assert.deepEqual(compose.allowed_envs, ["NEW"]);
+    assert.deepEqual(newest.env_report.missing, ["API_TOKEN", "APP_TITLE", "GREETING", "TRICKY"], "what the file still uses");
+    assert.equal((await status(a)).note, "note-of-a");
+  });
+  await step("update", "all variables again: nothing is lost for good", async () => {
+    await phala(["envs", "update", a.uuid, "-e", ".env"], a.dir);
+    await eventually("the update ended", async () => (await operations(a))[0].completed_at);
+    await watch(a, "running");
+    assert.equal((await status(a)).greeting, a.env.GREETING);
+  });
+  await step("update", "phala cvms resize: larger, running again, the data is there", async () => {
+    await phala(["cvms", "resize", a.uuid, "--vcpu", "2", "--memory", "2048", "--disk-size", "40", "--allow-restart", "true", "-y"], a.dir);
+    await eventually("the update ended", async () => (await operations(a))[0].completed_at);
+    await watch(a, "running");
+    const { resource } = await detail(a);
+    assert.deepEqual([resource.vcpu, resource.disk_in_gb], [2, 40]);
+    assert.equal((await status(a)).note, "note-of-a");
+  });
+  await step("update", "a compose file that does not start is taken back", async () => {
+    const before = await detail(a);
+    const broken = fs.readFileSync(file, "utf8").replaceAll("image: busybox:1.36", "image: casemate.invalid/none:1");
+    const { correlation_id } = await client.patchCvm({ id: a.uuid, docker_compose_file: broken }).then((done) => ({ correlation_id: done.correlationId }));
+    await eventually("both operations ended", async () => (await operations(a)).every((one) => one.completed_at), BOOT);
+    const all = await operations(a);
+    const failed = all.find((one) => one.correlation_id === correlation_id);
+    assert.equal(failed.state, "failed");
+    assert.ok(failed.error_message, "a cause");
+    assert.equal(all[0].operation_type, "rollback");
+    await watch(a, "running");
+    assert.equal((await detail(a)).compose_hash, before.compose_hash);
+    assert.equal((await status(a)).note, "note-of-a");
+  });
+  await step("update", "the other one has not noticed", async () => assert.equal((await status(b)).boots, "1"));
+  await step("update", "the SDK's two phases give the hash that was promised", async () => {
+    const compose = await client.getCvmComposeFile({ id: a.uuid });
+    compose.docker_compose_file = compose.docker_compose_file.replace("Welcome back to", "Hello from");
+    const prepared = await client.provisionCvmComposeFileUpdate({ id: a.uuid, app_compose: compose });
+    await client.commitCvmComposeFileUpdate({ id: a.uuid, compose_hash: prepared.compose_hash });
+    await eventually("the update ended", async () => (await operations(a))[0].completed_at);
+    await watch(a, "running");
+    assert.equal((await detail(a)).compose_hash, prepared.compose_hash);
+    assert.match((await page(a, "/motd.txt")).body, /Hello from/);
+  });
+}
+
 // The SDK's type of the event; at run time it only needs the event itself.
 async function events() {
   await step("watch", "the event `complete` says {status, elapsed, target}", () => {
@@ -727,7 +808,7 @@ async function cleanUp() {
 }
 
 try {
-  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, events, deletion];
+  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, updates, events, deletion];
   for (const part of parts) await part();
   await secrets("after the suite");
 } finally {

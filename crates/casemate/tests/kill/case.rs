@@ -173,7 +173,9 @@ impl Case {
 
 /// Every operation is closed, and its end was told once.
 async fn closed_once(db: &Db) {
-    let all = operations::of_cvm(db, CvmId(1), &operations::Shown::default(), 1000).await.expect("operations");
+    let all = operations::of_cvm(db, CvmId(1), &operations::Shown::default(), 1000)
+        .await
+        .expect("operations");
     assert!(!all.is_empty());
     let told = events::of_cvm(db, CvmId(1), EventSeq(0), 10_000).await.expect("events");
     for operation in all {

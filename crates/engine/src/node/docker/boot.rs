@@ -207,6 +207,7 @@ async fn plan(
         run: &run,
         limits,
         ports: &manifest.ports,
+        sealed_env: config.sealed.as_ref().map(SealedEnv::as_bytes).unwrap_or_default(),
     };
     let derived = derive::derive(model, &input).map_err(|refused| refused.to_string())?;
     for warning in warnings.iter().chain(&derived.warnings) {

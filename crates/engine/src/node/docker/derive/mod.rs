@@ -44,6 +44,7 @@ use casemate_core::{
     id::{EngineVmId, VmUuid},
 };
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 pub use self::grants::{Grant, Grants};
 pub(super) use self::mounts::guest_sources;
@@ -61,6 +62,9 @@ pub(super) const LABEL_NODE: &str = "casemate.node";
 pub(super) const LABEL_PORT: &str = "casemate.port.";
 /// Label with the restart policy that holds while the VM is up.
 pub(super) const LABEL_RESTART: &str = "casemate.restart";
+/// What a container got as files when it was made: compose itself does not look at contents when it
+/// decides whether a container is still the wanted one.
+const LABEL_FILES: &str = "casemate.files";
 /// Label of containers that mount an agent socket itself instead of the directory it is in.
 pub(super) const LABEL_AGENT: &str = "casemate.agent";
 /// Where containers find the directory of the agent's sockets.
@@ -130,6 +134,8 @@ pub(super) struct DeriveInput<'a> {
     pub limits: &'a Limits,
     /// Host ports mapped to the VM.
     pub ports: &'a [PortMap],
+    /// The sealed environment, which secrets may be made of.
+    pub sealed_env: &'a [u8],
 }
 
 impl DeriveInput<'_> {
@@ -197,6 +203,7 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
     ports::check_unique(&notes.published)?;
     ports::check_maps(input.ports, &mut notes);
     project::rewrite(file, input, &mut notes)?;
+    label_files(file, input);
     let images = images(file);
     notes.published.sort();
     Ok(Derived {
@@ -277,6 +284,23 @@ fn drop_labels(object: &mut Object) {
         labels.retain(|name, _| {
             !name.starts_with("casemate.") && !name.starts_with("com.docker.compose.")
         });
+    }
+}
+
+/// A service with configs or secrets is made anew when any of them may have changed.
+fn label_files(file: &mut Object, input: &DeriveInput<'_>) {
+    let mut hasher = Sha256::new();
+    for key in ["configs", "secrets"] {
+        let text = file.get(key).map(Value::to_string).unwrap_or_default();
+        hasher.update(Sha256::digest(text.as_bytes()));
+    }
+    hasher.update(input.sealed_env);
+    let mark = hex::encode(hasher.finalize());
+    for (_, service) in services_mut(file) {
+        let has = |key| !list(service, key).is_empty();
+        if has("configs") || has("secrets") {
+            add_labels(service, [(LABEL_FILES.to_owned(), mark.clone())]);
+        }
     }
 }
 

@@ -10,6 +10,7 @@ pub(super) struct Given {
     limits: Limits,
     ports: Vec<PortMap>,
     sources: BTreeMap<String, PathBuf>,
+    sealed_env: Vec<u8>,
 }
 
 /// Derives with every source under `/vms/v/root`.
@@ -22,6 +23,7 @@ pub(super) fn try_derive(
         grants: Grants::default(),
         limits: Limits::Parent("/casemate/v".to_owned()),
         ports: Vec::new(),
+        sealed_env: Vec::new(),
         sources: guest_sources(&model)
             .into_iter()
             .map(|source| (source.path.clone(), host(&source.path)))
@@ -37,6 +39,7 @@ pub(super) fn try_derive(
         run: Path::new("/vms/v/run"),
         limits: &given.limits,
         ports: &given.ports,
+        sealed_env: &given.sealed_env,
     };
     derive(model, &input)
 }
@@ -254,6 +257,28 @@ fn values_do_not_come_from_the_compose_process() {
     assert_eq!(out.model["secrets"]["t"], json!({"environment": "CASEMATE_VALUE_0"}));
     assert_eq!(out.model["configs"]["c"], json!({"content": "$$x"}));
     assert_eq!(out.model["configs"]["f"]["file"], "/vms/v/root/dstack/f.conf");
+}
+
+#[test]
+fn a_service_with_files_is_made_anew_when_their_contents_change() {
+    let mark = |content: &str, sealed: &[u8]| {
+        let with = with_image(json!({"configs": [{"source": "c", "target": "/c"}]}));
+        let without = with_image(json!({}));
+        let model = json!({
+            "name": "p",
+            "services": {"with": with, "without": without},
+            "configs": {"c": {"content": content}},
+        });
+        let derived = try_derive(model, |given| given.sealed_env = sealed.to_vec()).unwrap();
+        let label = |service: &str| {
+            derived.model.pointer(&format!("/services/{service}/labels/casemate.files")).cloned()
+        };
+        assert_eq!(label("without"), None);
+        label("with").unwrap()
+    };
+    assert_eq!(mark("one", b"env"), mark("one", b"env"));
+    assert_ne!(mark("one", b"env"), mark("two", b"env"));
+    assert_ne!(mark("one", b"env"), mark("one", b"other"));
 }
 
 #[test]
