@@ -368,9 +368,8 @@ fn resources(spec: &mut Spec, change: &Change) -> Result<(), NotApplicable> {
         Some(size) if (size.vcpu, size.memory_mb) == (vcpu, memory_mb) => {
             old.instance_type = Some(size.id.clone());
         }
-        Some(_) => old.instance_type = None,
         None if (vcpu, memory_mb) == (old.vcpu, old.memory_mb) => {}
-        None => old.instance_type = None,
+        Some(_) | None => old.instance_type = None,
     }
     (old.vcpu, old.memory_mb, old.disk_gb) = (vcpu, memory_mb, disk_gb);
     change.gpus.put(&mut old.gpus);

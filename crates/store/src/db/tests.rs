@@ -167,7 +167,7 @@ async fn a_full_disk_in_a_batch_leaves_words_and_rows_agreeing() {
         let db = db.clone();
         queued(async move {
             let mut tx = db.begin().await.unwrap();
-            let sql = "INSERT INTO documents VALUES ('h', HEX(ZEROBLOB(1000000)), 0, 0)";
+            let sql = "INSERT INTO documents (hash, body, created_at, used_at) VALUES ('h', HEX(ZEROBLOB(1000000)), 0, 0)";
             let full = run(&mut tx, sql).await.unwrap_err();
             assert!(format!("{full:?}").contains("full"), "{full:?}");
             user(&mut tx, "after the end").await.unwrap_err();
