@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
 
-use crate::{cmd, fail::Fail, serve, up};
+use crate::{admin, cmd, fail::Fail, serve, up};
 
 /// The open control plane for confidential VMs.
 #[derive(Debug, Parser)]
@@ -58,6 +58,9 @@ enum Command {
     Up(up::UpArgs),
     /// Run the service.
     Serve(serve::ServeArgs),
+    /// Chores of whoever runs the service.
+    #[command(subcommand)]
+    Admin(admin::Admin),
     /// CVMs: list, look, start, stop, logs, delete.
     #[command(subcommand, visible_alias = "cvm")]
     Cvms(cmd::cvms::Cvms),
@@ -85,6 +88,7 @@ impl Cli {
         match self.command {
             Command::Up(args) => up::run(global, args).await,
             Command::Serve(args) => serve::run(global, args).await,
+            Command::Admin(command) => admin::run(global, command).await,
             Command::Cvms(command) => cmd::cvms::run(global, command).await,
             Command::Apps(command) => cmd::apps::run(global, command).await,
             Command::Nodes(command) => cmd::nodes::run(global, command).await,

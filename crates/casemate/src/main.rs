@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`cli`] | what can be said, and who answers it |
 //! | [`serve`] | the service in this process |
+//! | [`admin`] | chores beside the service |
 //! | [`up`] | an embedded service, a compose file, a running CVM |
 //! | [`cmd`] | the user's commands |
 //! | [`connect`], [`local`] | which server, which key |
@@ -12,6 +13,7 @@
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 refused or failed, 2 usage.
 
+mod admin;
 mod cli;
 mod cmd;
 mod connect;

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use casemate_server::{
-    config::{Config, NodeKind, Overrides, variable},
+    config::{Config, NodeKind, Overrides, Role, variable},
     crash,
     serve::{self, Running},
 };
@@ -20,8 +20,8 @@ const STOP: Duration = Duration::from_secs(9);
 
 /// Run the service.
 ///
-/// Everything it keeps is in the data directory. When it is ready, the files api.url and gateway.url
-/// there say where it listens; the first start writes an API key to admin.key. SIGTERM ends it
+/// Everything it keeps is in the data directory. When it is ready, the files http.url, gateway.url and
+/// api.url there say where it listens; the first start writes an API key to admin.key. SIGTERM ends it
 /// within ten seconds; after a SIGKILL the next start goes on where it was.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -29,6 +29,7 @@ const STOP: Duration = Duration::from_secs(9);
   casemate serve --node sim --listen 127.0.0.1:0   a free port; see <data dir>/api.url
   casemate serve --config casemate.toml --log json
   CASEMATE_DATABASE_URL=postgres://… casemate serve
+  casemate serve --role api,console                one of several processes on one PostgreSQL
 
 Every setting is in config.default.toml; each is also a variable CASEMATE_….
 CASEMATE_LOG (or RUST_LOG) chooses what is logged, for example info or casemate=debug.")]
@@ -39,8 +40,11 @@ pub struct ServeArgs {
     /// Where the gateway listens; port 0 picks a free one.
     #[arg(long, value_name = "HOST:PORT")]
     gateway_listen: Option<SocketAddr>,
+    /// Part of the service to run here, all by default; a list with commas, or given several times.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    role: Vec<RoleArg>,
     /// Kind of node to run here; may be given several times.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_delimiter = ',')]
     node: Vec<NodeArg>,
     /// Settings, in the form of config.default.toml.
     #[arg(long, value_name = "FILE")]
@@ -79,6 +83,27 @@ impl NodeArg {
             Self::Docker => NodeKind::Docker,
             Self::Sim => NodeKind::Sim,
             Self::None => NodeKind::None,
+        }
+    }
+}
+
+/// A part of the service.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum RoleArg {
+    /// The HTTP API and the gateway.
+    Api,
+    /// Nodes, what works on their CVMs, and the gateway to them.
+    Worker,
+    /// The pages for people.
+    Console,
+}
+
+impl RoleArg {
+    const fn role(self) -> Role {
+        match self {
+            Self::Api => Role::Api,
+            Self::Worker => Role::Worker,
+            Self::Console => Role::Console,
         }
     }
 }
@@ -131,9 +156,15 @@ fn config(global: &Global, args: &ServeArgs) -> Result<Config, Fail> {
         listen: args.listen,
         gateway_listen: args.gateway_listen,
         data_dir: global.data_dir.clone(),
+        role: args.role.iter().map(|role| role.role()).collect(),
         node: args.node.iter().map(|node| node.kind()).collect(),
     };
-    Config::load(args.config.clone(), &overrides).map_err(|error| {
+    load(args.config.clone(), &overrides)
+}
+
+/// The configuration of the service, as `serve` and `admin` read it.
+pub fn load(file: Option<PathBuf>, overrides: &Overrides) -> Result<Config, Fail> {
+    Config::load(file, overrides).map_err(|error| {
         Fail { exit: 2, ..Fail::new("configuration", error.to_string()) }
             .suggest("config.default.toml in the source explains every key.")
     })
@@ -162,6 +193,7 @@ fn announce(global: &Global, running: &Running, dir: &DataDir) {
     }
     if global.json {
         ui::json(&json!({
+            "http_url": running.http_url,
             "api_url": running.api_url,
             "gateway_url": running.gateway_url,
             "nodes": running.nodes,
@@ -172,7 +204,8 @@ fn announce(global: &Global, running: &Running, dir: &DataDir) {
     if !ui::stdout_is_terminal() {
         return;
     }
-    ui::line(format!("Casemate is ready at {}", running.api_url));
+    let url = running.api_url.as_ref().unwrap_or(&running.http_url);
+    ui::line(format!("Casemate is ready at {url}"));
     for node in &running.nodes {
         ui::line(format!("  {node}"));
     }
@@ -181,5 +214,7 @@ fn announce(global: &Global, running: &Running, dir: &DataDir) {
         ui::line(format!("API key, shown this once (also in {}):", file.display()));
         ui::line(format!("  {}", key.expose_secret()));
     }
-    ui::line(format!("For the phala CLI: export PHALA_CLOUD_API_PREFIX={}", running.api_url));
+    if let Some(url) = &running.api_url {
+        ui::line(format!("For the phala CLI: export PHALA_CLOUD_API_PREFIX={url}"));
+    }
 }

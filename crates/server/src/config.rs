@@ -9,7 +9,10 @@ use figment::{
     providers::{Env, Format, Serialized, Toml},
 };
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, IntoDeserializer},
+};
 
 /// The defaults with their explanations.
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
@@ -24,8 +27,11 @@ const NOT_KEYS: [&str; 6] = ["crash_at", "crash_log", "kms_root_key", "api_url",
 pub struct Config {
     pub listen: SocketAddr,
     pub gateway_listen: SocketAddr,
+    #[serde(deserialize_with = "list")]
+    pub role: Vec<Role>,
     pub data_dir: PathBuf,
     pub database_url: String,
+    #[serde(deserialize_with = "list")]
     pub node: Vec<NodeKind>,
     pub region: String,
     pub gateway: Gateway,
@@ -38,6 +44,18 @@ pub struct Config {
     pub instance_types: Vec<InstanceType>,
 }
 
+/// A part of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The HTTP API and the gateway.
+    Api,
+    /// Nodes, reconcilers, the watch over nodes, the janitor, and the gateway to those nodes.
+    Worker,
+    /// The pages for people.
+    Console,
+}
+
 /// A kind of node this process can run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +66,17 @@ pub enum NodeKind {
     Sim,
     /// No node.
     None,
+}
+
+impl NodeKind {
+    /// The word in configuration and on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Sim => "sim",
+            Self::None => "none",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -83,9 +112,15 @@ pub struct Work {
     pub concurrency: usize,
     pub queue: u16,
     pub watch_nodes_s: u64,
+    pub node_missing_s: u64,
 }
 
 impl Work {
+    /// How long a process may be silent before its nodes count as served by nobody.
+    pub const fn node_missing(&self) -> Duration {
+        Duration::from_secs(self.node_missing_s)
+    }
+
     /// The bounds of waiting that the plan works with.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -154,6 +189,8 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub role: Vec<Role>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub node: Vec<NodeKind>,
 }
 
@@ -202,6 +239,15 @@ impl Config {
         if !(10..=1200).contains(&self.shutdown.timeout_s) {
             return refuse("shutdown.timeout_s", "must be 10 to 1200");
         }
+        if self.role.is_empty() {
+            return refuse("role", "must name at least one of api, worker, console");
+        }
+        if !self.has(Role::Worker) && self.node.iter().any(|kind| *kind != NodeKind::None) {
+            return refuse("node", "is for a process with role worker: leave it out here");
+        }
+        if self.work.node_missing_s < 30 {
+            return refuse("work.node_missing_s", "must be at least 30");
+        }
         if self.work.concurrency == 0 {
             return refuse("work.concurrency", "must be at least 1");
         }
@@ -209,6 +255,16 @@ impl Config {
             return refuse("provision.instance_type", "is not one of instance_types");
         }
         Ok(())
+    }
+
+    /// Whether this process has a role.
+    pub fn has(&self, role: Role) -> bool {
+        self.role.contains(&role)
+    }
+
+    /// Whether this process has a gateway: for clients, or for the gateways of others.
+    pub fn serves_gateway(&self) -> bool {
+        self.has(Role::Api) || self.has(Role::Worker)
     }
 
     /// The database to open: the configured one, or the file in the data directory.
@@ -228,6 +284,22 @@ impl Config {
             self.kms.root_key_file.clone()
         }
     }
+}
+
+/// A list, or, as a variable of the environment has it, words with commas between them.
+fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Words(String),
+        List(Vec<String>),
+    }
+    let words = match Form::deserialize(from)? {
+        Form::Words(text) => text.split(',').map(|word| word.trim().to_owned()).collect(),
+        Form::List(words) => words,
+    };
+    let words = words.into_iter().filter(|word| !word.is_empty());
+    words.map(|word| T::deserialize(word.into_deserializer())).collect()
 }
 
 /// A variable of the environment; empty counts as unset.
@@ -268,6 +340,19 @@ mod tests {
         assert_eq!((config.listen.port(), &*config.node), (0, &[NodeKind::Sim][..]));
 
         let dir = tempfile::tempdir().unwrap();
+        let words = "role = \"api, console\"\nnode = [\"none\"]\n";
+        std::fs::write(dir.path().join("w.toml"), words).unwrap();
+        let config = Config::load(Some(dir.path().join("w.toml")), &Overrides::default()).unwrap();
+        assert_eq!(config.role, [Role::Api, Role::Console]);
+        assert_eq!(config.node, [NodeKind::None]);
+        for (roles, nodes, key) in
+            [(vec![Role::Api], vec![NodeKind::Sim], "node"), (vec![], vec![], "role")]
+        {
+            let config = Config { role: roles, node: nodes, ..config.clone() };
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+
         let file = dir.path().join("c.toml");
         std::fs::write(&file, "[work]\nlease = 3\n").unwrap();
         let error = Config::load(Some(file), &Overrides::default()).unwrap_err().to_string();

@@ -5,6 +5,8 @@
 //! publishes, 503 for a CVM that is not up, 502 for one that does not answer, 421 for a host name
 //! that is not the gateway's. An app id leads to any of its running CVMs, newest first.
 //!
+//! A CVM on the node of another process is reached through that process' gateway.
+//!
 //! Deliberately absent for now: TLS, and with it the suffixes `s` and `g` of dstack's gateway, which
 //! are refused by name.
 
@@ -35,6 +37,8 @@ const DEFAULT_PORT: u16 = 80;
 pub struct Gateway {
     ctx: Ctx,
     domain: Arc<str>,
+    /// Where this gateway listens.
+    own: Option<SocketAddr>,
     client: Client<HttpConnector, Body>,
 }
 
@@ -43,12 +47,13 @@ struct Own(StatusCode, String);
 
 impl Gateway {
     /// The gateway for `*.<base domain>`; the domain without a port.
-    pub fn new(ctx: Ctx, base_domain: &str) -> Self {
+    /// It listens at `own`, if that is known.
+    pub fn new(ctx: Ctx, base_domain: &str, own: Option<SocketAddr>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(std::time::Duration::from_secs(5)));
         connector.set_nodelay(true);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self { ctx, domain: base_domain.into(), client }
+        Self { ctx, domain: base_domain.into(), own, client }
     }
 
     /// Answers one request.
@@ -113,7 +118,13 @@ impl Gateway {
         let node = self.ctx.fleet.node(cvm.node).ok_or_else(|| {
             down(format!("the node of {} is not served by this process", cvm.spec.name))
         })?;
-        node.node.dial(vm, port).await.map_err(|error| match error {
+        let dialled = node.node.dial(vm, port).await;
+        if let Ok(Dial::Tcp(address)) = &dialled
+            && Some(*address) == self.own
+        {
+            return Err(down(format!("{}: its node is not served", cvm.spec.name)));
+        }
+        dialled.map_err(|error| match error {
             DialError::NotPublished { .. } => {
                 Own(StatusCode::NOT_FOUND, format!("{}: {error}", cvm.spec.name))
             }

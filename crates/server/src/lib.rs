@@ -4,8 +4,10 @@
 //! |---|---|---|
 //! | [`app`] | use cases: transaction scripts | axum |
 //! | [`http`] | routes | the store, the engine |
+//! | [`console`] | pages for people | the store, the engine |
 //! | [`work`] | reconcilers | http |
 //! | [`gateway`] | host names to CVMs | http |
+//! | [`follow`] | what other processes on the database do | http |
 //! | [`serve`] | starting and stopping all of it | – |
 //!
 //! [`system`] is the only place with a real clock and real randomness, [`config`] the only one that
@@ -13,7 +15,9 @@
 
 pub mod app;
 pub mod config;
+pub mod console;
 pub mod crash;
+pub mod follow;
 pub mod gateway;
 pub mod http;
 pub mod serve;

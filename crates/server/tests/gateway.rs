@@ -18,7 +18,10 @@ use casemate_core::{cvm::SeenVm, id::EngineVmId};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
 };
-use casemate_server::{app::fleet::FleetNode, gateway::Gateway};
+use casemate_server::{
+    app::fleet::{Fleet, FleetNode},
+    gateway::Gateway,
+};
 use common::World;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -85,18 +88,14 @@ async fn world() -> (World, String, Gateway) {
 
     let mut world = World::new().await;
     let (id, old) =
-        world.ctx.fleet.nodes.iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
+        world.ctx.fleet.own().iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
     let node = Arc::new(Published { sim: world.sim.clone(), at });
     let node = FleetNode::new(id, &old.name, "sim", "local", node, old.seen().0);
-    let mut fleet = casemate_server::app::fleet::Fleet {
-        nodes: world.ctx.fleet.nodes.clone(),
-        kms: world.ctx.fleet.kms.clone(),
-    };
-    fleet.nodes.insert(id, Arc::new(node));
+    let fleet = Fleet::new([(id, Arc::new(node))].into(), world.ctx.fleet.kms.clone());
     world.ctx.fleet = Arc::new(fleet);
     let app = world.deploy("my-app").await["app_id"].as_str().unwrap().to_owned();
     world.settle().await;
-    let gateway = Gateway::new(world.ctx.clone(), "localhost");
+    let gateway = Gateway::new(world.ctx.clone(), "localhost", None);
     (world, app, gateway)
 }
 

@@ -43,6 +43,12 @@ CREATE TABLE nodes (
     id         BIGINT  NOT NULL PRIMARY KEY,
     name       TEXT    NOT NULL UNIQUE,
     kind       TEXT    NOT NULL,
+    -- the instance in whose data directory the node keeps its files: nobody else can work on it
+    owner      TEXT    NOT NULL,
+    -- that instance has said that it serves the node until then
+    kept_until BIGINT  NOT NULL,
+    -- where that instance's gateway listens, for the gateways of others; empty: nowhere
+    gateway    TEXT    NOT NULL,
     region     TEXT    NOT NULL,
     inventory  TEXT    NOT NULL,
     reachable  BOOLEAN NOT NULL,
@@ -53,6 +59,13 @@ CREATE TABLE nodes (
     vcpu       BIGINT  NOT NULL DEFAULT 0 CHECK (vcpu >= 0),
     memory_mb  BIGINT  NOT NULL DEFAULT 0 CHECK (memory_mb >= 0),
     disk_gb    BIGINT  NOT NULL DEFAULT 0 CHECK (disk_gb >= 0)
+);
+
+-- Whose root keys the keys of apps come from.
+CREATE TABLE kms (
+    slug       TEXT   NOT NULL PRIMARY KEY,
+    id         TEXT   NOT NULL,
+    created_at BIGINT NOT NULL
 );
 
 -- App-compose documents by their hash: hashed once, kept byte for byte.

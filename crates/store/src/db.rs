@@ -20,12 +20,13 @@
 //! Between [`Db::begin`] and commit nothing outside the database may be awaited, nor another
 //! [`Db::begin`]: on SQLite everybody else waits for it, and the second would wait for the first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sqlx::migrate::Migrator;
+use sqlx::{migrate::Migrator, postgres::PgConnectOptions};
 
 use crate::error::Error;
 
+pub mod migrate;
 pub mod postgres;
 pub mod sqlite;
 #[cfg(test)]
@@ -49,21 +50,9 @@ pub enum Db {
 impl Db {
     /// Opens `sqlite://path` or `postgres://…` and brings its schema up to date.
     pub async fn open(url: &str) -> Result<Self, Error> {
-        match url.split_once(':') {
-            Some(("sqlite", path)) => {
-                let path = path.strip_prefix("//").unwrap_or(path);
-                // Several connections share it, so it must be a file; what is set on it we decide.
-                if path.is_empty() || path.contains(":memory:") || path.contains('?') {
-                    return Err(misnamed(
-                        "a SQLite URL names a file: sqlite://path, without options",
-                    ));
-                }
-                Self::open_sqlite(Path::new(path), Durability::Full).await
-            }
-            Some(("postgres" | "postgresql", _)) => {
-                Ok(Self::Postgres(Pg::open(url.parse()?).await?))
-            }
-            _ => Err(misnamed("a database URL begins with sqlite:// or postgres://")),
+        match Place::parse(url)? {
+            Place::Sqlite(path) => Self::open_sqlite(&path, Durability::Full).await,
+            Place::Postgres(options) => Ok(Self::Postgres(Pg::open(*options).await?)),
         }
     }
 
@@ -99,6 +88,33 @@ impl Db {
         match self {
             Self::Sqlite(_) => Engine::Sqlite,
             Self::Postgres(_) => Engine::Postgres,
+        }
+    }
+}
+
+/// Where a database is.
+#[derive(Debug)]
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(Box<PgConnectOptions>),
+}
+
+impl Place {
+    /// Reads `sqlite://path` or `postgres://…`.
+    fn parse(url: &str) -> Result<Self, Error> {
+        match url.split_once(':') {
+            Some(("sqlite", path)) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                // Several connections share it, so it must be a file; what is set on it we decide.
+                if path.is_empty() || path.contains(":memory:") || path.contains('?') {
+                    return Err(misnamed(
+                        "a SQLite URL names a file: sqlite://path, without options",
+                    ));
+                }
+                Ok(Self::Sqlite(PathBuf::from(path)))
+            }
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(Box::new(url.parse()?))),
+            _ => Err(misnamed("a database URL begins with sqlite:// or postgres://")),
         }
     }
 }

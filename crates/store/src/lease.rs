@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use casemate_core::{
     cvm::{Phase, Status},
-    id::{CvmId, InstanceId},
+    id::{CvmId, InstanceId, NodeId},
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
@@ -18,25 +18,57 @@ use sqlx::{query, query_as, query_scalar};
 use crate::{
     Db, Error, Tx,
     cvms::{Cvm, Row, SELECT, Taking},
+    db::Engine,
     error::corrupt,
 };
+
+/// Who claims, and what it can work on.
+#[derive(Debug, Clone, Copy)]
+pub struct Claimant<'a> {
+    /// Owner of the lease.
+    pub owner: &'a str,
+    /// Only CVMs on these nodes: another process has the others.
+    pub nodes: &'a [NodeId],
+}
+
+impl Claimant<'_> {
+    fn node_list(&self) -> String {
+        node_list(self.nodes)
+    }
+}
+
+/// The JSON array for [`on_nodes`].
+fn node_list(nodes: &[NodeId]) -> String {
+    let ids: Vec<i64> = nodes.iter().map(|node| node.0).collect();
+    serde_json::to_string(&ids).unwrap_or_default()
+}
+
+/// A condition on `cvms`: its node is in the JSON array of parameter 1.
+fn on_nodes(engine: Engine) -> String {
+    let list = engine.elements();
+    format!("node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({list}) AS list)")
+}
 
 /// Claims up to `limit` CVMs that are due and free, the longest waiting first. One that this version
 /// cannot read is logged and keeps the others waiting no longer than its lease.
 pub async fn claim(
     db: &Db,
-    owner: &str,
+    claimant: &Claimant<'_>,
     now: Timestamp,
     term: Duration,
     limit: i64,
 ) -> Result<Vec<Cvm>, Error> {
-    const ANY: &str = "SELECT id FROM cvms WHERE due_at <= $1 LIMIT 1";
-    let any = on_read!(db, |c| query_scalar::<_, i64>(ANY).bind(now.micros()).fetch_optional(c))?;
+    let any =
+        format!("SELECT id FROM cvms WHERE due_at <= $2 AND {} LIMIT 1", on_nodes(db.engine()));
+    let any = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(any))
+        .bind(claimant.node_list())
+        .bind(now.micros())
+        .fetch_optional(c))?;
     if any.is_none() || limit <= 0 {
         return Ok(Vec::new());
     }
     let mut tx = db.begin().await?;
-    let ids = tx.take_leases(owner, now, term, limit).await?;
+    let ids = tx.take_leases(claimant, now, term, limit).await?;
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -55,23 +87,25 @@ pub async fn claim(
 impl Tx {
     async fn take_leases(
         &mut self,
-        owner: &str,
+        claimant: &Claimant<'_>,
         now: Timestamp,
         term: Duration,
         limit: i64,
     ) -> Result<Vec<i64>, Error> {
-        const FREE: &str = "due_at <= $1 AND (lease_until IS NULL OR lease_until <= $1)";
+        const FREE: &str = "due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2)";
         // The condition is there twice: where PostgreSQL waits for a row it checks the outer one
         // again.
         let sql = format!(
-            "WITH due AS MATERIALIZED (SELECT id FROM cvms WHERE {FREE} ORDER BY due_at, id \
-             LIMIT $4{}) UPDATE cvms SET lease_owner = $2, lease_until = $3, due_at = $3, \
+            "WITH due AS MATERIALIZED (SELECT id FROM cvms WHERE {FREE} AND {} ORDER BY due_at, id \
+             LIMIT $5{}) UPDATE cvms SET lease_owner = $3, lease_until = $4, due_at = $4, \
              again = FALSE, fence = fence + 1 WHERE id IN (SELECT id FROM due) AND {FREE} RETURNING id",
+            on_nodes(self.engine()),
             self.engine().take_free()
         );
         on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+            .bind(claimant.node_list())
             .bind(now.micros())
-            .bind(owner)
+            .bind(claimant.owner)
             .bind(now.plus(term).micros())
             .bind(limit)
             .fetch_all(c))
@@ -87,10 +121,15 @@ impl Tx {
     }
 }
 
-/// When the next CVM falls due, or a lease runs out, whichever is first.
-pub async fn next_due(db: &Db) -> Result<Option<Timestamp>, Error> {
-    const SQL: &str = "SELECT MIN(due_at) FROM cvms WHERE due_at IS NOT NULL";
-    let due = on_read!(db, |c| query_scalar::<_, Option<i64>>(SQL).fetch_one(c))?;
+/// When the next CVM of these nodes falls due, or a lease runs out, whichever is first.
+pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Error> {
+    let sql = format!(
+        "SELECT due_at FROM cvms WHERE due_at IS NOT NULL AND {} ORDER BY due_at LIMIT 1",
+        on_nodes(db.engine())
+    );
+    let due = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+        .bind(node_list(nodes))
+        .fetch_optional(c))?;
     Ok(due.map(Timestamp::from_micros))
 }
 

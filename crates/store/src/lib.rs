@@ -6,6 +6,7 @@
 //! | [`db`] | connections, transactions, group commit |
 //! | [`accounts`] | users, workspaces, API keys |
 //! | [`nodes`] | nodes as last seen |
+//! | [`kms`] | which KMS the database belongs to |
 //! | [`provisions`] | documents, app ids, prepared deployments |
 //! | [`cvms`] | wish and fact of every CVM, lists, look-ups |
 //! | [`lease`] | who works on which CVM |
@@ -25,6 +26,7 @@ pub mod db;
 pub mod error;
 pub mod events;
 pub mod idempotency;
+pub mod kms;
 pub mod lease;
 pub mod nodes;
 pub mod operations;

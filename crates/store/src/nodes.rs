@@ -1,7 +1,7 @@
 //! Nodes as they were last seen.
 
 use casemate_core::{id::NodeId, time::Timestamp};
-use sqlx::{query, query_as};
+use sqlx::{query, query_as, query_scalar};
 
 use crate::{Db, Error, Tx};
 
@@ -14,6 +14,12 @@ pub struct NodeRow {
     pub name: String,
     /// `docker`, `sim`.
     pub kind: String,
+    /// The instance in whose data directory it keeps its files.
+    pub owner: String,
+    /// That instance serves it until then, in microseconds.
+    pub kept_until: i64,
+    /// Where that instance's gateway listens: `127.0.0.1:8091`; empty: nowhere.
+    pub gateway: String,
     /// Where it stands.
     pub region: String,
     /// What it told of itself last, as JSON.
@@ -29,6 +35,25 @@ impl NodeRow {
     pub const fn id(&self) -> NodeId {
         NodeId(self.id)
     }
+}
+
+/// A node as the instance that serves it makes it known.
+#[derive(Debug, Clone, Copy)]
+pub struct NewNode<'a> {
+    /// Unique name.
+    pub name: &'a str,
+    /// `docker`, `sim`.
+    pub kind: &'a str,
+    /// The instance that serves it.
+    pub owner: &'a str,
+    /// It does so until then, unless it says so again.
+    pub kept_until: Timestamp,
+    /// Where its gateway listens; empty: nowhere.
+    pub gateway: &'a str,
+    /// Where it stands.
+    pub region: &'a str,
+    /// What it tells of itself, as JSON.
+    pub inventory: &'a str,
 }
 
 /// What CVMs that are not gone take from a node.
@@ -48,8 +73,8 @@ pub struct Taken {
 
 const TAKEN: &str = "SELECT id AS node_id, slots, vcpu, memory_mb, disk_gb FROM nodes";
 
-const COLUMNS_BY_ID: &str =
-    "SELECT id, name, kind, region, inventory, reachable, seen_at FROM nodes ORDER BY id";
+const COLUMNS_BY_ID: &str = "SELECT id, name, kind, owner, kept_until, gateway, region, inventory, reachable, seen_at \
+    FROM nodes ORDER BY id";
 
 /// Every node, by id.
 pub async fn all(db: &Db) -> Result<Vec<NodeRow>, Error> {
@@ -63,43 +88,55 @@ pub async fn taken(db: &Db) -> Result<Vec<Taken>, Error> {
 }
 
 impl Tx {
-    /// Makes or renews the node of this name and returns its id.
+    /// Makes or renews the node of this name and returns its id; `None`: another instance has a node
+    /// of this name.
     pub async fn upsert_node(
         &mut self,
-        name: &str,
-        kind: &str,
-        region: &str,
-        inventory: &str,
+        node: &NewNode<'_>,
         now: Timestamp,
-    ) -> Result<NodeId, Error> {
-        const UPDATE: &str = "UPDATE nodes SET kind = $2, region = $3, inventory = $4, \
-            reachable = TRUE, seen_at = $5 WHERE name = $1 RETURNING id";
-        const INSERT: &str = "INSERT INTO nodes \
-            (id, name, kind, region, inventory, reachable, seen_at, created_at) \
-            VALUES ($1, $2, $3, $4, $5, TRUE, $6, $6) ON CONFLICT (name) DO UPDATE SET \
-            kind = excluded.kind, region = excluded.region, inventory = excluded.inventory, \
-            reachable = TRUE, seen_at = excluded.seen_at RETURNING id";
-        let known = on_tx!(self, |c| sqlx::query_scalar::<_, i64>(UPDATE)
-            .bind(name)
-            .bind(kind)
-            .bind(region)
-            .bind(inventory)
+    ) -> Result<Option<NodeId>, Error> {
+        const UPDATE: &str = "UPDATE nodes SET kind = $2, kept_until = $4, gateway = $5, \
+            region = $6, inventory = $7, reachable = TRUE, seen_at = $8 \
+            WHERE name = $1 AND owner = $3 RETURNING id";
+        const INSERT: &str = "INSERT INTO nodes (name, kind, owner, kept_until, gateway, region, \
+            inventory, seen_at, created_at, id, reachable) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, TRUE) ON CONFLICT (name) DO UPDATE SET \
+            kind = excluded.kind, kept_until = excluded.kept_until, gateway = excluded.gateway, \
+            region = excluded.region, inventory = excluded.inventory, reachable = TRUE, \
+            seen_at = excluded.seen_at WHERE nodes.owner = excluded.owner RETURNING id";
+        let known = on_tx!(self, |c| query_scalar::<_, i64>(UPDATE)
+            .bind(node.name)
+            .bind(node.kind)
+            .bind(node.owner)
+            .bind(node.kept_until.micros())
+            .bind(node.gateway)
+            .bind(node.region)
+            .bind(node.inventory)
             .bind(now.micros())
             .fetch_optional(c))?;
-        if let Some(id) = known {
-            return Ok(NodeId(id));
+        if known.is_some() {
+            return Ok(known.map(NodeId));
         }
         // Another process may have made it meanwhile; then the number drawn is lost.
         let id = self.draw("node").await?;
-        let id = on_tx!(self, |c| sqlx::query_scalar::<_, i64>(INSERT)
-            .bind(id)
-            .bind(name)
-            .bind(kind)
-            .bind(region)
-            .bind(inventory)
+        let made = on_tx!(self, |c| query_scalar::<_, i64>(INSERT)
+            .bind(node.name)
+            .bind(node.kind)
+            .bind(node.owner)
+            .bind(node.kept_until.micros())
+            .bind(node.gateway)
+            .bind(node.region)
+            .bind(node.inventory)
             .bind(now.micros())
-            .fetch_one(c))?;
-        Ok(NodeId(id))
+            .bind(id)
+            .fetch_optional(c))?;
+        Ok(made.map(NodeId))
+    }
+
+    /// Says that an instance goes on serving its nodes until then.
+    pub async fn keep_nodes(&mut self, owner: &str, until: Timestamp) -> Result<(), Error> {
+        const SQL: &str = "UPDATE nodes SET kept_until = $2 WHERE owner = $1";
+        exec_tx!(self, query(SQL).bind(owner).bind(until.micros())).map(drop)
     }
 
     /// Records whether a node answered.

@@ -97,6 +97,13 @@ pub async fn postgres_from_zero() -> Fresh {
     Fresh { db, place: Place::Postgres { server: Box::new(server), name } }
 }
 
+/// The URL of a new PostgreSQL database without a schema; the next run of any test drops it.
+pub async fn empty_postgres() -> String {
+    let server = server();
+    let name = create(&server, "").await;
+    server.database(&name).to_url_lossy().to_string()
+}
+
 fn server() -> PgConnectOptions {
     #[expect(clippy::disallowed_methods, reason = "tests learn the server from the environment")]
     let url = std::env::var("TEST_POSTGRES_URL").expect(

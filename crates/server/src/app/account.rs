@@ -1,7 +1,7 @@
 //! The first start, and who a token speaks for.
 
 use casemate_core::{id::Wallet, time::Entropy};
-use casemate_store::accounts;
+use casemate_store::{Tx, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -30,13 +30,33 @@ impl Ctx {
     }
 }
 
-/// Makes user `admin`, workspace `default` and one token, and returns the token, if there is no user
-/// yet. Later starts change nothing.
+/// What the first start makes, not yet committed.
+#[derive(Debug)]
+pub struct First {
+    tx: Tx,
+    token: SecretString,
+}
+
+impl First {
+    /// The token.
+    pub const fn token(&self) -> &SecretString {
+        &self.token
+    }
+
+    /// Makes it true.
+    pub async fn commit(self) -> Result<SecretString, Error> {
+        self.tx.commit().await?;
+        Ok(self.token)
+    }
+}
+
+/// Makes user `admin`, workspace `default` and one token, if there is no user yet. Later starts change
+/// nothing, and of several first ones at once one makes them: the others wait for its commit.
 pub async fn first_start(
     db: &casemate_store::Db,
     entropy: &dyn Entropy,
     now: casemate_core::time::Timestamp,
-) -> Result<Option<SecretString>, Error> {
+) -> Result<Option<First>, Error> {
     if accounts::any_user(db).await? {
         return Ok(None);
     }
@@ -44,10 +64,12 @@ pub async fn first_start(
     let mut wallet = [0; 20];
     entropy.fill(&mut wallet);
     let mut tx = db.begin().await?;
-    let user = tx.insert_user("admin", "admin@localhost", now).await?;
+    let user = match tx.insert_user("admin", "admin@localhost", now).await {
+        Err(casemate_store::Error::Conflict(_)) => return Ok(None),
+        user => user?,
+    };
     let workspace =
         tx.insert_workspace("default", "default", Wallet::from_bytes(wallet), now).await?;
     tx.insert_api_key(&token_hash(token.expose_secret()), user, workspace, "admin", now).await?;
-    tx.commit().await?;
-    Ok(Some(token))
+    Ok(Some(First { tx, token }))
 }

@@ -13,8 +13,8 @@ use super::{Caller, Ctx, Error, cvms, provision::kms_failed, views};
 /// Every node with what is left on it.
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
     let taken = nodes::taken(&ctx.db).await?;
-    let all = ctx.fleet.nodes.values();
-    Ok(all.map(|node| views::node(ctx, node, &node.candidate(&taken))).collect())
+    let all = ctx.fleet.all();
+    Ok(all.iter().map(|node| views::node(ctx, node, &node.candidate(&taken))).collect())
 }
 
 /// Every size on offer, in the order of the configuration.
@@ -41,7 +41,7 @@ pub fn instance_types(ctx: &Ctx) -> Vec<InstanceTypeView> {
 /// Every OS image of any node, once each, by name.
 pub fn os_images(ctx: &Ctx) -> Vec<OsImageView> {
     let mut images: Vec<OsImageView> = Vec::new();
-    for node in ctx.fleet.nodes.values() {
+    for node in ctx.fleet.all() {
         for image in &node.seen().0.images {
             if !images.iter().any(|known| known.name == image.name) {
                 images.push(views::image(image));

@@ -12,6 +12,7 @@ use casemate_store::{
     accounts::{Principal, User, Workspace},
 };
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{error::Error, fleet::Fleet};
 use crate::config::Config;
@@ -35,8 +36,10 @@ pub struct Ctx {
     pub addresses: Arc<Addresses>,
     /// Wakes the reconcilers. Only a hint: a lost one costs a second.
     pub wake: Arc<Notify>,
-    /// Place of the newest event this process has written; readers wait on it.
+    /// Place of the newest event this process knows of; readers wait on it.
     pub news: Arc<watch::Sender<EventSeq>>,
+    /// Cancelled when the process is to end: answers without an end of their own end then.
+    pub stop: CancellationToken,
 }
 
 /// Addresses as clients are told them.

@@ -1,9 +1,11 @@
 //! Container output, streamed from the node. The one use case that talks to a node while a client
-//! waits: it reads, changes nothing, and ends with the client.
+//! waits: it reads, changes nothing, and ends with the client or the process.
 
 use casemate_api::error::ErrorCode;
 use casemate_core::cvm::EngineState;
 use casemate_engine::node::{CallError, LogQuery, LogStream};
+
+use futures_util::StreamExt;
 
 use super::{Caller, Ctx, Error, cvms};
 
@@ -20,10 +22,12 @@ pub async fn read(
     let EngineState::Present { vm } = &cvm.status.engine else {
         return Err(Error::because(ErrorCode::StateConflict, "the CVM has no VM yet: no output"));
     };
-    node.node.logs(vm, LogQuery { follow, tail }).await.map_err(|error| match error {
-        CallError::Rejected(why) => Error::because(ErrorCode::StateConflict, why),
-        CallError::Unreachable(why) | CallError::Unknown(why) => {
-            Error::because(ErrorCode::NodeUnreachable, format!("{}: {why}", node.name))
-        }
-    })
+    let lines =
+        node.node.logs(vm, LogQuery { follow, tail }).await.map_err(|error| match error {
+            CallError::Rejected(why) => Error::because(ErrorCode::StateConflict, why),
+            CallError::Unreachable(why) | CallError::Unknown(why) => {
+                Error::because(ErrorCode::NodeUnreachable, format!("{}: {why}", node.name))
+            }
+        })?;
+    Ok(lines.take_until(ctx.stop.clone().cancelled_owned()).boxed())
 }

@@ -1,6 +1,7 @@
 //! Use cases: one file per noun. Each is a transaction script that works for one [`Caller`]; none
 //! knows HTTP, and none talks to a node.
 
+pub mod about;
 pub mod account;
 pub mod catalogue;
 pub mod commit;

@@ -67,7 +67,8 @@ impl Verb {
                 None => cvm.phase == Phase::Stopped,
             },
             Self::Restart { .. } => false,
-            Self::Delete => cvm.wish.power == Power::Deleted,
+            // A delete that failed may be asked for again.
+            Self::Delete => cvm.wish.power == Power::Deleted && open.is_some(),
         }
     }
 
@@ -134,7 +135,7 @@ async fn change(
     cvm: &Cvm,
     verb: Verb,
 ) -> Result<EventSeq, Error> {
-    if cvm.wish.power == Power::Deleted {
+    if cvm.wish.power == Power::Deleted && verb != Verb::Delete {
         return Err(super::cvms::not_found());
     }
     let (now, kind) = (ctx.now(), verb.kind());

@@ -179,7 +179,7 @@ pub(super) fn check_sealed_env(
 
 /// The node of this id, or the error that says it is not there.
 pub(super) fn node(ctx: &Ctx, id: NodeId) -> Result<std::sync::Arc<FleetNode>, Error> {
-    ctx.fleet.node(id).cloned().ok_or_else(|| {
+    ctx.fleet.node(id).ok_or_else(|| {
         Error::field(ErrorCode::NodeNotFound, "node_id", format!("names no node: {id}"))
             .suggest("See GET /api/v1/teepods/available for those there are.")
     })

@@ -10,15 +10,19 @@ pub mod v1;
 
 use axum::Router;
 
-use crate::{app::Ctx, telemetry::Metrics};
+use crate::{app::Ctx, config::Role, console, telemetry::Metrics};
 
-/// Everything the API listener answers.
+/// Everything the HTTP listener answers, as far as this process has the role for it.
 pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
     let (api, _) = v1::router().with_state(ctx.clone()).split_for_parts();
-    let routes = Router::new()
-        .nest("/api/v1", api)
-        .merge(ops::router(ctx.clone(), metrics))
-        .fallback(error::no_such_route)
-        .method_not_allowed_fallback(error::no_such_method);
+    let mut routes = ops::router(ctx.clone(), metrics);
+    if ctx.config.has(Role::Api) {
+        routes = routes.nest("/api/v1", api).merge(ops::about_the_api());
+    }
+    if ctx.config.has(Role::Console) {
+        routes = routes.merge(console::router(ctx.clone()));
+    }
+    let routes =
+        routes.fallback(error::no_such_route).method_not_allowed_fallback(error::no_such_method);
     edge::wrap(routes, ctx)
 }

@@ -1,4 +1,5 @@
-//! Routes for operators and orchestrators, and the API's description; no API key.
+//! Routes for operators and orchestrators, and the API's description; no API key. The former are
+//! there in every process, whatever its roles.
 
 use axum::{
     Json, Router,
@@ -12,12 +13,17 @@ use serde_json::json;
 use super::openapi;
 use crate::{app::Ctx, telemetry::Metrics};
 
-/// `/healthz`, `/readyz`, `/metrics`, `/openapi.json`, `/docs`.
+/// `/healthz`, `/readyz`, `/metrics`.
 pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
     Router::new()
         .route("/healthz", get(async || Json(json!({ "status": "ok" }))))
         .route("/readyz", get(ready).with_state(ctx))
         .route("/metrics", get(move || async move { metrics.render() }))
+}
+
+/// `/openapi.json`, `/docs`.
+pub fn about_the_api() -> Router {
+    Router::new()
         .route("/openapi.json", get(async || asset("application/json", &openapi::JSON)))
         .route(
             "/docs",

@@ -73,11 +73,8 @@ pub async fn work(ctx: &Ctx, mut cvm: Cvm) {
 
 async fn turn(ctx: &Ctx, cvm: &mut Cvm) -> Result<Next, StoreError> {
     let limits = ctx.config.work.limits();
-    let Some(target) = ctx.fleet.node(cvm.node).cloned() else {
-        tracing::warn!(cvm = %cvm.id, node = %cvm.node, "its node is not configured in this process");
-        let later = ctx.now().plus(LOOK_MOST);
-        let status = cvm.status.clone();
-        return Turn::new(ctx, cvm).release(status, Vec::new(), later).await;
+    let Some(target) = ctx.fleet.own().get(&cvm.node).cloned() else {
+        return Turn::new(ctx, cvm).orphaned().await;
     };
     let mark = Mark::new(&cvm.spec.name, cvm.uuid);
     let seen = observe(ctx, &target, &mark).await;
@@ -194,6 +191,24 @@ impl<'a> Turn<'a> {
         let at = self.ctx.now();
         status.failure = Some(Failure { code, cause: cause.clone(), at, rolled_back: false });
         self.close(status, news, &Ending::Failed(code, cause)).await
+    }
+
+    /// Nobody serves the node: what is under way fails, what is at rest rests.
+    async fn orphaned(&mut self) -> Result<Next, StoreError> {
+        let status = self.cvm.status.clone();
+        if self.cvm.operation.is_none() {
+            self.record(status, Vec::new(), None, None).await?;
+            return Ok(Next::Released);
+        }
+        let cause = match self.ctx.fleet.node(self.cvm.node) {
+            Some(node) => format!(
+                "node {} is served by no running process: start casemate with --node {} on the data \
+                 directory that the node is in, and try again",
+                node.name, node.kind
+            ),
+            None => format!("node {} is served by no running process", self.cvm.node),
+        };
+        self.fail((status, Vec::new()), FailureCode::NodeUnavailable, cause).await
     }
 
     async fn adopt(

@@ -1,6 +1,6 @@
 //! Finds CVMs that are due and has them worked on.
 //!
-//! Promises: every due CVM is claimed within a second of falling due, whoever forgot to wake us; a
+//! Promises: every due CVM on a node of this process is claimed within a second of falling due, whoever forgot to wake us; a
 //! CVM is worked on by one holder of its lease at a time; at most `work.concurrency` at once; on
 //! shutdown no new work begins, turns under way end, and leases are given back.
 //!
@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use casemate_store::{cvms::Cvm, lease};
+use casemate_core::id::NodeId;
+use casemate_store::{
+    cvms::Cvm,
+    lease::{self, Claimant},
+};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -74,7 +78,9 @@ async fn claim(ctx: &Ctx, owner: &str, free: usize) -> Option<Vec<Cvm>> {
         return None;
     }
     let term = Duration::from_secs(ctx.config.work.lease_s);
-    match lease::claim(&ctx.db, owner, ctx.now(), term, limit).await {
+    let nodes = own_nodes(ctx);
+    let claimant = Claimant { owner, nodes: &nodes };
+    match lease::claim(&ctx.db, &claimant, ctx.now(), term, limit).await {
         Ok(claimed) => Some(claimed).filter(|claimed| !claimed.is_empty()),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "no CVM could be claimed");
@@ -83,8 +89,13 @@ async fn claim(ctx: &Ctx, owner: &str, free: usize) -> Option<Vec<Cvm>> {
     }
 }
 
+/// The nodes whose CVMs are worked on here; [`super::presence`] says what becomes of the others.
+fn own_nodes(ctx: &Ctx) -> Vec<NodeId> {
+    ctx.fleet.own().keys().copied().collect()
+}
+
 async fn next_pause(ctx: &Ctx) -> Duration {
-    match lease::next_due(&ctx.db).await {
+    match lease::next_due(&ctx.db, &own_nodes(ctx)).await {
         Ok(Some(due)) => due.since(ctx.now()).clamp(Duration::from_millis(5), SCAN),
         Ok(None) | Err(_) => SCAN,
     }

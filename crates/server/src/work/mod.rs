@@ -5,3 +5,4 @@ pub mod cvm;
 pub mod driver;
 pub mod janitor;
 pub mod nodes;
+pub mod presence;

@@ -33,7 +33,7 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(every) => {}
         }
-        for node in ctx.fleet.nodes.values() {
+        for node in ctx.fleet.own().values() {
             if let Err(error) = look(&ctx, node).await {
                 tracing::error!(node = %node.name, error = &error as &dyn std::error::Error,
                     "what the node shows was not recorded");

@@ -41,10 +41,11 @@ use casemate_server::{
     telemetry::Metrics,
     work,
 };
-use casemate_store::{Db, db::Durability, lease};
+use casemate_store::{Db, db::Durability, lease, nodes::NewNode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// A clock that stands still until it is moved.
@@ -162,7 +163,8 @@ impl World {
         let db = Db::open_sqlite(&dir.path().join("casemate.db"), Durability::Off).await.unwrap();
         let clock = Arc::new(MockClock(AtomicI64::new(1_767_225_600_000_000)));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let key = account::first_start(&db, &*entropy, clock.now()).await.unwrap().unwrap();
+        let first = account::first_start(&db, &*entropy, clock.now()).await.unwrap().unwrap();
+        let key = first.commit().await.unwrap();
         let mut config = Config::load(None, &Overrides::default()).unwrap();
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
@@ -171,15 +173,24 @@ impl World {
             let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
             let inventory = sim.inventory().await.unwrap();
             let mut tx = db.begin().await.unwrap();
-            let id = tx.upsert_node(name, kind, region, "{}", clock.now()).await.unwrap();
+            let row = NewNode {
+                name,
+                kind,
+                owner: "test",
+                kept_until: clock.now(),
+                gateway: "",
+                region,
+                inventory: "{}",
+            };
+            let id = tx.upsert_node(&row, clock.now()).await.unwrap().unwrap();
             tx.commit().await.unwrap();
             let node = FleetNode::new(id, name, kind, region, Arc::new(sim.clone()), inventory);
             fleet_nodes.insert(id, Arc::new(node));
             sims.push(sim);
         }
-        let fleet = Fleet {
-            nodes: fleet_nodes,
-            kms: FleetKms {
+        let fleet = Fleet::new(
+            fleet_nodes,
+            FleetKms {
                 id: KmsId("kms_test".to_owned()),
                 slug: "builtin".to_owned(),
                 url: "http://127.0.0.1:1".to_owned(),
@@ -187,7 +198,7 @@ impl World {
                 ca_public_key: hex::encode(kms.ca_public_spki().unwrap()),
                 kms: kms.clone(),
             },
-        };
+        );
         let dns = Arc::new(FakeDns::default());
         let ctx = Ctx {
             db,
@@ -203,6 +214,7 @@ impl World {
             }),
             wake: Arc::new(Notify::new()),
             news: Arc::new(watch::Sender::new(EventSeq(0))),
+            stop: CancellationToken::new(),
         };
         let router = http::router(ctx.clone(), Metrics::install());
         let key = key.expose_secret().to_owned();

@@ -34,9 +34,7 @@ pub struct Pg {
 
 impl Pg {
     pub(crate) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
-        // A pool tries for long and then forgets why it could not.
-        let hello = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options)).await;
-        hello.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
+        hello(&options).await?.close().await?;
         // Without the limits of a session: a migration may take long.
         let migrating =
             PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
@@ -59,6 +57,12 @@ impl Pg {
     pub(crate) const fn readers(&self) -> &PgPool {
         &self.readers
     }
+}
+
+/// One connection. A pool tries for long and then forgets why it could not.
+pub(super) async fn hello(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+    let hello = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await;
+    Ok(hello.map_err(|_| sqlx::Error::PoolTimedOut)??)
 }
 
 fn pool(connections: u32) -> PgPoolOptions {

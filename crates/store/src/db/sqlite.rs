@@ -24,7 +24,7 @@
 //!   the middle (a client that hangs up) leaves none of them half done. Statements in between may be
 //!   given up; the driver's thread runs them in order, so the rollback comes after them.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection, Executor, SqliteConnection, SqlitePool,
@@ -105,6 +105,7 @@ impl Sqlite {
                 Durability::Full => SqliteSynchronous::Full,
                 Durability::Off => SqliteSynchronous::Off,
             });
+        make_private(path).map_err(sqlx::Error::Io)?;
         let one = SqlitePoolOptions::new().max_connections(1);
         let migrating = one.connect_with(options.clone()).await?;
         MIGRATIONS.run(&migrating).await?;
@@ -130,11 +131,14 @@ impl Sqlite {
         .await
     }
 
+    /// The writer goes last and alone: only then can the whole WAL be brought into the file.
     pub(super) async fn close(&self) {
         let mut held = self.writer.clone().lock_owned().await;
+        self.readers.close().await;
         let closed = to_the_end(async move {
             held.flush().await;
-            if let Some(connection) = held.connection.take() {
+            if let Some(mut connection) = held.connection.take() {
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").await?;
                 connection.close().await?;
             }
             Ok(())
@@ -142,11 +146,19 @@ impl Sqlite {
         if let Err(error) = closed.await {
             tracing::warn!(%error, "the SQLite file was not closed cleanly");
         }
-        self.readers.close().await;
     }
 
     pub(crate) const fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+}
+
+/// Makes the file, if there is none, for its owner only; what SQLite puts beside it gets its mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -1,8 +1,11 @@
 //! Users, workspaces, keys and nodes.
 
-use casemate_store::{Db, Error, accounts, nodes};
+use casemate_store::{
+    Db, Error, accounts,
+    nodes::{self, NewNode},
+};
 
-use crate::world::{START, World, app_id, at};
+use crate::world::{START, World, app_id, at, sim};
 
 async fn a_key_speaks_for_its_user_and_workspace(db: Db) {
     assert!(!accounts::any_user(&db).await.unwrap());
@@ -51,6 +54,29 @@ async fn a_node_keeps_its_id_under_its_name(db: Db) {
     let all = nodes::all(&db).await.unwrap();
     let seen: Vec<_> = all.iter().map(|node| (node.id(), node.reachable)).collect();
     assert_eq!(seen, [(world.node, true), (ids[0], false)]);
+}
+
+async fn a_nodes_name_belongs_to_one_instance(db: Db) {
+    let world = World::new(db.clone()).await;
+    let enlist = async |node: &NewNode<'_>| {
+        let mut tx = db.begin().await.unwrap();
+        let id = tx.upsert_node(node, at(1)).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    };
+    let foreign = NewNode { owner: "there", gateway: "10.0.0.2:80", ..sim("node-1") };
+    assert_eq!(enlist(&foreign).await, None);
+    assert_eq!(enlist(&sim("node-1")).await, Some(world.node));
+    let second = enlist(&NewNode { name: "node-2", ..foreign }).await.unwrap();
+
+    let mut tx = db.begin().await.unwrap();
+    tx.keep_nodes("there", at(60)).await.unwrap();
+    tx.commit().await.unwrap();
+    let all = nodes::all(&db).await.unwrap();
+    let kept: Vec<_> = all.iter().map(|node| (node.id(), &*node.owner, node.kept_until)).collect();
+    let expected = [(world.node, "here", START.micros()), (second, "there", at(60).micros())];
+    assert_eq!(kept, expected);
+    assert_eq!(all[1].gateway, "10.0.0.2:80");
 }
 
 async fn what_is_taken_follows_the_live_cvms(db: Db) {
@@ -103,6 +129,7 @@ casemate_store::each_backend!(
     a_key_speaks_for_its_user_and_workspace,
     a_taken_name_is_a_conflict_and_spoils_its_transaction,
     a_node_keeps_its_id_under_its_name,
+    a_nodes_name_belongs_to_one_instance,
     what_is_taken_follows_the_live_cvms,
     admissions_to_one_node_see_each_other,
 );

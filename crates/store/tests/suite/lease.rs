@@ -9,13 +9,13 @@ use casemate_core::{
 use casemate_store::{
     Db, Error,
     cvms::{self, Cvm},
-    lease::{self, Record},
+    lease::{self, Claimant, Record},
 };
 
-use crate::world::{START, TERM, World, app_id, at, at_rest, number};
+use crate::world::{START, TERM, World, app_id, at, at_rest, claim, next_due, number};
 
 async fn claim_one(world: &World, owner: &str, seconds: u64) -> Cvm {
-    let mut claimed = lease::claim(&world.db, owner, at(seconds), TERM, 1).await.unwrap();
+    let mut claimed = claim(&world.db, owner, at(seconds), TERM, 1).await.unwrap();
     claimed.pop().expect("one is due")
 }
 
@@ -26,7 +26,7 @@ async fn record(world: &World, cvm: &Cvm, record: &Record<'_>, seconds: u64) -> 
 }
 
 async fn due(world: &World) -> Option<u64> {
-    let due = lease::next_due(&world.db).await.unwrap()?;
+    let due = next_due(&world.db).await.unwrap()?;
     Some(due.since(START).as_secs())
 }
 
@@ -45,9 +45,9 @@ async fn eight_workers_claim_each_of_200_once(db: Db) {
                 let mut mine = Vec::new();
                 loop {
                     let owner = format!("worker-{worker}");
-                    let claimed = lease::claim(&db, &owner, START, TERM, 7).await.unwrap();
+                    let claimed = claim(&db, &owner, START, TERM, 7).await.unwrap();
                     assert!(claimed.len() <= 7);
-                    if claimed.is_empty() && lease::next_due(&db).await.unwrap() > Some(START) {
+                    if claimed.is_empty() && next_due(&db).await.unwrap() > Some(START) {
                         return mine;
                     }
                     mine.extend(claimed.iter().map(|cvm| cvm.id));
@@ -73,7 +73,7 @@ async fn a_lease_keeps_others_out_until_it_ends(db: Db) {
     let first = claim_one(&world, "one", 0).await;
     assert!(first.claimed);
     assert_eq!(due(&world).await, Some(30), "nobody need look before the lease ends");
-    assert_eq!(lease::claim(&db, "two", at(29), TERM, 9).await.unwrap(), []);
+    assert_eq!(claim(&db, "two", at(29), TERM, 9).await.unwrap(), []);
     let second = claim_one(&world, "two", 30).await;
     assert_eq!(second.fence, first.fence + 1);
     let late = record(&world, &first, &at_rest(&first.status, Phase::Error), 31).await;
@@ -94,7 +94,7 @@ async fn a_kept_lease_is_kept(db: Db) {
     let keep = Record { lease_until: Some(at(50)), ..at_rest(&status, Phase::Starting) };
     record(&world, &cvm, &keep, 10).await.unwrap();
     record(&world, &cvm, &keep, 11).await.unwrap();
-    assert_eq!(lease::claim(&db, "two", at(49), TERM, 9).await.unwrap(), []);
+    assert_eq!(claim(&db, "two", at(49), TERM, 9).await.unwrap(), []);
     let later = Record { due_at: Some(at(90)), ..at_rest(&status, Phase::Starting) };
     record(&world, &cvm, &later, 12).await.unwrap();
     assert_eq!(due(&world).await, Some(90));
@@ -128,7 +128,7 @@ async fn a_call_for_another_look_is_heard_during_a_lease(db: Db) {
         tx.commit().await.unwrap();
     };
     call(3).await;
-    assert_eq!(lease::claim(&db, "two", at(4), TERM, 9).await.unwrap(), []);
+    assert_eq!(claim(&db, "two", at(4), TERM, 9).await.unwrap(), []);
     assert_eq!(due(&world).await, Some(30));
     record(&world, &cvm, &at_rest(&cvm.status, Phase::Running), 5).await.unwrap();
     assert_eq!(due(&world).await, Some(5));
@@ -205,9 +205,8 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
         let world = world.clone();
         tokio::spawn(async move {
             for round in 0..15 {
-                let claimed = lease::claim(&world.db, &format!("w{worker}"), at(round), TERM, 3)
-                    .await
-                    .unwrap();
+                let claimed =
+                    claim(&world.db, &format!("w{worker}"), at(round), TERM, 3).await.unwrap();
                 for cvm in claimed {
                     match record(&world, &cvm, &at_rest(&cvm.status, Phase::Running), round).await {
                         Ok(()) | Err(Error::Stale) => {}
@@ -260,7 +259,26 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
     assert_eq!(runs, written);
 }
 
+/// Two instances on one database: each works on what is on its own nodes, and sleeps until then.
+async fn a_claim_leaves_other_nodes_alone(db: Db) {
+    let ours = World::new(db.clone()).await;
+    let theirs = ours.node("node-2").await;
+    let (own, other) = (ours.cvm("alpha").await, theirs.cvm("bravo").await);
+    let claimed = async |owner, node| {
+        let claimant = Claimant { owner, nodes: &[node] };
+        let claimed = lease::claim(&db, &claimant, START, TERM, 9).await.unwrap();
+        claimed.iter().map(|cvm| cvm.id).collect::<Vec<_>>()
+    };
+    assert_eq!(claimed("one", ours.node).await, [own.id]);
+    assert_eq!(claimed("one", ours.node).await, []);
+    assert_eq!(lease::next_due(&db, &[ours.node]).await.unwrap(), Some(START.plus(TERM)));
+    assert_eq!(lease::next_due(&db, &[theirs.node]).await.unwrap(), Some(START));
+    assert_eq!(claimed("two", theirs.node).await, [other.id]);
+    assert_eq!(lease::next_due(&db, &[]).await.unwrap(), None);
+}
+
 casemate_store::each_backend!(
+    a_claim_leaves_other_nodes_alone,
     eight_workers_claim_each_of_200_once,
     a_lease_keeps_others_out_until_it_ends,
     a_kept_lease_is_kept,

@@ -9,10 +9,10 @@ use casemate_core::{
 use casemate_store::{
     Db, Error,
     cvms::{self, AppFilter, Cvm, Filter, Seek},
-    lease::{self, Record},
+    lease::Record,
 };
 
-use crate::world::{ALL, START, TERM, World, app_id, at, at_rest, number, vm_uuid};
+use crate::world::{ALL, START, TERM, World, app_id, at, at_rest, claim, number, vm_uuid};
 
 fn ids(cvms: &[Cvm]) -> Vec<CvmId> {
     cvms.iter().map(|cvm| cvm.id).collect()
@@ -55,7 +55,7 @@ async fn a_cvm_is_found_by_every_name_and_only_at_home(db: Db) {
     let cvm = world.replica(app, "alpha").await;
     let replica = world.replica(app, "bravo").await;
     let instance: InstanceId = format!("{:040x}", 0xdef_0000 + number()).parse().unwrap();
-    let claimed = lease::claim(&db, "w", START, TERM, 10).await.unwrap();
+    let claimed = claim(&db, "w", START, TERM, 10).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     let record =
         Record { instance_id: Some(instance), ..at_rest(&claimed[0].status, Phase::Running) };

@@ -9,7 +9,7 @@ use casemate_core::{
 use casemate_store::{
     Error,
     cvms::{self, Cvm},
-    lease::{self, Record},
+    lease::Record,
     operations::Ending,
     testing::{self, Fresh},
 };
@@ -19,7 +19,7 @@ use proptest::{
 };
 use tokio::runtime::Runtime;
 
-use crate::world::{TERM, World, at, at_rest, number, operation_id};
+use crate::world::{TERM, World, at, at_rest, claim, next_due, number, operation_id};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -150,7 +150,7 @@ impl Run<'_> {
 
     async fn claim(&mut self) {
         let (db, now) = (&self.world.db, self.model.now);
-        let claimed = lease::claim(db, "worker", at(now), TERM, 5).await.unwrap();
+        let claimed = claim(db, "worker", at(now), TERM, 5).await.unwrap();
         let expected = self.model.due.is_some_and(|due| due <= now)
             && self.model.leased_until.is_none_or(|until| until <= now);
         assert_eq!(claimed.len(), usize::from(expected));
@@ -236,7 +236,7 @@ impl Run<'_> {
         assert_eq!(cvm.fence, self.model.fence);
         assert_eq!(cvm.wish.power, self.model.power);
         assert_eq!(cvm.operation.map(|open| open.id), self.model.operation);
-        assert_eq!(lease::next_due(db).await.unwrap(), self.model.due.map(at));
+        assert_eq!(next_due(db).await.unwrap(), self.model.due.map(at));
         assert!(self.reads.last().is_none_or(|before| before.fence <= cvm.fence));
         self.reads.push(cvm);
     }

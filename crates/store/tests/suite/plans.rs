@@ -27,7 +27,10 @@ use tracing::{
     span,
 };
 
-use crate::world::{ALL, START, TERM, World, app_id, at, at_rest, hash, kms, number, operation_id};
+use crate::world::{
+    ALL, START, TERM, World, app_id, at, at_rest, claim, hash, kms, next_due, number, operation_id,
+    sim,
+};
 
 /// What the driver was told to run, in this process.
 static STATEMENTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
@@ -197,15 +200,16 @@ async fn read_apps(world: &World, cvm: &Cvm) {
 
 async fn work(world: &World) {
     let db = &world.db;
-    lease::next_due(db).await.unwrap();
+    next_due(db).await.unwrap();
     lease::busy(db).await.unwrap();
     lease::busy_ids(db, 5).await.unwrap();
-    let claimed = lease::claim(db, "w", START, TERM, 5).await.unwrap();
+    let claimed = claim(db, "w", START, TERM, 5).await.unwrap();
     let cvm = &claimed[0];
     let operation = world.open_operation(cvm.id).await;
     let mut tx = db.begin().await.unwrap();
     tx.mark_node(world.node, true, START).await.unwrap();
-    tx.upsert_node("node-1", "sim", "here", "{}", START).await.unwrap();
+    tx.upsert_node(&sim("node-1"), START).await.unwrap();
+    tx.keep_nodes("here", START).await.unwrap();
     tx.record(cvm, &at_rest(&cvm.status, Phase::Running), START).await.unwrap();
     tx.close_operation(operation, &Ending::Succeeded, START).await.unwrap();
     let event = events::NewEvent {

@@ -1,9 +1,13 @@
 //! Migrations from zero, and the same schema on both engines.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
-use casemate_store::testing::{self, Fresh};
-use sqlx::{Connection, PgConnection, SqliteConnection};
+use casemate_store::{
+    Db, Error,
+    db::migrate,
+    testing::{self, Fresh},
+};
+use sqlx::{Connection, PgConnection, SqliteConnection, migrate::MigrateError};
 
 /// `table.column type`, with `not null`.
 const SQLITE_COLUMNS: &str = "SELECT m.name || '.' || c.name || ' ' || LOWER(c.type) || \
@@ -99,7 +103,7 @@ async fn migrations_run_at_the_same_time_wait_for_each_other() {
     let starts: Vec<_> = (0..4)
         .map(|_| {
             let url = postgres.url();
-            tokio::spawn(async move { casemate_store::Db::open(&url).await })
+            tokio::spawn(async move { Db::open(&url).await })
         })
         .collect();
     for start in starts {
@@ -110,20 +114,86 @@ async fn migrations_run_at_the_same_time_wait_for_each_other() {
     postgres.finish().await;
 }
 
+/// Looking changes nothing; what has run is pending no more; what a newer version did is said.
+async fn what_is_pending_is_told_without_doing_it(url: &str) {
+    let first = migrate::pending(url).await.unwrap();
+    assert_eq!(first[0].version, 1);
+    assert_eq!(migrate::pending(url).await.unwrap(), first);
+    assert_eq!(migrate::migrate(url).await.unwrap(), first);
+    assert_eq!(migrate::pending(url).await.unwrap(), []);
+    assert_eq!(migrate::migrate(url).await.unwrap(), []);
+}
+
+const NEWER: &str = "INSERT INTO _sqlx_migrations \
+    (version, description, success, checksum, execution_time) VALUES (9999, 'later', TRUE, ";
+
+#[track_caller]
+fn is_newer(looked: &Result<Vec<migrate::Pending>, Error>) {
+    let missing = matches!(looked, Err(Error::Migrate(MigrateError::VersionMissing(9999))));
+    assert!(missing, "{looked:?}");
+}
+
+#[tokio::test]
+async fn a_sqlite_file_tells_what_is_pending() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("casemate.db").display());
+    what_is_pending_is_told_without_doing_it(&url).await;
+    let mut raw = SqliteConnection::connect(&url).await.unwrap();
+    let newer = sqlx::AssertSqlSafe(format!("{NEWER} x'00', 0)"));
+    sqlx::raw_sql(newer).execute(&mut raw).await.unwrap();
+    is_newer(&migrate::pending(&url).await);
+    is_newer(&migrate::migrate(&url).await);
+}
+
+#[tokio::test]
+async fn a_postgres_database_tells_what_is_pending() {
+    let postgres = testing::postgres_from_zero().await;
+    let mut raw = PgConnection::connect(&postgres.url()).await.unwrap();
+    let empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+    sqlx::raw_sql(empty).execute(&mut raw).await.unwrap();
+    what_is_pending_is_told_without_doing_it(&postgres.url()).await;
+    let newer = sqlx::AssertSqlSafe(format!("{NEWER} '\\x00', 0)"));
+    sqlx::raw_sql(newer).execute(&mut raw).await.unwrap();
+    is_newer(&migrate::pending(&postgres.url()).await);
+    is_newer(&migrate::migrate(&postgres.url()).await);
+    postgres.finish().await;
+}
+
+/// The file is its owner's only, and after a clean end it is whole by itself.
+#[tokio::test]
+async fn a_sqlite_file_is_private_and_closed_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("casemate.db");
+    let db = Db::open(&format!("sqlite://{}", path.display())).await.unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let modes = entries.map(|entry| {
+            let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+            (entry.file_name().into_string().unwrap(), mode)
+        });
+        modes.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    db.ping().await.unwrap();
+    let open = names();
+    assert!(open.len() > 1 && open.values().all(|mode| *mode == 0o600), "{open:?}");
+    db.close().await;
+    assert_eq!(names(), [("casemate.db".to_owned(), 0o600)].into());
+}
+
 #[tokio::test]
 async fn a_url_that_is_no_file_and_no_server_is_refused() {
     for url in ["sqlite::memory:", "sqlite://", "sqlite://x.db?mode=memory", "mysql://localhost/x"]
     {
-        let opened = casemate_store::Db::open(url).await;
-        assert!(matches!(opened, Err(casemate_store::Error::Backend(_))), "{url}: {opened:?}");
+        let opened = Db::open(url).await;
+        assert!(matches!(opened, Err(Error::Backend(_))), "{url}: {opened:?}");
     }
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_said_so_at_once() {
     let before = std::time::Instant::now();
-    let opened = casemate_store::Db::open("postgres://nobody@127.0.0.1:1/none").await;
-    let Err(casemate_store::Error::Unavailable(cause)) = opened else { panic!("{opened:?}") };
+    let opened = Db::open("postgres://nobody@127.0.0.1:1/none").await;
+    let Err(Error::Unavailable(cause)) = opened else { panic!("{opened:?}") };
     assert!(matches!(cause, sqlx::Error::Io(_)), "{cause:?}");
     assert!(before.elapsed() < std::time::Duration::from_secs(4));
 }

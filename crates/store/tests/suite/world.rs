@@ -16,9 +16,10 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_store::{
-    Db, Tx,
+    Db, Error, Tx,
     cvms::{Cvm, Filter, NewCvm},
-    lease::{self, Record},
+    lease::{self, Claimant, Record},
+    nodes::{self, NewNode},
     provisions::Provision,
 };
 
@@ -26,6 +27,40 @@ use casemate_store::{
 pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
 /// How long leases last here.
 pub const TERM: Duration = Duration::from_secs(30);
+/// A node of the one instance of these tests.
+pub fn sim(name: &str) -> NewNode<'_> {
+    NewNode {
+        name,
+        kind: "sim",
+        owner: "here",
+        kept_until: START,
+        gateway: "",
+        region: "local",
+        inventory: "{}",
+    }
+}
+
+async fn node_ids(db: &Db) -> Vec<NodeId> {
+    nodes::all(db).await.unwrap().iter().map(nodes::NodeRow::id).collect()
+}
+
+/// Claims on every node.
+pub async fn claim(
+    db: &Db,
+    owner: &str,
+    now: Timestamp,
+    term: Duration,
+    limit: i64,
+) -> Result<Vec<Cvm>, Error> {
+    let nodes = node_ids(db).await;
+    lease::claim(db, &Claimant { owner, nodes: &nodes }, now, term, limit).await
+}
+
+/// When the next CVM of any node falls due.
+pub async fn next_due(db: &Db) -> Result<Option<Timestamp>, Error> {
+    lease::next_due(db, &node_ids(db).await).await
+}
+
 /// A list without a filter.
 pub const ALL: Filter = Filter { node: None, user: None };
 
@@ -74,7 +109,7 @@ impl World {
         let mut tx = db.begin().await.unwrap();
         let user = tx.insert_user("ada", "ada@example.org", START).await.unwrap();
         let workspace = workspace(&mut tx, "first").await;
-        let node = tx.upsert_node("node-1", "sim", "here", "{}", START).await.unwrap();
+        let node = tx.upsert_node(&sim("node-1"), START).await.unwrap().unwrap();
         tx.commit().await.unwrap();
         Self { db, user, workspace, node }
     }
@@ -107,7 +142,7 @@ impl World {
 
     pub async fn node(&self, name: &str) -> Self {
         let mut tx = self.db.begin().await.unwrap();
-        let node = tx.upsert_node(name, "sim", "here", "{}", START).await.unwrap();
+        let node = tx.upsert_node(&sim(name), START).await.unwrap().unwrap();
         tx.commit().await.unwrap();
         Self { node, ..self.clone() }
     }
@@ -179,7 +214,7 @@ impl World {
     /// Claims everything that is due and writes it down as up and at rest.
     pub async fn settle(&self, now: Timestamp) {
         loop {
-            let claimed = lease::claim(&self.db, "settler", now, TERM, 500).await.unwrap();
+            let claimed = claim(&self.db, "settler", now, TERM, 500).await.unwrap();
             if claimed.is_empty() {
                 return;
             }

@@ -35,7 +35,7 @@ pub struct Match {
 pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
     let request = asked.request;
     let resources = resources(ctx, request)?;
-    if ctx.fleet.nodes.is_empty() {
+    if ctx.fleet.all().is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
             .suggest("Start casemate with --node docker or --node sim."));
     }
@@ -79,21 +79,21 @@ fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<Sorted, Error> {
         super::node(ctx, id)?;
     }
     let region = region(request);
-    let meant = |node: &&Arc<FleetNode>| {
-        request.node_id.is_none_or(|id| id == node.id)
+    let meant = |node: &Arc<FleetNode>| {
+        request.node_id.map_or(node.takes_new, |id| id == node.id)
             && region.is_none_or(|region| region.eq_ignore_ascii_case(&node.region))
     };
     let (mut able, mut unable) = (Vec::new(), Vec::new());
-    for node in ctx.fleet.nodes.values().filter(meant) {
-        match kind::cannot(node, asked) {
-            None => able.push(Arc::clone(node)),
-            Some(cannot) => unable.push((Arc::clone(node), cannot)),
+    for node in ctx.fleet.all().into_iter().filter(meant) {
+        match kind::cannot(&node, asked) {
+            None => able.push(node),
+            Some(cannot) => unable.push((node, cannot)),
         }
     }
     match unable.first() {
         Some((node, cannot)) if able.is_empty() => Err(cannot.error(node)),
         // Placement then says of each node that it stands elsewhere.
-        None if able.is_empty() => Ok((ctx.fleet.nodes.values().cloned().collect(), unable)),
+        None if able.is_empty() => Ok((ctx.fleet.all(), unable)),
         _ => Ok((able, unable)),
     }
 }

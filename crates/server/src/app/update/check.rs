@@ -22,9 +22,9 @@ pub async fn on_node(
 ) -> Result<(), Error> {
     name(tx, cvm, base, next).await?;
     let Some(node) = ctx.fleet.node(cvm.node) else { return Ok(()) };
-    image(node, base, next)?;
-    kind(node, base, change)?;
-    room(tx, cvm, node, &next.spec.resources).await
+    image(&node, base, next)?;
+    kind(&node, base, change)?;
+    room(tx, cvm, &node, &next.spec.resources).await
 }
 
 async fn name(

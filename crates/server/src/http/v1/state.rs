@@ -2,7 +2,7 @@
 //!
 //! The stream reads the event table's place and wakes on it; between events a comment every 10 s
 //! keeps clients that give up after silence. Events: `state` on every change, then one of `complete`,
-//! `timeout`, `error`; each with one line of data.
+//! `timeout`, `error`; each with one line of data. It breaks off when the process is to end.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -30,8 +30,8 @@ use crate::{
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Changes written by another replica wake nobody here; they are looked for this often.
-const LOOK: Duration = Duration::from_secs(1);
+/// Whatever wakes nobody is seen by then.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Query of the state.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -119,7 +119,8 @@ fn events(watch: Watch) -> impl Stream<Item = Result<Event, Infallible>> {
         if watch.over {
             return None;
         }
-        let event = watch.next().await;
+        let stop = watch.ctx.stop.clone();
+        let event = stop.run_until_cancelled(watch.next()).await?;
         Some((Ok(event), watch))
     })
 }

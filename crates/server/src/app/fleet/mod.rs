@@ -1,4 +1,7 @@
-//! The nodes and the KMS this process works with, and what was last told of each.
+//! The nodes and the KMS this process works with, and what was last told of each. A process opens its
+//! own nodes; those of other processes on the same database it knows from their rows ([`elsewhere`]).
+
+mod elsewhere;
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +26,11 @@ pub struct FleetNode {
     /// Its name.
     pub name: String,
     /// `docker`, `sim`.
-    pub kind: &'static str,
+    pub kind: String,
     /// Where it stands.
     pub region: String,
+    /// Whether CVMs are placed on it unasked.
+    pub takes_new: bool,
     /// The way to it.
     pub node: Arc<dyn Node>,
     seen: RwLock<(Inventory, bool)>,
@@ -36,13 +41,21 @@ impl FleetNode {
     pub fn new(
         id: NodeId,
         name: &str,
-        kind: &'static str,
+        kind: &str,
         region: &str,
         node: Arc<dyn Node>,
         inventory: Inventory,
     ) -> Self {
         let seen = RwLock::new((inventory, true));
-        Self { id, name: name.to_owned(), kind, region: region.to_owned(), node, seen }
+        Self {
+            id,
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            region: region.to_owned(),
+            takes_new: true,
+            node,
+            seen,
+        }
     }
 
     /// What it told of itself last, and whether it answers now.
@@ -122,15 +135,42 @@ impl FleetKms {
 /// All nodes and the KMS.
 #[derive(Debug)]
 pub struct Fleet {
-    /// By id.
-    pub nodes: BTreeMap<NodeId, Arc<FleetNode>>,
+    own: BTreeMap<NodeId, Arc<FleetNode>>,
+    others: RwLock<BTreeMap<NodeId, Arc<FleetNode>>>,
     /// The built-in one.
     pub kms: FleetKms,
 }
 
 impl Fleet {
+    /// The nodes this process has opened, and a KMS.
+    pub const fn new(own: BTreeMap<NodeId, Arc<FleetNode>>, kms: FleetKms) -> Self {
+        Self { own, others: RwLock::new(BTreeMap::new()), kms }
+    }
+
+    /// The nodes this process has opened: only their CVMs are worked on here.
+    pub const fn own(&self) -> &BTreeMap<NodeId, Arc<FleetNode>> {
+        &self.own
+    }
+
+    /// Every node that is known, by id.
+    pub fn all(&self) -> Vec<Arc<FleetNode>> {
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = self.own.values().chain(others.values()).cloned().collect();
+        all.sort_unstable_by_key(|node| node.id);
+        all
+    }
+
     /// The node of this id.
-    pub fn node(&self, id: NodeId) -> Option<&Arc<FleetNode>> {
-        self.nodes.get(&id)
+    pub fn node(&self, id: NodeId) -> Option<Arc<FleetNode>> {
+        self.own.get(&id).cloned().or_else(|| {
+            self.others.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        })
+    }
+
+    /// Replaces what is known of the nodes of other processes.
+    pub fn know(&self, others: impl IntoIterator<Item = FleetNode>) {
+        let others = others.into_iter().filter(|node| !self.own.contains_key(&node.id));
+        let others = others.map(|node| (node.id, Arc::new(node))).collect();
+        *self.others.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 }

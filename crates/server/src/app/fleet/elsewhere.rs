@@ -1,0 +1,83 @@
+//! A node that another process serves: known by its row, reached only through that process' gateway.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use async_trait::async_trait;
+use casemate_core::{cvm::SeenVm, id::EngineVmId};
+use casemate_engine::node::{
+    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
+};
+use casemate_store::nodes::NodeRow;
+
+use super::FleetNode;
+
+impl FleetNode {
+    /// The node of a row; `None` where what it told of itself cannot be read.
+    pub fn elsewhere(row: &NodeRow, served: bool) -> Option<Self> {
+        let inventory: Inventory = serde_json::from_str(&row.inventory).ok()?;
+        let node = Elsewhere {
+            name: row.name.clone(),
+            gateway: row.gateway.parse().ok().filter(|_| served),
+        };
+        let node =
+            Self::new(row.id(), &row.name, &row.kind, &row.region, Arc::new(node), inventory);
+        if !(served && row.reachable) {
+            node.note(None);
+        }
+        Some(node)
+    }
+}
+
+#[derive(Debug)]
+struct Elsewhere {
+    name: String,
+    gateway: Option<SocketAddr>,
+}
+
+impl Elsewhere {
+    fn why(&self) -> String {
+        format!("{} is served by another process", self.name)
+    }
+
+    fn call<T>(&self) -> Result<T, CallError> {
+        Err(CallError::Unreachable(self.why()))
+    }
+}
+
+#[async_trait]
+impl Node for Elsewhere {
+    async fn inventory(&self) -> Result<Inventory, CallError> {
+        self.call()
+    }
+    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+        self.call()
+    }
+    async fn find(&self, _: &Mark) -> Result<Vec<SeenVm>, CallError> {
+        self.call()
+    }
+    async fn create(&self, _: &VmConfig) -> Result<EngineVmId, CallError> {
+        self.call()
+    }
+    async fn push(&self, _: &EngineVmId, _: &VmConfig) -> Result<(), CallError> {
+        self.call()
+    }
+    async fn start(&self, _: &EngineVmId) -> Result<(), CallError> {
+        self.call()
+    }
+    async fn stop(&self, _: &EngineVmId) -> Result<(), CallError> {
+        self.call()
+    }
+    async fn shutdown(&self, _: &EngineVmId) -> Result<(), CallError> {
+        self.call()
+    }
+    async fn remove(&self, _: &EngineVmId) -> Result<(), CallError> {
+        self.call()
+    }
+    /// The gateway of the process that has the node answers for it; the host name goes along.
+    async fn dial(&self, _: &EngineVmId, _: u16) -> Result<Dial, DialError> {
+        self.gateway.map(Dial::Tcp).ok_or_else(|| DialError::Unreachable(self.why()))
+    }
+    async fn logs(&self, _: &EngineVmId, _: LogQuery) -> Result<LogStream, CallError> {
+        self.call()
+    }
+}

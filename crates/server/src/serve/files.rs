@@ -1,0 +1,83 @@
+//! The data directory: who has it, what is announced in it, how its files are written.
+
+use std::{
+    fs::{File, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use casemate_core::time::Entropy;
+
+use super::StartError;
+
+/// Files that say where a running process listens.
+const URLS: [&str; 3] = ["api.url", "gateway.url", "http.url"];
+
+pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> StartError {
+    let path = path.to_owned();
+    move |error| StartError::File { path, error }
+}
+
+/// Makes the data directory and takes it for this process.
+pub(super) fn take_data_dir(dir: &Path) -> Result<File, StartError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file(dir))?;
+    let path = dir.join("lock");
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(file(&path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(StartError::File { path, error }),
+    }
+}
+
+/// A name for this data directory as an owner of leases: the same after every restart, so that a
+/// restart can take back what the dead process held.
+pub(super) fn instance_id(dir: &Path, entropy: &dyn Entropy) -> Result<String, StartError> {
+    let path = dir.join("instance.id");
+    match std::fs::read_to_string(&path) {
+        Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(StartError::File { path, error }),
+    }
+    let id = entropy.uuid_v4().to_string();
+    write_atomically(&path, &id, 0o600).map_err(file(&path))?;
+    Ok(id)
+}
+
+/// Removes the addresses that a killed process left: whoever reads one finds a live listener.
+pub(super) fn forget_urls(dir: &Path) -> Result<(), StartError> {
+    for name in URLS {
+        let path = dir.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(file(&path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn write_url(path: &Path, url: &str) -> Result<(), StartError> {
+    write_atomically(path, &format!("{url}\n"), 0o644).map_err(file(path))
+}
+
+/// Writes a file whole or not at all, with this mode from the first byte on.
+pub(super) fn write_atomically(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let fresh = path.with_extension("new");
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = File::options().write(true).create_new(true).mode(mode).open(&fresh)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)
+}

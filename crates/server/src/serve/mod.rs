@@ -1,0 +1,384 @@
+//! Starting and stopping the whole service in this process.
+
+mod files;
+mod nodes;
+
+use std::{
+    fs::File,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::Router;
+use casemate_core::{
+    id::{EventSeq, KmsId},
+    time::{Clock, Entropy},
+};
+use casemate_engine::{
+    dns::SystemDns,
+    kms::{BuiltinKms, RootKeys},
+};
+use casemate_store::{
+    Db,
+    db::migrate::{self, Pending},
+    lease,
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::files::{file, write_atomically};
+use crate::{
+    app::{
+        Ctx, account,
+        ctx::Addresses,
+        fleet::{Fleet, FleetKms},
+    },
+    config::{Config, Role},
+    follow,
+    gateway::Gateway,
+    http, system,
+    telemetry::Metrics,
+    work,
+};
+
+/// Why the service did not start; says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A file or directory of ours.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// Another process has the data directory.
+    #[error("{0} is in use by another casemate; stop it, or give another --data-dir")]
+    InUse(PathBuf),
+    /// The database.
+    #[error("database {url}: {error}")]
+    Database {
+        /// Where; without a password.
+        url: String,
+        /// What went wrong.
+        error: casemate_store::Error,
+    },
+    /// The root keys of the KMS.
+    #[error("KMS root keys: {0}")]
+    RootKeys(String),
+    /// The database belongs to a KMS with other root keys.
+    #[error(
+        "this database belongs to {bound}, and the root keys here are those of {ours}; give every \
+         process on it the same ones: kms.root_key_file, or CASEMATE_KMS_ROOT_KEY"
+    )]
+    ForeignKeys {
+        /// The KMS that the database belongs to.
+        bound: String,
+        /// The KMS that the root keys here make.
+        ours: String,
+    },
+    /// A node that was asked for.
+    #[error("node {kind}: {reason}")]
+    Node {
+        /// Which kind.
+        kind: &'static str,
+        /// What went wrong.
+        reason: String,
+    },
+    /// An address to listen on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// The database answered and then did not.
+    #[error("first start: {0}")]
+    First(crate::app::Error),
+}
+
+/// The service in this process.
+#[derive(Debug)]
+pub struct Running {
+    /// Base URL of everything but the gateway.
+    pub http_url: String,
+    /// Base URL of the API, with `/api/v1`, where it is served.
+    pub api_url: Option<String>,
+    /// Base URL of the gateway, where it is served.
+    pub gateway_url: Option<String>,
+    /// The token of the first start; shown once.
+    pub first_key: Option<SecretString>,
+    /// What runs CVMs here, a sentence each.
+    pub nodes: Vec<String>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    listeners: TaskTracker,
+    ctx: Ctx,
+    _lock: File,
+}
+
+impl Running {
+    /// Stops: no new requests, streams end, requests under way end, leases are given back.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.stop.cancel();
+        for tracker in [&self.tasks, &self.listeners] {
+            tracker.close();
+        }
+        if tokio::time::timeout(Duration::from_secs(5), self.listeners.wait()).await.is_err() {
+            tracing::warn!("a listener had requests open for too long");
+        }
+        if tokio::time::timeout(Duration::from_secs(3), self.tasks.wait()).await.is_err() {
+            tracing::warn!("a turn was under way for too long; the next start looks again");
+        }
+        self.ctx.db.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Starts the service; returns when it answers.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let (clock, entropy) = (system::clock(), system::entropy());
+    let dir = config.data_dir.clone();
+    let lock = files::take_data_dir(&dir)?;
+    files::forget_urls(&dir)?;
+    let db = open_database(&config).await?;
+    let first_key = first_start(&db, &*entropy, &*clock, &dir).await?;
+    let owner = files::instance_id(&dir, &*entropy)?;
+    lease::release_all(&db, &owner).await.map_err(first)?;
+    let kms = open_kms(&config, &*entropy)?;
+
+    let (api, http_address) = listen(config.listen).await?;
+    let gateway =
+        if config.serves_gateway() { Some(listen(config.gateway_listen).await?) } else { None };
+    let gateway_address = gateway.as_ref().map(|(_, address)| *address);
+    let addresses = addresses(&config, http_address, gateway_address);
+    let kms_here = fleet_kms(&config, &kms, &addresses)?;
+    bind_kms(&db, &kms_here, &*clock).await?;
+    let opener = nodes::Opener {
+        config: &config,
+        db: &db,
+        kms: &kms,
+        clock: &clock,
+        entropy: &entropy,
+        owner: &owner,
+        gateway: gateway_address,
+    };
+    let nodes::Opened { nodes, descriptions } = opener.open().await?;
+    let http_url = addresses.api.clone();
+    let api_url = config.has(Role::Api).then(|| format!("{http_url}/api/v1"));
+    let gateway_url =
+        gateway_address.map(|address| format!("{}://{address}", addresses.gateway_scheme));
+    let newest = casemate_store::events::newest(&db).await.map_err(first)?;
+    let stop = CancellationToken::new();
+    let ctx = Ctx {
+        db,
+        clock,
+        entropy,
+        fleet: Arc::new(Fleet::new(nodes, kms_here)),
+        dns: Arc::new(SystemDns::new()),
+        config: Arc::new(config),
+        addresses: Arc::new(addresses),
+        wake: Arc::new(Notify::new()),
+        news: Arc::new(watch::Sender::new(EventSeq(newest.0))),
+        stop: stop.clone(),
+    };
+    follow::know_nodes(&ctx, &owner).await.map_err(first)?;
+
+    let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
+    tasks.spawn(follow::run(ctx.clone(), owner.clone(), stop.clone()));
+    if ctx.config.has(Role::Worker) {
+        tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
+        tasks.spawn(work::presence::run(ctx.clone(), owner, stop.clone()));
+        tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
+        tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
+    }
+    serve(&listeners, api, http::router(ctx.clone(), Metrics::install()), &stop);
+    if let Some((gateway, _)) = gateway {
+        serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
+    }
+    // The last of the files: who waits for it finds the others.
+    for (name, url) in [
+        ("gateway.url", &gateway_url),
+        ("http.url", &Some(http_url.clone())),
+        ("api.url", &api_url),
+    ] {
+        if let Some(url) = url {
+            files::write_url(&dir.join(name), url)?;
+        }
+    }
+    tracing::info!(
+        api = api_url,
+        gateway = gateway_url,
+        http = http_url,
+        roles = ?ctx.config.role,
+        nodes = ?descriptions,
+        "ready"
+    );
+    Ok(Running {
+        http_url,
+        api_url,
+        gateway_url,
+        first_key,
+        nodes: descriptions,
+        stop,
+        tasks,
+        listeners,
+        ctx,
+        _lock: lock,
+    })
+}
+
+/// The migrations that have not run on the configured database; nothing is changed.
+pub async fn pending_migrations(config: &Config) -> Result<Vec<Pending>, StartError> {
+    let url = config.database();
+    migrate::pending(&url).await.map_err(database_error(&url))
+}
+
+/// Runs them, and says which. A SQLite file in the data directory belongs to the process that has the
+/// directory, so this takes it; on PostgreSQL processes wait for each other.
+pub async fn migrate(config: &Config) -> Result<Vec<Pending>, StartError> {
+    let url = config.database();
+    let _lock = if url.starts_with("sqlite:") {
+        Some(files::take_data_dir(&config.data_dir)?)
+    } else {
+        None
+    };
+    migrate::migrate(&url).await.map_err(database_error(&url))
+}
+
+async fn open_database(config: &Config) -> Result<Db, StartError> {
+    let url = config.database();
+    Db::open(&url).await.map_err(database_error(&url))
+}
+
+fn database_error(url: &str) -> impl FnOnce(casemate_store::Error) -> StartError {
+    let url = without_password(url);
+    move |error| StartError::Database { url, error }
+}
+
+fn first(error: casemate_store::Error) -> StartError {
+    StartError::First(error.into())
+}
+
+fn gateway_router(ctx: &Ctx, address: Option<SocketAddr>) -> Router {
+    let gateway = Gateway::new(ctx.clone(), &ctx.config.gateway.base_domain, address);
+    Router::new().fallback_service(tower::service_fn(move |request| {
+        let gateway = gateway.clone();
+        async move { gateway.answer(request).await }
+    }))
+}
+
+fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, stop: &CancellationToken) {
+    let stop = stop.clone().cancelled_owned();
+    tasks.spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop);
+        if let Err(error) = served.await {
+            tracing::error!(%error, "listener ended");
+        }
+    });
+}
+
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+fn addresses(config: &Config, http: SocketAddr, gateway: Option<SocketAddr>) -> Addresses {
+    let domain = &config.gateway.base_domain;
+    let gateway_domain = match gateway.map(|address| address.port()) {
+        None | Some(80) => domain.clone(),
+        Some(port) => format!("{domain}:{port}"),
+    };
+    Addresses { api: format!("http://{http}"), gateway_domain, gateway_scheme: "http" }
+}
+
+/// The key is in its file before anybody can have it: a crash in between makes another one.
+async fn first_start(
+    db: &Db,
+    entropy: &dyn Entropy,
+    clock: &dyn Clock,
+    dir: &Path,
+) -> Result<Option<SecretString>, StartError> {
+    let now = clock.now();
+    let Some(made) = account::first_start(db, entropy, now).await.map_err(StartError::First)?
+    else {
+        return Ok(None);
+    };
+    let path = dir.join("admin.key");
+    let text = format!("{}\n", made.token().expose_secret());
+    write_atomically(&path, &text, 0o600).map_err(file(&path))?;
+    made.commit().await.map(Some).map_err(StartError::First)
+}
+
+fn without_password(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let user = url[scheme + 3..at].split(':').next().unwrap_or_default();
+            format!("{}{user}@{}", &url[..scheme + 3], &url[at + 1..])
+        }
+        _ => url.to_owned(),
+    }
+}
+
+fn open_kms(config: &Config, entropy: &dyn Entropy) -> Result<Arc<BuiltinKms>, StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError::RootKeys(error.to_string());
+    let keys = if let Some(text) = &config.kms.root_key {
+        RootKeys::from_hex(text).map_err(|error| failed(&error))?
+    } else {
+        let mut scalars = [0; 64];
+        entropy.fill(&mut scalars);
+        RootKeys::load_or_create(&config.root_key_file(), &scalars)
+            .map_err(|error| failed(&error))?
+    };
+    Ok(Arc::new(BuiltinKms::new(keys)))
+}
+
+fn fleet_kms(
+    config: &Config,
+    kms: &Arc<BuiltinKms>,
+    addresses: &Addresses,
+) -> Result<FleetKms, StartError> {
+    let failed = |error: casemate_engine::kms::KmsError| StartError::RootKeys(error.to_string());
+    let public = hex::encode(kms.k256_public().map_err(failed)?);
+    Ok(FleetKms {
+        id: KmsId(format!("kms_{}", &public[2..12])),
+        slug: config.kms.slug.clone(),
+        url: addresses.api.clone(),
+        k256_public_key: public,
+        ca_public_key: hex::encode(kms.ca_public_spki().map_err(failed)?),
+        kms: kms.clone(),
+    })
+}
+
+/// What was sealed for one KMS opens with its root keys only, so a database has one KMS by each name.
+async fn bind_kms(db: &Db, kms: &FleetKms, clock: &dyn Clock) -> Result<(), StartError> {
+    let mut tx = db.begin().await.map_err(first)?;
+    let bound = tx.bind_kms(&kms.slug, &kms.id, clock.now()).await.map_err(first)?;
+    tx.commit().await.map_err(first)?;
+    if bound == kms.id {
+        return Ok(());
+    }
+    Err(StartError::ForeignKeys { bound: bound.to_string(), ours: kms.id.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_url_is_shown_without_its_password() {
+        assert_eq!(without_password("postgres://u:secret@h/db"), "postgres://u@h/db");
+        assert_eq!(without_password("sqlite:///x/y.db"), "sqlite:///x/y.db");
+    }
+}

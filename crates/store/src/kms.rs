@@ -1,0 +1,24 @@
+//! Which KMS a database belongs to. What is sealed for one opens with its root keys only.
+
+use casemate_core::{id::KmsId, time::Timestamp};
+
+use crate::{Error, Tx};
+
+impl Tx {
+    /// Binds a KMS name to an id, the first time, and says what it is bound to.
+    pub async fn bind_kms(
+        &mut self,
+        slug: &str,
+        id: &KmsId,
+        now: Timestamp,
+    ) -> Result<KmsId, Error> {
+        const SQL: &str = "INSERT INTO kms (slug, id, created_at) VALUES ($1, $2, $3) \
+            ON CONFLICT (slug) DO UPDATE SET slug = excluded.slug RETURNING id";
+        let bound = on_tx!(self, |c| sqlx::query_scalar::<_, String>(SQL)
+            .bind(slug)
+            .bind(id.as_ref())
+            .bind(now.micros())
+            .fetch_one(c))?;
+        Ok(KmsId(bound))
+    }
+}
