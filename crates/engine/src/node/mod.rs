@@ -216,6 +216,9 @@ pub struct Inventory {
     pub images: Vec<Image>,
     /// What all CVMs together may take.
     pub capacity: Capacity,
+    /// What compose files may ask of the host, in the words of [`docker::derive::Grant`].
+    #[serde(default)]
+    pub grants: Vec<String>,
     /// What an operator should know, for example where CPU limits apply.
     pub notes: Vec<String>,
 }

@@ -26,6 +26,7 @@ pub(super) async fn inventory(node: &Shared) -> Result<Inventory, CallError> {
         fmspc: None,
         images: node.config.images.iter().map(|name| image(name)).collect(),
         capacity: node.config.capacity.unwrap_or_else(|| capacity(&info)),
+        grants: node.config.allow.clone(),
         notes: notes(node),
     })
 }

@@ -7,6 +7,8 @@ use casemate_core::{
     cvm::{Gpus, PortMap},
 };
 
+use casemate_engine::node::docker::derive::look_ahead;
+
 use crate::app::{Error, fleet::FleetNode};
 
 /// What a request asks of the kind of its node.
@@ -23,22 +25,24 @@ pub struct Asked<'a> {
 }
 
 /// A field that a kind of node cannot honour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cannot {
     /// The field.
     pub field: &'static str,
     /// Why not. Begins with a verb.
-    pub why: &'static str,
+    pub why: String,
     /// The way out.
-    pub instead: &'static str,
+    pub instead: String,
 }
 
 impl Cannot {
     /// The refusal.
-    pub fn error(self, node: &FleetNode) -> Error {
-        Error::field(ErrorCode::FieldNotServed, self.field, self.why).suggest(self.instead).suggest(
-            format!("Or deploy to a node of another kind: {} is a {} node.", node.name, node.kind),
-        )
+    pub fn error(&self, node: &FleetNode) -> Error {
+        let error = Error::field(ErrorCode::FieldNotServed, self.field, &self.why);
+        error.suggest(self.instead.clone()).suggest(format!(
+            "Or deploy to a node of another kind: {} is a {} node.",
+            node.name, node.kind
+        ))
     }
 }
 
@@ -54,12 +58,45 @@ pub fn refuse_what_none_can(request: &ProvisionRequest) -> Result<(), Error> {
 
 /// The first field that this node cannot honour.
 pub fn cannot(node: &FleetNode, asked: &Asked<'_>) -> Option<Cannot> {
-    let fields = if node.kind == "docker" { docker(asked).to_vec() } else { vm(asked).to_vec() };
-    fields.into_iter().find(|(asked, ..)| *asked).map(|(_, field, why, instead)| Cannot {
-        field,
-        why,
-        instead,
+    let is_docker = node.kind == "docker";
+    let fields = if is_docker { docker(asked).to_vec() } else { vm(asked).to_vec() };
+    let field = fields.into_iter().find(|(asked, ..)| *asked).map(|(_, field, why, instead)| {
+        Cannot { field, why: why.to_owned(), instead: instead.to_owned() }
+    });
+    field.or_else(|| host_given_away(node, asked.compose).filter(|_| is_docker))
+}
+
+/// What the compose file asks of the host, on a docker node that does not grant it.
+fn host_given_away(node: &FleetNode, compose: &AppCompose) -> Option<Cannot> {
+    let text = compose.docker_compose_file.as_deref()?;
+    let refused = look_ahead(text, &node.seen().0.grants).err()?;
+    let why = match &refused.service {
+        Some(service) => format!("asks for {} in service {service}", refused.what),
+        None => format!("asks for {}", refused.what),
+    };
+    Some(Cannot {
+        field: "compose_file.docker_compose_file",
+        why: format!("{why}, which this docker node refuses"),
+        instead: sentence(&refused.way_out),
     })
+}
+
+/// Clauses as a sentence.
+fn sentence(clauses: &str) -> String {
+    let mut rest = clauses.chars();
+    let first = rest.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(rest).chain(['.']).collect()
+}
+
+/// Refuses a changed document on the node that the CVM is on.
+pub fn check_document(node: &FleetNode, compose: &AppCompose) -> Result<(), Error> {
+    match host_given_away(node, compose).filter(|_| node.kind == "docker") {
+        None => Ok(()),
+        Some(cannot) => {
+            Err(Error::field(ErrorCode::FieldNotServed, "docker_compose_file", cannot.why)
+                .suggest(cannot.instead))
+        }
+    }
 }
 
 /// Whether it was asked for, the field, why not, the way out.

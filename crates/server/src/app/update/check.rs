@@ -24,6 +24,9 @@ pub async fn on_node(
     let Some(node) = ctx.fleet.node(cvm.node) else { return Ok(()) };
     image(&node, base, next)?;
     kind(&node, base, change)?;
+    if next.document.docker_compose_file != base.document.docker_compose_file {
+        provision::check_document(&node, &next.document)?;
+    }
     room(tx, cvm, &node, &next.spec.resources).await
 }
 

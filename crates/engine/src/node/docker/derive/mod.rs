@@ -19,6 +19,7 @@
 //! | what gives the host away | refused by name, unless the node grants it ([`Grant`]) |
 //! | keys we do not know | refused: what they do to a host is not known either |
 
+mod ahead;
 mod grants;
 mod mounts;
 mod names;
@@ -46,8 +47,11 @@ use casemate_core::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-pub use self::grants::{Grant, Grants};
 pub(super) use self::mounts::guest_sources;
+pub use self::{
+    ahead::look_ahead,
+    grants::{Grant, Grants},
+};
 
 /// A JSON object.
 type Object = Map<String, Value>;

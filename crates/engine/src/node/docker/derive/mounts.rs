@@ -180,6 +180,14 @@ fn source_of(mount: &Value) -> Option<Source> {
     })
 }
 
+/// Refuses a mount of an engine's socket that is not granted.
+pub(super) fn check_engine(mount: Value, grants: &Grants) -> Result<(), Refused> {
+    match source_of(&mount) {
+        Some(Source::Engine) => engine(mount, grants).map(drop),
+        _ => Ok(()),
+    }
+}
+
 fn engine(mount: Value, grants: &Grants) -> Result<Value, Refused> {
     if grants.has(Grant::DockerSocket) {
         return Ok(mount);

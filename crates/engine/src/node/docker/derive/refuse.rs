@@ -123,6 +123,16 @@ fn service(entry: &Object, grants: &Grants) -> Result<(), Refused> {
     entry.iter().try_for_each(|(key, value)| check(key, value, entry, grants))
 }
 
+/// The same of a service as it stands in the text: it may get its image and its variables from files
+/// that compose has still to read.
+pub(super) fn service_ahead(entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    const READ_BY_COMPOSE: [&str; 2] = ["env_file", "label_file"];
+    entry
+        .iter()
+        .filter(|(key, _)| !READ_BY_COMPOSE.contains(&key.as_str()))
+        .try_for_each(|(key, value)| check(key, value, entry, grants))
+}
+
 fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     let unless = |bad: bool, grant, what: &str| {
         if bad && !grants.has(grant) { Err(not_granted(grant, what)) } else { Ok(()) }
@@ -185,7 +195,7 @@ fn namespace(key: &str, value: &Value, host: Grant, grants: &Grants) -> Result<(
     if grants.has(grant) { Ok(()) } else { Err(not_granted(grant, &format!("{key}: {mode}"))) }
 }
 
-fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+pub(super) fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     external("network", name, entry, grants)?;
     let driver = text(entry, "driver").unwrap_or("bridge");
     if matches!(driver, "bridge" | "default" | "") || grants.has(Grant::HostNetwork) {
@@ -194,7 +204,7 @@ fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     Err(not_granted(Grant::HostNetwork, &format!("driver {driver} for network {name}")))
 }
 
-fn volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+pub(super) fn volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     external("volume", name, entry, grants)?;
     let driver = text(entry, "driver").unwrap_or("local");
     if grants.has(Grant::VolumeDrivers) {
@@ -214,7 +224,12 @@ fn volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     Ok(())
 }
 
-fn external(kind: &str, name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+pub(super) fn external(
+    kind: &str,
+    name: &str,
+    entry: &Object,
+    grants: &Grants,
+) -> Result<(), Refused> {
     let is_external = entry.get("external").is_some_and(|value| value == true || value.is_object());
     if is_external && !grants.has(Grant::External) {
         return Err(not_granted(Grant::External, &format!("the external {kind} {name}")));
