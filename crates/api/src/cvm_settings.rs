@@ -99,7 +99,7 @@ impl TryFrom<RawOsImageRequest> for OsImageRequest {
     type Error = WrongOsImageRequest;
 
     fn try_from(raw: RawOsImageRequest) -> Result<Self, WrongOsImageRequest> {
-        let image = one(("os_image_name", "image"), raw.os_image_name, raw.image)?;
+        let image = one([("os_image_name", raw.os_image_name), ("image", raw.image)])?;
         Ok(Self { os_image_name: image.ok_or(WrongOsImageRequest::Missing)? })
     }
 }

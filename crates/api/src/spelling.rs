@@ -5,15 +5,20 @@
 #[error("value_error|`{0}` and `{1}` mean the same field and contradict each other")]
 pub(crate) struct Contradiction(&'static str, &'static str);
 
-/// The value of a field with two spellings.
-pub(crate) fn one<T: PartialEq>(
-    names: (&'static str, &'static str),
-    first: Option<T>,
-    second: Option<T>,
+/// The value of a field under all its spellings; those that are given agree.
+pub(crate) fn one<T: PartialEq, const N: usize>(
+    spellings: [(&'static str, Option<T>); N],
 ) -> Result<Option<T>, Contradiction> {
-    match (first, second) {
-        (Some(first), Some(second)) if first != second => Err(Contradiction(names.0, names.1)),
-        (Some(value), _) | (None, Some(value)) => Ok(Some(value)),
-        (None, None) => Ok(None),
+    let mut said: Option<(&'static str, T)> = None;
+    for (name, value) in spellings {
+        match (&said, value) {
+            (_, None) => {}
+            (None, Some(value)) => said = Some((name, value)),
+            (Some((other, first)), Some(value)) if *first != value => {
+                return Err(Contradiction(other, name));
+            }
+            (Some(_), Some(_)) => {}
+        }
     }
+    Ok(said.map(|(_, value)| value))
 }

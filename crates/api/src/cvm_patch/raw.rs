@@ -85,7 +85,7 @@ impl TryFrom<RawCvmPatch> for CvmPatch {
             vcpu: raw.vcpu,
             memory: raw.memory,
             disk_size: raw.disk_size,
-            image: one(("image", "os_image_name"), raw.image, raw.os_image_name)?,
+            image: one([("image", raw.image), ("os_image_name", raw.os_image_name)])?,
             shutdown_timeout: raw.shutdown_timeout,
             allow_force_stop: raw.allow_force_stop,
             listed: raw.listed,

@@ -33,8 +33,10 @@ pub(super) struct RawProvisionRequest {
     os_image_name: Option<String>,
     #[serde(default, deserialize_with = "num::opt_bool")]
     prefer_dev: Option<bool>,
-    #[serde(default, alias = "TeepodID", deserialize_with = "num::opt_node_id")]
+    #[serde(default, deserialize_with = "num::opt_node_id")]
     teepod_id: Option<NodeId>,
+    #[serde(default, rename = "TeepodID", deserialize_with = "num::opt_node_id")]
+    go_teepod_id: Option<NodeId>,
     #[serde(default, deserialize_with = "num::opt_node_id")]
     node_id: Option<NodeId>,
     #[serde(default, deserialize_with = "num::opt_name")]
@@ -43,8 +45,10 @@ pub(super) struct RawProvisionRequest {
     listed: Option<bool>,
     #[serde(default, deserialize_with = "num::opt_word")]
     kms: Option<KmsType>,
-    #[serde(default, alias = "KMSType", deserialize_with = "num::opt_word")]
+    #[serde(default, deserialize_with = "num::opt_word")]
     kms_type: Option<KmsType>,
+    #[serde(default, rename = "KMSType", deserialize_with = "num::opt_word")]
+    go_kms_type: Option<KmsType>,
     #[serde(default, deserialize_with = "num::opt_name")]
     kms_id: Option<String>,
     #[serde(default, deserialize_with = "num::opt_name")]
@@ -63,8 +67,10 @@ pub(super) struct RawProvisionRequest {
     encrypted_env: Option<String>,
     #[serde(default)]
     user_config: Option<String>,
-    #[serde(default, alias = "SSHAuthorizedKeys")]
+    #[serde(default)]
     ssh_authorized_keys: Option<Vec<String>>,
+    #[serde(default, rename = "SSHAuthorizedKeys")]
+    go_ssh_authorized_keys: Option<Vec<String>>,
     #[serde(default, deserialize_with = "object::opt_list")]
     ports: Option<Vec<PortMapping>>,
     #[serde(default, deserialize_with = "object::opt")]
@@ -79,8 +85,10 @@ pub(super) struct RawProvisionRequest {
     gateway_urls: Option<Vec<String>>,
     #[serde(default, deserialize_with = "num::opt_name")]
     experimental_vpc_server_app_id: Option<String>,
-    #[serde(default, alias = "SecureTime", deserialize_with = "num::opt_bool")]
+    #[serde(default, deserialize_with = "num::opt_bool")]
     secure_time: Option<bool>,
+    #[serde(default, rename = "SecureTime", deserialize_with = "num::opt_bool")]
+    go_secure_time: Option<bool>,
     #[serde(default)]
     storage_fs: Patch<StorageFs>,
     #[serde(default, deserialize_with = "num::opt_name")]
@@ -102,21 +110,28 @@ impl TryFrom<RawProvisionRequest> for ProvisionRequest {
             vcpu: raw.vcpu,
             memory: raw.memory,
             disk_size: raw.disk_size,
-            image: one(("image", "os_image_name"), raw.image, raw.os_image_name)?,
+            image: one([("image", raw.image), ("os_image_name", raw.os_image_name)])?,
             prefer_dev: raw.prefer_dev,
-            node_id: one(("teepod_id", "node_id"), raw.teepod_id, raw.node_id)?,
+            node_id: one([
+                ("teepod_id", raw.teepod_id),
+                ("node_id", raw.node_id),
+                ("TeepodID", raw.go_teepod_id),
+            ])?,
             region: raw.region,
             listed: raw.listed,
-            kms: one(("kms", "kms_type"), raw.kms, raw.kms_type)?,
+            kms: one([("kms", raw.kms), ("kms_type", raw.kms_type), ("KMSType", raw.go_kms_type)])?,
             kms_id: raw.kms_id,
             kms_contract: raw.kms_contract,
             kms_contract_id: raw.kms_contract_id,
             nonce: raw.nonce,
-            app_id: one(("app_id", "custom_app_id"), raw.app_id, raw.custom_app_id)?,
+            app_id: one([("app_id", raw.app_id), ("custom_app_id", raw.custom_app_id)])?,
             env_keys: raw.env_keys,
             encrypted_env: raw.encrypted_env,
             user_config: raw.user_config,
-            ssh_authorized_keys: raw.ssh_authorized_keys,
+            ssh_authorized_keys: one([
+                ("ssh_authorized_keys", raw.ssh_authorized_keys),
+                ("SSHAuthorizedKeys", raw.go_ssh_authorized_keys),
+            ])?,
             ports: raw.ports,
             gpus: raw.gpus,
             hugepages: raw.hugepages,
@@ -124,7 +139,10 @@ impl TryFrom<RawProvisionRequest> for ProvisionRequest {
             kms_urls: raw.kms_urls,
             gateway_urls: raw.gateway_urls,
             experimental_vpc_server_app_id: raw.experimental_vpc_server_app_id,
-            secure_time: raw.secure_time,
+            secure_time: one([
+                ("secure_time", raw.secure_time),
+                ("SecureTime", raw.go_secure_time),
+            ])?,
             storage_fs: raw.storage_fs,
             key_provider_mode: raw.key_provider_mode,
             skip_gateway: raw.skip_gateway,

@@ -25,7 +25,7 @@ use casemate_engine::{
     dns::{Dns, Kind, LookupError},
     kms::{BuiltinKms, RootKeys},
     node::{
-        Node,
+        Inventory, Node,
         sim::{SimConfig, SimNode},
     },
 };
@@ -72,11 +72,19 @@ pub struct TestNode {
     pub kind: &'static str,
     pub region: &'static str,
     pub host: SimConfig,
+    /// What its operator grants to compose files.
+    pub grants: Vec<String>,
 }
 
 impl TestNode {
     pub fn sim() -> Self {
-        Self { name: "sim-1", kind: "sim", region: "local", host: SimConfig::fast() }
+        Self {
+            name: "sim-1",
+            kind: "sim",
+            region: "local",
+            host: SimConfig::fast(),
+            grants: Vec::new(),
+        }
     }
 
     pub fn docker() -> Self {
@@ -169,9 +177,9 @@ impl World {
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
         let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
-        for TestNode { name, kind, region, host } in nodes {
+        for TestNode { name, kind, region, host, grants } in nodes {
             let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
-            let inventory = sim.inventory().await.unwrap();
+            let inventory = Inventory { grants, ..sim.inventory().await.unwrap() };
             let mut tx = db.begin().await.unwrap();
             let row = NewNode {
                 name,

@@ -276,6 +276,14 @@ fn kinds() -> Vec<Refusal> {
             "compose_file.local_key_provider_enabled",
             json!({ "compose_file": { "local_key_provider_enabled": true } }),
         ),
+        on(On::Docker, "compose_file.docker_compose_file", service("privileged: true")),
+        on(On::Docker, "compose_file.docker_compose_file", service("network_mode: host")),
+        on(On::Docker, "compose_file.docker_compose_file", service("devices: ['/dev/a:/dev/a']")),
+        on(
+            On::Docker,
+            "compose_file.docker_compose_file",
+            service("volumes: ['/var/run/docker.sock:/s']"),
+        ),
     ]
 }
 
@@ -329,6 +337,33 @@ fn commits() -> Vec<Refusal> {
             NOT_SERVED,
         ),
     ]
+}
+
+/// A file with one service and this line in it.
+fn service(line: &str) -> Value {
+    let text = format!("services: {{web: {{image: 'busybox:1.36', {line}}}}}");
+    json!({ "compose_file": { "docker_compose_file": text } })
+}
+
+/// The service, the key and the way out are named; what the operator grants is not refused, nor is
+/// what another kind of node can do.
+#[tokio::test]
+async fn what_gives_the_host_away_is_refused_before_it_boots_unless_granted() {
+    let sent = body("my-app", &[&service("privileged: true")]);
+    let docker = World::fleet(vec![TestNode::docker()], |_| {}).await;
+    let said = docker.post("/cvms/provision", sent.clone()).await.refused(400, "ERR-20-006");
+    let text = said.to_string();
+    for words in ["privileged", "service web", "docker node", "leave it out", "allow = "] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    let mut node = TestNode::docker();
+    node.grants = vec!["privileged".to_owned()];
+    let granted = World::fleet(vec![node], |_| {}).await;
+    granted.post("/cvms/provision", sent.clone()).await.ok();
+    World::new().await.post("/cvms/provision", sent.clone()).await.ok();
+    let both = World::fleet(vec![TestNode::docker(), TestNode::sim()], |_| {}).await;
+    let placed = both.post("/cvms/provision", sent).await.ok();
+    assert_eq!(placed["node_id"], 2, "the simulated one: {placed}");
 }
 
 fn nodes(refusal: &Refusal) -> Vec<Vec<TestNode>> {
@@ -408,6 +443,10 @@ async fn two_spellings_that_contradict_each_other_are_refused() {
         json!({ "image": "a", "os_image_name": "b" }),
         json!({ "teepod_id": 1, "node_id": 2 }),
         json!({ "kms": "PHALA", "kms_type": "BASE" }),
+        json!({ "kms_type": "PHALA", "KMSType": "BASE" }),
+        json!({ "teepod_id": 1, "TeepodID": 2 }),
+        json!({ "ssh_authorized_keys": ["a"], "SSHAuthorizedKeys": ["b"] }),
+        json!({ "secure_time": true, "SecureTime": false }),
         json!({ "app_id": "00".repeat(20), "custom_app_id": "11".repeat(20) }),
     ] {
         let reply = world.post("/cvms/provision", body("my-app", &[&both])).await;
@@ -418,6 +457,11 @@ async fn two_spellings_that_contradict_each_other_are_refused() {
             "{text}"
         );
     }
-    let same = json!({ "kms": "PHALA", "kms_type": "phala", "teepod_id": 1, "node_id": 1 });
+    let same = json!({
+        "kms": "PHALA", "kms_type": "phala", "KMSType": "Phala",
+        "teepod_id": 1, "node_id": 1, "TeepodID": 1,
+        "ssh_authorized_keys": [], "SSHAuthorizedKeys": [],
+        "secure_time": true, "SecureTime": true,
+    });
     world.post("/cvms/provision", body("my-app", &[&same])).await.ok();
 }
