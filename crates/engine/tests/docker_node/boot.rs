@@ -57,6 +57,29 @@ async fn a_failed_boot_says_why_and_can_be_tried_again() {
     world.booted(&better).await;
 }
 
+/// A service that ends at once has failed the boot if it did not end well and nobody would start it
+/// again.
+#[tokio::test]
+async fn a_service_that_fails_at_once_has_not_booted() {
+    let world = World::new().await;
+    let app = |once: &str, restart: &str| {
+        let text = format!(
+            "services:\n  web: {{image: '{IMAGE}', restart: always, command: [sleep, '1000']}}\n  \
+             once: {{image: '{IMAGE}', {restart} command: [sh, -c, '{once}']}}\n"
+        );
+        config(&text)
+    };
+    let fails = app("exit 3", "");
+    let vm = world.start(&fails).await;
+    let why = world.failed(&fails).await;
+    assert!(why.contains("service once exited with 3"), "{why}");
+    world.remove(&fails, &vm).await;
+    for fine in [app("exit 0", ""), app("exit 3", "restart: always,")] {
+        let vm = world.up(&fine).await;
+        world.remove(&fine, &vm).await;
+    }
+}
+
 #[tokio::test]
 async fn what_must_not_run_does_not() {
     let world = World::new().await;

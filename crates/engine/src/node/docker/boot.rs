@@ -9,7 +9,7 @@ use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
 
 use super::{
     compose::Model,
-    container::Container,
+    container::{Container, ContainerState},
     derive::{self, AGENT_DIR, DeriveInput, Derived, Limits},
     document::{Document, Program},
     env::{self, GuestEnv},
@@ -20,6 +20,10 @@ use super::{
     vm::{Record, Vm},
     vmdir::Instance,
 };
+
+/// How often what was started is looked at before it counts as up, and how far apart.
+const SETTLE_LOOKS: usize = 5;
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The configuration of a VM as its boot reads it.
 struct Config {
@@ -266,7 +270,40 @@ async fn launch(
     for container in &containers {
         equip(node, container, derived).await?;
     }
-    node.compose.up(project, &model, limit).await.map_err(|error| error.to_string())
+    node.compose.up(project, &model, limit).await.map_err(|error| error.to_string())?;
+    settle(node, vm).await
+}
+
+/// Looks whether what was started stays up: a service that nobody would start again and that ends at
+/// once, not well, is a failed boot. One that ends well has done what it was there for.
+async fn settle(node: &Shared, vm: &Vm) -> Result<(), String> {
+    for _ in 0..SETTLE_LOOKS {
+        let containers =
+            node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
+        if !may_end(&containers)? {
+            return Ok(());
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Whether a service that nobody would start again still runs; the error names one that failed.
+fn may_end(containers: &[Container]) -> Result<bool, String> {
+    let mut alive = false;
+    for container in containers.iter().filter(|one| one.of_app() && one.runs_once()) {
+        match container.state {
+            ContainerState::Exited(code) if code != 0 => {
+                return Err(format!(
+                    "service {} exited with {code} right after its start; its output says why, and \
+                     with a restart policy it would be tried again",
+                    container.service
+                ));
+            }
+            _ => alive |= container.alive(),
+        }
+    }
+    Ok(alive)
 }
 
 /// Puts the links to the agent's sockets into a container and switches its restart policy on.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummaryTypeEnum};
 use casemate_core::id::EngineVmId;
 
-use super::derive::{LABEL_PORT, LABEL_VM};
+use super::derive::{LABEL_PORT, LABEL_RESTART, LABEL_VM};
 
 /// Label with the service of containers that compose did not make.
 pub(super) const LABEL_SERVICE: &str = "casemate.service";
@@ -71,6 +71,11 @@ impl Container {
     /// Whether it is part of the app, not of its boot.
     pub fn of_app(&self) -> bool {
         !self.labels.contains_key(LABEL_SCRIPT)
+    }
+
+    /// Whether nobody starts it again when it ends.
+    pub fn runs_once(&self) -> bool {
+        self.labels.get(LABEL_RESTART).is_none_or(|policy| matches!(policy.as_str(), "" | "no"))
     }
 
     /// Whether compose made it.

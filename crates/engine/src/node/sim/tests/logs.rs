@@ -63,3 +63,24 @@ async fn a_followed_log_ends_when_the_vm_is_gone() {
     world.pass(10_000);
     assert_eq!(stream.collect::<Vec<_>>().await, []);
 }
+
+#[tokio::test]
+async fn a_followed_log_ends_with_the_power() {
+    for graceful in [false, true] {
+        let world = quick();
+        let vm = world.booted(&config(1, "")).await;
+        let mut stream = world.node.logs(&vm, LogQuery { follow: true, tail: 0 }).await.unwrap();
+        if graceful {
+            world.node.shutdown(&vm).await.unwrap();
+        } else {
+            world.node.stop(&vm).await.unwrap();
+        }
+        world.pass(10_000);
+        let ended = tokio::time::timeout(2000 * MILLISECOND, async {
+            while let Some(piece) = stream.next().await {
+                piece.unwrap();
+            }
+        });
+        assert!(ended.await.is_ok(), "graceful: {graceful}");
+    }
+}
