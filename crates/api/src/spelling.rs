@@ -12,12 +12,11 @@ pub(crate) fn one<T: PartialEq, const N: usize>(
     let mut said: Option<(&'static str, T)> = None;
     for (name, value) in spellings {
         match (&said, value) {
-            (_, None) => {}
             (None, Some(value)) => said = Some((name, value)),
             (Some((other, first)), Some(value)) if *first != value => {
                 return Err(Contradiction(other, name));
             }
-            (Some(_), Some(_)) => {}
+            _ => {}
         }
     }
     Ok(said.map(|(_, value)| value))

@@ -57,7 +57,7 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
             return Ok(());
         }
         for cvm in claimed {
-            super::cvm::work(ctx, cvm).await;
+            Box::pin(super::cvm::work(ctx, cvm)).await;
         }
     }
 }
