@@ -117,7 +117,8 @@ async fn another_document_than_the_promised_one_does_not_start() {
 #[tokio::test]
 async fn an_app_whose_containers_all_fail_later_has_exited() {
     let world = World::new().await;
-    let config = config(&format!("services: {{a: {{image: {IMAGE}, command: sh -c 'sleep 2; exit 3'}}}}"));
+    let config =
+        config(&format!("services: {{a: {{image: {IMAGE}, command: sh -c 'sleep 2; exit 3'}}}}"));
     let vm = world.start(&config).await;
     world.power(&config, VmPower::Exited).await;
     world.node.start(&vm).await.unwrap();

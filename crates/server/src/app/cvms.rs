@@ -197,8 +197,8 @@ impl AppsFilter {
         let phases: BTreeSet<&str> = self.status.iter().map(String::as_str).collect();
         let phases: Vec<Phase> = phases.into_iter().filter_map(Phase::parse).collect();
         let nodes: Vec<NodeId> = fleet
-            .nodes
-            .values()
+            .all()
+            .iter()
             .filter(|node| self.node.as_ref().is_none_or(|name| *name == node.name))
             .filter(|node| self.region.as_ref().is_none_or(|region| *region == node.region))
             .map(|node| node.id)

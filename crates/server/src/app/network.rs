@@ -18,7 +18,7 @@ pub async fn firewall(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Firewall
         let why = "the CVM's node is not configured any more";
         return Ok(FirewallView::Unavailable(why.to_owned()));
     };
-    let why = match node.kind {
+    let why = match node.kind.as_str() {
         "docker" => {
             "a docker node maps no host ports, so there is nothing to filter: published ports are \
              reached through the gateway"

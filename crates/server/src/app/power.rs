@@ -91,7 +91,6 @@ impl Verb {
                 run: old.run.max(cvm.status.run) + 1,
                 generation: newest,
                 stop: if force { StopMode::Hard } else { graceful },
-                ..old
             },
             Self::Delete => Wish { power: Power::Deleted, stop: StopMode::Hard, ..old },
         }

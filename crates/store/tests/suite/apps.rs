@@ -7,10 +7,10 @@ use casemate_core::{
 use casemate_store::{
     Db,
     cvms::{self, AppFilter, Intent, Search, Seek},
-    lease::{self, Record},
+    lease::Record,
 };
 
-use crate::world::{START, TERM, World, app_id, at, at_rest, kms, number};
+use crate::world::{START, TERM, World, app_id, at, at_rest, claim, kms, number};
 
 /// Names of the apps that fit, newest first, and how many there are.
 async fn found(world: &World, filter: &AppFilter) -> (Vec<String>, i64) {
@@ -101,7 +101,7 @@ async fn an_app_is_found_by_its_cvms(db: Db) {
     app(&world, "other", 2).await;
     let cvm = world.replica(web, "second").await;
     let instance: InstanceId = format!("{:040x}", 0xdef_0000 + number()).parse().unwrap();
-    let claimed = lease::claim(&db, "w", START, TERM, 10).await.unwrap();
+    let claimed = claim(&db, "w", START, TERM, 10).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     let claimed = claimed.iter().find(|claimed| claimed.id == cvm.id).unwrap();
     let record = Record { instance_id: Some(instance), ..at_rest(&claimed.status, Phase::Running) };

@@ -201,7 +201,7 @@ async fn lists_leave_out_what_they_do_not_show(db: Db) {
         assert_eq!((&listed.spec.user_config, &listed.sealed_env), (&None, &None));
         assert_eq!(listed.spec.facts, new.spec.facts);
     }
-    let claimed = lease::claim(&db, "w", START, TERM, 1).await.unwrap();
+    let claimed = claim(&db, "w", START, TERM, 1).await.unwrap();
     assert_eq!((&claimed[0].spec, &claimed[0].sealed_env), (&new.spec, &new.sealed_env));
 }
 

@@ -44,7 +44,7 @@ pub fn patch(ctx: &Ctx, request: &CvmPatch) -> Result<Asked, Error> {
         memory_mb: request.memory,
         disk_gb: request.disk_size,
         image: image(request.image.as_deref()),
-        shutdown_timeout_s: shutdown_timeout(ctx, &request.shutdown_timeout)?,
+        shutdown_timeout_s: shutdown_timeout(ctx, request.shutdown_timeout)?,
         allow_force_stop: request.allow_force_stop,
         listed: request.listed,
         ..Change::default()
@@ -224,11 +224,11 @@ fn image(name: Option<&str>) -> Option<String> {
     name.filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
-fn shutdown_timeout(ctx: &Ctx, patch: &Patch<u32>) -> Result<Option<u32>, Error> {
+fn shutdown_timeout(ctx: &Ctx, patch: Patch<u32>) -> Result<Option<u32>, Error> {
     match patch {
         Patch::Absent => Ok(None),
         Patch::Null => Ok(Some(ctx.config.shutdown.timeout_s)),
-        Patch::Value(seconds) if SHUTDOWN_TIMEOUT.contains(seconds) => Ok(Some(*seconds)),
+        Patch::Value(seconds) if SHUTDOWN_TIMEOUT.contains(&seconds) => Ok(Some(seconds)),
         Patch::Value(_) => {
             Err(Error::invalid("shutdown_timeout", "must be from 10 to 1200 seconds, or null"))
         }

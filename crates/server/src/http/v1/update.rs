@@ -58,7 +58,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Said {
 fn said(headers: &HeaderMap) -> Result<Said, Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let on = |value: &&str| !value.is_empty() && !value.eq_ignore_ascii_case("false");
-    if text("x-prepare-only").filter(on).is_some() {
+    if text("x-prepare-only").as_ref().is_some_and(on) {
         let why = "is for a KMS governed by contracts, and this app's KMS is not";
         return Err(Error::field(ErrorCode::FieldNotServed, "X-Prepare-Only", why)
             .suggest("Leave it out; POST …/compose_file/provision tells the hash beforehand."));
