@@ -19,6 +19,7 @@ import { fileURLToPath } from "node:url";
 import {
   createClient,
   getComposeHash,
+  patchCvm,
   verifyEnvEncryptPublicKey,
   watchCvmState,
 } from "@phala/cloud";
@@ -736,10 +737,10 @@ async function updates() {
   await step("update", "a compose file that does not start is taken back", async () => {
     const before = await detail(a);
     const broken = fs.readFileSync(file, "utf8").replaceAll("image: busybox:1.36", "image: casemate.invalid/none:1");
-    const { correlation_id } = await client.patchCvm({ id: a.uuid, docker_compose_file: broken }).then((done) => ({ correlation_id: done.correlationId }));
+    const { correlationId } = await patchCvm(client, { id: a.uuid, docker_compose_file: broken });
     await eventually("both operations ended", async () => (await operations(a)).every((one) => one.completed_at), BOOT);
     const all = await operations(a);
-    const failed = all.find((one) => one.correlation_id === correlation_id);
+    const failed = all.find((one) => one.correlation_id === correlationId);
     assert.equal(failed.state, "failed");
     assert.ok(failed.error_message, "a cause");
     assert.equal(all[0].operation_type, "rollback");
