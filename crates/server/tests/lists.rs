@@ -16,8 +16,8 @@ const VERSIONS: [&str; 2] = ["2025-10-28", "2026-01-21"];
 async fn varied() -> World {
     let world = World::fleet(
         vec![
-            TestNode { name: "east-1", kind: "sim", region: "east", host: SimConfig::fast() },
-            TestNode { name: "west-1", kind: "sim", region: "west", host: SimConfig::fast() },
+            TestNode { name: "east-1", region: "east", ..TestNode::sim() },
+            TestNode { name: "west-1", region: "west", ..TestNode::sim() },
         ],
         |_| {},
     )
