@@ -96,7 +96,8 @@ pub async fn member(
     workspace: WorkspaceId,
 ) -> Result<Option<Principal>, Error> {
     const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
-        w.name AS workspace_name, w.wallet, w.next_nonce, w.created_at AS workspace_at \
+        w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, \
+        CAST(NULL AS BIGINT) AS expires_at \
         FROM users u JOIN workspaces w ON w.id = $2 WHERE u.id = $1";
     let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
         .bind(user.0)
