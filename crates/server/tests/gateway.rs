@@ -19,7 +19,10 @@ use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
 };
 use casemate_server::{
-    app::fleet::{Fleet, FleetNode},
+    app::{
+        ctx,
+        fleet::{Fleet, FleetNode},
+    },
     gateway::Gateway,
 };
 use common::World;
@@ -90,9 +93,10 @@ async fn world() -> (World, String, Gateway) {
     let (id, old) =
         world.ctx.fleet.own().iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
     let node = Arc::new(Published { sim: world.sim.clone(), at });
-    let node = FleetNode::new(id, &old.name, "sim", "local", node, old.seen().0);
+    let node = FleetNode::new(id, &old.name, "sim", "local", node, (*old.seen().0).clone());
     let fleet = Fleet::new([(id, Arc::new(node))].into(), world.ctx.fleet.kms.clone());
-    world.ctx.fleet = Arc::new(fleet);
+    let parts = ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() };
+    world.ctx = parts.into();
     let app = world.deploy("my-app").await["app_id"].as_str().unwrap().to_owned();
     world.settle().await;
     let gateway = Gateway::new(world.ctx.clone(), "localhost", None);

@@ -158,6 +158,8 @@ CREATE TABLE cvms (
     listed        BOOLEAN NOT NULL,
     -- who works on it; at rest `due_at` is NULL and costs nothing
     fence         BIGINT  NOT NULL,
+    -- raised with everything that readers see of it
+    version       BIGINT  NOT NULL,
     lease_owner   TEXT,
     lease_until   BIGINT,
     -- when the next turn may begin: for a leased one, the end of its lease

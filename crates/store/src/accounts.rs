@@ -7,7 +7,7 @@ use casemate_core::{
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Db, Error, Tx, error::corrupt};
+use crate::{Db, Error, Tx, error::corrupt, freshness::Subject};
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,6 @@ pub struct Workspace {
     pub name: String,
     /// Address whose CREATE addresses are this workspace's app ids.
     pub wallet: Wallet,
-    /// First nonce that was never tried.
-    pub next_nonce: u64,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -44,6 +42,8 @@ pub struct Principal {
     pub user: User,
     /// The workspace the token belongs to.
     pub workspace: Workspace,
+    /// When the token ends.
+    pub expires_at: Option<Timestamp>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -55,8 +55,8 @@ struct PrincipalRow {
     slug: String,
     workspace_name: String,
     wallet: String,
-    next_nonce: i64,
     workspace_at: i64,
+    expires_at: Option<i64>,
 }
 
 impl PrincipalRow {
@@ -69,13 +69,9 @@ impl PrincipalRow {
                 slug: self.slug,
                 name: self.workspace_name,
                 wallet: self.wallet.parse().map_err(corrupt("workspaces", "wallet", row))?,
-                next_nonce: u64::try_from(self.next_nonce).map_err(corrupt(
-                    "workspaces",
-                    "next_nonce",
-                    row,
-                ))?,
                 created_at: Timestamp::from_micros(self.workspace_at),
             },
+            expires_at: self.expires_at.map(Timestamp::from_micros),
         })
     }
 }
@@ -83,7 +79,7 @@ impl PrincipalRow {
 /// Who this token hash speaks for; `None` when unknown, revoked or expired.
 pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Principal>, Error> {
     const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
-        w.name AS workspace_name, w.wallet, w.next_nonce, w.created_at AS workspace_at \
+        w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, k.expires_at \
         FROM api_keys k JOIN users u ON u.id = k.user_id JOIN workspaces w ON w.id = k.workspace_id \
         WHERE k.hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)";
     let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
@@ -100,7 +96,8 @@ pub async fn member(
     workspace: WorkspaceId,
 ) -> Result<Option<Principal>, Error> {
     const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
-        w.name AS workspace_name, w.wallet, w.next_nonce, w.created_at AS workspace_at \
+        w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, \
+        CAST(NULL AS BIGINT) AS expires_at \
         FROM users u JOIN workspaces w ON w.id = $2 WHERE u.id = $1";
     let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
         .bind(user.0)
@@ -125,6 +122,7 @@ impl Tx {
     ) -> Result<UserId, Error> {
         const SQL: &str =
             "INSERT INTO users (id, username, email, created_at) VALUES ($1, $2, $3, $4)";
+        self.touch(Subject::Accounts);
         let id = self.draw("user").await?;
         exec_tx!(self, query(SQL).bind(id).bind(username).bind(email).bind(now.micros()))?;
         Ok(UserId(id))
@@ -140,6 +138,7 @@ impl Tx {
     ) -> Result<WorkspaceId, Error> {
         const SQL: &str = "INSERT INTO workspaces (id, slug, name, wallet, next_nonce, created_at) \
             VALUES ($1, $2, $3, $4, 0, $5)";
+        self.touch(Subject::Accounts);
         let id = self.draw("workspace").await?;
         exec_tx!(
             self,
@@ -164,6 +163,7 @@ impl Tx {
         refuse: bool,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE workspaces SET env_guard = $2 WHERE id = $1";
+        self.touch(Subject::Accounts);
         let word = if refuse { "refuse" } else { "report" };
         exec_tx!(self, query(SQL).bind(workspace.0).bind(word)).map(drop)
     }
@@ -179,6 +179,7 @@ impl Tx {
     ) -> Result<(), Error> {
         const SQL: &str = "INSERT INTO api_keys (hash, user_id, workspace_id, name, created_at) \
             VALUES ($1, $2, $3, $4, $5)";
+        self.touch(Subject::Accounts);
         exec_tx!(
             self,
             query(SQL).bind(hash).bind(user.0).bind(workspace.0).bind(name).bind(now.micros())

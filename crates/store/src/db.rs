@@ -181,8 +181,17 @@ impl Tx {
     /// The next number of a counter; unique, and ordered by commit. The counter is taken until
     /// commit: draw as late as the transaction allows.
     pub(crate) async fn draw(&mut self, counter: &'static str) -> Result<i64, Error> {
-        const SQL: &str = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
-        on_tx!(self, |c| sqlx::query_scalar::<_, i64>(SQL).bind(counter).fetch_one(c))
+        self.draw_many(counter, 1).await
+    }
+
+    /// The last of so many numbers in a row.
+    pub(crate) async fn draw_many(
+        &mut self,
+        counter: &'static str,
+        count: i64,
+    ) -> Result<i64, Error> {
+        const SQL: &str = "UPDATE counters SET value = value + $2 WHERE name = $1 RETURNING value";
+        on_tx!(self, |c| sqlx::query_scalar::<_, i64>(SQL).bind(counter).bind(count).fetch_one(c))
     }
 
     pub(crate) const fn engine(&self) -> Engine {

@@ -99,33 +99,75 @@ pub async fn of_all(db: &Db, after: EventSeq, limit: i64) -> Result<Vec<Event>, 
     on_read!(db, |c| query_as::<_, Event>(SQL).bind(after.0).bind(limit.max(0)).fetch_all(c))
 }
 
+/// The CVMs with events after one place, up to another.
+pub async fn cvms_between(db: &Db, after: EventSeq, to: EventSeq) -> Result<Vec<CvmId>, Error> {
+    const SQL: &str = "SELECT DISTINCT cvm_id FROM events \
+        WHERE seq > $1 AND seq <= $2 AND cvm_id IS NOT NULL";
+    let ids = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(after.0).bind(to.0).fetch_all(c))?;
+    Ok(ids.into_iter().map(CvmId).collect())
+}
+
 /// The place of the newest event of all.
 pub async fn newest(db: &Db) -> Result<EventSeq, Error> {
     const SQL: &str = "SELECT value FROM counters WHERE name = 'event'";
     Ok(EventSeq(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_one(c))?))
 }
 
+/// How many events one statement writes: each number is a statement of its own to the database.
+const ROWS: usize = 8;
+
+/// `($1, …, $7)` for the first row, and so on.
+fn row_of_parameters(row: usize) -> String {
+    let numbers: Vec<String> = (1..=7).map(|column| format!("${}", row * 7 + column)).collect();
+    format!("({})", numbers.join(", "))
+}
+
 impl Tx {
-    /// Writes an event. Do it last: the number drawn orders writers until they commit.
-    pub async fn append_event(
+    /// Writes events in this order; returns the place of the last one, 0 for none. Do it last: the
+    /// numbers drawn order writers until they commit.
+    pub async fn append_events(
         &mut self,
-        event: &NewEvent<'_>,
+        events: &[NewEvent<'_>],
         now: Timestamp,
     ) -> Result<EventSeq, Error> {
-        const SQL: &str = "INSERT INTO events (seq, at, workspace_id, cvm_id, operation_id, kind, body) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let seq = self.draw("event").await?;
-        exec_tx!(
-            self,
-            query(SQL)
-                .bind(seq)
-                .bind(now.micros())
-                .bind(event.workspace.0)
-                .bind(event.cvm.map(|cvm| cvm.0))
-                .bind(event.operation.map(|operation| operation.to_string()))
-                .bind(event.kind)
-                .bind(event.body.to_string())
-        )?;
-        Ok(EventSeq(seq))
+        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        if count == 0 {
+            return Ok(EventSeq(0));
+        }
+        let newest = self.draw_many("event", count).await?;
+        let first = newest - count + 1;
+        for (chunk, seq) in events.chunks(ROWS).zip((first..).step_by(ROWS)) {
+            self.insert_events(chunk, seq, now).await?;
+        }
+        Ok(EventSeq(newest))
+    }
+
+    /// At most [`ROWS`] of them, numbered from `first`.
+    async fn insert_events(
+        &mut self,
+        events: &[NewEvent<'_>],
+        first: i64,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let rows: Vec<String> = (0..events.len()).map(row_of_parameters).collect();
+        let sql = format!(
+            "INSERT INTO events (seq, at, workspace_id, cvm_id, operation_id, kind, body) VALUES {}",
+            rows.join(", ")
+        );
+        exec_tx!(self, {
+            let mut statement = query(sqlx::AssertSqlSafe(sql.as_str()));
+            for (event, seq) in events.iter().zip(first..) {
+                statement = statement
+                    .bind(seq)
+                    .bind(now.micros())
+                    .bind(event.workspace.0)
+                    .bind(event.cvm.map(|cvm| cvm.0))
+                    .bind(event.operation.map(|operation| operation.to_string()))
+                    .bind(event.kind)
+                    .bind(event.body.to_string());
+            }
+            statement
+        })
+        .map(drop)
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     cvms::{Cvm, Row, SELECT, Taking},
     db::Engine,
     error::corrupt,
+    freshness::Subject,
 };
 
 /// Who claims, and what it can work on.
@@ -172,7 +173,7 @@ impl Tx {
         record: &Record<'_>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE cvms SET status = $3, phase = $4, \
+        const SQL: &str = "UPDATE cvms SET status = $3, phase = $4, version = version + 1, \
             instance_id = COALESCE($5, instance_id), lease_until = $6, \
             lease_owner = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN NULL ELSE lease_owner END, \
             fence = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN fence + 1 ELSE fence END, \
@@ -184,6 +185,7 @@ impl Tx {
             RETURNING workspace_id, node_id, created_by, app_id, vcpu, memory_mb, disk_gb";
         let status =
             serde_json::to_string(record.status).map_err(corrupt("cvms", "status", cvm.id))?;
+        self.touch(Subject::Cvm(cvm.id));
         let gone = record.deleted;
         let kept = record.lease_until.filter(|_| cvm.claimed && !gone);
         let changed = on_tx!(self, |c| query_as::<_, Taking>(SQL)
@@ -200,7 +202,7 @@ impl Tx {
             .fetch_optional(c))?;
         match changed {
             None => Err(Error::Stale),
-            Some(taking) if gone => self.tally(&taking, -1).await,
+            Some(taking) if gone => self.tally(&taking, -1, now).await.map(drop),
             Some(_) => Ok(()),
         }
     }

@@ -13,6 +13,7 @@
 //! | [`operations`] | durable changes |
 //! | [`events`] | everything that happened, with a cursor |
 //! | [`idempotency`] | first answers by key |
+//! | [`freshness`] | whether what was read is still so |
 //!
 //! Rules (docs/database.md): every read-then-write is a compare-and-set on `generation` or `fence`;
 //! absence is `Option`; the kind of a constraint decides, never its name.
@@ -25,6 +26,7 @@ pub mod cvms;
 pub mod db;
 pub mod error;
 pub mod events;
+pub mod freshness;
 pub mod idempotency;
 pub mod kms;
 pub mod lease;

@@ -88,6 +88,13 @@ pub async fn document(db: &Db, hash: &ComposeHash) -> Result<Option<String>, Err
     on_read!(db, |c| query_scalar::<_, String>(SQL).bind(hash.to_string()).fetch_optional(c))
 }
 
+/// The first nonce of a workspace that was never tried; `None`: no such workspace.
+pub async fn next_nonce(db: &Db, workspace: WorkspaceId) -> Result<Option<u64>, Error> {
+    const SQL: &str = "SELECT next_nonce FROM workspaces WHERE id = $1";
+    let nonce = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(workspace.0).fetch_optional(c))?;
+    nonce.map(u64::try_from).transpose().map_err(corrupt("workspaces", "next_nonce", workspace))
+}
+
 /// The first `count` nonces at or after `from` that this workspace has not bound.
 pub async fn free_nonces(
     db: &Db,
@@ -120,6 +127,28 @@ pub async fn free_nonces(
 
 /// What was taken into use less than an hour ago is not forgotten, whatever refers to it.
 const GRACE_MICROS: i64 = 3_600_000_000;
+
+/// The newest provision of an app for this document that can be committed, where the app has no live
+/// CVM. Read beside any transaction: what is done with it has to be checked by the writes.
+pub async fn first_open(
+    db: &Db,
+    workspace: WorkspaceId,
+    hash: &ComposeHash,
+    app: &AppId,
+    now: Timestamp,
+) -> Result<Option<Provision>, Error> {
+    const SQL: &str = "SELECT p.id, p.workspace_id, p.kms_id, p.node_id, p.spec, p.sealed_env, \
+        p.created_at, p.expires_at, p.cvm_id FROM provisions p JOIN apps a ON a.app_id = p.app_id \
+        WHERE p.app_id = $1 AND p.compose_hash = $2 AND p.workspace_id = $3 AND p.cvm_id IS NULL \
+        AND p.expires_at > $4 AND a.live = 0 ORDER BY p.created_at DESC, p.id DESC LIMIT 1";
+    let row = on_read!(db, |c| query_as::<_, Row>(SQL)
+        .bind(app.to_string())
+        .bind(hash.to_string())
+        .bind(workspace.0)
+        .bind(now.micros())
+        .fetch_optional(c))?;
+    row.map(Row::read).transpose()
+}
 
 const COLUMNS: &str = "SELECT id, workspace_id, kms_id, node_id, spec, sealed_env, created_at, \
     expires_at, cvm_id FROM provisions";
@@ -279,22 +308,16 @@ impl Tx {
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// Marks a provision and its app as consumed. `false` when somebody else was first, or when it
+    /// Marks a provision as consumed. `false` when somebody else was first, or when it
     /// was forgotten.
     pub async fn consume_provision(
         &mut self,
         provision: &Provision,
         cvm: CvmId,
-        now: Timestamp,
     ) -> Result<bool, Error> {
         const CONSUME: &str = "UPDATE provisions SET cvm_id = $2 WHERE id = $1 AND cvm_id IS NULL";
-        const COMMIT: &str =
-            "UPDATE apps SET committed_at = $2 WHERE app_id = $1 AND committed_at IS NULL";
-        if exec_tx!(self, query(CONSUME).bind(provision.id.to_string()).bind(cvm.0))? != 1 {
-            return Ok(false);
-        }
-        exec_tx!(self, query(COMMIT).bind(provision.spec.app_id.to_string()).bind(now.micros()))?;
-        Ok(true)
+        let consumed = exec_tx!(self, query(CONSUME).bind(provision.id.to_string()).bind(cvm.0))?;
+        Ok(consumed == 1)
     }
 
     /// Forgets what expired before `now`, a bounded number at a time, with the app ids and documents

@@ -1,11 +1,13 @@
 //! The first start, and who a token speaks for.
 
+use std::sync::Arc;
+
 use casemate_core::{id::Wallet, time::Entropy};
 use casemate_store::{Tx, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error};
+use super::{Caller, Ctx, Error, kept::KeptCaller};
 
 /// A token of 32 random bytes: `phak_` and 43 characters.
 pub fn new_token(entropy: &dyn Entropy) -> SecretString {
@@ -24,9 +26,22 @@ pub fn token_hash(token: &str) -> String {
 
 impl Ctx {
     /// Who this token speaks for.
-    pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, Error> {
-        let found = accounts::principal(&self.db, &token_hash(token), self.now()).await?;
-        Ok(found.map(Caller::from))
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Arc<Caller>>, Error> {
+        let (hash, now) = (token_hash(token), self.now());
+        let kept = self.kept.callers.get(&hash).filter(|kept| {
+            self.db.accounts_are_current(kept.stamp) && kept.expires_at.is_none_or(|end| end > now)
+        });
+        if let Some(kept) = kept {
+            return Ok(Some(kept.caller));
+        }
+        let moment = self.db.moment();
+        let Some(found) = accounts::principal(&self.db, &hash, now).await? else { return Ok(None) };
+        let expires_at = found.expires_at;
+        let caller = Arc::new(Caller::from(found));
+        if let Some(stamp) = self.db.accounts_stamp(moment) {
+            self.kept.callers.put(hash, KeptCaller { caller: caller.clone(), expires_at, stamp });
+        }
+        Ok(Some(caller))
     }
 }
 

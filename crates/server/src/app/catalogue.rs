@@ -80,7 +80,8 @@ pub async fn available_os_images(
     text: &str,
 ) -> Result<(Vec<OsImageView>, String), Error> {
     let cvm = cvms::find(ctx, caller, text).await?;
-    let images = ctx.fleet.node(cvm.node).map(|node| node.seen().0.images).unwrap_or_default();
+    let images =
+        ctx.fleet.node(cvm.node).map(|node| node.seen().0.images.clone()).unwrap_or_default();
     Ok((images.iter().map(views::image).collect(), cvm.spec.image))
 }
 
@@ -92,6 +93,7 @@ pub async fn next_app_ids(
     count: usize,
 ) -> Result<Vec<(AppId, u64)>, Error> {
     let workspace = &caller.workspace;
-    let free = provisions::free_nonces(&ctx.db, workspace.id, workspace.next_nonce, count).await?;
+    let from = provisions::next_nonce(&ctx.db, workspace.id).await?.unwrap_or(0);
+    let free = provisions::free_nonces(&ctx.db, workspace.id, from, count).await?;
     Ok(free.into_iter().map(|nonce| (create_address(&workspace.wallet, nonce), nonce)).collect())
 }

@@ -1,5 +1,11 @@
 //! The second phase of a deployment: one transaction consumes the provision, admits the CVM, and
 //! writes its wish, its operation and its event. Committing twice gives the same CVM.
+//!
+//! Writers wait for one another, so what can be read is read before: [`ready`] looks for the one
+//! provision that nearly every commit means, [`create`] writes, and its writes check what was read. Where
+//! anything is otherwise, [`commit`] decides from the beginning, within a transaction of its own.
+
+use std::sync::Arc;
 
 use casemate_api::{
     commit::CommitRequest,
@@ -16,7 +22,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Error as StoreError, Tx,
-    cvms::{Cvm, NewCvm},
+    cvms::{Cvm, Inserted, NewCvm, OpenOperation},
     provisions::{self, Provision},
 };
 
@@ -38,6 +44,71 @@ pub struct Committed {
     pub news: Option<EventSeq>,
 }
 
+/// Everything a new CVM is made of, read beside the transaction that is to write it.
+#[derive(Debug)]
+pub struct Ready {
+    provision: Provision,
+    spec: Spec,
+    sealed_env: Option<String>,
+    document: Arc<str>,
+    /// How many live CVMs its app had.
+    live: usize,
+}
+
+/// The new CVM that this request means, if it plainly means one. What is refused is refused by
+/// [`commit`], in its order.
+pub async fn ready(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: &CommitRequest,
+) -> Result<Option<Ready>, Error> {
+    let Some(app) = &request.app_id else { return Ok(None) };
+    if refuse_chain_fields(request).and_then(|()| check_kms(ctx, request)).is_err() {
+        return Ok(None);
+    }
+    let (workspace, hash) = (caller.workspace.id, &request.compose_hash);
+    let open = provisions::first_open(&ctx.db, workspace, hash, app, ctx.now()).await?;
+    let Some(provision) = open else { return Ok(None) };
+    Ok(prepare(ctx, provision, request, 0).await.ok())
+}
+
+/// The provision with what the request brings.
+async fn prepare(
+    ctx: &Ctx,
+    provision: Provision,
+    request: &CommitRequest,
+    live: usize,
+) -> Result<Ready, Error> {
+    let document = ctx
+        .document(&provision.spec.compose_hash)
+        .await?
+        .ok_or_else(|| Error::Internal("a provision without its document".to_owned()))?;
+    let spec = spec(&provision, request, &document)?;
+    let sealed_env =
+        check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
+            .or_else(|| provision.sealed_env.clone());
+    Ok(Ready { provision, spec, sealed_env, document, live })
+}
+
+/// Writes the CVM. `None`: something is not as it was read, or is refused; the transaction is to be
+/// dropped, and [`commit`] finds out what.
+pub async fn create(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    ready: Ready,
+) -> Result<Option<Committed>, Error> {
+    match write(ctx, tx, caller, ready).await {
+        Ok(written) => Ok(Some(written)),
+        Err(
+            Error::Refused(_)
+            | Error::Invalid(_)
+            | Error::Store(StoreError::Stale | StoreError::Conflict(_)),
+        ) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Commits the newest open provision that fits the request.
 pub async fn commit(
     ctx: &Ctx,
@@ -52,41 +123,49 @@ pub async fn commit(
         .await?;
     let now = ctx.now();
     let open = found.iter().find(|provision| provision.cvm.is_none() && provision.expires_at > now);
-    if let Some(cvm) = existing(tx, caller, request, &found, open).await? {
-        let document =
-            provisions::document(&ctx.db, &cvm.spec.compose_hash).await?.unwrap_or_default();
+    let app = request.app_id.or(open.map(|provision| provision.spec.app_id));
+    let of_app = match app {
+        Some(app) => tx.cvms_of_app(&app).await?,
+        None => Vec::new(),
+    };
+    let live = of_app.len();
+    if let Some(cvm) = existing(tx, caller, request, of_app, &found, open).await? {
+        let document = super::cvms::document(ctx, &cvm).await?;
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
         return Ok(Committed { view, news: None });
     }
-    let Some(provision) = open else {
+    let Some(provision) = open.cloned() else {
         return Err(missing(tx, caller, &found, request, now).await?);
     };
-    let document = provisions::document(&ctx.db, &request.compose_hash)
-        .await?
-        .ok_or_else(|| Error::Internal("a provision without its document".to_owned()))?;
-    let spec = spec(provision, request, &document)?;
-    let sealed_env =
-        check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
-            .or_else(|| provision.sealed_env.clone());
-    let cvm = insert(ctx, tx, caller, provision, spec, sealed_env).await?;
-    let operation = ctx.operation_id();
-    tx.open_operation(operation, cvm.id, OperationKind::Create, 1, caller.user.id, now).await?;
-    if !tx.consume_provision(provision, cvm.id, now).await? {
+    let ready = prepare(ctx, provision, request, live).await?;
+    if let Some(taken) = tx.cvm_of_name(caller.workspace.id, &ready.spec.name).await? {
+        return Err(duplicate_name(&ready.spec.name)
+            .detail(ErrorDetail::value("name", ready.spec.name.clone()))
+            .detail(ErrorDetail::value("cvm_id", taken.0)));
+    }
+    write(ctx, tx, caller, ready).await
+}
+
+async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<Committed, Error> {
+    let now = ctx.now();
+    let Ready { provision, spec, sealed_env, document, live } = ready;
+    let inserted = insert(ctx, tx, caller, &provision, spec, sealed_env).await?;
+    // Otherwise another commit for the same app came in between.
+    if usize::try_from(inserted.of_app) != Ok(live + 1) {
         return Err(StoreError::Stale.into());
     }
-    let place = Place { workspace: caller.workspace.id, cvm: cvm.id, operation: Some(operation) };
-    let happenings = [Happening::Accepted(OperationKind::Create)];
-    let news = events::write(tx, place, &happenings, now).await?;
-    let cvm = reread(tx, &cvm).await?;
+    let mut cvm = inserted.cvm;
+    let (id, kind) = (ctx.operation_id(), OperationKind::Create);
+    tx.open_operation(id, cvm.id, kind, 1, caller.user.id, now).await?;
+    if !tx.consume_provision(&provision, cvm.id).await? {
+        return Err(StoreError::Stale.into());
+    }
+    let place = Place { workspace: caller.workspace.id, cvm: cvm.id, operation: Some(id) };
+    let news = events::write(tx, place, &[Happening::Accepted(kind)], now).await?;
+    cvm.operation = Some(OpenOperation { id, kind, started_at: now });
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     crash::point(|| "accept.create.before_commit".to_owned());
     Ok(Committed { view, news: Some(news) })
-}
-
-async fn reread(tx: &mut Tx, cvm: &Cvm) -> Result<Cvm, Error> {
-    tx.cvm(cvm.id)
-        .await?
-        .ok_or_else(|| Error::Internal("a CVM vanished in its transaction".to_owned()))
 }
 
 fn refuse_chain_fields(request: &CommitRequest) -> Result<(), Error> {
@@ -129,14 +208,10 @@ async fn existing(
     tx: &mut Tx,
     caller: &Caller,
     request: &CommitRequest,
+    mut live: Vec<Cvm>,
     found: &[Provision],
     open: Option<&Provision>,
 ) -> Result<Option<Cvm>, Error> {
-    let app = request.app_id.or(open.map(|provision| provision.spec.app_id));
-    let mut live = match app {
-        Some(app) => tx.cvms_of_app(&app).await?,
-        None => Vec::new(),
-    };
     live.retain(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted);
     if let Some(same) = live.iter().position(|cvm| cvm.spec.compose_hash == request.compose_hash) {
         return Ok(Some(live.swap_remove(same)));
@@ -218,22 +293,9 @@ async fn insert(
     provision: &Provision,
     spec: Spec,
     sealed_env: Option<String>,
-) -> Result<Cvm, Error> {
-    let now = ctx.now();
-    if let Some(taken) = tx.cvm_of_name(caller.workspace.id, &spec.name).await? {
-        return Err(duplicate_name(&spec.name)
-            .detail(ErrorDetail::value("name", spec.name.clone()))
-            .detail(ErrorDetail::value("cvm_id", taken.0)));
-    }
+) -> Result<Inserted, Error> {
     let target = node(ctx, provision.node)?;
-    let taken = fleet::amount(tx.lock_node_and_sum(provision.node).await?);
     let wanted = super::provision::amount(&spec.resources);
-    admit(fleet::capacity(&target.seen().0), taken, wanted).map_err(|why| {
-        let code = super::provision::refusal_code(&why);
-        Error::because(code, format!("{} {why}", target.name))
-            .detail(ErrorDetail::message(super::provision::refused_field(&why), why.to_string()))
-            .suggest("Provision again: another node may take it.")
-    })?;
     let stop =
         StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: spec.allow_force_stop };
     let name = spec.name.clone();
@@ -248,11 +310,20 @@ async fn insert(
         sealed_env,
         stop,
     };
-    let id = match tx.insert_cvm(&new, now).await {
+    let inserted = match tx.insert_cvm(new, ctx.now()).await {
         Err(StoreError::Conflict(_)) => return Err(duplicate_name(&name)),
         other => other?,
     };
-    tx.cvm(id).await?.ok_or_else(|| Error::Internal("a CVM vanished in its transaction".to_owned()))
+    admit(fleet::capacity(&target.seen().0), fleet::amount(inserted.before), wanted).map_err(
+        |why| {
+            let code = super::provision::refusal_code(&why);
+            let field = super::provision::refused_field(&why);
+            Error::because(code, format!("{} {why}", target.name))
+                .detail(ErrorDetail::message(field, why.to_string()))
+                .suggest("Provision again: another node may take it.")
+        },
+    )?;
+    Ok(inserted)
 }
 
 fn duplicate_name(name: &str) -> Error {

@@ -1,6 +1,6 @@
 //! What every use case gets: the database, time, randomness, the fleet and the way to wake workers.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use casemate_core::{
     id::{EventSeq, OperationId},
@@ -14,12 +14,30 @@ use casemate_store::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{error::Error, fleet::Fleet};
+use super::{error::Error, fleet::Fleet, kept::Kept};
 use crate::config::Config;
 
-/// The world of a use case; cheap to clone.
+/// The world of a use case. One reference to it all: it is cloned several times in every request.
 #[derive(Debug, Clone)]
-pub struct Ctx {
+pub struct Ctx(Arc<World>);
+
+impl Deref for Ctx {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl From<World> for Ctx {
+    fn from(world: World) -> Self {
+        Self(Arc::new(world))
+    }
+}
+
+/// What a [`Ctx`] refers to.
+#[derive(Debug, Clone)]
+pub struct World {
     /// Where everything is written down.
     pub db: Db,
     /// What time it is.
@@ -30,6 +48,8 @@ pub struct Ctx {
     pub fleet: Arc<Fleet>,
     /// The DNS, for diagnoses.
     pub dns: Arc<dyn Dns>,
+    /// What was read before and is still so.
+    pub kept: Arc<Kept>,
     /// Configuration.
     pub config: Arc<Config>,
     /// Addresses under which this process is reached.
@@ -86,7 +106,7 @@ impl Ctx {
 }
 
 /// Who asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
     pub user: User,

@@ -1,25 +1,36 @@
 //! Looking at CVMs and apps. Everything is read from the database; no node is asked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     kms_type::KmsType,
     page::{SeekRequest, bad_cursor},
+    version::ApiVersion,
     view::{AppView, CvmView},
 };
 use casemate_core::{
     compose::AppCompose,
     cvm::Phase,
-    id::{AppId, CvmId, CvmName, EventSeq, NodeId, VmUuid},
+    id::{AppId, ComposeHash, CvmId, CvmName, EventSeq, NodeId, VmUuid},
     time::Timestamp,
 };
 use casemate_store::{
     cvms::{self, App, AppFilter, AppKey, Cvm, Filter, Search, Seek},
     events, provisions,
 };
+use serde::Serialize;
 
-use super::{Caller, Ctx, Error, fleet::Fleet, views};
+use super::{
+    Caller, Ctx, Error,
+    fleet::Fleet,
+    kept::{FixedName, KeptReply, Surroundings},
+    views,
+};
 
 /// The error for a CVM that is not there or not the caller's: the same words for both.
 pub fn not_found() -> Error {
@@ -47,11 +58,47 @@ pub async fn find(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Cvm, Error> 
     }
 }
 
-/// A CVM with its document.
-pub async fn detail(ctx: &Ctx, caller: &Caller, text: &str) -> Result<CvmView, Error> {
+/// The reply to `GET /cvms/{id}` as JSON: the one kept from before if it is still true, else what
+/// `render` makes of the CVM with its document. What it makes must not depend on the time.
+pub async fn reply<T: Serialize>(
+    ctx: &Ctx,
+    caller: &Arc<Caller>,
+    text: &str,
+    version: ApiVersion,
+    render: impl FnOnce(&CvmView) -> T,
+) -> Result<Bytes, Error> {
+    let key = FixedName::of(&CvmName::parse(text)).map(|name| (name, version));
+    if let Some(kept) = key.as_ref().and_then(|key| ctx.kept.replies.get(key))
+        && kept.around.hold(ctx, caller)
+        && ctx.db.is_current(kept.cvm, kept.stamp).await?
+    {
+        return Ok(kept.body);
+    }
+    let moment = ctx.db.moment();
     let cvm = find(ctx, caller, text).await?;
+    let node = revision(ctx, cvm.node);
     let document = document(ctx, &cvm).await?;
-    Ok(views::with_document(views::cvm(ctx, caller, &cvm), &document))
+    let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
+    let body = serde_json::to_vec(&render(&view))
+        .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))?;
+    let body = Bytes::from(body);
+    if let (Some(key), Some(stamp)) = (key, ctx.db.stamp(&cvm, moment)) {
+        let around = Surroundings { caller: caller.clone(), node };
+        ctx.kept.replies.put(key, KeptReply { cvm: cvm.id, stamp, around, body: body.clone() });
+    }
+    Ok(body)
+}
+
+fn revision(ctx: &Ctx, node: NodeId) -> Option<(NodeId, u64)> {
+    ctx.fleet.node(node).map(|seen| (node, seen.revision()))
+}
+
+impl Surroundings {
+    /// Whether a reply to this caller would be made of the same now.
+    fn hold(&self, ctx: &Ctx, caller: &Arc<Caller>) -> bool {
+        let same_node = self.node.is_none_or(|seen| revision(ctx, seen.0) == Some(seen));
+        same_node && self.caller == *caller
+    }
 }
 
 /// A CVM without its document.
@@ -60,10 +107,26 @@ pub async fn brief(ctx: &Ctx, caller: &Caller, text: &str) -> Result<CvmView, Er
 }
 
 /// The app-compose document of a CVM, byte for byte.
-pub async fn document(ctx: &Ctx, cvm: &Cvm) -> Result<String, Error> {
-    provisions::document(&ctx.db, &cvm.spec.compose_hash)
+pub async fn document(ctx: &Ctx, cvm: &Cvm) -> Result<Arc<str>, Error> {
+    ctx.document(&cvm.spec.compose_hash)
         .await?
         .ok_or_else(|| Error::Internal(format!("CVM {} without its document", cvm.id)))
+}
+
+impl Ctx {
+    /// The document with this hash.
+    pub async fn document(
+        &self,
+        hash: &ComposeHash,
+    ) -> Result<Option<Arc<str>>, casemate_store::Error> {
+        if let Some(kept) = self.kept.documents.get(hash) {
+            return Ok(Some(kept));
+        }
+        let Some(text) = provisions::document(&self.db, hash).await? else { return Ok(None) };
+        let text = Arc::<str>::from(text);
+        self.kept.documents.put(*hash, text.clone());
+        Ok(Some(text))
+    }
 }
 
 /// The app-compose document of a CVM, parsed.
@@ -71,7 +134,7 @@ pub async fn compose(
     ctx: &Ctx,
     caller: &Caller,
     text: &str,
-) -> Result<(String, AppCompose), Error> {
+) -> Result<(Arc<str>, AppCompose), Error> {
     let cvm = find(ctx, caller, text).await?;
     let document = document(ctx, &cvm).await?;
     let parsed = AppCompose::parse(&document)

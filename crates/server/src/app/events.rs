@@ -120,16 +120,15 @@ pub async fn write(
     happenings: &[Happening],
     now: Timestamp,
 ) -> Result<EventSeq, Error> {
-    let mut newest = EventSeq(0);
-    for happening in happenings {
-        let event = NewEvent {
+    let events: Vec<NewEvent<'_>> = happenings
+        .iter()
+        .map(|happening| NewEvent {
             workspace: place.workspace,
             cvm: Some(place.cvm),
             operation: place.operation,
             kind: happening.kind(),
             body: happening.body(),
-        };
-        newest = tx.append_event(&event, now).await?;
-    }
-    Ok(newest)
+        })
+        .collect();
+    tx.append_events(&events, now).await
 }

@@ -11,7 +11,7 @@ use casemate_core::{
     operation::OperationKind,
     time::Timestamp,
 };
-use casemate_store::{Tx, cvms::Cvm, operations::Ending, provisions};
+use casemate_store::{Tx, cvms::Cvm, operations::Ending};
 
 use super::{
     Caller, Ctx, Error,
@@ -122,7 +122,7 @@ pub async fn apply(
     let news =
         if verb.is_done(&cvm) { None } else { Some(change(ctx, tx, caller, &cvm, verb).await?) };
     let cvm = tx.cvm(id).await?.ok_or_else(super::cvms::not_found)?;
-    let document = provisions::document(&ctx.db, &cvm.spec.compose_hash).await?.unwrap_or_default();
+    let document = super::cvms::document(ctx, &cvm).await?;
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     Ok(Done { view, news })
 }

@@ -122,7 +122,7 @@ fn view(
         env_public_key: spec.env_public_key.as_ref().map(ToString::to_string),
         compose_hash: spec.compose_hash,
         kms: Some(views::kms(ctx)),
-        fmspc: inventory.fmspc,
+        fmspc: inventory.fmspc.clone(),
         device_id: Some(inventory.device_id),
         os_image_hash: matched.image.os_image_hash.clone(),
         instance_type: spec.resources.instance_type.clone(),

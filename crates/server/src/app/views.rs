@@ -69,7 +69,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
         instance_type: spec.resources.instance_type.clone(),
         price_per_hour: price(ctx, spec.resources.instance_type.as_deref()),
         node: node.as_deref().map(node_ref),
-        os: os(node.as_deref().map(|node| node.seen().0), &spec.image),
+        os: os(node.as_deref().map(|node| node.seen().0).as_deref(), &spec.image),
         kms: spec.env_public_key.is_some().then(|| kms(ctx)),
         onchain: None,
         env_public_key: spec.env_public_key.as_ref().map(ToString::to_string),
@@ -263,14 +263,14 @@ pub fn image(image: &Image) -> OsImageView {
     }
 }
 
-fn os(inventory: Option<Inventory>, name: &str) -> OsView {
-    let known = inventory
-        .and_then(|inventory| inventory.images.into_iter().find(|image| image.name == name));
+fn os(inventory: Option<&Inventory>, name: &str) -> OsView {
+    let known =
+        inventory.and_then(|inventory| inventory.images.iter().find(|image| image.name == name));
     OsView {
         name: name.to_owned(),
         version: known.as_ref().map(|image| image.version.clone()),
         is_dev: known.as_ref().map(|image| image.is_dev),
-        os_image_hash: known.and_then(|image| image.os_image_hash),
+        os_image_hash: known.and_then(|image| image.os_image_hash.clone()),
     }
 }
 

@@ -1,15 +1,23 @@
 //! What is the same for every request: its id, its log line, its metrics, the limit of its body, and
 //! the last words of an error.
 
+use std::{
+    collections::HashMap,
+    hash::{Hash, Hasher},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
 use axum::{
     Router,
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use casemate_api::error::ErrorCode;
+use metrics::{Counter, Histogram};
 use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer};
 use tracing::Instrument;
 
@@ -28,33 +36,104 @@ pub fn wrap(routes: Router, ctx: Ctx) -> Router {
             ApiError(Error::Internal("a handler panicked".to_owned())).into_response()
         }))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
-        .layer(middleware::from_fn_with_state(ctx, edge))
+        .layer(middleware::from_fn_with_state((ctx, Arc::<Meters>::default()), edge))
 }
 
-async fn edge(State(ctx): State<Ctx>, request: Request, next: Next) -> Response {
+async fn edge(
+    State((ctx, meters)): State<(Ctx, Arc<Meters>)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = request_id(&ctx, &request);
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let began = ctx.now();
-    let span = tracing::info_span!("request", id = %id, method = %method, route);
+    let route = Route(route);
+    // Below info, because making it costs as much as the rest of a reply that is kept.
+    let span = tracing::debug_span!("request", id = %id, method = %method, route = route.as_str());
     let mut response = next.run(request).instrument(span.clone()).await;
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !has_body(&response) {
         response = ApiError(Error::code(ErrorCode::BodyTooLarge)).into_response();
     }
-    let mut response = say_last_words(response, &id);
+    let (mut response, cause) = say_last_words(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     let took = ctx.now().since(began);
     let status = response.status().as_u16();
-    metrics::counter!("casemate_http_requests_total", "method" => method.to_string(), "route" => route.clone(), "status" => status.to_string()).increment(1);
-    metrics::histogram!("casemate_http_request_seconds", "route" => route)
-        .record(took.as_secs_f64());
-    span.in_scope(|| tracing::info!(status, micros = took.as_micros(), "answered"));
+    let (micros, error) =
+        (took.as_micros(), cause.as_deref().map(|cause| cause as &dyn std::error::Error));
+    match status {
+        500.. => {
+            tracing::error!(id, %method, route = route.as_str(), status, micros, error, "request failed");
+        }
+        400.. => tracing::info!(id, %method, route = route.as_str(), status, micros, "refused"),
+        _ => span.in_scope(|| tracing::debug!(status, micros, "answered")),
+    }
+    meters.count(method, route, status, took);
     response
+}
+
+/// The path of a request as the router has it; never one that a client made up.
+#[derive(Debug, Clone)]
+struct Route(Option<MatchedPath>);
+
+impl Route {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("unmatched", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Route {}
+
+impl Hash for Route {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+const KNOWN: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::HEAD,
+    Method::OPTIONS,
+];
+
+/// The metrics of requests, so that naming them is done once for each kind of request. Their number is
+/// bounded by routes, methods and statuses.
+#[derive(Default)]
+struct Meters(RwLock<HashMap<(Method, Route, u16), (Counter, Histogram)>>);
+
+impl Meters {
+    fn count(&self, method: Method, route: Route, status: u16, took: Duration) {
+        // A method of a client's own making is not a metric of its own.
+        let method = if KNOWN.contains(&method) { method } else { Method::TRACE };
+        let key = (method, route, status);
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((requests, seconds)) = known.get(&key) {
+            requests.increment(1);
+            seconds.record(took.as_secs_f64());
+            return;
+        }
+        drop(known);
+        let (method, route) = (key.0.to_string(), key.1.as_str().to_owned());
+        let requests = metrics::counter!("casemate_http_requests_total", "method" => method,
+            "route" => route.clone(), "status" => status.to_string());
+        let seconds = metrics::histogram!("casemate_http_request_seconds", "route" => route);
+        requests.increment(1);
+        seconds.record(took.as_secs_f64());
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(key, (requests, seconds));
+    }
 }
 
 fn has_body(response: &Response) -> bool {
@@ -73,14 +152,14 @@ fn request_id(ctx: &Ctx, request: &Request) -> String {
         .map_or_else(|| format!("req-{}", ctx.entropy.uuid_v7(ctx.now()).simple()), str::to_owned)
 }
 
-/// Gives an error its body, with the request id in it.
-fn say_last_words(mut response: Response, id: &str) -> Response {
-    let Some(Pending(body)) = response.extensions_mut().remove::<Pending>() else {
-        return response;
+/// Gives an error its body, with the request id in it; returns what the log is to say of it.
+fn say_last_words(mut response: Response, id: &str) -> (Response, Option<Arc<Error>>) {
+    let Some(Pending { body, cause }) = response.extensions_mut().remove::<Pending>() else {
+        return (response, None);
     };
     let json = serde_json::to_vec(&body.with_request_id(id)).unwrap_or_default();
     let (mut parts, _) = response.into_parts();
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_LENGTH);
-    Response::from_parts(parts, Body::from(json))
+    (Response::from_parts(parts, Body::from(json)), cause)
 }

@@ -1,6 +1,8 @@
 //! The one place where an error becomes a response. The body waits in the response's extensions
 //! until [`super::edge`] knows the request id.
 
+use std::sync::Arc;
+
 use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -21,15 +23,17 @@ impl<E: Into<Error>> From<E> for ApiError {
 
 /// An error body on its way out.
 #[derive(Debug, Clone)]
-pub struct Pending(pub ErrorBody);
+pub struct Pending {
+    /// What the client is told.
+    pub body: ErrorBody,
+    /// What the log is told, where the fault is ours.
+    pub cause: Option<Arc<Error>>,
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status =
             StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if status.is_server_error() {
-            tracing::error!(error = &self.0 as &dyn std::error::Error, "request failed");
-        }
         let mut response = status.into_response();
         if self.0.is_transient() {
             response
@@ -40,7 +44,9 @@ impl IntoResponse for ApiError {
             let challenge = header::HeaderValue::from_static("ApiKey");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
-        response.extensions_mut().insert(Pending(self.0.body()));
+        let body = self.0.body();
+        let cause = status.is_server_error().then(|| Arc::new(self.0));
+        response.extensions_mut().insert(Pending { body, cause });
         response
     }
 }

@@ -1,5 +1,7 @@
 //! Who asks, in which version, and what.
 
+use std::sync::Arc;
+
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRef, FromRequest, FromRequestParts, Request},
@@ -21,7 +23,7 @@ use crate::app::{
 
 /// The user behind the API key; 401 without one.
 #[derive(Debug)]
-pub struct Auth(pub Caller);
+pub struct Auth(pub Arc<Caller>);
 
 impl<S> FromRequestParts<S> for Auth
 where

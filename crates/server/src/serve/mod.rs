@@ -37,7 +37,7 @@ use self::files::{file, write_atomically};
 use crate::{
     app::{
         Ctx, account,
-        ctx::Addresses,
+        ctx::{Addresses, World},
         fleet::{Fleet, FleetKms},
     },
     config::{Config, Role},
@@ -122,7 +122,7 @@ pub struct Running {
     tasks: TaskTracker,
     listeners: TaskTracker,
     ctx: Ctx,
-    _lock: File,
+    _locks: (File, Option<File>),
 }
 
 impl Running {
@@ -148,7 +148,7 @@ impl Running {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let (clock, entropy) = (system::clock(), system::entropy());
     let dir = config.data_dir.clone();
-    let lock = files::take_data_dir(&dir)?;
+    let locks = (files::take_data_dir(&dir)?, files::take_database(&config.database(), &dir)?);
     files::forget_urls(&dir)?;
     let db = open_database(&config).await?;
     let first_key = first_start(&db, &*entropy, &*clock, &dir).await?;
@@ -179,18 +179,19 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         gateway_address.map(|address| format!("{}://{address}", addresses.gateway_scheme));
     let newest = casemate_store::events::newest(&db).await.map_err(first)?;
     let stop = CancellationToken::new();
-    let ctx = Ctx {
+    let ctx = Ctx::from(World {
         db,
         clock,
         entropy,
         fleet: Arc::new(Fleet::new(nodes, kms_here)),
+        kept: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config: Arc::new(config),
         addresses: Arc::new(addresses),
         wake: Arc::new(Notify::new()),
         news: Arc::new(watch::Sender::new(EventSeq(newest.0))),
         stop: stop.clone(),
-    };
+    });
     follow::know_nodes(&ctx, &owner).await.map_err(first)?;
 
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
@@ -201,7 +202,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
         tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
     }
-    serve(&listeners, api, http::router(ctx.clone(), Metrics::install()), &stop);
+    let metrics = Metrics::install();
+    tasks.spawn(metrics.clone().keep_up(stop.clone()));
+    serve(&listeners, api, http::router(ctx.clone(), metrics), &stop);
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
@@ -233,7 +236,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tasks,
         listeners,
         ctx,
-        _lock: lock,
+        _locks: locks,
     })
 }
 

@@ -5,6 +5,10 @@
 //! behind; after a call with unknown outcome nothing is concluded, the next look decides. Every write
 //! names the fence of the lease: whoever lost it learns so before acting on what it believed.
 //!
+//! What came of a call is written down with what comes next: the intention of the next call, a wait,
+//! or the end. A crash before that is a crash in the call, which the intention covers. A wait in
+//! which nothing new is seen writes nothing until the lease has to be renewed.
+//!
 //! Promises: at most one side effect between two writes; an operation is closed in the transaction
 //! that records its end, with its event. Not promised: speed under failure. There is no retry inside
 //! a turn; what did not work falls due again.
@@ -22,9 +26,7 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
-use casemate_store::{
-    Error as StoreError, Tx, cvms::Cvm, lease::Record, operations::Ending, provisions,
-};
+use casemate_store::{Error as StoreError, Tx, cvms::Cvm, lease::Record, operations::Ending};
 
 use crate::{
     app::{
@@ -47,46 +49,88 @@ const LOOK_MOST: Duration = Duration::from_secs(3);
 enum Next {
     /// Another step at once.
     GoOn,
+    /// Nothing to do before this time; the lease is kept.
+    Waits(Timestamp),
     /// The lease was given back.
     Released,
 }
 
-/// Works on a claimed CVM until there is nothing to do now.
-pub async fn work(ctx: &Ctx, mut cvm: Cvm) {
+/// A CVM whose lease is ours.
+#[derive(Debug)]
+pub struct Held {
+    /// As this process knows it: of its status, more may be known than is written down.
+    cvm: Cvm,
+    /// The status that is written down.
+    recorded: Status,
+    /// What happened and is not written down yet.
+    news: Vec<Happening>,
+    /// The step whose outcome is not written down yet.
+    concluded: Option<&'static str>,
+    /// When the lease ends.
+    lease_until: Timestamp,
+}
+
+impl Held {
+    /// One that was just claimed, with a lease until then.
+    pub fn new(cvm: Cvm, lease_until: Timestamp) -> Self {
+        let recorded = cvm.status.clone();
+        Self { cvm, recorded, news: Vec::new(), concluded: None, lease_until }
+    }
+}
+
+/// How work on a CVM pauses.
+#[derive(Debug)]
+pub enum Pause {
+    /// The lease is given back, or lost.
+    Over,
+    /// Nothing to do before this time. Whoever does not wait gives the lease back ([`release`]).
+    Until(Timestamp, Held),
+}
+
+/// Works on a CVM until there is nothing to do now.
+pub async fn work(ctx: &Ctx, mut held: Held) -> Pause {
     for _ in 0..STEPS_PER_LEASE {
-        match turn(ctx, &mut cvm).await {
+        match turn(ctx, &mut held).await {
             Ok(Next::GoOn) => {}
-            Ok(Next::Released) | Err(StoreError::Stale) => return,
+            Ok(Next::Waits(until)) => return Pause::Until(until, held),
+            Ok(Next::Released) | Err(StoreError::Stale) => return Pause::Over,
             Err(error) => {
-                tracing::error!(cvm = %cvm.id, error = &error as &dyn std::error::Error,
+                tracing::error!(cvm = %held.cvm.id, error = &error as &dyn std::error::Error,
                     "turn not recorded; the lease runs out and the CVM is looked at again");
-                return;
+                return Pause::Over;
             }
         }
     }
     let soon = ctx.now().plus(LOOK_LEAST);
-    let status = cvm.status.clone();
-    if let Err(error) = Turn::new(ctx, &mut cvm).release(status, Vec::new(), soon).await {
+    release(ctx, held, soon).await;
+    Pause::Over
+}
+
+/// Gives a lease back until then.
+pub async fn release(ctx: &Ctx, mut held: Held, due: Timestamp) {
+    let status = held.cvm.status.clone();
+    if let Err(error) = Turn::new(ctx, &mut held).release(status, Vec::new(), due).await {
         tracing::debug!(%error, "lease lost");
     }
 }
 
-async fn turn(ctx: &Ctx, cvm: &mut Cvm) -> Result<Next, StoreError> {
+async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
+    let cvm = &held.cvm;
     let limits = ctx.config.work.limits();
     let Some(target) = ctx.fleet.own().get(&cvm.node).cloned() else {
-        return Turn::new(ctx, cvm).orphaned().await;
+        return Turn::new(ctx, held).orphaned().await;
     };
     let mark = Mark::new(&cvm.spec.name, cvm.uuid);
     let seen = observe(ctx, &target, &mark).await;
     let open = cvm.operation.map(|open| open.kind);
     let step = plan(open, &cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
-    let mut turn = Turn::new(ctx, cvm);
+    let mut turn = Turn::new(ctx, held);
     let before = turn.look(&seen);
     match step {
         Step::Wait(_) => turn.wait(before, &seen).await,
         Step::Done => turn.done(before).await,
         Step::Fail(code, cause) => turn.fail(before, code, cause).await,
-        Step::Adopt(vm) => turn.adopt(before, vm).await,
+        Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
         step => turn.act(before, step, &target, &mark, &limits).await,
     }
 }
@@ -116,17 +160,21 @@ async fn bounded<T>(
 /// A CVM in one turn of its reconciler.
 struct Turn<'a> {
     ctx: &'a Ctx,
-    cvm: &'a mut Cvm,
+    held: &'a mut Held,
 }
 
 impl<'a> Turn<'a> {
-    const fn new(ctx: &'a Ctx, cvm: &'a mut Cvm) -> Self {
-        Self { ctx, cvm }
+    const fn new(ctx: &'a Ctx, held: &'a mut Held) -> Self {
+        Self { ctx, held }
+    }
+
+    fn lease(&self) -> Duration {
+        Duration::from_secs(self.ctx.config.work.lease_s)
     }
 
     /// The status after this look, and what of it is news.
     fn look(&self, seen: &Seen) -> (Status, Vec<Happening>) {
-        let mut status = self.cvm.status.clone();
+        let mut status = self.held.cvm.status.clone();
         let Seen::Vms(vms) = seen else { return (status, Vec::new()) };
         let ours = match &status.engine {
             EngineState::Present { vm } => vms.iter().find(|seen| seen.id == *vm),
@@ -146,10 +194,11 @@ impl<'a> Turn<'a> {
         seen: &Seen,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
-        let age = self.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
+        let age = self.held.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
         // A guest that somebody else started has the time of any other to finish its boot.
         let is_up = status.seen.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
-        if is_up && self.cvm.operation.is_some() && self.cvm.wish.power == Power::Running {
+        if is_up && self.held.cvm.operation.is_some() && self.held.cvm.wish.power == Power::Running
+        {
             let until = now.plus(self.ctx.config.work.limits().boot);
             status.boot_until = status.boot_until.or(Some(until));
         }
@@ -157,7 +206,14 @@ impl<'a> Turn<'a> {
         if *seen == Seen::Unreachable {
             pause = pause.max(Duration::from_secs(1));
         }
-        self.release(status, news, now.plus(pause)).await
+        let until = now.plus(pause);
+        let unwritten = !self.held.news.is_empty() || !news.is_empty();
+        // Half of it is left then: more than the looks until the next renewal take.
+        let runs_out = self.held.lease_until < until.plus(self.lease() / 2);
+        if unwritten || status != self.held.recorded || runs_out {
+            self.keep(status, news).await?;
+        }
+        Ok(Next::Waits(until))
     }
 
     async fn done(
@@ -168,7 +224,7 @@ impl<'a> Turn<'a> {
         status.boot_until = None;
         status.attempts = 0;
         // What was taken back stays told until the next change.
-        if self.cvm.operation.is_none_or(|open| open.kind != OperationKind::Rollback) {
+        if self.held.cvm.operation.is_none_or(|open| open.kind != OperationKind::Rollback) {
             status.failure = None;
         }
         self.close(status, news, &Ending::Succeeded).await
@@ -182,7 +238,7 @@ impl<'a> Turn<'a> {
     ) -> Result<Next, StoreError> {
         status.stopping = None;
         status.boot_until = None;
-        let cause = match (&status.failure, self.cvm.operation) {
+        let cause = match (&status.failure, self.held.cvm.operation) {
             (Some(first), Some(open)) if open.kind == OperationKind::Rollback => {
                 format!("{cause}; this was the way back from: {}", first.cause)
             }
@@ -195,36 +251,38 @@ impl<'a> Turn<'a> {
 
     /// Nobody serves the node: what is under way fails, what is at rest rests.
     async fn orphaned(&mut self) -> Result<Next, StoreError> {
-        let status = self.cvm.status.clone();
-        if self.cvm.operation.is_none() {
+        let status = self.held.cvm.status.clone();
+        if self.held.cvm.operation.is_none() {
             self.record(status, Vec::new(), None, None).await?;
             return Ok(Next::Released);
         }
-        let cause = match self.ctx.fleet.node(self.cvm.node) {
+        let cause = match self.ctx.fleet.node(self.held.cvm.node) {
             Some(node) => format!(
                 "node {} is served by no running process: start casemate with --node {} on the data \
                  directory that the node is in, and try again",
                 node.name, node.kind
             ),
-            None => format!("node {} is served by no running process", self.cvm.node),
+            None => format!("node {} is served by no running process", self.held.cvm.node),
         };
         self.fail((status, Vec::new()), FailureCode::NodeUnavailable, cause).await
     }
 
-    async fn adopt(
-        &mut self,
-        (mut status, mut news): (Status, Vec<Happening>),
-        vm: EngineVmId,
-    ) -> Result<Next, StoreError> {
+    fn adopt(&mut self, (mut status, mut news): (Status, Vec<Happening>), vm: EngineVmId) -> Next {
         status.pushed = match status.engine {
             EngineState::Creating { generation, .. } => generation,
             EngineState::Absent | EngineState::Present { .. } => 0,
         };
         status.engine = EngineState::Present { vm };
         news.push(Happening::Step { name: "adopt", outcome: "done".to_owned() });
-        self.keep(status, news).await?;
-        self.point("adopt", "recorded");
-        Ok(Next::GoOn)
+        self.learn("adopt", status, news);
+        Next::GoOn
+    }
+
+    /// Knows more than is written down; the next write says it.
+    fn learn(&mut self, step: &'static str, status: Status, news: Vec<Happening>) {
+        self.held.cvm.status = status;
+        self.held.news.extend(news);
+        self.held.concluded = Some(step);
     }
 
     /// Intent, call, outcome.
@@ -243,9 +301,7 @@ impl<'a> Turn<'a> {
         self.point(name, "intended");
         let outcome = self.call(&step, &*target.node, mark).await?;
         self.point(name, "called");
-        let next = self.conclude(&step, outcome).await?;
-        self.point(name, "recorded");
-        Ok(next)
+        self.conclude(&step, outcome).await
     }
 
     /// The status that says what is about to be tried.
@@ -255,13 +311,13 @@ impl<'a> Turn<'a> {
             Step::CreateStopped => {
                 status.engine = EngineState::Creating {
                     until: now.plus(limits.create_settles),
-                    generation: self.cvm.wish.generation,
+                    generation: self.held.cvm.wish.generation,
                 };
-                status.offered = self.cvm.wish.generation;
+                status.offered = self.held.cvm.wish.generation;
                 status.attempts += 1;
             }
             Step::Start(_) => {
-                status.run = self.cvm.wish.run;
+                status.run = self.held.cvm.wish.run;
                 status.boot_until = Some(now.plus(limits.boot));
                 status.stopping = None;
                 status.attempts += 1;
@@ -271,7 +327,7 @@ impl<'a> Turn<'a> {
                 status.stopping = Some(*stopping);
                 status.attempts += 1;
             }
-            Step::Push(_) => status.offered = self.cvm.wish.generation,
+            Step::Push(_) => status.offered = self.held.cvm.wish.generation,
             Step::Remove(_) | Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => {}
         }
         status
@@ -303,17 +359,18 @@ impl<'a> Turn<'a> {
     }
 
     async fn config(&self, mark: &Mark) -> Result<VmConfig, StoreError> {
-        let spec = &self.cvm.spec;
+        let spec = &self.held.cvm.spec;
         let corrupt = |column, reason: String| StoreError::Corrupt {
             table: "cvms",
             column,
-            row: self.cvm.id.to_string(),
+            row: self.held.cvm.id.to_string(),
             reason,
         };
-        let compose = provisions::document(&self.ctx.db, &spec.compose_hash)
-            .await?
+        let document = self.ctx.document(&spec.compose_hash).await?;
+        let compose = document
+            .map(|text| text.to_string())
             .ok_or_else(|| corrupt("compose_hash", "its document is missing".to_owned()))?;
-        let sealed_env = self.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
+        let sealed_env = self.held.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
             |why: casemate_core::seal::InvalidSealedEnv| corrupt("sealed_env", why.to_string()),
         )?;
         Ok(VmConfig {
@@ -336,14 +393,14 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// Writes down what came of a call.
+    /// What came of a call.
     async fn conclude(
         &mut self,
         step: &Step,
         outcome: Result<Option<EngineVmId>, CallError>,
     ) -> Result<Next, StoreError> {
         let name = step.name();
-        let mut status = self.cvm.status.clone();
+        let mut status = self.held.cvm.status.clone();
         match outcome {
             Ok(made) => {
                 match (step, made) {
@@ -354,7 +411,7 @@ impl<'a> Turn<'a> {
                         status.engine = EngineState::Present { vm };
                         status.attempts = 0;
                     }
-                    (Step::Push(_), _) => status.pushed = self.cvm.wish.generation,
+                    (Step::Push(_), _) => status.pushed = self.held.cvm.wish.generation,
                     (Step::Shutdown(..) | Step::ForceStop(..), _) => {
                         status.stopping =
                             status.stopping.map(|down| Stopping { sent: true, ..down });
@@ -362,7 +419,7 @@ impl<'a> Turn<'a> {
                     _ => {}
                 }
                 let news = vec![Happening::Step { name, outcome: "done".to_owned() }];
-                self.keep(status, news).await?;
+                self.learn(name, status, news);
                 Ok(Next::GoOn)
             }
             Err(CallError::Rejected(why)) => self.rejected(step, status, why).await,
@@ -408,7 +465,7 @@ impl<'a> Turn<'a> {
         status: Status,
         why: String,
     ) -> Result<Next, StoreError> {
-        tracing::info!(cvm = %self.cvm.id, step = step.name(), why, "step not done");
+        tracing::info!(cvm = %self.held.cvm.id, step = step.name(), why, "step not done");
         let tries = status.attempts.min(6);
         let pause = LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST);
         let news = vec![Happening::Step { name: step.name(), outcome: why }];
@@ -416,16 +473,24 @@ impl<'a> Turn<'a> {
         self.release(status, news, due).await
     }
 
+    /// The outcome of a step was written down, if one was waiting for that.
+    fn recorded(&mut self) {
+        if let Some(step) = self.held.concluded.take() {
+            self.point(step, "recorded");
+        }
+    }
+
     fn point(&self, step: &str, place: &str) {
-        let kind = self.cvm.operation.map_or("rest", |open| open.kind.as_str());
+        let kind = self.held.cvm.operation.map_or("rest", |open| open.kind.as_str());
         crash::point(|| format!("{kind}.{step}.{place}"));
     }
 
     /// Records and keeps the lease.
     async fn keep(&mut self, status: Status, news: Vec<Happening>) -> Result<(), StoreError> {
-        let lease = Duration::from_secs(self.ctx.config.work.lease_s);
-        let until = self.ctx.now().plus(lease);
-        self.record(status, news, Some(until), Some(self.ctx.now())).await
+        let until = self.ctx.now().plus(self.lease());
+        self.record(status, news, Some(until), Some(self.ctx.now())).await?;
+        self.held.lease_until = until;
+        Ok(())
     }
 
     /// Records and gives the lease back until a time.
@@ -448,9 +513,9 @@ impl<'a> Turn<'a> {
         ending: &Ending,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
-        let open = self.cvm.operation;
-        let rest = phase(self.cvm.wish.power, &status, None);
-        let gone = *ending == Ending::Succeeded && self.cvm.wish.power == Power::Deleted;
+        let open = self.held.cvm.operation;
+        let rest = phase(self.held.cvm.wish.power, &status, None);
+        let gone = *ending == Ending::Succeeded && self.held.cvm.wish.power == Power::Deleted;
         let record = Record {
             status: &status,
             phase: rest,
@@ -459,22 +524,24 @@ impl<'a> Turn<'a> {
             due_at: None,
             deleted: gone,
         };
+        let mut all = std::mem::take(&mut self.held.news);
+        all.append(&mut news);
         let mut tx = self.ctx.db.begin().await?;
-        tx.record(self.cvm, &record, now).await?;
+        tx.record(&self.held.cvm, &record, now).await?;
         let back = self.take_back(&mut tx, ending).await?;
         if let Some(open) = open.filter(|_| back.is_none())
             && tx.close_operation(open.id, ending, now).await?
         {
-            news.push(Happening::ended(open.kind, ending));
+            all.push(Happening::ended(open.kind, ending));
         }
-        if back.is_none() && rest != self.cvm.phase {
-            news.push(Happening::Phase(self.cvm.phase, rest));
+        if back.is_none() && rest != self.held.cvm.phase {
+            all.push(Happening::Phase(self.held.cvm.phase, rest));
         }
-        let mut newest = events::write(&mut tx, self.place(), &news, now).await?;
+        let mut newest = events::write(&mut tx, self.place(), &all, now).await?;
         newest = newest.max(back.unwrap_or(EventSeq(0)));
         if back.is_none()
             && open.is_some()
-            && let Some(cvm) = tx.cvm(self.cvm.id).await?.filter(|_| !gone)
+            && let Some(cvm) = tx.cvm(self.held.cvm.id).await?.filter(|_| !gone)
         {
             let begun = update::begin_queued(self.ctx, &mut tx, &cvm).await;
             newest = newest.max(begun.map_err(|error| self.ours(error))?);
@@ -483,6 +550,7 @@ impl<'a> Turn<'a> {
         if newest > EventSeq(0) {
             self.ctx.announce(newest);
         }
+        self.recorded();
         crash::point(|| {
             format!("{}.close.recorded", open.map_or("rest", |open| open.kind.as_str()))
         });
@@ -499,7 +567,7 @@ impl<'a> Turn<'a> {
         if !code.leads_back() {
             return Ok(None);
         }
-        let Some(cvm) = tx.cvm(self.cvm.id).await? else { return Ok(None) };
+        let Some(cvm) = tx.cvm(self.held.cvm.id).await? else { return Ok(None) };
         let because = Because::Failed(*code, cause.clone());
         let back = update::take_back(self.ctx, tx, &cvm, &because).await;
         Ok(back.map_err(|error| self.ours(error))?.map(|(_, news)| news))
@@ -512,7 +580,7 @@ impl<'a> Turn<'a> {
             error => StoreError::Corrupt {
                 table: "cvms",
                 column: "spec",
-                row: self.cvm.id.to_string(),
+                row: self.held.cvm.id.to_string(),
                 reason: error.to_string(),
             },
         }
@@ -520,9 +588,9 @@ impl<'a> Turn<'a> {
 
     const fn place(&self) -> Place {
         Place {
-            workspace: self.cvm.workspace,
-            cvm: self.cvm.id,
-            operation: match self.cvm.operation {
+            workspace: self.held.cvm.workspace,
+            cvm: self.held.cvm.id,
+            operation: match self.held.cvm.operation {
                 Some(open) => Some(open.id),
                 None => None,
             },
@@ -532,15 +600,17 @@ impl<'a> Turn<'a> {
     async fn record(
         &mut self,
         status: Status,
-        mut news: Vec<Happening>,
+        more: Vec<Happening>,
         lease_until: Option<Timestamp>,
         due_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let now = self.ctx.now();
-        let open = self.cvm.operation.map(|open| open.kind);
-        let new_phase = phase(self.cvm.wish.power, &status, open);
-        if new_phase != self.cvm.phase {
-            news.push(Happening::Phase(self.cvm.phase, new_phase));
+        let mut news = std::mem::take(&mut self.held.news);
+        news.extend(more);
+        let open = self.held.cvm.operation.map(|open| open.kind);
+        let new_phase = phase(self.held.cvm.wish.power, &status, open);
+        if new_phase != self.held.cvm.phase {
+            news.push(Happening::Phase(self.held.cvm.phase, new_phase));
         }
         let instance_id = status.seen.as_ref().and_then(|vm| vm.instance_id);
         let mut tx = self.ctx.db.begin().await?;
@@ -552,14 +622,16 @@ impl<'a> Turn<'a> {
             due_at,
             deleted: false,
         };
-        tx.record(self.cvm, &record, now).await?;
+        tx.record(&self.held.cvm, &record, now).await?;
         let newest = events::write(&mut tx, self.place(), &news, now).await?;
         tx.commit().await?;
         if newest > EventSeq(0) {
             self.ctx.publish(newest);
         }
-        self.cvm.status = status;
-        self.cvm.phase = new_phase;
+        self.recorded();
+        self.held.recorded.clone_from(&status);
+        self.held.cvm.status = status;
+        self.held.cvm.phase = new_phase;
         Ok(())
     }
 }

@@ -4,6 +4,10 @@
 //! CVM is worked on by one holder of its lease at a time; at most `work.concurrency` at once; on
 //! shutdown no new work begins, turns under way end, and leases are given back.
 //!
+//! A CVM that waits (for a boot, for a shutdown) is kept under its lease, in a task that sleeps: looking
+//! again costs no write. Where too many wait already, the lease is given back instead and claimed
+//! again later.
+//!
 //! Deliberately absent: a queue. The table is the queue; a lost wake-up or a lost process costs
 //! seconds, not work.
 
@@ -13,25 +17,28 @@ use std::{
 };
 
 use casemate_core::id::NodeId;
-use casemate_store::{
-    cvms::Cvm,
-    lease::{self, Claimant},
-};
-use tokio::sync::Semaphore;
+use casemate_store::lease::{self, Claimant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::cvm::{self, Held, Pause};
 use crate::app::{Ctx, update::schedule};
 
+/// So many CVMs wait under their leases at once.
+const WAITING: usize = 2048;
 /// How long at most a CVM that fell due waits to be seen, when nobody wakes us.
 const SCAN: Duration = Duration::from_secs(1);
 
 /// Works until told to stop.
 pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(ctx.config.work.concurrency));
+    let places = Places {
+        work: Arc::new(Semaphore::new(ctx.config.work.concurrency)),
+        wait: Arc::new(Semaphore::new(WAITING)),
+    };
     let turns = TaskTracker::new();
     let mut looked: Option<Instant> = None;
     loop {
-        let pause = match permits.available_permits() {
+        let pause = match places.work.available_permits() {
             0 => SCAN,
             _ => next_pause(&ctx).await,
         };
@@ -44,16 +51,12 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
             delete_due(&ctx).await;
             looked = Some(Instant::now());
         }
-        while let Some(claimed) = claim(&ctx, &owner, permits.available_permits()).await {
-            for cvm in claimed {
-                // Claims never exceed the free permits, and only this loop takes any.
-                let Ok(permit) = permits.clone().try_acquire_owned() else { break };
-                let ctx = ctx.clone();
-                turns.spawn(async move {
-                    super::cvm::work(&ctx, cvm).await;
-                    drop(permit);
-                    ctx.wake.notify_one();
-                });
+        while let Some(mut taken) = free(&places.work) {
+            let Some(claimed) = claim(&ctx, &owner, taken.num_permits()).await else { break };
+            for held in claimed {
+                // Never more than there are permits.
+                let Some(permit) = taken.split(1) else { break };
+                turns.spawn(keep_at(ctx.clone(), places.clone(), held, permit, stop.clone()));
             }
         }
     }
@@ -71,17 +74,67 @@ async fn delete_due(ctx: &Ctx) {
     }
 }
 
-/// A batch of due CVMs, now ours; `None` when there is nothing to do or nobody to do it.
-async fn claim(ctx: &Ctx, owner: &str, free: usize) -> Option<Vec<Cvm>> {
-    let limit = i64::try_from(free).unwrap_or(i64::MAX);
-    if limit == 0 {
-        return None;
+/// How many may be worked on, and how many may wait under their leases.
+#[derive(Debug, Clone)]
+struct Places {
+    work: Arc<Semaphore>,
+    wait: Arc<Semaphore>,
+}
+
+/// All places that are free now, taken; `None`: there are none.
+fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    // Those who waited may take some in between; then there are fewer.
+    let mut wanted = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
+    while wanted > 0 {
+        if let Ok(taken) = places.clone().try_acquire_many_owned(wanted) {
+            return Some(taken);
+        }
+        wanted /= 2;
     }
-    let term = Duration::from_secs(ctx.config.work.lease_s);
+    None
+}
+
+/// Works on a CVM and waits with it until its lease is given back.
+async fn keep_at(
+    ctx: Ctx,
+    places: Places,
+    mut held: Held,
+    mut working: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) {
+    loop {
+        let (until, waits) = match cvm::work(&ctx, held).await {
+            Pause::Over => break,
+            Pause::Until(until, waits) => (until, waits),
+        };
+        let Ok(waiting) = places.wait.clone().try_acquire_owned() else {
+            cvm::release(&ctx, waits, until).await;
+            break;
+        };
+        drop(working);
+        ctx.wake.notify_one();
+        let again = async {
+            tokio::time::sleep(until.since(ctx.now())).await;
+            places.work.clone().acquire_owned().await
+        };
+        // On shutdown all leases are given back at once.
+        let Some(Ok(permit)) = stop.run_until_cancelled(again).await else { return };
+        drop(waiting);
+        (held, working) = (waits, permit);
+    }
+    ctx.wake.notify_one();
+}
+
+/// A batch of due CVMs, now ours; `None` when there is nothing to do.
+async fn claim(ctx: &Ctx, owner: &str, limit: usize) -> Option<Vec<Held>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
+    let held = |cvm| Held::new(cvm, now.plus(term));
     let nodes = own_nodes(ctx);
     let claimant = Claimant { owner, nodes: &nodes };
-    match lease::claim(&ctx.db, &claimant, ctx.now(), term, limit).await {
-        Ok(claimed) => Some(claimed).filter(|claimed| !claimed.is_empty()),
+    match lease::claim(&ctx.db, &claimant, now, term, limit).await {
+        Ok(claimed) if claimed.is_empty() => None,
+        Ok(claimed) => Some(claimed.into_iter().map(held).collect()),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "no CVM could be claimed");
             None
@@ -107,8 +160,10 @@ pub async fn settle_now(ctx: &Ctx, owner: &str) -> usize {
     let mut turns = 0;
     delete_due(ctx).await;
     while let Some(claimed) = claim(ctx, owner, ctx.config.work.concurrency).await {
-        for cvm in claimed {
-            super::cvm::work(ctx, cvm).await;
+        for held in claimed {
+            if let Pause::Until(until, held) = cvm::work(ctx, held).await {
+                cvm::release(ctx, held, until).await;
+            }
             turns += 1;
         }
     }

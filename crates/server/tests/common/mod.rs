@@ -32,7 +32,7 @@ use casemate_engine::{
 use casemate_server::{
     app::{
         Ctx, account,
-        ctx::Addresses,
+        ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode},
     },
     config::{Config, Overrides},
@@ -127,7 +127,7 @@ pub struct World {
     pub kms: Arc<BuiltinKms>,
     pub key: String,
     pub router: Router,
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 pub struct Reply {
@@ -166,9 +166,15 @@ impl World {
     }
 
     pub async fn fleet(nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
-        let _ = tracing_subscriber::fmt().with_env_filter("error").with_test_writer().try_init();
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&dir.path().join("casemate.db"), Durability::Off).await.unwrap();
+        let file = dir.path().join("casemate.db");
+        let db = Db::open_sqlite(&file, Durability::Off).await.unwrap();
+        Self { _dir: Some(dir), ..Self::over(db, nodes, change).await }
+    }
+
+    /// On this database, which is empty.
+    pub async fn over(db: Db, nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter("error").with_test_writer().try_init();
         let clock = Arc::new(MockClock(AtomicI64::new(1_767_225_600_000_000)));
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let first = account::first_start(&db, &*entropy, clock.now()).await.unwrap().unwrap();
@@ -208,12 +214,13 @@ impl World {
             },
         );
         let dns = Arc::new(FakeDns::default());
-        let ctx = Ctx {
+        let ctx = Ctx::from(ctx::World {
             db,
             dns: dns.clone(),
             clock: clock.clone(),
             entropy,
             fleet: Arc::new(fleet),
+            kept: Arc::default(),
             config: Arc::new(config),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),
@@ -223,10 +230,26 @@ impl World {
             wake: Arc::new(Notify::new()),
             news: Arc::new(watch::Sender::new(EventSeq(0))),
             stop: CancellationToken::new(),
-        };
+        });
         let router = http::router(ctx.clone(), Metrics::install());
         let key = key.expose_secret().to_owned();
-        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
+        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: None }
+    }
+
+    /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
+    pub fn replica(&self) -> Self {
+        let ctx = Ctx::from(ctx::World { kept: Arc::default(), ..(*self.ctx).clone() });
+        Self {
+            router: http::router(ctx.clone(), Metrics::install()),
+            ctx,
+            dns: self.dns.clone(),
+            clock: self.clock.clone(),
+            sim: self.sim.clone(),
+            sims: self.sims.clone(),
+            kms: self.kms.clone(),
+            key: self.key.clone(),
+            _dir: None,
+        }
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

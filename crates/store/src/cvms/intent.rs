@@ -11,7 +11,7 @@ use super::{
     Cvm, Taking,
     row::{bad, power_word, spec_text},
 };
-use crate::{Error, Tx};
+use crate::{Error, Tx, freshness::Subject};
 
 /// A new configuration.
 #[derive(Debug, Clone)]
@@ -39,11 +39,12 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
+            status = $7, phase = $8, version = version + 1, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
             again = FALSE, due_at = $9, updated_at = $9, spec = $10, sealed_env = $11, name = $12, \
             compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16, user_config = $17, \
             image = $18, instance_type = $19, listed = $20 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
+        self.touch(Subject::Cvm(read.id));
         let id = read.id.0;
         let (spec, wish) = (intent.spec, intent.wish);
         let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
@@ -92,8 +93,10 @@ impl Tx {
         by: UserId,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE cvms SET delete_at = $2, delete_by = $3, updated_at = $4 \
+        const SQL: &str = "UPDATE cvms SET delete_at = $2, delete_by = $3, updated_at = $4, \
+            version = version + 1 \
             WHERE id = $1 AND deleted_at IS NULL";
+        self.touch(Subject::Cvm(cvm));
         let changed = exec_tx!(
             self,
             query(SQL)

@@ -1,7 +1,7 @@
 //! Lists of CVMs. The ids of a page are read off an index that holds the filter and the order
 //! ([`super::seek`]), the rows by id, and the length of the whole list is added up from tallies.
 
-use casemate_core::id::{CvmId, NodeId, UserId, WorkspaceId};
+use casemate_core::id::{CvmId, NodeId, UserId, VmUuid, WorkspaceId};
 use sqlx::{query_as, query_scalar};
 
 use super::{
@@ -10,9 +10,6 @@ use super::{
     seek::Walk,
 };
 use crate::{Db, Error};
-
-/// How many rows an internal scan reads at a time.
-const BATCH: i64 = 500;
 
 /// Which CVMs a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,27 +111,47 @@ async fn total(db: &Db, workspace: WorkspaceId, filter: Filter) -> Result<i64, E
         .fetch_one(c))
 }
 
-/// Every live CVM of a node, by id; for comparing with what the node shows. Read batch by batch: one
-/// that is added meanwhile is among them or not.
-pub async fn on_node(db: &Db, node: NodeId) -> Result<Vec<Cvm>, Error> {
+/// The live CVMs of a node after this one, by id, at most `limit`; for comparing with what the node
+/// shows.
+pub async fn on_node(db: &Db, node: NodeId, after: CvmId, limit: i64) -> Result<Vec<Cvm>, Error> {
     let sql = format!(
-        "{LISTED} WHERE c.node_id = $1 AND c.deleted_at IS NULL AND c.id > $2 ORDER BY c.id LIMIT $3"
+        "{LISTED} WHERE c.node_id = $1 AND c.id > $2 AND c.deleted_at IS NULL \
+         ORDER BY c.id LIMIT $3"
     );
-    let mut all: Vec<Cvm> = Vec::new();
-    let mut after = 0;
-    loop {
-        let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql.clone()))
-            .bind(node.0)
-            .bind(after)
-            .bind(BATCH)
-            .fetch_all(c))?;
-        let full = i64::try_from(rows.len()).is_ok_and(|read| read == BATCH);
-        for row in rows {
-            all.push(row.read()?);
-        }
-        match all.last() {
-            Some(last) if full => after = last.id.0,
-            _ => return Ok(all),
-        }
-    }
+    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(node.0)
+        .bind(after.0)
+        .bind(limit.max(0))
+        .fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// Those of these that are live CVMs of a node.
+pub async fn on_node_among(db: &Db, node: NodeId, ids: &[CvmId]) -> Result<Vec<Cvm>, Error> {
+    let list: Vec<i64> = ids.iter().map(|id| id.0).collect();
+    let list = serde_json::to_string(&list).unwrap_or_default();
+    let sql = format!(
+        "{LISTED} WHERE c.id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) \
+         AND c.node_id = $2 AND c.deleted_at IS NULL ORDER BY c.id",
+        db.engine().elements()
+    );
+    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(&list)
+        .bind(node.0)
+        .fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// The ids of those of these that are live CVMs of a node.
+pub async fn ids_on_node(db: &Db, node: NodeId, uuids: &[VmUuid]) -> Result<Vec<CvmId>, Error> {
+    let list = serde_json::to_string(uuids).unwrap_or_default();
+    let sql = format!(
+        "SELECT id FROM cvms WHERE vm_uuid IN ({}) AND node_id = $2 AND deleted_at IS NULL",
+        db.engine().elements()
+    );
+    let ids = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+        .bind(&list)
+        .bind(node.0)
+        .fetch_all(c))?;
+    Ok(ids.into_iter().map(CvmId).collect())
 }

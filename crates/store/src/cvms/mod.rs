@@ -20,10 +20,11 @@ mod write;
 pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
 pub use intent::{Intent, ToDelete, ports_on_node, to_delete};
-pub use list::{Filter, on_node, page};
+pub use list::{Filter, ids_on_node, on_node, on_node_among, page};
 pub(crate) use row::{Row, SELECT};
 pub use seek::{Part, Seek};
 pub(crate) use tally::Taking;
+pub use write::Inserted;
 
 /// One CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct Cvm {
     pub instance_id: Option<InstanceId>,
     /// The operation under way.
     pub operation: Option<OpenOperation>,
+    /// Raised with everything that readers see of it.
+    pub version: i64,
     /// Raised by every claim, by every new wish, and when a lease is given back.
     pub fence: i64,
     /// Read by the claim that gave us its lease; whoever read it otherwise only looks on.

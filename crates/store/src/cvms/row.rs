@@ -29,6 +29,7 @@ pub(crate) struct Row {
     status: String,
     phase: String,
     instance_id: Option<String>,
+    version: i64,
     fence: i64,
     created_at: i64,
     updated_at: i64,
@@ -47,7 +48,7 @@ macro_rules! select {
             " AS user_config, ",
             $sealed_env,
             " AS sealed_env, c.generation, c.power, c.run, c.stop_mode, c.status, c.phase, \
-             c.instance_id, c.fence, c.created_at, c.updated_at, c.delete_at, o.id AS operation_id, \
+             c.instance_id, c.version, c.fence, c.created_at, c.updated_at, c.delete_at, o.id AS operation_id, \
              o.kind AS operation_kind, o.created_at AS operation_at \
              FROM cvms c LEFT JOIN operations o ON o.cvm_id = c.id AND o.state = 'running'"
         )
@@ -117,6 +118,7 @@ impl Row {
             phase: word(&self.phase).map_err(bad("phase", id))?,
             instance_id: instance_id.map_err(bad("instance_id", id))?,
             operation,
+            version: self.version,
             fence: self.fence,
             claimed: false,
             created_at: Timestamp::from_micros(self.created_at),

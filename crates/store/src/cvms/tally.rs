@@ -4,11 +4,11 @@
 //! same transaction. The order of the rows, which is the order in which PostgreSQL takes them: the
 //! CVM, its node, its tally, its app, the tally of apps; counters last.
 
-use casemate_core::cvm::Spec;
-use sqlx::{query, query_scalar};
+use casemate_core::{cvm::Spec, time::Timestamp};
+use sqlx::{query, query_as, query_scalar};
 
 use super::Cvm;
-use crate::{Error, Tx};
+use crate::{Error, Tx, nodes::Taken};
 
 /// What a live CVM takes, and where it is counted.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -37,6 +37,15 @@ impl Taking {
     }
 }
 
+/// What live CVMs add up to after one was counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counted {
+    /// On its node.
+    pub(crate) node: Taken,
+    /// How many its app has.
+    pub(crate) of_app: i64,
+}
+
 impl Tx {
     /// Counts a live CVM that takes something else from now on.
     pub(super) async fn retally(&mut self, old: &Taking, new: &Taking) -> Result<(), Error> {
@@ -56,24 +65,29 @@ impl Tx {
         .map(drop)
     }
 
-    /// Counts a CVM that is live from now on (`by` 1) or no longer (`by` −1).
-    pub(crate) async fn tally(&mut self, taking: &Taking, by: i64) -> Result<(), Error> {
+    /// Counts a CVM that is live from now on (`by` 1) or no longer (`by` −1). Two admissions to one node
+    /// run one after the other on both engines: the node's row is taken until commit.
+    pub(crate) async fn tally(
+        &mut self,
+        taking: &Taking,
+        by: i64,
+        now: Timestamp,
+    ) -> Result<Counted, Error> {
         const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \
-            memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1";
+            memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1 \
+            RETURNING id AS node_id, slots, vcpu, memory_mb, disk_gb";
         const LIST: &str = "INSERT INTO cvm_tallies (workspace_id, node_id, created_by, cvms) \
             VALUES ($1, $2, $3, $4) ON CONFLICT (workspace_id, node_id, created_by) \
             DO UPDATE SET cvms = cvm_tallies.cvms + excluded.cvms";
         const LIST_LESS: &str = "UPDATE cvm_tallies SET cvms = cvms + $4 \
             WHERE workspace_id = $1 AND node_id = $2 AND created_by = $3";
-        exec_tx!(
-            self,
-            query(NODE)
-                .bind(taking.node_id)
-                .bind(by)
-                .bind(by * taking.vcpu)
-                .bind(by * taking.memory_mb)
-                .bind(by * taking.disk_gb)
-        )?;
+        let node = on_tx!(self, |c| query_as::<_, Taken>(NODE)
+            .bind(taking.node_id)
+            .bind(by)
+            .bind(by * taking.vcpu)
+            .bind(by * taking.memory_mb)
+            .bind(by * taking.disk_gb)
+            .fetch_one(c))?;
         // PostgreSQL checks the row to be inserted before it sees the conflict: −1 would not pass.
         let list = if by > 0 { LIST } else { LIST_LESS };
         exec_tx!(
@@ -84,24 +98,28 @@ impl Tx {
                 .bind(taking.created_by)
                 .bind(by)
         )?;
-        self.tally_app(taking, by).await
+        let of_app = self.tally_app(taking, by, now).await?;
+        Ok(Counted { node, of_app })
     }
 
-    /// An app is listed while it has live CVMs.
-    async fn tally_app(&mut self, taking: &Taking, by: i64) -> Result<(), Error> {
-        const APP: &str = "UPDATE apps SET live = live + $2 WHERE app_id = $1 RETURNING live";
+    /// An app is listed while it has live CVMs, and committed once it had one.
+    async fn tally_app(&mut self, taking: &Taking, by: i64, now: Timestamp) -> Result<i64, Error> {
+        const APP: &str = "UPDATE apps SET live = live + $2, \
+            committed_at = COALESCE(committed_at, $3) WHERE app_id = $1 RETURNING live";
         const FIRST: &str = "INSERT INTO app_tallies (workspace_id, apps) VALUES ($1, 1) \
             ON CONFLICT (workspace_id) DO UPDATE SET apps = app_tallies.apps + 1";
         const LAST: &str = "UPDATE app_tallies SET apps = apps - 1 WHERE workspace_id = $1";
         let live = on_tx!(self, |c| query_scalar::<_, i64>(APP)
             .bind(&taking.app_id)
             .bind(by)
+            .bind(now.micros())
             .fetch_one(c))?;
         let listed = match (live, by) {
             (1, 1) => FIRST,
             (0, -1) => LAST,
-            _ => return Ok(()),
+            _ => return Ok(live),
         };
-        exec_tx!(self, query(listed).bind(taking.workspace_id)).map(drop)
+        exec_tx!(self, query(listed).bind(taking.workspace_id))?;
+        Ok(live)
     }
 }

@@ -1,7 +1,7 @@
 //! The writes of requests.
 
 use casemate_core::{
-    cvm::{Phase, Status, Wish},
+    cvm::{Phase, Power, Status, Wish},
     id::{AppId, CvmId, WorkspaceId},
     time::Timestamp,
 };
@@ -11,7 +11,7 @@ use super::{
     Cvm, NewCvm, Taking,
     row::{Row, SELECT, bad, power_word, spec_text},
 };
-use crate::{Error, Tx};
+use crate::{Error, Tx, freshness::Subject, nodes::Taken};
 
 impl NewCvm {
     fn taking(&self) -> Taking {
@@ -27,18 +27,58 @@ impl NewCvm {
     }
 }
 
+/// A CVM that was just written.
+#[derive(Debug)]
+pub struct Inserted {
+    /// As a read would find it.
+    pub cvm: Cvm,
+    /// What others take of its node.
+    pub before: Taken,
+    /// How many live CVMs its app has, this one included.
+    pub of_app: i64,
+}
+
+impl NewCvm {
+    fn written(self, id: CvmId, now: Timestamp) -> Cvm {
+        Cvm {
+            id,
+            reference: self.reference,
+            uuid: self.uuid,
+            workspace: self.workspace,
+            created_by: self.created_by,
+            node: self.node,
+            kms: self.kms,
+            spec: self.spec,
+            sealed_env: self.sealed_env,
+            wish: Wish { power: Power::Running, run: 1, generation: 1, stop: self.stop },
+            status: Status::new(),
+            phase: Phase::Starting,
+            instance_id: None,
+            operation: None,
+            version: 1,
+            fence: 0,
+            claimed: false,
+            created_at: now,
+            updated_at: now,
+            delete_at: None,
+        }
+    }
+}
+
 impl Tx {
-    /// Writes a new CVM, wished running, due at once. [`Error::Conflict`]: its name is taken.
-    pub async fn insert_cvm(&mut self, new: &NewCvm, now: Timestamp) -> Result<CvmId, Error> {
+    /// Writes a new CVM, wished running, due at once. [`Error::Conflict`]: its name is taken. Whether the
+    /// node has the room is for the caller to say, who goes on or drops the transaction.
+    pub async fn insert_cvm(&mut self, new: NewCvm, now: Timestamp) -> Result<Inserted, Error> {
         const SQL: &str = "INSERT INTO cvms (id, reference, vm_uuid, workspace_id, created_by, app_id, \
             name, node_id, kms_id, compose_hash, spec, sealed_env, generation, power, run, stop_mode, \
-            status, phase, vcpu, memory_mb, disk_gb, fence, due_at, created_at, updated_at, \
+            status, phase, vcpu, memory_mb, disk_gb, version, fence, due_at, created_at, updated_at, \
             user_config, image, instance_type, listed) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 'running', 1, $13, $14, \
-            'starting', $15, $16, $17, 0, $18, $18, $18, $19, $20, $21, $22)";
+            'starting', $15, $16, $17, 1, 0, $18, $18, $18, $19, $20, $21, $22)";
         let taking = new.taking();
-        self.tally(&taking, 1).await?;
+        let counted = self.tally(&taking, 1, now).await?;
         let id = self.draw("cvm").await?;
+        self.touch(Subject::Cvm(CvmId(id)));
         let json = |text: Result<String, serde_json::Error>| text.map_err(bad("spec", id));
         let spec = spec_text(&new.spec, id)?;
         let stop = json(serde_json::to_string(&new.stop))?;
@@ -69,7 +109,15 @@ impl Tx {
                 .bind(&new.spec.resources.instance_type)
                 .bind(new.spec.listed)
         )?;
-        Ok(CvmId(id))
+        let before = Taken {
+            node_id: counted.node.node_id,
+            slots: counted.node.slots - 1,
+            vcpu: counted.node.vcpu - taking.vcpu,
+            memory_mb: counted.node.memory_mb - taking.memory_mb,
+            disk_gb: counted.node.disk_gb - taking.disk_gb,
+        };
+        let cvm = new.written(CvmId(id), now);
+        Ok(Inserted { cvm, before, of_app: counted.of_app })
     }
 
     /// One CVM as this transaction sees it, also a deleted one.
@@ -118,10 +166,11 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
+            status = $7, phase = $8, version = version + 1, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
             again = FALSE, due_at = $9, updated_at = $9, \
             delete_at = CASE WHEN $3 = 'deleted' THEN NULL ELSE delete_at END \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
+        self.touch(Subject::Cvm(read.id));
         let id = read.id.0;
         let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
         let status = serde_json::to_string(status).map_err(bad("status", id))?;

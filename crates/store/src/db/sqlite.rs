@@ -36,7 +36,10 @@ use tokio::{
 };
 
 use super::{MIGRATIONS, spoilt};
-use crate::error::Error;
+use crate::{
+    error::Error,
+    freshness::{Touched, Writes},
+};
 
 const READERS: u32 = 4;
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -90,6 +93,7 @@ pub enum Durability {
 pub struct Sqlite {
     writer: Arc<Mutex<Writer>>,
     readers: SqlitePool,
+    writes: Arc<Writes>,
 }
 
 impl Sqlite {
@@ -118,15 +122,16 @@ impl Sqlite {
             .connect_with(options.read_only(true).create_if_missing(false))
             .await?;
         let writer = Writer { connection: Some(connection), batch: None, torn: false };
-        Ok(Self { writer: Arc::new(Mutex::new(writer)), readers })
+        Ok(Self { writer: Arc::new(Mutex::new(writer)), readers, writes: Arc::default() })
     }
 
     pub(super) async fn begin(&self) -> Result<SqliteTx, Error> {
         let writer = self.writer.clone();
+        let touched = Touched::none(self.writes.clone());
         let mut held = writer.clone().lock_owned().await;
         to_the_end(async move {
             let outcome = held.enter().await?;
-            Ok(SqliteTx { writer, held: Some(held), outcome, spoilt: false })
+            Ok(SqliteTx { writer, held: Some(held), outcome, spoilt: false, touched })
         })
         .await
     }
@@ -150,6 +155,10 @@ impl Sqlite {
 
     pub(crate) const fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    pub(crate) fn writes(&self) -> &Writes {
+        &self.writes
     }
 }
 
@@ -287,6 +296,7 @@ pub struct SqliteTx {
     held: Option<OwnedMutexGuard<Writer>>,
     pub(super) outcome: watch::Receiver<Outcome>,
     spoilt: bool,
+    pub(crate) touched: Touched,
 }
 
 impl SqliteTx {
@@ -310,10 +320,14 @@ impl SqliteTx {
         }
         let Some(mut held) = self.held.take() else { return Err(spoilt()) };
         let (writer, outcome) = (self.writer.clone(), self.outcome.clone());
+        let touched = self.touched.take();
         to_the_end(async move {
             held.release().await?;
             drop(held);
-            told(writer, outcome).await
+            let end = told(writer, outcome).await;
+            // Readers look again before anybody is told.
+            drop(touched);
+            end
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use casemate_core::{
     cvm::Phase,
-    id::{AppId, InstanceId, KmsId, NodeId},
+    id::{AppId, CvmId, InstanceId, KmsId, NodeId},
 };
 use casemate_store::{
     Db,
@@ -169,8 +169,7 @@ async fn one_of_every_kind(world: &World, nodes: [NodeId; 2]) -> Vec<(String, [K
             new.spec.resources.instance_type = SIZES[kind.size].map(str::to_owned);
             new.node = nodes[kind.node];
             tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
-            let cvm = tx.insert_cvm(&new, START).await.unwrap();
-            let cvm = tx.cvm(cvm).await.unwrap().unwrap();
+            let cvm = tx.insert_cvm(new, START).await.unwrap().cvm;
             tx.set_wish(&cvm, &cvm.wish, &cvm.status, PHASES[kind.phase], START).await.unwrap();
         }
         apps.push((name, kinds));
@@ -229,7 +228,7 @@ async fn a_changed_cvm_is_found_as_it_is_now(db: Db) {
         ..AppFilter::default()
     };
     assert_eq!((found(&world, &before).await.1, found(&world, &after).await.1), (1, 0));
-    let id = cvms::on_node(&db, world.node).await.unwrap()[0].id;
+    let id = cvms::on_node(&db, world.node, CvmId(0), 500).await.unwrap()[0].id;
     let mut tx = db.begin().await.unwrap();
     let cvm = tx.cvm(id).await.unwrap().unwrap();
     let mut spec = cvm.spec.clone();
@@ -248,7 +247,10 @@ async fn a_changed_cvm_is_found_as_it_is_now(db: Db) {
     tx.commit().await.unwrap();
     assert_eq!((found(&world, &before).await.1, found(&world, &after).await.1), (0, 1));
     assert_eq!(world.read(id).await.spec, spec);
-    assert_eq!(cvms::on_node(&db, world.node).await.unwrap()[0].spec.user_config, None);
+    assert_eq!(
+        cvms::on_node(&db, world.node, CvmId(0), 500).await.unwrap()[0].spec.user_config,
+        None
+    );
 }
 
 async fn words_that_nothing_has_match_nothing(db: Db) {

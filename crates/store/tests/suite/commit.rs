@@ -19,7 +19,7 @@ async fn note(world: &World, tx: &mut casemate_store::Tx, number: usize) -> Resu
         kind: "note",
         body: number.into(),
     };
-    tx.append_event(&event, START).await.map(drop)
+    tx.append_events(&[event], START).await.map(drop)
 }
 
 /// A transaction of two events that belong together.

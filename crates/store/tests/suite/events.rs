@@ -32,9 +32,9 @@ async fn write(world: World, cvm: CvmId, done: Arc<AtomicUsize>) -> Vec<i64> {
     let mut written = Vec::new();
     for round in 0..EACH {
         let mut tx = world.db.begin().await.unwrap();
-        let first = tx.append_event(&event(&world, cvm), START).await.unwrap();
+        let first = tx.append_events(&[event(&world, cvm)], START).await.unwrap();
         tokio::task::yield_now().await;
-        let second = tx.append_event(&event(&world, cvm), START).await.unwrap();
+        let second = tx.append_events(&[event(&world, cvm)], START).await.unwrap();
         if round % 5 == 4 {
             continue;
         }
@@ -86,8 +86,8 @@ async fn a_list_shows_its_own_events_only(db: Db) {
     let (ours, theirs) = (world.cvm("alpha").await.id, foreign.cvm("bravo").await.id);
     assert_eq!(events::newest(&db).await.unwrap(), EventSeq(0));
     let mut tx = db.begin().await.unwrap();
-    let first = tx.append_event(&event(&world, ours), START).await.unwrap();
-    let second = tx.append_event(&event(&foreign, theirs), START).await.unwrap();
+    let first = tx.append_events(&[event(&world, ours)], START).await.unwrap();
+    let second = tx.append_events(&[event(&foreign, theirs)], START).await.unwrap();
     tx.commit().await.unwrap();
     let (none, many) = (EventSeq(0), 10);
     let places = |list: Vec<events::Event>| list.iter().map(|event| event.seq).collect::<Vec<_>>();

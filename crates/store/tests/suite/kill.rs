@@ -50,7 +50,7 @@ async fn write(db: Db, first: i64, writer: usize) {
             body: name.clone().into(),
         };
         let mut tx = db.begin().await.unwrap();
-        tx.append_event(&event, START).await.unwrap();
+        tx.append_events(&[event], START).await.unwrap();
         tx.commit().await.unwrap();
         let mut out = std::io::stdout().lock();
         writeln!(out, "acknowledged {name}").unwrap();

@@ -145,7 +145,7 @@ async fn who_only_looks_on_writes_at_rest_and_once(db: Db) {
     let world = World::new(db.clone()).await;
     world.cvm("alpha").await;
     world.settle(START).await;
-    let seen = cvms::on_node(&db, world.node).await.unwrap().remove(0);
+    let seen = cvms::on_node(&db, world.node, CvmId(0), 500).await.unwrap().remove(0);
     let drift = at_rest(&seen.status, Phase::Error);
     record(&world, &seen, &drift, 1).await.unwrap();
     let twice = record(&world, &seen, &drift, 1).await;
@@ -153,11 +153,11 @@ async fn who_only_looks_on_writes_at_rest_and_once(db: Db) {
     let mut tx = db.begin().await.unwrap();
     tx.make_due(seen.id, at(2)).await.unwrap();
     tx.commit().await.unwrap();
-    let seen = cvms::on_node(&db, world.node).await.unwrap().remove(0);
+    let seen = cvms::on_node(&db, world.node, CvmId(0), 500).await.unwrap().remove(0);
     record(&world, &seen, &at_rest(&seen.status, Phase::Running), 3).await.unwrap();
     assert_eq!(due(&world).await, Some(2), "what is due stays due");
     let held = claim_one(&world, "one", 4).await;
-    let seen = cvms::on_node(&db, world.node).await.unwrap().remove(0);
+    let seen = cvms::on_node(&db, world.node, CvmId(0), 500).await.unwrap().remove(0);
     let during = record(&world, &seen, &at_rest(&seen.status, Phase::Error), 5).await;
     assert!(matches!(during, Err(Error::Stale)), "somebody works on it: {during:?}");
     record(&world, &held, &at_rest(&held.status, Phase::Running), 6).await.unwrap();
@@ -237,7 +237,7 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
                     kind: "operation.accepted",
                     body: serde_json::json!({ "round": number() }),
                 };
-                tx.append_event(&event, at(0)).await.unwrap();
+                tx.append_events(&[event], at(0)).await.unwrap();
                 tx.commit().await.unwrap();
                 written += 1;
             }

@@ -34,7 +34,7 @@ async fn a_name_is_unique_among_those_not_deleted(db: Db) {
     tx.bind_app_id(&app, world.workspace, None, "alpha", &crate::world::kms(), START)
         .await
         .unwrap();
-    let second = tx.insert_cvm(&world.new_cvm(app, "alpha"), START).await;
+    let second = tx.insert_cvm(world.new_cvm(app, "alpha"), START).await;
     assert!(matches!(second, Err(Error::Conflict(_))), "{second:?}");
     drop(tx);
     world.foreign().await.cvm("alpha").await;
@@ -128,7 +128,7 @@ async fn a_page_is_filtered_and_counted(db: Db) {
     assert_eq!(page(&world, Filter { node: None, user }, 10, 0).await, (vec![d, c], 2));
     assert_eq!(page(&world, Filter { node, user }, 10, 0).await, (vec![d], 1));
     assert_eq!(page(&world, Filter { node, user }, 10, 1).await, (vec![], 1));
-    let on_node = cvms::on_node(&db, other_node.node).await.unwrap();
+    let on_node = cvms::on_node(&db, other_node.node, CvmId(0), 500).await.unwrap();
     assert_eq!(ids(&on_node), [b, d]);
     assert_eq!(page(&world.foreign().await, ALL, 10, 0).await, (vec![], 0));
 }
@@ -190,13 +190,13 @@ async fn lists_leave_out_what_they_do_not_show(db: Db) {
     tx.bind_app_id(&new.spec.app_id, world.workspace, None, "alpha", &new.kms, START)
         .await
         .unwrap();
-    let id = tx.insert_cvm(&new, START).await.unwrap();
+    let id = tx.insert_cvm(new.clone(), START).await.unwrap().cvm.id;
     assert_eq!(tx.cvm(id).await.unwrap().unwrap().spec, new.spec);
     tx.commit().await.unwrap();
     let part = cvms::page(&db, world.workspace, ALL, Seek::Skip(0), 1).await.unwrap();
     let app = cvms::app(&db, world.workspace, &new.spec.app_id).await.unwrap().unwrap();
     let by_uuid = cvms::by_uuids(&db, world.workspace, &[new.uuid]).await.unwrap();
-    let on_node = cvms::on_node(&db, world.node).await.unwrap();
+    let on_node = cvms::on_node(&db, world.node, CvmId(0), 5000).await.unwrap();
     for listed in [&part.items[0], &app.cvms[0], &by_uuid[0], &on_node[0]] {
         assert_eq!((&listed.spec.user_config, &listed.sealed_env), (&None, &None));
         assert_eq!(listed.spec.facts, new.spec.facts);
@@ -205,7 +205,7 @@ async fn lists_leave_out_what_they_do_not_show(db: Db) {
     assert_eq!((&claimed[0].spec, &claimed[0].sealed_env), (&new.spec, &new.sealed_env));
 }
 
-/// More than one batch of the internal scan.
+/// Page by page, each behind the last CVM of the one before.
 async fn every_cvm_of_a_node_is_read(db: Db) {
     let world = World::new(db.clone()).await;
     let other = world.node("node-2").await;
@@ -215,12 +215,19 @@ async fn every_cvm_of_a_node_is_read(db: Db) {
         let place = if number == 700 { &other } else { &world };
         let id = place.insert(&mut tx, app_id(77), &format!("cvm-{number}")).await;
         if number != 700 {
-            expected.push(id);
+            expected.push(id.cvm.id);
         }
     }
     tx.commit().await.unwrap();
-    assert_eq!(ids(&cvms::on_node(&db, world.node).await.unwrap()), expected);
-    assert_eq!(cvms::on_node(&db, other.node).await.unwrap().len(), 1);
+    let (mut read, mut after) = (Vec::new(), CvmId(0));
+    loop {
+        let page = ids(&cvms::on_node(&db, world.node, after, 300).await.unwrap());
+        let Some(last) = page.last() else { break };
+        after = *last;
+        read.extend(page);
+    }
+    assert_eq!(read, expected);
+    assert_eq!(cvms::on_node(&db, other.node, CvmId(0), 5000).await.unwrap().len(), 1);
 }
 
 /// New ones push the pages down: what was there at the beginning may be seen twice, never missed.

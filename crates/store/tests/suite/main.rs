@@ -11,6 +11,8 @@ mod commit;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod freshness;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod kill;

@@ -105,12 +105,13 @@ async fn prepare_and_commit(world: &World) {
     let found = tx.provisions_for(world.workspace, &document, None).await.unwrap();
     tx.provisions_for(world.workspace, &document, Some(&app)).await.unwrap();
     tx.cvm_of_name(world.workspace, "alpha").await.unwrap();
-    tx.lock_node_and_sum(world.node).await.unwrap();
-    let cvm = tx.insert_cvm(&world.new_cvm(app, "alpha"), START).await.unwrap();
-    assert!(tx.consume_provision(&found[0], cvm, START).await.unwrap());
+    let cvm = tx.insert_cvm(world.new_cvm(app, "alpha"), START).await.unwrap().cvm.id;
+    assert!(tx.consume_provision(&found[0], cvm).await.unwrap());
     tx.cvms_of_app(&app).await.unwrap();
     tx.make_due(cvm, START).await.unwrap();
     tx.commit().await.unwrap();
+    provisions::first_open(db, world.workspace, &document, &app, START).await.unwrap();
+    provisions::next_nonce(db, world.workspace).await.unwrap();
     provisions::free_nonces(db, world.workspace, 0, 3).await.unwrap();
     provisions::document(db, &document).await.unwrap();
 }
@@ -139,9 +140,13 @@ async fn read_everything(world: &World) {
         cvms::resolve(db, workspace, &CvmName::parse(&name)).await.unwrap();
     }
     cvms::by_id(db, workspace, cvm.id).await.unwrap().unwrap();
+    let stamp = db.stamp(&cvm, db.moment()).unwrap();
+    assert!(db.is_current(cvm.id, stamp).await.unwrap());
     cvms::by_uuids(db, workspace, &[cvm.uuid]).await.unwrap();
     cvms::for_gateway(db, app_id(number()).as_bytes()).await.unwrap();
-    cvms::on_node(db, world.node).await.unwrap();
+    cvms::on_node(db, world.node, CvmId(0), 9).await.unwrap();
+    cvms::on_node_among(db, world.node, &[cvm.id]).await.unwrap();
+    cvms::ids_on_node(db, world.node, &[cvm.uuid]).await.unwrap();
     read_apps(world, &cvm).await;
     cvms::app(db, workspace, &cvm.spec.app_id).await.unwrap().unwrap();
     nodes::all(db).await.unwrap();
@@ -154,7 +159,8 @@ async fn read_everything(world: &World) {
     events::of_cvm(db, cvm.id, casemate_core::id::EventSeq(0), 5).await.unwrap();
     events::of_workspace(db, workspace, casemate_core::id::EventSeq(0), 5).await.unwrap();
     events::of_all(db, casemate_core::id::EventSeq(0), 5).await.unwrap();
-    events::newest(db).await.unwrap();
+    let newest = events::newest(db).await.unwrap();
+    events::cvms_between(db, casemate_core::id::EventSeq(0), newest).await.unwrap();
 }
 
 /// Every combination of filters, from the beginning and from behind an app.
@@ -219,7 +225,7 @@ async fn work(world: &World) {
         kind: "operation.ended",
         body: serde_json::json!({}),
     };
-    tx.append_event(&event, START).await.unwrap();
+    tx.append_events(&[event], START).await.unwrap();
     tx.commit().await.unwrap();
     change(world, cvm.id).await;
     world.delete(cvm.id, START).await;
@@ -443,8 +449,7 @@ async fn variety(world: &World, many: usize) {
         new.node = if at % 3 == 0 { other } else { world.node };
         tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
         tx.bind_app_id(&app, world.workspace, None, &new.spec.name, &new.kms, START).await.unwrap();
-        let id = tx.insert_cvm(&new, START).await.unwrap();
-        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        let cvm = tx.insert_cvm(new, START).await.unwrap().cvm;
         let phase = if at % 10 == 0 { Phase::Stopped } else { Phase::Running };
         tx.set_wish(&cvm, &cvm.wish, &cvm.status, phase, START).await.unwrap();
     }

@@ -48,11 +48,10 @@ async fn commit(world: &World, document: u64, app: AppId, name: &str) -> Option<
     let mut tx = world.db.begin().await.unwrap();
     let found = tx.provisions_for(world.workspace, &hash(document), Some(&app)).await.unwrap();
     let open = found.into_iter().find(|provision| provision.cvm.is_none())?;
-    tx.lock_node_and_sum(world.node).await.unwrap();
     let mut new = world.new_cvm(app, name);
     new.spec.compose_hash = hash(document);
-    let cvm = tx.insert_cvm(&new, START).await.unwrap();
-    assert!(tx.consume_provision(&open, cvm, START).await.unwrap());
+    let cvm = tx.insert_cvm(new, START).await.unwrap().cvm.id;
+    assert!(tx.consume_provision(&open, cvm).await.unwrap());
     tx.commit().await.unwrap();
     Some(cvm)
 }
@@ -202,9 +201,9 @@ async fn consuming_twice_says_so(db: Db) {
     let app = provision(&world, "alpha", 1, 0).await;
     let mut tx = db.begin().await.unwrap();
     let found = tx.provisions_for(world.workspace, &hash(1), None).await.unwrap();
-    let cvm = world.insert(&mut tx, app, "alpha").await;
-    assert!(tx.consume_provision(&found[0], cvm, START).await.unwrap());
-    assert!(!tx.consume_provision(&found[0], cvm, START).await.unwrap());
+    let cvm = world.insert(&mut tx, app, "alpha").await.cvm.id;
+    assert!(tx.consume_provision(&found[0], cvm).await.unwrap());
+    assert!(!tx.consume_provision(&found[0], cvm).await.unwrap());
     tx.commit().await.unwrap();
 }
 

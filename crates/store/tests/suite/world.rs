@@ -17,7 +17,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, Error, Tx,
-    cvms::{Cvm, Filter, NewCvm},
+    cvms::{Cvm, Filter, Inserted, NewCvm},
     lease::{self, Claimant, Record},
     nodes::{self, NewNode},
     provisions::Provision,
@@ -162,18 +162,19 @@ impl World {
     /// A CVM of this app.
     pub async fn replica(&self, app: AppId, name: &str) -> Cvm {
         let mut tx = self.db.begin().await.unwrap();
-        let id = self.insert(&mut tx, app, name).await;
-        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        let inserted = self.insert(&mut tx, app, name).await.cvm;
+        let cvm = tx.cvm(inserted.id).await.unwrap().unwrap();
+        assert_eq!(inserted, cvm);
         tx.commit().await.unwrap();
         cvm
     }
 
     /// Writes a CVM and what it refers to.
-    pub async fn insert(&self, tx: &mut Tx, app: AppId, name: &str) -> CvmId {
+    pub async fn insert(&self, tx: &mut Tx, app: AppId, name: &str) -> Inserted {
         let new = self.new_cvm(app, name);
         tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
         tx.bind_app_id(&app, self.workspace, None, name, &new.kms, START).await.unwrap();
-        tx.insert_cvm(&new, START).await.unwrap()
+        tx.insert_cvm(new, START).await.unwrap()
     }
 
     pub fn new_cvm(&self, app: AppId, name: &str) -> NewCvm {

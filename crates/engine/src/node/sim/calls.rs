@@ -93,7 +93,7 @@ fn check_ports(
     if new.ports.is_empty() {
         return Ok(());
     }
-    for other in on.all()?.iter().filter(|vm| own != Some(&vm.id)) {
+    for other in on.all(|vm| vm)?.iter().filter(|vm| own != Some(&vm.id)) {
         let taken = |port: &&PortMap| other.config.ports.iter().any(|p| conflict(p, port));
         if let Some(port) = new.ports.iter().find(taken) {
             let text = format!(

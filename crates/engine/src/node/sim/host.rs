@@ -8,7 +8,7 @@ use super::{
     audit::{Audit, SimVm},
     faults::{Faults, Tally},
     journal::Call,
-    store::{Changes, Disk, Host, Store},
+    store::{Changes, Disk, Host, Store, Which},
     vm::Vm,
 };
 
@@ -71,7 +71,7 @@ impl SimHost {
 
 fn present(disk: &mut dyn Disk, now: Timestamp) -> io::Result<Vec<SimVm>> {
     let mut vms = Vec::new();
-    for key in disk.keys()? {
+    for key in disk.keys(Which::All)? {
         let vm = disk.vm(&key)?;
         if !vm.gone(now) {
             vms.push(sim_vm(vm, now));

@@ -132,8 +132,7 @@ impl Node for SimNode {
     async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
         self.call(Method::List, Target::Host, |session| {
             let now = session.now;
-            let vms = session.all()?.into_iter();
-            Ok(vms.map(|vm| (vm.config.mark.clone(), vm.seen(now))).collect())
+            Ok(session.all(|vm| (vm.config.mark.clone(), vm.seen(now)))?)
         })
         .await
     }

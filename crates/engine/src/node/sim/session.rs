@@ -14,7 +14,7 @@ use super::{
     draw::draw,
     faults::{Faults, Tally, Verdict},
     journal::{Call, Effect, Method},
-    store::{Changes, Disk, Host, Key},
+    store::{Changes, Disk, Host, Key, Which},
     vm::Vm,
 };
 
@@ -80,10 +80,10 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// All VMs there are, the oldest first.
-    pub(super) fn keys(&mut self) -> io::Result<Vec<Key>> {
-        let mut keys = self.disk.keys()?;
-        keys.extend(self.changes.puts.values().map(Vm::key));
+    /// Those VMs, the oldest first.
+    pub(super) fn keys(&mut self, which: Which<'_>) -> io::Result<Vec<Key>> {
+        let mut keys = self.disk.keys(which)?;
+        keys.extend(self.changes.puts.values().map(Vm::key).filter(|key| which.fits(key)));
         keys.sort_unstable();
         keys.dedup();
         keys.retain(|key| !self.changes.drops.contains(key));
@@ -103,24 +103,25 @@ impl<'a> Session<'a> {
         Ok(Some(vm))
     }
 
-    fn load_where(&mut self, wanted: impl Fn(&Key) -> bool) -> io::Result<Vec<Vm>> {
-        let mut vms = Vec::new();
-        for key in self.keys()?.iter().filter(|key| wanted(key)) {
-            vms.extend(self.load(key)?);
+    /// Something of each of those VMs, which are in memory one after the other.
+    fn each<T>(&mut self, which: Which<'_>, of: impl Fn(Vm) -> T) -> io::Result<Vec<T>> {
+        let mut all = Vec::new();
+        for key in self.keys(which)? {
+            all.extend(self.load(&key)?.map(&of));
         }
-        Ok(vms)
+        Ok(all)
     }
 
-    pub(super) fn all(&mut self) -> io::Result<Vec<Vm>> {
-        self.load_where(|_| true)
+    pub(super) fn all<T>(&mut self, of: impl Fn(Vm) -> T) -> io::Result<Vec<T>> {
+        self.each(Which::All, of)
     }
 
     pub(super) fn marked(&mut self, mark: VmUuid) -> io::Result<Vec<Vm>> {
-        self.load_where(|key| key.mark == mark)
+        self.each(Which::Marked(mark), |vm| vm)
     }
 
     pub(super) fn get(&mut self, id: &EngineVmId) -> io::Result<Option<Vm>> {
-        Ok(self.load_where(|key| key.id == *id)?.pop())
+        Ok(self.each(Which::Id(id), |vm| vm)?.pop())
     }
 
     pub(super) fn put(&mut self, vm: Vm) {

@@ -2,6 +2,7 @@
 //! give one caller at a time the whole host, and take all changes of a call at once or not at all.
 
 mod files;
+mod index;
 mod memory;
 
 use std::{
@@ -21,8 +22,8 @@ use super::{faults::Tally, journal::Call, vm::Vm};
 pub(super) trait Disk {
     /// The host itself; `None` when it was never opened.
     fn host(&mut self) -> io::Result<Option<Host>>;
-    /// All VMs, the oldest first.
-    fn keys(&mut self) -> io::Result<Vec<Key>>;
+    /// Those VMs, the oldest first.
+    fn keys(&mut self, which: Which<'_>) -> io::Result<Vec<Key>>;
     /// One of them.
     fn vm(&mut self, key: &Key) -> io::Result<Vm>;
     /// The journal, the oldest call first.
@@ -41,6 +42,24 @@ pub(super) struct Key {
     pub seq: u64,
     pub mark: VmUuid,
     pub id: EngineVmId,
+}
+
+/// Some VMs of a host.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which<'a> {
+    All,
+    Marked(VmUuid),
+    Id(&'a EngineVmId),
+}
+
+impl Which<'_> {
+    pub(super) fn fits(self, key: &Key) -> bool {
+        match self {
+            Self::All => true,
+            Self::Marked(mark) => key.mark == mark,
+            Self::Id(id) => key.id == *id,
+        }
+    }
 }
 
 /// What belongs to no VM.

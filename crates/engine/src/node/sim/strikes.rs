@@ -20,7 +20,7 @@ impl Session<'_> {
         called: Option<VmUuid>,
     ) -> io::Result<()> {
         let vms = match kind {
-            FaultKind::RebootHost | FaultKind::RestartVmm => self.all()?,
+            FaultKind::RebootHost | FaultKind::RestartVmm => self.all(|vm| vm)?,
             _ => self.victims(victims, called)?,
         };
         for vm in vms {
@@ -32,7 +32,7 @@ impl Session<'_> {
     fn victims(&mut self, victims: &Victims, called: Option<VmUuid>) -> io::Result<Vec<Vm>> {
         let mut vms = match (victims, called) {
             (Victims::OfCall, Some(mark)) => self.marked(mark)?,
-            _ => self.all()?,
+            _ => self.all(|vm| vm)?,
         };
         match victims {
             Victims::OfCall => {}

@@ -5,7 +5,10 @@ mod elsewhere;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use casemate_core::{
@@ -33,7 +36,22 @@ pub struct FleetNode {
     pub takes_new: bool,
     /// The way to it.
     pub node: Arc<dyn Node>,
-    seen: RwLock<(Inventory, bool)>,
+    seen: RwLock<SeenNode>,
+}
+
+/// What a node told of itself last.
+#[derive(Debug, Clone)]
+struct SeenNode {
+    inventory: Arc<Inventory>,
+    reachable: bool,
+    /// Another one with every change of the other two; never the same for two nodes.
+    revision: u64,
+}
+
+/// A number that was never given before in this process: nodes of other processes are made anew.
+fn revision() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl FleetNode {
@@ -46,7 +64,8 @@ impl FleetNode {
         node: Arc<dyn Node>,
         inventory: Inventory,
     ) -> Self {
-        let seen = RwLock::new((inventory, true));
+        let inventory = Arc::new(inventory);
+        let seen = RwLock::new(SeenNode { inventory, reachable: true, revision: revision() });
         Self {
             id,
             name: name.to_owned(),
@@ -59,16 +78,28 @@ impl FleetNode {
     }
 
     /// What it told of itself last, and whether it answers now.
-    pub fn seen(&self) -> (Inventory, bool) {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn seen(&self) -> (Arc<Inventory>, bool) {
+        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
+        (seen.inventory.clone(), seen.reachable)
+    }
+
+    /// Names what is known of it now; another one when that has changed.
+    pub fn revision(&self) -> u64 {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).revision
     }
 
     /// Notes that it answered, or that it did not.
     pub fn note(&self, answer: Option<Inventory>) {
+        let reachable = answer.is_some();
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        seen.1 = answer.is_some();
-        if let Some(inventory) = answer {
-            seen.0 = inventory;
+        let told = answer.filter(|inventory| *inventory != *seen.inventory);
+        let changed = told.is_some() || seen.reachable != reachable;
+        seen.reachable = reachable;
+        if let Some(inventory) = told {
+            seen.inventory = Arc::new(inventory);
+        }
+        if changed {
+            seen.revision = revision();
         }
     }
 

@@ -54,7 +54,7 @@ pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
         match choose(&candidates, &demand) {
             Ok(id) => {
                 let node = super::node(ctx, id)?;
-                let own = node.seen().0.images.into_iter().find(|own| own.name == image.name);
+                let own = node.seen().0.images.iter().find(|own| own.name == image.name).cloned();
                 return Ok(Match { node, image: own.unwrap_or(image), resources });
             }
             Err(why) if refused.is_none() => refused = Some(no_place(&why, &demand)),
@@ -164,7 +164,7 @@ pub fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, E
 /// without, unless `prefer_dev` wants one kind only.
 fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Image>, Error> {
     let mut known: Vec<Image> = Vec::new();
-    for image in nodes.iter().flat_map(|node| node.seen().0.images) {
+    for image in nodes.iter().flat_map(|node| node.seen().0.images.clone()) {
         if !known.iter().any(|other| other.name == image.name) {
             known.push(image);
         }

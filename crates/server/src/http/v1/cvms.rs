@@ -156,9 +156,10 @@ pub async fn detail(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-) -> Result<Json<CvmDetail>, ApiError> {
-    let view = cvms::detail(&ctx, &caller, &cvm).await?;
-    Ok(Json(render::cvm_detail(&view, version.version)))
+) -> Result<Response, ApiError> {
+    let render = |view: &CvmView| render::cvm_detail(view, version.version);
+    let body = cvms::reply(&ctx, &caller, &cvm, version.version, render).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Query of `GET /cvms/{cvm_id}/compose_file`.
@@ -192,9 +193,9 @@ pub async fn compose_file(
 ) -> Result<Response, ApiError> {
     let (document, _) = cvms::compose(&ctx, &caller, &cvm).await?;
     if query.raw.is_some_and(|word| !matches!(word.as_str(), "false" | "0")) {
-        return Ok(text(Some(document)));
+        return Ok(text(Some(document.to_string())));
     }
-    Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response())
 }
 
 fn text(text: Option<String>) -> Response {

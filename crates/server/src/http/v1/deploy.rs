@@ -94,6 +94,16 @@ async fn do_commit(
     version: Version,
     request: Json<CommitRequest>,
 ) -> Result<Response, ApiError> {
+    if let Some(ready) = commit::ready(ctx, caller, &request.value).await? {
+        let mut work = match ctx.begin_work(caller, request.key.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(answer(before)),
+        };
+        if let Some(done) = commit::create(ctx, &mut work.tx, caller, ready).await? {
+            let reply = render::cvm_commit(&done.view, version.version);
+            return Ok(answer(work.finish(200, &reply, done.news).await?));
+        }
+    }
     let mut work = match ctx.begin_work(caller, request.key).await? {
         Begun::Fresh(work) => work,
         Begun::Answered(before) => return Ok(answer(before)),

@@ -4,7 +4,7 @@
 //! keeps clients that give up after silence. Events: `state` on every change, then one of `complete`,
 //! `timeout`, `error`; each with one line of data. It breaks off when the process is to end.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -104,7 +104,7 @@ pub async fn state(
 
 struct Watch {
     ctx: Ctx,
-    caller: Caller,
+    caller: Arc<Caller>,
     cvm: CvmId,
     target: Option<String>,
     began: tokio::time::Instant,

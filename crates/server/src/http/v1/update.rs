@@ -1,6 +1,8 @@
 //! Changing a CVM's configuration: everything at once, one thing at a time, or its compose file in
 //! two phases.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{FromRequestParts, Path, State},
     http::{HeaderMap, request::Parts},
@@ -570,7 +572,7 @@ pub async fn compose_provision(
 
 async fn commit(
     ctx: Ctx,
-    caller: Caller,
+    caller: Arc<Caller>,
     cvm: String,
     said: Said,
     request: Json<ComposeCommitRequest>,

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `lock` | held (`flock`) by whoever reads or writes; the OS drops it with its process |
+//! | `lock` | held (`flock`) by whoever reads or writes; the OS drops it with its process. Holds the generation of the directory |
 //! | `host.json` | seed and counters |
 //! | `vms/<number>_<vm uuid>_<id>.json` | one VM; its name is its [`Key`] |
 //! | `calls.jsonl` | the journal, one call a line |
@@ -11,23 +11,37 @@
 //!
 //! A call has happened once `redo.json` is in place; whoever holds the lock next finishes it. There
 //! is no `fsync`: this outlives a killed process, not a lost power supply.
+//!
+//! The generation is raised before anything is changed. Who finds the one it knows needs not look
+//! which files there are ([`super::index`]); who finds another one looks again.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use casemate_core::id::EngineVmId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Changes, Disk, Host, Key};
+use super::{Changes, Disk, Host, Key, Which, index::Index};
 use crate::node::sim::{journal::Call, vm::Vm};
 
 /// A directory with a host in it.
 #[derive(Debug, Clone)]
 pub(in crate::node::sim) struct Files {
     root: PathBuf,
+    index: Arc<Mutex<Index>>,
+}
+
+/// The same, with its lock held.
+struct Locked<'a> {
+    files: &'a Files,
+    lock: File,
+    index: MutexGuard<'a, Index>,
+    generation: u64,
 }
 
 /// What `redo.json` holds.
@@ -41,7 +55,7 @@ struct Redo {
 impl Files {
     pub(super) fn open(root: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(root.join("vms"))?;
-        Ok(Self { root })
+        Ok(Self { root, index: Arc::default() })
     }
 
     pub(super) fn locked<T>(
@@ -51,20 +65,33 @@ impl Files {
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(self.root.join("lock"))?;
         lock.lock()?;
-        let mut files = self.clone();
-        files.finish()?;
-        action(&mut files)
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.finish()? {
+            index.forget();
+        }
+        let generation = generation(&lock)?;
+        action(&mut Locked { files: self, lock, index, generation })
     }
 
     /// Finishes the call that was interrupted, if one was.
-    fn finish(&self) -> io::Result<()> {
+    fn finish(&self) -> io::Result<bool> {
         let path = self.root.join("redo.json");
-        let Some(redo) = read_json::<Redo>(&path)? else { return Ok(()) };
+        let Some(redo) = read_json::<Redo>(&path)? else { return Ok(false) };
         self.apply(&redo)?;
-        fs::remove_file(path)
+        fs::remove_file(path)?;
+        Ok(true)
+    }
+
+    fn keys(&self) -> io::Result<Vec<Key>> {
+        let mut keys = Vec::new();
+        for entry in fs::read_dir(self.root.join("vms"))? {
+            keys.extend(entry?.file_name().to_str().and_then(key));
+        }
+        Ok(keys)
     }
 
     /// Gives the same result however often it is done and wherever it was interrupted before.
@@ -104,48 +131,64 @@ impl Files {
     }
 }
 
-impl Disk for Files {
+impl Disk for Locked<'_> {
     fn host(&mut self) -> io::Result<Option<Host>> {
-        read_json(&self.root.join("host.json"))
+        read_json(&self.files.root.join("host.json"))
     }
 
-    fn keys(&mut self) -> io::Result<Vec<Key>> {
-        let mut keys = Vec::new();
-        for entry in fs::read_dir(self.root.join("vms"))? {
-            keys.extend(entry?.file_name().to_str().and_then(key));
+    fn keys(&mut self, which: Which<'_>) -> io::Result<Vec<Key>> {
+        if !self.index.is_of(self.generation) {
+            *self.index = Index::of(self.files.keys()?, self.generation);
         }
-        keys.sort_unstable();
-        Ok(keys)
+        Ok(self.index.keys(which))
     }
 
     fn vm(&mut self, key: &Key) -> io::Result<Vm> {
-        read_json(&self.vm_path(key))?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        read_json(&self.files.vm_path(key))?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn calls(&mut self) -> io::Result<Vec<Call>> {
-        let Some(text) = read(&self.journal())? else { return Ok(Vec::new()) };
+        let Some(text) = read(&self.files.journal())? else { return Ok(Vec::new()) };
         text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
     }
 
     fn faults(&mut self) -> io::Result<Option<String>> {
-        read(&self.root.join("faults.json"))
+        read(&self.files.root.join("faults.json"))
     }
 
     fn set_faults(&mut self, text: &str) -> io::Result<()> {
-        replace(&self.root.join("faults.json"), text.as_bytes())
+        replace(&self.files.root.join("faults.json"), text.as_bytes())
     }
 
     fn commit(&mut self, changes: Changes) -> io::Result<()> {
-        let journal_at = match fs::metadata(self.journal()) {
+        let journal_at = match fs::metadata(self.files.journal()) {
             Ok(metadata) => metadata.len(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
+        let known = self.index.is_of(self.generation);
+        self.index.forget();
+        self.generation += 1;
+        self.lock.write_all_at(&self.generation.to_le_bytes(), 0)?;
         let redo = Redo { changes, journal_at };
-        let path = self.root.join("redo.json");
+        let path = self.files.root.join("redo.json");
         write_json(&path, &redo)?;
-        self.apply(&redo)?;
-        fs::remove_file(path)
+        self.files.apply(&redo)?;
+        fs::remove_file(path)?;
+        if known {
+            self.index.follow(&redo.changes, self.generation);
+        }
+        Ok(())
+    }
+}
+
+/// What the lock's file says; a new one says nothing.
+fn generation(lock: &File) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    match lock.read_exact_at(&mut bytes, 0) {
+        Ok(()) => Ok(u64::from_le_bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+        Err(error) => Err(error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use super::{Changes, Disk, Host, Key};
+use super::{Changes, Disk, Host, Key, Which};
 use crate::node::sim::{journal::Call, vm::Vm};
 
 /// All of a host.
@@ -19,8 +19,8 @@ impl Disk for Memory {
         Ok(self.host.clone())
     }
 
-    fn keys(&mut self) -> io::Result<Vec<Key>> {
-        Ok(self.vms.keys().cloned().collect())
+    fn keys(&mut self, which: Which<'_>) -> io::Result<Vec<Key>> {
+        Ok(self.vms.keys().filter(|key| which.fits(key)).cloned().collect())
     }
 
     fn vm(&mut self, key: &Key) -> io::Result<Vm> {

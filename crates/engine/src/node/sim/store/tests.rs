@@ -40,7 +40,7 @@ async fn an_interrupted_call_is_finished_by_the_next_process() {
             .shared
             .store
             .locked(|disk| {
-                let key = disk.keys()?.remove(1);
+                let key = disk.keys(Which::All)?.remove(1);
                 Ok([(2, disk.vm(&key)?)].into())
             })
             .unwrap(),
@@ -90,6 +90,27 @@ async fn two_processes_share_one_host() {
     assert_eq!(a.node.list().await.unwrap(), b.node.list().await.unwrap());
     let calls = a.host.calls().unwrap();
     assert!(calls.windows(2).all(|pair| pair[0].n < pair[1].n));
+}
+
+/// One handle knows which files there are; another one, of another process, changes them.
+#[tokio::test]
+async fn what_another_process_made_and_removed_is_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = World::in_dir(dir.path(), SimConfig::fast(), clock());
+    let b = World::in_dir(dir.path(), SimConfig::fast(), a.clock.clone());
+    let first = a.create(&config(1, "")).await;
+    assert_eq!(b.node.find(&mark(1)).await.unwrap().len(), 1);
+    let second = b.create(&config(1, "")).await;
+    let ids = |vms: Vec<casemate_core::cvm::SeenVm>| -> Vec<_> {
+        vms.into_iter().map(|vm| vm.id).collect()
+    };
+    assert_eq!(ids(a.node.find(&mark(1)).await.unwrap()), [first.clone(), second.clone()]);
+    b.node.remove(&first).await.unwrap();
+    a.pass(60_000);
+    assert_eq!(ids(b.node.find(&mark(1)).await.unwrap()), [second.clone()]);
+    assert_eq!(ids(a.node.find(&mark(1)).await.unwrap()), [second.clone()]);
+    assert!(a.node.start(&first).await.is_err());
+    assert_eq!(a.node.list().await.unwrap(), b.node.list().await.unwrap());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use casemate_core::cvm::{Boot, PortMap, VmPower};
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::node::{CallError, Dial, DialError, Tee};
+use crate::node::{CallError, Dial, DialError, Tee, sim::store::Which};
 
 fn rejected<T: std::fmt::Debug>(answer: Result<T, CallError>) -> String {
     match answer {
@@ -280,7 +280,7 @@ async fn the_instance_id_is_made_as_dstack_makes_it() {
     world.booted(&config(1, "")).await;
     let id = world.seen(&mark(1)).await.instance_id.unwrap();
     let seed = world.node.shared.store.locked(|disk| {
-        let key = disk.keys()?.remove(0);
+        let key = disk.keys(Which::All)?.remove(0);
         Ok(disk.vm(&key)?.instance_seed)
     });
     let mut bytes = hex::decode(seed.unwrap()).unwrap();
