@@ -45,15 +45,18 @@ async fn the_landing_page_says_what_this_is_and_nothing_of_tenants() {
 #[tokio::test]
 async fn each_part_is_there_with_its_role_only() {
     let mut world = World::with(|config| config.role = vec![Role::Console]).await;
-    world.ctx.fleet = Fleet::new([].into(), world.ctx.fleet.kms.clone()).into();
+    let mut parts = (*world.ctx).clone();
+    parts.fleet = Fleet::new([].into(), parts.fleet.kms.clone()).into();
+    world.ctx = parts.clone().into();
     world.router = router(world.ctx.clone(), Metrics::install());
     let page = get(&world, "/").await.text;
     assert!(page.contains("Start a worker") && page.contains("does not serve the API"), "{page}");
     assert_eq!(get(&world, "/api/v1/auth/me").await.status, 404);
     assert_eq!(get(&world, "/docs").await.status, 404);
-    let mut config = (*world.ctx.config).clone();
+    let mut config = (*parts.config).clone();
     config.role = vec![Role::Worker];
-    world.ctx.config = config.into();
+    parts.config = config.into();
+    world.ctx = parts.into();
     world.router = router(world.ctx.clone(), Metrics::install());
     for (path, status) in [("/", 404), ("/healthz", 200), ("/readyz", 200), ("/metrics", 200)] {
         assert_eq!(get(&world, path).await.status, status, "{path}");

@@ -17,6 +17,7 @@ use casemate_store::{
 };
 use tokio_util::sync::CancellationToken;
 
+use super::cvm::{self, Held, Pause};
 use crate::app::Ctx;
 
 const BEAT: Duration = Duration::from_secs(5);
@@ -52,12 +53,16 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
     let claimant = Claimant { owner, nodes: &missing };
     let term = Duration::from_secs(ctx.config.work.lease_s);
     loop {
-        let claimed = lease::claim(&ctx.db, &claimant, ctx.now(), term, BATCH).await?;
+        let now = ctx.now();
+        let claimed = lease::claim(&ctx.db, &claimant, now, term, BATCH).await?;
         if claimed.is_empty() {
             return Ok(());
         }
-        for cvm in claimed {
-            Box::pin(super::cvm::work(ctx, cvm)).await;
+        for one in claimed {
+            let held = Held::new(one, now.plus(term));
+            if let Pause::Until(until, held) = Box::pin(cvm::work(ctx, held)).await {
+                cvm::release(ctx, held, until).await;
+            }
         }
     }
 }
