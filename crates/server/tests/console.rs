@@ -1,5 +1,7 @@
 //! The page for people.
 
+#![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
+
 mod common;
 
 use axum::body::Body;

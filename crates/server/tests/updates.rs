@@ -1,5 +1,7 @@
 //! Changes of a configuration, from acceptance to their end, on a simulated node.
 
+#![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
+
 mod common;
 
 use casemate_core::{

@@ -94,7 +94,9 @@ impl TestNode {
 
 /// A DNS that says what it was told to say.
 #[derive(Debug, Default)]
-pub struct FakeDns(Mutex<BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>>);
+pub struct FakeDns(Mutex<BTreeMap<(String, Kind), Looked>>);
+
+type Looked = Result<Vec<String>, LookupError>;
 
 impl FakeDns {
     pub fn say(&self, name: &str, kind: Kind, answer: &[&str]) {
