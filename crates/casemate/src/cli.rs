@@ -61,7 +61,7 @@ enum Command {
     /// Chores of whoever runs the service.
     #[command(subcommand)]
     Admin(admin::Admin),
-    /// CVMs: list, look, start, stop, logs, delete.
+    /// CVMs: list, look, start, stop, update, logs, delete.
     #[command(subcommand, visible_alias = "cvm")]
     Cvms(cmd::cvms::Cvms),
     /// Apps.
