@@ -162,6 +162,17 @@ fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
+/// The rollback that began in the moment in which a change ended. The two clock readings are not one,
+/// and rollbacks of earlier tries may be close.
+fn way_back(ended: Timestamp, newer: &[OperationRecord]) -> Option<&OperationRecord> {
+    const TOLERANCE: Duration = Duration::from_secs(1);
+    let rollbacks = newer.iter().filter(|other| other.operation_type == "rollback");
+    let timed = rollbacks.filter_map(|other| Some((other, time(&other.started_at)?)));
+    let near = timed.filter(|(_, began)| ended.since(*began) <= TOLERANCE);
+    near.min_by_key(|(_, began)| ended.since(*began).max(began.since(ended)))
+        .map(|(other, _)| other)
+}
+
 /// Judges an operation by itself and what came after it. Phala Cloud says no `state`.
 fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> Stage {
     match record.status.as_str() {
@@ -169,12 +180,8 @@ fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> Stage {
         "failed" => {}
         _ => return Stage::Open,
     }
-    // The way back begins in the moment in which the change ends.
     let ended = record.completed_at.as_deref().and_then(time);
-    let back = newer.iter().rev().find(|other| {
-        let began = time(&other.started_at);
-        other.operation_type == "rollback" && began.is_some() && began >= ended
-    });
+    let back = ended.and_then(|ended| way_back(ended, newer));
     let state = record.state.clone().unwrap_or_else(|| record.status.clone());
     let back = back.filter(|_| state != "superseded");
     let failed = |rolled_back| OperationFailed {
@@ -233,8 +240,9 @@ mod tests {
         let failed = record("update", "failed", "failed", "10", Some("20"));
         assert_eq!(rolled_back(stage(&failed, &[])), RolledBack::No);
         let back = |status, from| record("rollback", status, "running", from, None);
-        let finer = [back("completed", "20.000001")];
-        assert_eq!(rolled_back(stage(&failed, &finer)), RolledBack::Done);
+        for finer in ["20.000001", "19.999999"] {
+            assert_eq!(rolled_back(stage(&failed, &[back("completed", finer)])), RolledBack::Done);
+        }
         assert!(matches!(stage(&failed, &[back("in_progress", "20")]), Stage::GoingBack(_)));
         assert_eq!(rolled_back(stage(&failed, &[back("completed", "20")])), RolledBack::Done);
         let own_first = [back("failed", "40"), back("completed", "20")];

@@ -41,7 +41,7 @@ pub struct Update {
     #[command(flatten)]
     flags: Flags,
     /// Seconds that a shutdown may take, 10 to 1200.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..=1200))]
     shutdown_timeout: Option<u32>,
     #[command(flatten)]
     manner: Manner,

@@ -60,10 +60,8 @@ impl Steps {
                 self.tell(&format!("  {}", line(step)));
             }
         }
-        let under_way = record.steps.last().filter(|step| step.ended_at.is_none());
         if let Some(bar) = &self.bar {
-            let what = under_way.map_or("waiting", |step| step.name.as_str());
-            bar.set_message(format!("{}: {what}", self.name));
+            bar.set_message(format!("{}: {}", self.name, at(record)));
         }
     }
 
@@ -81,13 +79,22 @@ impl Steps {
     }
 }
 
-/// A step in a line: `push     done  0.2 s`.
+/// What an operation is at, in a word or two.
+fn at(record: &OperationRecord) -> &str {
+    match record.steps.last() {
+        Some(step) => &step.name,
+        None if record.state.as_deref() == Some("pending") => "waiting for its turn",
+        None => "beginning",
+    }
+}
+
+/// A step in a line: `push            done       0.2 s`.
 pub fn line(step: &OperationStep) -> String {
     let outcome = step.outcome.as_deref().unwrap_or("under way");
     let took = took(&step.started_at, step.ended_at.as_deref());
     let cause = step.cause.as_ref().filter(|_| outcome != "done");
     let cause = cause.map(|cause| format!("  {}", cause.message)).unwrap_or_default();
-    format!("{:9} {outcome:9} {took}{cause}", step.name).trim_end().to_owned()
+    format!("{:14}  {outcome:9}  {took}{cause}", step.name).trim_end().to_owned()
 }
 
 /// From the one to the other; empty while it lasts.
@@ -108,11 +115,11 @@ mod tests {
         let step = |json| line(&serde_json::from_value(json).unwrap());
         let (from, to) = ("2026-01-31T12:00:00Z", "2026-01-31T12:00:01.25Z");
         let done = serde_json::json!({"name": "push", "started_at": from, "ended_at": to, "outcome": "done", "cause": null});
-        assert_eq!(step(done), "push      done      1.2 s");
+        assert_eq!(step(done), "push            done       1.2 s");
         let failed = serde_json::json!({"name": "boot", "started_at": from, "ended_at": to, "outcome": "failed",
             "cause": {"code": "boot_timeout", "message": "no boot"}});
-        assert_eq!(step(failed), "boot      failed    1.2 s  no boot");
+        assert_eq!(step(failed), "boot            failed     1.2 s  no boot");
         let open = serde_json::json!({"name": "stop", "started_at": from, "ended_at": null, "outcome": null, "cause": null});
-        assert_eq!(step(open), "stop      under way");
+        assert_eq!(step(open), "stop            under way");
     }
 }

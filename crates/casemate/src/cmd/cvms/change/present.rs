@@ -156,7 +156,12 @@ fn megabytes(gigabytes: f64) -> u32 {
 
 fn refused(why: NotApplicable) -> Fail {
     let NotApplicable { field, reason } = why;
-    let fail = Fail::new(ErrorCode::ChangeNotApplicable.code(), format!("{field} {reason}"));
+    let code = match field {
+        "docker_compose_file" => ErrorCode::InvalidComposeFile,
+        "disk_size" if reason.starts_with("can only grow") => ErrorCode::DiskCannotShrink,
+        _ => ErrorCode::ChangeNotApplicable,
+    };
+    let fail = Fail::new(code.code(), format!("{field} {reason}"));
     fail.detail(field, reason).suggest("Leave it out, or ask for something else.")
 }
 

@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_is_said_and_nothing_else() {
-        let json = |change| serde_json::to_string(&patch(change, false)).unwrap();
+        let json = |change: &Change| serde_json::to_string(&patch(change, false)).unwrap();
         assert_eq!(json(&Change::default()), r#"{"allow_restart":false}"#);
         let change = Change {
             pre_launch_script: Some(String::new()),
