@@ -48,6 +48,9 @@ struct Steps {
 impl Steps {
     fn new(name: &str, quiet: bool) -> Self {
         let bar = (!quiet && ui::stderr_is_terminal()).then(ui::spinner);
+        if let Some(bar) = &bar {
+            bar.set_message(name.to_owned());
+        }
         Self { name: name.to_owned(), quiet, bar, told: HashSet::new() }
     }
 
