@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::server::{Answer, Server, answer, ok};
+use crate::server::{Answer, Asked, Server, answer, ok};
 use casemate_api::{
     compose_file::ComposeFile,
     compose_update::{ComposeCommitRequest, ComposeReplaceRequest},
@@ -26,10 +26,21 @@ fn accepted() -> Answer {
     )
 }
 
+/// Checks a request: method, path below `/cvms/`, body; that it is repeatable.
+fn expect(asked: &Asked, (method, path, body): (&str, &str, &str)) {
+    assert_eq!(asked.method.as_str(), method, "{path}");
+    assert_eq!(asked.uri.path(), format!("/api/v1/cvms/{path}"));
+    assert_eq!(asked.body, body, "{path}");
+    assert!(asked.header("idempotency-key").is_some(), "{path}");
+}
+
+fn vm() -> Answer {
+    ok(r#"{"id":"cvm_1","name":"my-app","status":"running"}"#)
+}
+
 #[tokio::test]
 async fn every_change_is_sent_as_the_api_has_it() {
-    let vm = || ok(r#"{"id":"cvm_1","name":"my-app","status":"running"}"#);
-    let flat: Answer = answer(418, &[], "");
+    let flat = answer(418, &[], "");
     let answers = [
         accepted(),
         accepted(),
@@ -40,20 +51,9 @@ async fn every_change_is_sent_as_the_api_has_it() {
         accepted(),
         accepted(),
         accepted(),
-        accepted(),
-        vm(),
-        vm(),
-        ok(r#"{"compose_hash":"00","app_id":null,"device_id":null}"#),
-        accepted(),
-        accepted(),
-        ok("{}"),
-        ok("[]"),
-        ok(r#"{"cancelled":false}"#),
-        ok(r#"{"total":2,"stopped":1,"skipped":1,"errors":[]}"#),
     ];
     let server = Server::with(answers).await;
     let client = server.client();
-    let hash = hash("x");
     let patch = CvmPatch {
         user_config: Patch::Null,
         vcpu: Some(2),
@@ -71,6 +71,37 @@ async fn every_change_is_sent_as_the_api_has_it() {
     client.update_os_image("a", "dstack-0.5.4").await.unwrap();
     client.update_docker_compose("a", "services: {}").await.unwrap();
     client.update_pre_launch_script("a", "").await.unwrap();
+    client.update_user_config("a", None).await.unwrap();
+
+    let asked = server.asked();
+    let expected = [
+        ("PATCH", "a", r#"{"user_config":null,"vcpu":2,"allow_restart":false}"#),
+        ("PATCH", "a/resources", r#"{"vcpu":2}"#),
+        ("PATCH", "a/visibility", r#"{"public_logs":false}"#),
+        ("PATCH", "a/listed", r#"{"listed":true}"#),
+        ("PATCH", "a/name", r#"{"name":"other-name"}"#),
+        ("PATCH", "a/os-image", r#"{"os_image_name":"dstack-0.5.4"}"#),
+        ("PATCH", "a/docker-compose", "services: {}"),
+        ("PATCH", "a/pre-launch-script", ""),
+        ("PATCH", "a/user_config", r#"{"user_config":null}"#),
+    ];
+    assert_eq!(asked.len(), expected.len());
+    for (asked, expected) in asked.iter().zip(expected) {
+        expect(asked, expected);
+    }
+    assert_eq!(asked[0].header("x-casemate-env-guard"), Some("refuse"));
+    assert_eq!(asked[1].header("x-casemate-env-guard"), None);
+    let kind = |index: usize| asked[index].header("content-type");
+    assert_eq!([kind(0), kind(6)], [Some("application/json"), Some("text/yaml")]);
+    assert_eq!(kind(7), Some("text/plain"));
+}
+
+#[tokio::test]
+async fn compose_files_and_variables_go_with_their_guard() {
+    let prepared = ok(r#"{"compose_hash":"00","app_id":null,"device_id":null}"#);
+    let server = Server::with([accepted(), prepared, accepted(), accepted()]).await;
+    let client = server.client();
+    let hash = hash("x");
     let envs = EnvsRequest {
         encrypted_env: "00".to_owned(),
         env_keys: Some(vec!["A".to_owned()]),
@@ -78,9 +109,6 @@ async fn every_change_is_sent_as_the_api_has_it() {
     };
     let changed = client.update_envs("a", &envs, EnvGuard::Report).await.unwrap();
     assert!(changed.allowed_envs_changed);
-    client.update_user_config("a", None).await.unwrap();
-    client.schedule_delete("a", Some(Timestamp::from_micros(0))).await.unwrap();
-    client.schedule_delete("a", None).await.unwrap();
     client.provision_compose("a", &ComposeFile::default()).await.unwrap();
     let commit = ComposeCommitRequest {
         compose_hash: hash,
@@ -97,52 +125,51 @@ async fn every_change_is_sent_as_the_api_has_it() {
         env_keys: None,
     };
     client.replace_compose("a", &replace, EnvGuard::Refuse).await.unwrap();
+
+    let asked = server.asked();
+    let commit = format!(r#"{{"compose_hash":"{hash}"}}"#);
+    let replace = format!(r#"{{"compose_file":{{}},"compose_hash":"{hash}"}}"#);
+    let envs = r#"{"encrypted_env":"00","env_keys":["A"]}"#;
+    expect(&asked[0], ("PATCH", "a/envs", envs));
+    expect(&asked[1], ("POST", "a/compose_file/provision", "{}"));
+    expect(&asked[2], ("PATCH", "a/compose_file", &commit));
+    expect(&asked[3], ("POST", "a/compose_file", &replace));
+    let guard = |index: usize| asked[index].header("x-casemate-env-guard");
+    assert_eq!([guard(0), guard(1), guard(2)], [Some("report"), None, None]);
+    assert_eq!(guard(3), Some("refuse"));
+}
+
+#[tokio::test]
+async fn times_ports_and_batches_are_sent_as_the_api_has_them() {
+    let answers = [
+        vm(),
+        vm(),
+        ok("{}"),
+        ok("[]"),
+        ok(r#"{"cancelled":false}"#),
+        ok(r#"{"total":2,"stopped":1,"skipped":1,"errors":[]}"#),
+    ];
+    let server = Server::with(answers).await;
+    let client = server.client();
+    client.schedule_delete("a", Some(Timestamp::from_micros(0))).await.unwrap();
+    client.schedule_delete("a", None).await.unwrap();
     client.update_network_config("a", &NetworkConfigRequest::default()).await.unwrap();
     let port = PortRule { vm_port: Some(80), ..PortRule::default() };
     client.set_ports("a", vec![port]).await.unwrap();
     assert!(!client.cancel_operation("a", None).await.unwrap().cancelled);
     assert_eq!(client.batch_stop(&["a".to_owned(), "b".to_owned()]).await.unwrap().stopped, 1);
 
-    let hash = hash.to_string();
     let expected = [
-        ("PATCH", "a", r#"{"user_config":null,"vcpu":2,"allow_restart":false}"#.to_owned()),
-        ("PATCH", "a/resources", r#"{"vcpu":2}"#.to_owned()),
-        ("PATCH", "a/visibility", r#"{"public_logs":false}"#.to_owned()),
-        ("PATCH", "a/listed", r#"{"listed":true}"#.to_owned()),
-        ("PATCH", "a/name", r#"{"name":"other-name"}"#.to_owned()),
-        ("PATCH", "a/os-image", r#"{"os_image_name":"dstack-0.5.4"}"#.to_owned()),
-        ("PATCH", "a/docker-compose", "services: {}".to_owned()),
-        ("PATCH", "a/pre-launch-script", String::new()),
-        ("PATCH", "a/envs", r#"{"encrypted_env":"00","env_keys":["A"]}"#.to_owned()),
-        ("PATCH", "a/user_config", r#"{"user_config":null}"#.to_owned()),
-        (
-            "PATCH",
-            "a/scheduled-delete",
-            r#"{"scheduled_delete_at":"1970-01-01T00:00:00Z"}"#.to_owned(),
-        ),
-        ("PATCH", "a/scheduled-delete", r#"{"scheduled_delete_at":null}"#.to_owned()),
-        ("POST", "a/compose_file/provision", "{}".to_owned()),
-        ("PATCH", "a/compose_file", format!(r#"{{"compose_hash":"{hash}"}}"#)),
-        ("POST", "a/compose_file", format!(r#"{{"compose_file":{{}},"compose_hash":"{hash}"}}"#)),
-        ("PATCH", "a/network-config", r#"{"restart":false}"#.to_owned()),
-        ("PUT", "a/ports", r#"{"ports":[{"vm_port":80}]}"#.to_owned()),
-        ("POST", "a/operations/cancel", "{}".to_owned()),
-        ("POST", "batch-stop", r#"{"cvm_ids":["a","b"]}"#.to_owned()),
+        ("PATCH", "a/scheduled-delete", r#"{"scheduled_delete_at":"1970-01-01T00:00:00Z"}"#),
+        ("PATCH", "a/scheduled-delete", r#"{"scheduled_delete_at":null}"#),
+        ("PATCH", "a/network-config", r#"{"restart":false}"#),
+        ("PUT", "a/ports", r#"{"ports":[{"vm_port":80}]}"#),
+        ("POST", "a/operations/cancel", "{}"),
+        ("POST", "batch-stop", r#"{"cvm_ids":["a","b"]}"#),
     ];
-    let asked = server.asked();
-    assert_eq!(asked.len(), expected.len());
-    for (asked, (method, path, body)) in asked.iter().zip(&expected) {
-        assert_eq!(asked.method.as_str(), *method, "{path}");
-        assert_eq!(asked.uri.path(), format!("/api/v1/cvms/{path}"));
-        assert_eq!(asked.body, *body, "{path}");
-        assert!(asked.header("idempotency-key").is_some(), "{path}");
+    for (asked, expected) in server.asked().iter().zip(expected) {
+        expect(asked, expected);
     }
-    let guard = |index: usize| asked[index].header("x-casemate-env-guard");
-    assert_eq!([guard(0), guard(1), guard(8)], [Some("refuse"), None, Some("report")]);
-    assert_eq!([guard(13), guard(14)], [None, Some("refuse")]);
-    let kind = |index: usize| asked[index].header("content-type");
-    assert_eq!([kind(0), kind(6)], [Some("application/json"), Some("text/yaml")]);
-    assert_eq!(kind(7), Some("text/plain"));
 }
 
 fn record(id: &str, kind: &str, state: &str, second: u8) -> Value {

@@ -235,7 +235,7 @@ mod tests {
         };
         let same = diff(&["B", "A"]);
         assert_eq!(same.effect, Effect::Restart, "the values may be other ones");
-        assert_eq!(same.hash_changed, false, "the order is not a change");
+        assert!(!same.hash_changed, "the order is not a change");
         let dropped = diff(&["A", "C"]).env.unwrap();
         assert_eq!((dropped.added, dropped.missing), (vec!["C".to_owned()], vec!["B".to_owned()]));
     }
