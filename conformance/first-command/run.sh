@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The README's first command, as a new user types it, on the real engine: a URL that curl answers with a
-# sealed value; again; with a changed file; the real `phala deploy` of the same file beside it; --stop.
+# sealed value; again; with a changed file (refused unasked, updated with --yes); the real `phala deploy` of the same file beside it; --stop.
 # Then without an engine: it says so, and the page says "simulated".
 #
 #   conformance/first-command/run.sh BINARY DIR
@@ -34,10 +34,19 @@ ok "up again on an unchanged file finds that CVM"
 
 mkdir -p "$dir/changed/hello"
 cp examples/hello/docker-compose.yml examples/hello/.env "$dir/changed/hello/"
-echo "# changed" >>"$dir/changed/hello/docker-compose.yml"
-if refused=$("$casemate" up "$dir/changed/hello" --no-follow 2>&1); then fail "a changed file is refused"; fi
-grep -q "casemate up --name" <<<"$refused" || fail "the refusal names the way out: $refused"
-ok "a changed file is refused with the way out"
+sed -i 's/<h1>/<h1>changed: /' "$dir/changed/hello/docker-compose.yml"
+if refused=$("$casemate" up "$dir/changed/hello" --no-follow 2>&1 </dev/null); then fail "a changed file is refused without --yes"; fi
+grep -q -- "--yes" <<<"$refused" || fail "the refusal names the way out: $refused"
+grep -q "^  +.*<h1>changed: " <<<"$refused" || fail "the refusal shows the difference: $refused"
+curl -fsS --max-time 10 "$url" | grep -q "<h1>hello" || fail "refused, and changed all the same"
+ok "a changed file is refused without --yes, with the difference and the way out"
+
+updated=$("$casemate" up "$dir/changed/hello" --no-follow --yes --json) || fail "up --yes: $updated"
+[ "$(json d.id <<<"$updated")" = "$id" ] && [ "$(json d.outcome <<<"$updated")" = updated ] || fail "up --yes updates that CVM: $updated"
+curl -fsS --max-time 10 "$url" | grep -q "<h1>changed: hello from a sealed env var" || fail "the new content and the sealed value are at $url"
+"$casemate" up examples/hello --no-follow --yes >/dev/null 2>&1 || fail "up --yes of the first file again"
+curl -fsS --max-time 10 "$url" | grep -q "<h1>hello from a sealed env var" || fail "the first content is back at $url"
+ok "with --yes it is updated, and curl shows the new content"
 
 PHALA_CLOUD_API_PREFIX=$(cat "$CASEMATE_DATA_DIR/api.url") PHALA_CLOUD_API_KEY=$(cat "$CASEMATE_DATA_DIR/admin.key")
 export PHALA_CLOUD_API_PREFIX PHALA_CLOUD_API_KEY PHALA_CLOUD_DIR="$dir/phala" CI=1

@@ -61,7 +61,7 @@ enum Command {
     /// Chores of whoever runs the service.
     #[command(subcommand)]
     Admin(admin::Admin),
-    /// CVMs: list, look, start, stop, logs, delete.
+    /// CVMs: list, look, start, stop, update, logs, delete.
     #[command(subcommand, visible_alias = "cvm")]
     Cvms(cmd::cvms::Cvms),
     /// Apps.
@@ -86,7 +86,7 @@ impl Cli {
     pub async fn run(self) -> Result<(), Fail> {
         let global = &self.global;
         match self.command {
-            Command::Up(args) => up::run(global, args).await,
+            Command::Up(args) => Box::pin(up::run(global, args)).await,
             Command::Serve(args) => serve::run(global, args).await,
             Command::Admin(command) => admin::run(global, command).await,
             Command::Cvms(command) => cmd::cvms::run(global, command).await,

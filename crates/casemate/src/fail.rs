@@ -4,7 +4,7 @@ use casemate_api::{
     error::{Structured, ValidationItem},
     reply::Failure,
 };
-use casemate_client::{ApiError, Error};
+use casemate_client::{ApiError, Error, OperationFailed, RolledBack};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -114,6 +114,7 @@ impl From<Error> for Fail {
             Error::Transport { .. } => Self::new("unreachable", with_root(&error)).suggest(
                 "Is the server running? `casemate up` and `casemate serve` start one here.",
             ),
+            Error::Operation(failed) => from_operation(failed),
             Error::TimedOut { .. } => Self::new("timeout", error.to_string())
                 .suggest("It may still get there: look with `casemate cvms get`."),
             Error::Identifier(_) => Self::usage(error.to_string()),
@@ -123,6 +124,19 @@ impl From<Error> for Fail {
             }
         }
     }
+}
+
+fn from_operation(failed: &OperationFailed) -> Fail {
+    let code = failed.code.as_deref().unwrap_or(&failed.state);
+    let fail = Fail::new(code, failed.cause.clone())
+        .detail("operation", format!("{} {}", failed.kind, failed.correlation_id));
+    let back = match &failed.rolled_back {
+        RolledBack::No => return fail,
+        RolledBack::Done => "yes: it has its configuration from before again".to_owned(),
+        RolledBack::UnderWay(operation) => format!("under way, in the operation {operation}"),
+        RolledBack::Failed(cause) => format!("failed: {cause}"),
+    };
+    fail.detail("rolled back", back)
 }
 
 fn from_reply(error: &ApiError) -> Fail {
@@ -221,6 +235,29 @@ mod tests {
             "{text}"
         );
         assert!(reply(401, json!({"detail": "no"})).text().contains("--api-key"));
+    }
+
+    #[test]
+    fn a_failed_operation_is_told_with_the_way_back() {
+        let failed = OperationFailed {
+            correlation_id: "op-1".to_owned(),
+            kind: "update".to_owned(),
+            state: "failed".to_owned(),
+            code: Some("boot_timeout".to_owned()),
+            cause: "no boot".to_owned(),
+            rolled_back: RolledBack::Done,
+        };
+        let text = Fail::from(Error::Operation(Box::new(failed.clone()))).text();
+        let expected = "error: no boot (boot_timeout)\n  operation: update op-1\n  rolled back: yes: it has its configuration from before again";
+        assert_eq!(text, expected);
+        let other = OperationFailed {
+            state: "superseded".to_owned(),
+            code: None,
+            rolled_back: RolledBack::No,
+            ..failed
+        };
+        let text = Fail::from(Error::Operation(Box::new(other))).text();
+        assert_eq!(text, "error: no boot (superseded)\n  operation: update op-1");
     }
 
     #[test]

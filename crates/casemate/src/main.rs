@@ -9,6 +9,7 @@
 //! | [`up`] | an embedded service, a compose file, a running CVM |
 //! | [`cmd`] | the user's commands |
 //! | [`connect`], [`local`] | which server, which key |
+//! | [`vars`] | variables of an app, from files and flags |
 //! | [`fail`], [`ui`] | how failures and results are told |
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 refused or failed, 2 usage.
@@ -23,6 +24,7 @@ mod serve;
 mod table;
 mod ui;
 mod up;
+mod vars;
 
 use std::{process::ExitCode, time::Duration};
 

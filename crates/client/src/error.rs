@@ -5,6 +5,8 @@ use std::{fmt, time::Duration};
 
 use casemate_api::error::{ErrorBody, ErrorCode};
 
+use crate::operation::OperationFailed;
+
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -37,6 +39,9 @@ pub enum Error {
     /// The request does not serialise.
     #[error("the request cannot be written as JSON: {0}")]
     Encode(serde_json::Error),
+    /// The operation that was waited for ended, but not as wished.
+    #[error(transparent)]
+    Operation(Box<OperationFailed>),
     /// What was waited for did not happen in time.
     #[error("no {target:?} within {} s; last seen: {}", .waited.as_secs(), .last.as_deref().unwrap_or("nothing"))]
     TimedOut {

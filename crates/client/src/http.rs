@@ -43,16 +43,43 @@ impl fmt::Debug for Client {
 pub(crate) struct Call {
     method: Method,
     url: Url,
-    body: Option<Vec<u8>>,
+    body: Option<Body>,
+    /// What is said in headers of this request only.
+    headers: Vec<(&'static str, &'static str)>,
     /// The same over all tries: it makes them one request.
     idempotency_key: Option<String>,
     /// For errors: method and URL, without the query.
     pub name: String,
 }
 
+/// A body and its media type.
+struct Body {
+    bytes: Vec<u8>,
+    kind: &'static str,
+}
+
 impl Call {
     fn changes(&self) -> bool {
         self.method != Method::GET
+    }
+
+    /// With a body of JSON.
+    pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
+        let bytes = serde_json::to_vec(body).map_err(Error::Encode)?;
+        self.body = Some(Body { bytes, kind: "application/json" });
+        Ok(self)
+    }
+
+    /// With a text as its body.
+    pub(crate) fn text(mut self, text: &str, kind: &'static str) -> Self {
+        self.body = Some(Body { bytes: text.as_bytes().to_vec(), kind });
+        self
+    }
+
+    /// With a header.
+    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
     }
 }
 
@@ -126,10 +153,24 @@ impl Client {
         parts: &[&str],
         body: Option<&impl Serialize>,
     ) -> Result<T, Error> {
-        let mut call = self.changing(Method::POST, parts)?;
-        if let Some(body) = body {
-            call.body = Some(serde_json::to_vec(body).map_err(Error::Encode)?);
-        }
+        let call = self.changing(Method::POST, parts)?;
+        self.ask(match body {
+            Some(body) => call.json(body)?,
+            None => call,
+        })
+        .await
+    }
+
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        parts: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        self.ask(self.changing(Method::PATCH, parts)?.json(body)?).await
+    }
+
+    /// Sends a request and reads its reply as JSON.
+    pub(crate) async fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
         decode(&call.name, &self.send(&call).await?)
     }
 
@@ -177,10 +218,11 @@ impl Client {
         if let Some(key) = &call.idempotency_key {
             request = request.header("idempotency-key", key);
         }
+        for (name, value) in &call.headers {
+            request = request.header(*name, *value);
+        }
         match &call.body {
-            Some(body) => {
-                request.header(header::CONTENT_TYPE, "application/json").body(body.clone())
-            }
+            Some(body) => request.header(header::CONTENT_TYPE, body.kind).body(body.bytes.clone()),
             None => request,
         }
     }
@@ -234,7 +276,7 @@ fn call(
 ) -> Result<Call, Error> {
     let url = path::join(base, parts, query)?;
     let name = format!("{method} {}{}", url.origin().ascii_serialization(), url.path());
-    Ok(Call { method, url, body: None, idempotency_key: None, name })
+    Ok(Call { method, url, body: None, headers: Vec::new(), idempotency_key: None, name })
 }
 
 async fn whole(call: &str, mut response: Response) -> Result<Vec<u8>, Error> {

@@ -3,6 +3,7 @@
 //! | where | what |
 //! |---|---|
 //! | [`Client`] | every route as a typed method; see the source files in `ops/` |
+//! | [`Client::wait_for_operation`] | one change to its end: done, or [`OperationFailed`] with the cause |
 //! | [`Watch`], [`Client::wait`] | the state of a CVM as it changes, over lost connections |
 //! | [`LogStream`] | the output of a CVM's containers (Casemate only) |
 //! | [`seal_env`], [`dotenv`] | environment variables from a file to what may leave this machine |
@@ -29,6 +30,7 @@ mod env;
 mod error;
 mod http;
 mod logs;
+mod operation;
 mod ops;
 mod path;
 mod retry;
@@ -42,7 +44,8 @@ pub use env::{SealEnvError, seal_env};
 pub use error::{ApiError, Error, TransportKind};
 pub use http::Client;
 pub use logs::LogStream;
-pub use ops::{AppsQuery, CvmsQuery};
+pub use operation::{OperationFailed, RolledBack};
+pub use ops::{AppsQuery, CvmsQuery, EnvGuard, OperationsQuery};
 pub use retry::Policy;
 pub use wait::Ended;
 pub use watch::{Watch, WatchEvent};

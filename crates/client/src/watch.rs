@@ -17,9 +17,9 @@ use crate::{
 /// Servers send a comment at least every 30 s; after this long the connection is taken for dead.
 const SILENCE: Duration = Duration::from_secs(65);
 /// Connections in a row that bring no event.
-const MAX_FAILURES: u32 = 12;
+pub(crate) const MAX_FAILURES: u32 = 12;
 /// Waits between connections.
-const PACE: Policy = Policy {
+pub(crate) const PACE: Policy = Policy {
     attempts: MAX_FAILURES,
     base: Duration::from_millis(250),
     cap: Duration::from_secs(5),
@@ -232,7 +232,7 @@ impl Watch {
 }
 
 /// Whether another connection may fare better.
-fn comes_back(error: &Error) -> bool {
+pub(crate) fn comes_back(error: &Error) -> bool {
     match error {
         Error::Transport { .. } => true,
         Error::Api(error) => matches!(error.status, 408 | 425 | 429 | 500 | 502..=504),

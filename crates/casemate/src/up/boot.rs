@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use casemate_client::{Client, WatchEvent};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::instance::Instance;
 use crate::{
@@ -82,7 +82,7 @@ struct Steps {
 
 impl Steps {
     fn new(name: &str, quiet: bool) -> Self {
-        let bar = (!quiet && ui::stderr_is_terminal()).then(spinner);
+        let bar = (!quiet && ui::stderr_is_terminal()).then(ui::spinner);
         Self { name: name.to_owned(), quiet, last: String::new(), bar }
     }
 
@@ -104,12 +104,4 @@ impl Steps {
             bar.finish_and_clear();
         }
     }
-}
-
-fn spinner() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }

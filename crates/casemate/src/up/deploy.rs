@@ -1,4 +1,5 @@
-//! Provision and commit, or adoption of the CVM that is there already. Nothing is ever replaced.
+//! Provision and commit, or adoption of the CVM that is there already: as it is if its file is the
+//! same, else updated, once that was agreed to.
 
 use std::time::Duration;
 
@@ -9,13 +10,19 @@ use casemate_api::{
     reply::{CvmInfo, Provisioned},
 };
 use casemate_client::{Client, OsEntropy, seal_env};
+use casemate_core::change::Change;
 use secrecy::SecretString;
 
-use super::{boot::AGAIN, project::Project, vars::Vars};
+use super::{UpArgs, boot::AGAIN, project::Project};
 use crate::{
-    cmd::cvms::wait::{told, wait},
+    cli::Global,
+    cmd::cvms::{
+        change::{self, Diff, Present},
+        wait::{told, wait},
+    },
     fail::Fail,
     ui,
+    vars::Vars,
 };
 
 /// How the CVM came to be the one.
@@ -28,6 +35,8 @@ pub enum Outcome {
         /// It was down.
         started: bool,
     },
+    /// It was there, with another file; started if it was down.
+    Updated,
 }
 
 impl Outcome {
@@ -37,6 +46,7 @@ impl Outcome {
             Self::Created => "created",
             Self::Adopted { started: true } => "started",
             Self::Adopted { started: false } => "unchanged",
+            Self::Updated => "updated",
         }
     }
 }
@@ -52,23 +62,79 @@ pub struct Deployed {
 
 /// Makes sure that there is a CVM of the project's name with its document.
 pub async fn deploy(
+    global: &Global,
     client: &Client,
     project: &Project,
     vars: &Vars,
+    args: &UpArgs,
     within: Duration,
 ) -> Result<Deployed, Fail> {
-    let existing = existing(client, &project.name, within).await?;
+    if let Some(cvm) = existing(client, &project.name, within).await? {
+        let present = Present::read(client, &cvm.id).await?;
+        let asked = wanted(&present, project, vars);
+        if present.diff(&asked)?.hash_changed {
+            return update(global, client, &present, asked, vars, args, within).await;
+        }
+        return adopt(client, &cvm).await;
+    }
     let provisioned = client.provision(&request(project, vars)).await?;
     for warning in &provisioned.warnings {
         ui::note(format!("note: {warning}"));
     }
-    match existing {
-        None => create(client, &provisioned, vars).await,
-        Some(cvm) if cvm.compose_hash.as_ref() == Some(&provisioned.compose_hash) => {
-            adopt(client, &cvm).await
-        }
-        Some(cvm) => Err(other_document(&cvm, &provisioned)),
+    create(client, &provisioned, vars).await
+}
+
+/// What a project says of a CVM; names of variables, not their values.
+fn wanted(present: &Present, project: &Project, vars: &Vars) -> Change {
+    let names = present.allowed(vars);
+    Change {
+        docker_compose_file: Some(project.compose.clone()),
+        allowed_envs: Some(names.clone()),
+        env_keys: Some(names),
+        ..Change::default()
     }
+}
+
+/// Gives the CVM the project's file and variables, and starts it if it is down.
+async fn update(
+    global: &Global,
+    client: &Client,
+    present: &Present,
+    mut asked: Change,
+    vars: &Vars,
+    args: &UpArgs,
+    within: Duration,
+) -> Result<Deployed, Fail> {
+    // Without variables before and now there is nothing to seal, and maybe no key to seal it to.
+    if !(vars.is_empty() && present.now.document.allowed_envs.is_empty()) {
+        present.seal_into(&mut asked, vars)?;
+    }
+    let diff = present.diff(&asked)?;
+    let drop_env = args.drop_env.drop_env;
+    change::guard(&diff, drop_env)?;
+    let (id, name) = (&present.info.id, &present.info.name);
+    if !global.json {
+        diff.show(name);
+    }
+    let verb = if diff.restart { "Update and restart" } else { "Update" };
+    if !args.yes && (global.json || !ui::confirm(&format!("{verb} {name}?"))) {
+        return Err(not_agreed(present, &diff));
+    }
+    let (operation, course) = change::send(client, present, &asked, &diff, drop_env).await?;
+    change::warn(global, &course);
+    change::follow(global, client, id, name, &operation, within.as_secs()).await?;
+    adopt(client, &client.cvm_info(id).await?).await?;
+    Ok(Deployed { cvm: id.clone(), outcome: Outcome::Updated })
+}
+
+fn not_agreed(present: &Present, diff: &Diff) -> Fail {
+    let name = &present.info.name;
+    let what = if diff.restart { "updating restarts it" } else { "nobody agreed to update it" };
+    Fail::new("compose-changed", format!("{name} runs another document, and {what}"))
+        .detail("compose hash of the CVM", present.now.spec.compose_hash.to_string())
+        .detail("compose hash of the file", diff.new_hash.to_string())
+        .suggest("Say --yes to update it without being asked.")
+        .suggest(format!("Or deploy it beside the old one: casemate up --name {name}-2."))
 }
 
 /// The CVM of this name, once one that is being deleted is gone.
@@ -162,17 +228,6 @@ async fn adopt(client: &Client, cvm: &CvmInfo) -> Result<Deployed, Fail> {
         client.start(&cvm.id).await?;
     }
     Ok(Deployed { cvm: cvm.id.clone(), outcome: Outcome::Adopted { started: start } })
-}
-
-fn other_document(cvm: &CvmInfo, provisioned: &Provisioned) -> Fail {
-    let name = &cvm.name;
-    Fail::new("compose-changed", format!("{name} runs another document, and `up` replaces nothing"))
-        .detail("compose hash of the CVM", cvm.compose_hash.as_deref().unwrap_or("unknown"))
-        .detail("compose hash of the file", &provisioned.compose_hash)
-        .suggest(format!("Deploy it beside the old one: casemate up --name {name}-2."))
-        .suggest(format!(
-            "Or delete the old one with its data: casemate cvms delete {name}, then casemate up."
-        ))
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //!
 //! 1. [`project`]: which compose file, which name, which variables
 //! 2. [`instance`]: the service, found or started (detached, so that it outlives this command)
-//! 3. [`deploy`]: provision, then commit, or adopt the CVM of that name if it is the same document
+//! 3. [`deploy`]: provision, then commit; or adopt the CVM of that name, updated if the file changed
 //! 4. [`boot`], then the logs, until Ctrl-C
 //!
-//! Running it again is always safe: what was accepted before goes on, and nothing is replaced. `--stop`
-//! ([`stop`]) is the way back.
+//! Running it again is always safe: what was accepted before goes on, and nothing is changed unasked.
+//! `--stop` ([`stop`]) is the way back.
 
 mod boot;
 mod child;
@@ -15,7 +15,6 @@ mod instance;
 pub mod pid;
 mod project;
 mod stop;
-mod vars;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -28,12 +27,13 @@ use self::{deploy::Outcome, instance::Instance, project::Project};
 use crate::{
     cli::Global,
     cmd::cvms::{
+        change::DropEnv,
         follow::{End, follow},
         show,
     },
     fail::Fail,
     serve::NodeArg,
-    ui,
+    ui, vars,
 };
 
 /// As long as the service itself puts up with; pulling large images counts.
@@ -43,13 +43,15 @@ const BOOT: Duration = Duration::from_mins(30);
 ///
 /// Starts a Casemate on this machine if none runs yet (it goes on in the background), deploys the
 /// compose file, follows its boot, prints its URLs, and then its output until Ctrl-C. Variables are
-/// sealed to the app before they are sent.
+/// sealed to the app before they are sent. A CVM of that name with another file is updated: the
+/// difference is shown, and asked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate up                                  the compose file of this directory
   casemate up examples/hello                   of another one
   casemate up app.yml --name my-shop -e TOKEN=secret --env-file prod.env
   casemate up --node sim --no-follow --json    for scripts
+  casemate up --yes --no-follow                update it if the file changed, without asking
   casemate up --stop                           shut it down again
 
 Ctrl-C ends this command only. `casemate up` again picks up where it was; the CVM ends with
@@ -74,6 +76,11 @@ pub struct UpArgs {
     /// Do not follow the logs: end as soon as it runs.
     #[arg(long, visible_alias = "detach", short = 'd')]
     no_follow: bool,
+    /// Do not ask before a CVM is updated whose file changed.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    drop_env: DropEnv,
     /// Shut this CVM down, and the embedded instance with the last one.
     #[arg(long, conflicts_with_all = ["env", "env_file", "no_follow"])]
     stop: bool,
@@ -90,13 +97,13 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
     let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
     let instance = instance::ready(global, &args.node).await?;
     let within = args.timeout.map_or(BOOT, Duration::from_secs);
-    let done = deploy::deploy(&instance.client, &project, &vars, within).await?;
+    let done = deploy::deploy(global, &instance.client, &project, &vars, &args, within).await?;
     if let Outcome::Adopted { .. } = done.outcome
         && !vars.is_empty()
         && !global.json
     {
         ui::note(
-            "note: the CVM exists already; it keeps the values of its variables, they are not sent again.",
+            "note: the CVM exists already; it keeps the values of its variables, they are not sent again. To send them: casemate cvms envs update.",
         );
     }
     boot::follow(&instance, &done.cvm, &project.name, within, global.json).await?;

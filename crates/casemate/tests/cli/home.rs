@@ -84,6 +84,11 @@ impl Home {
         self.command(30, args).output().expect("casemate runs").into()
     }
 
+    /// A file of the project.
+    pub fn file(&self, name: &str, text: &str) {
+        fs::write(self.project().join(name), text).expect("a file");
+    }
+
     pub fn pid(&self) -> Option<String> {
         let text = fs::read_to_string(self.data().join("serve.pid")).ok()?;
         text.lines().next().map(str::to_owned)

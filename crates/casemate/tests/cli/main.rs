@@ -3,6 +3,7 @@
 
 #[cfg(test)] // says clippy.toml: may unwrap
 mod home;
+mod updates;
 
 use std::{
     fs,
@@ -40,7 +41,19 @@ fn up_makes_adopts_refuses_and_ends() {
     let error = changed.error();
     assert_eq!(error["code"], "compose-changed");
     assert!(error["details"].to_string().contains(first["compose_hash"].as_str().expect("a hash")));
+    let same = home.run(&["cvms", "get", "my-shop", "--json"]).json();
+    assert_eq!(same["compose_hash"], first["compose_hash"], "refused and changed all the same");
+    let mut agreed = up.to_vec();
+    agreed.push("--yes");
+    let updated = home.run(&agreed).json();
+    assert_eq!((&updated["id"], &updated["outcome"]), (&first["id"], &"updated".into()));
+    assert_eq!(updated["status"], "running");
+    assert!(updated["urls"][0].as_str().is_some_and(|url| url.contains("-9090.")), "{updated}");
     home.compose(COMPOSE);
+    let back = home.run(&["up", "--no-follow", "--yes", "-e", "OTHER=hunter2-in-a-flag"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    assert!(back.err.contains("-services: {web") && back.err.contains("restart: yes"), "{back:?}");
+    assert_eq!(holds(&home.data(), "hunter2"), Vec::<PathBuf>::new(), "plain text was kept");
 
     let stopped = home.run(&["cvms", "stop", "my-shop", "--wait", "--json"]).json();
     assert_eq!(stopped["status"], "stopped");
@@ -105,6 +118,19 @@ fn commands_show_and_refuse_as_promised() {
         &["cvms", "logs", "my-shop", "-f", "--json"],
         &["up", "--name", "no", "--json"],
         &["up", "-e", "nothing", "--json"],
+        &["cvms", "update", "my-shop", "--json"],
+        &["cvms", "update", "my-shop", "-c", "gone.yml", "--json"],
+        &["cvms", "update", "my-shop", "--shutdown-timeout", "5"],
+        &["cvms", "resize", "my-shop", "--memory", "much"],
+        &["cvms", "resize", "my-shop", "--json"],
+        &["cvms", "envs", "update", "my-shop"],
+        &["cvms", "envs", "update", "my-shop", "-e", "1A=x", "--json"],
+        &["cvms", "ports", "set", "my-shop"],
+        &["cvms", "ports", "set", "my-shop", "0"],
+        &["cvms", "schedule-delete", "my-shop"],
+        &["cvms", "schedule-delete", "my-shop", "--in", "soon"],
+        &["cvms", "cancel", "my-shop", "not-an-id"],
+        &["cvms", "batch", "stop"],
         &["cvms", "ls", "--api-url", "http://127.0.0.1:1/api/v1", "--json"],
         &["frobnicate"],
     ] {

@@ -7,7 +7,12 @@ mod catalogue;
 mod cvms;
 mod deploy;
 mod kms;
+mod network;
+mod operations;
 mod power;
+mod update;
 
 pub use apps::AppsQuery;
 pub use cvms::CvmsQuery;
+pub use operations::OperationsQuery;
+pub use update::EnvGuard;

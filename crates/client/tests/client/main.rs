@@ -3,4 +3,5 @@
 mod calls;
 #[cfg(test)] // says clippy.toml: may unwrap
 mod server;
+mod updates;
 mod watching;

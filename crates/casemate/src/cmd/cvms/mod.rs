@@ -1,9 +1,16 @@
 //! `casemate cvms …`.
 
+mod batch;
+pub mod change;
+mod envs;
 pub mod follow;
 mod look;
+mod operations;
+mod ports;
 mod power;
+mod schedule;
 pub mod show;
+mod update;
 pub mod wait;
 
 use clap::{Args, Subcommand};
@@ -56,6 +63,54 @@ pub enum Cvms {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Change anything of a CVM: all that is named, or nothing.
+    ///
+    /// Shows the difference, asks before a restart, and follows it to its end. What fails is taken
+    /// back: the CVM has its configuration from before again.
+    #[command(after_help = "Examples:
+  casemate cvms update hello -c docker-compose.yml
+  casemate cvms update hello -c docker-compose.yml -e prod.env -e TOKEN=secret --yes
+  casemate cvms update hello --public-logs=false --listed
+  casemate cvms update hello --image dstack-0.5.5 --memory 4G --yes --json")]
+    Update(Box<update::Update>),
+    /// Change CPU, memory, disk or instance type. A disk can only grow.
+    #[command(after_help = "Examples:
+  casemate cvms resize hello --vcpu 2 --memory 4G
+  casemate cvms resize hello --instance-type tdx.medium --yes
+  casemate cvms resize hello --disk 40 --no-wait")]
+    Resize(update::Resize),
+    /// Give a CVM another name.
+    #[command(after_help = "Examples:\n  casemate cvms rename hello hello-old")]
+    Rename(update::Rename),
+    /// Variables of a CVM: their names, and new values. The values in use are sealed.
+    #[command(subcommand)]
+    Envs(envs::Envs),
+    /// List what was done to a CVM, newest first.
+    #[command(
+        visible_alias = "ops",
+        after_help = "Examples:
+  casemate cvms operations hello
+  casemate cvms operations hello --steps --limit 1
+  casemate cvms operations hello --json | jq '.items[0].error_message'"
+    )]
+    Operations(operations::List),
+    /// Call off the update under way, or one that waits.
+    #[command(after_help = "Examples:
+  casemate cvms cancel hello
+  casemate cvms cancel hello 01890a5d-ac96-774b-bcce-b302099a8057 --no-wait")]
+    Cancel(operations::Cancel),
+    /// Have a CVM and its data deleted at a time, or no longer.
+    #[command(after_help = "Examples:
+  casemate cvms schedule-delete hello --in 7d
+  casemate cvms schedule-delete hello --at 2027-01-31T12:00:00Z --yes
+  casemate cvms schedule-delete hello --never")]
+    ScheduleDelete(schedule::Schedule),
+    /// Host ports of a CVM.
+    #[command(subcommand)]
+    Ports(ports::Ports),
+    /// Many CVMs at once.
+    #[command(subcommand)]
+    Batch(batch::Batch),
     /// Show what the containers of a CVM write.
     #[command(
         after_help = "Examples:\n  casemate cvms logs hello --tail 20\n  casemate cvms logs hello -f"
@@ -77,7 +132,7 @@ pub enum Cvms {
 pub struct One {
     /// Name or id.
     #[arg(value_name = "CVM")]
-    cvm: String,
+    pub cvm: String,
 }
 
 /// Which CVM, and whether to wait for it.
@@ -104,6 +159,15 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
             power::act(global, power, power::Verb::Restart { force }).await
         }
         Cvms::Delete { power, yes } => power::delete(global, power, yes).await,
+        Cvms::Update(args) => update::update(global, *args).await,
+        Cvms::Resize(args) => update::resize(global, args).await,
+        Cvms::Rename(args) => update::rename(global, args).await,
+        Cvms::Envs(command) => envs::run(global, command).await,
+        Cvms::Operations(args) => operations::list(global, args).await,
+        Cvms::Cancel(args) => operations::cancel(global, args).await,
+        Cvms::ScheduleDelete(args) => schedule::run(global, args).await,
+        Cvms::Ports(command) => ports::run(global, command).await,
+        Cvms::Batch(command) => batch::run(global, command).await,
         Cvms::Logs { one, follow, tail } => look::logs(global, &one.cvm, follow, tail).await,
     }
 }

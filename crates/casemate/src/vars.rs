@@ -26,12 +26,35 @@ pub fn collect(dir: &Path, file: Option<&Path>, flags: &[SecretString]) -> Resul
             .expose_secret()
             .split_once('=')
             .ok_or_else(|| Fail::usage("-e takes KEY=VALUE, and one of them has no `=`"))?;
-        let value = SecretString::from(value);
-        match vars.iter_mut().find(|(known, _)| known == name) {
-            Some((_, old)) => *old = value,
-            None => vars.push((name.to_owned(), value)),
+        put(&mut vars, name, value.into());
+    }
+    checked(vars)
+}
+
+/// The variables of flags that are each `KEY=VALUE` or the name of a file, later ones over earlier.
+pub fn mixed(flags: &[SecretString]) -> Result<Vars, Fail> {
+    let mut vars = Vars::new();
+    for flag in flags {
+        match flag.expose_secret().split_once('=') {
+            Some((name, value)) => put(&mut vars, name, value.into()),
+            None => {
+                for (name, value) in read(Path::new(flag.expose_secret()))? {
+                    put(&mut vars, &name, value);
+                }
+            }
         }
     }
+    checked(vars)
+}
+
+fn put(vars: &mut Vars, name: &str, value: SecretString) {
+    match vars.iter_mut().find(|(known, _)| known == name) {
+        Some((_, old)) => *old = value,
+        None => vars.push((name.to_owned(), value)),
+    }
+}
+
+fn checked(vars: Vars) -> Result<Vars, Fail> {
     match vars.iter().find(|(name, _)| !valid_env_name(name)) {
         None => Ok(vars),
         Some((name, _)) => Err(Fail::usage(format!("{name:?} cannot be the name of a variable"))
@@ -68,6 +91,17 @@ mod tests {
         let other = dir.path().join("other");
         fs::write(&other, "D=4").unwrap();
         assert_eq!(shown(collect(dir.path(), Some(&other), &[])).unwrap(), [pair("D", "4")]);
+    }
+
+    #[test]
+    fn files_and_pairs_mix_and_the_later_one_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("prod.env");
+        fs::write(&file, "A=1\nB=2\n").unwrap();
+        let vars = shown(mixed(&flags(&["B=0", file.to_str().unwrap(), "A=x=y"]))).unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(vars, [pair("B", "2"), pair("A", "x=y")]);
+        assert_eq!(mixed(&flags(&["gone.env"])).unwrap_err().exit, 2);
     }
 
     #[test]

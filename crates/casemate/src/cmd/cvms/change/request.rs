@@ -1,0 +1,69 @@
+//! A change as a PATCH.
+
+use casemate_api::{cvm_patch::CvmPatch, patch::Patch};
+use casemate_core::change::{Change, Set};
+
+/// Says a change in the words of `PATCH /cvms/{id}`. Names, host ports, addresses and GPUs have other
+/// routes, or none here.
+pub fn patch(change: &Change, may_restart: bool) -> CvmPatch {
+    CvmPatch {
+        docker_compose_file: change.docker_compose_file.clone(),
+        pre_launch_script: given(change.pre_launch_script.as_ref()),
+        allowed_envs: given(change.allowed_envs.as_ref()),
+        public_logs: change.public_logs,
+        public_sysinfo: change.public_sysinfo,
+        public_tcbinfo: change.public_tcbinfo,
+        gateway_enabled: change.gateway_enabled,
+        secure_time: change.secure_time,
+        encrypted_env: set(&change.sealed_env),
+        env_keys: change.env_keys.clone(),
+        user_config: set(&change.user_config),
+        instance_type: change.instance_type.as_ref().map(|size| size.id.clone()),
+        vcpu: change.vcpu,
+        memory: change.memory_mb,
+        disk_size: change.disk_gb,
+        image: change.image.clone(),
+        shutdown_timeout: given(change.shutdown_timeout_s.as_ref()),
+        allow_force_stop: change.allow_force_stop,
+        listed: change.listed,
+        allow_restart: Some(may_restart),
+        ..CvmPatch::default()
+    }
+}
+
+fn given<T: Clone>(value: Option<&T>) -> Patch<T> {
+    value.cloned().map_or(Patch::Absent, Patch::Value)
+}
+
+fn set(value: &Set<String>) -> Patch<String> {
+    match value {
+        Set::Keep => Patch::Absent,
+        Set::Clear => Patch::Null,
+        Set::To(text) => Patch::Value(text.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use casemate_core::change::Size;
+
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_said_and_nothing_else() {
+        let json = |change: &Change| serde_json::to_string(&patch(change, false)).unwrap();
+        assert_eq!(json(&Change::default()), r#"{"allow_restart":false}"#);
+        let change = Change {
+            pre_launch_script: Some(String::new()),
+            sealed_env: Set::To("00".to_owned()),
+            env_keys: Some(Vec::new()),
+            user_config: Set::Clear,
+            instance_type: Some(Size { id: "tdx.small".to_owned(), vcpu: 1, memory_mb: 2048 }),
+            shutdown_timeout_s: Some(30),
+            listed: Some(false),
+            ..Change::default()
+        };
+        let expected = r#"{"pre_launch_script":"","encrypted_env":"00","env_keys":[],"user_config":null,"instance_type":"tdx.small","shutdown_timeout":30,"listed":false,"allow_restart":false}"#;
+        assert_eq!(json(&change), expected);
+    }
+}

@@ -1,0 +1,165 @@
+//! Host ports: the node's own, that lead straight to a CVM.
+
+use casemate_api::{network::PortRule, reply::HostPort};
+use casemate_client::OperationsQuery;
+use casemate_core::{change::Change, cvm::PortMap};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{
+    One,
+    change::{self, Manner, Present},
+};
+use crate::{
+    cli::Global,
+    connect,
+    fail::Fail,
+    table::{self, or_none},
+    ui,
+};
+
+#[derive(Debug, Subcommand)]
+pub enum Ports {
+    /// List them.
+    #[command(visible_alias = "list", after_help = "Examples:\n  casemate cvms ports ls hello")]
+    Ls(One),
+    /// Replace all of them.
+    #[command(after_help = "Examples:
+  casemate cvms ports set hello 8443:443 5353:53/udp
+  casemate cvms ports set hello 22                  the server chooses the host port
+  casemate cvms ports set hello 22 --from 203.0.113.0/24 --yes
+  casemate cvms ports set hello --none")]
+    Set {
+        #[command(flatten)]
+        one: One,
+        /// Port of the host, if it matters, and of the CVM.
+        #[arg(value_name = "[HOST:]PORT[/PROTOCOL]", value_parser = rule, required_unless_present = "none")]
+        ports: Vec<PortRule>,
+        /// No host port at all.
+        #[arg(long, conflicts_with = "ports")]
+        none: bool,
+        /// Networks that may connect [default: all]; the node must have a firewall.
+        #[arg(long, value_name = "CIDR", requires = "ports")]
+        from: Vec<String>,
+        #[command(flatten)]
+        manner: Manner,
+    },
+}
+
+fn rule(text: &str) -> Result<PortRule, String> {
+    let (ports, protocol) = match text.split_once('/') {
+        Some((ports, protocol)) => (ports, Some(protocol.to_owned())),
+        None => (text, None),
+    };
+    let number = |text: &str| {
+        text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| {
+            format!("{text:?} is no port: say PORT, HOST:PORT or HOST:PORT/udp, from 1 to 65535")
+        })
+    };
+    let (host, vm) = match ports.split_once(':') {
+        Some((host, vm)) => (Some(number(host)?), number(vm)?),
+        None => (None, number(ports)?),
+    };
+    Ok(PortRule { vm_port: Some(vm), host_port: host, protocol, ..PortRule::default() })
+}
+
+pub(super) async fn run(global: &Global, command: Ports) -> Result<(), Fail> {
+    match command {
+        Ports::Ls(one) => {
+            let found = connect::client(global)?.ports(&one.cvm).await?;
+            show(global, &found);
+            Ok(())
+        }
+        Ports::Set { one, mut ports, none: _, from, manner } => {
+            for rule in &mut ports {
+                rule.source_cidrs = (!from.is_empty()).then(|| from.clone());
+            }
+            set(global, &one.cvm, ports, &manner).await
+        }
+    }
+}
+
+fn show(global: &Global, ports: &[HostPort]) {
+    if global.json {
+        ui::json(&ports);
+        return;
+    }
+    let rows = ports.iter().map(|port| {
+        let address = Some(&port.host_address).filter(|text| !text.is_empty());
+        let from = Some(port.source_cidrs.join(" ")).filter(|text| !text.is_empty());
+        vec![
+            port.host_port.to_string(),
+            port.vm_port.to_string(),
+            port.protocol.clone(),
+            or_none(address),
+            from.unwrap_or_else(|| "everywhere".to_owned()),
+        ]
+    });
+    table::print(&["host", "cvm", "protocol", "address", "from"], rows.collect(), "no host ports");
+}
+
+/// What is asked for as the CVM would have it; 0 stands for a port that the server chooses.
+fn map(rule: &PortRule) -> PortMap {
+    PortMap {
+        protocol: rule.protocol.clone().unwrap_or_else(|| "tcp".to_owned()),
+        host_port: rule.host_port.unwrap_or_default(),
+        vm_port: rule.vm_port.unwrap_or_default(),
+        host_address: rule.host_address.clone(),
+    }
+}
+
+async fn set(
+    global: &Global,
+    cvm: &str,
+    rules: Vec<PortRule>,
+    manner: &Manner,
+) -> Result<(), Fail> {
+    let client = connect::client(global)?;
+    let present = Present::read(&client, cvm).await?.with_ports(&client).await?;
+    let change = Change { ports: Some(rules.iter().map(map).collect()), ..Change::default() };
+    let diff = present.diff(&change)?;
+    let (id, name) = (&present.info.id, &present.info.name);
+    if !global.json {
+        diff.show(name);
+    }
+    change::agree(global, &present, &diff, manner)?;
+    let ports = client.set_ports(id, rules).await?;
+    // The reply names no operation; it is the newest, or one before it.
+    let query = OperationsQuery { limit: Some(1), ..OperationsQuery::default() };
+    let newest = client.operations(id, &query).await?.items.pop();
+    if let Some(newest) = newest.filter(|_| !manner.no_wait) {
+        let operation = &newest.correlation_id;
+        change::follow(global, &client, id, name, operation, manner.timeout).await?;
+    }
+    if global.json {
+        ui::json(&json!({
+            "id": id,
+            "name": name,
+            "restart": diff.restart,
+            "diff": diff.json(),
+            "ports": ports,
+        }));
+        return Ok(());
+    }
+    show(global, &ports);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_as_written() {
+        let ports = |text| {
+            let rule = rule(text).unwrap();
+            (rule.host_port, rule.vm_port, rule.protocol)
+        };
+        assert_eq!(ports("22"), (None, Some(22), None));
+        assert_eq!(ports("8443:443"), (Some(8443), Some(443), None));
+        assert_eq!(ports("53:53/udp"), (Some(53), Some(53), Some("udp".to_owned())));
+        for text in ["", "0", "a", "1:2:3", "70000", ":1", "1:"] {
+            assert!(rule(text).is_err(), "{text}");
+        }
+    }
+}
