@@ -124,7 +124,9 @@ pub async fn replace(
     adjust: impl FnOnce(Asked) -> Asked,
 ) -> Result<Accepted, Error> {
     let whole = ComposeFile { update_env_vars: Some(true), ..asked.compose_file.clone() };
-    let prepared = prepare(ctx, tx, caller, id, &whole, &[]).await?;
+    let prepared = prepare(ctx, tx, caller, id, &whole, &[])
+        .await
+        .map_err(|error| error.within("compose_file"))?;
     if prepared.compose_hash != asked.compose_hash {
         return Err(Error::code(ErrorCode::ComposeHashMismatch)
             .detail(ErrorDetail::value("expected", prepared.compose_hash.to_string()))
