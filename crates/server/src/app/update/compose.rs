@@ -160,12 +160,16 @@ const fn replaces_names(file: &ComposeFile) -> bool {
 /// The document of an update. Everything that is not said is its default, but for what the disk was
 /// made with, which stays, and the names of variables, which are only replaced on request.
 fn document(file: &ComposeFile, cvm: &Cvm, present: &AppCompose) -> Result<AppCompose, Error> {
-    if !matches!(file.key_provider.as_deref(), None | Some("kms" | "none")) {
-        let why = "must be kms or none";
-        return Err(Error::field(ErrorCode::FieldNotServed, "key_provider", why)
-            .suggest("Leave it out: it cannot change."));
-    }
-    let keys_off = file.key_provider.as_deref() == Some("none");
+    let word = file.key_provider.as_deref().map(str::to_ascii_lowercase);
+    let keys_off = match word.as_deref() {
+        None | Some("kms") => false,
+        Some("none") => true,
+        Some(_) => {
+            let why = "must be kms or none";
+            return Err(Error::field(ErrorCode::FieldNotServed, "key_provider", why)
+                .suggest("Leave it out: it cannot change."));
+        }
+    };
     let allowed_envs = if replaces_names(file) {
         file.allowed_envs.clone().unwrap_or_default()
     } else {
