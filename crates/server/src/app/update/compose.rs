@@ -75,7 +75,7 @@ pub async fn commit(
     asked: &ComposeCommitRequest,
     adjust: impl FnOnce(Asked) -> Asked,
 ) -> Result<Accepted, Error> {
-    request::refuse_confirmation(None, asked.transaction_hash.as_deref())?;
+    request::refuse_confirmation(None::<&str>, asked.transaction_hash.as_deref())?;
     let cvm = mine(tx, caller, id).await?;
     let hash = &asked.compose_hash;
     let fact = ErrorDetail::value("compose_hash", hash.to_string());

@@ -14,7 +14,6 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, Set, Size},
     cvm::Gpus,
-    id::ComposeHash,
     name,
 };
 
@@ -142,7 +141,7 @@ pub fn network_config(request: &NetworkConfigRequest) -> Asked {
 
 /// Refuses what is for apps that a contract governs: there is none here.
 pub fn refuse_confirmation(
-    hash: Option<&ComposeHash>,
+    hash: Option<impl Sized>,
     transaction: Option<&str>,
 ) -> Result<(), Error> {
     let transaction = transaction.filter(|text| !text.is_empty() && *text != "already-registered");
