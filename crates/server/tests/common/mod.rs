@@ -92,9 +92,12 @@ impl TestNode {
     }
 }
 
+/// Answers by name and kind.
+type Sayings = BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>;
+
 /// A DNS that says what it was told to say.
 #[derive(Debug, Default)]
-pub struct FakeDns(Mutex<BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>>);
+pub struct FakeDns(Mutex<Sayings>);
 
 impl FakeDns {
     pub fn say(&self, name: &str, kind: Kind, answer: &[&str]) {
