@@ -71,6 +71,30 @@ impl Error {
         self
     }
 
+    /// The same where the fields it names stand in another one: `runner` within `compose_file` is
+    /// `compose_file.runner`. Facts that are not about fields stay.
+    #[must_use]
+    pub fn within(mut self, place: &str) -> Self {
+        match &mut self {
+            Self::Refused(refusal) => {
+                for detail in refusal.details.iter_mut().filter(|fact| fact.message.is_some()) {
+                    let inner = std::mem::take(&mut detail.field);
+                    if refusal.message.starts_with(&inner) {
+                        refusal.message.insert_str(0, &format!("{place}."));
+                    }
+                    detail.field = format!("{place}.{inner}");
+                }
+            }
+            Self::Invalid(items) => {
+                for item in items {
+                    item.loc.insert(item.loc.len().min(1), place.into());
+                }
+            }
+            Self::Store(_) | Self::Internal(_) => {}
+        }
+        self
+    }
+
     /// Adds a way out to a refusal.
     #[must_use]
     pub fn suggest(mut self, sentence: impl Into<String>) -> Self {

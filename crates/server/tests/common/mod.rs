@@ -92,11 +92,12 @@ impl TestNode {
     }
 }
 
+/// Answers by name and kind.
+type Sayings = BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>;
+
 /// A DNS that says what it was told to say.
 #[derive(Debug, Default)]
-pub struct FakeDns(Mutex<BTreeMap<(String, Kind), Looked>>);
-
-type Looked = Result<Vec<String>, LookupError>;
+pub struct FakeDns(Mutex<Sayings>);
 
 impl FakeDns {
     pub fn say(&self, name: &str, kind: Kind, answer: &[&str]) {
@@ -171,7 +172,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("casemate.db");
         let db = Db::open_sqlite(&file, Durability::Off).await.unwrap();
-        Self { _dir: Some(dir), ..Self::over(db, nodes, change).await }
+        Self { _dir: Some(dir), ..Box::pin(Self::over(db, nodes, change)).await }
     }
 
     /// On this database, which is empty.
@@ -293,7 +294,7 @@ impl World {
     /// Works until nothing is due or leased, moving the clock as needed.
     pub async fn settle(&self) {
         for _ in 0..100_000 {
-            work::driver::settle_now(&self.ctx, "test").await;
+            Box::pin(work::driver::settle_now(&self.ctx, "test")).await;
             if lease::busy(&self.ctx.db).await.unwrap() == 0 {
                 return;
             }

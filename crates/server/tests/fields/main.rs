@@ -12,6 +12,7 @@
 //! | [`identity`] | app ids and nonces |
 //! | [`repeat`] | the same request again, commits, capacity |
 //! | [`placing`] | nodes of several kinds, images, regions |
+//! | [`update`] | the same for changes of a CVM that is there |
 //! | [`bytes`] | the hash is the hash of what the node boots |
 
 #![expect(clippy::unwrap_used, reason = "tests panic, helpers of tests too")]
@@ -31,3 +32,4 @@ mod refusals;
 mod repeat;
 mod row;
 mod table;
+mod update;

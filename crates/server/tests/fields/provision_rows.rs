@@ -54,9 +54,11 @@ pub fn rows() -> Vec<Row> {
         row("hugepages", json!({ "hugepages": true })).node(|vm| vm.hugepages.into(), true),
         row("pin_numa", json!({ "pin_numa": true })).node(|vm| vm.pin_numa.into(), true),
         row("kms_urls", json!({ "kms_urls": ["https://kms.test:1"] }))
-            .node(|vm| json!(vm.kms_urls), json!(["https://kms.test:1"])),
+            .node(|vm| json!(vm.kms_urls), json!(["https://kms.test:1"]))
+            .below("network-config", "/kms_urls", json!(["https://kms.test:1"])),
         row("gateway_urls", json!({ "gateway_urls": ["https://gw.test:1"] }))
-            .node(|vm| json!(vm.gateway_urls), json!(["https://gw.test:1"])),
+            .node(|vm| json!(vm.gateway_urls), json!(["https://gw.test:1"]))
+            .below("network-config", "/gateway_urls", json!(["https://gw.test:1"])),
         row("storage_fs", json!({ "storage_fs": "ext4" })).document("storage_fs", "ext4").get("/storage_fs", "ext4"),
         row("storage_fs", json!({ "storage_fs": "EXT4" }))
             .with(json!({ "compose_file": { "storage_fs": "zfs" } }))
@@ -221,8 +223,16 @@ fn attached() -> Vec<Row> {
         crate::row::merge(&mut port, &change);
         json!({ "ports": [port] })
     };
-    let port = |field, send: Value, expected: Value| {
-        row(field, send).node(|vm| json!(vm.ports), json!([expected]))
+    let port = |field: &'static str, send: Value, expected: Value| {
+        let row = row(field, send).node(|vm| json!(vm.ports), json!([expected.clone()]));
+        match field {
+            "ports[].protocol" => row.below("ports", "/0/protocol", expected["protocol"].clone()),
+            "ports[].vm_port" => row.below("ports", "/0/vm_port", expected["vm_port"].clone()),
+            "ports[].host_address" => {
+                row.below("ports", "/0/host_address", expected["host_address"].clone())
+            }
+            _ => row.below("ports", "/0/host_port", expected["host_port"].clone()),
+        }
     };
     let full = |protocol: &str, host: u16, vm: u16, address: Value| json!({ "protocol": protocol, "host_port": host, "vm_port": vm, "host_address": address });
     let gpus = |field, send: Value, expected: Value, count: u32| {

@@ -42,6 +42,8 @@ pub enum Seen {
     Get(&'static str, Value),
     /// In the reply of provision.
     Reply(&'static str, Value),
+    /// In the reply of a route below the CVM: `ports`, at a pointer.
+    Below(&'static str, &'static str, Value),
     /// In the record only.
     Spec(fn(&Spec) -> Value, Value),
 }
@@ -68,6 +70,9 @@ impl Row {
     }
     pub fn get(self, pointer: &'static str, value: impl Into<Value>) -> Self {
         self.see(Seen::Get(pointer, value.into()))
+    }
+    pub fn below(self, at: &'static str, pointer: &'static str, value: impl Into<Value>) -> Self {
+        self.see(Seen::Below(at, pointer, value.into()))
     }
     pub fn reply(self, pointer: &'static str, value: impl Into<Value>) -> Self {
         self.see(Seen::Reply(pointer, value.into()))
@@ -176,6 +181,12 @@ async fn check_on(nodes: Vec<TestNode>, row: &Row, hashed: bool) {
             }
             Seen::Reply(at, value) => {
                 assert_eq!(made.reply.pointer(at).unwrap_or(&Value::Null), value, "reply {at}");
+            }
+            Seen::Below(route, at, value) => {
+                let uuid = made.get["vm_uuid"].as_str().unwrap();
+                let reply = world.get(&format!("/cvms/{uuid}/{route}")).await.ok();
+                let found = reply.pointer(at).unwrap_or(&Value::Null);
+                assert_eq!(found, value, "GET {route} {at}");
             }
             Seen::Spec(read, value) => assert_eq!(&read(&made.spec), value, "record"),
         }

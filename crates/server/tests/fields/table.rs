@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-const DOCUMENT: &str = include_str!("../../../../docs/fields.md");
+pub const DOCUMENT: &str = include_str!("../../../../docs/fields.md");
 
 /// A row of a table.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub struct Line {
     pub not_on_docker: bool,
 }
 
-/// Codes of refusals, by the kind of node; 422 and 413 stand for themselves.
+/// Codes of refusals, by the kind of node; 400, 413 and 422 stand for themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Refused {
     pub any: BTreeSet<String>,
@@ -31,6 +31,10 @@ pub fn lines() -> Vec<Line> {
     let mut lines = Vec::new();
     for text in DOCUMENT.lines() {
         if let Some(heading) = text.strip_prefix("## ") {
+            // What follows has tables of another shape, see `update::table`.
+            if heading == "Update" {
+                break;
+            }
             prefix = if heading == "Commit" { "commit " } else { "" };
         }
         let cells: Vec<&str> = text.trim_matches('|').split(" | ").map(str::trim).collect();
@@ -73,8 +77,8 @@ pub fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-fn codes(cell: &str) -> BTreeSet<String> {
+pub fn codes(cell: &str) -> BTreeSet<String> {
     let ours = quoted(cell).into_iter().filter(|word| word.starts_with("ERR-")).map(str::to_owned);
-    let plain = ["422:", "413:"].into_iter().filter(|word| cell.contains(word));
+    let plain = ["400:", "413:", "422:"].into_iter().filter(|word| cell.contains(word));
     ours.chain(plain.map(|word| word.trim_end_matches(':').to_owned())).collect()
 }

@@ -54,7 +54,8 @@ pub fn document(request: &ProvisionRequest) -> Result<AppCompose, Error> {
             .change(),
         tproxy_enabled: None,
     };
-    AppCompose::new(input, &request.name, env_keys).map_err(refusal)
+    AppCompose::new(input, &request.name, env_keys)
+        .map_err(|error| refusal(error).within("compose_file"))
 }
 
 /// Whether a word says that the app gets no keys; other words than `kms` and `none` are refused.
@@ -101,7 +102,7 @@ const fn storage_fs(inner: Patch<StorageFs>, outer: Option<StorageFs>) -> Patch<
     }
 }
 
-/// A compose file that is no good, in upstream's code, naming the field.
+/// A compose file that is no good, in upstream's code, naming its field.
 pub fn refusal(error: ComposeError) -> Error {
     let code = match error.field {
         "docker_compose_file" if error.reason.starts_with("is required") => {
@@ -123,5 +124,5 @@ pub fn refusal(error: ComposeError) -> Error {
         "manifest_version" => "Leave it out for 2.",
         _ => "Leave it out.",
     };
-    Error::field(code, &format!("compose_file.{}", error.field), error.reason).suggest(way_out)
+    Error::field(code, error.field, error.reason).suggest(way_out)
 }

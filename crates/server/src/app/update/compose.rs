@@ -75,7 +75,7 @@ pub async fn commit(
     asked: &ComposeCommitRequest,
     adjust: impl FnOnce(Asked) -> Asked,
 ) -> Result<Accepted, Error> {
-    request::refuse_confirmation(None, asked.transaction_hash.as_deref())?;
+    request::refuse_confirmation(None::<&str>, asked.transaction_hash.as_deref())?;
     let cvm = mine(tx, caller, id).await?;
     let hash = &asked.compose_hash;
     let fact = ErrorDetail::value("compose_hash", hash.to_string());
@@ -124,7 +124,9 @@ pub async fn replace(
     adjust: impl FnOnce(Asked) -> Asked,
 ) -> Result<Accepted, Error> {
     let whole = ComposeFile { update_env_vars: Some(true), ..asked.compose_file.clone() };
-    let prepared = prepare(ctx, tx, caller, id, &whole, &[]).await?;
+    let prepared = prepare(ctx, tx, caller, id, &whole, &[])
+        .await
+        .map_err(|error| error.within("compose_file"))?;
     if prepared.compose_hash != asked.compose_hash {
         return Err(Error::code(ErrorCode::ComposeHashMismatch)
             .detail(ErrorDetail::value("expected", prepared.compose_hash.to_string()))
@@ -158,12 +160,16 @@ const fn replaces_names(file: &ComposeFile) -> bool {
 /// The document of an update. Everything that is not said is its default, but for what the disk was
 /// made with, which stays, and the names of variables, which are only replaced on request.
 fn document(file: &ComposeFile, cvm: &Cvm, present: &AppCompose) -> Result<AppCompose, Error> {
-    if !matches!(file.key_provider.as_deref(), None | Some("kms" | "none")) {
-        let why = "must be kms or none";
-        return Err(Error::field(ErrorCode::FieldNotServed, "key_provider", why)
-            .suggest("Leave it out: it cannot change."));
-    }
-    let keys_off = file.key_provider.as_deref() == Some("none");
+    let word = file.key_provider.as_deref().map(str::to_ascii_lowercase);
+    let keys_off = match word.as_deref() {
+        None | Some("kms") => false,
+        Some("none") => true,
+        Some(_) => {
+            let why = "must be kms or none";
+            return Err(Error::field(ErrorCode::FieldNotServed, "key_provider", why)
+                .suggest("Leave it out: it cannot change."));
+        }
+    };
     let allowed_envs = if replaces_names(file) {
         file.allowed_envs.clone().unwrap_or_default()
     } else {

@@ -14,7 +14,6 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, Set, Size},
     cvm::Gpus,
-    id::ComposeHash,
     name,
 };
 
@@ -142,7 +141,7 @@ pub fn network_config(request: &NetworkConfigRequest) -> Asked {
 
 /// Refuses what is for apps that a contract governs: there is none here.
 pub fn refuse_confirmation(
-    hash: Option<&ComposeHash>,
+    hash: Option<impl Sized>,
     transaction: Option<&str>,
 ) -> Result<(), Error> {
     let transaction = transaction.filter(|text| !text.is_empty() && *text != "already-registered");
@@ -203,12 +202,13 @@ fn gpus(patch: &Patch<GpuRequest>) -> Result<Set<Gpus>, Error> {
     if request.gpus.is_none() && request.attach_mode.is_none() {
         return match (request.count, &request.product_name) {
             (Some(0), _) => Ok(Set::Clear),
-            (Some(_), _) | (None, Some(_)) => {
+            (None, None) => Ok(Set::Keep),
+            (count, _) => {
+                let field = if count.is_some() { "gpus.count" } else { "gpus.product_name" };
                 let why = "needs a node that knows its GPUs, and none here does";
-                Err(Error::field(ErrorCode::InsufficientGpu, "gpus.count", why)
+                Err(Error::field(ErrorCode::InsufficientGpu, field, why)
                     .suggest("Name each GPU in gpus.gpus by slot or product_id."))
             }
-            (None, None) => Ok(Set::Keep),
         };
     }
     Ok(provision::gpus(Some(request))?.map_or(Set::Clear, Set::To))

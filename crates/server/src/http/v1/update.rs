@@ -26,7 +26,7 @@ use casemate_api::{
     },
     view::UpdateView,
 };
-use casemate_core::id::{ComposeHash, CvmId};
+use casemate_core::id::CvmId;
 use serde::Serialize;
 
 use crate::{
@@ -65,8 +65,8 @@ fn said(headers: &HeaderMap) -> Result<Said, Error> {
         return Err(Error::field(ErrorCode::FieldNotServed, "X-Prepare-Only", why)
             .suggest("Leave it out; POST …/compose_file/provision tells the hash beforehand."));
     }
-    let hash: Option<ComposeHash> = text("x-compose-hash").and_then(|text| text.parse().ok());
-    request::refuse_confirmation(hash.as_ref(), text("x-transaction-hash"))?;
+    let hash = text("x-compose-hash").filter(|text| !text.is_empty());
+    request::refuse_confirmation(hash, text("x-transaction-hash"))?;
     let guard = match text("x-casemate-env-guard") {
         None => None,
         Some(word) if word.eq_ignore_ascii_case("refuse") => Some(EnvGuard::Refuse),
