@@ -111,7 +111,10 @@ const KNOWN: [Method; 7] = [
 /// The metrics of requests, so that naming them is done once for each kind of request. Their number is
 /// bounded by routes, methods and statuses.
 #[derive(Default)]
-struct Meters(RwLock<HashMap<(Method, Route, u16), (Counter, Histogram)>>);
+struct Meters(RwLock<HashMap<Kind, (Counter, Histogram)>>);
+
+/// Method, route and status of a request.
+type Kind = (Method, Route, u16);
 
 impl Meters {
     fn count(&self, method: Method, route: Route, status: u16, took: Duration) {

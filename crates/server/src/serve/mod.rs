@@ -202,9 +202,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
         tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
     }
-    let metrics = Metrics::install();
-    tasks.spawn(metrics.clone().keep_up(stop.clone()));
-    serve(&listeners, api, http::router(ctx.clone(), metrics), &stop);
+    serve(&listeners, api, http::router(ctx.clone(), measure(&tasks, &stop)), &stop);
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
@@ -270,6 +268,13 @@ fn database_error(url: &str) -> impl FnOnce(casemate_store::Error) -> StartError
 
 fn first(error: casemate_store::Error) -> StartError {
     StartError::First(error.into())
+}
+
+/// Begins to collect metrics.
+fn measure(tasks: &TaskTracker, stop: &CancellationToken) -> Metrics {
+    let metrics = Metrics::install();
+    tasks.spawn(metrics.clone().keep_up(stop.clone()));
+    metrics
 }
 
 fn gateway_router(ctx: &Ctx, address: Option<SocketAddr>) -> Router {

@@ -72,9 +72,9 @@ pub struct Held {
 
 impl Held {
     /// One that was just claimed, with a lease until then.
-    pub fn new(cvm: Cvm, lease_until: Timestamp) -> Self {
+    pub fn new(cvm: Cvm, lease_until: Timestamp) -> Box<Self> {
         let recorded = cvm.status.clone();
-        Self { cvm, recorded, news: Vec::new(), concluded: None, lease_until }
+        Box::new(Self { cvm, recorded, news: Vec::new(), concluded: None, lease_until })
     }
 }
 
@@ -84,11 +84,11 @@ pub enum Pause {
     /// The lease is given back, or lost.
     Over,
     /// Nothing to do before this time. Whoever does not wait gives the lease back ([`release`]).
-    Until(Timestamp, Held),
+    Until(Timestamp, Box<Held>),
 }
 
 /// Works on a CVM until there is nothing to do now.
-pub async fn work(ctx: &Ctx, mut held: Held) -> Pause {
+pub async fn work(ctx: &Ctx, mut held: Box<Held>) -> Pause {
     for _ in 0..STEPS_PER_LEASE {
         match turn(ctx, &mut held).await {
             Ok(Next::GoOn) => {}
@@ -106,8 +106,15 @@ pub async fn work(ctx: &Ctx, mut held: Held) -> Pause {
     Pause::Over
 }
 
+/// Works on a CVM and does not wait with it.
+pub async fn work_and_release(ctx: &Ctx, held: Box<Held>) {
+    if let Pause::Until(due, held) = Box::pin(work(ctx, held)).await {
+        release(ctx, held, due).await;
+    }
+}
+
 /// Gives a lease back until then.
-pub async fn release(ctx: &Ctx, mut held: Held, due: Timestamp) {
+pub async fn release(ctx: &Ctx, mut held: Box<Held>, due: Timestamp) {
     let status = held.cvm.status.clone();
     if let Err(error) = Turn::new(ctx, &mut held).release(status, Vec::new(), due).await {
         tracing::debug!(%error, "lease lost");

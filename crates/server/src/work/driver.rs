@@ -98,12 +98,12 @@ fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 async fn keep_at(
     ctx: Ctx,
     places: Places,
-    mut held: Held,
+    mut held: Box<Held>,
     mut working: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
     loop {
-        let (until, waits) = match cvm::work(&ctx, held).await {
+        let (until, waits) = match Box::pin(cvm::work(&ctx, held)).await {
             Pause::Over => break,
             Pause::Until(until, waits) => (until, waits),
         };
@@ -126,7 +126,7 @@ async fn keep_at(
 }
 
 /// A batch of due CVMs, now ours; `None` when there is nothing to do.
-async fn claim(ctx: &Ctx, owner: &str, limit: usize) -> Option<Vec<Held>> {
+async fn claim(ctx: &Ctx, owner: &str, limit: usize) -> Option<Vec<Box<Held>>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
     let held = |cvm| Held::new(cvm, now.plus(term));
@@ -161,9 +161,7 @@ pub async fn settle_now(ctx: &Ctx, owner: &str) -> usize {
     delete_due(ctx).await;
     while let Some(claimed) = claim(ctx, owner, ctx.config.work.concurrency).await {
         for held in claimed {
-            if let Pause::Until(until, held) = cvm::work(ctx, held).await {
-                cvm::release(ctx, held, until).await;
-            }
+            cvm::work_and_release(ctx, held).await;
             turns += 1;
         }
     }

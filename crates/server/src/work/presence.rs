@@ -17,7 +17,7 @@ use casemate_store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::cvm::{self, Held, Pause};
+use super::cvm::{self, Held};
 use crate::app::Ctx;
 
 const BEAT: Duration = Duration::from_secs(5);
@@ -58,11 +58,8 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
         if claimed.is_empty() {
             return Ok(());
         }
-        for one in claimed {
-            let held = Held::new(one, now.plus(term));
-            if let Pause::Until(until, held) = Box::pin(cvm::work(ctx, held)).await {
-                cvm::release(ctx, held, until).await;
-            }
+        for cvm in claimed {
+            Box::pin(cvm::work_and_release(ctx, Held::new(cvm, now.plus(term)))).await;
         }
     }
 }
