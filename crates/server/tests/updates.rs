@@ -76,13 +76,13 @@ impl Bench {
     }
 
     /// How often the guest was booted.
-    async fn boots(&self) -> usize {
+    fn boots(&self) -> usize {
         let audit = self.world.sim.host().audit().unwrap();
         audit.marks.values().map(|mark| mark.starts).sum()
     }
 
     /// The only VM as the host has it.
-    async fn vm(&self) -> casemate_engine::node::VmConfig {
+    fn vm(&self) -> casemate_engine::node::VmConfig {
         let mut vms = self.world.sim.host().vms().unwrap();
         assert_eq!(vms.len(), 1);
         (*vms.remove(0).config).clone()
@@ -112,8 +112,8 @@ async fn several_fields_make_one_restart_and_reach_the_node() {
     bench.world.settle().await;
     let cvm = bench.cvm().await;
     assert_eq!(cvm.phase.as_str(), "running");
-    assert_eq!(bench.boots().await, 2);
-    let vm = bench.vm().await;
+    assert_eq!(bench.boots(), 2);
+    let vm = bench.vm();
     assert!(vm.compose.contains("busybox:1.37"));
     assert_eq!((vm.vcpu, vm.memory_mb, vm.compose_hash), (2, 4096, cvm.spec.compose_hash));
     assert!(!cvm.spec.listed);
@@ -135,7 +135,7 @@ async fn what_needs_no_restart_makes_none() {
         assert_eq!(bench.state(accepted.operation).await, OperationState::Succeeded);
     }
     bench.world.settle().await;
-    assert_eq!(bench.boots().await, 1);
+    assert_eq!(bench.boots(), 1);
     assert_eq!(bench.cvm().await.spec.shutdown_timeout_s, 30);
 }
 
@@ -147,9 +147,9 @@ async fn a_stopped_cvm_gets_its_configuration_and_stays_stopped() {
     bench.world.settle().await;
     assert_eq!(bench.state(accepted.operation).await, OperationState::Succeeded);
     assert_eq!(bench.cvm().await.phase.as_str(), "stopped");
-    assert_eq!((bench.vm().await.vcpu, bench.boots().await), (2, 1));
+    assert_eq!((bench.vm().vcpu, bench.boots()), (2, 1));
     bench.verb(Verb::Start).await;
-    assert_eq!((bench.cvm().await.phase.as_str(), bench.boots().await), ("running", 2));
+    assert_eq!((bench.cvm().await.phase.as_str(), bench.boots()), ("running", 2));
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_change_that_does_not_boot_is_taken_back() {
     let after = bench.cvm().await;
     assert_eq!(after.phase.as_str(), "running");
     assert_eq!(after.spec.compose_hash, before.spec.compose_hash);
-    assert_eq!((bench.vm().await.vcpu, bench.vm().await.disk_gb), (1, 30), "a disk never shrinks");
+    assert_eq!((bench.vm().vcpu, bench.vm().disk_gb), (1, 30), "a disk never shrinks");
     let failure = after.status.failure.unwrap();
     assert!(failure.rolled_back, "{failure:?}");
     let operations = bench.operations().await;
@@ -206,7 +206,7 @@ async fn one_bad_change_among_many_takes_no_other_with_it() {
     }
     let cvm = bench.cvm().await;
     assert_eq!((cvm.phase.as_str(), cvm.spec.resources.memory_mb), ("running", 1007));
-    assert_eq!(bench.vm().await.memory_mb, 1007);
+    assert_eq!(bench.vm().memory_mb, 1007);
     assert!(bench.operations().await.iter().all(|one| one.ended_at.is_some()));
 }
 
@@ -220,8 +220,8 @@ async fn what_waits_goes_in_one_restart_and_a_full_queue_says_try_again() {
     let refused = bench.ask(vcpu(3)).await.unwrap_err();
     assert_eq!((refused.status(), refused.is_transient()), (409, true));
     bench.world.settle().await;
-    assert_eq!(bench.boots().await, 3, "the first, the one under way, all that waited");
-    assert_eq!(bench.vm().await.memory_mb, 1063);
+    assert_eq!(bench.boots(), 3, "the first, the one under way, all that waited");
+    assert_eq!(bench.vm().memory_mb, 1063);
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn a_queued_change_that_no_longer_fits_ends_with_its_cause() {
     assert_eq!(cancelled.operation, Some(grow.operation));
     bench.change(Change { disk_gb: Some(40), ..Change::default() }).await;
     bench.world.settle().await;
-    assert_eq!(bench.vm().await.disk_gb, 40);
+    assert_eq!(bench.vm().disk_gb, 40);
     assert_eq!(bench.state(grow.operation).await, OperationState::Cancelled);
 }
 
@@ -256,7 +256,7 @@ async fn an_update_under_way_can_be_called_off() {
     bench.world.settle().await;
     let cvm = bench.cvm().await;
     assert_eq!((cvm.phase.as_str(), cvm.spec.resources.vcpu), ("running", 1));
-    assert_eq!(bench.boots().await, 1, "the node never heard of it");
+    assert_eq!(bench.boots(), 1, "the node never heard of it");
     assert_eq!(bench.state(accepted.operation).await, OperationState::Cancelled);
 }
 
@@ -269,7 +269,7 @@ async fn a_power_verb_takes_the_steps_and_leaves_the_configuration() {
     assert_eq!(bench.state(first.operation).await, OperationState::Superseded);
     assert_eq!(bench.state(second.operation).await, OperationState::Succeeded);
     let cvm = bench.cvm().await;
-    assert_eq!((cvm.phase.as_str(), bench.vm().await.vcpu), ("stopped", 3));
+    assert_eq!((cvm.phase.as_str(), bench.vm().vcpu), ("stopped", 3));
     bench.change(vcpu(4)).await;
     bench.change(vcpu(5)).await;
     bench.verb(Verb::Delete).await;
@@ -286,13 +286,13 @@ async fn a_guest_that_does_not_go_down_is_not_forced_where_that_is_not_allowed()
         bench.change(Change { docker_compose_file: Some(deaf), ..Change::default() }).await;
         bench.world.settle().await;
         bench.change(Change { allow_force_stop: Some(false), ..Change::default() }).await;
-        let boots = bench.boots().await;
+        let boots = bench.boots();
         let accepted = bench.change(vcpu(2)).await;
         bench.world.settle().await;
         let cvm = bench.cvm().await;
         assert_eq!(bench.state(accepted.operation).await, OperationState::Failed, "{fate}");
         assert_eq!((cvm.phase.as_str(), cvm.spec.resources.vcpu), (phase, 1), "{fate}");
-        assert_eq!(bench.boots().await, boots, "{fate}: never powered off");
+        assert_eq!(bench.boots(), boots, "{fate}: never powered off");
         assert_eq!(cvm.status.failure.unwrap().code.as_str(), "shutdown_timeout", "{fate}");
         bench.verb(Verb::Stop).await;
         bench.verb(Verb::Start).await;
