@@ -13,6 +13,7 @@ mod node;
 mod operation;
 mod provision;
 mod update;
+mod user_config;
 
 use casemate_core::id::{AppId, CvmId, CvmRef, UserId, WorkspaceId};
 
@@ -31,6 +32,7 @@ pub use node::teepods_available;
 pub use operation::{batch_stop, cancelled, operation_status, operations};
 pub use provision::provision;
 pub use update::{accepted, compose_provision, envs_update_result, update_result};
+pub use user_config::user_config;
 
 use crate::{reply::AnyId, version::ApiVersion};
 

@@ -21,6 +21,7 @@ mod node;
 mod operation;
 mod provision;
 mod update;
+mod user_config;
 
 pub use account::{AuthMe, AuthMeFlat, AuthMeNested, Credits, User, Workspace, WorkspaceRef};
 pub use app::{App, AppCvm, AppCvms, AppProfile, AppsPage, CvmBasic};
@@ -47,3 +48,4 @@ pub use operation::{
 };
 pub use provision::Provisioned;
 pub use update::{Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, UpdateResult};
+pub use user_config::UserConfig;

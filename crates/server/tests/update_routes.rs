@@ -180,8 +180,12 @@ async fn each_single_purpose_route_changes_its_thing() {
     assert_eq!(world.get("/cvms/my-app/pre-launch-script").await.text, "true");
     settled(&world, patch_text(&world, "/pre-launch-script", "", &[]).await, 202).await;
     assert_eq!(world.get("/cvms/my-app/pre-launch-script").await.text, "");
-    let config = json!({ "user_config": "{\"a\":1}" });
+    let keys = json!({ "ssh_authorized_keys": ["ssh-ed25519 A me"] }).to_string();
+    let config = json!({ "user_config": keys });
     settled(&world, patch(&world, "/user_config", config).await, 202).await;
+    let shown = world.get("/cvms/my-app/user_config").await.ok();
+    assert_eq!(shown["ssh_authorized_keys"], json!(["ssh-ed25519 A me"]));
+    assert_eq!((&shown["hostname"], &shown["user_config"]), (&Value::Null, &json!(keys)));
 }
 
 /// The image a new CVM of these tests gets.

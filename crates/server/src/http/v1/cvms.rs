@@ -11,7 +11,7 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::{Page, PageRequest, SeekRequest, query_number},
     render,
-    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, StatusBatch},
+    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, StatusBatch, UserConfig},
     status_batch::StatusBatchRequest,
     view::CvmView,
 };
@@ -224,6 +224,27 @@ pub async fn docker_compose(
 ) -> Result<Response, ApiError> {
     let (_, compose) = cvms::compose(&ctx, &caller, &cvm).await?;
     Ok(text(compose.docker_compose_file))
+}
+
+/// What the guest reads as its user config, SSH keys included.
+#[utoipa::path(
+    get,
+    path = "/cvms/{cvm_id}/user_config",
+    operation_id = "get_cvm_user_config",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    responses(
+        (status = 200, body = UserConfig),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+    ),
+)]
+pub async fn user_config(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+) -> Result<Json<UserConfig>, ApiError> {
+    let cvm = cvms::find(&ctx, &caller, &cvm).await?;
+    Ok(Json(render::user_config(cvm.spec.user_config.as_deref())))
 }
 
 /// The pre-launch script; empty without one.

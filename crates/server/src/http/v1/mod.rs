@@ -55,7 +55,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(update::name))
         .routes(routes!(update::os_image))
         .routes(routes!(update::envs))
-        .routes(routes!(update::user_config))
+        .routes(routes!(cvms::user_config, update::user_config))
         .routes(routes!(update::scheduled_delete))
         .routes(routes!(network::config, update::network_config))
         .routes(routes!(network::ports, update::ports))
