@@ -509,7 +509,7 @@ impl<'a> Turn<'a> {
     async fn close(
         &mut self,
         status: Status,
-        mut news: Vec<Happening>,
+        news: Vec<Happening>,
         ending: &Ending,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
@@ -525,19 +525,22 @@ impl<'a> Turn<'a> {
             deleted: gone,
         };
         let mut all = std::mem::take(&mut self.held.news);
-        all.append(&mut news);
+        all.extend(news);
         let mut tx = self.ctx.db.begin().await?;
         tx.record(&self.held.cvm, &record, now).await?;
         let back = self.take_back(&mut tx, ending).await?;
-        if let Some(open) = open.filter(|_| back.is_none())
-            && tx.close_operation(open.id, ending, now).await?
-        {
-            all.push(Happening::ended(open.kind, ending));
-        }
-        if back.is_none() && rest != self.held.cvm.phase {
-            all.push(Happening::Phase(self.held.cvm.phase, rest));
-        }
         let mut newest = events::write(&mut tx, self.place(), &all, now).await?;
+        if back.is_none() {
+            if let Some(open) = open {
+                let what = (open.id, open.kind);
+                let ended = events::close(&mut tx, self.place(), what, ending, now).await?;
+                newest = newest.max(ended.unwrap_or(newest));
+            }
+            if rest != self.held.cvm.phase {
+                let phase = [Happening::Phase(self.held.cvm.phase, rest)];
+                newest = newest.max(events::write(&mut tx, self.place(), &phase, now).await?);
+            }
+        }
         newest = newest.max(back.unwrap_or(EventSeq(0)));
         if back.is_none()
             && open.is_some()

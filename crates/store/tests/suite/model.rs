@@ -225,8 +225,8 @@ impl Run<'_> {
         let Some(operation) = self.model.operation.take() else { return };
         let mut tx = self.world.db.begin().await.unwrap();
         let now = at(self.model.now);
-        assert!(tx.close_operation(operation, &Ending::Succeeded, now).await.unwrap());
-        assert!(!tx.close_operation(operation, &Ending::Superseded, now).await.unwrap());
+        assert!(!tx.close_operation(operation, &Ending::Succeeded, now).await.unwrap().is_empty());
+        assert_eq!(tx.close_operation(operation, &Ending::Superseded, now).await.unwrap(), []);
         tx.commit().await.unwrap();
     }
 

@@ -418,12 +418,9 @@ async fn close(
     operation: OperationId,
     ending: &Ending,
 ) -> Result<EventSeq, Error> {
-    let now = ctx.now();
-    if !tx.close_operation(operation, ending, now).await? {
-        return Ok(EventSeq(0));
-    }
-    let ended = [Happening::ended(OperationKind::Update, ending)];
-    Ok(events::write(tx, place(cvm, operation), &ended, now).await?)
+    let what = (operation, OperationKind::Update);
+    let newest = events::close(tx, place(cvm, operation), what, ending, ctx.now()).await?;
+    Ok(newest.unwrap_or(EventSeq(0)))
 }
 
 /// Why a change is taken back.
@@ -530,6 +527,7 @@ pub async fn cancel(
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {
         let news = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
+        crash::point(|| "accept.cancel.before_commit".to_owned());
         return Ok(Cancelled { operation: Some(which), rollback: None, news: Some(news) });
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
@@ -538,6 +536,7 @@ pub async fn cancel(
     }
     match take_back(ctx, tx, &cvm, &Because::Cancelled(which)).await? {
         Some((rollback, news)) => {
+            crash::point(|| "accept.cancel.before_commit".to_owned());
             Ok(Cancelled { operation: Some(which), rollback: Some(rollback), news: Some(news) })
         }
         None => Err(Error::because(
