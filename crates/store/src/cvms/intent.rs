@@ -26,10 +26,13 @@ pub struct Intent<'a> {
     pub status: &'a Status,
     /// The word users see.
     pub phase: Phase,
+    /// Whether there is work to do for it now. A CVM at rest stays at rest otherwise.
+    pub due: bool,
 }
 
 impl Tx {
-    /// Writes a new configuration over the one that was read, with its wish, and makes the CVM due.
+    /// Writes a new configuration over the one that was read, with its wish, and makes the CVM due if
+    /// there is work to do.
     /// The lease under way, if any, is taken away. [`Error::Stale`]: the CVM changed since it was
     /// read. A name must be known to be free.
     pub async fn set_intent(
@@ -39,8 +42,10 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, version = version + 1, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
-            again = FALSE, due_at = $9, updated_at = $9, spec = $10, sealed_env = $11, name = $12, \
+            status = $7, phase = $8, version = version + 1, fence = fence + 1, \
+            lease_owner = NULL, lease_until = NULL, again = FALSE, \
+            due_at = CASE WHEN $21 THEN $9 ELSE due_at END, updated_at = $9, \
+            spec = $10, sealed_env = $11, name = $12, \
             compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16, user_config = $17, \
             image = $18, instance_type = $19, listed = $20 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
@@ -73,6 +78,7 @@ impl Tx {
                 .bind(&spec.image)
                 .bind(&spec.resources.instance_type)
                 .bind(spec.listed)
+                .bind(intent.due)
         )?;
         if changed != 1 {
             return Err(Error::Stale);

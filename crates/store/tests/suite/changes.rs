@@ -132,6 +132,7 @@ async fn a_configuration_is_written_whole_and_tallied(db: Db) {
             wish: &read.wish,
             status: &read.status,
             phase: read.phase,
+            due: true,
         };
         let mut tx = db.begin().await.unwrap();
         let done = tx.set_intent(read, &intent, at(1)).await;

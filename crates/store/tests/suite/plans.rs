@@ -269,6 +269,7 @@ async fn change(world: &World, id: CvmId) {
         wish: &cvm.wish,
         status: &cvm.status,
         phase: cvm.phase,
+        due: true,
     };
     tx.set_intent(&cvm, &intent, START).await.unwrap();
     tx.schedule_deletion(id, Some(START), world.user, START).await.unwrap();

@@ -358,7 +358,15 @@ async fn begin(
     }
     let Some((leader, others)) = taken.split_last().filter(|_| tell) else {
         if next != old {
-            write(tx, cvm, &next, &cvm.wish, &cvm.status, cvm.phase, now).await?;
+            let intent = Intent {
+                spec: &next.spec,
+                sealed_env: next.sealed_env.as_deref(),
+                wish: &cvm.wish,
+                status: &cvm.status,
+                phase: cvm.phase,
+                due: false,
+            };
+            tx.set_intent(cvm, &intent, now).await?;
         }
         for operation in taken {
             news = news.max(close(ctx, tx, cvm, operation, &Ending::Succeeded).await?);
@@ -387,7 +395,15 @@ async fn begin(
         ..cvm.status.clone()
     };
     let phase = OperationKind::Update.phase();
-    write(tx, cvm, &next, &wish, &status, phase, now).await?;
+    let intent = Intent {
+        spec: &next.spec,
+        sealed_env: next.sealed_env.as_deref(),
+        wish: &wish,
+        status: &status,
+        phase,
+        due: true,
+    };
+    tx.set_intent(cvm, &intent, now).await?;
     tx.run_changes(*leader, others, wish.generation, before.as_ref(), now).await?;
     let mut told = vec![Happening::Begun { with: others.len() }];
     if phase != cvm.phase {
@@ -395,20 +411,6 @@ async fn begin(
     }
     news = news.max(events::write(tx, place(cvm, *leader), &told, now).await?);
     Ok((news, true))
-}
-
-async fn write(
-    tx: &mut Tx,
-    cvm: &Cvm,
-    next: &Configuration,
-    wish: &Wish,
-    status: &Status,
-    phase: Phase,
-    now: casemate_core::time::Timestamp,
-) -> Result<(), Error> {
-    let intent =
-        Intent { spec: &next.spec, sealed_env: next.sealed_env.as_deref(), wish, status, phase };
-    Ok(tx.set_intent(cvm, &intent, now).await?)
 }
 
 async fn close(
@@ -477,6 +479,7 @@ pub async fn take_back(
         wish: &wish,
         status: &status,
         phase,
+        due: true,
     };
     tx.set_intent(cvm, &intent, now).await?;
     let operation = ctx.operation_id();
