@@ -26,7 +26,12 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
-use casemate_store::{Error as StoreError, Tx, cvms::Cvm, lease::Record, operations::Ending};
+use casemate_store::{
+    Error as StoreError, Tx,
+    cvms::Cvm,
+    lease::{self, Record},
+    operations::Ending,
+};
 
 use crate::{
     app::{
@@ -93,7 +98,11 @@ pub async fn work(ctx: &Ctx, mut held: Held) -> Pause {
         match turn(ctx, &mut held).await {
             Ok(Next::GoOn) => {}
             Ok(Next::Waits(until)) => return Pause::Until(until, held),
-            Ok(Next::Released) | Err(StoreError::Stale) => return Pause::Over,
+            Ok(Next::Released) => return Pause::Over,
+            Err(StoreError::Stale) => {
+                give_back(ctx, &held.cvm).await;
+                return Pause::Over;
+            }
             Err(error) => {
                 tracing::error!(cvm = %held.cvm.id, error = &error as &dyn std::error::Error,
                     "turn not recorded; the lease runs out and the CVM is looked at again");
@@ -111,6 +120,14 @@ pub async fn release(ctx: &Ctx, mut held: Held, due: Timestamp) {
     let status = held.cvm.status.clone();
     if let Err(error) = Turn::new(ctx, &mut held).release(status, Vec::new(), due).await {
         tracing::debug!(%error, "lease lost");
+        give_back(ctx, &held.cvm).await;
+    }
+}
+
+/// There is a newer wish, and from now on no call for the older one is under way.
+async fn give_back(ctx: &Ctx, cvm: &Cvm) {
+    if let Err(error) = lease::give_back(&ctx.db, cvm, ctx.now()).await {
+        tracing::warn!(cvm = %cvm.id, %error, "lease not given back; it runs out by itself");
     }
 }
 
@@ -211,7 +228,7 @@ impl<'a> Turn<'a> {
         // Half of it is left then: more than the looks until the next renewal take.
         let runs_out = self.held.lease_until < until.plus(self.lease() / 2);
         if unwritten || status != self.held.recorded || runs_out {
-            self.keep(status, news).await?;
+            self.keep(status, news, false).await?;
         }
         Ok(Next::Waits(until))
     }
@@ -297,7 +314,7 @@ impl<'a> Turn<'a> {
         let name = step.name();
         let intent = self.intend(status, &step, limits);
         news.push(Happening::Step { name, outcome: "intended".to_owned() });
-        self.keep(intent, news).await?;
+        self.keep(intent, news, true).await?;
         self.point(name, "intended");
         let outcome = self.call(&step, &*target.node, mark).await?;
         self.point(name, "called");
@@ -485,10 +502,15 @@ impl<'a> Turn<'a> {
         crash::point(|| format!("{kind}.{step}.{place}"));
     }
 
-    /// Records and keeps the lease.
-    async fn keep(&mut self, status: Status, news: Vec<Happening>) -> Result<(), StoreError> {
+    /// Records and keeps the lease. `calling`: a call comes next.
+    async fn keep(
+        &mut self,
+        status: Status,
+        news: Vec<Happening>,
+        calling: bool,
+    ) -> Result<(), StoreError> {
         let until = self.ctx.now().plus(self.lease());
-        self.record(status, news, Some(until), Some(self.ctx.now())).await?;
+        self.record(status, news, Some((until, calling)), Some(self.ctx.now())).await?;
         self.held.lease_until = until;
         Ok(())
     }
@@ -521,6 +543,7 @@ impl<'a> Turn<'a> {
             phase: rest,
             instance_id: status.seen.as_ref().and_then(|vm| vm.instance_id),
             lease_until: None,
+            calling: false,
             due_at: None,
             deleted: gone,
         };
@@ -604,7 +627,7 @@ impl<'a> Turn<'a> {
         &mut self,
         status: Status,
         more: Vec<Happening>,
-        lease_until: Option<Timestamp>,
+        kept: Option<(Timestamp, bool)>,
         due_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let now = self.ctx.now();
@@ -621,7 +644,8 @@ impl<'a> Turn<'a> {
             status: &status,
             phase: new_phase,
             instance_id,
-            lease_until,
+            lease_until: kept.map(|(until, _)| until),
+            calling: kept.is_some_and(|(_, calling)| calling),
             due_at,
             deleted: false,
         };

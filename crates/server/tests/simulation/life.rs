@@ -6,8 +6,9 @@ use casemate_core::{
     change::Change,
     compose::AppCompose,
     cvm::{Phase, Power},
-    id::CvmId,
+    id::{CvmId, NodeId},
     operation::OperationState,
+    time::Timestamp,
 };
 use casemate_engine::node::{
     Node,
@@ -19,9 +20,16 @@ use casemate_server::{
         power::{self, Verb},
         update::{self, Asked},
     },
-    work::{self, nodes},
+    work::{
+        cvm::{self as reconciler, Held, Pause},
+        nodes::Watch,
+    },
 };
-use casemate_store::{accounts, cvms, lease, provisions};
+use casemate_store::{
+    accounts, cvms,
+    lease::{self, Claimant},
+    provisions,
+};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -45,6 +53,9 @@ pub struct Life {
     caller: Caller,
     cvm: CvmId,
     model: Model,
+    watch: Watch,
+    /// What waits under its lease, and until when.
+    waiting: Vec<(Timestamp, Held)>,
     trace: bool,
 }
 
@@ -58,14 +69,14 @@ impl Life {
         let node = TestNode { host, ..TestNode::sim() };
         let slot: std::sync::OnceLock<Arc<Frail>> = std::sync::OnceLock::new();
         let reach = |sim| slot.get_or_init(|| Arc::new(Frail::new(sim))).clone() as Arc<dyn Node>;
-        let world = World::of(parts, vec![node], reach, |config| {
+        let world = Box::pin(World::of(parts, vec![node], reach, |config| {
             config.work.boot_timeout_s = 20;
             config.work.create_settles_s = 5;
             config.work.call_timeout_s = 5;
             config.work.lease_s = 10;
             config.work.queue = 8;
             config.shutdown.timeout_s = 10;
-        })
+        }))
         .await;
         let frail = Arc::clone(slot.get().unwrap());
         let id = CvmId(world.deploy("my-app").await["id"].as_i64().unwrap());
@@ -76,7 +87,8 @@ impl Life {
         let text = provisions::document(&world.ctx.db, &first.spec.compose_hash).await.unwrap();
         let document = AppCompose::parse(&text.unwrap()).unwrap();
         let model = Model { first, document, accepted: [].into(), power: Power::Running };
-        let life = Self { dice, world, frail, caller, cvm: id, model, trace };
+        let (watch, waiting) = (Watch::default(), Vec::new());
+        let life = Self { dice, world, frail, caller, cvm: id, model, watch, waiting, trace };
         life.world.settle().await;
         life
     }
@@ -98,11 +110,18 @@ impl Life {
             }
             self.act().await;
             for _ in 0..self.dice.below(10) {
-                self.turn().await;
+                if self.dice.chance(25) {
+                    let fates =
+                        [Fate::DiesBefore, Fate::DiesAfter, Fate::LateCall, Fate::LateAnswer];
+                    let plan = (self.dice.below(6), self.dice.pick(&fates));
+                    self.frail.plan(Some(plan));
+                }
+                self.turn(None).await;
+                self.frail.plan(None);
                 self.pass_time().await;
             }
             if self.dice.chance(15) {
-                self.watch().await;
+                self.look().await;
             }
             if self.dice.chance(15) {
                 self.settle().await;
@@ -112,20 +131,33 @@ impl Life {
         self.settle().await;
         // A host that rebooted last boots its guests.
         self.world.clock.advance_ms(10_000);
-        self.watch().await;
+        self.look().await;
         self.settle().await;
+        self.check().await;
+        self.one_more().await;
+    }
+
+    /// A change whose call of this number is made late, after somebody wanted something else.
+    pub async fn interrupted(mut self, call: u32, want: &Want) {
+        self.change(Change { vcpu: Some(2), ..Change::default() }, false).await;
+        self.frail.plan(Some((call, Fate::LateCall)));
+        while lease::busy(&self.world.ctx.db).await.unwrap() > 0 {
+            self.turn(Some(want)).await;
+            self.to_next_due().await;
+        }
+        self.look().await;
         self.check().await;
         self.one_more().await;
     }
 
     async fn act(&mut self) {
         let want = wants::want(&mut self.dice);
-        self.ask(want).await;
-    }
-
-    async fn ask(&mut self, want: Want) {
         // The process may die with a request half done; then nothing of it is left.
         let dies = self.dice.chance(4);
+        self.ask(want, dies).await;
+    }
+
+    async fn ask(&mut self, want: Want, dies: bool) {
         self.tell(|| format!("{want:?}{}", if dies { ", and dies" } else { "" }));
         match want {
             Want::Change(change) => self.change(*change, dies).await,
@@ -194,54 +226,88 @@ impl Life {
         }
     }
 
-    async fn claim(&self, owner: &str) -> Option<cvms::Cvm> {
-        let ctx = &self.world.ctx;
-        let term = Duration::from_secs(ctx.config.work.lease_s);
-        lease::claim(&ctx.db, owner, ctx.now(), term, 1).await.unwrap().pop()
+    fn nodes(&self) -> Vec<NodeId> {
+        self.world.ctx.fleet.own().keys().copied().collect()
     }
 
-    /// One lease, if something is due; in it the process may die, or be held up while others act.
-    async fn turn(&mut self) {
-        let Some(cvm) = self.claim(OWNER).await else { return };
-        let (ctx, frail) = (self.world.ctx.clone(), Arc::clone(&self.frail));
-        if self.dice.chance(25) {
-            let fates = [Fate::DiesBefore, Fate::DiesAfter, Fate::LateCall, Fate::LateAnswer];
-            let plan = (self.dice.below(6), self.dice.pick(&fates));
-            frail.plan(Some(plan));
+    async fn claim(&self, owner: &str) -> Option<Held> {
+        let ctx = &self.world.ctx;
+        let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
+        let claimant = Claimant { owner, nodes: &self.nodes() };
+        let claimed = lease::claim(&ctx.db, &claimant, now, term, 1).await.unwrap().pop();
+        claimed.map(|cvm| Held::new(cvm, now.plus(term)))
+    }
+
+    /// What has waited long enough, or is due.
+    async fn next(&mut self) -> Option<Held> {
+        let now = self.world.ctx.now();
+        match self.waiting.iter().position(|(until, _)| *until <= now) {
+            Some(index) => Some(self.waiting.remove(index).1),
+            None => self.claim(OWNER).await,
         }
-        let turn = work::cvm::work(&ctx, cvm);
+    }
+
+    /// One turn, if something is due; in it the process may die, or be held up while others act: by
+    /// chance, or so.
+    async fn turn(&mut self, interruption: Option<&Want>) {
+        let Some(held) = self.next().await else { return };
+        let (ctx, frail) = (self.world.ctx.clone(), Arc::clone(&self.frail));
+        let turn = reconciler::work(&ctx, held);
         tokio::pin!(turn);
         loop {
             tokio::select! {
                 biased;
-                () = frail.died.notified() => {
-                    self.tell(|| "the process dies".to_owned());
-                    // It comes up again and takes its leases back, or another has to wait for them.
-                    if self.dice.chance(60) {
-                        lease::release_all(&ctx.db, OWNER).await.unwrap();
-                    }
-                    break;
-                }
+                () = frail.died.notified() => return self.come_up_again().await,
                 () = frail.held_up.notified() => {
                     self.tell(|| "the process is held up".to_owned());
-                    let want = wants::interruption(&mut self.dice);
-                    self.ask(want).await;
-                    if self.dice.chance(60) && let Some(cvm) = self.claim(RIVAL).await {
-                        self.tell(|| "another goes on".to_owned());
-                        work::cvm::work(&ctx, cvm).await;
+                    let want = match interruption {
+                        Some(want) => want.clone(),
+                        None => wants::interruption(&mut self.dice),
+                    };
+                    self.ask(want, false).await;
+                    if interruption.is_some() || self.dice.chance(60) {
+                        self.rival().await;
                     }
                     self.tell(|| "the process goes on".to_owned());
                     frail.go_on.notify_one();
                 }
-                () = &mut turn => break,
+                pause = &mut turn => {
+                    let Pause::Until(until, held) = pause else { return };
+                    if self.dice.chance(70) {
+                        self.waiting.push((until, held));
+                    } else {
+                        reconciler::release(&ctx, held, until).await;
+                    }
+                    return;
+                }
             }
         }
-        frail.plan(None);
     }
 
-    async fn watch(&self) {
-        for node in self.world.ctx.fleet.nodes.values() {
-            nodes::look(&self.world.ctx, node).await.unwrap();
+    /// The process comes up again with what is written down, and takes its leases back, or they have
+    /// to run out.
+    async fn come_up_again(&mut self) {
+        self.tell(|| "the process dies".to_owned());
+        self.waiting.clear();
+        self.watch = Watch::default();
+        self.world.ctx = self.world.replica().ctx;
+        if self.dice.chance(60) {
+            lease::release_all(&self.world.ctx.db, OWNER).await.unwrap();
+        }
+    }
+
+    /// Another task takes what is due, if it may.
+    async fn rival(&self) {
+        let Some(held) = self.claim(RIVAL).await else { return };
+        self.tell(|| "another goes on".to_owned());
+        if let Pause::Until(until, held) = reconciler::work(&self.world.ctx, held).await {
+            reconciler::release(&self.world.ctx, held, until).await;
+        }
+    }
+
+    async fn look(&mut self) {
+        for node in self.world.ctx.fleet.own().values() {
+            self.watch.look(&self.world.ctx, node).await.unwrap();
         }
     }
 
@@ -255,17 +321,27 @@ impl Life {
     }
 
     async fn to_next_due(&self) {
-        if let Some(due) = lease::next_due(&self.world.ctx.db).await.unwrap() {
-            let micros = due.since(self.world.ctx.now()).as_micros();
+        let due = lease::next_due(&self.world.ctx.db, &self.nodes()).await.unwrap();
+        let waits = self.waiting.iter().map(|(until, _)| *until);
+        if let Some(next) = waits.chain(due).min() {
+            let micros = next.since(self.world.ctx.now()).as_micros();
             self.world.clock.advance_ms(i64::try_from(micros.div_ceil(1000)).unwrap());
         }
     }
 
-    async fn settle(&self) {
+    async fn settle(&mut self) {
         for _ in 0..PATIENCE {
-            match self.claim(OWNER).await {
-                Some(cvm) => work::cvm::work(&self.world.ctx, cvm).await,
-                None if lease::busy(&self.world.ctx.db).await.unwrap() == 0 => return,
+            match self.next().await {
+                Some(held) => {
+                    let pause = reconciler::work(&self.world.ctx, held).await;
+                    if let Pause::Until(until, held) = pause {
+                        self.waiting.push((until, held));
+                    }
+                }
+                None if lease::busy(&self.world.ctx.db).await.unwrap() == 0 => {
+                    self.waiting.clear();
+                    return;
+                }
                 None => self.to_next_due().await,
             }
         }

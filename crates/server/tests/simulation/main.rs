@@ -31,9 +31,11 @@ use std::{
     thread,
 };
 
+use casemate_server::app::power::Verb;
 use common::Parts;
 use dice::Loaded;
 use life::Life;
+use wants::Want;
 
 const LIVES: u64 = 1000;
 
@@ -51,10 +53,26 @@ fn live(seed: u64, template: (&Path, &str), trace: bool) {
 fn template() -> (tempfile::TempDir, String) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let parts = Parts::fresh(std::sync::Arc::new(Loaded::new(0))).await;
+        let dir = tempfile::tempdir().unwrap();
+        let parts = Parts::fresh(dir, std::sync::Arc::new(Loaded::new(0))).await;
         parts.db.close().await;
-        (parts.dir, parts.key)
+        (parts.dir.unwrap(), parts.key)
     })
+}
+
+/// A call that lands after a newer wish was taken up would undo it: the node does not know our fences.
+#[test]
+fn nobody_works_for_a_newer_wish_while_a_call_for_the_older_is_under_way() {
+    let (dir, key) = template();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for want in [Want::Power(Verb::Stop), Want::Power(Verb::Delete), Want::CancelOpen] {
+        for call in 0..8 {
+            let made = (dir.path(), key.as_str());
+            runtime.block_on(async {
+                Life::begin(0, made, false).await.interrupted(call, &want).await;
+            });
+        }
+    }
 }
 
 #[test]
