@@ -9,14 +9,19 @@ use casemate_core::{
     id::{CvmId, OperationId},
     operation::{OperationKind, OperationState},
 };
-use casemate_server::app::{
-    Caller, Error,
-    power::{self, Verb},
-    update::{self, Accepted, Asked},
+use casemate_engine::node::sim::{Fault, FaultKind, Method};
+use casemate_server::{
+    app::{
+        Caller, Error,
+        power::{self, Verb},
+        update::{self, Accepted, Asked},
+    },
+    work::nodes::Watch,
 };
 use casemate_store::{
     accounts,
     cvms::{self, Cvm},
+    lease,
     operations::{self, Operation, Shown},
 };
 use common::{COMPOSE, World};
@@ -258,6 +263,22 @@ async fn an_update_under_way_can_be_called_off() {
     assert_eq!((cvm.phase.as_str(), cvm.spec.resources.vcpu), ("running", 1));
     assert_eq!(bench.boots(), 1, "the node never heard of it");
     assert_eq!(bench.state(accepted.operation).await, OperationState::Cancelled);
+}
+
+#[tokio::test]
+async fn what_no_node_needs_to_know_repairs_nothing() {
+    let bench = Bench::new().await;
+    let host = bench.world.sim.host();
+    host.set_faults(vec![Fault::new(FaultKind::CrashGuest).on(Method::List)]).unwrap();
+    let mut watch = Watch::default();
+    for node in bench.world.ctx.fleet.own().values() {
+        watch.look(&bench.world.ctx, node).await.unwrap();
+    }
+    assert_eq!(bench.cvm().await.phase.as_str(), "error", "it is shown");
+    bench.change(Change { listed: Some(false), ..Change::default() }).await;
+    assert_eq!(lease::busy(&bench.world.ctx.db).await.unwrap(), 0, "and at rest");
+    bench.world.settle().await;
+    assert_eq!((bench.cvm().await.phase.as_str(), bench.boots().await), ("error", 1));
 }
 
 #[tokio::test]

@@ -162,6 +162,10 @@ CREATE TABLE cvms (
     version       BIGINT  NOT NULL,
     lease_owner   TEXT,
     lease_until   BIGINT,
+    -- the fence that the claim raised: which lease it is
+    lease_fence   BIGINT,
+    -- its holder may have a call under way: a newer wish waits for the end of the lease
+    calling       BOOLEAN NOT NULL DEFAULT FALSE,
     -- when the next turn may begin: for a leased one, the end of its lease
     due_at        BIGINT,
     -- asked for while leased: due again when the lease is given back

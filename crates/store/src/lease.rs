@@ -3,6 +3,11 @@
 //! claim or a new wish came in between. Losing a lease loses no work: whatever was done on the node
 //! is seen by the next holder's first look.
 //!
+//! A new wish takes the lease away, unless its holder may have a call under way ([`Record::calling`]):
+//! a node does not know our fences, and a call that lands late would undo what was done for the newer
+//! wish. That holder learns by its next write that it is stale and gives the lease back
+//! ([`give_back`]); until then, or until the lease has run out, nobody works for the newer wish.
+//!
 //! `due_at` is when the next turn may begin, so that one index answers who is due and when to look
 //! again: a claim moves it to the end of the lease, a holder that gives the lease back sets it.
 
@@ -99,7 +104,8 @@ impl Tx {
         let sql = format!(
             "WITH due AS MATERIALIZED (SELECT id FROM cvms WHERE {FREE} AND {} ORDER BY due_at, id \
              LIMIT $5{}) UPDATE cvms SET lease_owner = $3, lease_until = $4, due_at = $4, \
-             again = FALSE, fence = fence + 1 WHERE id IN (SELECT id FROM due) AND {FREE} RETURNING id",
+             again = FALSE, calling = FALSE, fence = fence + 1, lease_fence = fence + 1 \
+             WHERE id IN (SELECT id FROM due) AND {FREE} RETURNING id",
             on_nodes(self.engine()),
             self.engine().take_free()
         );
@@ -137,9 +143,21 @@ pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Er
 /// Gives back every lease of an owner; at shutdown. The CVMs are due at once.
 pub async fn release_all(db: &Db, owner: &str) -> Result<(), Error> {
     const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, due_at = updated_at, \
-        again = FALSE, fence = fence + 1 WHERE due_at IS NOT NULL AND lease_owner = $1";
+        again = FALSE, calling = FALSE, fence = fence + 1 \
+        WHERE due_at IS NOT NULL AND lease_owner = $1";
     let mut tx = db.begin().await?;
     exec_tx!(&mut tx, query(SQL).bind(owner))?;
+    tx.commit().await
+}
+
+/// Gives back the lease of a holder that has become stale, now that no call of it is under way. What
+/// there is to do for the newer wish is due at once. Another's lease stays.
+pub async fn give_back(db: &Db, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {
+    const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, again = FALSE, \
+        calling = FALSE, due_at = CASE WHEN due_at IS NULL THEN NULL ELSE $3 END \
+        WHERE id = $1 AND lease_fence = $2 AND lease_until IS NOT NULL";
+    let mut tx = db.begin().await?;
+    exec_tx!(&mut tx, query(SQL).bind(cvm.id.0).bind(cvm.fence).bind(now.micros()))?;
     tx.commit().await
 }
 
@@ -154,6 +172,8 @@ pub struct Record<'a> {
     pub instance_id: Option<InstanceId>,
     /// Keep the lease until then, or give it back.
     pub lease_until: Option<Timestamp>,
+    /// From now on, until the next record, the holder may have a call under way.
+    pub calling: bool,
     /// When the CVM is due again; `None`: at rest. While the lease is kept, that is when it ends.
     pub due_at: Option<Timestamp>,
     /// The CVM is gone.
@@ -179,7 +199,7 @@ impl Tx {
             fence = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN fence + 1 ELSE fence END, \
             due_at = CASE WHEN $8 THEN NULL WHEN NOT $10 THEN COALESCE(due_at, $7) \
                 WHEN CAST($6 AS BIGINT) IS NOT NULL THEN $6 WHEN again THEN $9 ELSE $7 END, \
-            again = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN FALSE ELSE again END, \
+            again = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN FALSE ELSE again END, calling = $11, \
             deleted_at = CASE WHEN $8 THEN $9 ELSE deleted_at END, updated_at = $9 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL AND ($10 OR lease_owner IS NULL) \
             RETURNING workspace_id, node_id, created_by, app_id, vcpu, memory_mb, disk_gb";
@@ -199,6 +219,7 @@ impl Tx {
             .bind(gone)
             .bind(now.micros())
             .bind(cvm.claimed)
+            .bind(record.calling && kept.is_some())
             .fetch_optional(c))?;
         match changed {
             None => Err(Error::Stale),

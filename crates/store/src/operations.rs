@@ -227,16 +227,18 @@ impl Tx {
         .map(drop)
     }
 
-    /// Closes an operation, and those that go with it. `false` when it was closed already.
+    /// Closes an operation, and those that go with it; returns them in the order of acceptance. None:
+    /// it was closed already.
     pub async fn close_operation(
         &mut self,
         id: OperationId,
         ending: &Ending,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<Vec<OperationId>, Error> {
         const SQL: &str = "UPDATE operations SET state = $2, failure_code = $3, failure = $4, \
             ended_at = $5, change = NULL, before = NULL \
-            WHERE (id = $1 OR joined_to = $1) AND state IN ('running', 'pending')";
+            WHERE (id = $1 OR joined_to = $1) AND state IN ('running', 'pending') \
+            RETURNING seq, id";
         let (state, code, cause) = match ending {
             Ending::Succeeded => (OperationState::Succeeded, None, None),
             Ending::Superseded => (OperationState::Superseded, None, None),
@@ -245,15 +247,15 @@ impl Tx {
                 (OperationState::Failed, Some(code.as_str()), Some(cause.as_str()))
             }
         };
-        let closed = exec_tx!(
-            self,
-            query(SQL)
-                .bind(id.to_string())
-                .bind(state.as_str())
-                .bind(code)
-                .bind(cause.map(plain))
-                .bind(now.micros())
-        )?;
-        Ok(closed > 0)
+        let mut closed = on_tx!(self, |c| query_as::<_, (i64, String)>(SQL)
+            .bind(id.to_string())
+            .bind(state.as_str())
+            .bind(code)
+            .bind(cause.map(plain))
+            .bind(now.micros())
+            .fetch_all(c))?;
+        closed.sort_unstable();
+        let read = |(_, id): &(i64, String)| id.parse().map_err(corrupt("operations", "id", id));
+        closed.iter().map(read).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! One verb applied to one CVM, and what must hold afterwards.
+//! One thing done to one CVM, and what must hold afterwards.
 
 use std::{
     path::Path,
@@ -8,11 +8,20 @@ use std::{
 
 use casemate_core::{
     id::{CvmId, EventSeq, WorkspaceId},
-    operation::OperationState,
+    operation::{
+        OperationKind::{Rollback, Update},
+        OperationState,
+    },
 };
 use casemate_engine::node::{Mark, sim::SimHost};
 use casemate_server::system::SystemClock;
-use casemate_store::{Db, cvms, events, operations};
+use casemate_store::{
+    Db,
+    cvms::{self, Cvm},
+    events,
+    operations::{self, Operation, Shown},
+    provisions,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -30,23 +39,91 @@ pub enum Verb {
     Shutdown,
     Restart,
     Delete,
+    /// A change that brings the CVM down and up again.
+    Change,
+    /// The same while the CVM is off.
+    ChangeWhileOff,
+    /// A change that no node needs to be told.
+    Record,
+    /// A change that does not boot and is taken back.
+    BadChange,
+    /// A change, and two that wait for it and go in one.
+    Three,
+    /// A change, and two that wait for it, one of which does not boot: they are tried in halves.
+    OneBadOfThree,
+    /// A change that is called off while it boots.
+    Cancel,
 }
+
+/// How a change that was accepted ended.
+type End = (casemate_core::operation::OperationKind, OperationState);
 
 impl Verb {
     /// Verbs applied before, one after the other, each to its end.
     fn before(self) -> &'static [Self] {
         match self {
             Self::Create => &[],
-            Self::Start => &[Self::Create, Self::Stop],
-            Self::Stop | Self::Shutdown | Self::Restart | Self::Delete => &[Self::Create],
+            Self::Start | Self::ChangeWhileOff => &[Self::Create, Self::Stop],
+            _ => &[Self::Create],
+        }
+    }
+
+    /// The bodies of the changes, in order.
+    fn changes(self) -> Vec<Value> {
+        let bad = |fate: &str| json!({ "docker_compose_file": marked(fate), "memory": 9000 });
+        match self {
+            Self::Change | Self::ChangeWhileOff => {
+                vec![json!({ "vcpu": 2, "pre_launch_script": "true", "listed": false })]
+            }
+            Self::Record => vec![json!({ "listed": false })],
+            Self::BadChange => vec![bad("fail")],
+            Self::Cancel => vec![bad("never")],
+            Self::Three => {
+                vec![json!({ "vcpu": 2 }), json!({ "memory": 3000 }), json!({ "vcpu": 3 })]
+            }
+            Self::OneBadOfThree => vec![json!({ "vcpu": 2 }), json!({ "vcpu": 3 }), bad("fail")],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What its operations are and how they end, oldest first; and what is in force then: virtual
+    /// CPUs, MiB of memory, listed.
+    fn outcome(self) -> Option<(&'static [End], (u32, u32, bool))> {
+        use OperationState::{Cancelled, Failed, Succeeded};
+        Some(match self {
+            Self::Change | Self::ChangeWhileOff => (&[(Update, Succeeded)], (2, 2048, false)),
+            Self::Record => (&[(Update, Succeeded)], (1, 2048, false)),
+            Self::BadChange => (&[(Update, Failed), (Rollback, Succeeded)], (1, 2048, true)),
+            Self::Cancel => (&[(Update, Cancelled), (Rollback, Succeeded)], (1, 2048, true)),
+            Self::Three => (&[(Update, Succeeded); 3], (3, 3000, true)),
+            Self::OneBadOfThree => {
+                const ENDS: &[End] = &[
+                    (Update, Succeeded),
+                    (Update, Succeeded),
+                    (Update, Failed),
+                    (Rollback, Succeeded),
+                    (Rollback, Succeeded),
+                ];
+                (ENDS, (3, 2048, true))
+            }
+            _ => return None,
+        })
+    }
+
+    /// What the process needs to be told so that it passes the same points every time: what waits is
+    /// to find something under way.
+    const fn variables(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Three | Self::OneBadOfThree => &[("CASEMATE_SIM__SHUTDOWN_MS", "400")],
+            _ => &[],
         }
     }
 
     fn leads_to(self) -> Option<&'static str> {
         match self {
-            Self::Create | Self::Start | Self::Restart => Some("running"),
-            Self::Stop | Self::Shutdown => Some("stopped"),
+            Self::Stop | Self::Shutdown | Self::ChangeWhileOff => Some("stopped"),
             Self::Delete => None,
+            _ => Some("running"),
         }
     }
 
@@ -57,9 +134,13 @@ impl Verb {
             Self::Stop => format!("/cvms/{NAME}/stop"),
             Self::Shutdown => format!("/cvms/{NAME}/shutdown"),
             Self::Restart => format!("/cvms/{NAME}/restart"),
-            Self::Delete => format!("/cvms/{NAME}"),
+            _ => format!("/cvms/{NAME}"),
         }
     }
+}
+
+fn marked(fate: &str) -> String {
+    format!("{COMPOSE}x-sim-boot: {fate}\n")
 }
 
 /// One case of the matrix.
@@ -94,7 +175,7 @@ impl Case {
     }
 
     pub async fn start(&self, variables: &[(&str, &str)]) -> Instance {
-        Instance::on("sim", self.dir(), variables).await
+        Instance::on("sim", self.dir(), &[self.verb.variables(), variables].concat()).await
     }
 
     /// Sends the verb as a client does that repeats it with the same key until it hears an answer.
@@ -120,8 +201,36 @@ impl Case {
                     other => other.map(drop),
                 }
             }
-            _ => instance.send("POST", &self.verb.path(), &Value::Null, &key).await.map(drop),
+            Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
+                instance.send("POST", &self.verb.path(), &Value::Null, &key).await.map(drop)
+            }
+            _ => self.change(instance, &key).await,
         }
+    }
+
+    async fn change(&self, instance: &mut Instance, key: &str) -> Result<(), String> {
+        let path = self.verb.path();
+        let mut last = Value::Null;
+        for (index, body) in self.verb.changes().iter().enumerate() {
+            last = instance.send("PATCH", &path, body, &format!("{key}-{index}")).await?;
+        }
+        if self.verb != Verb::Cancel {
+            return Ok(());
+        }
+        let id = &last["correlation_id"];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let state = instance.get(&format!("{path}/state")).await?;
+            let of = instance.get(&format!("{path}/operation-status")).await?;
+            if of["correlation_id"] != *id || state["boot_progress"] == "starting containers" {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it does not get far: {state} {of}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let body = json!({ "correlation_id": id });
+        let path = format!("{path}/operations/cancel");
+        instance.send("POST", &path, &body, &format!("{key}-cancel")).await.map(drop)
     }
 
     /// Waits until nothing is under way.
@@ -165,21 +274,54 @@ impl Case {
             assert_eq!(cvms.len(), 1, "one CVM");
             let mark = Mark::new(NAME, cvms[0].uuid);
             assert_eq!(audit.mark(&mark).present.len(), 1, "one VM for the CVM");
+            self.as_told(&db, cvms[0].id).await;
         }
-        closed_once(&db).await;
+        closed_once(&db, &self.endings()).await;
         db.close().await;
+    }
+
+    /// How every operation must have ended, oldest first; of verbs only that they succeeded.
+    fn endings(&self) -> Vec<End> {
+        self.verb.outcome().map(|(ends, _)| ends.to_vec()).unwrap_or_default()
+    }
+
+    /// What is in force is what was accepted last and worked, and the node has that and runs it.
+    async fn as_told(&self, db: &Db, id: CvmId) {
+        let cvm: Cvm =
+            cvms::by_id(db, WorkspaceId(1), id).await.expect("the CVM").expect("the CVM");
+        let spec = &cvm.spec;
+        let told = (spec.resources.vcpu, spec.resources.memory_mb, spec.listed);
+        assert_eq!(told, self.verb.outcome().map_or((1, 2048, true), |(_, told)| told));
+        let document = provisions::document(db, &spec.compose_hash).await.expect("the document");
+        let vm = self.host().vms().expect("VMs").remove(0);
+        assert_eq!(Some(&vm.config.compose), document.as_ref());
+        let config = &vm.config;
+        assert_eq!(
+            (config.vcpu, config.memory_mb, config.disk_gb, config.compose_hash),
+            (told.0, told.1, spec.resources.disk_gb, spec.compose_hash),
+        );
+        if self.verb.leads_to() == Some("running") {
+            assert_eq!(vm.booted, Some(spec.compose_hash), "it runs what it should");
+            assert!(vm.serves);
+        }
     }
 }
 
-/// Every operation is closed, and its end was told once.
-async fn closed_once(db: &Db) {
-    let all = operations::of_cvm(db, CvmId(1), &operations::Shown::default(), 1000)
-        .await
-        .expect("operations");
+/// Every operation is closed, as it should, and its end was told once.
+async fn closed_once(db: &Db, ends: &[End]) {
+    let mut all =
+        operations::of_cvm(db, CvmId(1), &Shown::default(), 1000).await.expect("operations");
+    all.reverse();
     assert!(!all.is_empty());
     let told = events::of_cvm(db, CvmId(1), EventSeq(0), 10_000).await.expect("events");
+    let is_change = |one: &&Operation| one.kind.is_configuration();
+    let changes: Vec<End> = all.iter().filter(is_change).map(|one| (one.kind, one.state)).collect();
+    assert_eq!(changes, ends);
     for operation in all {
-        assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
+        assert!(operation.ended_at.is_some(), "{operation:?}");
+        if !operation.kind.is_configuration() {
+            assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
+        }
         let id = operation.id.to_string();
         let ends = told
             .iter()

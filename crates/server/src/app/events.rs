@@ -113,6 +113,23 @@ pub struct Place {
     pub operation: Option<OperationId>,
 }
 
+/// Closes an operation of this kind and those that go with it, and tells the end of each. Returns the
+/// place of the last event; `None`: it was closed already.
+pub async fn close(
+    tx: &mut Tx,
+    place: Place,
+    (operation, kind): (OperationId, OperationKind),
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<Option<EventSeq>, Error> {
+    let mut newest = None;
+    for closed in tx.close_operation(operation, ending, now).await? {
+        let place = Place { operation: Some(closed), ..place };
+        newest = Some(write(tx, place, &[Happening::ended(kind, ending)], now).await?);
+    }
+    Ok(newest)
+}
+
 /// Writes down what happened, in order; returns the place of the last event.
 pub async fn write(
     tx: &mut Tx,

@@ -148,10 +148,8 @@ async fn change(
     tx.set_wish(cvm, &wish, &status, phase, now).await?;
     let mut happenings = Vec::new();
     if let Some(open) = cvm.operation {
-        tx.close_operation(open.id, &Ending::Superseded, now).await?;
-        let ended = Happening::ended(open.kind, &Ending::Superseded);
-        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(open.id) };
-        events::write(tx, place, &[ended], now).await?;
+        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+        events::close(tx, place, (open.id, open.kind), &Ending::Superseded, now).await?;
     }
     if verb == Verb::Delete {
         drop_what_waits(tx, cvm, now).await?;
@@ -170,11 +168,9 @@ async fn change(
 
 async fn drop_what_waits(tx: &mut Tx, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {
     for operation in tx.open_changes(cvm.id).await? {
-        if tx.close_operation(operation, &Ending::Superseded, now).await? {
-            let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) };
-            let ended = Happening::ended(OperationKind::Update, &Ending::Superseded);
-            events::write(tx, place, &[ended], now).await?;
-        }
+        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+        let what = (operation, OperationKind::Update);
+        events::close(tx, place, what, &Ending::Superseded, now).await?;
     }
     Ok(())
 }

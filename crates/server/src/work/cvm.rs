@@ -26,7 +26,12 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
-use casemate_store::{Error as StoreError, Tx, cvms::Cvm, lease::Record, operations::Ending};
+use casemate_store::{
+    Error as StoreError, Tx,
+    cvms::Cvm,
+    lease::{self, Record},
+    operations::Ending,
+};
 
 use crate::{
     app::{
@@ -93,7 +98,11 @@ pub async fn work(ctx: &Ctx, mut held: Box<Held>) -> Pause {
         match turn(ctx, &mut held).await {
             Ok(Next::GoOn) => {}
             Ok(Next::Waits(until)) => return Pause::Until(until, held),
-            Ok(Next::Released) | Err(StoreError::Stale) => return Pause::Over,
+            Ok(Next::Released) => return Pause::Over,
+            Err(StoreError::Stale) => {
+                give_back(ctx, &held.cvm).await;
+                return Pause::Over;
+            }
             Err(error) => {
                 tracing::error!(cvm = %held.cvm.id, error = &error as &dyn std::error::Error,
                     "turn not recorded; the lease runs out and the CVM is looked at again");
@@ -118,6 +127,14 @@ pub async fn release(ctx: &Ctx, mut held: Box<Held>, due: Timestamp) {
     let status = held.cvm.status.clone();
     if let Err(error) = Turn::new(ctx, &mut held).release(status, Vec::new(), due).await {
         tracing::debug!(%error, "lease lost");
+        give_back(ctx, &held.cvm).await;
+    }
+}
+
+/// There is a newer wish, and from now on no call for the older one is under way.
+async fn give_back(ctx: &Ctx, cvm: &Cvm) {
+    if let Err(error) = lease::give_back(&ctx.db, cvm, ctx.now()).await {
+        tracing::warn!(cvm = %cvm.id, %error, "lease not given back; it runs out by itself");
     }
 }
 
@@ -218,7 +235,7 @@ impl<'a> Turn<'a> {
         // Half of it is left then: more than the looks until the next renewal take.
         let runs_out = self.held.lease_until < until.plus(self.lease() / 2);
         if unwritten || status != self.held.recorded || runs_out {
-            self.keep(status, news).await?;
+            self.keep(status, news, false).await?;
         }
         Ok(Next::Waits(until))
     }
@@ -304,7 +321,7 @@ impl<'a> Turn<'a> {
         let name = step.name();
         let intent = self.intend(status, &step, limits);
         news.push(Happening::Step { name, outcome: "intended".to_owned() });
-        self.keep(intent, news).await?;
+        self.keep(intent, news, true).await?;
         self.point(name, "intended");
         let outcome = self.call(&step, &*target.node, mark).await?;
         self.point(name, "called");
@@ -492,10 +509,15 @@ impl<'a> Turn<'a> {
         crash::point(|| format!("{kind}.{step}.{place}"));
     }
 
-    /// Records and keeps the lease.
-    async fn keep(&mut self, status: Status, news: Vec<Happening>) -> Result<(), StoreError> {
+    /// Records and keeps the lease. `calling`: a call comes next.
+    async fn keep(
+        &mut self,
+        status: Status,
+        news: Vec<Happening>,
+        calling: bool,
+    ) -> Result<(), StoreError> {
         let until = self.ctx.now().plus(self.lease());
-        self.record(status, news, Some(until), Some(self.ctx.now())).await?;
+        self.record(status, news, Some((until, calling)), Some(self.ctx.now())).await?;
         self.held.lease_until = until;
         Ok(())
     }
@@ -516,7 +538,7 @@ impl<'a> Turn<'a> {
     async fn close(
         &mut self,
         status: Status,
-        mut news: Vec<Happening>,
+        news: Vec<Happening>,
         ending: &Ending,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
@@ -528,23 +550,27 @@ impl<'a> Turn<'a> {
             phase: rest,
             instance_id: status.seen.as_ref().and_then(|vm| vm.instance_id),
             lease_until: None,
+            calling: false,
             due_at: None,
             deleted: gone,
         };
         let mut all = std::mem::take(&mut self.held.news);
-        all.append(&mut news);
+        all.extend(news);
         let mut tx = self.ctx.db.begin().await?;
         tx.record(&self.held.cvm, &record, now).await?;
         let back = self.take_back(&mut tx, ending).await?;
-        if let Some(open) = open.filter(|_| back.is_none())
-            && tx.close_operation(open.id, ending, now).await?
-        {
-            all.push(Happening::ended(open.kind, ending));
-        }
-        if back.is_none() && rest != self.held.cvm.phase {
-            all.push(Happening::Phase(self.held.cvm.phase, rest));
-        }
         let mut newest = events::write(&mut tx, self.place(), &all, now).await?;
+        if back.is_none() {
+            if let Some(open) = open {
+                let what = (open.id, open.kind);
+                let ended = events::close(&mut tx, self.place(), what, ending, now).await?;
+                newest = newest.max(ended.unwrap_or(newest));
+            }
+            if rest != self.held.cvm.phase {
+                let phase = [Happening::Phase(self.held.cvm.phase, rest)];
+                newest = newest.max(events::write(&mut tx, self.place(), &phase, now).await?);
+            }
+        }
         newest = newest.max(back.unwrap_or(EventSeq(0)));
         if back.is_none()
             && open.is_some()
@@ -608,7 +634,7 @@ impl<'a> Turn<'a> {
         &mut self,
         status: Status,
         more: Vec<Happening>,
-        lease_until: Option<Timestamp>,
+        kept: Option<(Timestamp, bool)>,
         due_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let now = self.ctx.now();
@@ -625,7 +651,8 @@ impl<'a> Turn<'a> {
             status: &status,
             phase: new_phase,
             instance_id,
-            lease_until,
+            lease_until: kept.map(|(until, _)| until),
+            calling: kept.is_some_and(|(_, calling)| calling),
             due_at,
             deleted: false,
         };

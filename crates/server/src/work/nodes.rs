@@ -264,6 +264,7 @@ async fn record(
         phase: shows,
         instance_id: status.seen.as_ref().and_then(|vm| vm.instance_id),
         lease_until: None,
+        calling: false,
         due_at: None,
         deleted: false,
     };

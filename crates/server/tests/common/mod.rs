@@ -133,6 +133,47 @@ pub struct World {
     _dir: Option<tempfile::TempDir>,
 }
 
+/// When a world's clock begins.
+const BEGINNING: i64 = 1_767_225_600_000_000;
+
+/// The database of a world and the key to it.
+pub struct Parts {
+    pub dir: Option<tempfile::TempDir>,
+    pub db: Db,
+    pub key: String,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Parts {
+    /// As after a first start on this database, which is empty.
+    pub async fn first(db: Db, entropy: Arc<dyn Entropy>) -> Self {
+        let began = Timestamp::from_micros(BEGINNING);
+        let first = account::first_start(&db, &*entropy, began).await.unwrap().unwrap();
+        let key = first.commit().await.unwrap().expose_secret().to_owned();
+        Self { dir: None, db, key, entropy }
+    }
+
+    /// As after a first start in this directory, which is empty.
+    pub async fn fresh(dir: tempfile::TempDir, entropy: Arc<dyn Entropy>) -> Self {
+        let db = Db::open_sqlite(&dir.path().join(DATABASE), Durability::Off).await.unwrap();
+        Self { dir: Some(dir), ..Self::first(db, entropy).await }
+    }
+
+    /// On a copy of a directory in which [`Self::fresh`] has made a database that is closed.
+    pub async fn copy(of: &std::path::Path, key: String, entropy: Arc<dyn Entropy>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(of).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+        let db = Db::open_sqlite(&dir.path().join(DATABASE), Durability::Off).await.unwrap();
+        Self { dir: Some(dir), db, key, entropy }
+    }
+}
+
+/// Name of a world's database file.
+const DATABASE: &str = "casemate.db";
+
 pub struct Reply {
     pub status: StatusCode,
     pub headers: HeaderMap,
@@ -170,18 +211,26 @@ impl World {
 
     pub async fn fleet(nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("casemate.db");
-        let db = Db::open_sqlite(&file, Durability::Off).await.unwrap();
-        Self { _dir: Some(dir), ..Box::pin(Self::over(db, nodes, change)).await }
+        let parts = Parts::fresh(dir, Arc::new(SystemEntropy)).await;
+        Box::pin(Self::of(parts, nodes, |sim| Arc::new(sim), change)).await
     }
 
     /// On this database, which is empty.
     pub async fn over(db: Db, nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
+        let parts = Parts::first(db, Arc::new(SystemEntropy)).await;
+        Box::pin(Self::of(parts, nodes, |sim| Arc::new(sim), change)).await
+    }
+
+    /// Of these parts; `reach` is how it reaches each of its hosts.
+    pub async fn of(
+        parts: Parts,
+        nodes: Vec<TestNode>,
+        reach: impl Fn(SimNode) -> Arc<dyn Node>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let _ = tracing_subscriber::fmt().with_env_filter("error").with_test_writer().try_init();
-        let clock = Arc::new(MockClock(AtomicI64::new(1_767_225_600_000_000)));
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-        let first = account::first_start(&db, &*entropy, clock.now()).await.unwrap().unwrap();
-        let key = first.commit().await.unwrap();
+        let Parts { dir, db, key, entropy } = parts;
+        let clock = Arc::new(MockClock(AtomicI64::new(BEGINNING)));
         let mut config = Config::load(None, &Overrides::default()).unwrap();
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
@@ -201,7 +250,7 @@ impl World {
             };
             let id = tx.upsert_node(&row, clock.now()).await.unwrap().unwrap();
             tx.commit().await.unwrap();
-            let node = FleetNode::new(id, name, kind, region, Arc::new(sim.clone()), inventory);
+            let node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
             fleet_nodes.insert(id, Arc::new(node));
             sims.push(sim);
         }
@@ -235,8 +284,7 @@ impl World {
             stop: CancellationToken::new(),
         });
         let router = http::router(ctx.clone(), Metrics::install());
-        let key = key.expose_secret().to_owned();
-        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: None }
+        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
     }
 
     /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.

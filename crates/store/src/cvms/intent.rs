@@ -26,12 +26,14 @@ pub struct Intent<'a> {
     pub status: &'a Status,
     /// The word users see.
     pub phase: Phase,
+    /// Whether there is work to do for it now. A CVM at rest stays at rest otherwise.
+    pub due: bool,
 }
 
 impl Tx {
-    /// Writes a new configuration over the one that was read, with its wish, and makes the CVM due.
-    /// The lease under way, if any, is taken away. [`Error::Stale`]: the CVM changed since it was
-    /// read. A name must be known to be free.
+    /// Writes a new configuration over the one that was read, with its wish, and makes the CVM due if
+    /// there is work to do. With the lease under way it is as in [`Tx::set_wish`]. [`Error::Stale`]:
+    /// the CVM changed since it was read. A name must be known to be free.
     pub async fn set_intent(
         &mut self,
         read: &Cvm,
@@ -39,8 +41,13 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, version = version + 1, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
-            again = FALSE, due_at = $9, updated_at = $9, spec = $10, sealed_env = $11, name = $12, \
+            status = $7, phase = $8, version = version + 1, fence = fence + 1, \
+            again = FALSE, updated_at = $9, \
+            lease_owner = CASE WHEN calling AND lease_until > $9 THEN lease_owner ELSE NULL END, \
+            lease_until = CASE WHEN calling AND lease_until > $9 THEN lease_until ELSE NULL END, \
+            due_at = CASE WHEN NOT $21 THEN due_at \
+                WHEN calling AND lease_until > $9 THEN lease_until ELSE $9 END, \
+            spec = $10, sealed_env = $11, name = $12, \
             compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16, user_config = $17, \
             image = $18, instance_type = $19, listed = $20 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
@@ -73,6 +80,7 @@ impl Tx {
                 .bind(&spec.image)
                 .bind(&spec.resources.instance_type)
                 .bind(spec.listed)
+                .bind(intent.due)
         )?;
         if changed != 1 {
             return Err(Error::Stale);

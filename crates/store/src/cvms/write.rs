@@ -155,7 +155,8 @@ impl Tx {
     }
 
     /// Writes a new wish over the one that was read, with the phase it shows, and makes the CVM due.
-    /// The lease under way, if any, is taken away: its holder learns [`Error::Stale`].
+    /// The lease under way, if any, is taken away, or, where a call may be under way, waited for
+    /// ([`crate::lease`]): its holder learns [`Error::Stale`].
     /// [`Error::Stale`] here: the CVM changed since it was read.
     pub async fn set_wish(
         &mut self,
@@ -166,8 +167,11 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, version = version + 1, fence = fence + 1, lease_owner = NULL, lease_until = NULL, \
-            again = FALSE, due_at = $9, updated_at = $9, \
+            status = $7, phase = $8, version = version + 1, fence = fence + 1, again = FALSE, \
+            lease_owner = CASE WHEN calling AND lease_until > $9 THEN lease_owner ELSE NULL END, \
+            lease_until = CASE WHEN calling AND lease_until > $9 THEN lease_until ELSE NULL END, \
+            due_at = CASE WHEN calling AND lease_until > $9 THEN lease_until ELSE $9 END, \
+            updated_at = $9, \
             delete_at = CASE WHEN $3 = 'deleted' THEN NULL ELSE delete_at END \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
         self.touch(Subject::Cvm(read.id));

@@ -242,6 +242,7 @@ async fn a_changed_cvm_is_found_as_it_is_now(db: Db) {
         wish: &cvm.wish,
         status: &cvm.status,
         phase: Phase::Updating,
+        due: true,
     };
     tx.set_intent(&cvm, &intent, at(2)).await.unwrap();
     tx.commit().await.unwrap();

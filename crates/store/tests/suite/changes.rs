@@ -75,8 +75,8 @@ async fn changes_wait_in_order_and_go_in_one(db: Db) {
     assert!(again.iter().all(|queued| queued.batch == 1), "half of three: {again:?}");
     tx.run_changes(ids[1], &ids[..1], 2, Some(&before), at(2)).await.unwrap();
     let ending = Ending::Failed(FailureCode::Refused, "no".to_owned());
-    assert!(tx.close_operation(ids[1], &ending, at(3)).await.unwrap());
-    assert!(!tx.close_operation(ids[0], &Ending::Succeeded, at(3)).await.unwrap());
+    assert_eq!(tx.close_operation(ids[1], &ending, at(3)).await.unwrap(), ids[..2]);
+    assert_eq!(tx.close_operation(ids[0], &Ending::Succeeded, at(3)).await.unwrap(), []);
     assert_eq!(tx.before(ids[1]).await.unwrap(), None, "forgotten with its end");
     assert_eq!(tx.open_changes(cvm.id).await.unwrap(), [ids[2]]);
     tx.run_changes(ids[2], &[], 2, None, at(4)).await.unwrap();
@@ -132,6 +132,7 @@ async fn a_configuration_is_written_whole_and_tallied(db: Db) {
             wish: &read.wish,
             status: &read.status,
             phase: read.phase,
+            due: true,
         };
         let mut tx = db.begin().await.unwrap();
         let done = tx.set_intent(read, &intent, at(1)).await;

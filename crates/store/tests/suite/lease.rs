@@ -118,6 +118,27 @@ async fn a_new_wish_takes_the_lease_away(db: Db) {
     assert_eq!(world.read(held.id).await.wish.power, Power::Stopped);
 }
 
+async fn a_new_wish_waits_for_a_call_under_way(db: Db) {
+    let world = World::new(db.clone()).await;
+    world.cvm("alpha").await;
+    let held = claim_one(&world, "one", 0).await;
+    let calls = Record {
+        lease_until: Some(at(30)),
+        calling: true,
+        ..at_rest(&held.status, Phase::Starting)
+    };
+    record(&world, &held, &calls, 0).await.unwrap();
+    world.wish(held.id, Power::Stopped, at(5)).await;
+    let late = record(&world, &held, &at_rest(&held.status, Phase::Running), 6).await;
+    assert!(matches!(late, Err(Error::Stale)), "{late:?}");
+    assert_eq!(claim(&db, "two", at(6), TERM, 9).await.unwrap(), [], "a call may be under way");
+    assert_eq!(due(&world).await, Some(30));
+    lease::give_back(&db, &held, at(6)).await.unwrap();
+    assert_eq!(claim_one(&world, "two", 6).await.wish.power, Power::Stopped);
+    lease::give_back(&db, &held, at(6)).await.unwrap();
+    assert_eq!(due(&world).await, Some(36), "the next one's lease is another");
+}
+
 async fn a_call_for_another_look_is_heard_during_a_lease(db: Db) {
     let world = World::new(db.clone()).await;
     let id = world.cvm("alpha").await.id;
@@ -283,6 +304,7 @@ casemate_store::each_backend!(
     a_lease_keeps_others_out_until_it_ends,
     a_kept_lease_is_kept,
     a_new_wish_takes_the_lease_away,
+    a_new_wish_waits_for_a_call_under_way,
     a_call_for_another_look_is_heard_during_a_lease,
     who_only_looks_on_writes_at_rest_and_once,
     leases_given_back_at_shutdown_are_free_at_once,

@@ -9,7 +9,7 @@ use casemate_core::{
 use casemate_store::{
     Error,
     cvms::{self, Cvm},
-    lease::Record,
+    lease::{self, Record},
     operations::Ending,
     testing::{self, Fresh},
 };
@@ -38,8 +38,11 @@ enum Action {
     Record {
         holder: usize,
         keep: bool,
+        calling: bool,
         due: Option<u64>,
     },
+    /// A holder, maybe of a lease long lost, gives it back without a word.
+    GiveBack(usize),
     /// The node watch saw something.
     Watch {
         due: bool,
@@ -59,8 +62,9 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (power, any::<bool>()).prop_map(|(power, stale)| Action::Wish { power, stale }),
         1 => proptest::strategy::Just(Action::Call),
         4 => proptest::strategy::Just(Action::Claim),
-        4 => (0..4_usize, any::<bool>(), proptest::option::of(0..40_u64))
-            .prop_map(|(holder, keep, due)| Action::Record { holder, keep, due }),
+        4 => (0..4_usize, any::<bool>(), any::<bool>(), proptest::option::of(0..40_u64))
+            .prop_map(|(holder, keep, calling, due)| Action::Record { holder, keep, calling, due }),
+        2 => (0..4_usize).prop_map(Action::GiveBack),
         1 => any::<bool>().prop_map(|due| Action::Watch { due }),
         1 => proptest::strategy::Just(Action::Open),
         1 => proptest::strategy::Just(Action::Close),
@@ -75,6 +79,10 @@ struct Model {
     power: Power,
     /// When the lease ends, if there is one; it counts until taken over.
     leased_until: Option<u64>,
+    /// Its holder said that it calls.
+    calling: bool,
+    /// The fence with which the last lease began.
+    leased_at: i64,
     due: Option<u64>,
     again: bool,
     operation: Option<OperationId>,
@@ -83,6 +91,7 @@ struct Model {
 impl Model {
     const fn rest(&mut self, due: Option<u64>) {
         self.leased_until = None;
+        self.calling = false;
         self.due = due;
         self.again = false;
         self.fence += 1;
@@ -113,7 +122,10 @@ impl Run<'_> {
             Action::Wish { power, stale } => self.wish(*power, *stale).await,
             Action::Call => self.call().await,
             Action::Claim => self.claim().await,
-            Action::Record { holder, keep, due } => self.record(*holder, *keep, *due).await,
+            Action::Record { holder, keep, calling, due } => {
+                self.record(*holder, keep.then_some(*calling), *due).await;
+            }
+            Action::GiveBack(holder) => self.give_back(*holder).await,
             Action::Watch { due } => self.watch(*due).await,
             Action::Open => self.open().await,
             Action::Close => self.close().await,
@@ -131,7 +143,12 @@ impl Run<'_> {
         tx.commit().await.unwrap();
         assert_eq!(is_stale(&result), read.fence != self.model.fence);
         if result.is_ok() {
-            self.model.rest(Some(self.model.now));
+            let now = self.model.now;
+            let calls = self.model.calling;
+            let lease = self.model.leased_until.filter(|until| calls && *until > now);
+            self.model.rest(lease.or(Some(now)));
+            self.model.leased_until = lease;
+            self.model.calling = calls && lease.is_some();
             self.model.power = power;
         }
     }
@@ -157,18 +174,22 @@ impl Run<'_> {
         for cvm in claimed {
             self.model.rest(Some(now + TERM.as_secs()));
             self.model.leased_until = Some(now + TERM.as_secs());
+            self.model.leased_at = self.model.fence;
             assert_eq!((cvm.id, cvm.fence), (self.id, self.model.fence));
             self.holders.insert(0, cvm);
         }
     }
 
-    async fn record(&mut self, holder: usize, keep: bool, due: Option<u64>) {
+    /// `keep`: the lease is kept, and whether a call comes next.
+    async fn record(&mut self, holder: usize, keep: Option<bool>, due: Option<u64>) {
         let Some(holder) = self.holders.get(holder).cloned() else { return };
         let now = self.model.now;
-        let until = keep.then_some(now + 20);
+        let until = keep.map(|_| now + 20);
+        let calling = keep == Some(true);
         let due = due.map(|due| now + due);
         let record = Record {
             lease_until: until.map(at),
+            calling,
             due_at: due.map(at),
             ..at_rest(&holder.status, Phase::Running)
         };
@@ -178,12 +199,23 @@ impl Run<'_> {
             (Ok(()), Some(_)) => {
                 self.model.leased_until = until;
                 self.model.due = until;
+                self.model.calling = calling;
             }
             (Ok(()), None) => {
                 let due = if self.model.again { Some(now) } else { due };
                 self.model.rest(due);
             }
             (Err(_), _) => {}
+        }
+    }
+
+    async fn give_back(&mut self, holder: usize) {
+        let Some(holder) = self.holders.get(holder).cloned() else { return };
+        let now = self.model.now;
+        lease::give_back(&self.world.db, &holder, at(now)).await.unwrap();
+        if holder.fence == self.model.leased_at && self.model.leased_until.take().is_some() {
+            self.model.due = self.model.due.map(|_| now);
+            (self.model.again, self.model.calling) = (false, false);
         }
     }
 
@@ -225,8 +257,8 @@ impl Run<'_> {
         let Some(operation) = self.model.operation.take() else { return };
         let mut tx = self.world.db.begin().await.unwrap();
         let now = at(self.model.now);
-        assert!(tx.close_operation(operation, &Ending::Succeeded, now).await.unwrap());
-        assert!(!tx.close_operation(operation, &Ending::Superseded, now).await.unwrap());
+        assert!(!tx.close_operation(operation, &Ending::Succeeded, now).await.unwrap().is_empty());
+        assert_eq!(tx.close_operation(operation, &Ending::Superseded, now).await.unwrap(), []);
         tx.commit().await.unwrap();
     }
 
@@ -250,6 +282,8 @@ async fn run(world: &World, actions: &[Action]) {
         fence: 0,
         power: Power::Running,
         leased_until: None,
+        leased_at: 0,
+        calling: false,
         due: Some(0),
         again: false,
         operation: None,

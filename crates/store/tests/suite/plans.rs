@@ -88,6 +88,7 @@ async fn every_statement_runs(db: Db) {
     tx.forget_answers(at(900 * 86_400), Duration::from_secs(1)).await.unwrap();
     tx.commit().await.unwrap();
     lease::release_all(&db, "w").await.unwrap();
+    lease::give_back(&db, &world.cvm("given-back").await, START).await.unwrap();
 }
 
 async fn prepare_and_commit(world: &World) {
@@ -269,6 +270,7 @@ async fn change(world: &World, id: CvmId) {
         wish: &cvm.wish,
         status: &cvm.status,
         phase: cvm.phase,
+        due: true,
     };
     tx.set_intent(&cvm, &intent, START).await.unwrap();
     tx.schedule_deletion(id, Some(START), world.user, START).await.unwrap();

@@ -231,7 +231,7 @@ impl World {
     pub async fn delete(&self, id: CvmId, now: Timestamp) {
         self.wish(id, Power::Deleted, now).await;
         let mut tx = self.db.begin().await.unwrap();
-        let cvm = tx.cvm(id).await.unwrap().unwrap();
+        let cvm = Cvm { claimed: true, ..tx.cvm(id).await.unwrap().unwrap() };
         let gone = Record { deleted: true, ..at_rest(&cvm.status, Phase::Deleted) };
         tx.record(&cvm, &gone, now).await.unwrap();
         tx.commit().await.unwrap();
@@ -270,7 +270,15 @@ pub fn provision_id() -> ProvisionId {
 
 /// The lease given back, nothing left to do.
 pub const fn at_rest(status: &Status, phase: Phase) -> Record<'_> {
-    Record { status, phase, instance_id: None, lease_until: None, due_at: None, deleted: false }
+    Record {
+        status,
+        phase,
+        instance_id: None,
+        lease_until: None,
+        calling: false,
+        due_at: None,
+        deleted: false,
+    }
 }
 
 pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {

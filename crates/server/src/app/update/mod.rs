@@ -358,7 +358,15 @@ async fn begin(
     }
     let Some((leader, others)) = taken.split_last().filter(|_| tell) else {
         if next != old {
-            write(tx, cvm, &next, &cvm.wish, &cvm.status, cvm.phase, now).await?;
+            let intent = Intent {
+                spec: &next.spec,
+                sealed_env: next.sealed_env.as_deref(),
+                wish: &cvm.wish,
+                status: &cvm.status,
+                phase: cvm.phase,
+                due: false,
+            };
+            tx.set_intent(cvm, &intent, now).await?;
         }
         for operation in taken {
             news = news.max(close(ctx, tx, cvm, operation, &Ending::Succeeded).await?);
@@ -387,7 +395,15 @@ async fn begin(
         ..cvm.status.clone()
     };
     let phase = OperationKind::Update.phase();
-    write(tx, cvm, &next, &wish, &status, phase, now).await?;
+    let intent = Intent {
+        spec: &next.spec,
+        sealed_env: next.sealed_env.as_deref(),
+        wish: &wish,
+        status: &status,
+        phase,
+        due: true,
+    };
+    tx.set_intent(cvm, &intent, now).await?;
     tx.run_changes(*leader, others, wish.generation, before.as_ref(), now).await?;
     let mut told = vec![Happening::Begun { with: others.len() }];
     if phase != cvm.phase {
@@ -397,20 +413,6 @@ async fn begin(
     Ok((news, true))
 }
 
-async fn write(
-    tx: &mut Tx,
-    cvm: &Cvm,
-    next: &Configuration,
-    wish: &Wish,
-    status: &Status,
-    phase: Phase,
-    now: casemate_core::time::Timestamp,
-) -> Result<(), Error> {
-    let intent =
-        Intent { spec: &next.spec, sealed_env: next.sealed_env.as_deref(), wish, status, phase };
-    Ok(tx.set_intent(cvm, &intent, now).await?)
-}
-
 async fn close(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -418,12 +420,9 @@ async fn close(
     operation: OperationId,
     ending: &Ending,
 ) -> Result<EventSeq, Error> {
-    let now = ctx.now();
-    if !tx.close_operation(operation, ending, now).await? {
-        return Ok(EventSeq(0));
-    }
-    let ended = [Happening::ended(OperationKind::Update, ending)];
-    Ok(events::write(tx, place(cvm, operation), &ended, now).await?)
+    let what = (operation, OperationKind::Update);
+    let newest = events::close(tx, place(cvm, operation), what, ending, ctx.now()).await?;
+    Ok(newest.unwrap_or(EventSeq(0)))
 }
 
 /// Why a change is taken back.
@@ -480,6 +479,7 @@ pub async fn take_back(
         wish: &wish,
         status: &status,
         phase,
+        due: true,
     };
     tx.set_intent(cvm, &intent, now).await?;
     let operation = ctx.operation_id();
@@ -530,6 +530,7 @@ pub async fn cancel(
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {
         let news = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
+        crash::point(|| "accept.cancel.before_commit".to_owned());
         return Ok(Cancelled { operation: Some(which), rollback: None, news: Some(news) });
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
@@ -538,6 +539,7 @@ pub async fn cancel(
     }
     match take_back(ctx, tx, &cvm, &Because::Cancelled(which)).await? {
         Some((rollback, news)) => {
+            crash::point(|| "accept.cancel.before_commit".to_owned());
             Ok(Cancelled { operation: Some(which), rollback: Some(rollback), news: Some(news) })
         }
         None => Err(Error::because(
