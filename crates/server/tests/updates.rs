@@ -278,7 +278,7 @@ async fn what_no_node_needs_to_know_repairs_nothing() {
     bench.change(Change { listed: Some(false), ..Change::default() }).await;
     assert_eq!(lease::busy(&bench.world.ctx.db).await.unwrap(), 0, "and at rest");
     bench.world.settle().await;
-    assert_eq!((bench.cvm().await.phase.as_str(), bench.boots().await), ("error", 1));
+    assert_eq!((bench.cvm().await.phase.as_str(), bench.boots()), ("error", 1));
 }
 
 #[tokio::test]
