@@ -58,6 +58,10 @@ pub enum Verb {
 /// How a change that was accepted ended.
 type End = (casemate_core::operation::OperationKind, OperationState);
 
+/// How every change ended, oldest first, and what is in force then: virtual CPUs, MiB of memory,
+/// listed.
+type Outcome = (&'static [End], (u32, u32, bool));
+
 impl Verb {
     /// Verbs applied before, one after the other, each to its end.
     fn before(self) -> &'static [Self] {
@@ -86,9 +90,7 @@ impl Verb {
         }
     }
 
-    /// What its operations are and how they end, oldest first; and what is in force then: virtual
-    /// CPUs, MiB of memory, listed.
-    fn outcome(self) -> Option<(&'static [End], (u32, u32, bool))> {
+    fn outcome(self) -> Option<Outcome> {
         use OperationState::{Cancelled, Failed, Succeeded};
         Some(match self {
             Self::Change | Self::ChangeWhileOff => (&[(Update, Succeeded)], (2, 2048, false)),

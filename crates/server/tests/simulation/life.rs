@@ -55,7 +55,7 @@ pub struct Life {
     model: Model,
     watch: Watch,
     /// What waits under its lease, and until when.
-    waiting: Vec<(Timestamp, Held)>,
+    waiting: Vec<(Timestamp, Box<Held>)>,
     trace: bool,
 }
 
@@ -230,7 +230,7 @@ impl Life {
         self.world.ctx.fleet.own().keys().copied().collect()
     }
 
-    async fn claim(&self, owner: &str) -> Option<Held> {
+    async fn claim(&self, owner: &str) -> Option<Box<Held>> {
         let ctx = &self.world.ctx;
         let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
         let claimant = Claimant { owner, nodes: &self.nodes() };
@@ -239,7 +239,7 @@ impl Life {
     }
 
     /// What has waited long enough, or is due.
-    async fn next(&mut self) -> Option<Held> {
+    async fn next(&mut self) -> Option<Box<Held>> {
         let now = self.world.ctx.now();
         match self.waiting.iter().position(|(until, _)| *until <= now) {
             Some(index) => Some(self.waiting.remove(index).1),
@@ -358,7 +358,7 @@ impl Life {
         if self.trace {
             for event in &facts.events {
                 let of = event.operation_id.as_deref().unwrap_or("-");
-                let at = casemate_core::time::Timestamp::from_micros(event.at);
+                let at = Timestamp::from_micros(event.at);
                 eprintln!("{at} {of} {} {}", event.kind, event.body);
             }
         }
