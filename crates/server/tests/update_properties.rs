@@ -1,6 +1,8 @@
 //! What holds of every change: it does what it says and nothing else, the same again is nothing, a
 //! prepared document boots under the hash that was promised; and many at once lose nothing.
 
+#![expect(clippy::unwrap_used, reason = "tests panic, helpers of tests too")]
+
 mod common;
 
 use std::collections::BTreeMap;

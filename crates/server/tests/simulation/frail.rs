@@ -78,7 +78,7 @@ impl Frail {
 
     async fn die(&self) {
         self.died.notify_one();
-        pending().await
+        pending::<()>().await;
     }
 
     async fn wait(&self) {

@@ -116,7 +116,7 @@ impl Life {
                     let plan = (self.dice.below(6), self.dice.pick(&fates));
                     self.frail.plan(Some(plan));
                 }
-                self.turn(None).await;
+                Box::pin(self.turn(None)).await;
                 self.frail.plan(None);
                 self.pass_time().await;
             }
@@ -134,7 +134,7 @@ impl Life {
         self.look().await;
         self.settle().await;
         self.check().await;
-        self.one_more().await;
+        Box::pin(self.one_more()).await;
     }
 
     /// A change whose call of this number is made late, after somebody wanted something else.
@@ -142,12 +142,12 @@ impl Life {
         self.change(Change { vcpu: Some(2), ..Change::default() }, false).await;
         self.frail.plan(Some((call, Fate::LateCall)));
         while lease::busy(&self.world.ctx.db).await.unwrap() > 0 {
-            self.turn(Some(want)).await;
+            Box::pin(self.turn(Some(want))).await;
             self.to_next_due().await;
         }
         self.look().await;
         self.check().await;
-        self.one_more().await;
+        Box::pin(self.one_more()).await;
     }
 
     async fn act(&mut self) {

@@ -15,6 +15,7 @@
 //! | [`model`] | what must hold |
 
 #![expect(clippy::unwrap_used, reason = "tests panic, helpers of tests too")]
+#![expect(clippy::print_stderr, reason = "a seed and its life are read on the terminal")]
 
 #[path = "../common/mod.rs"]
 mod common;
