@@ -42,12 +42,12 @@ const LIVES: u64 = 1000;
 
 fn number(variable: &str) -> Option<u64> {
     let value = std::env::var_os(variable)?;
-    Some(value.to_str().and_then(|text| text.parse().ok()).expect("a number"))
+    Some(value.to_str().and_then(|text| text.parse().ok()).unwrap())
 }
 
 fn live(seed: u64, template: (&Path, &str), trace: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { Life::begin(seed, template, trace).await.live().await });
+    runtime.block_on(async { Box::pin(Life::begin(seed, template, trace).await.live()).await });
 }
 
 /// A closed database as after a first start, and its key.
@@ -70,7 +70,8 @@ fn nobody_works_for_a_newer_wish_while_a_call_for_the_older_is_under_way() {
         for call in 0..8 {
             let made = (dir.path(), key.as_str());
             runtime.block_on(async {
-                Life::begin(0, made, false).await.interrupted(call, &want).await;
+                let life = Life::begin(0, made, false).await;
+                Box::pin(life.interrupted(call, &want)).await;
             });
         }
     }

@@ -125,7 +125,7 @@ pub fn faults(dice: &mut Dice) -> Faults {
     if dice.chance(25) {
         return faults;
     }
-    for _ in 0..1 + dice.below(4) {
+    for _ in 0..=dice.below(4) {
         let probability = f64::from(1 + dice.below(15)) / 100.0;
         faults.random.insert(dice.pick(&KINDS), probability);
     }
