@@ -6,7 +6,7 @@
 //! | in | [`body`] | bytes to a request type, leniently, with the place of every mistake |
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
-//! | in | [`operation`], [`domain`] | requests about changes, and about domains |
+//! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`view`] | what the server fills in, the same for all versions |
 //! | out | [`render`] | view and [`version::ApiVersion`] to reply |
 //! | out | [`reply`] | reply types, which our client reads as well |
@@ -23,6 +23,7 @@ pub mod cvm_patch;
 pub mod cvm_settings;
 pub mod domain;
 pub mod error;
+pub mod instance_id;
 pub mod kms_type;
 pub mod network;
 pub mod num;

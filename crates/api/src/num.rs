@@ -132,6 +132,19 @@ pub fn names<'de, const MAX: usize, D: Deserializer<'de>>(
     Ok(names.into_iter().map(|Name(name)| name).collect())
 }
 
+/// The same, or none.
+pub fn opt_names<'de, const MAX: usize, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    struct Names<const MAX: usize>(Vec<String>);
+    impl<'de, const MAX: usize> Deserialize<'de> for Names<MAX> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            names::<MAX, D>(deserializer).map(Self)
+        }
+    }
+    Ok(Option::<Names<MAX>>::deserialize(deserializer)?.map(|Names(names)| names))
+}
+
 /// One of several names.
 struct Name(String);
 

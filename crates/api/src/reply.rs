@@ -15,6 +15,7 @@ mod cvm;
 mod cvm_flat;
 mod cvm_state;
 mod domain;
+mod instance_id;
 mod kms;
 mod network;
 mod node;
@@ -36,6 +37,7 @@ pub use cvm::{
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
 pub use domain::{Caa, Diagnosis, DnsRecord, DomainDiagnosis};
+pub use instance_id::{InstanceIdResult, InstanceIdResults};
 pub use kms::{
     KmsContract, KmsContractNode, KmsContractNodes, KmsList, KmsNode, KmsOne, KmsPubkey, NextAppId,
     NextAppIds,

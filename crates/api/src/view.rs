@@ -9,6 +9,7 @@ mod app;
 mod catalogue;
 mod cvm;
 mod domain;
+mod instance_id;
 mod kms;
 mod network;
 mod node;
@@ -25,6 +26,7 @@ pub use cvm::{
     PublicUrl, TenantView,
 };
 pub use domain::{CaaView, DnsRecordView, DomainView, RecordType};
+pub use instance_id::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
 pub use kms::{KmsContractView, KmsView, PHALA_CONTRACT, contracts};
 pub use network::{FirewallView, NetworkConfigView, PortView};
 pub use node::{NodeRefView, NodeView, Tee};

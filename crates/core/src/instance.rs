@@ -1,8 +1,42 @@
 //! Ids that guests and hosts compute of themselves, so that simulated ones compute the same.
 
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::id::{AppId, DeviceId, InstanceId};
+
+/// 20 random bytes of which a guest makes its instance id. JSON and text: 40 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceSeed(InstanceId);
+
+impl InstanceSeed {
+    /// The seed of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(InstanceId::from_bytes(bytes))
+    }
+
+    /// The instance id of a guest of this app.
+    #[must_use]
+    pub fn instance_id(&self, app: &AppId) -> InstanceId {
+        instance_id(*self.0.as_bytes(), app)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 20] {
+        self.0.as_bytes()
+    }
+}
+
+impl fmt::Debug for InstanceSeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InstanceSeed({})", self.0)
+    }
+}
 
 /// The id of a guest: `sha256(seed ‖ app id)[..20]` (`system_setup.rs` of dstack-util 0.6.0; clouds
 /// with their own TPM mix in more).

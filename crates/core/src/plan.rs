@@ -8,7 +8,9 @@
 //! - a VM is created stopped, so a duplicate made by a lost answer can exist but never runs;
 //! - after a call with unknown outcome the next step looks first; only past the deadline does it
 //!   create again;
-//! - an unreachable node is not a stopped VM: nothing is concluded from silence.
+//! - an unreachable node is not a stopped VM: nothing is concluded from silence;
+//! - a VM is removed only when its CVM is deleted, when it is a stopped duplicate, or when the wish is
+//!   for another one.
 //!
 //! Deliberately absent: retries and timers (a deadline is data), undo (a withdrawn wish is another
 //! wish), and anything about *why* a wish was made.
@@ -70,6 +72,8 @@ pub enum Step {
     ForceStop(EngineVmId, Stopping),
     /// Remove it with its disk.
     Remove(EngineVmId),
+    /// It was to be replaced and is gone: record that there is none.
+    Forget,
     /// Nothing to do before this time.
     Wait(Timestamp),
     /// The world is as wished.
@@ -89,6 +93,7 @@ impl Step {
             Self::Shutdown(..) => "shutdown",
             Self::ForceStop(..) => "force_stop",
             Self::Remove(_) => "remove",
+            Self::Forget => "forget",
             Self::Wait(_) => "wait",
             Self::Done => "done",
             Self::Fail(..) => "fail",
@@ -141,6 +146,9 @@ impl Case<'_> {
     /// The VM of this CVM, or what to do about there being none, an unknown one or too many.
     fn the_one<'v>(&self, vms: &'v [SeenVm]) -> Result<&'v SeenVm, Step> {
         match &self.status.engine {
+            EngineState::Present { vm } if self.status.vm < self.wish.vm => {
+                Err(self.replace(vm, vms))
+            }
             EngineState::Present { vm } => match vms.iter().find(|seen| seen.id == *vm) {
                 Some(recorded) => match vms.iter().find(|seen| seen.id != *vm) {
                     Some(other) => Err(self.duplicate(other)),
@@ -157,6 +165,15 @@ impl Case<'_> {
             }
             EngineState::Creating { until, .. } if self.now < *until => Err(self.look_again()),
             EngineState::Absent | EngineState::Creating { .. } => Err(self.create()),
+        }
+    }
+
+    /// The VM is to give way to another one.
+    fn replace(&self, vm: &EngineVmId, vms: &[SeenVm]) -> Step {
+        match vms.iter().find(|seen| seen.id == *vm).map(|seen| seen.power) {
+            None => Step::Forget,
+            Some(VmPower::Removing) => self.look_again(),
+            Some(_) => Step::Remove(vm.clone()),
         }
     }
 
@@ -309,6 +326,7 @@ mod tests {
             run: 1,
             generation: 1,
             stop: StopMode::Graceful { timeout_s: 60, force: true },
+            vm: 1,
         }
     }
 
@@ -489,6 +507,25 @@ mod tests {
             ..Status::new()
         };
         assert!(matches!(next(&gone, &maybe, vec![]), Step::Wait(_)));
+    }
+
+    #[test]
+    fn a_vm_gives_way_to_another_one_and_is_not_taken_for_lost() {
+        let another = Wish { vm: 2, generation: 2, ..wish(Power::Running) };
+        let one = |power| vec![vm("a", power, Boot::Done)];
+        for power in [VmPower::Running, VmPower::Stopped, VmPower::Exited, VmPower::Stopping] {
+            assert_eq!(
+                next(&another, &present(), one(power)),
+                Step::Remove(EngineVmId("a".to_owned()))
+            );
+        }
+        assert!(matches!(next(&another, &present(), one(VmPower::Removing)), Step::Wait(_)));
+        assert_eq!(next(&another, &present(), vec![]), Step::Forget);
+        let forgotten = Status { engine: EngineState::Absent, vm: 2, ..present() };
+        assert_eq!(next(&another, &forgotten, vec![]), Step::CreateStopped);
+        let off = Wish { power: Power::Stopped, ..another };
+        assert_eq!(next(&off, &present(), vec![]), Step::Forget);
+        assert_eq!(next(&off, &forgotten, vec![]), Step::Done);
     }
 
     #[test]

@@ -14,8 +14,8 @@
 use std::time::Duration;
 
 use casemate_core::{
-    cvm::{Phase, Status},
-    id::{CvmId, InstanceId, NodeId},
+    cvm::{EngineState, Phase, Status},
+    id::{CvmId, NodeId},
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
@@ -168,8 +168,6 @@ pub struct Record<'a> {
     pub status: &'a Status,
     /// The word users see.
     pub phase: Phase,
-    /// Once the guest has told it.
-    pub instance_id: Option<InstanceId>,
     /// Keep the lease until then, or give it back.
     pub lease_until: Option<Timestamp>,
     /// From now on, until the next record, the holder may have a call under way.
@@ -194,7 +192,8 @@ impl Tx {
         now: Timestamp,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET status = $3, phase = $4, version = version + 1, \
-            instance_id = COALESCE($5, instance_id), lease_until = $6, \
+            instance_id = CASE WHEN $12 THEN $5 ELSE instance_id END, \
+            lease_until = $6, \
             lease_owner = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN NULL ELSE lease_owner END, \
             fence = CASE WHEN CAST($6 AS BIGINT) IS NULL THEN fence + 1 ELSE fence END, \
             due_at = CASE WHEN $8 THEN NULL WHEN NOT $10 THEN COALESCE(due_at, $7) \
@@ -207,19 +206,23 @@ impl Tx {
             serde_json::to_string(record.status).map_err(corrupt("cvms", "status", cvm.id))?;
         self.touch(Subject::Cvm(cvm.id));
         let gone = record.deleted;
+        // Told by the guest; what a VM that is out of sight had last stays known.
+        let seen = record.status.seen.as_ref();
+        let told = seen.and_then(|vm| vm.instance_id);
         let kept = record.lease_until.filter(|_| cvm.claimed && !gone);
         let changed = on_tx!(self, |c| query_as::<_, Taking>(SQL)
             .bind(cvm.id.0)
             .bind(cvm.fence)
             .bind(status)
             .bind(record.phase.as_str())
-            .bind(record.instance_id.map(|id| id.to_string()))
+            .bind(told.map(|id| id.to_string()))
             .bind(kept.map(Timestamp::micros))
             .bind(record.due_at.map(Timestamp::micros))
             .bind(gone)
             .bind(now.micros())
             .bind(cvm.claimed)
             .bind(record.calling && kept.is_some())
+            .bind(seen.is_some() || record.status.engine == EngineState::Absent)
             .fetch_optional(c))?;
         match changed {
             None => Err(Error::Stale),

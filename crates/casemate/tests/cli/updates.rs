@@ -226,3 +226,22 @@ fn names_ports_times_and_batches() {
     let many = vec!["x"; 51];
     assert_eq!(home.run(&[&["cvms", "batch", "stop"], &many[..]].concat()).code, Some(2));
 }
+
+#[test]
+fn another_instance_id_is_given_and_data_are_lost_only_on_request() {
+    let home = running();
+    let before = get(&home);
+    let renew = ["cvms", "new-instance-id", "my-shop", "--json"];
+    let unasked = home.run(&renew);
+    assert_eq!((unasked.code, unasked.error()["code"].clone()), (Some(1), "not-confirmed".into()));
+    let refused = home.run(&[&renew[..], &["--yes"]].concat());
+    assert_eq!((refused.code, refused.error()["code"].clone()), (Some(1), "ERR-20-016".into()));
+    assert_eq!(get(&home)["instance_id"], before["instance_id"]);
+    let done = home.run(&[&renew[..], &["--yes", "--allow-data-loss"]].concat()).json();
+    let after = get(&home);
+    assert_eq!(
+        (&done["new_instance_id"], &after["status"]),
+        (&after["instance_id"], &json!("running"))
+    );
+    assert!(after["instance_id"].is_string() && after["instance_id"] != before["instance_id"]);
+}

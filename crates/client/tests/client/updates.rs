@@ -9,6 +9,9 @@ use casemate_api::{
     cvm_patch::CvmPatch,
     cvm_settings::{EnvsRequest, ResourcesRequest, VisibilityRequest},
     error::ErrorCode,
+    instance_id::{
+        InstanceIdRequest, InstanceIdsRequest, RefreshInstanceIdRequest, RefreshInstanceIdsRequest,
+    },
     network::{NetworkConfigRequest, PortRule},
     patch::Patch,
 };
@@ -265,4 +268,42 @@ async fn operations_are_listed_as_asked() {
     let asked = server.asked();
     let expected = "cursor=c&limit=5&start_time=1970-01-01T00%3A00%3A00Z&operation_types=update&operation_types=stop";
     assert_eq!(asked[0].uri.query(), Some(expected));
+}
+
+#[tokio::test]
+async fn instance_ids_are_asked_for_in_both_meanings() {
+    let one = r#"{"cvm_id":1,"identifier":"a","status":"updated","source":"none","verified_with_gateway":false}"#;
+    let many = r#"{"total":0,"scanned":0,"updated":0,"unchanged":0,"skipped":0,"conflicts":0,"errors":0,"items":[]}"#;
+    let server = Server::with([ok(one), ok(one), ok(many), ok(many)]).await;
+    let client = server.client();
+    let look = InstanceIdRequest { overwrite: true, ..InstanceIdRequest::default() };
+    let found = client.look_for_instance_id("a", &look).await.unwrap();
+    assert_eq!((found.status.as_str(), found.new_instance_id), ("updated", None));
+    let replace = RefreshInstanceIdRequest { dry_run: false, allow_data_loss: true };
+    client.replace_instance_id("a", &replace).await.unwrap();
+    let all = InstanceIdsRequest { limit: Some(5), ..InstanceIdsRequest::default() };
+    assert_eq!(client.look_for_instance_ids(&all).await.unwrap().total, 0);
+    let named = RefreshInstanceIdsRequest {
+        ids: vec!["a".to_owned()],
+        ..RefreshInstanceIdsRequest::default()
+    };
+    client.replace_instance_ids(&named).await.unwrap();
+    let asked = server.asked();
+    let expected = [
+        ("PATCH", "a/instance-id", r#"{"overwrite":true,"dry_run":false,"allow_data_loss":false}"#),
+        ("POST", "a/refresh-instance-id", r#"{"dry_run":false,"allow_data_loss":true}"#),
+        (
+            "PATCH",
+            "instance-ids",
+            r#"{"cvm_ids":null,"running_only":null,"missing_only":null,"overwrite":false,"limit":5,"dry_run":false,"allow_data_loss":false}"#,
+        ),
+        (
+            "POST",
+            "refresh-instance-ids",
+            r#"{"ids":["a"],"dry_run":false,"allow_data_loss":false}"#,
+        ),
+    ];
+    for (asked, expected) in asked.iter().zip(expected) {
+        expect(asked, expected);
+    }
 }

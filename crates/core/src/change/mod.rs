@@ -20,6 +20,7 @@ use crate::{
     compose::{AppCompose, ComposeError, ComposeInput, hash},
     cvm::{Gpus, PortMap, Spec},
     id::ComposeHash,
+    instance::InstanceSeed,
 };
 
 /// Something that can be set, taken away or left alone. Left out of JSON it is left alone.
@@ -132,6 +133,9 @@ pub struct Change {
     /// Gateway addresses for the guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_urls: Option<Vec<String>>,
+    /// Another instance id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renew: Option<Renew>,
     /// Does not bring a running guest down: it counts from the next start on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_next_start: bool,
@@ -167,11 +171,22 @@ impl Change {
             ("ports", self.ports.is_some()),
             ("kms_urls", self.kms_urls.is_some()),
             ("gateway_urls", self.gateway_urls.is_some()),
+            ("instance_id", self.renew.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, named)| named.then_some(name))
         .collect()
     }
+}
+
+/// How a guest comes to another instance id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renew {
+    /// From this seed, at its next boot; its data stay.
+    Seed(InstanceSeed),
+    /// In another VM, with an empty disk.
+    Vm,
 }
 
 /// An instance type with its figures, as the catalogue had them when the change was accepted.
@@ -243,6 +258,7 @@ impl Configuration {
             && a.user_config == b.user_config
             && a.kms_urls == b.kms_urls
             && a.gateway_urls == b.gateway_urls
+            && (a.vm, a.instance_seed) == (b.vm, b.instance_seed)
     }
 }
 
@@ -271,6 +287,7 @@ pub fn apply(
     set(&mut spec.gateway_urls, change.gateway_urls.as_ref());
     set(&mut spec.shutdown_timeout_s, change.shutdown_timeout_s.as_ref());
     set(&mut spec.allow_force_stop, change.allow_force_stop.as_ref());
+    renew(&mut spec, change, &document)?;
     let mut sealed_env = now.sealed_env.clone();
     change.sealed_env.put(&mut sealed_env);
     let mut next = Configuration { spec, document, sealed_env };
@@ -400,6 +417,21 @@ fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<
         });
     }
     spec.env_keys.clone_from(keys);
+    Ok(())
+}
+
+fn renew(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<(), NotApplicable> {
+    let Some(how) = change.renew else { return Ok(()) };
+    if document.no_instance_id {
+        return Err(NotApplicable {
+            field: "instance_id",
+            reason: "cannot be renewed: the app runs with no_instance_id".to_owned(),
+        });
+    }
+    match how {
+        Renew::Seed(seed) => spec.instance_seed = Some(seed),
+        Renew::Vm => spec.vm += 1,
+    }
     Ok(())
 }
 

@@ -44,6 +44,8 @@ fn configuration() -> Configuration {
         env_keys: vec!["A".to_owned()],
         shutdown_timeout_s: 60,
         allow_force_stop: true,
+        vm: 1,
+        instance_seed: None,
     };
     Configuration { spec, document, sealed_env: Some("00".to_owned()) }
 }
@@ -173,7 +175,7 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
     let old = configuration().spec;
     let before = Before { spec: old.clone(), sealed_env: None, generation: 3 };
     let (next, _) = changed(&Change { vcpu: Some(2), ..Change::default() });
-    let wish = Wish { power: Power::Running, run: 1, generation: 4, stop: StopMode::Hard };
+    let wish = Wish { power: Power::Running, run: 1, generation: 4, stop: StopMode::Hard, vm: 1 };
     let status = Status {
         engine: EngineState::Present { vm: EngineVmId("a".to_owned()) },
         pushed: 4,

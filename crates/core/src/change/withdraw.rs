@@ -19,7 +19,7 @@ pub struct Before {
 /// The configuration, wish and status that lead back, on or off as now. Where the node was never
 /// offered a newer configuration everything is as it was, and the guest, if it runs, is left alone;
 /// else the old configuration gets a new revision, and the node is told again. A disk that may have
-/// grown stays as large as it is.
+/// grown stays as large as it is, and a VM that may be gone is not gone back to.
 #[must_use]
 pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (Spec, Wish, Status) {
     let status = Status { stopping: None, boot_until: None, attempts: 0, ..status.clone() };
@@ -30,6 +30,7 @@ pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (S
         let revision = now.revision.max(wish.generation) + 1;
         let mut spec = Spec { revision, ..before.spec.clone() };
         spec.resources.disk_gb = spec.resources.disk_gb.max(now.resources.disk_gb);
+        spec.vm = spec.vm.max(now.vm);
         (spec, revision)
     };
     // A guest that does not come up with the newer one has nothing to lose.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     compose::Facts,
     id::{AppId, ComposeHash},
+    instance::InstanceSeed,
     seal::EnvPublicKey,
 };
 
@@ -54,6 +55,14 @@ pub struct Spec {
     pub shutdown_timeout_s: u32,
     /// Whether a shutdown past its deadline is forced.
     pub allow_force_stop: bool,
+    /// Counts the VMs that the CVM was to have, from 1. Another VM has another instance id and an
+    /// empty disk.
+    #[serde(default = "first")]
+    pub vm: i64,
+    /// What the instance id is made of, where the node takes it from us ([`crate::instance`]); `None`:
+    /// the guest draws it for the life of its VM.
+    #[serde(default)]
+    pub instance_seed: Option<InstanceSeed>,
 }
 
 const fn first() -> i64 {
@@ -126,6 +135,8 @@ pub struct Wish {
     pub generation: i64,
     /// How a running VM is brought down when the wish needs it down (stop, restart, update).
     pub stop: StopMode,
+    /// Which VM it is to have ([`Spec::vm`]); an earlier one is removed with its disk.
+    pub vm: i64,
 }
 
 /// On, off or gone.

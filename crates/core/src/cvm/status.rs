@@ -13,6 +13,9 @@ use crate::{
 pub struct Status {
     /// Whether the node has a VM for this CVM.
     pub engine: EngineState,
+    /// Which VM that is or is going to be; compare [`super::Wish::vm`].
+    #[serde(default = "first")]
+    pub vm: i64,
     /// Generation whose whole configuration the node was given last.
     pub pushed: i64,
     /// Generation that the node was offered last, whatever came of it.
@@ -37,11 +40,16 @@ pub struct Status {
     pub failure: Option<Failure>,
 }
 
+const fn first() -> i64 {
+    1
+}
+
 impl Status {
     /// Nothing is known and nothing was tried.
     pub const fn new() -> Self {
         Self {
             engine: EngineState::Absent,
+            vm: 1,
             pushed: 0,
             offered: 0,
             run: 0,

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use casemate_core::{
     cvm::{Gpus, PortMap, SeenVm},
     id::{AppId, ComposeHash, DeviceId, EngineVmId, VmUuid},
+    instance::InstanceSeed,
     seal::SealedEnv,
 };
 use futures_util::stream::BoxStream;
@@ -170,6 +171,9 @@ pub struct VmConfig {
     pub kms_urls: Vec<String>,
     /// Gateway addresses for the guest; empty: the node's own.
     pub gateway_urls: Vec<String>,
+    /// What the instance id is made of from the next boot on; `None`: what the VM was made with.
+    /// Nodes whose disks hang on the instance id refuse one.
+    pub instance_seed: Option<InstanceSeed>,
 }
 
 /// What protects the memory of VMs on a node.

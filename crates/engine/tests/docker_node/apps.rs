@@ -44,6 +44,7 @@ pub fn document(document: &serde_json::Value) -> VmConfig {
         gpus: None,
         kms_urls: Vec::new(),
         gateway_urls: Vec::new(),
+        instance_seed: None,
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use casemate_core::cvm::{Boot, VmPower};
+use casemate_core::{
+    cvm::{Boot, VmPower},
+    instance::InstanceSeed,
+};
 use casemate_engine::node::{CallError, DialError, LogQuery, Node};
 use futures_util::StreamExt;
 
@@ -144,6 +147,28 @@ async fn limits_are_where_the_inventory_says() {
     } else {
         assert_eq!(inspect("{{.HostConfig.Memory}}"), (128 << 20).to_string());
     }
+    world.remove(&config, &vm).await;
+}
+
+#[tokio::test]
+async fn another_seed_is_another_instance_id_and_the_data_stay() {
+    let mut world = World::new().await;
+    let mut config = config(&web());
+    config.sealed_env = Some(world.seal(&config.app_id, &[("GREETING", "g"), ("OTHER", "x")]));
+    let vm = world.up(&config).await;
+    let old = world.look(&config).await.instance_id;
+    assert!(old.is_some());
+    assert_eq!(world.get(&vm, 8080).await, "g 1");
+    world.node.stop(&vm).await.unwrap();
+    let seed = InstanceSeed::from_bytes([7; 20]);
+    config.instance_seed = Some(seed);
+    world.node.push(&vm, &config).await.unwrap();
+    assert_eq!(world.look(&config).await.instance_id, None, "the old one is invalid at once");
+    world.crash_and_reopen().await;
+    world.node.start(&vm).await.unwrap();
+    let new = seed.instance_id(&config.app_id);
+    assert_eq!(world.booted(&config).await.instance_id, Some(new));
+    assert_eq!(world.get(&vm, 8080).await, "g 2", "the volume is the same one");
     world.remove(&config, &vm).await;
 }
 

@@ -11,6 +11,7 @@ pub mod domains;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod instance_ids;
 pub mod kept;
 pub mod logs;
 pub mod network;

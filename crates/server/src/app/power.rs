@@ -91,6 +91,7 @@ impl Verb {
                 run: old.run.max(cvm.status.run) + 1,
                 generation: newest,
                 stop: if force { StopMode::Hard } else { graceful },
+                ..old
             },
             Self::Delete => Wish { power: Power::Deleted, stop: StopMode::Hard, ..old },
         }

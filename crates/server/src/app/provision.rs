@@ -88,6 +88,8 @@ pub async fn provision(
         env_keys: request.env_keys.clone().unwrap_or_default(),
         shutdown_timeout_s: ctx.config.shutdown.timeout_s,
         allow_force_stop: true,
+        vm: 1,
+        instance_seed: None,
     };
     let ttl = std::time::Duration::from_secs(DAY * u64::from(ctx.config.provision.ttl_days));
     let prepared = Provision {

@@ -155,6 +155,7 @@ async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
         Step::Done => turn.done(before).await,
         Step::Fail(code, cause) => turn.fail(before, code, cause).await,
         Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
+        Step::Forget => Ok(turn.forget(before)),
         step => turn.act(before, step, &target, &mark, &limits).await,
     }
 }
@@ -302,6 +303,23 @@ impl<'a> Turn<'a> {
         Next::GoOn
     }
 
+    /// The VM that was to give way is gone.
+    fn forget(&mut self, (mut status, mut news): (Status, Vec<Happening>)) -> Next {
+        status = Status {
+            engine: EngineState::Absent,
+            vm: self.held.cvm.wish.vm,
+            pushed: 0,
+            stopping: None,
+            boot_until: None,
+            attempts: 0,
+            seen: None,
+            ..status
+        };
+        news.push(Happening::Step { name: "forget", outcome: "done".to_owned() });
+        self.learn("forget", status, news);
+        Next::GoOn
+    }
+
     /// Knows more than is written down; the next write says it.
     fn learn(&mut self, step: &'static str, status: Status, news: Vec<Happening>) {
         self.held.cvm.status = status;
@@ -337,6 +355,7 @@ impl<'a> Turn<'a> {
                     until: now.plus(limits.create_settles),
                     generation: self.held.cvm.wish.generation,
                 };
+                status.vm = self.held.cvm.wish.vm;
                 status.offered = self.held.cvm.wish.generation;
                 status.attempts += 1;
             }
@@ -352,7 +371,16 @@ impl<'a> Turn<'a> {
                 status.attempts += 1;
             }
             Step::Push(_) => status.offered = self.held.cvm.wish.generation,
-            Step::Remove(_) | Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => {}
+            // The newer configuration has cost the disk, or will have: there is no way back to it.
+            Step::Remove(_) if status.vm < self.held.cvm.wish.vm => {
+                status.offered = self.held.cvm.wish.generation;
+            }
+            Step::Remove(_)
+            | Step::Forget
+            | Step::Adopt(_)
+            | Step::Wait(_)
+            | Step::Done
+            | Step::Fail(..) => {}
         }
         status
     }
@@ -378,7 +406,7 @@ impl<'a> Turn<'a> {
             Step::Shutdown(vm, _) => nothing(bounded(ctx, node.shutdown(vm)).await),
             Step::ForceStop(vm, _) => nothing(bounded(ctx, node.stop(vm)).await),
             Step::Remove(vm) => nothing(bounded(ctx, node.remove(vm)).await),
-            Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => Ok(None),
+            Step::Forget | Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => Ok(None),
         })
     }
 
@@ -414,6 +442,7 @@ impl<'a> Turn<'a> {
             gpus: spec.resources.gpus.clone(),
             kms_urls: spec.kms_urls.clone(),
             gateway_urls: spec.gateway_urls.clone(),
+            instance_seed: spec.instance_seed,
         })
     }
 
@@ -548,7 +577,6 @@ impl<'a> Turn<'a> {
         let record = Record {
             status: &status,
             phase: rest,
-            instance_id: status.seen.as_ref().and_then(|vm| vm.instance_id),
             lease_until: None,
             calling: false,
             due_at: None,
@@ -645,12 +673,10 @@ impl<'a> Turn<'a> {
         if new_phase != self.held.cvm.phase {
             news.push(Happening::Phase(self.held.cvm.phase, new_phase));
         }
-        let instance_id = status.seen.as_ref().and_then(|vm| vm.instance_id);
         let mut tx = self.ctx.db.begin().await?;
         let record = Record {
             status: &status,
             phase: new_phase,
-            instance_id,
             lease_until: kept.map(|(until, _)| until),
             calling: kept.is_some_and(|(_, calling)| calling),
             due_at,

@@ -262,7 +262,6 @@ async fn record(
     let record = Record {
         status,
         phase: shows,
-        instance_id: status.seen.as_ref().and_then(|vm| vm.instance_id),
         lease_until: None,
         calling: false,
         due_at: None,

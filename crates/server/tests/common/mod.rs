@@ -88,7 +88,8 @@ impl TestNode {
     }
 
     pub fn docker() -> Self {
-        Self { name: "docker-1", kind: "docker", ..Self::sim() }
+        let host = SimConfig { takes_instance_seeds: true, ..SimConfig::fast() };
+        Self { name: "docker-1", kind: "docker", host, ..Self::sim() }
     }
 }
 

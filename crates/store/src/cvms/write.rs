@@ -50,7 +50,7 @@ impl NewCvm {
             kms: self.kms,
             spec: self.spec,
             sealed_env: self.sealed_env,
-            wish: Wish { power: Power::Running, run: 1, generation: 1, stop: self.stop },
+            wish: Wish { power: Power::Running, run: 1, generation: 1, stop: self.stop, vm: 1 },
             status: Status::new(),
             phase: Phase::Starting,
             instance_id: None,

@@ -7,10 +7,9 @@ use casemate_core::{
 use casemate_store::{
     Db,
     cvms::{self, AppFilter, Intent, Search, Seek},
-    lease::Record,
 };
 
-use crate::world::{START, TERM, World, app_id, at, at_rest, claim, kms, number};
+use crate::world::{START, TERM, World, app_id, at, at_rest, claim, kms, number, told};
 
 /// Names of the apps that fit, newest first, and how many there are.
 async fn found(world: &World, filter: &AppFilter) -> (Vec<String>, i64) {
@@ -104,8 +103,7 @@ async fn an_app_is_found_by_its_cvms(db: Db) {
     let claimed = claim(&db, "w", START, TERM, 10).await.unwrap();
     let mut tx = db.begin().await.unwrap();
     let claimed = claimed.iter().find(|claimed| claimed.id == cvm.id).unwrap();
-    let record = Record { instance_id: Some(instance), ..at_rest(&claimed.status, Phase::Running) };
-    tx.record(claimed, &record, at(1)).await.unwrap();
+    tx.record(claimed, &at_rest(&told(instance), Phase::Running), at(1)).await.unwrap();
     tx.commit().await.unwrap();
     let bare = cvm.uuid.to_string().replace('-', "").to_uppercase();
     for text in [cvm.uuid.to_string(), bare, instance.to_string(), format!("instance_{instance}")] {

@@ -9,10 +9,9 @@ use casemate_core::{
 use casemate_store::{
     Db, Error,
     cvms::{self, AppFilter, Cvm, Filter, Seek},
-    lease::Record,
 };
 
-use crate::world::{ALL, START, TERM, World, app_id, at, at_rest, claim, number, vm_uuid};
+use crate::world::{ALL, START, TERM, World, app_id, at, at_rest, claim, number, told, vm_uuid};
 
 fn ids(cvms: &[Cvm]) -> Vec<CvmId> {
     cvms.iter().map(|cvm| cvm.id).collect()
@@ -57,9 +56,8 @@ async fn a_cvm_is_found_by_every_name_and_only_at_home(db: Db) {
     let instance: InstanceId = format!("{:040x}", 0xdef_0000 + number()).parse().unwrap();
     let claimed = claim(&db, "w", START, TERM, 10).await.unwrap();
     let mut tx = db.begin().await.unwrap();
-    let record =
-        Record { instance_id: Some(instance), ..at_rest(&claimed[0].status, Phase::Running) };
-    tx.record(&claimed[0], &record, at(1)).await.unwrap();
+    let told = told(instance);
+    tx.record(&claimed[0], &at_rest(&told, Phase::Running), at(1)).await.unwrap();
     tx.commit().await.unwrap();
     let both = [replica.id, cvm.id];
     let forms = [

@@ -7,10 +7,12 @@ use std::{
 
 use casemate_core::{
     compose::Facts,
-    cvm::{Phase, Power, Resources, Spec, Status, StopMode, Wish},
+    cvm::{
+        Boot, EngineState, Phase, Power, Resources, SeenVm, Spec, Status, StopMode, VmPower, Wish,
+    },
     id::{
-        AppId, ComposeHash, CvmId, CvmRef, KmsId, NodeId, OperationId, ProvisionId, UserId, VmUuid,
-        Wallet, WorkspaceId,
+        AppId, ComposeHash, CvmId, CvmRef, EngineVmId, InstanceId, KmsId, NodeId, OperationId,
+        ProvisionId, UserId, VmUuid, Wallet, WorkspaceId,
     },
     operation::OperationKind,
     time::Timestamp,
@@ -270,15 +272,23 @@ pub fn provision_id() -> ProvisionId {
 
 /// The lease given back, nothing left to do.
 pub const fn at_rest(status: &Status, phase: Phase) -> Record<'_> {
-    Record {
-        status,
-        phase,
-        instance_id: None,
-        lease_until: None,
-        calling: false,
-        due_at: None,
-        deleted: false,
-    }
+    Record { status, phase, lease_until: None, calling: false, due_at: None, deleted: false }
+}
+
+/// A CVM whose guest has told its instance id.
+pub fn told(instance: InstanceId) -> Status {
+    let vm = EngineVmId("vm".to_owned());
+    let seen = SeenVm {
+        id: vm.clone(),
+        power: VmPower::Running,
+        boot: Boot::Done,
+        boot_error: None,
+        shutdown_progress: None,
+        instance_id: Some(instance),
+        started_at: None,
+        exited_at: None,
+    };
+    Status { engine: EngineState::Present { vm }, seen: Some(seen), ..Status::new() }
 }
 
 pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {
@@ -308,6 +318,8 @@ pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {
         env_keys: Vec::new(),
         shutdown_timeout_s: 60,
         allow_force_stop: true,
+        vm: 1,
+        instance_seed: None,
     }
 }
 

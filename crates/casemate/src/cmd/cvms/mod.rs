@@ -4,6 +4,7 @@ mod batch;
 pub mod change;
 mod envs;
 pub mod follow;
+mod instance_id;
 mod look;
 mod operations;
 mod ports;
@@ -99,6 +100,11 @@ pub enum Cvms {
   casemate cvms cancel hello
   casemate cvms cancel hello 01890a5d-ac96-774b-bcce-b302099a8057 --no-wait")]
     Cancel(operations::Cancel),
+    /// Give a CVM another instance id. The one it has leads nowhere any more.
+    #[command(after_help = "Examples:
+  casemate cvms new-instance-id hello
+  casemate cvms new-instance-id hello --allow-data-loss --yes --json")]
+    NewInstanceId(instance_id::NewInstanceId),
     /// Have a CVM and its data deleted at a time, or no longer.
     #[command(after_help = "Examples:
   casemate cvms schedule-delete hello --in 7d
@@ -165,6 +171,7 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
         Cvms::Envs(command) => envs::run(global, command).await,
         Cvms::Operations(args) => operations::list(global, args).await,
         Cvms::Cancel(args) => operations::cancel(global, args).await,
+        Cvms::NewInstanceId(args) => instance_id::run(global, args).await,
         Cvms::ScheduleDelete(args) => schedule::run(global, args).await,
         Cvms::Ports(command) => ports::run(global, command).await,
         Cvms::Batch(command) => batch::run(global, command).await,

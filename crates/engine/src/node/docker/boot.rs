@@ -105,9 +105,8 @@ async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Guest
     for note in &notes {
         vm.say("boot", note);
     }
-    let Instance { seed, .. } = config.record.instance;
-    let id = casemate_core::instance::instance_id(*seed.as_bytes(), &app);
-    let instance_id = (!config.document.no_instance_id).then_some(id);
+    let instance_id = (!config.document.no_instance_id).then(|| config.record.own_instance_id());
+    let seed = config.record.instance.seed;
     vm.set_instance(Instance { seed, instance_id }).await.map_err(|error| error.to_string())?;
     node.serve_agent(vm).await.map_err(|error| format!("guest agent: {error}"))?;
     Ok(env)

@@ -53,7 +53,8 @@ use std::{
 use async_trait::async_trait;
 use casemate_core::{
     cvm::{Boot, SeenVm},
-    id::{EngineVmId, InstanceId},
+    id::EngineVmId,
+    instance::InstanceSeed,
     time::{Clock, Entropy},
 };
 
@@ -194,7 +195,7 @@ impl Node for DockerNode {
         let id = EngineVmId(self.node.entropy.uuid_v4().to_string());
         let mut seed = [0; 20];
         self.node.entropy.fill(&mut seed);
-        let instance = Instance { seed: InstanceId::from_bytes(seed), instance_id: None };
+        let instance = Instance { seed: InstanceSeed::from_bytes(seed), instance_id: None };
         let manifest = Manifest::new(id.clone(), config, self.node.clock.now());
         let (vms_dir, config) = (self.node.vms_dir.clone(), config.clone());
         let made = tokio::task::spawn_blocking(move || {

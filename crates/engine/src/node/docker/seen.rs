@@ -25,7 +25,7 @@ pub(super) fn seen<'a>(vm: &Vm, containers: impl IntoIterator<Item = &'a Contain
         },
         boot_error,
         shutdown_progress: going_down,
-        instance_id: record.instance.instance_id,
+        instance_id: record.instance.instance_id.filter(|id| *id == record.own_instance_id()),
         started_at: record.state.started_at,
         exited_at: None,
     }
@@ -53,7 +53,7 @@ fn power(record: &Record, boot: &Boot, going_down: bool, containers: &[&Containe
 mod tests {
     use std::sync::Arc;
 
-    use casemate_core::id::EngineVmId;
+    use casemate_core::{id::EngineVmId, instance::InstanceSeed};
 
     use super::*;
     use crate::node::docker::{
@@ -77,12 +77,13 @@ mod tests {
             gpus: None,
             kms_urls: Vec::new(),
             gateway_urls: Vec::new(),
+            instance_seed: None,
             created_at: casemate_core::time::Timestamp::from_micros(0),
         };
         Record {
             manifest: Arc::new(manifest),
             state: State { started, ..State::default() },
-            instance: Instance { seed: "33".repeat(20).parse().unwrap(), instance_id: None },
+            instance: Instance { seed: InstanceSeed::from_bytes([0x33; 20]), instance_id: None },
             removing: false,
         }
     }

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use casemate_core::{cvm::Boot, id::EngineVmId};
+use casemate_core::{
+    cvm::Boot,
+    id::{EngineVmId, InstanceId},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -39,6 +42,14 @@ pub(super) struct Record {
     pub state: State,
     pub instance: Instance,
     pub removing: bool,
+}
+
+impl Record {
+    /// The instance id of a guest that boots now, if it has one.
+    pub fn own_instance_id(&self) -> InstanceId {
+        let seed = self.manifest.instance_seed.unwrap_or(self.instance.seed);
+        seed.instance_id(&self.manifest.app_id)
+    }
 }
 
 /// What is under way. Gone with the process, and found out again by the next one.

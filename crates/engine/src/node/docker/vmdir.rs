@@ -23,6 +23,7 @@ use std::{
 use casemate_core::{
     cvm::{Gpus, PortMap},
     id::{AppId, ComposeHash, EngineVmId, InstanceId},
+    instance::InstanceSeed,
     seal::SealedEnv,
     time::Timestamp,
 };
@@ -49,6 +50,8 @@ pub(super) struct Manifest {
     pub gpus: Option<Gpus>,
     pub kms_urls: Vec<String>,
     pub gateway_urls: Vec<String>,
+    #[serde(default)]
+    pub instance_seed: Option<InstanceSeed>,
     pub created_at: Timestamp,
 }
 
@@ -70,6 +73,7 @@ impl Manifest {
             gpus: config.gpus.clone(),
             kms_urls: config.kms_urls.clone(),
             gateway_urls: config.gateway_urls.clone(),
+            instance_seed: config.instance_seed,
             created_at,
         }
     }
@@ -119,8 +123,8 @@ pub(super) enum Down {
 /// Source of the instance id.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Instance {
-    /// 20 random bytes, hex.
-    pub seed: InstanceId,
+    /// Drawn when the VM was made; the manifest's, if it has one, counts instead.
+    pub seed: InstanceSeed,
     /// Told by the first boot that got that far; `None` before, and for apps without one.
     #[serde(default)]
     pub instance_id: Option<InstanceId>,

@@ -19,6 +19,7 @@ use crate::node::VmConfig;
 
 /// Makes one more VM, whatever there is already.
 pub(super) fn create(on: &mut Session<'_>, config: &Arc<VmConfig>) -> Result<EngineVmId, Trouble> {
+    check_seed(on, config)?;
     check_image(on, config)?;
     check_ports(on, None, config)?;
     let seq = on.next_seq();
@@ -53,6 +54,7 @@ pub(super) fn push(on: &mut Session<'_>, mut vm: Vm, new: &VmConfig) -> Result<(
     if on.tear {
         vm.config = Arc::new(VmConfig { compose: new.compose.clone(), ..(**old).clone() });
     } else {
+        check_seed(on, new)?;
         check_resize(on, &vm, new)?;
         check_image(on, new)?;
         check_ports(on, Some(&vm.id), new)?;
@@ -74,6 +76,15 @@ fn check_resize(on: &Session<'_>, vm: &Vm, new: &VmConfig) -> Result<(), Trouble
         return Err(Trouble::refused("Cannot shrink disk size"));
     }
     Ok(())
+}
+
+/// A dstack guest draws the seed itself, on its disk.
+fn check_seed(on: &Session<'_>, config: &VmConfig) -> Result<(), Trouble> {
+    match config.instance_seed {
+        None => Ok(()),
+        Some(_) if on.config.takes_instance_seeds => Ok(()),
+        Some(_) => Err(Trouble::refused("the instance id hangs on the disk: make another VM")),
+    }
 }
 
 fn check_image(on: &Session<'_>, config: &VmConfig) -> Result<(), Trouble> {

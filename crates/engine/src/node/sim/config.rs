@@ -27,6 +27,9 @@ pub struct SimConfig {
     pub images: Vec<Image>,
     /// Seed of all delays and random faults, fixed when the host is first opened; `None`: a new one.
     pub seed: Option<u64>,
+    /// Lets the control plane say what instance ids are made of, which no dstack host does and a docker
+    /// node does.
+    pub takes_instance_seeds: bool,
     /// Which calls go to the journal.
     pub journal: Journal,
 }
@@ -83,6 +86,7 @@ impl Default for SimConfig {
                 .map(image)
                 .into(),
             seed: None,
+            takes_instance_seeds: false,
             journal: Journal::default(),
         }
     }

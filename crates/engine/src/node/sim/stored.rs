@@ -6,6 +6,7 @@ use std::sync::Arc;
 use casemate_core::{
     cvm::{Gpus, PortMap},
     id::{AppId, ComposeHash},
+    instance::InstanceSeed,
     seal::SealedEnv,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -32,6 +33,8 @@ struct Form {
     gpus: Option<Gpus>,
     kms_urls: Vec<String>,
     gateway_urls: Vec<String>,
+    #[serde(default)]
+    instance_seed: Option<InstanceSeed>,
 }
 
 pub(super) fn serialize<S: Serializer>(config: &Arc<VmConfig>, to: S) -> Result<S::Ok, S::Error> {

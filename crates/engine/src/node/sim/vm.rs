@@ -146,10 +146,12 @@ impl Vm {
     /// The instance id as the disk shows it.
     pub(super) fn instance_id(&self, now: Timestamp) -> Option<InstanceId> {
         let told = |run: &&Run| run.said(now).any(|step| step.says == Says::Instance);
-        match self.run.as_ref().filter(told) {
+        let id = match self.run.as_ref().filter(told) {
             Some(run) => run.instance,
             None => self.told,
-        }
+        };
+        // One of an earlier seed means nothing any more.
+        id.filter(|id| self.config.instance_seed.is_none() || *id == self.own_instance_id())
     }
 
     /// The VM as its host shows it.
@@ -235,6 +237,9 @@ impl Vm {
     }
 
     fn own_instance_id(&self) -> InstanceId {
+        if let Some(seed) = self.config.instance_seed {
+            return seed.instance_id(&self.config.app_id);
+        }
         let seed = hex::decode(&self.instance_seed).unwrap_or_default();
         let digest = Sha256::new().chain_update(seed).chain_update(self.config.app_id.as_bytes());
         let mut id = [0; 20];

@@ -385,6 +385,7 @@ async fn begin(
             timeout_s: next.spec.shutdown_timeout_s,
             force: next.spec.allow_force_stop,
         },
+        vm: next.spec.vm,
         ..cvm.wish
     };
     let status = Status {

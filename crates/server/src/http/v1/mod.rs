@@ -5,6 +5,7 @@ mod apps;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod instance_ids;
 mod kms;
 mod logs;
 mod network;
@@ -59,6 +60,10 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(update::scheduled_delete))
         .routes(routes!(network::config, update::network_config))
         .routes(routes!(network::ports, update::ports))
+        .routes(routes!(instance_ids::look_for))
+        .routes(routes!(instance_ids::replace))
+        .routes(routes!(instance_ids::look_for_many))
+        .routes(routes!(instance_ids::replace_many))
         .routes(routes!(operations::list))
         .routes(routes!(operations::status))
         .routes(routes!(operations::cancel))

@@ -156,12 +156,13 @@ fn told(vm: &VmConfig) -> Value {
         gpus,
         kms_urls,
         gateway_urls,
+        instance_seed,
     } = vm;
     json!({
         "mark": mark.to_string(), "app_id": app_id.to_string(), "image": image, "vcpu": vcpu,
         "memory_mb": memory_mb, "disk_gb": disk_gb, "ports": ports, "sealed_env": sealed_env,
         "user_config": user_config, "hugepages": hugepages, "pin_numa": pin_numa, "gpus": gpus,
-        "kms_urls": kms_urls, "gateway_urls": gateway_urls,
+        "kms_urls": kms_urls, "gateway_urls": gateway_urls, "instance_seed": instance_seed,
     })
 }
 

@@ -5,10 +5,10 @@
 //!    has to be restarted for it
 //! 3. [`agree`]: shown, and asked where it restarts
 //! 4. [`send`]: as one PATCH, which may restart the guest only if that was agreed to
-//! 5. [`follow`]: its steps until it has ended
+//! 5. [`mod@follow`]: its steps until it has ended
 
 mod diff;
-mod follow;
+pub mod follow;
 mod present;
 mod request;
 

@@ -91,6 +91,8 @@ impl Present {
             env_keys: document.allowed_envs.clone(),
             shutdown_timeout_s: 0,
             allow_force_stop: false,
+            vm: 1,
+            instance_seed: None,
         };
         Ok(Self { info, now: Configuration { spec, document, sealed_env: None } })
     }
