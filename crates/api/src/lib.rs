@@ -6,6 +6,7 @@
 //! | in | [`body`] | bytes to a request type, leniently, with the place of every mistake |
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
+//! | in | [`replicate`] | requests for more machines of an app |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`view`] | what the server fills in, the same for all versions |
 //! | out | [`render`] | view and [`version::ApiVersion`] to reply |
@@ -33,6 +34,7 @@ pub mod patch;
 pub mod power;
 pub mod provision;
 pub mod render;
+pub mod replicate;
 pub mod reply;
 mod spelling;
 pub mod status_batch;

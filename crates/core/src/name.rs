@@ -35,9 +35,30 @@ pub fn check(name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+/// The name of the `n`th CVM of an app: `<base>-<n>`. A base that leaves no room for the number is
+/// cut; a good base makes a good name.
+#[must_use]
+pub fn numbered(base: &str, n: u32) -> String {
+    let tail = format!("-{n}");
+    let room = 63_usize.saturating_sub(tail.len());
+    let base: String = base.chars().take(room).collect();
+    format!("{}{tail}", base.trim_end_matches('-'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_numbered_name_is_a_good_one() {
+        assert_eq!(numbered("my-app", 2), "my-app-2");
+        assert_eq!(numbered(&"a".repeat(63), 10), format!("{}-10", "a".repeat(60)));
+        let hyphen = format!("{}-bc", "a".repeat(60));
+        assert_eq!(numbered(&hyphen, 2), format!("{}-2", "a".repeat(60)), "not two hyphens");
+        for n in [2, 99, u32::MAX] {
+            assert_eq!(check(&numbered(&hyphen, n)), Ok(()));
+        }
+    }
 
     #[test]
     fn the_rule_holds_at_its_edges() {

@@ -225,3 +225,14 @@ async fn an_app_without_instance_ids_gets_none() {
     assert_eq!(reply.status, 400, "{}", reply.text);
     assert!(reply.text.contains("no_instance_id"), "{}", reply.text);
 }
+
+#[tokio::test]
+async fn a_replica_does_not_share_a_renewed_id() {
+    let world = running(TestNode::docker(), &["my-app"]).await;
+    world.post("/cvms/my-app/refresh-instance-id", Value::Null).await.ok();
+    world.settle().await;
+    world.post("/cvms/my-app/replicas", Value::Null).await.ok();
+    world.settle().await;
+    let ids = [instance_id(&world, "my-app").await, instance_id(&world, "my-app-2").await];
+    assert!(ids[0].is_string() && ids[1].is_string() && ids[0] != ids[1], "{ids:?}");
+}

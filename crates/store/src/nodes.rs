@@ -88,6 +88,12 @@ pub async fn taken(db: &Db) -> Result<Vec<Taken>, Error> {
 }
 
 impl Tx {
+    /// What is taken, per node that has any CVM, as this transaction sees it.
+    pub async fn taken(&mut self) -> Result<Vec<Taken>, Error> {
+        let sql = format!("{TAKEN} WHERE slots > 0 ORDER BY id");
+        on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
+    }
+
     /// Makes or renews the node of this name and returns its id; `None`: another instance has a node
     /// of this name.
     pub async fn upsert_node(

@@ -154,9 +154,9 @@ const COLUMNS: &str = "SELECT id, workspace_id, kms_id, node_id, spec, sealed_en
     expires_at, cvm_id FROM provisions";
 
 impl Tx {
-    /// Takes the workspace's row until commit: provisions and commits of one workspace run one after
-    /// the other, so that of two equal ones the second sees what the first did.
-    async fn take_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
+    /// Takes the workspace's row until commit: provisions, commits and replicas of one workspace run one
+    /// after the other, so that of two equal ones the second sees what the first did.
+    pub async fn take_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
         if self.engine() == Engine::Sqlite {
             return Ok(());
         }

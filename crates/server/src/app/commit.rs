@@ -15,7 +15,7 @@ use casemate_api::{
 use casemate_core::{
     compose::AppCompose,
     cvm::{Power, Spec, StopMode},
-    id::{CvmRef, EventSeq, VmUuid},
+    id::{CvmId, CvmRef, EventSeq, KmsId, NodeId, VmUuid},
     operation::OperationKind,
     place::admit,
     time::Timestamp,
@@ -139,15 +139,12 @@ pub async fn commit(
     };
     let ready = prepare(ctx, provision, request, live).await?;
     if let Some(taken) = tx.cvm_of_name(caller.workspace.id, &ready.spec.name).await? {
-        return Err(duplicate_name(&ready.spec.name)
-            .detail(ErrorDetail::value("name", ready.spec.name.clone()))
-            .detail(ErrorDetail::value("cvm_id", taken.0)));
+        return Err(name_held(&ready.spec.name, taken));
     }
     write(ctx, tx, caller, ready).await
 }
 
 async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<Committed, Error> {
-    let now = ctx.now();
     let Ready { provision, spec, sealed_env, document, live } = ready;
     let inserted = insert(ctx, tx, caller, &provision, spec, sealed_env).await?;
     // Otherwise another commit for the same app came in between.
@@ -155,17 +152,52 @@ async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<
         return Err(StoreError::Stale.into());
     }
     let mut cvm = inserted.cvm;
-    let (id, kind) = (ctx.operation_id(), OperationKind::Create);
-    tx.open_operation(id, cvm.id, kind, 1, caller.user.id, now).await?;
     if !tx.consume_provision(&provision, cvm.id).await? {
         return Err(StoreError::Stale.into());
     }
-    let place = Place { workspace: caller.workspace.id, cvm: cvm.id, operation: Some(id) };
-    let news = events::write(tx, place, &[Happening::Accepted(kind)], now).await?;
-    cvm.operation = Some(OpenOperation { id, kind, started_at: now });
+    let news = begin(ctx, tx, caller, &mut cvm).await?;
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     crash::point(|| "accept.create.before_commit".to_owned());
     Ok(Committed { view, news: Some(news) })
+}
+
+/// Opens the operation that brings a new CVM about, and tells of it.
+pub(super) async fn begin(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    cvm: &mut Cvm,
+) -> Result<EventSeq, Error> {
+    let (id, kind, now) = (ctx.operation_id(), OperationKind::Create, ctx.now());
+    tx.open_operation(id, cvm.id, kind, 1, caller.user.id, now).await?;
+    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(id) };
+    let news = events::write(tx, place, &[Happening::Accepted(kind)], now).await?;
+    cvm.operation = Some(OpenOperation { id, kind, started_at: now });
+    Ok(news)
+}
+
+/// A CVM about to be written, with names of its own and everything else as it is said here.
+pub(super) fn new_cvm(
+    ctx: &Ctx,
+    caller: &Caller,
+    (node, kms): (NodeId, KmsId),
+    spec: Spec,
+    sealed_env: Option<String>,
+) -> NewCvm {
+    NewCvm {
+        reference: CvmRef::from_random(ctx.entropy.u64()),
+        uuid: VmUuid::from_uuid(ctx.entropy.uuid_v4()),
+        workspace: caller.workspace.id,
+        created_by: caller.user.id,
+        node,
+        kms,
+        stop: StopMode::Graceful {
+            timeout_s: spec.shutdown_timeout_s,
+            force: spec.allow_force_stop,
+        },
+        spec,
+        sealed_env,
+    }
 }
 
 fn refuse_chain_fields(request: &CommitRequest) -> Result<(), Error> {
@@ -296,20 +328,9 @@ async fn insert(
 ) -> Result<Inserted, Error> {
     let target = node(ctx, provision.node)?;
     let wanted = super::provision::amount(&spec.resources);
-    let stop =
-        StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force: spec.allow_force_stop };
     let name = spec.name.clone();
-    let new = NewCvm {
-        reference: CvmRef::from_random(ctx.entropy.u64()),
-        uuid: VmUuid::from_uuid(ctx.entropy.uuid_v4()),
-        workspace: caller.workspace.id,
-        created_by: caller.user.id,
-        node: provision.node,
-        kms: provision.kms.clone(),
-        spec,
-        sealed_env,
-        stop,
-    };
+    let place = (provision.node, provision.kms.clone());
+    let new = new_cvm(ctx, caller, place, spec, sealed_env);
     let inserted = match tx.insert_cvm(new, ctx.now()).await {
         Err(StoreError::Conflict(_)) => return Err(duplicate_name(&name)),
         other => other?,
@@ -324,6 +345,13 @@ async fn insert(
         },
     )?;
     Ok(inserted)
+}
+
+/// Refuses a name that this CVM holds.
+pub(super) fn name_held(name: &str, by: CvmId) -> Error {
+    duplicate_name(name)
+        .detail(ErrorDetail::value("name", name))
+        .detail(ErrorDetail::value("cvm_id", by.0))
 }
 
 fn duplicate_name(name: &str) -> Error {

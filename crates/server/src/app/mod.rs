@@ -18,6 +18,7 @@ pub mod network;
 pub mod operations;
 pub mod power;
 pub mod provision;
+pub mod replicate;
 pub mod update;
 pub mod views;
 pub mod work;

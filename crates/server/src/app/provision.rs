@@ -12,7 +12,7 @@ mod size;
 
 pub(super) use carry::{check_user_config, gpus, ports};
 pub(super) use compose::{check_env_keys, refusal as compose_refusal};
-pub(super) use kind::check_document;
+pub(super) use kind::{Cannot, cannot_take, check_document};
 pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
 use casemate_api::{

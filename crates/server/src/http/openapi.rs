@@ -146,8 +146,8 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         parameter["description"] = json!(id_forms(parameter["name"].as_str().unwrap_or_default()));
     }
     parameters.push(json!({ "$ref": "#/components/parameters/Version" }));
-    let only_looks = ["/status/batch", "/customize-domain-diagnose"];
-    if method != "get" && !only_looks.iter().any(|end| path.ends_with(end)) {
+    let keeps_no_answer = ["/status/batch", "/customize-domain-diagnose", "/commit-replica"];
+    if method != "get" && !keeps_no_answer.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     operation["parameters"] = json!(parameters);
@@ -157,7 +157,10 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
             reply["description"] = json!("OK.");
         }
     }
-    operation["responses"]["401"] = json!({ "$ref": "#/components/responses/Unauthenticated" });
+    // `[{}]`: no key is asked for.
+    if operation["security"].is_null() {
+        operation["responses"]["401"] = json!({ "$ref": "#/components/responses/Unauthenticated" });
+    }
     operation["responses"]["default"] = json!({ "$ref": "#/components/responses/Error" });
 }
 
@@ -167,6 +170,7 @@ fn id_forms(name: &str) -> &'static str {
             "`cvm_…`, UUID with or without dashes, integer id, app id (where the app has one CVM), \
              `instance_…` or bare instance id, or name."
         }
+        "vm_uuid" => "UUID with or without dashes, or another form of the id of a CVM.",
         "app_id" => "40 hex digits, bare or after `app_` or `0x`.",
         "kms_id" => "Id or slug.",
         _ => "As the list of them says it.",

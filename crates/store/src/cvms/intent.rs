@@ -1,8 +1,8 @@
 //! A new configuration of a CVM, with the wish that brings it about; and its end at a set time.
 
 use casemate_core::{
-    cvm::{Phase, PortMap, Spec, Status, Wish},
-    id::{CvmId, NodeId, UserId, WorkspaceId},
+    cvm::{Phase, Spec, Status, Wish},
+    id::{CvmId, UserId, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query, query_as};
@@ -115,24 +115,6 @@ impl Tx {
         )?;
         if changed == 1 { Ok(()) } else { Err(Error::Stale) }
     }
-}
-
-/// The host ports of every live CVM of a node but one.
-pub async fn ports_on_node(
-    db: &crate::Db,
-    node: NodeId,
-    but: CvmId,
-) -> Result<Vec<PortMap>, Error> {
-    const SQL: &str = "SELECT id, spec FROM cvms \
-        WHERE node_id = $1 AND deleted_at IS NULL AND id <> $2 AND spec NOT LIKE '%\"ports\":[]%'";
-    let rows =
-        on_read!(db, |c| query_as::<_, (i64, String)>(SQL).bind(node.0).bind(but.0).fetch_all(c))?;
-    let mut ports = Vec::new();
-    for (id, text) in rows {
-        let spec: Spec = serde_json::from_str(&text).map_err(bad("spec", id))?;
-        ports.extend(spec.ports);
-    }
-    Ok(ports)
 }
 
 /// A CVM whose time has come.

@@ -19,7 +19,7 @@ mod write;
 
 pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
-pub use intent::{Intent, ToDelete, ports_on_node, to_delete};
+pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page};
 pub(crate) use row::{Row, SELECT};
 pub use seek::{Part, Seek};

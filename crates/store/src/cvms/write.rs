@@ -1,8 +1,10 @@
 //! The writes of requests.
 
+use std::collections::BTreeSet;
+
 use casemate_core::{
-    cvm::{Phase, Power, Status, Wish},
-    id::{AppId, CvmId, WorkspaceId},
+    cvm::{Phase, PortMap, Power, Spec, Status, Wish},
+    id::{AppId, ComposeHash, CvmId, NodeId, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
@@ -152,6 +154,65 @@ impl Tx {
             .bind(name)
             .fetch_optional(c))?;
         Ok(id.map(CvmId))
+    }
+
+    /// Which of these names are held in a workspace, as [`Tx::cvm_of_name`] means it.
+    pub async fn names_held(
+        &mut self,
+        workspace: WorkspaceId,
+        names: &[String],
+    ) -> Result<BTreeSet<String>, Error> {
+        let sql = format!(
+            "SELECT name FROM cvms WHERE name IN ({}) AND workspace_id = $2 AND power <> 'deleted'",
+            self.engine().elements()
+        );
+        let list = serde_json::to_string(names).unwrap_or_default();
+        let held = on_tx!(self, |c| query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
+            .bind(&list)
+            .bind(workspace.0)
+            .fetch_all(c))?;
+        Ok(held.into_iter().collect())
+    }
+
+    /// The documents that CVMs of an app run which are not to be deleted, each with the newest such
+    /// CVM, newest first; at most 1000.
+    pub async fn documents_of_app(
+        &mut self,
+        workspace: WorkspaceId,
+        app: &AppId,
+    ) -> Result<Vec<(ComposeHash, CvmId)>, Error> {
+        const SQL: &str = "SELECT compose_hash, CAST(MAX(id) AS BIGINT) FROM cvms \
+            WHERE app_id = $1 AND deleted_at IS NULL AND workspace_id = $2 AND power <> 'deleted' \
+            GROUP BY compose_hash ORDER BY 2 DESC LIMIT 1000";
+        let rows = on_tx!(self, |c| query_as::<_, (String, i64)>(SQL)
+            .bind(app.to_string())
+            .bind(workspace.0)
+            .fetch_all(c))?;
+        let read = |(hash, id): (String, i64)| {
+            Ok((hash.parse().map_err(bad("compose_hash", id))?, CvmId(id)))
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The host ports of every live CVM of a node but one, as this transaction sees them.
+    pub async fn ports_on_node(
+        &mut self,
+        node: NodeId,
+        but: Option<CvmId>,
+    ) -> Result<Vec<PortMap>, Error> {
+        const SQL: &str = "SELECT id, spec FROM cvms \
+            WHERE node_id = $1 AND deleted_at IS NULL AND id <> $2 AND spec NOT LIKE '%\"ports\":[]%'";
+        let but = but.map_or(0, |cvm| cvm.0);
+        let rows = on_tx!(self, |c| query_as::<_, (i64, String)>(SQL)
+            .bind(node.0)
+            .bind(but)
+            .fetch_all(c))?;
+        let mut ports = Vec::new();
+        for (id, text) in rows {
+            let spec: Spec = serde_json::from_str(&text).map_err(bad("spec", id))?;
+            ports.extend(spec.ports);
+        }
+        Ok(ports)
     }
 
     /// Writes a new wish over the one that was read, with the phase it shows, and makes the CVM due.

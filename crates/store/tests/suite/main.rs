@@ -29,6 +29,8 @@ mod plans;
 #[cfg(test)]
 mod provisions;
 #[cfg(test)]
+mod replicas;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod world;

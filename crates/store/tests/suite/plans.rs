@@ -109,6 +109,11 @@ async fn prepare_and_commit(world: &World) {
     let cvm = tx.insert_cvm(world.new_cvm(app, "alpha"), START).await.unwrap().cvm.id;
     assert!(tx.consume_provision(&found[0], cvm).await.unwrap());
     tx.cvms_of_app(&app).await.unwrap();
+    tx.documents_of_app(world.workspace, &app).await.unwrap();
+    tx.names_held(world.workspace, &["alpha".to_owned()]).await.unwrap();
+    tx.ports_on_node(world.node, None).await.unwrap();
+    tx.taken().await.unwrap();
+    tx.take_workspace(world.workspace).await.unwrap();
     tx.make_due(cvm, START).await.unwrap();
     tx.commit().await.unwrap();
     provisions::first_open(db, world.workspace, &document, &app, START).await.unwrap();

@@ -4,7 +4,7 @@
 use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
 use casemate_core::{
     compose::AppCompose,
-    cvm::{Gpus, PortMap},
+    cvm::{Gpus, PortMap, Spec},
 };
 
 use casemate_engine::node::docker::derive::look_ahead;
@@ -64,6 +64,20 @@ pub fn cannot(node: &FleetNode, asked: &Asked<'_>) -> Option<Cannot> {
         Cannot { field, why: why.to_owned(), instead: instead.to_owned() }
     });
     field.or_else(|| host_given_away(node, asked.compose).filter(|_| is_docker))
+}
+
+/// The first part of a configuration that is there already that this node cannot honour; by the name
+/// of the field of provision.
+pub fn cannot_take(node: &FleetNode, spec: &Spec, compose: &AppCompose) -> Option<Cannot> {
+    let request = ProvisionRequest {
+        hugepages: Some(spec.resources.hugepages),
+        pin_numa: Some(spec.resources.pin_numa),
+        kms_urls: Some(spec.kms_urls.clone()),
+        gateway_urls: Some(spec.gateway_urls.clone()),
+        ..ProvisionRequest::default()
+    };
+    let gpus = spec.resources.gpus.as_ref();
+    cannot(node, &Asked { request: &request, compose, ports: &spec.ports, gpus })
 }
 
 /// What the compose file asks of the host, on a docker node that does not grant it.

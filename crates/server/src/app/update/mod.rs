@@ -211,7 +211,7 @@ async fn guard(
 }
 
 /// The configuration that a CVM has been given last.
-async fn configuration(tx: &mut Tx, cvm: &Cvm) -> Result<Configuration, Error> {
+pub(super) async fn configuration(tx: &mut Tx, cvm: &Cvm) -> Result<Configuration, Error> {
     Ok(Configuration {
         document: document(tx, &cvm.spec.compose_hash).await?,
         spec: cvm.spec.clone(),
@@ -263,7 +263,8 @@ async fn change(
     Ok((next, effect))
 }
 
-fn not_applicable(why: NotApplicable) -> Error {
+/// A change that does not fit, in upstream's code, naming its field.
+pub(super) fn not_applicable(why: NotApplicable) -> Error {
     let NotApplicable { field, reason } = why;
     let code = match field {
         "docker_compose_file" if reason.starts_with("is required") => {

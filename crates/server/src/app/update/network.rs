@@ -10,10 +10,10 @@ use casemate_core::{
     cvm::{PortMap, Spec},
     id::CvmId,
 };
-use casemate_store::{Tx, cvms};
+use casemate_store::Tx;
 
 use super::Asked;
-use crate::app::{Caller, Ctx, Error, provision};
+use crate::app::{Caller, Error, provision};
 
 /// Where host ports are chosen that a client leaves open.
 const CHOSEN: std::ops::Range<u16> = 20_000..30_000;
@@ -41,7 +41,6 @@ fn view(cvm: CvmId, port: &PortMap) -> PortView {
 /// The change that gives a CVM these host ports and no others. What a client leaves open is chosen
 /// among the ports that no CVM of the node has.
 pub async fn ports(
-    ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     id: CvmId,
@@ -60,7 +59,7 @@ pub async fn ports(
     }
     // Two that choose at the same time see each other.
     tx.lock_node_and_sum(cvm.node).await?;
-    let taken = cvms::ports_on_node(&ctx.db, cvm.node, id).await?;
+    let taken = tx.ports_on_node(cvm.node, Some(id)).await?;
     let mut mappings = Vec::new();
     for rule in &request.ports {
         let mut mapping = rule.mapping();

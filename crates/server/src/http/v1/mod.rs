@@ -11,6 +11,7 @@ mod logs;
 mod network;
 mod operations;
 mod power;
+mod replicas;
 mod state;
 mod update;
 
@@ -72,5 +73,9 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(apps::page))
         .routes(routes!(apps::one))
         .routes(routes!(apps::cvms))
+        .routes(routes!(replicas::of_cvm))
+        .routes(routes!(replicas::of_app_cvm))
+        .routes(routes!(replicas::of_app))
+        .routes(routes!(replicas::commit))
         .routes(routes!(logs::follow))
 }

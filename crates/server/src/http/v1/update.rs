@@ -56,11 +56,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Said {
     }
 }
 
+/// Whether a request says that it is only to be prepared.
+pub(super) fn prepares_only(headers: &HeaderMap) -> bool {
+    let said = headers.get("x-prepare-only").map(|value| value.to_str().unwrap_or("?"));
+    said.is_some_and(|word| !word.is_empty() && !word.eq_ignore_ascii_case("false"))
+}
+
 /// Contracts govern no app here, so what is said to them is refused by name.
 fn said(headers: &HeaderMap) -> Result<Said, Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let on = |value: &&str| !value.is_empty() && !value.eq_ignore_ascii_case("false");
-    if text("x-prepare-only").as_ref().is_some_and(on) {
+    if prepares_only(headers) {
         let why = "is for a KMS governed by contracts, and this app's KMS is not";
         return Err(Error::field(ErrorCode::FieldNotServed, "X-Prepare-Only", why)
             .suggest("Leave it out; POST …/compose_file/provision tells the hash beforehand."));
@@ -533,7 +538,7 @@ pub async fn ports(
         Start::Fresh(change) => change,
         Start::Answered(before) => return Ok(before),
     };
-    let asked = network::ports(&ctx, &mut change.work.tx, &caller, change.cvm, &value).await?;
+    let asked = network::ports(&mut change.work.tx, &caller, change.cvm, &value).await?;
     let accepted = change.accept(asked).await?;
     let reply = render::ports(&network::config(&accepted.promised, change.cvm).ports);
     change.reply(200, &reply, &accepted).await
