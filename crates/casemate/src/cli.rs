@@ -61,12 +61,15 @@ enum Command {
     /// Chores of whoever runs the service.
     #[command(subcommand)]
     Admin(admin::Admin),
-    /// CVMs: list, look, start, stop, update, logs, delete.
+    /// CVMs: list, look, start, stop, update, replicate, logs, delete.
     #[command(subcommand, visible_alias = "cvm")]
     Cvms(cmd::cvms::Cvms),
     /// Apps.
     #[command(subcommand, visible_alias = "app")]
     Apps(cmd::apps::Apps),
+    /// CVMs of an app: list, add, remove.
+    #[command(subcommand, visible_alias = "instance")]
+    Instances(cmd::replicas::Instances),
     /// Nodes that run CVMs.
     #[command(subcommand, visible_alias = "node")]
     Nodes(cmd::nodes::Nodes),
@@ -91,6 +94,7 @@ impl Cli {
             Command::Admin(command) => admin::run(global, command).await,
             Command::Cvms(command) => cmd::cvms::run(global, command).await,
             Command::Apps(command) => cmd::apps::run(global, command).await,
+            Command::Instances(command) => cmd::replicas::run(global, command).await,
             Command::Nodes(command) => cmd::nodes::run(global, command).await,
             Command::Kms(command) => cmd::kms::run(global, command).await,
             Command::Images(command) => cmd::images::run(global, command).await,

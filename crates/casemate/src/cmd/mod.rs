@@ -5,4 +5,5 @@ pub mod cvms;
 pub mod images;
 pub mod kms;
 pub mod nodes;
+pub mod replicas;
 pub mod sizes;

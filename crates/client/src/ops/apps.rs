@@ -1,4 +1,4 @@
-use casemate_api::reply::{App, AppCvms, AppsPage};
+use casemate_api::reply::{App, AppCvms, AppsPage, CvmInfo};
 
 use crate::{error::Error, http::Client};
 
@@ -60,5 +60,13 @@ impl Client {
     /// `GET /apps/{id}/cvms`.
     pub async fn app_cvms(&self, app: &str) -> Result<AppCvms, Error> {
         self.get(&["apps", app, "cvms"], &[]).await
+    }
+
+    /// `GET /apps/{id}/cvms` for API versions from 2026-01-21 on.
+    pub async fn app_cvm_infos(&self, app: &str) -> Result<Vec<CvmInfo>, Error> {
+        match self.app_cvms(app).await? {
+            AppCvms::Nested(all) => Ok(all),
+            AppCvms::Hosted(_) => Err(super::cvms::too_old(&format!("GET /apps/{app}/cvms"))),
+        }
     }
 }

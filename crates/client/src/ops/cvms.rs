@@ -32,10 +32,15 @@ pub(super) fn paging(page: Option<u32>, page_size: Option<u32>) -> Vec<(&'static
 
 /// The nested object, which every version but the first sends.
 fn nested(info: Option<CvmInfo>, call: &str) -> Result<CvmInfo, Error> {
-    info.ok_or_else(|| Error::Decode {
+    info.ok_or_else(|| too_old(call))
+}
+
+/// A reply in the shape of the first version.
+pub(super) fn too_old(call: &str) -> Error {
+    Error::Decode {
         call: call.to_owned(),
         reason: "it has the shape of API version 2025-10-28".to_owned(),
-    })
+    }
 }
 
 impl Client {

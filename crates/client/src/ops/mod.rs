@@ -11,6 +11,7 @@ mod kms;
 mod network;
 mod operations;
 mod power;
+mod replicas;
 mod update;
 
 pub use apps::AppsQuery;

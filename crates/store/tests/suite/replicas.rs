@@ -49,8 +49,8 @@ async fn names_are_held_until_their_deletion_is_wished(db: Db) {
     let held = tx.names_held(world.workspace, &asked).await.unwrap();
     assert_eq!(held, BTreeSet::from([kept.spec.name]));
     assert_eq!(tx.names_held(world.workspace, &[]).await.unwrap(), BTreeSet::new());
-    let foreign = world.foreign().await.workspace;
     drop(tx);
+    let foreign = world.foreign().await.workspace;
     let mut tx = db.begin().await.unwrap();
     assert_eq!(tx.names_held(foreign, &asked).await.unwrap(), BTreeSet::new());
 }

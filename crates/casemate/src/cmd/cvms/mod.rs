@@ -16,6 +16,7 @@ pub mod wait;
 
 use clap::{Args, Subcommand};
 
+use super::replicas;
 use crate::{cli::Global, fail::Fail};
 
 /// CVMs. CVM is a name, `cvm_…`, a uuid, an app id or an instance id.
@@ -64,6 +65,12 @@ pub enum Cvms {
         #[arg(long, short)]
         yes: bool,
     },
+    /// Make another CVM of the same app: the same document, variables and size, its own name and data.
+    #[command(after_help = "Examples:
+  casemate cvms replicate hello --wait
+  casemate cvms replicate hello --node sim-2 --name hello-eu
+  casemate cvms replicate hello -e prod.env -e TOKEN=secret --json")]
+    Replicate(Box<replicas::Replicate>),
     /// Change anything of a CVM: all that is named, or nothing.
     ///
     /// Shows the difference, asks before a restart, and follows it to its end. What fails is taken
@@ -165,6 +172,7 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
             power::act(global, power, power::Verb::Restart { force }).await
         }
         Cvms::Delete { power, yes } => power::delete(global, power, yes).await,
+        Cvms::Replicate(args) => Box::pin(replicas::replicate(global, *args)).await,
         Cvms::Update(args) => update::update(global, *args).await,
         Cvms::Resize(args) => update::resize(global, args).await,
         Cvms::Rename(args) => update::rename(global, args).await,

@@ -125,6 +125,15 @@ impl Present {
 
     /// Seals variables, all that there are from now on, into a change.
     pub fn seal_into(&self, change: &mut Change, vars: &Vars) -> Result<(), Fail> {
+        let names = self.allowed(vars);
+        change.sealed_env = Set::To(self.seal(vars)?);
+        change.allowed_envs = Some(names.clone());
+        change.env_keys = Some(names);
+        Ok(())
+    }
+
+    /// Seals variables to the app's key; as hex.
+    pub fn seal(&self, vars: &Vars) -> Result<String, Fail> {
         let key = env_key(&self.info).ok_or_else(|| {
             Fail::new(
                 "no-keys",
@@ -133,11 +142,7 @@ impl Present {
         })?;
         let sealed = seal_env(vars, key, &OsEntropy)
             .map_err(|error| Fail::new("variables", error.to_string()))?;
-        let names = self.allowed(vars);
-        change.allowed_envs = Some(names.clone());
-        change.env_keys = Some(names);
-        change.sealed_env = Set::To(sealed.to_string());
-        Ok(())
+        Ok(sealed.to_string())
     }
 }
 
