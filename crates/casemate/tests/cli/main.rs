@@ -3,6 +3,7 @@
 
 #[cfg(test)] // says clippy.toml: may unwrap
 mod home;
+mod replicas;
 mod updates;
 
 use std::{
@@ -131,6 +132,11 @@ fn commands_show_and_refuse_as_promised() {
         &["cvms", "schedule-delete", "my-shop", "--in", "soon"],
         &["cvms", "cancel", "my-shop", "not-an-id"],
         &["cvms", "batch", "stop"],
+        &["cvms", "replicate"],
+        &["cvms", "replicate", "my-shop", "--compose-hash", "12"],
+        &["cvms", "replicate", "my-shop", "-e", "gone.env", "--json"],
+        &["instances", "add", "00", "-c", "gone.yml", "--json"],
+        &["instances", "rm", "00"],
         &["cvms", "ls", "--api-url", "http://127.0.0.1:1/api/v1", "--json"],
         &["frobnicate"],
     ] {
