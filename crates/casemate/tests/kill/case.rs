@@ -28,12 +28,15 @@ use tempfile::TempDir;
 use crate::instance::{Instance, PATIENCE};
 
 const NAME: &str = "my-app";
+const REPLICA: &str = "my-app-2";
 const COMPOSE: &str = "services: {web: {image: 'busybox:1.36', ports: ['8080:80']}}\n";
 
 /// What is done to the CVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Create,
+    /// A second CVM, made like the first one.
+    Replicate,
     Start,
     Stop,
     Shutdown,
@@ -129,9 +132,27 @@ impl Verb {
         }
     }
 
+    /// The CVM that is brought somewhere.
+    const fn subject(self) -> &'static str {
+        match self {
+            Self::Replicate => REPLICA,
+            _ => NAME,
+        }
+    }
+
+    /// The CVMs there are afterwards, newest first.
+    const fn left(self) -> &'static [&'static str] {
+        match self {
+            Self::Delete => &[],
+            Self::Replicate => &[REPLICA, NAME],
+            _ => &[NAME],
+        }
+    }
+
     fn path(self) -> String {
         match self {
             Self::Create => "/cvms".to_owned(),
+            Self::Replicate => format!("/cvms/{NAME}/replicas"),
             Self::Start => format!("/cvms/{NAME}/start"),
             Self::Stop => format!("/cvms/{NAME}/stop"),
             Self::Shutdown => format!("/cvms/{NAME}/shutdown"),
@@ -203,7 +224,7 @@ impl Case {
                     other => other.map(drop),
                 }
             }
-            Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
+            Verb::Replicate | Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
                 instance.send("POST", &self.verb.path(), &Value::Null, &key).await.map(drop)
             }
             _ => self.change(instance, &key).await,
@@ -239,7 +260,7 @@ impl Case {
     pub async fn settle(&self, instance: &mut Instance) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let state = instance.get(&format!("/cvms/{NAME}")).await;
+            let state = instance.get(&format!("/cvms/{}", self.verb.subject())).await;
             let status = state.as_ref().ok().and_then(|state| state["status"].as_str());
             let busy = state.as_ref().is_ok_and(|state| state["progress"].is_object());
             if !busy && status == self.verb.leads_to() {
@@ -269,16 +290,18 @@ impl Case {
             .await
             .expect("the CVMs")
             .items;
-        if self.verb == Verb::Delete {
-            assert!(cvms.is_empty());
-            assert!(self.host().vms().expect("VMs").is_empty(), "a VM is left");
-        } else {
-            assert_eq!(cvms.len(), 1, "one CVM");
-            let mark = Mark::new(NAME, cvms[0].uuid);
+        let left: Vec<&str> = cvms.iter().map(|cvm| cvm.spec.name.as_str()).collect();
+        assert_eq!(left, self.verb.left(), "every CVM once");
+        assert_eq!(self.host().vms().expect("VMs").len(), left.len(), "a VM each");
+        for cvm in &cvms {
+            let mark = Mark::new(&cvm.spec.name, cvm.uuid);
             assert_eq!(audit.mark(&mark).present.len(), 1, "one VM for the CVM");
-            self.as_told(&db, cvms[0].id).await;
+            self.as_told(&db, cvm.id, &mark).await;
+            closed_once(&db, cvm.id, &self.endings()).await;
         }
-        closed_once(&db, &self.endings()).await;
+        if cvms.is_empty() {
+            closed_once(&db, CvmId(1), &self.endings()).await;
+        }
         db.close().await;
     }
 
@@ -288,14 +311,16 @@ impl Case {
     }
 
     /// What is in force is what was accepted last and worked, and the node has that and runs it.
-    async fn as_told(&self, db: &Db, id: CvmId) {
+    async fn as_told(&self, db: &Db, id: CvmId, mark: &Mark) {
         let cvm: Cvm =
             cvms::by_id(db, WorkspaceId(1), id).await.expect("the CVM").expect("the CVM");
         let spec = &cvm.spec;
         let told = (spec.resources.vcpu, spec.resources.memory_mb, spec.listed);
         assert_eq!(told, self.verb.outcome().map_or((1, 2048, true), |(_, told)| told));
         let document = provisions::document(db, &spec.compose_hash).await.expect("the document");
-        let vm = self.host().vms().expect("VMs").remove(0);
+        let mut vms = self.host().vms().expect("VMs");
+        vms.retain(|vm| vm.config.mark == *mark);
+        let vm = vms.remove(0);
         assert_eq!(Some(&vm.config.compose), document.as_ref());
         let config = &vm.config;
         assert_eq!(
@@ -310,12 +335,11 @@ impl Case {
 }
 
 /// Every operation is closed, as it should, and its end was told once.
-async fn closed_once(db: &Db, ends: &[End]) {
-    let mut all =
-        operations::of_cvm(db, CvmId(1), &Shown::default(), 1000).await.expect("operations");
+async fn closed_once(db: &Db, cvm: CvmId, ends: &[End]) {
+    let mut all = operations::of_cvm(db, cvm, &Shown::default(), 1000).await.expect("operations");
     all.reverse();
     assert!(!all.is_empty());
-    let told = events::of_cvm(db, CvmId(1), EventSeq(0), 10_000).await.expect("events");
+    let told = events::of_cvm(db, cvm, EventSeq(0), 10_000).await.expect("events");
     let is_change = |one: &&Operation| one.kind.is_configuration();
     let changes: Vec<End> = all.iter().filter(is_change).map(|one| (one.kind, one.state)).collect();
     assert_eq!(changes, ends);

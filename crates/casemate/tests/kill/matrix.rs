@@ -12,11 +12,14 @@ use crate::case::{Case, Verb};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
 
 /// A point that must be among those found, so that a matrix that finds nothing fails.
-const SOME_POINTS: [(Verb, &str); 17] = [
+const SOME_POINTS: [(Verb, &str); 20] = [
     (Verb::Create, "accept.create.before_commit"),
     (Verb::Create, "create.create_stopped.intended"),
     (Verb::Create, "create.create_stopped.called"),
     (Verb::Create, "create.start.called"),
+    (Verb::Replicate, "accept.replicate.before_commit"),
+    (Verb::Replicate, "create.create_stopped.called"),
+    (Verb::Replicate, "create.start.intended"),
     (Verb::Stop, "stop.force_stop.called"),
     (Verb::Restart, "restart.shutdown.called"),
     (Verb::Start, "start.start.intended"),
@@ -106,6 +109,7 @@ macro_rules! matrix {
 
 matrix! {
     create_survives_every_kill, create_survives_every_mishap: Verb::Create;
+    replicate_survives_every_kill, replicate_survives_every_mishap: Verb::Replicate;
     start_survives_every_kill, start_survives_every_mishap: Verb::Start;
     stop_survives_every_kill, stop_survives_every_mishap: Verb::Stop;
     shutdown_survives_every_kill, shutdown_survives_every_mishap: Verb::Shutdown;
