@@ -17,9 +17,12 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import {
+  createAppInstance,
   createClient,
+  getAppCvms,
   getComposeHash,
   patchCvm,
+  replicateCvm,
   verifyEnvEncryptPublicKey,
   watchCvmState,
 } from "@phala/cloud";
@@ -680,6 +683,119 @@ async function rebooted(boots) {
   assert.equal((await page(a, "/")).body.trim(), `<h1>${a.env.GREETING}</h1>`);
 }
 
+// ----------------------------------------------------------------- replicas
+
+// Machines of b's app beside b itself.
+const replicas = [];
+
+// Waits for a replica of b and looks at it; what it shows comes from it alone.
+async function replica(made) {
+  assert.match(made.vm_uuid, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+  const cvm = { name: made.name, uuid: made.vm_uuid };
+  replicas.push(cvm);
+  assert.equal(made.app_id, b.appId);
+  assert.equal(made.status, "starting");
+  await waitStatus(cvm, "running");
+  const info = await detail(cvm);
+  assert.equal(info.app_id, b.appId);
+  assert.notEqual(info.instance_id, (await detail(b)).instance_id);
+  cvm.hash = info.compose_hash;
+  const host = `${info.instance_id}-8080.${b.domain}`;
+  cvm.page = (where) =>
+    eventually(`http://${host}${where} answers 200`, async () => {
+      const { status, body } = await get(`http://${host}${where}`);
+      if (status !== 200) throw new Error(`status ${status}, body: ${body.slice(0, 500)}`);
+      return body;
+    });
+  cvm.status = async () => Object.fromEntries((await cvm.page("/cgi-bin/status")).trim().split("\n").map((line) => line.split(/=(.*)/s).slice(0, 2)));
+  return cvm;
+}
+
+// What the CLI says when it is refused.
+async function refused(args, cwd) {
+  const result = await phalaRaw(args, cwd);
+  assert.equal(result.code, 1, transcript(args, result));
+  return result.stdout + result.stderr;
+}
+
+const instances = async () => {
+  const reply = await phalaJson(["instances", "ls", "--app-id", b.appId]);
+  return JSON.stringify(reply);
+};
+
+async function moreOfOne() {
+  const file = path.join(b.dir, "compose.yml");
+  await step(
+    "replicas",
+    "phala cvms replicate: same app, same variables, its own name and volume",
+    async () => {
+      const made = await replica(await phalaJson(["cvms", "replicate", b.uuid]));
+      assert.equal(made.name, `${b.name}-2`);
+      assert.equal(made.hash, (await detail(b)).compose_hash);
+      const seen = await made.status();
+      assert.equal(seen.greeting, b.env.GREETING, "the sealed variables of the source");
+      assert.equal(seen.boots, "1", "a disk of its own");
+    },
+    { must: true },
+  );
+  await step("replicas", "phala cvms replicate app_<id> -e: one of several, with variables of its own", async () => {
+    const env = { ...b.env, GREETING: `replica-${randomBytes(12).toString("hex")}` };
+    b.secrets.push(env.GREETING);
+    // This command of the CLI takes values as they are, without quotes.
+    fs.writeFileSync(path.join(b.dir, "replica.env"), Object.entries(env).map(([k, v]) => `${k}=${v}\n`).join(""));
+    const nodes = await client.getAvailableNodes();
+    const args = ["cvms", "replicate", `app_${b.appId}`, "-e", "replica.env", "--node-id", nodes.nodes[0].name];
+    const made = await replica(await phalaJson(args, b.dir));
+    assert.equal((await made.status()).greeting, env.GREETING);
+    assert.equal((await status(a)).greeting, a.env.GREETING, "nobody else has them");
+  });
+  await step("replicas", "replicateCvm and phala instances ls", async () => {
+    const nodes = await client.getAvailableNodes();
+    const reply = await replicateCvm(client, { id: b.uuid, node_id: nodes.nodes[0].teepod_id });
+    assert.equal(typeof reply.id, "number");
+    const made = await replica(reply);
+    assert.equal((await made.status()).greeting, b.env.GREETING);
+    const listed = await instances();
+    for (const { uuid } of [b, ...replicas]) assert.ok(listed.includes(uuid), `${uuid} in ${listed}`);
+    assert.equal((await getAppCvms(client, { appId: b.appId })).length, replicas.length + 1);
+  });
+  await step("replicas", "phala instances add -c: another compose file, the same variables", async () => {
+    const text = fs.readFileSync(file, "utf8").replace("Welcome to", "Added to");
+    fs.writeFileSync(path.join(b.dir, "added.yml"), text);
+    const made = await replica(await phalaJson(["instances", "add", "--app-id", b.appId, "-c", "added.yml"], b.dir));
+    assert.match(await made.page("/motd.txt"), /Added to/);
+    assert.equal((await made.status()).greeting, b.env.GREETING);
+    assert.notEqual(made.hash, (await detail(b)).compose_hash);
+  });
+  await step("replicas", "of two documents one has to be named: ERR-03-009", async () => {
+    const said = await refused(["cvms", "replicate", b.uuid]);
+    assert.match(said, /ERR-03-009/);
+    const added = replicas.at(-1).hash;
+    assert.ok(said.includes(added), `which there are: ${said}`);
+    const none = await refused(["instances", "add", "--app-id", b.appId, "--compose-hash", "12".repeat(32)]);
+    assert.match(none, /compose_hash is run by no live CVM/);
+    const made = await replica(await createAppInstance(client, { appId: b.appId, compose_hash: added }));
+    assert.equal(made.hash, added);
+  });
+  await step("replicas", "what is for contracts is refused with the reason", async () => {
+    assert.match(await refused(["cvms", "replicate", b.uuid, "--prepare-only"]), /X-Prepare-Only/);
+    const commit = ["--commit", "--token", "t", "--compose-hash", "12".repeat(32), "--transaction-hash", "already-registered"];
+    assert.match(await refused(["cvms", "replicate", b.uuid, ...commit]), /ERR-01-006/);
+    assert.match(await refused(["instances", "add", "--app-id", b.appId, ...commit]), /ERR-01-006/);
+  });
+  await step("replicas", "phala instances rm: they are gone, the first one has not noticed", async () => {
+    await phala(["instances", "rm", ...replicas.map((cvm) => cvm.uuid), "-f"]);
+    for (const { uuid } of replicas) {
+      await eventually(`GET /cvms/${uuid} answers 404`, async () => (await client.requestFull(`/cvms/${uuid}`)).status === 404);
+    }
+    const labels = await docker("ps", "-a", "--format", "{{.Labels}}");
+    for (const { uuid } of replicas) assert.ok(!labels.join().includes(uuid), `${uuid} is left`);
+    assert.equal((await getAppCvms(client, { appId: b.appId })).length, 1);
+    const seen = await status(b);
+    assert.deepEqual([seen.greeting, seen.boots], [b.env.GREETING, "1"]);
+  });
+}
+
 // ------------------------------------------------------------------ updates
 
 const operations = async (cvm) => (await client.request(`/cvms/${cvm.uuid}/operations?limit=100`)).items;
@@ -802,14 +918,14 @@ async function deletion() {
 
 // Whatever failed before, leave no machine behind.
 async function cleanUp() {
-  for (const { uuid } of both) {
+  for (const { uuid } of [...both, ...replicas]) {
     if (uuid) await client.requestFull(`/cvms/${uuid}`, { method: "DELETE" }).catch(() => {});
   }
   fs.rmSync(temp, { recursive: true, force: true });
 }
 
 try {
-  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, updates, events, deletion];
+  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, moreOfOne, updates, events, deletion];
   for (const part of parts) await part();
   await secrets("after the suite");
 } finally {
