@@ -18,6 +18,7 @@ use casemate_api::{
     patch::Patch,
     power::RestartRequest,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
+    replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
     status_batch::StatusBatchRequest,
 };
 use casemate_core::id::{AppId, NodeId};
@@ -612,4 +613,57 @@ fn network_operations_and_domains_are_understood() {
     survives::<DiagnoseRequest>(&json!({"domains": [{"domain": "app.example.test", "port": 80}]}));
     let half = json!({"domains": [{"domain": "app.example.test"}]});
     assert_eq!(refused::<DiagnoseRequest>(&half)[0].1, "missing");
+}
+
+#[test]
+fn replicas_and_instances_are_asked_for_in_every_way_of_real_clients() {
+    for nothing in ["", "null", "{}", r#"{"node_id":null}"#, r#"{"encrypted_env":"","name":""}"#] {
+        let Ok(parsed) = body::parse::<ReplicateRequest>(nothing.as_bytes()) else {
+            panic!("{nothing} is refused")
+        };
+        assert_eq!(parsed.value, ReplicateRequest::default(), "{nothing}");
+    }
+    let hash = "12".repeat(32);
+    let whole = json!({
+        "node_id": 2, "teepod_id": 2.0, "encrypted_env": "00", "env_keys": ["A"],
+        "compose_hash": format!("0x{hash}"), "os_image": "dstack-0.5.4", "name": "my-app-2"
+    });
+    let parsed: Parsed<ReplicateRequest> = read(&whole);
+    assert!(parsed.unknown.is_empty());
+    let written = serde_json::to_value(&parsed.value).unwrap_or_default();
+    assert_eq!(
+        written,
+        json!({
+            "node_id": 2, "encrypted_env": "00", "env_keys": ["A"], "compose_hash": hash,
+            "os_image": "dstack-0.5.4", "name": "my-app-2"
+        }),
+    );
+    assert_eq!(read::<ReplicateRequest>(&written).value, parsed.value);
+    let place = |field: &str| json!(["body", field]).to_string();
+    let two = json!({ "node_id": 1, "teepod_id": 2 });
+    assert_eq!(
+        refused::<ReplicateRequest>(&two),
+        [(json!(["body"]).to_string(), "value_error".to_owned())],
+    );
+    let bad = json!({ "compose_hash": "12", "node_id": "2" });
+    let bad: Vec<String> =
+        refused::<ReplicateRequest>(&bad).into_iter().map(|(place, _)| place).collect();
+    assert_eq!(bad, [place("compose_hash"), place("node_id")]);
+
+    // Python sends all of them.
+    let python = json!({
+        "name": null, "node_id": null, "docker_compose_file": null, "pre_launch_script": null,
+        "encrypted_env": null, "compose_hash": null, "token": null, "transaction_hash": null
+    });
+    let parsed: Parsed<InstanceRequest> = read(&python);
+    assert_eq!((parsed.value, parsed.unknown), (InstanceRequest::default(), Vec::new()));
+    let script = json!({ "pre_launch_script": "", "docker_compose_file": "", "teepod_id": 3 });
+    let parsed: InstanceRequest = read(&script).value;
+    assert_eq!(parsed.pre_launch_script.as_deref(), Some(""), "none, which is not left out");
+    assert_eq!(parsed.docker_compose_file.as_deref(), Some(""));
+    assert_eq!(parsed.node_id, Some(NodeId(3)));
+
+    let upstreams = json!({ "token": "", "compose_hash": "", "transaction_hash": "" });
+    let parsed: CommitReplicaRequest = read(&upstreams).value;
+    assert_eq!(parsed, CommitReplicaRequest::default());
 }

@@ -74,6 +74,8 @@ pub struct TestNode {
     pub host: SimConfig,
     /// What its operator grants to compose files.
     pub grants: Vec<String>,
+    /// Whether CVMs are placed on it unasked.
+    pub takes_new: bool,
 }
 
 impl TestNode {
@@ -84,6 +86,7 @@ impl TestNode {
             region: "local",
             host: SimConfig::fast(),
             grants: Vec::new(),
+            takes_new: true,
         }
     }
 
@@ -236,7 +239,7 @@ impl World {
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
         let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
-        for TestNode { name, kind, region, host, grants } in nodes {
+        for TestNode { name, kind, region, host, grants, takes_new } in nodes {
             let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
             let inventory = Inventory { grants, ..sim.inventory().await.unwrap() };
             let mut tx = db.begin().await.unwrap();
@@ -251,7 +254,8 @@ impl World {
             };
             let id = tx.upsert_node(&row, clock.now()).await.unwrap().unwrap();
             tx.commit().await.unwrap();
-            let node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
+            let mut node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
+            node.takes_new = takes_new;
             fleet_nodes.insert(id, Arc::new(node));
             sims.push(sim);
         }

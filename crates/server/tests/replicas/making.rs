@@ -206,6 +206,24 @@ async fn an_instance_may_run_another_compose_file() {
 }
 
 #[tokio::test]
+async fn a_replica_has_an_instance_id_of_its_own_whatever_became_of_its_sources() {
+    for node in [TestNode::docker(), TestNode::sim()] {
+        let world = World::fleet(vec![node], |_| {}).await;
+        deployed(&world, json!({})).await;
+        let refresh = json!({ "overwrite": true, "allow_data_loss": true });
+        let another = world.call("PATCH", "/cvms/my-app/instance-id", "", Some(refresh)).await;
+        another.ok();
+        world.settle().await;
+        let made = replicate(&world, "my-app", json!({})).await;
+        let (of, replica) = (detail(&world, "my-app").await, detail(&world, uuid(&made)).await);
+        assert_eq!((&of["status"], &replica["status"]), (&json!("running"), &json!("running")));
+        assert!(of["instance_id"].is_string() && replica["instance_id"].is_string(), "{replica}");
+        assert_ne!(replica["instance_id"], of["instance_id"]);
+        assert_eq!(world.sim.host().vms().unwrap().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_failed_create_of_a_replica_leaves_the_source_alone() {
     let world = World::new().await;
     deployed(&world, json!({})).await;

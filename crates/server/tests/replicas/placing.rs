@@ -139,7 +139,7 @@ async fn a_compose_file_that_gives_the_host_away_is_refused_on_docker() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_away_or_takes_nothing_new_is_passed_over() {
+async fn a_node_that_is_away_is_passed_over() {
     let nodes = vec![node("sim-1", slots(64), all), node("sim-2", slots(64), all)];
     let world = World::fleet(nodes, |_| {}).await;
     deployed(&world, json!({ "node_id": 1 })).await;
@@ -149,4 +149,17 @@ async fn a_node_that_is_away_or_takes_nothing_new_is_passed_over() {
     assert_eq!(made["teepod"]["name"], "sim-2");
     let away = world.post("/cvms/my-app/replicas", json!({ "node_id": 1 })).await;
     away.refused(400, "ERR-02-012");
+}
+
+#[tokio::test]
+async fn a_node_that_takes_nothing_new_has_to_be_named() {
+    let kept = TestNode { takes_new: false, ..node("sim-1", slots(64), all) };
+    let world = World::fleet(vec![kept, node("sim-2", slots(1), all)], |_| {}).await;
+    deployed(&world, json!({ "node_id": 1 })).await;
+    let elsewhere = replicate(&world, "my-app", json!({})).await;
+    assert_eq!(node_of(&world, &elsewhere).await, "sim-2");
+    let refused = world.post("/cvms/my-app/replicas", json!({})).await.refused(400, "ERR-02-002");
+    assert!(refused["suggestions"].to_string().contains("node_id 1"), "{refused}");
+    let named = replicate(&world, "my-app", json!({ "node_id": 1 })).await;
+    assert_eq!(node_of(&world, &named).await, "sim-1");
 }
