@@ -55,7 +55,7 @@ async fn each_request_says_what_was_asked_and_nothing_else() {
 async fn an_older_reply_is_flat_and_cvms_of_an_app_are_nested_or_an_error() {
     let flat = r#"{"id":2,"name":"my-app-2","status":"starting","teepod_id":1}"#;
     let hosted = r#"[{"name":"my-app","app_id":"00","hosted":{}}]"#;
-    let server = Server::with([ok(flat), ok(&format!("[{INFO}]")), ok(hosted)]).await;
+    let server = Server::with([ok(flat), ok(format!("[{INFO}]")), ok(hosted)]).await;
     let client = server.client();
     let made = client.create_instance(APP, &InstanceRequest::default()).await.unwrap();
     assert!(matches!(made, NewInstance::Flat(vm) if vm.id.to_string() == "2"));
