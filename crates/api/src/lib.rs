@@ -7,6 +7,7 @@
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
 //! | in | [`replicate`] | requests for more machines of an app |
+//! | in | [`allowed`] | questions whether something gets an app's keys |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`view`] | what the server fills in, the same for all versions |
 //! | out | [`render`] | view and [`version::ApiVersion`] to reply |
@@ -16,6 +17,7 @@
 //! Facts about upstream's clients were measured against the real ones; where a reply's shape looks
 //! odd (a number here, the same as text there), a shipped client insists on it.
 
+pub mod allowed;
 pub mod body;
 pub mod commit;
 pub mod compose_file;

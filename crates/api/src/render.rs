@@ -1,6 +1,7 @@
 //! From views to replies: one function per reply, and the only place that asks for the version.
 
 mod account;
+mod allowed;
 mod app;
 mod catalogue;
 mod cvm;
@@ -19,6 +20,7 @@ mod user_config;
 use casemate_core::id::{AppId, CvmId, CvmRef, UserId, WorkspaceId};
 
 pub use account::auth_me;
+pub use allowed::{cvms_allowed, is_allowed};
 pub use app::{app_cvms, app_info, apps};
 pub use catalogue::{
     available_os_images, instance_type_family, instance_types, os_images, os_images_array,

@@ -10,6 +10,7 @@
 
 mod account;
 mod app;
+mod app_facts;
 mod catalogue;
 mod cvm;
 mod cvm_flat;
@@ -26,6 +27,10 @@ mod user_config;
 
 pub use account::{AuthMe, AuthMeFlat, AuthMeNested, Credits, User, Workspace, WorkspaceRef};
 pub use app::{App, AppCvm, AppCvms, AppProfile, AppsPage, CvmBasic};
+pub use app_facts::{
+    AppEvent, AppEvents, AppKmsInfo, AppUsage, AppsOrDirectory, CvmsAllowed, Directory,
+    FilterOptions, IsAllowed, PublicApp, PublicCvm, UsageRecord,
+};
 pub use catalogue::{
     AvailableOsImage, InstanceType, InstanceTypeFamily, InstanceTypeGroup, InstanceTypes, OsImage,
     OsImageVariant,

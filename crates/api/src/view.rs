@@ -5,6 +5,7 @@
 //! is GB. Everything here is already allowed to be seen by whoever asked.
 
 mod account;
+mod allowed;
 mod app;
 mod catalogue;
 mod cvm;
@@ -18,6 +19,7 @@ mod provision;
 mod update;
 
 pub use account::{CapacityView, CreditsView, UserRole, UserView, WorkspaceView};
+pub use allowed::{AllowedView, CvmsAllowedView};
 pub use app::{AppProfileView, AppView};
 pub use casemate_core::cvm::Phase;
 pub use catalogue::{InstanceTypeView, OsImageView};

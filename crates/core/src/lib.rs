@@ -19,3 +19,4 @@ pub mod plan;
 pub mod pubkey;
 pub mod seal;
 pub mod time;
+pub mod usage;

@@ -95,6 +95,8 @@ CREATE TABLE apps (
 );
 CREATE UNIQUE INDEX apps_nonce ON apps (workspace_id, nonce) WHERE nonce IS NOT NULL;
 CREATE INDEX apps_listed ON apps (workspace_id, created_at, app_id) WHERE live > 0;
+-- the public directory
+CREATE INDEX apps_everywhere ON apps (created_at, app_id) WHERE live > 0;
 CREATE INDEX apps_listed_by_kms ON apps (workspace_id, kms_id, created_at, app_id) WHERE live > 0;
 
 -- Lengths of lists, so that a page costs the same however long its list is.
@@ -197,6 +199,7 @@ CREATE INDEX cvms_named ON cvms (workspace_id, name) WHERE deleted_at IS NULL;
 CREATE INDEX cvms_on_node ON cvms (node_id, id) WHERE deleted_at IS NULL;
 -- not partial: deleting an app id or a document looks for CVMs of any kind
 CREATE INDEX cvms_of_app ON cvms (app_id, deleted_at, id);
+CREATE INDEX cvms_public ON cvms (app_id, id) WHERE listed AND deleted_at IS NULL;
 CREATE INDEX cvms_of_document ON cvms (compose_hash);
 CREATE INDEX cvms_of_instance ON cvms (instance_id, id)
     WHERE instance_id IS NOT NULL AND deleted_at IS NULL;

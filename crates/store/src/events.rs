@@ -76,6 +76,69 @@ pub async fn of_operations(
         .fetch_all(c))
 }
 
+/// What is asked of the history of an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Only events of this kind.
+    pub kind: Option<String>,
+    /// Only events in operations of this kind.
+    pub operation: Option<String>,
+    /// Only those at or after this time.
+    pub from: Option<Timestamp>,
+    /// Only those before this time.
+    pub until: Option<Timestamp>,
+}
+
+/// An event with the operation that it happened in.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Told {
+    /// Its place.
+    pub seq: i64,
+    /// When, in microseconds.
+    pub at: i64,
+    /// To which CVM.
+    pub cvm_id: i64,
+    /// In which operation.
+    pub operation_id: Option<String>,
+    /// What.
+    pub kind: String,
+    /// More about it, as JSON.
+    pub body: String,
+    /// The word for what the operation does.
+    pub operation_kind: Option<String>,
+    /// Who asked for the operation.
+    pub asked_by: Option<i64>,
+}
+
+/// What happened to these CVMs and was asked for, newest first, at most `limit`.
+pub async fn of_cvms(
+    db: &Db,
+    cvms: &[CvmId],
+    asked: &Asked,
+    limit: i64,
+) -> Result<Vec<Told>, Error> {
+    let sql = format!(
+        "SELECT e.seq, e.at, e.cvm_id, e.operation_id, e.kind, e.body, o.kind AS operation_kind, \
+         o.created_by AS asked_by FROM events e LEFT JOIN operations o ON o.id = e.operation_id \
+         WHERE e.cvm_id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) \
+         AND (CAST($2 AS TEXT) IS NULL OR e.kind = $2) \
+         AND (CAST($3 AS TEXT) IS NULL OR o.kind = $3) \
+         AND (CAST($4 AS BIGINT) IS NULL OR e.at >= $4) \
+         AND (CAST($5 AS BIGINT) IS NULL OR e.at < $5) ORDER BY e.seq DESC LIMIT $6",
+        db.engine().elements()
+    );
+    let ids: Vec<i64> = cvms.iter().map(|cvm| cvm.0).collect();
+    let list = serde_json::to_string(&ids).unwrap_or_default();
+    on_read!(db, |c| query_as::<_, Told>(sqlx::AssertSqlSafe(sql))
+        .bind(list)
+        .bind(&asked.kind)
+        .bind(&asked.operation)
+        .bind(asked.from.map(Timestamp::micros))
+        .bind(asked.until.map(Timestamp::micros))
+        .bind(limit.max(0))
+        .fetch_all(c))
+}
+
 /// Events of a workspace after a cursor, oldest first, at most `limit`.
 pub async fn of_workspace(
     db: &Db,

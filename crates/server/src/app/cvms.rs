@@ -282,6 +282,18 @@ impl AppsFilter {
     }
 }
 
+/// The key of an app in a cursor.
+pub fn app_key_text(key: &AppKey) -> String {
+    format!("{}/{}", key.created_at.micros(), key.app_id)
+}
+
+/// The same read back.
+pub fn app_key(text: &str) -> Option<AppKey> {
+    let (created_at, app_id) = text.split_once('/')?;
+    let created_at = Timestamp::from_micros(created_at.parse().ok()?);
+    Some(AppKey { created_at, app_id: app_id.parse().ok()? })
+}
+
 /// A page of the caller's apps that have CVMs, newest first.
 pub async fn apps(
     ctx: &Ctx,
@@ -289,19 +301,14 @@ pub async fn apps(
     filter: AppsFilter,
     request: &SeekRequest,
 ) -> Result<Part<AppView>, Error> {
-    let seek = seek(request, |key| {
-        let (created_at, app_id) = key.split_once('/')?;
-        let created_at = Timestamp::from_micros(created_at.parse().ok()?);
-        Some(AppKey { created_at, app_id: app_id.parse().ok()? })
-    })?;
+    let seek = seek(request, app_key)?;
     let Some(filter) = filter.resolve(&ctx.fleet) else { return Ok(Part::nothing()) };
     let limit = i64::from(request.request.page_size);
     let found = cvms::apps_page(&ctx.db, caller.workspace.id, &filter, seek, limit).await?;
-    let key = |last: AppKey| format!("{}/{}", last.created_at.micros(), last.app_id);
     Ok(Part {
         items: found.items.iter().map(|app| app_view(ctx, caller, app)).collect(),
         total: u64::try_from(found.total).unwrap_or(0),
-        next: found.next.map(|last| request.next_cursor(&key(last))),
+        next: found.next.map(|last| request.next_cursor(&app_key_text(&last))),
     })
 }
 

@@ -185,6 +185,8 @@ pub struct Kept {
     pub documents: Store<ComposeHash, Arc<str>>,
     /// By what was asked for.
     pub replies: Store<(FixedName, ApiVersion), KeptReply>,
+    /// How many apps the public directory had, and when.
+    pub directory: Mutex<Option<(Timestamp, u64)>>,
 }
 
 impl Default for Kept {
@@ -193,6 +195,7 @@ impl Default for Kept {
             callers: Store::new(CALLERS),
             documents: Store::new(DOCUMENTS),
             replies: Store::new(REPLIES),
+            directory: Mutex::default(),
         }
     }
 }

@@ -3,10 +3,12 @@
 
 pub mod about;
 pub mod account;
+pub mod app_facts;
 pub mod catalogue;
 pub mod commit;
 pub mod ctx;
 pub mod cvms;
+pub mod directory;
 pub mod domains;
 pub mod error;
 pub mod events;

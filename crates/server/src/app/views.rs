@@ -148,7 +148,8 @@ fn boot_error(vm: &casemate_core::cvm::SeenVm) -> Option<String> {
     }
 }
 
-fn public_urls(cvm: &Cvm, gateway: Option<&GatewayView>) -> Vec<PublicUrl> {
+/// Where the ports of a CVM are reached.
+pub fn public_urls(cvm: &Cvm, gateway: Option<&GatewayView>) -> Vec<PublicUrl> {
     let Some(gateway) = gateway else { return Vec::new() };
     let url = |port: &u16| {
         let app = gateway.url(cvm.spec.app_id, *port);

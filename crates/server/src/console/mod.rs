@@ -4,15 +4,18 @@
 use askama::Template;
 use axum::{
     Router,
-    extract::State,
+    extract::{Query, State},
     http::header,
     response::{IntoResponse, Response},
     routing::get,
 };
+use casemate_api::{page::SeekRequest, reply::Directory};
+use serde::Deserialize;
 
 use crate::app::{
     Ctx, Error,
     about::{About, about},
+    directory,
 };
 use crate::http::error::ApiError;
 
@@ -23,7 +26,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; for
 /// `/` and what it loads.
 pub fn router(ctx: Ctx) -> Router {
     Router::new()
-        .route("/", get(landing).with_state(ctx))
+        .route("/", get(landing).with_state(ctx.clone()))
+        .route("/directory", get(directory).with_state(ctx))
         .route("/console.css", get(async || asset("text/css", include_str!("console.css"))))
 }
 
@@ -45,7 +49,33 @@ impl Landing {
 }
 
 async fn landing(State(ctx): State<Ctx>) -> Result<Response, ApiError> {
-    let page = Landing { about: about(&ctx) }.render();
+    html(Landing { about: about(&ctx) }.render())
+}
+
+#[derive(Template)]
+#[template(path = "directory.html")]
+struct DirectoryPage {
+    about: About,
+    directory: Directory,
+    is_first: bool,
+}
+
+/// Which part of the directory.
+#[derive(Deserialize)]
+struct From {
+    cursor: Option<String>,
+}
+
+async fn directory(State(ctx): State<Ctx>, Query(from): Query<From>) -> Result<Response, ApiError> {
+    let cursor = from.cursor.as_deref().filter(|cursor| !cursor.is_empty());
+    let request = SeekRequest::from_query(None, None, cursor, 50, 50)
+        .map_err(|item| Error::Invalid(vec![item]))?;
+    let directory = directory::page(&ctx, &request).await?;
+    let page = DirectoryPage { about: about(&ctx), directory, is_first: cursor.is_none() };
+    html(page.render())
+}
+
+fn html(page: Result<String, askama::Error>) -> Result<Response, ApiError> {
     let page = page.map_err(|error| Error::Internal(format!("the page was not made: {error}")))?;
     Ok(asset("text/html; charset=utf-8", page))
 }

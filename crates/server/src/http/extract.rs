@@ -42,6 +42,26 @@ where
     }
 }
 
+/// The user behind the API key, if one is given; 401 for one that is not known.
+#[derive(Debug)]
+pub struct MaybeAuth(pub Option<Arc<Caller>>);
+
+impl<S> FromRequestParts<S> for MaybeAuth
+where
+    Ctx: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        if token(&parts.headers).is_none() {
+            return Ok(Self(None));
+        }
+        let Auth(caller) = Auth::from_request_parts(parts, state).await?;
+        Ok(Self(Some(caller)))
+    }
+}
+
 /// `X-API-Key`, as official clients send it, or a bearer token.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());

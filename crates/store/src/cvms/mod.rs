@@ -9,18 +9,24 @@ use casemate_core::{
 };
 
 mod apps;
+mod directory;
+mod facets;
 mod find;
 mod intent;
 mod list;
+mod past;
 mod row;
 mod seek;
 mod tally;
 mod write;
 
 pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
+pub use directory::{PublicApp, directory, directory_length};
+pub use facets::{Facets, facets};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
 pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page};
+pub use past::{PastCvm, past};
 pub(crate) use row::{Row, SELECT};
 pub use seek::{Part, Seek};
 pub(crate) use tally::Taking;

@@ -135,6 +135,14 @@ async fn read_everything(world: &World) {
         }
     }
     let app = cvm.spec.app_id.to_string();
+    cvms::facets(db, workspace).await.unwrap();
+    cvms::past(db, workspace, &cvm.spec.app_id, 10).await.unwrap();
+    let key = AppKey { created_at: START, app_id: cvm.spec.app_id };
+    for after in [None, Some(&key)] {
+        cvms::directory(db, after, 10).await.unwrap();
+    }
+    cvms::directory_length(db).await.unwrap();
+    events::of_cvms(db, &[cvm.id], &events::Asked::default(), 10).await.unwrap();
     let names = [
         cvm.reference.to_string(),
         cvm.uuid.to_string(),

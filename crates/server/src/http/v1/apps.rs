@@ -8,14 +8,14 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::{Page, SeekRequest, query_flag},
     render,
-    reply::{App, AppCvms, AppsPage},
+    reply::{App, AppCvms, AppsOrDirectory},
 };
 
 use crate::{
-    app::{Ctx, Error, cvms, cvms::AppsFilter},
+    app::{Ctx, Error, cvms, cvms::AppsFilter, directory},
     http::{
         error::ApiError,
-        extract::{Auth, Version},
+        extract::{Auth, MaybeAuth, Version},
     },
 };
 
@@ -101,7 +101,24 @@ fn asked(pairs: Vec<(String, String)>) -> Result<(AppsFilter, SeekRequest), Erro
     Ok((filter, request))
 }
 
-/// Apps that have CVMs, newest first.
+/// What anybody may ask: a page of the public directory.
+fn asked_by_anybody(pairs: Vec<(String, String)>) -> Result<SeekRequest, Error> {
+    let listed = |(name, value): &(String, String)| {
+        name == "listed" && query_flag(name, Some(value)) == Ok(Some(true))
+    };
+    if !pairs.iter().any(listed) {
+        return Err(Error::code(ErrorCode::Unauthenticated)
+            .suggest("Without a key there is the public directory: GET /api/v1/apps?listed=true"));
+    }
+    let asked = Asked::new(pairs, &["listed", "page_size", "cursor"])?;
+    SeekRequest::from_query(None, asked.one("page_size")?, asked.one("cursor")?, 20, 100)
+        .map_err(|item| Error::Invalid(vec![item]))
+}
+
+/// Apps that have CVMs, newest first. Without a key and with `listed=true`: the public directory.
+///
+/// The directory holds every app with a listed CVM, of all workspaces; it does not tell to whom an app
+/// belongs, and of a CVM only what its flags make public. It takes `page_size` and `cursor` alone.
 ///
 /// An app is listed when its name or id is what `search` asks for, its KMS is what `kms_slug` and
 /// `kms_type` ask for, and *one* of its live CVMs fits all other filters. It is shown with all of its
@@ -126,18 +143,27 @@ fn asked(pairs: Vec<(String, String)>) -> Result<(AppsFilter, SeekRequest), Erro
         ("node" = Option<String>, Query, description = "A CVM is on the node of this name."),
         ("region" = Option<String>, Query, description = "A CVM is on a node of this region."),
     ),
-    responses((status = 200, body = AppsPage)),
+    responses(
+        (status = 200, body = AppsOrDirectory),
+        (status = 401, description = "No key, and not the directory asked for.", body = ErrorBody),
+    ),
 )]
 pub async fn page(
     State(ctx): State<Ctx>,
-    Auth(caller): Auth,
+    MaybeAuth(caller): MaybeAuth,
     version: Version,
     Query(query): Query<Vec<(String, String)>>,
-) -> Result<Json<AppsPage>, ApiError> {
+) -> Result<Json<AppsOrDirectory>, ApiError> {
+    let Some(caller) = caller else {
+        let request = asked_by_anybody(query)?;
+        let page = directory::page(&ctx, &request).await?;
+        return Ok(Json(AppsOrDirectory::Directory(page)));
+    };
     let (filter, request) = asked(query)?;
     let part = cvms::apps(&ctx, &caller, filter, &request).await?;
     let page = Page::new(part.items, part.total, request.request);
-    Ok(Json(render::apps(&page, part.next, version.version)))
+    let page = render::apps(&page, part.next, version.version);
+    Ok(Json(AppsOrDirectory::Apps(page)))
 }
 
 /// One app with its CVMs.

@@ -1,6 +1,7 @@
 //! `/api/v1`: upstream's routes, and below `/casemate` our own. Each handler says its path itself.
 
 mod account;
+mod app_facts;
 mod apps;
 mod catalogue;
 mod cvms;
@@ -71,6 +72,13 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(operations::batch_stop))
         .routes(routes!(cvms::status_batch))
         .routes(routes!(apps::page))
+        .routes(routes!(app_facts::filter_options))
+        .routes(routes!(app_facts::events))
+        .routes(routes!(app_facts::usage))
+        .routes(routes!(app_facts::kms_info))
+        .routes(routes!(app_facts::cvm_is_allowed))
+        .routes(routes!(app_facts::app_is_allowed))
+        .routes(routes!(app_facts::cvms_are_allowed))
         .routes(routes!(apps::one))
         .routes(routes!(apps::cvms))
         .routes(routes!(replicas::of_cvm))

@@ -1,0 +1,291 @@
+//! What there is to know of apps beside themselves: values to filter by, history, usage, who governs
+//! them. These replies are the same in every version of the API, so they are filled in here.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use casemate_api::{
+    allowed::IsAllowedRequest,
+    error::{ErrorCode, ErrorDetail},
+    kms_type::KmsType,
+    reply::{AppEvent, AppEvents, AppKmsInfo, AppUsage, FilterOptions, UsageRecord},
+    view::{AllowedView, CvmsAllowedView},
+};
+use casemate_core::{
+    cvm::{Phase, Power},
+    id::{AppId, ComposeHash, CvmId, DeviceId, VmUuid},
+    operation::OperationKind,
+    time::Timestamp,
+    usage::{self, Span, Turn},
+};
+use casemate_store::{
+    cvms::{self as stored, PastCvm},
+    events::{self, Asked, Told},
+};
+use serde_json::{Value, json};
+
+use super::{Caller, Ctx, Error, cvms, views};
+
+/// CVMs of an app whose history is read: the newest.
+const CVMS: i64 = 1000;
+/// Changes of phase that are read for the usage of an app: the newest.
+const TURNS: i64 = 50_000;
+const KIND_OF_TURNS: &str = "cvm.phase";
+
+/// The app that the caller means by this text.
+pub fn app_id(text: &str) -> Result<AppId, Error> {
+    let lower = text.to_ascii_lowercase();
+    let bare = lower.strip_prefix("app_").or_else(|| lower.strip_prefix("0x")).unwrap_or(&lower);
+    bare.parse().map_err(|_| not_found(text))
+}
+
+fn not_found(text: &str) -> Error {
+    Error::because(ErrorCode::NotFound, "The requested app was not found")
+        .detail(ErrorDetail::value("app_id", text))
+}
+
+/// The CVMs that an app of the caller has and had, newest first; never none.
+async fn past(ctx: &Ctx, caller: &Caller, text: &str) -> Result<(AppId, Vec<PastCvm>), Error> {
+    let app = app_id(text)?;
+    let found = stored::past(&ctx.db, caller.workspace.id, &app, CVMS).await?;
+    if found.is_empty() { Err(not_found(text)) } else { Ok((app, found)) }
+}
+
+/// The values that the caller's CVMs have.
+pub async fn filter_options(ctx: &Ctx, caller: &Caller) -> Result<FilterOptions, Error> {
+    let found = stored::facets(&ctx.db, caller.workspace.id).await?;
+    let nodes: Vec<_> = found.nodes.iter().filter_map(|id| ctx.fleet.node(*id)).collect();
+    let names: BTreeSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
+    let regions: BTreeSet<String> = nodes.iter().map(|node| node.region.clone()).collect();
+    let kms = &ctx.fleet.kms;
+    let has_kms = found.kms.contains(&kms.id);
+    Ok(FilterOptions {
+        statuses: found.phases,
+        image_versions: found.images,
+        instance_types: found.instance_types,
+        kms_slugs: has_kms.then(|| kms.slug.clone()).into_iter().collect(),
+        kms_types: has_kms.then(|| KmsType::Phala.to_string()).into_iter().collect(),
+        regions: regions.into_iter().filter(|region| !region.is_empty()).collect(),
+        nodes: names.into_iter().collect(),
+    })
+}
+
+/// What is asked of the events of an app.
+#[derive(Debug, Clone, Default)]
+pub struct EventsAsked {
+    /// Kind, operation and time.
+    pub asked: Asked,
+    /// Only those of this CVM.
+    pub cvm: Option<VmUuid>,
+    /// At most so many.
+    pub limit: u16,
+}
+
+/// What happened to the CVMs of an app, newest first.
+pub async fn history(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+    wanted: &EventsAsked,
+) -> Result<AppEvents, Error> {
+    let (_, mut known) = past(ctx, caller, text).await?;
+    known.retain(|cvm| wanted.cvm.is_none_or(|uuid| uuid == cvm.uuid));
+    let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
+    let told = events::of_cvms(&ctx.db, &ids, &wanted.asked, wanted.limit.into()).await?;
+    let by_id: HashMap<i64, &PastCvm> = known.iter().map(|cvm| (cvm.id.0, cvm)).collect();
+    let event = |told: &Told| Some(event(caller, by_id.get(&told.cvm_id)?, told));
+    let events: Vec<AppEvent> = told.iter().filter_map(event).collect();
+    Ok(AppEvents { total: u64::try_from(events.len()).unwrap_or(u64::MAX), events })
+}
+
+fn event(caller: &Caller, cvm: &PastCvm, told: &Told) -> AppEvent {
+    let kind = told.operation_kind.as_deref().and_then(OperationKind::parse);
+    AppEvent {
+        message_id: told.seq.to_string(),
+        correlation_id: told.operation_id.clone(),
+        event_type: told.kind.clone(),
+        operation_type: told.operation_kind.clone(),
+        // That of a change of the configuration depends on whether the CVM was on.
+        target_state: kind
+            .filter(|kind| !kind.is_configuration())
+            .map(|kind| kind.target(Power::Running).as_str().to_owned()),
+        operation_payload: Some(told.body.clone()),
+        triggered_by: told.asked_by,
+        instance_id: cvm.uuid.to_string(),
+        timestamp: Timestamp::from_micros(told.at).to_string(),
+        priority: None,
+        instance_name: Some(cvm.name.clone()),
+        state: turn(&told.kind, told.at, &told.body).map(|(_, _, to)| to.as_str().to_owned()),
+        instance_type: cvm.instance_type.clone(),
+        project_id: None,
+        team_id: Some(caller.workspace.id.0),
+        user_id: Some(cvm.created_by.0),
+    }
+}
+
+fn turn(kind: &str, at: i64, body: &str) -> Option<Turn> {
+    if kind != KIND_OF_TURNS {
+        return None;
+    }
+    let body: Value = serde_json::from_str(body).ok()?;
+    let phase = |key: &str| body.get(key).and_then(Value::as_str).and_then(Phase::parse);
+    Some((Timestamp::from_micros(at), phase("from")?, phase("to")?))
+}
+
+/// Which part of the usage of an app.
+#[derive(Debug, Clone, Copy)]
+pub struct UsageAsked {
+    /// From when until when.
+    pub window: Span,
+    /// At most so many records.
+    pub limit: usize,
+    /// Without the first so many.
+    pub offset: usize,
+}
+
+/// How long the CVMs of an app were up, by the day, and what that would cost.
+pub async fn usage(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+    wanted: UsageAsked,
+) -> Result<AppUsage, Error> {
+    let (_, known) = past(ctx, caller, text).await?;
+    let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
+    let asked = Asked {
+        kind: Some(KIND_OF_TURNS.to_owned()),
+        until: Some(wanted.window.until),
+        ..Asked::default()
+    };
+    let mut turns: BTreeMap<i64, Vec<Turn>> = BTreeMap::new();
+    for told in events::of_cvms(&ctx.db, &ids, &asked, TURNS).await?.iter().rev() {
+        if let Some(turn) = turn(&told.kind, told.at, &told.body) {
+            turns.entry(told.cvm_id).or_default().push(turn);
+        }
+    }
+    let mut records = Vec::new();
+    for cvm in &known {
+        let Some(turns) = turns.get(&cvm.id.0) else { continue };
+        let spans = usage::running(turns, wanted.window);
+        let days = usage::by_day(&spans);
+        records.extend(days.iter().map(|day| record(ctx, caller, cvm, *day, wanted.window)));
+    }
+    records
+        .sort_by(|a, b| b.billing_day.cmp(&a.billing_day).then(a.instance_id.cmp(&b.instance_id)));
+    let part: Vec<UsageRecord> =
+        records.into_iter().skip(wanted.offset).take(wanted.limit).collect();
+    Ok(AppUsage {
+        total: u64::try_from(part.len()).unwrap_or(u64::MAX),
+        total_cost: part.iter().map(|record| record.cost).sum(),
+        usage: part,
+    })
+}
+
+fn record(
+    ctx: &Ctx,
+    caller: &Caller,
+    cvm: &PastCvm,
+    (day, long): (Timestamp, std::time::Duration),
+    window: Span,
+) -> UsageRecord {
+    let date = |at: Timestamp| at.to_string().chars().take(10).collect::<String>();
+    let next = day.plus(std::time::Duration::from_hours(24));
+    let rate = views::price(ctx, cvm.instance_type.as_deref());
+    let hourly: f64 = rate.as_deref().and_then(|rate| rate.parse().ok()).unwrap_or_default();
+    let minutes = long.as_secs_f64() / 60.0;
+    let details = json!({
+        "name": cvm.name, "instance_type": cvm.instance_type, "hourly_rate": rate
+    });
+    UsageRecord {
+        instance_id: cvm.uuid.to_string(),
+        project_id: 0,
+        team_id: caller.workspace.id.0,
+        timestamp: next.min(window.until).to_string(),
+        event_type: "usage".to_owned(),
+        cost: minutes / 60.0 * hourly,
+        details: Some(details.to_string()),
+        usage_type: "compute".to_owned(),
+        billing_start: date(day),
+        billing_end: date(next),
+        duration_minutes: minutes,
+        billing_key: format!("{}:{}", cvm.uuid, date(day)),
+        billing_hour: day.to_string(),
+        billing_day: date(day),
+    }
+}
+
+/// Who governs an app: nobody but its workspace.
+pub async fn kms_info(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppKmsInfo, Error> {
+    cvms::app(ctx, caller, text).await?;
+    Ok(AppKmsInfo::default())
+}
+
+/// Whether a CVM gets its app's keys with this document on this host.
+pub async fn cvm_is_allowed(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+    request: &IsAllowedRequest,
+) -> Result<AllowedView, Error> {
+    let cvm = cvms::find(ctx, caller, text).await?;
+    let own = ctx.fleet.node(cvm.node).map(|node| node.seen().0.device_id);
+    let allowed = allowed(ctx, request, Some(cvm.spec.compose_hash), own)?;
+    Ok(AllowedView { cvm: Some((cvm.id, cvm.reference)), ..allowed })
+}
+
+/// Whether an app's keys are given for this document on this host.
+pub async fn app_is_allowed(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+    request: &IsAllowedRequest,
+) -> Result<AllowedView, Error> {
+    cvms::app(ctx, caller, text).await?;
+    allowed(ctx, request, None, None)
+}
+
+/// No contract governs an app here: its workspace decides what boots, and the KMS gives keys to that,
+/// on any host.
+fn allowed(
+    ctx: &Ctx,
+    request: &IsAllowedRequest,
+    own: Option<ComposeHash>,
+    here: Option<DeviceId>,
+) -> Result<AllowedView, Error> {
+    if request.chain_id.is_some() {
+        let why = "names a chain, and no contract governs this app";
+        return Err(
+            Error::field(ErrorCode::FieldNotServed, "chain_id", why).suggest("Leave it out.")
+        );
+    }
+    let compose_hash = request
+        .compose_hash
+        .or(own)
+        .ok_or_else(|| Error::invalid("compose_hash", "is required"))?;
+    let device = match (request.node_id, request.device_id.as_deref()) {
+        (_, Some(text)) => Some(
+            text.trim_start_matches("0x")
+                .parse()
+                .map_err(|why: casemate_core::id::InvalidId| Error::invalid("device_id", why))?,
+        ),
+        (Some(id), None) => {
+            let node = ctx.fleet.node(id).ok_or_else(|| {
+                Error::field(ErrorCode::NodeNotFound, "node_id", "names no node here")
+                    .suggest("List them with GET /api/v1/teepods/available.")
+            })?;
+            Some(node.seen().0.device_id)
+        }
+        (None, None) => here,
+    };
+    Ok(AllowedView { cvm: None, compose_hash, device })
+}
+
+/// The same for all CVMs of an app: none has a contract to ask.
+pub async fn cvms_are_allowed(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+) -> Result<CvmsAllowedView, Error> {
+    let app = cvms::app(ctx, caller, text).await?;
+    let skipped = app.cvms.into_iter().map(|cvm| (cvm.id, cvm.reference)).collect();
+    Ok(CvmsAllowedView { skipped })
+}
