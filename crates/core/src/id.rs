@@ -220,48 +220,63 @@ text_id!(
     KmsId
 );
 
-const CVM_REF_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+const REF_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// `cvm_` and ten characters: the string id of a CVM, made of 50 random bits at commit.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CvmRef(String);
+macro_rules! ref_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
 
-impl CvmRef {
-    /// The ref made of these random bits; the upper 14 are not used.
-    pub fn from_random(bits: u64) -> Self {
-        let tail: String = (0..10)
-            .map(|i| {
-                char::from(CVM_REF_ALPHABET[usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0)])
-            })
-            .collect();
-        Self(format!("cvm_{tail}"))
-    }
-}
-
-impl fmt::Display for CvmRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl fmt::Debug for CvmRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-impl FromStr for CvmRef {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let valid = text.strip_prefix("cvm_").is_some_and(|tail| {
-            tail.len() == 10 && tail.bytes().all(|byte| CVM_REF_ALPHABET.contains(&byte))
-        });
-        if valid {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidId { kind: "cvm id", expected: "cvm_ and ten characters" })
+        impl $name {
+            /// The ref made of these random bits; the upper 14 are not used.
+            pub fn from_random(bits: u64) -> Self {
+                let tail: String = (0..10)
+                    .map(|i| {
+                        let index = usize::try_from((bits >> (5 * i)) & 31).unwrap_or(0);
+                        char::from(REF_ALPHABET[index])
+                    })
+                    .collect();
+                Self(format!("{}{tail}", $prefix))
+            }
         }
-    }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let valid = text.strip_prefix($prefix).is_some_and(|tail| {
+                    tail.len() == 10 && tail.bytes().all(|byte| REF_ALPHABET.contains(&byte))
+                });
+                if valid {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    let expected = concat!($prefix, " and ten characters");
+                    Err(InvalidId { kind: $kind, expected })
+                }
+            }
+        }
+        serde_as_text!($name);
+    };
 }
-serde_as_text!(CvmRef);
+
+ref_id!(
+    /// `cvm_` and ten characters: the string id of a CVM, made of 50 random bits at commit.
+    CvmRef, "cvm_", "cvm id"
+);
+ref_id!(
+    /// `rev_` and ten characters: what was in force on a CVM, from one change to the next.
+    RevisionRef, "rev_", "revision id"
+);
 
 /// Any form in which clients name a CVM in a path (`api/wire.md` §4).
 ///

@@ -249,6 +249,27 @@ CREATE TABLE prepared (
 CREATE INDEX prepared_expiry ON prepared (expires_at);
 CREATE INDEX prepared_of_document ON prepared (compose_hash);
 
+-- What was in force on a CVM, from one operation that succeeded to the next; kept when the CVM is
+-- deleted. Who asked for it and how is with the operation.
+CREATE TABLE revisions (
+    id           TEXT   NOT NULL PRIMARY KEY,
+    app_id       TEXT   NOT NULL REFERENCES apps (app_id),
+    cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
+    -- place among the revisions of its CVM, from 1
+    number       BIGINT NOT NULL,
+    compose_hash TEXT   NOT NULL REFERENCES documents (hash),
+    operation_id TEXT   NOT NULL REFERENCES operations (id),
+    created_at   BIGINT NOT NULL,
+    -- names of variables, ascending (JSON)
+    env_keys     TEXT   NOT NULL,
+    user_config  TEXT,
+    sealed_env   TEXT
+);
+-- ends in the id, which lets both engines answer without the row
+CREATE INDEX revisions_of_app ON revisions (app_id, created_at, cvm_id, number, id);
+CREATE UNIQUE INDEX revisions_of_cvm ON revisions (cvm_id, number);
+CREATE INDEX revisions_of_document ON revisions (compose_hash);
+
 CREATE TABLE events (
     seq          BIGINT NOT NULL PRIMARY KEY,
     at           BIGINT NOT NULL,

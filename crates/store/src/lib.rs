@@ -11,6 +11,8 @@
 //! | [`cvms`] | wish and fact of every CVM, lists, look-ups |
 //! | [`lease`] | who works on which CVM |
 //! | [`operations`] | durable changes |
+//! | [`prepared`] | documents prepared for an update |
+//! | [`revisions`] | what was in force when |
 //! | [`events`] | everything that happened, with a cursor |
 //! | [`idempotency`] | first answers by key |
 //! | [`freshness`] | whether what was read is still so |
@@ -34,6 +36,7 @@ pub mod nodes;
 pub mod operations;
 pub mod prepared;
 pub mod provisions;
+pub mod revisions;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -72,6 +72,11 @@ struct Row {
     ended_at: Option<i64>,
 }
 
+/// The names in `operations.fields`.
+pub(crate) fn field_names(text: Option<&str>) -> Vec<String> {
+    text.map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default()
+}
+
 impl Row {
     fn read(self) -> Result<Operation, Error> {
         let unknown = |column, word: &str| {
@@ -93,10 +98,7 @@ impl Row {
                 "joined_to",
                 &self.id,
             ))?,
-            fields: self
-                .fields
-                .map(|names| names.split(',').map(str::to_owned).collect())
-                .unwrap_or_default(),
+            fields: field_names(self.fields.as_deref()),
             report: self
                 .report
                 .map(|text| serde_json::from_str(&text))

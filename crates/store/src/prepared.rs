@@ -1,12 +1,12 @@
 //! Documents prepared for an update of a CVM: the first of its two phases.
 
 use casemate_core::{
-    id::{ComposeHash, CvmId},
+    id::{AppId, ComposeHash, CvmId, VmUuid},
     time::Timestamp,
 };
 use sqlx::{query, query_as};
 
-use crate::{Error, Tx};
+use crate::{Db, Error, Tx, error::corrupt};
 
 /// A prepared document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,4 +74,47 @@ impl Tx {
         const SQL: &str = "UPDATE documents SET kept = TRUE WHERE hash = $1 AND NOT kept";
         exec_tx!(self, query(SQL).bind(hash.to_string())).map(drop)
     }
+}
+
+/// A document that was prepared for a CVM and is not, and has not been since, in force on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// `vm_uuid` of the CVM.
+    pub vm_uuid: VmUuid,
+    /// Name of the CVM.
+    pub cvm_name: String,
+    /// The document that it has, or is about to have.
+    pub present: ComposeHash,
+    /// The document that was prepared.
+    pub compose_hash: ComposeHash,
+}
+
+/// What is prepared for the live CVMs of an app and neither expired nor applied, newest first, at most
+/// `limit`.
+pub async fn pending(
+    db: &Db,
+    app: &AppId,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Pending>, Error> {
+    const SQL: &str = "SELECT c.vm_uuid, c.name, c.compose_hash, p.compose_hash FROM cvms c \
+        JOIN prepared p ON p.cvm_id = c.id WHERE c.app_id = $1 AND c.deleted_at IS NULL \
+        AND p.expires_at > $2 AND p.compose_hash <> c.compose_hash AND NOT EXISTS \
+        (SELECT 1 FROM revisions r WHERE r.cvm_id = c.id AND r.compose_hash = p.compose_hash \
+        AND r.created_at >= p.created_at) ORDER BY p.created_at DESC, c.id DESC LIMIT $3";
+    type Row = (String, String, String, String);
+    let rows = on_read!(db, |c| query_as::<_, Row>(SQL)
+        .bind(app.to_string())
+        .bind(now.micros())
+        .bind(limit.max(0))
+        .fetch_all(c))?;
+    let read = |(uuid, cvm_name, present, prepared): Row| {
+        Ok(Pending {
+            vm_uuid: uuid.parse().map_err(corrupt("cvms", "vm_uuid", &uuid))?,
+            present: present.parse().map_err(corrupt("cvms", "compose_hash", &uuid))?,
+            compose_hash: prepared.parse().map_err(corrupt("prepared", "compose_hash", &uuid))?,
+            cvm_name,
+        })
+    };
+    rows.into_iter().map(read).collect()
 }

@@ -358,6 +358,7 @@ impl Tx {
             "DELETE FROM documents WHERE hash IN ({}) AND used_at < $2 AND NOT kept \
              AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM prepared q WHERE q.compose_hash = documents.hash) \
+             AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM cvms c WHERE c.compose_hash = documents.hash)",
             self.engine().elements()
         );

@@ -19,7 +19,7 @@ pub use withdraw::{Before, withdraw};
 use crate::{
     compose::{AppCompose, ComposeError, ComposeInput, hash},
     cvm::{Gpus, PortMap, Spec},
-    id::ComposeHash,
+    id::{ComposeHash, RevisionRef},
     instance::InstanceSeed,
 };
 
@@ -61,6 +61,9 @@ pub struct Change {
     /// A whole other document, prepared before; what follows is applied to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<ComposeHash>,
+    /// The revision that the document was taken from, where one was named; told, not applied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<RevisionRef>,
     /// Another Docker Compose file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_compose_file: Option<String>,
@@ -146,7 +149,8 @@ impl Change {
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
         [
-            ("compose_file", self.document.is_some()),
+            ("compose_file", self.document.is_some() && self.revision.is_none()),
+            ("revision", self.revision.is_some()),
             ("docker_compose_file", self.docker_compose_file.is_some()),
             ("pre_launch_script", self.pre_launch_script.is_some()),
             ("allowed_envs", self.allowed_envs.is_some()),

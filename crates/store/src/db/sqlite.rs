@@ -75,6 +75,9 @@ const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite
     ('provisions', 'provisions_expiry', '100000 1'), \
     ('operations', 'operations_one_running', '1000 1'), \
     ('operations', 'operations_of_cvm', '500000 5 1 1'), \
+    ('revisions', 'revisions_of_app', '500000 15 1 1 1 1'), \
+    ('revisions', 'revisions_of_cvm', '500000 5 1'), \
+    ('revisions', 'revisions_of_document', '500000 5'), \
     ('events', 'events_of_cvm', '1000000 50 1'), \
     ('events', 'events_of_workspace', '1000000 500000 1'); \
     ANALYZE sqlite_schema; COMMIT";

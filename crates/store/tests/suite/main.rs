@@ -31,6 +31,8 @@ mod provisions;
 #[cfg(test)]
 mod replicas;
 #[cfg(test)]
+mod revisions;
+#[cfg(test)]
 mod schema;
 #[cfg(test)]
 mod world;

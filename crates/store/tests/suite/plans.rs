@@ -10,15 +10,15 @@ use std::{
 use casemate_core::{
     change::Change,
     cvm::{Phase, Resources, Spec},
-    id::{CvmId, CvmName, NodeId},
+    id::{CvmId, CvmName, NodeId, RevisionRef},
 };
 use casemate_store::{
     Db, accounts,
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
-    prepared::Prepared,
-    provisions, testing,
+    prepared::{self, Prepared},
+    provisions, revisions, testing,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tracing::{
@@ -231,6 +231,8 @@ async fn work(world: &World) {
     tx.upsert_node(&sim("node-1"), START).await.unwrap();
     tx.keep_nodes("here", START).await.unwrap();
     tx.record(cvm, &at_rest(&cvm.status, Phase::Running), START).await.unwrap();
+    let revision = RevisionRef::from_random(number());
+    assert!(tx.note_revision(&revision, cvm.id, operation, &[], START).await.unwrap());
     tx.close_operation(operation, &Ending::Succeeded, START).await.unwrap();
     let event = events::NewEvent {
         workspace: world.workspace,
@@ -241,8 +243,18 @@ async fn work(world: &World) {
     };
     tx.append_events(&[event], START).await.unwrap();
     tx.commit().await.unwrap();
+    read_revisions(world, cvm, &revision).await;
     change(world, cvm.id).await;
     world.delete(cvm.id, START).await;
+}
+
+async fn read_revisions(world: &World, cvm: &Cvm, revision: &RevisionRef) {
+    let (db, app) = (&world.db, &cvm.spec.app_id);
+    assert_eq!(revisions::of_app(db, app, 0, 9).await.unwrap().len(), 1);
+    assert_eq!(revisions::count(db, app).await.unwrap(), 1);
+    assert!(revisions::get(db, app, revision).await.unwrap().is_some());
+    assert!(revisions::has_app(db, world.workspace, app).await.unwrap());
+    assert_eq!(prepared::pending(db, app, START, 9).await.unwrap(), []);
 }
 
 async fn change(world: &World, id: CvmId) {
@@ -321,7 +333,7 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store in the words of SQLite; other tests run in this process too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 14] = [
+    const TABLES: [&str; 16] = [
         "counters",
         "users",
         "workspaces",
@@ -334,6 +346,8 @@ fn is_ours(statement: &str) -> bool {
         "provisions",
         "cvms",
         "operations",
+        "prepared",
+        "revisions",
         "events",
         "idempotency",
     ];

@@ -1,0 +1,218 @@
+//! Revisions: what was in force on a CVM, from one operation that succeeded to the next. Rows are
+//! written once, in the transaction that closes such an operation, and are never changed or deleted.
+
+use casemate_core::{
+    id::{
+        AppId, ComposeHash, CvmId, CvmRef, OperationId, RevisionRef, UserId, VmUuid, WorkspaceId,
+    },
+    operation::OperationKind,
+    time::Timestamp,
+};
+use sqlx::{query, query_as, query_scalar};
+
+use crate::{Db, Error, Tx, error::corrupt, operations::field_names};
+
+/// A revision, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// `rev_…`.
+    pub id: RevisionRef,
+    /// Of which app.
+    pub app: AppId,
+    /// On which CVM, which may be deleted by now.
+    pub cvm: CvmId,
+    /// `cvm_…`.
+    pub cvm_reference: CvmRef,
+    /// `vm_uuid`.
+    pub vm_uuid: VmUuid,
+    /// Name that the CVM has now, or had last.
+    pub cvm_name: String,
+    /// The document.
+    pub compose_hash: ComposeHash,
+    /// The operation that brought it about; of several that went in one, the newest.
+    pub operation: OperationId,
+    /// What that did.
+    pub kind: OperationKind,
+    /// Names of the fields that it changed.
+    pub fields: Vec<String>,
+    /// Who asked for it.
+    pub created_by: UserId,
+    /// Their name.
+    pub username: String,
+    /// Since when it was in force.
+    pub created_at: Timestamp,
+}
+
+/// A revision with everything that was in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// What a list shows.
+    pub revision: Revision,
+    /// Names of the sealed variables as clients gave them, ascending.
+    pub env_keys: Vec<String>,
+    /// Text the guest read as `.user-config`.
+    pub user_config: Option<String>,
+    /// Sealed environment, hex.
+    pub sealed_env: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    app_id: String,
+    cvm_id: i64,
+    reference: String,
+    vm_uuid: String,
+    name: String,
+    compose_hash: String,
+    operation_id: String,
+    kind: String,
+    fields: Option<String>,
+    created_by: i64,
+    username: String,
+    created_at: i64,
+    env_keys: String,
+    user_config: Option<String>,
+    sealed_env: Option<String>,
+}
+
+impl Row {
+    fn read(self) -> Result<Whole, Error> {
+        let bad = |column| corrupt("revisions", column, &self.id);
+        let kind = OperationKind::parse(&self.kind);
+        let revision = Revision {
+            id: self.id.parse().map_err(bad("id"))?,
+            app: self.app_id.parse().map_err(bad("app_id"))?,
+            cvm: CvmId(self.cvm_id),
+            cvm_reference: self.reference.parse().map_err(bad("cvm_id"))?,
+            vm_uuid: self.vm_uuid.parse().map_err(bad("cvm_id"))?,
+            cvm_name: self.name,
+            compose_hash: self.compose_hash.parse().map_err(bad("compose_hash"))?,
+            operation: self.operation_id.parse().map_err(bad("operation_id"))?,
+            kind: kind.ok_or_else(|| {
+                corrupt("operations", "kind", &self.operation_id)(format!(
+                    "unknown word {:?}",
+                    self.kind
+                ))
+            })?,
+            fields: field_names(self.fields.as_deref()),
+            created_by: UserId(self.created_by),
+            username: self.username,
+            created_at: Timestamp::from_micros(self.created_at),
+        };
+        Ok(Whole {
+            revision,
+            env_keys: serde_json::from_str(&self.env_keys).map_err(corrupt(
+                "revisions",
+                "env_keys",
+                &self.id,
+            ))?,
+            user_config: self.user_config,
+            sealed_env: self.sealed_env,
+        })
+    }
+}
+
+macro_rules! select {
+    ($user_config:literal, $sealed_env:literal, $from:literal) => {
+        concat!(
+            "SELECT r.id, r.app_id, r.cvm_id, c.reference, c.vm_uuid, c.name, r.compose_hash, \
+             r.operation_id, o.kind, o.fields, o.created_by, u.username, r.created_at, r.env_keys, ",
+            $user_config,
+            " AS user_config, ",
+            $sealed_env,
+            " AS sealed_env FROM ",
+            $from,
+            " JOIN cvms c ON c.id = r.cvm_id JOIN operations o ON o.id = r.operation_id \
+             JOIN users u ON u.id = o.created_by"
+        )
+    };
+}
+
+/// The revisions of an app, newest first: `limit` of them after the first `skip`.
+pub async fn of_app(db: &Db, app: &AppId, skip: i64, limit: i64) -> Result<Vec<Revision>, Error> {
+    // The keys of the page are read off the index, and rows for them only.
+    const SQL: &str = concat!(
+        "WITH ranked AS MATERIALIZED (SELECT id FROM revisions WHERE app_id = $1 \
+         ORDER BY created_at DESC, cvm_id DESC, number DESC LIMIT $2 OFFSET $3) ",
+        select!(
+            "CAST(NULL AS TEXT)",
+            "CAST(NULL AS TEXT)",
+            "ranked JOIN revisions r ON r.id = ranked.id"
+        ),
+        " ORDER BY r.created_at DESC, r.cvm_id DESC, r.number DESC"
+    );
+    let rows = on_read!(db, |c| query_as::<_, Row>(SQL)
+        .bind(app.to_string())
+        .bind(limit.max(0))
+        .bind(skip.max(0))
+        .fetch_all(c))?;
+    rows.into_iter().map(|row| Ok(row.read()?.revision)).collect()
+}
+
+/// How many revisions an app has.
+pub async fn count(db: &Db, app: &AppId) -> Result<i64, Error> {
+    const SQL: &str = "SELECT COUNT(*) FROM revisions WHERE app_id = $1";
+    on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(app.to_string()).fetch_one(c))
+}
+
+/// One revision of an app.
+pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<Whole>, Error> {
+    const SQL: &str = concat!(
+        select!("r.user_config", "r.sealed_env", "revisions r"),
+        " WHERE r.id = $1 AND r.app_id = $2"
+    );
+    let row = on_read!(db, |c| query_as::<_, Row>(SQL)
+        .bind(id.to_string())
+        .bind(app.to_string())
+        .fetch_optional(c))?;
+    row.map(Row::read).transpose()
+}
+
+/// Whether an app belongs to a workspace and had a CVM once.
+pub async fn has_app(db: &Db, workspace: WorkspaceId, app: &AppId) -> Result<bool, Error> {
+    const SQL: &str = "SELECT COUNT(*) FROM apps WHERE app_id = $1 AND workspace_id = $2 \
+        AND committed_at IS NOT NULL";
+    let found = on_read!(db, |c| query_scalar::<_, i64>(SQL)
+        .bind(app.to_string())
+        .bind(workspace.0)
+        .fetch_one(c))?;
+    Ok(found == 1)
+}
+
+impl Tx {
+    /// Writes down what a CVM has now as a revision that the operation brought about, unless its newest
+    /// revision is the same. Says whether it was written. The CVM must be taken: its revisions are
+    /// numbered one after the other.
+    pub async fn note_revision(
+        &mut self,
+        id: &RevisionRef,
+        cvm: CvmId,
+        operation: OperationId,
+        env_keys: &[String],
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "INSERT INTO revisions (id, app_id, cvm_id, number, compose_hash, \
+            operation_id, created_at, env_keys, user_config, sealed_env) \
+            SELECT $1, c.app_id, c.id, COALESCE(n.number, 0) + 1, c.compose_hash, $3, $4, $5, \
+            c.user_config, c.sealed_env FROM cvms c LEFT JOIN revisions n ON n.cvm_id = c.id \
+            AND n.number = (SELECT MAX(m.number) FROM revisions m WHERE m.cvm_id = $2) \
+            WHERE c.id = $2 AND (n.id IS NULL OR n.compose_hash <> c.compose_hash \
+            OR n.env_keys <> $5 OR COALESCE(n.user_config, '') <> COALESCE(c.user_config, '') \
+            OR COALESCE(n.sealed_env, '') <> COALESCE(c.sealed_env, ''))";
+        let mut names = env_keys.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        let names = serde_json::to_string(&names).map_err(corrupt("revisions", "env_keys", id))?;
+        let written = exec_tx!(
+            self,
+            query(SQL)
+                .bind(id.to_string())
+                .bind(cvm.0)
+                .bind(operation.to_string())
+                .bind(now.micros())
+                .bind(names)
+        )?;
+        Ok(written == 1)
+    }
+}
