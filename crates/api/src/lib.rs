@@ -8,6 +8,7 @@
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
 //! | in | [`replicate`] | requests for more machines of an app |
 //! | in | [`allowed`] | questions whether something gets an app's keys |
+//! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`view`] | what the server fills in, the same for all versions |
 //! | out | [`render`] | view and [`version::ApiVersion`] to reply |
@@ -38,6 +39,7 @@ pub mod provision;
 pub mod render;
 pub mod replicate;
 pub mod reply;
+pub mod revision;
 mod spelling;
 pub mod status_batch;
 pub mod version;

@@ -14,6 +14,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod revision;
 mod update;
 mod user_config;
 
@@ -35,6 +36,10 @@ pub use network::{firewall_status, network_config, ports};
 pub use node::teepods_available;
 pub use operation::{batch_stop, cancelled, operation_status, operations};
 pub use provision::provision;
+pub use revision::{
+    app_redeployed, pending_preview, pending_updates, redeployed, revision_detail, revision_diff,
+    revisions,
+};
 pub use update::{accepted, compose_provision, envs_update_result, update_result};
 pub use user_config::user_config;
 

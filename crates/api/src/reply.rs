@@ -22,6 +22,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod revision;
 mod update;
 mod user_config;
 
@@ -36,8 +37,8 @@ pub use catalogue::{
     OsImageVariant,
 };
 pub use cvm::{
-    AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, CvmsPage, Endpoint, Failure, Gateway,
-    LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
+    AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmMark, CvmOs, CvmsPage, Endpoint, Failure,
+    Gateway, LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
 };
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
@@ -54,5 +55,9 @@ pub use operation::{
     OperationStep, OperationsPage,
 };
 pub use provision::Provisioned;
+pub use revision::{
+    AppRedeployed, CvmRef, FieldDiff, PendingPreview, PendingUpdate, PendingUpdates, Redeployed,
+    RedeployedCvm, Revision, RevisionDetail, RevisionDiff, RevisionsPage, TextDiff,
+};
 pub use update::{Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, UpdateResult};
 pub use user_config::UserConfig;

@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod revision;
 mod update;
 
 pub use account::{CapacityView, CreditsView, UserRole, UserView, WorkspaceView};
@@ -37,4 +38,8 @@ pub use operation::{
     OperationStatusView, StepOutcome, StepView,
 };
 pub use provision::ProvisionView;
+pub use revision::{
+    FieldDiffView, Origin, PendingPreviewView, PendingView, RedeployView, RevisionDetailView,
+    RevisionDiffView, RevisionView,
+};
 pub use update::{ComposeProvisionView, Effect, EnvReport as EnvReportView, UpdateView};

@@ -79,7 +79,7 @@ pub fn cvm_info(view: &CvmView) -> CvmInfo {
         listed: view.listed,
         storage_fs: view.storage_fs.map(|fs| fs.as_str().to_owned()),
         workspace: Some(workspace(&view.workspace)),
-        creator: view.creator.as_ref().map(creator),
+        creator: view.creator.as_ref().map(person),
         created_at: Some(view.created_at.clone()),
         updated_at: view.updated_at.clone(),
         deleted_at: view.deleted_at.clone(),
@@ -189,7 +189,7 @@ pub(super) fn app_url(view: &CvmView) -> Option<String> {
     view.public_urls.first().map(|url| url.app.clone())
 }
 
-fn workspace(workspace: &TenantView) -> WorkspaceRef {
+pub(super) fn workspace(workspace: &TenantView) -> WorkspaceRef {
     WorkspaceRef {
         object_type: WorkspaceMark::Workspace,
         id: workspace_id(workspace.id),
@@ -199,7 +199,7 @@ fn workspace(workspace: &TenantView) -> WorkspaceRef {
     }
 }
 
-fn creator(person: &PersonView) -> UserRef {
+pub(super) fn person(person: &PersonView) -> UserRef {
     UserRef {
         object_type: UserMark::User,
         id: Some(user_id(person.id)),

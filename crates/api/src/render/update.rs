@@ -42,7 +42,7 @@ pub fn compose_provision(view: &ComposeProvisionView) -> ComposeProvisioned {
     }
 }
 
-fn course(view: &UpdateView) -> Course {
+pub(super) fn course(view: &UpdateView) -> Course {
     Course {
         effect: view.effect.map(|effect| effect_word(effect).to_owned()),
         queue_position: view.queue_position,

@@ -236,6 +236,10 @@ mark!(
     /// `object_type` of a user.
     UserMark, User
 );
+mark!(
+    /// `object_type` of a CVM.
+    CvmMark, Cvm
+);
 
 /// A node, as far as a CVM shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -20,7 +20,7 @@ use casemate_store::{
     cvms::{self, Cvm},
     events,
     operations::{self, Operation, Shown},
-    provisions,
+    provisions, revisions,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -56,6 +56,8 @@ pub enum Verb {
     OneBadOfThree,
     /// A change that is called off while it boots.
     Cancel,
+    /// The way back to what was in force before a change.
+    Redeploy,
 }
 
 /// How a change that was accepted ended.
@@ -71,6 +73,7 @@ impl Verb {
         match self {
             Self::Create => &[],
             Self::Start | Self::ChangeWhileOff => &[Self::Create, Self::Stop],
+            Self::Redeploy => &[Self::Create, Self::Change],
             _ => &[Self::Create],
         }
     }
@@ -101,6 +104,7 @@ impl Verb {
             Self::BadChange => (&[(Update, Failed), (Rollback, Succeeded)], (1, 2048, true)),
             Self::Cancel => (&[(Update, Cancelled), (Rollback, Succeeded)], (1, 2048, true)),
             Self::Three => (&[(Update, Succeeded); 3], (3, 3000, true)),
+            Self::Redeploy => (&[(Update, Succeeded); 2], (2, 2048, false)),
             Self::OneBadOfThree => {
                 const ENDS: &[End] = &[
                     (Update, Succeeded),
@@ -121,6 +125,15 @@ impl Verb {
         match self {
             Self::Three | Self::OneBadOfThree => &[("CASEMATE_SIM__SHUTDOWN_MS", "400")],
             _ => &[],
+        }
+    }
+
+    /// How many revisions there are then: only what was in force, and only where it differed.
+    const fn revisions(self) -> usize {
+        match self {
+            Self::Change | Self::ChangeWhileOff | Self::Replicate => 2,
+            Self::Redeploy => 3,
+            _ => 1,
         }
     }
 
@@ -227,8 +240,19 @@ impl Case {
             Verb::Replicate | Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
                 instance.send("POST", &self.verb.path(), &Value::Null, &key).await.map(drop)
             }
+            Verb::Redeploy => self.redeploy(instance, &key).await,
             _ => self.change(instance, &key).await,
         }
+    }
+
+    async fn redeploy(&self, instance: &mut Instance, key: &str) -> Result<(), String> {
+        let cvm = instance.get(&self.verb.path()).await?;
+        let app = cvm["app_id"].as_str().expect("an app id").to_owned();
+        let all = instance.get(&format!("/apps/{app}/revisions")).await?;
+        let first = all["revisions"].as_array().and_then(|all| all.last()).expect("a revision");
+        let id = first["revision_id"].as_str().expect("its id");
+        let path = format!("{}/revisions/{id}/redeploy", self.verb.path());
+        instance.send("POST", &path, &Value::Null, key).await.map(drop)
     }
 
     async fn change(&self, instance: &mut Instance, key: &str) -> Result<(), String> {
@@ -302,12 +326,25 @@ impl Case {
         if cvms.is_empty() {
             closed_once(&db, CvmId(1), &self.endings()).await;
         }
+        self.history(&db).await;
         db.close().await;
     }
 
     /// How every operation must have ended, oldest first; of verbs only that they succeeded.
     fn endings(&self) -> Vec<End> {
         self.verb.outcome().map(|(ends, _)| ends.to_vec()).unwrap_or_default()
+    }
+
+    /// Everything that was in force is a revision, once.
+    async fn history(&self, db: &Db) {
+        let cvm = db.begin().await.expect("a transaction").cvm(CvmId(1)).await.expect("the CVM");
+        let spec = cvm.expect("the CVM").spec;
+        let all = revisions::of_app(db, &spec.app_id, 0, 1000).await.expect("revisions");
+        assert_eq!(all.len(), self.verb.revisions(), "{all:?}");
+        assert_eq!(all[0].compose_hash, spec.compose_hash, "the newest is in force");
+        if self.verb == Verb::Redeploy {
+            assert_eq!(all[0].compose_hash, all[2].compose_hash, "back where it was");
+        }
     }
 
     /// What is in force is what was accepted last and worked, and the node has that and runs it.

@@ -12,7 +12,7 @@ use crate::case::{Case, Verb};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
 
 /// A point that must be among those found, so that a matrix that finds nothing fails.
-const SOME_POINTS: [(Verb, &str); 20] = [
+const SOME_POINTS: [(Verb, &str); 22] = [
     (Verb::Create, "accept.create.before_commit"),
     (Verb::Create, "create.create_stopped.intended"),
     (Verb::Create, "create.create_stopped.called"),
@@ -33,6 +33,8 @@ const SOME_POINTS: [(Verb, &str); 20] = [
     (Verb::OneBadOfThree, "rollback.push.called#2"),
     (Verb::Cancel, "accept.cancel.before_commit"),
     (Verb::Cancel, "rollback.push.recorded"),
+    (Verb::Redeploy, "accept.update.before_commit"),
+    (Verb::Redeploy, "update.push.called"),
 ];
 
 /// The points that are passed, the n-th time as `name#n`.
@@ -124,4 +126,5 @@ matrix! {
     one_bad_of_three_survives_every_kill, one_bad_of_three_survives_every_mishap:
         Verb::OneBadOfThree;
     cancel_survives_every_kill, cancel_survives_every_mishap: Verb::Cancel;
+    redeploy_survives_every_kill, redeploy_survives_every_mishap: Verb::Redeploy;
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::Configuration;
-use crate::compose::docker;
+use crate::compose::{AppCompose, docker};
 
 /// How the names of an app's variables differ after a change.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,33 +19,45 @@ pub struct EnvReport {
     pub missing: Vec<String>,
 }
 
+impl EnvReport {
+    /// How two sets of names differ, for an app that has this document after it.
+    #[must_use]
+    pub fn between(
+        before: &BTreeSet<String>,
+        after: &BTreeSet<String>,
+        document: &AppCompose,
+    ) -> Self {
+        let removed: Vec<String> = before.difference(after).cloned().collect();
+        let file = document.docker_compose_file.as_deref().filter(|_| !removed.is_empty());
+        let used = file
+            .and_then(|text| docker::inspect(text).ok())
+            .map(|seen| seen.variables)
+            .unwrap_or_default();
+        Self {
+            added: after.difference(before).cloned().collect(),
+            missing: removed.iter().filter(|name| used.contains(name)).cloned().collect(),
+            removed,
+        }
+    }
+}
+
+/// The names of an app's variables as far as they are known: those of the last request that named
+/// some, else those that its document lets in.
+#[must_use]
+pub fn known_names(env_keys: &[String], document: &AppCompose) -> BTreeSet<String> {
+    let names = if env_keys.is_empty() { &document.allowed_envs } else { env_keys };
+    names.iter().cloned().collect()
+}
+
 /// Compares the names before with those a request names: its `env_keys`, else its `allowed_envs`.
-/// `None`: it names none. Before: the names of the last request that named some, else the allowed
-/// ones.
+/// `None`: it names none.
 #[must_use]
 pub fn env_report(
     before: &Configuration,
     after: &Configuration,
     named: Option<&[String]>,
 ) -> Option<EnvReport> {
-    let named: BTreeSet<&String> = named?.iter().collect();
-    let known = if before.spec.env_keys.is_empty() {
-        &before.document.allowed_envs
-    } else {
-        &before.spec.env_keys
-    };
-    let known: BTreeSet<&String> = known.iter().collect();
-    let used = after
-        .document
-        .docker_compose_file
-        .as_deref()
-        .and_then(|text| docker::inspect(text).ok())
-        .map(|seen| seen.variables)
-        .unwrap_or_default();
-    let removed: Vec<String> = known.difference(&named).map(|name| (*name).clone()).collect();
-    Some(EnvReport {
-        added: named.difference(&known).map(|name| (*name).clone()).collect(),
-        missing: removed.iter().filter(|name| used.contains(name)).cloned().collect(),
-        removed,
-    })
+    let named = named?.iter().cloned().collect();
+    let known = known_names(&before.spec.env_keys, &before.document);
+    Some(EnvReport::between(&known, &named, &after.document))
 }

@@ -9,11 +9,13 @@
 //! Deliberately absent: whether the node has room or the image ([`crate::place`]), and power.
 
 mod env;
+mod force;
 mod withdraw;
 
 use serde::{Deserialize, Serialize};
 
-pub use env::{EnvReport, env_report};
+pub use env::{EnvReport, env_report, known_names};
+pub use force::brings_in_force;
 pub use withdraw::{Before, withdraw};
 
 use crate::{

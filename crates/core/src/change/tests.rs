@@ -11,7 +11,7 @@ use crate::{
 const COMPOSE: &str = "services:\n  web:\n    image: nginx\n    environment: [A, 'B=${B}']\n";
 const OTHER: &str = "services:\n  api:\n    image: api\n";
 
-fn configuration() -> Configuration {
+pub(super) fn configuration() -> Configuration {
     let input = ComposeInput {
         docker_compose_file: Some(COMPOSE.to_owned()),
         allowed_envs: vec!["A".to_owned(), "B".to_owned()],

@@ -38,6 +38,7 @@ use crate::{
         Ctx,
         events::{self, Happening, Place},
         fleet::FleetNode,
+        revisions,
         update::{self, Because},
     },
     crash,
@@ -591,6 +592,9 @@ impl<'a> Turn<'a> {
         if back.is_none() {
             if let Some(open) = open {
                 let what = (open.id, open.kind);
+                if *ending == Ending::Succeeded {
+                    revisions::note(self.ctx, &mut tx, &self.held.cvm, &status, what).await?;
+                }
                 let ended = events::close(&mut tx, self.place(), what, ending, now).await?;
                 newest = newest.max(ended.unwrap_or(newest));
             }

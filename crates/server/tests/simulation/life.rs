@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use casemate_api::revision::RedeployRequest;
 use casemate_core::{
     change::Change,
     compose::AppCompose,
@@ -16,7 +17,7 @@ use casemate_engine::node::{
 };
 use casemate_server::{
     app::{
-        Caller,
+        self, Caller,
         power::{self, Verb},
         update::{self, Asked},
     },
@@ -28,7 +29,7 @@ use casemate_server::{
 use casemate_store::{
     accounts, cvms,
     lease::{self, Claimant},
-    provisions,
+    provisions, revisions,
 };
 use sha2::{Digest, Sha256};
 
@@ -36,7 +37,7 @@ use crate::{
     common::{COMPOSE, Parts, TestNode, World},
     dice::{Dice, Loaded},
     frail::{Fate, Frail},
-    model::{Facts, Model, node_agrees, tallies_agree},
+    model::{Facts, Model, history_agrees, node_agrees, tallies_agree},
     wants::{self, Want},
 };
 
@@ -161,6 +162,12 @@ impl Life {
         self.tell(|| format!("{want:?}{}", if dies { ", and dies" } else { "" }));
         match want {
             Want::Change(change) => self.change(*change, dies).await,
+            Want::Redeploy { revision, seals, allows } => {
+                let encrypted_env = seals.then(|| wants::sealed(&mut self.dice));
+                let allow_env_mismatch = Some(allows);
+                let request = RedeployRequest { encrypted_env, allow_env_mismatch, env_keys: None };
+                self.redeploy(revision, &request, dies).await;
+            }
             Want::CancelOpen => self.cancel(false).await,
             Want::CancelAny => self.cancel(true).await,
             Want::Power(verb) => self.power(verb, dies).await,
@@ -179,6 +186,33 @@ impl Life {
                     let waits = accepted.waits_behind;
                     format!("  {} {:?} {waits:?}", accepted.operation, accepted.effect)
                 });
+                self.model.accepted.insert(accepted.operation, change);
+            }
+            Err(error) => {
+                self.tell(|| format!("  refused: {}", error.words()));
+                assert!(error.status() < 500, "{error:?}");
+            }
+        }
+    }
+
+    async fn redeploy(&mut self, back: u32, request: &RedeployRequest, dies: bool) {
+        let ctx = &self.world.ctx;
+        let app = &self.model.first.spec.app_id;
+        let all = revisions::of_app(&ctx.db, app, 0, 1000).await.unwrap();
+        let Some(at) = usize::try_from(back).unwrap().checked_rem(all.len()) else { return };
+        let whole = revisions::get(&ctx.db, app, &all[at].id).await.unwrap().unwrap();
+        let mut tx = ctx.begin().await.unwrap();
+        let accepted = async {
+            let cvm = update::take(&mut tx, &self.caller, self.cvm).await?;
+            let asked = app::revisions::asked(ctx, &mut tx, &cvm, &whole, request).await?;
+            let done = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked).await?;
+            Ok::<_, app::Error>((done, asked.change))
+        };
+        match Box::pin(accepted).await {
+            Ok(_) if dies => {}
+            Ok((accepted, change)) => {
+                tx.commit().await.unwrap();
+                self.tell(|| format!("  {} {:?}", accepted.operation, accepted.effect));
                 self.model.accepted.insert(accepted.operation, change);
             }
             Err(error) => {
@@ -369,6 +403,7 @@ impl Life {
             matches!(fault, CrashGuest | RebootHost | StopBehindBack | Vanish)
         });
         node_agrees(&facts, &host.vms().unwrap(), struck);
+        history_agrees(&facts, &host.vms().unwrap(), struck);
         tallies_agree(db, &facts).await;
         facts
     }

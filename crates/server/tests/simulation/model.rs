@@ -6,7 +6,7 @@ use casemate_core::{
     change::{Change, Set},
     compose::AppCompose,
     cvm::{EngineState, Phase, Power, VmPower},
-    id::{EventSeq, OperationId},
+    id::{ComposeHash, EventSeq, OperationId},
     operation::{OperationKind, OperationState},
 };
 use casemate_engine::node::{VmConfig, sim::SimVm};
@@ -17,6 +17,7 @@ use casemate_store::{
     nodes,
     operations::{self, Operation, Shown},
     provisions,
+    revisions::{self as stored, Whole},
 };
 use serde_json::Value;
 
@@ -28,6 +29,10 @@ pub struct Facts {
     pub operations: Vec<Operation>,
     /// Oldest first.
     pub events: Vec<Event>,
+    /// Oldest first.
+    pub revisions: Vec<Whole>,
+    /// Of the revisions, by their hash.
+    pub documents: BTreeMap<ComposeHash, AppCompose>,
 }
 
 impl Facts {
@@ -42,7 +47,15 @@ impl Facts {
             operations::of_cvm(db, cvm.id, &Shown::default(), 10_000).await.unwrap();
         operations.reverse();
         let events = events::of_cvm(db, cvm.id, EventSeq(0), 100_000).await.unwrap();
-        Self { document: AppCompose::parse(&text).unwrap(), cvm, operations, events }
+        let (mut revisions, mut documents) = (Vec::new(), BTreeMap::new());
+        let app = &cvm.spec.app_id;
+        for one in stored::of_app(db, app, 0, 10_000).await.unwrap().into_iter().rev() {
+            let text = provisions::document(db, &one.compose_hash).await.unwrap().unwrap();
+            documents.insert(one.compose_hash, AppCompose::parse(&text).unwrap());
+            revisions.push(stored::get(db, app, &one.id).await.unwrap().unwrap());
+        }
+        let document = AppCompose::parse(&text).unwrap();
+        Self { document, cvm, operations, events, revisions, documents }
     }
 
     /// No operation is open, and the end of each was told once.
@@ -125,6 +138,13 @@ impl Model {
             largest_disk = largest_disk.max(change.disk_gb.unwrap_or(0));
             if !facts.counts(one) {
                 continue;
+            }
+            if let Some(hash) = &change.document {
+                let whole = &facts.documents[hash];
+                file.clone_from(&whole.docker_compose_file);
+                script.clone_from(&whole.pre_launch_script);
+                public_logs = whole.public_logs;
+                allowed = whole.allowed_envs.iter().cloned().collect();
             }
             put(&mut want.resources.vcpu, change.vcpu.as_ref());
             put(&mut want.resources.memory_mb, change.memory_mb.as_ref());
@@ -212,6 +232,50 @@ pub fn node_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
     } else {
         assert_eq!(cvm.phase, Phase::Stopped, "{cvm:?}");
         assert!(matches!(vm.seen.power, VmPower::Stopped), "{vm:?}");
+    }
+}
+
+/// Every revision was brought about by an operation that succeeded, two that follow each other differ,
+/// what does not boot is one only where a guest that is off was given it, and the newest is what the
+/// guest has. `struck`: as in [`node_agrees`].
+pub fn history_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
+    let cvm = &facts.cvm;
+    for one in &facts.revisions {
+        let id = one.revision.operation;
+        let by = facts.operations.iter().find(|operation| operation.id == id).unwrap();
+        assert_eq!(by.state, OperationState::Succeeded, "{one:?} by {by:?}");
+        let file = facts.documents[&one.revision.compose_hash].docker_compose_file.as_deref();
+        let boots = ["fail", "never", "deny"]
+            .iter()
+            .all(|fate| !file.unwrap_or_default().contains(&format!("x-sim-boot: {fate}")));
+        let of = Some(id.to_string());
+        let started = facts.events.iter().any(|event| {
+            let is_step = event.kind == "operation.step" && event.operation_id == of;
+            is_step && event.body.contains("\"start\"")
+        });
+        let was_off = by.kind == OperationKind::Update && !started;
+        assert!(boots || was_off, "it cannot have come up: {one:?}");
+    }
+    let had = |one: &Whole| {
+        let Whole { env_keys, user_config, sealed_env, .. } = one.clone();
+        (one.revision.compose_hash, env_keys, user_config, sealed_env)
+    };
+    for pair in facts.revisions.windows(2) {
+        assert_ne!(had(&pair[0]), had(&pair[1]), "the same twice");
+    }
+    let failed = cvm.status.failure.as_ref().is_some_and(|why| !why.rolled_back);
+    if failed || cvm.phase != Phase::Running || struck && facts.drifted() {
+        return;
+    }
+    let newest = facts.revisions.last().unwrap();
+    let EngineState::Present { vm: id } = &cvm.status.engine else { return };
+    let config = &vms.iter().find(|vm| vm.seen.id == *id).unwrap().config;
+    let sealed_env = config.sealed_env.as_ref().map(ToString::to_string);
+    assert_eq!(newest.revision.compose_hash, config.compose_hash, "{newest:?}");
+    assert_eq!((&newest.user_config, &newest.sealed_env), (&config.user_config, &sealed_env));
+    if cvm.status.pushed == cvm.spec.revision {
+        let names: BTreeSet<&String> = cvm.spec.env_keys.iter().collect();
+        assert!(newest.env_keys.iter().eq(names), "{newest:?}: {:?}", cvm.spec.env_keys);
     }
 }
 

@@ -13,6 +13,15 @@ const NAMES: [&str; 5] = ["A", "B", "C", "D", "G"];
 #[derive(Debug, Clone)]
 pub enum Want {
     Change(Box<Change>),
+    /// Puts what was in force before in force again.
+    Redeploy {
+        /// Counted from the newest, over and over.
+        revision: u32,
+        /// Seals variables anew.
+        seals: bool,
+        /// Takes the variables that there are for those of the revision.
+        allows: bool,
+    },
     /// Call off: what is under way, or one of the changes asked for.
     CancelOpen,
     CancelAny,
@@ -21,7 +30,12 @@ pub enum Want {
 
 pub fn want(dice: &mut Dice) -> Want {
     match dice.below(100) {
-        0..64 => Want::Change(Box::new(change(dice))),
+        0..56 => Want::Change(Box::new(change(dice))),
+        56..64 => Want::Redeploy {
+            revision: dice.below(1000),
+            seals: dice.chance(20),
+            allows: dice.chance(60),
+        },
         64..69 => Want::CancelOpen,
         69..74 => Want::CancelAny,
         74..81 => Want::Power(Verb::Stop),
@@ -80,12 +94,17 @@ fn env(dice: &mut Dice, change: &mut Change) {
     let names: Vec<String> = NAMES[..count].iter().map(|&name| name.to_owned()).collect();
     if dice.chance(85) {
         change.env_keys = Some(names.clone());
-        let bytes: Vec<u8> = (0..12).flat_map(|_| dice.roll().to_le_bytes()).collect();
-        change.sealed_env = Set::To(hex::encode(bytes));
+        change.sealed_env = Set::To(sealed(dice));
     }
     if dice.chance(85) {
         change.allowed_envs = Some(names);
     }
+}
+
+/// What looks like sealed variables.
+pub fn sealed(dice: &mut Dice) -> String {
+    let bytes: Vec<u8> = (0..12).flat_map(|_| dice.roll().to_le_bytes()).collect();
+    hex::encode(bytes)
 }
 
 fn compose(dice: &mut Dice) -> String {

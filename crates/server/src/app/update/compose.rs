@@ -13,13 +13,12 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, Set, env_report},
     compose::{AppCompose, ComposeInput, hash},
-    cvm::Power,
     id::CvmId,
 };
 use casemate_store::{Tx, cvms::Cvm, prepared::Prepared};
 
-use super::{Accepted, Asked, accept, configuration, preview, request};
-use crate::app::{Caller, Ctx, Error, cvms, provision, views};
+use super::{Accepted, Asked, accept, configuration, preview, request, take};
+use crate::app::{Caller, Ctx, Error, provision, views};
 
 /// Checks a document for a CVM, keeps it for 14 days, and says its hash.
 pub async fn prepare(
@@ -30,7 +29,7 @@ pub async fn prepare(
     file: &ComposeFile,
     unknown: &[String],
 ) -> Result<ComposeProvisionView, Error> {
-    let cvm = mine(tx, caller, id).await?;
+    let cvm = take(tx, caller, id).await?;
     let present = configuration(tx, &cvm).await?.document;
     let document = document(file, &cvm, &present)?;
     let sealed_env = match &file.encrypted_env {
@@ -76,7 +75,7 @@ pub async fn commit(
     adjust: impl FnOnce(Asked) -> Asked,
 ) -> Result<Accepted, Error> {
     request::refuse_confirmation(None::<&str>, asked.transaction_hash.as_deref())?;
-    let cvm = mine(tx, caller, id).await?;
+    let cvm = take(tx, caller, id).await?;
     let hash = &asked.compose_hash;
     let fact = ErrorDetail::value("compose_hash", hash.to_string());
     let again = format!("POST /api/v1/cvms/{}/compose_file/provision prepares it again.", cvm.id);
@@ -144,13 +143,6 @@ pub async fn replace(
         transaction_hash: None,
     };
     commit(ctx, tx, caller, id, &request, adjust).await
-}
-
-async fn mine(tx: &mut Tx, caller: &Caller, id: CvmId) -> Result<Cvm, Error> {
-    tx.take_cvm(id)
-        .await?
-        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
-        .ok_or_else(cvms::not_found)
 }
 
 const fn replaces_names(file: &ComposeFile) -> bool {

@@ -39,6 +39,7 @@ use casemate_store::{
 use super::{
     Caller, Ctx, Error,
     events::{self, Happening, Place},
+    revisions,
 };
 use crate::crash;
 
@@ -100,11 +101,7 @@ pub async fn accept(
     id: CvmId,
     asked: &Asked,
 ) -> Result<Accepted, Error> {
-    let cvm = tx
-        .take_cvm(id)
-        .await?
-        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
-        .ok_or_else(super::cvms::not_found)?;
+    let cvm = take(tx, caller, id).await?;
     let limit = i64::from(ctx.config.work.queue);
     let queued = tx.queued_changes(cvm.id, limit).await?;
     if queued.len() >= usize::from(ctx.config.work.queue) {
@@ -152,6 +149,14 @@ pub async fn accept(
         report,
         news,
     })
+}
+
+/// A live CVM of the caller, taken until commit.
+pub async fn take(tx: &mut Tx, caller: &Caller, id: CvmId) -> Result<Cvm, Error> {
+    tx.take_cvm(id)
+        .await?
+        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
+        .ok_or_else(super::cvms::not_found)
 }
 
 /// What a change would come to now, without accepting it: the configuration in force when its turn
@@ -369,6 +374,15 @@ async fn begin(
             };
             tx.set_intent(cvm, &intent, now).await?;
         }
+        // A guest that is off comes up with it later.
+        if let Some(operation) = taken.last()
+            && cvm.phase == Phase::Running
+            && next.spec.env_keys != old.spec.env_keys
+        {
+            let after = Cvm { spec: next.spec, ..cvm.clone() };
+            let what = (*operation, OperationKind::Update);
+            revisions::note(ctx, tx, &after, &cvm.status, what).await?;
+        }
         for operation in taken {
             news = news.max(close(ctx, tx, cvm, operation, &Ending::Succeeded).await?);
         }
@@ -513,11 +527,7 @@ pub async fn cancel(
     id: CvmId,
     which: Option<OperationId>,
 ) -> Result<Cancelled, Error> {
-    let cvm = tx
-        .take_cvm(id)
-        .await?
-        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
-        .ok_or_else(super::cvms::not_found)?;
+    let cvm = take(tx, caller, id).await?;
     let Some(which) = which.or(cvm.operation.map(|open| open.id)) else {
         return Ok(NOTHING);
     };

@@ -164,7 +164,7 @@ fn or_empty<T: Clone + Default>(patch: &Patch<T>) -> Option<T> {
 }
 
 /// An empty text is how some clients say nothing.
-pub(super) fn sealed_env(patch: &Patch<String>) -> Result<Set<String>, Error> {
+pub fn sealed_env(patch: &Patch<String>) -> Result<Set<String>, Error> {
     match patch {
         Patch::Absent => Ok(Set::Keep),
         Patch::Null => Ok(Set::Clear),
@@ -174,7 +174,7 @@ pub(super) fn sealed_env(patch: &Patch<String>) -> Result<Set<String>, Error> {
     }
 }
 
-pub(super) fn env_keys(keys: Option<&Vec<String>>) -> Result<Option<Vec<String>>, Error> {
+pub fn env_keys(keys: Option<&Vec<String>>) -> Result<Option<Vec<String>>, Error> {
     if let Some(keys) = keys {
         provision::check_env_keys(keys)?;
     }

@@ -13,6 +13,7 @@ mod network;
 mod operations;
 mod power;
 mod replicas;
+mod revisions;
 mod state;
 mod update;
 
@@ -85,5 +86,12 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(replicas::of_app_cvm))
         .routes(routes!(replicas::of_app))
         .routes(routes!(replicas::commit))
+        .routes(routes!(revisions::list))
+        .routes(routes!(revisions::one))
+        .routes(routes!(revisions::diff))
+        .routes(routes!(revisions::redeploy))
+        .routes(routes!(revisions::redeploy_app))
+        .routes(routes!(revisions::pending))
+        .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
 }

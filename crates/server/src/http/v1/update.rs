@@ -45,7 +45,8 @@ use crate::{
 /// What a request says of its change in headers.
 #[derive(Debug)]
 pub struct Said {
-    guard: Option<EnvGuard>,
+    /// What becomes of a change that drops a variable which the compose file uses.
+    pub guard: Option<EnvGuard>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Said {

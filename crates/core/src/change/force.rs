@@ -1,0 +1,50 @@
+//! When a configuration that is stored has come in force.
+
+use crate::{
+    cvm::{Power, Spec, Status, Wish},
+    operation::OperationKind,
+};
+
+/// Whether an operation that succeeds now has brought the stored configuration in force: the node has
+/// it, and the guest came up with it or, being off, was given it by an update. What leads back to a
+/// guest that is off brings in nothing new, and what only powers it off says nothing of what it had.
+#[must_use]
+pub const fn brings_in_force(
+    kind: OperationKind,
+    wish: &Wish,
+    spec: &Spec,
+    status: &Status,
+) -> bool {
+    let is_used = match wish.power {
+        Power::Running => true,
+        Power::Stopped => matches!(kind, OperationKind::Update),
+        Power::Deleted => false,
+    };
+    is_used && status.pushed == spec.revision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{change::tests::configuration, cvm::StopMode};
+
+    #[test]
+    fn what_the_guest_came_up_with_is_in_force() {
+        use OperationKind::{Create, Delete, Restart, Rollback, Shutdown, Start, Stop, Update};
+        use Power::{Deleted, Running, Stopped};
+        let spec = Spec { revision: 3, ..configuration().spec };
+        let holds = |kind, power, pushed| {
+            let wish = Wish { power, run: 1, generation: 3, stop: StopMode::Hard };
+            brings_in_force(kind, &wish, &spec, &Status { pushed, ..Status::new() })
+        };
+        for kind in [Create, Start, Restart, Update, Rollback] {
+            assert!(holds(kind, Running, 3), "{kind:?}");
+            assert!(!holds(kind, Running, 2), "{kind:?}: the rest counts from the next start");
+        }
+        assert!(holds(Update, Stopped, 3));
+        for kind in [Stop, Shutdown, Rollback] {
+            assert!(!holds(kind, Stopped, 3), "{kind:?}");
+        }
+        assert!(!holds(Delete, Deleted, 3));
+    }
+}

@@ -1,0 +1,223 @@
+//! Putting a revision in force again, on one CVM or on several of its app in one transaction.
+//!
+//! The document is the revision's. Everything else stays as the CVM has it now: resources, user config,
+//! and the sealed environment, unless another one is given. An environment whose variables are not
+//! those of the revision is only kept where the request says so.
+
+use std::collections::BTreeSet;
+
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    patch::Patch,
+    revision::{AppRedeployRequest, MAX_TARGETS, RedeployRequest},
+    view::RedeployView,
+};
+use casemate_core::{
+    change::{Change, known_names},
+    cvm::Power,
+    id::{CvmId, EventSeq, VmUuid},
+};
+use casemate_store::{
+    Tx,
+    cvms::{self as stored, Cvm},
+    revisions::Whole,
+};
+
+use super::{app, document, find, parse};
+use crate::app::{
+    Caller, Ctx, Error, cvms,
+    update::{self, Accepted, Asked, EnvGuard, request as read},
+    views,
+};
+
+/// The change that puts a revision in force on a CVM, which must be taken.
+pub async fn asked(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    revision: &Whole,
+    request: &RedeployRequest,
+) -> Result<Asked, Error> {
+    let text = document(ctx, &revision.revision.compose_hash).await?;
+    let names = known_names(&revision.env_keys, &parse(&text)?);
+    let given = request.encrypted_env.clone().map_or(Patch::Absent, Patch::Value);
+    let change = Change {
+        document: Some(revision.revision.compose_hash),
+        revision: Some(revision.revision.id.clone()),
+        sealed_env: read::sealed_env(&given)?,
+        ..Change::default()
+    };
+    if !change.sealed_env.is_keep() {
+        let given = read::env_keys(request.env_keys.as_ref())?;
+        let env_keys = Some(given.unwrap_or_else(|| names.into_iter().collect()));
+        return Ok(Change { env_keys, ..change }.into());
+    }
+    if request.env_keys.is_some() {
+        let why = "names what is in encrypted_env, which is left out";
+        return Err(Error::field(ErrorCode::InvalidRequest, "env_keys", why)
+            .suggest("Leave it out, or seal the variables anew."));
+    }
+    let (base, next, _) = update::preview(ctx, tx, cvm, &change).await?;
+    let present = known_names(&base.spec.env_keys, &base.document);
+    let sealed = base.sealed_env.is_some() || revision.sealed_env.is_some();
+    if !sealed || names == present {
+        return Ok(change.into());
+    }
+    if request.allow_env_mismatch != Some(true) {
+        return Err(mismatch(&names, &present));
+    }
+    let allowed = &next.document.allowed_envs;
+    let left = present.into_iter().filter(|name| allowed.contains(name)).collect();
+    let guard = Some(EnvGuard::Report);
+    Ok(Asked { named: Some(left), guard, ..change.into() })
+}
+
+fn mismatch(revision: &BTreeSet<String>, present: &BTreeSet<String>) -> Error {
+    let list =
+        |names: Vec<&String>| names.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let lacking: Vec<&String> = revision.difference(present).collect();
+    let surplus: Vec<&String> = present.difference(revision).collect();
+    let mut words = Vec::new();
+    if !lacking.is_empty() {
+        words.push(format!("the revision has {}", list(lacking.clone())));
+    }
+    if !surplus.is_empty() {
+        words.push(format!("the CVM has {}", list(surplus.clone())));
+    }
+    let code = ErrorCode::RevisionEnvKeysDiffer;
+    let mut error = Error::because(code, format!("{}: {}", code.message(), words.join("; ")));
+    for name in lacking {
+        error = error.detail(ErrorDetail::message("env_keys", format!("lacks {name}")));
+    }
+    for name in surplus {
+        error = error.detail(ErrorDetail::message("env_keys", format!("drops {name}")));
+    }
+    error.suggest(
+        "Seal the revision's variables anew as encrypted_env, or send allow_env_mismatch true to keep \
+         those that there are.",
+    )
+}
+
+/// Puts a revision of a CVM's app in force on the CVM.
+pub async fn on_cvm(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    id: CvmId,
+    revision: &str,
+    request: &RedeployRequest,
+    guard: Option<EnvGuard>,
+) -> Result<Accepted, Error> {
+    let cvm = update::take(tx, caller, id).await?;
+    let revision = find(ctx, &cvm.spec.app_id, revision).await?;
+    let asked = asked(ctx, tx, &cvm, &revision, request).await?;
+    let asked = Asked { guard: guard.or(asked.guard), ..asked };
+    update::accept(ctx, tx, caller, id, &asked).await
+}
+
+/// Puts a revision of an app in force on the CVMs that the request names: all of them, or nothing is
+/// changed. Returns what became of it on each and the event to announce.
+pub async fn on_app(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    (text, revision): (&str, &str),
+    request: &AppRedeployRequest,
+    guard: Option<EnvGuard>,
+) -> Result<(Vec<RedeployView>, EventSeq), Error> {
+    let app = app(ctx, caller, text).await?;
+    find(ctx, &app, revision).await?;
+    let mut targets = if request.vm_uuids.is_empty() {
+        all_or_the_one(ctx, caller, &app, request.all == Some(true)).await?
+    } else {
+        named(ctx, caller, &app, request).await?
+    };
+    // In the order in which every transaction takes CVMs.
+    targets.sort_unstable_by_key(|cvm| cvm.id);
+    let one = RedeployRequest {
+        allow_env_mismatch: request.allow_env_mismatch,
+        ..RedeployRequest::default()
+    };
+    let mut news = EventSeq(0);
+    let mut done = Vec::with_capacity(targets.len());
+    for target in targets {
+        let accepted =
+            on_cvm(ctx, tx, caller, target.id, revision, &one, guard).await.map_err(|error| {
+                error.detail(ErrorDetail::value("vm_uuid", target.uuid.to_string()))
+            })?;
+        news = news.max(accepted.news);
+        done.push(RedeployView {
+            vm_uuid: target.uuid,
+            cvm_name: accepted.cvm.spec.name.clone(),
+            update: views::update(&accepted),
+        });
+    }
+    Ok((done, news))
+}
+
+fn too_many(why: String) -> Error {
+    Error::field(ErrorCode::InvalidRequest, "vm_uuids", why).suggest("Send several requests.")
+}
+
+async fn named(
+    ctx: &Ctx,
+    caller: &Caller,
+    app: &casemate_core::id::AppId,
+    request: &AppRedeployRequest,
+) -> Result<Vec<Cvm>, Error> {
+    if request.all == Some(true) {
+        let why = "says which CVMs, and all says every one";
+        return Err(Error::field(ErrorCode::InvalidRequest, "vm_uuids", why)
+            .suggest("Send one of the two."));
+    }
+    let texts: BTreeSet<&String> = request.vm_uuids.iter().collect();
+    if texts.len() > MAX_TARGETS {
+        return Err(too_many(format!(
+            "names {} CVMs, and the limit is {MAX_TARGETS}",
+            texts.len()
+        )));
+    }
+    let unknown = |text: &str| cvms::not_found().detail(ErrorDetail::value("vm_uuid", text));
+    let mut uuids = BTreeSet::new();
+    for text in &texts {
+        let uuid: VmUuid = text.parse().map_err(|_| unknown(text))?;
+        uuids.insert(uuid);
+    }
+    let uuids: Vec<VmUuid> = uuids.into_iter().collect();
+    let mut found = stored::by_uuids(&ctx.db, caller.workspace.id, &uuids).await?;
+    found.retain(|cvm| cvm.spec.app_id == *app);
+    match uuids.iter().find(|uuid| found.iter().all(|cvm| cvm.uuid != **uuid)) {
+        None => Ok(found),
+        Some(missing) => Err(unknown(&missing.to_string())),
+    }
+}
+
+async fn all_or_the_one(
+    ctx: &Ctx,
+    caller: &Caller,
+    app: &casemate_core::id::AppId,
+    all: bool,
+) -> Result<Vec<Cvm>, Error> {
+    let found = stored::app(&ctx.db, caller.workspace.id, app).await?;
+    let Some(found) = found else { return Err(cvms::not_found()) };
+    let is_part = usize::try_from(found.live).is_ok_and(|live| live > found.cvms.len());
+    let mut live = found.cvms;
+    live.retain(|cvm| cvm.wish.power != Power::Deleted);
+    match live.len() {
+        0 => Err(cvms::not_found()),
+        1 if !is_part => Ok(live),
+        _ if !all => {
+            let why = "must say which CVMs: the app has several";
+            let error = Error::field(ErrorCode::InvalidRequest, "vm_uuids", why)
+                .suggest("Name them, or send all true for every one.");
+            Err(live.iter().fold(error, |error, cvm| {
+                error.detail(ErrorDetail::value("vm_uuid", cvm.uuid.to_string()))
+            }))
+        }
+        _ if is_part => Err(too_many(format!(
+            "must say which CVMs: the app has {}, and the limit is {MAX_TARGETS}",
+            found.live
+        ))),
+        _ => Ok(live),
+    }
+}
