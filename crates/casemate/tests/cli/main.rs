@@ -4,6 +4,7 @@
 #[cfg(test)] // says clippy.toml: may unwrap
 mod home;
 mod replicas;
+mod revisions;
 mod updates;
 
 use std::{

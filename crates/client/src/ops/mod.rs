@@ -12,6 +12,7 @@ mod network;
 mod operations;
 mod power;
 mod replicas;
+mod revisions;
 mod update;
 
 pub use apps::AppsQuery;

@@ -2,6 +2,7 @@
 
 mod calls;
 mod replicas;
+mod revisions;
 #[cfg(test)] // says clippy.toml: may unwrap
 mod server;
 mod updates;

@@ -161,11 +161,12 @@ impl Diff {
 }
 
 /// A text that does nothing to a terminal.
-fn shown(text: &str) -> String {
+pub fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-fn unified(old: Option<&str>, new: Option<&str>) -> String {
+/// Two texts, line by line.
+pub fn unified(old: Option<&str>, new: Option<&str>) -> String {
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
     TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
 }

@@ -19,7 +19,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 pub use self::{
-    diff::Diff,
+    diff::{Diff, shown, unified},
     follow::{follow, line, took},
     present::Present,
 };

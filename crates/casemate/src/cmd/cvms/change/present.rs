@@ -104,10 +104,15 @@ impl Present {
 
     /// What a change would come to.
     pub fn diff(&self, change: &Change) -> Result<Diff, Fail> {
+        self.diff_with(change, None)
+    }
+
+    /// The same of a change that names a whole other document, which is this.
+    pub fn diff_with(&self, change: &Change, prepared: Option<&AppCompose>) -> Result<Diff, Fail> {
         let mut now = self.now.clone();
         // Unknown: whatever is asked for is taken for a change.
         now.spec.allow_force_stop = change.allow_force_stop.is_none_or(|wanted| !wanted);
-        let (next, effect) = apply(&now, change, None).map_err(refused)?;
+        let (next, effect) = apply(&now, change, prepared).map_err(refused)?;
         let named = change.env_keys.as_ref().or(change.allowed_envs.as_ref());
         let env = env_report(&now, &next, named.map(Vec::as_slice));
         let names = change.env_keys.clone().unwrap_or_default();

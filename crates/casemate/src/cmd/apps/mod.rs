@@ -1,3 +1,5 @@
+mod revisions;
+
 use casemate_api::reply::{App, AppCvm, AppsPage};
 use casemate_client::AppsQuery;
 use clap::Subcommand;
@@ -23,10 +25,39 @@ pub enum Apps {
         #[arg(long, default_value_t = 100)]
         page_size: u32,
     },
+    /// List what was in force on the CVMs of an app, newest first; also of CVMs that are gone.
+    #[command(
+        visible_alias = "history",
+        after_help = "Examples:\n  casemate apps revisions shop\n  casemate apps revisions shop --json | jq '.revisions[0].compose_hash'"
+    )]
+    Revisions(revisions::List),
+    /// Show one revision with its compose file.
+    #[command(
+        after_help = "Examples:\n  casemate apps revision shop rev_1a2b3c4d5e\n  casemate apps revision shop rev_1a2b3c4d5e --raw | sha256sum"
+    )]
+    Revision(revisions::Show),
+    /// Show what is different between two revisions. Of variables only names are known.
+    #[command(after_help = "Examples:\n  casemate apps diff shop rev_1a2b3c4d5e rev_5e4d3c2b1a")]
+    Diff(revisions::Compare),
+    /// Put an earlier revision in force again: its document, with the settings that a CVM has now.
+    ///
+    /// Shows the difference, asks before a restart, and follows it to its end. What fails is taken
+    /// back.
+    #[command(after_help = "Examples:
+  casemate apps redeploy shop rev_1a2b3c4d5e
+  casemate apps redeploy shop rev_1a2b3c4d5e --cvm shop-2 --yes
+  casemate apps redeploy shop rev_1a2b3c4d5e --all --yes --json")]
+    Redeploy(revisions::Redeploy),
 }
 
 pub async fn run(global: &Global, command: Apps) -> Result<(), Fail> {
-    let Apps::Ls { search, page, page_size } = command;
+    let (search, page, page_size) = match command {
+        Apps::Ls { search, page, page_size } => (search, page, page_size),
+        Apps::Revisions(args) => return revisions::list(global, args).await,
+        Apps::Revision(args) => return revisions::show(global, args).await,
+        Apps::Diff(args) => return revisions::compare(global, args).await,
+        Apps::Redeploy(args) => return Box::pin(revisions::redeploy(global, args)).await,
+    };
     let query =
         AppsQuery { page: Some(page), page_size: Some(page_size), search, ..AppsQuery::default() };
     let found = connect::client(global)?.apps(&query).await?;
