@@ -19,6 +19,7 @@ use casemate_api::{
     power::RestartRequest,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
     replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
+    revision::{AppRedeployRequest, RedeployRequest},
     status_batch::StatusBatchRequest,
 };
 use casemate_core::id::{AppId, NodeId};
@@ -610,6 +611,20 @@ fn network_operations_and_domains_are_understood() {
         read::<BatchStopRequest>(&json!({"cvm_ids": vec!["a"; 51]})).value.cvm_ids.len(),
         51
     );
+    survives::<RedeployRequest>(&json!({
+        "encrypted_env": "00", "env_keys": ["A"], "allow_env_mismatch": true
+    }));
+    survives::<AppRedeployRequest>(&json!({
+        "vm_uuids": ["u"], "all": false, "allow_env_mismatch": false
+    }));
+    for nothing in [json!({}), json!({"vm_uuids": null, "all": null})] {
+        assert_eq!(read::<AppRedeployRequest>(&nothing).value, AppRedeployRequest::default());
+    }
+    assert_eq!(
+        refused::<AppRedeployRequest>(&json!({"vm_uuids": vec!["u"; 1001]}))[0].1,
+        "too_long"
+    );
+    assert_eq!(body::parse(b" null ").map(|parsed| parsed.value), Ok(RedeployRequest::default()));
     survives::<DiagnoseRequest>(&json!({"domains": [{"domain": "app.example.test", "port": 80}]}));
     let half = json!({"domains": [{"domain": "app.example.test"}]});
     assert_eq!(refused::<DiagnoseRequest>(&half)[0].1, "missing");

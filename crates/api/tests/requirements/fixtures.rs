@@ -6,17 +6,19 @@ use casemate_api::{
     view::{
         AppProfileView, AppView, BatchStopView, CaaView, CancelView, CapacityView, CauseView,
         ComposeProvisionView, CreditsView, CvmView, DnsRecordView, DomainView, Effect,
-        EnvReportView, FailureView, FirewallView, GatewayView, InstanceTypeView, KmsView,
-        LogUrlsView, NetworkConfigView, NodeRefView, NodeView, OnchainView, OperationEventView,
-        OperationRecordView, OperationStatusView, OperationView, OsImageView, OsView, PersonView,
-        Phase, PortView, ProvisionView, PublicUrl, RecordType, StepOutcome, StepView, Tee,
-        TenantView, UpdateView, UserRole, UserView, WorkspaceView,
+        EnvReportView, FailureView, FieldDiffView, FirewallView, GatewayView, InstanceTypeView,
+        KmsView, LogUrlsView, NetworkConfigView, NodeRefView, NodeView, OnchainView,
+        OperationEventView, OperationRecordView, OperationStatusView, OperationView, Origin,
+        OsImageView, OsView, PendingPreviewView, PendingView, PersonView, Phase, PortView,
+        ProvisionView, PublicUrl, RecordType, RedeployView, RevisionDetailView, RevisionDiffView,
+        RevisionView, StepOutcome, StepView, Tee, TenantView, UpdateView, UserRole, UserView,
+        WorkspaceView,
     },
 };
 use casemate_core::{
     id::{
         AppId, ComposeHash, CvmId, CvmRef, DeviceId, InstanceId, KmsId, NodeId, OperationId,
-        UserId, VmUuid, WorkspaceId,
+        RevisionRef, UserId, VmUuid, WorkspaceId,
     },
     operation::{OperationKind, OperationState},
 };
@@ -609,4 +611,89 @@ pub fn domain() -> DomainView {
 
 pub fn minimal_domain() -> DomainView {
     DomainView { records: Vec::new(), caa: None, note: None, ..domain() }
+}
+
+fn revision() -> RevisionView {
+    RevisionView {
+        id: RevisionRef::from_random(7),
+        app_id: AppId::from_bytes([0xab; 20]),
+        vm_uuid: vm_uuid(),
+        cvm: CvmRef::from_random(0),
+        cvm_name: "my-app".to_owned(),
+        compose_hash: ComposeHash::from_bytes([0x11; 32]),
+        created_at: "2026-01-01T00:00:00Z".to_owned(),
+        correlation_id: operation_id(),
+        origin: Origin::Redeploy,
+        triggered_by: PersonView { id: UserId(3), username: "ada".to_owned() },
+        workspace: TenantView { id: WorkspaceId(2), name: "Ada".to_owned(), slug: some!("ada") },
+    }
+}
+
+pub fn revision_detail() -> RevisionDetailView {
+    RevisionDetailView {
+        revision: revision(),
+        document: r#"{"docker_compose_file":"services: {}"}"#.to_owned(),
+        encrypted_env: some!("00ff"),
+        user_config: some!("{}"),
+        env_keys: vec!["A".to_owned()],
+    }
+}
+
+/// Of the first deployment, without variables.
+pub fn minimal_revision() -> RevisionDetailView {
+    let origin = Origin::Operation(OperationKind::Create);
+    RevisionDetailView {
+        revision: RevisionView { origin, ..revision() },
+        encrypted_env: None,
+        user_config: None,
+        env_keys: Vec::new(),
+        ..revision_detail()
+    }
+}
+
+pub fn revision_diff(full: bool) -> RevisionDiffView {
+    let nothing = RevisionDiffView {
+        from: revision(),
+        to: revision(),
+        docker_compose_file: None,
+        pre_launch_script: None,
+        fields: Vec::new(),
+        env: EnvReportView::default(),
+        encrypted_env_changed: false,
+        user_config: None,
+    };
+    if !full {
+        return nothing;
+    }
+    RevisionDiffView {
+        docker_compose_file: some!("@@ -1 +1 @@\n-a\n+b\n"),
+        fields: vec![FieldDiffView { field: "salt".to_owned(), from: None, to: Some("x".into()) }],
+        env: EnvReportView { added: vec!["B".to_owned()], ..EnvReportView::default() },
+        encrypted_env_changed: true,
+        user_config: Some((None, some!("{}"))),
+        ..nothing
+    }
+}
+
+/// On two CVMs, or on one.
+pub fn redeployed(full: bool) -> Vec<RedeployView> {
+    let one = |update| RedeployView { vm_uuid: vm_uuid(), cvm_name: "my-app".to_owned(), update };
+    if full { vec![one(update()), one(minimal_update())] } else { vec![one(minimal_update())] }
+}
+
+pub fn pending() -> PendingView {
+    PendingView {
+        vm_uuid: vm_uuid(),
+        cvm_name: "my-app".to_owned(),
+        compose_hash: ComposeHash::from_bytes([0x11; 32]),
+    }
+}
+
+pub fn pending_preview() -> PendingPreviewView {
+    PendingPreviewView {
+        current_docker_compose: some!("services: {}"),
+        pending_docker_compose: some!("services: {}"),
+        current_pre_launch_script: some!("true"),
+        pending_pre_launch_script: some!("false"),
+    }
 }

@@ -11,7 +11,10 @@ use casemate_api::{
     page::{Page, PageRequest},
     render,
     version::ApiVersion,
-    view::{BatchStopView, CancelView, CapacityView, CreditsView, FirewallView, NetworkConfigView},
+    view::{
+        BatchStopView, CancelView, CapacityView, CreditsView, FirewallView, NetworkConfigView,
+        PendingPreviewView,
+    },
 };
 use casemate_core::id::AppId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -87,6 +90,7 @@ fn replies(version: ApiVersion, full: bool) -> Vec<(&'static str, Value)> {
         replies.push(("kms_contract_nodes", wire(&nodes)));
     }
     replies.extend(replies_to_changes(version, full));
+    replies.extend(replies_on_revisions(full));
     replies
 }
 
@@ -117,6 +121,31 @@ fn replies_to_changes(version: ApiVersion, full: bool) -> Vec<(&'static str, Val
         ("network_config", wire(&render::network_config(&network))),
         ("firewall_status", wire(&render::firewall_status(&firewall))),
         ("diagnosis", wire(&render::diagnosis(&[domain]))),
+    ]
+}
+
+/// The replies about revisions.
+fn replies_on_revisions(full: bool) -> Vec<(&'static str, Value)> {
+    let update = if full { fixtures::update() } else { fixtures::minimal_update() };
+    let detail = if full { fixtures::revision_detail() } else { fixtures::minimal_revision() };
+    let diff = fixtures::revision_diff(full);
+    let redeployed = fixtures::redeployed(full);
+    let empty = PendingPreviewView {
+        current_docker_compose: None,
+        pending_docker_compose: None,
+        current_pre_launch_script: None,
+        pending_pre_launch_script: None,
+    };
+    let preview = if full { fixtures::pending_preview() } else { empty };
+    let page = Page::new(vec![detail.revision.clone()], 1, REQUEST);
+    vec![
+        ("revisions", wire(&render::revisions(&page))),
+        ("revision_detail", wire(&render::revision_detail(&detail, !full))),
+        ("revision_diff", wire(&render::revision_diff(&diff))),
+        ("redeployed", wire(&render::redeployed(&update))),
+        ("app_redeployed", wire(&render::app_redeployed(&redeployed))),
+        ("pending_updates", wire(&render::pending_updates(&[fixtures::pending()]))),
+        ("pending_preview", wire(&render::pending_preview(&preview))),
     ]
 }
 
@@ -209,6 +238,10 @@ fn the_main_replies_look_as_they_did() {
         ("network_config", V20260121),
         ("ports", V20260121),
         ("diagnosis", V20260121),
+        ("revisions", V20260121),
+        ("revision_detail", V20260121),
+        ("revision_diff", V20260121),
+        ("app_redeployed", V20260121),
     ] {
         for (size, full) in [("full", true), ("minimal", false)] {
             insta::assert_json_snapshot!(

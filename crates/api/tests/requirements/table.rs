@@ -32,6 +32,10 @@ const CVM_KMS: &str = "chain_id?int dstack_kms_address?text dstack_app_address?t
 const PROGRESS: &str = "target?text started_at?text correlation_id?text";
 const GATEWAY: &str = "base_domain?text cname?text";
 const WORKSPACE_REF: &str = "object_type='workspace' id=text name=text slug?text avatar_url?text";
+const REVISION: &str = "revision_id=text app_id=text vm_uuid=text compose_hash=text \
+    created_at=text operation_type=text trace_id?text triggered_by?object cvm?object \
+    workspace?object";
+const CVM_REF: &str = "object_type='cvm' id?text name?text app_id?text vm_uuid?text";
 const USER_REF: &str = "object_type='user' id?text username?text avatar_url?text";
 
 const FLAT: &str = "name=text status=text app_id=text vcpu=int memory=int disk_size=int \
@@ -358,6 +362,78 @@ pub const TABLE: &[Requirement] = &[
         &[("items[].events[]", "event_type=text timestamp=text state=text")],
     ),
     loose("operation_status", FIRST, LAST, &[("", "status='idle'|'in_progress'")]),
+    loose(
+        "revisions",
+        FIRST,
+        LAST,
+        &[
+            ("", "revisions=list total=int page=int page_size=int total_pages=int"),
+            ("revisions[]", REVISION),
+            ("revisions[].triggered_by", USER_REF),
+            ("revisions[].cvm", CVM_REF),
+            ("revisions[].workspace", WORKSPACE_REF),
+        ],
+    ),
+    loose(
+        "revision_detail",
+        FIRST,
+        LAST,
+        &[
+            ("", REVISION),
+            ("", "compose_file?object|text encrypted_env=text user_config=text"),
+            ("triggered_by", USER_REF),
+            ("cvm", CVM_REF),
+            ("workspace", WORKSPACE_REF),
+        ],
+    ),
+    loose(
+        "revision_diff",
+        FIRST,
+        LAST,
+        &[
+            (
+                "",
+                "from=object to=object identical=bool docker_compose_file?text \
+                 pre_launch_script?text fields=list env=object encrypted_env_changed=bool \
+                 user_config?object",
+            ),
+            ("from", REVISION),
+        ],
+    ),
+    loose(
+        "redeployed",
+        FIRST,
+        LAST,
+        &[("", "message=text correlation_id=text status='in_progress'|'no_change'")],
+    ),
+    loose(
+        "app_redeployed",
+        FIRST,
+        LAST,
+        &[
+            ("", "message=text correlation_id~text status='in_progress'|'no_change' cvms+list"),
+            ("cvms[]", "vm_uuid=text name=text correlation_id=text"),
+        ],
+    ),
+    loose(
+        "pending_updates",
+        FIRST,
+        LAST,
+        &[
+            ("", "items+list"),
+            ("items[]", "vm_uuid=text compose_hash=text on_chain=bool instance_name?text"),
+        ],
+    ),
+    loose(
+        "pending_preview",
+        FIRST,
+        LAST,
+        &[(
+            "",
+            "current_docker_compose~text pending_docker_compose~text \
+             current_pre_launch_script~text pending_pre_launch_script~text",
+        )],
+    ),
     loose("cancelled", FIRST, LAST, &[("", "cancelled=bool correlation_id?text")]),
     loose(
         "batch_stop",
