@@ -26,6 +26,7 @@ import {
   verifyEnvEncryptPublicKey,
   watchCvmState,
 } from "@phala/cloud";
+import { revisions } from "./revisions.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const api = need("CASEMATE_API").replace(/\/$/, "");
@@ -877,6 +878,8 @@ async function updates() {
   });
 }
 
+const history = () => revisions(a, { client, step, eventually, watch, detail, operations, status, BOOT });
+
 // The SDK's type of the event; at run time it only needs the event itself.
 async function events() {
   await step("watch", "the event `complete` says {status, elapsed, target}", () => {
@@ -925,7 +928,7 @@ async function cleanUp() {
 }
 
 try {
-  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, moreOfOne, updates, events, deletion];
+  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, moreOfOne, updates, history, events, deletion];
   for (const part of parts) await part();
   await secrets("after the suite");
 } finally {

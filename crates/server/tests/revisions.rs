@@ -5,6 +5,7 @@
 mod common;
 
 use axum::{body::Body, http::Request};
+use casemate_api::revision::{AppRedeployRequest, RedeployRequest};
 use casemate_core::{
     compose::hash,
     cvm::StopMode,
@@ -264,6 +265,11 @@ async fn variables_of_another_revision_are_not_taken_for_its_own() {
     assert!(refused["message"].as_str().unwrap().contains("OLD"), "{refused}");
     world.post(&path, json!({ "env_keys": ["G"] })).await.refused(400, "ERR-02-008");
     world.post(&path, json!({ "encrypted_env": "zz" })).await.refused(400, "ERR-20-012");
+    let blob = sealed(&detail, &["G"]);
+    let foreign = json!({ "encrypted_env": blob, "env_keys": ["ELSE"] });
+    world.post(&path, foreign).await.refused(400, "ERR-20-011");
+    let wrong = json!({ "encrypted_env": blob, "env_keys": ["1 2"] });
+    world.post(&path, wrong).await.refused(400, "ERR-02-008");
     assert_eq!(world.revisions().await.len(), 3, "nothing is changed");
 
     let kept = world.redeploy(old, json!({ "allow_env_mismatch": true })).await;
@@ -355,6 +361,8 @@ async fn a_whole_app_goes_back_or_nothing_of_it_does() {
     assert!(named.contains(&mine.as_str()) && named.contains(&sibling.as_str()), "{refused}");
     let both = json!({ "vm_uuids": [mine, sibling], "all": true });
     world.post(&path, both).await.refused(400, "ERR-02-008");
+    let many: Vec<String> = (0..101).map(|at| format!("vm-{at}")).collect();
+    world.post(&path, json!({ "vm_uuids": many })).await.refused(400, "ERR-02-008");
     for unknown in ["no-uuid", "6a2e3d4c-5b6f-4a1b-8c2d-0e1f2a3b4c5d"] {
         let body = json!({ "vm_uuids": [mine, unknown] });
         world.post(&path, body).await.refused(404, "ERR-03-001");
@@ -524,4 +532,29 @@ async fn a_redeploy_that_does_not_boot_is_taken_back_and_is_no_revision() {
     assert_eq!(world.revisions().await, all, "the history is as before");
     let newest = world.get("/cvms/my-app/operations?limit=1").await.ok();
     assert_eq!(newest["items"][0]["operation_type"], "rollback");
+}
+
+/// What the documentation says of the fields of a redeploy.
+#[test]
+fn no_field_of_a_redeploy_is_without_a_row() {
+    let document = include_str!("../../../docs/fields.md");
+    let section = document.split("## Redeploy").nth(1).unwrap();
+    let names = |request: &Value| request.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let cvm = RedeployRequest {
+        encrypted_env: Some(String::new()),
+        env_keys: Some(Vec::new()),
+        allow_env_mismatch: Some(true),
+    };
+    let app = AppRedeployRequest {
+        vm_uuids: vec![String::new()],
+        all: Some(true),
+        allow_env_mismatch: Some(true),
+    };
+    for (route, request) in [("cvm", json!(cvm)), ("app", json!(app))] {
+        for name in names(&request) {
+            let row = section.lines().find(|line| line.starts_with(&format!("| `{name}` ")));
+            let routes = row.and_then(|row| row.split('|').nth(2)).unwrap_or_default();
+            assert!(routes.contains(&format!("`{route}`")), "{name} of {route}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use casemate_client::EnvGuard;
 const REVISION: &str = r#""revision_id":"rev_1","app_id":"aa","vm_uuid":"u","compose_hash":"00","created_at":"2026-01-01T00:00:00Z","operation_type":"deploy""#;
 
 fn revision(more: &str) -> Answer {
-    ok(&format!("{{{REVISION}{more}}}"))
+    ok(format!("{{{REVISION}{more}}}"))
 }
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn revisions_are_read_with_what_others_leave_out() {
         ok(page),
         revision(r#","compose_file":"{}","encrypted_env":"","user_config":"""#),
         revision(r#","compose_file":{"a":1},"encrypted_env":"","user_config":"""#),
-        ok(&diff),
+        ok(diff),
         ok(r#"{"items":[{"vm_uuid":"u","compose_hash":"00","on_chain":false}]}"#),
         ok("{}"),
     ])
@@ -61,8 +61,7 @@ async fn the_way_back_is_sent_as_the_api_has_it() {
         &one[1..]
     );
     let server =
-        Server::with([answer(202, &[], one), answer(202, &[], &many), answer(202, &[], "{}")])
-            .await;
+        Server::with([answer(202, &[], one), answer(202, &[], many), answer(202, &[], "{}")]).await;
     let client = server.client();
     let request = RedeployRequest { allow_env_mismatch: Some(true), ..RedeployRequest::default() };
     let done = client.redeploy_cvm("a", "rev_1", &request, EnvGuard::Report).await.unwrap();
