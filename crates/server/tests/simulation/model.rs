@@ -55,7 +55,7 @@ impl Facts {
             revisions.push(stored::get(db, app, &one.id).await.unwrap().unwrap());
         }
         let document = AppCompose::parse(&text).unwrap();
-        Self { document, cvm, operations, events, revisions, documents }
+        Self { cvm, document, operations, events, revisions, documents }
     }
 
     /// No operation is open, and the end of each was told once.
