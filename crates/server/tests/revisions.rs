@@ -8,14 +8,11 @@ use axum::{body::Body, http::Request};
 use casemate_api::revision::{AppRedeployRequest, RedeployRequest};
 use casemate_core::{
     compose::hash,
-    cvm::StopMode,
-    id::{ComposeHash, CvmRef, VmUuid, Wallet},
-    operation::OperationKind,
+    id::{ComposeHash, VmUuid, Wallet},
     seal::{EnvPublicKey, EnvVar, seal},
     time::Timestamp,
 };
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
-use casemate_store::cvms::{self, NewCvm};
 use common::{COMPOSE, World};
 use serde_json::{Value, json};
 
@@ -74,34 +71,10 @@ impl World {
     }
 
     /// Another CVM of the same app, as it is.
-    async fn sibling(&self, name: &str) -> VmUuid {
-        let first = self.detail().await;
-        let uuid: VmUuid = first["vm_uuid"].as_str().unwrap().parse().unwrap();
-        let uuids = [uuid];
-        let all = cvms::by_uuids(&self.ctx.db, casemate_core::id::WorkspaceId(1), &uuids).await;
-        let cvm = all.unwrap().pop().unwrap();
-        let mut spec = cvm.spec.clone();
-        name.clone_into(&mut spec.name);
-        let uuid = VmUuid::from_uuid(self.ctx.entropy.uuid_v4());
-        let new = NewCvm {
-            reference: CvmRef::from_random(self.ctx.entropy.u64()),
-            uuid,
-            workspace: cvm.workspace,
-            created_by: cvm.created_by,
-            node: cvm.node,
-            kms: cvm.kms.clone(),
-            spec,
-            sealed_env: None,
-            stop: StopMode::Hard,
-        };
-        let mut tx = self.ctx.begin().await.unwrap();
-        let id = tx.insert_cvm(new, self.ctx.now()).await.unwrap().cvm.id;
-        let operation = self.ctx.operation_id();
-        let (kind, now) = (OperationKind::Create, self.ctx.now());
-        tx.open_operation(operation, id, kind, 1, cvm.created_by, now).await.unwrap();
-        tx.commit().await.unwrap();
+    async fn sibling(&self, name: &str) -> String {
+        let made = self.post("/cvms/my-app/replicas", json!({ "name": name })).await.ok();
         self.settle().await;
-        uuid
+        made["vm_uuid"].as_str().unwrap().to_owned()
     }
 }
 
@@ -350,7 +323,7 @@ async fn a_whole_app_goes_back_or_nothing_of_it_does() {
     assert_eq!(world.detail().await["compose_hash"], old["compose_hash"]);
 
     world.patch(json!({ "docker_compose_file": other("1.38") })).await;
-    let sibling = world.sibling("my-other").await.to_string();
+    let sibling = world.sibling("my-other").await;
     let refused = world.post(&path, json!({})).await.refused(400, "ERR-02-008");
     let named: Vec<&str> = refused["details"]
         .as_array()
