@@ -34,7 +34,7 @@ mod tests {
         use Power::{Deleted, Running, Stopped};
         let spec = Spec { revision: 3, ..configuration().spec };
         let holds = |kind, power, pushed| {
-            let wish = Wish { power, run: 1, generation: 3, stop: StopMode::Hard };
+            let wish = Wish { power, run: 1, generation: 3, vm: 1, stop: StopMode::Hard };
             brings_in_force(kind, &wish, &spec, &Status { pushed, ..Status::new() })
         };
         for kind in [Create, Start, Restart, Update, Rollback] {
