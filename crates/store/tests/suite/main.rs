@@ -30,6 +30,7 @@ mod plans;
 mod provisions;
 #[cfg(test)]
 mod replicas;
+mod readiness;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
