@@ -14,6 +14,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod readiness;
 mod update;
 mod user_config;
 
@@ -35,6 +36,7 @@ pub use network::{firewall_status, network_config, ports};
 pub use node::teepods_available;
 pub use operation::{batch_stop, cancelled, operation_status, operations};
 pub use provision::provision;
+pub use readiness::readiness;
 pub use update::{accepted, compose_provision, envs_update_result, update_result};
 pub use user_config::user_config;
 

@@ -22,6 +22,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod readiness;
 mod update;
 mod user_config;
 
@@ -54,5 +55,6 @@ pub use operation::{
     OperationStep, OperationsPage,
 };
 pub use provision::Provisioned;
+pub use readiness::{Readiness, ReadinessCheck};
 pub use update::{Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, UpdateResult};
 pub use user_config::UserConfig;

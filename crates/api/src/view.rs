@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod readiness;
 mod update;
 
 pub use account::{CapacityView, CreditsView, UserRole, UserView, WorkspaceView};
@@ -37,4 +38,5 @@ pub use operation::{
     OperationStatusView, StepOutcome, StepView,
 };
 pub use provision::ProvisionView;
+pub use readiness::{ReadinessSource, ReadinessView};
 pub use update::{ComposeProvisionView, Effect, EnvReport as EnvReportView, UpdateView};

@@ -12,6 +12,7 @@ mod network;
 mod operations;
 mod power;
 mod replicas;
+mod readiness;
 mod update;
 
 pub use apps::AppsQuery;

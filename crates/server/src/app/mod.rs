@@ -21,6 +21,7 @@ pub mod operations;
 pub mod power;
 pub mod provision;
 pub mod replicate;
+pub mod readiness;
 pub mod update;
 pub mod views;
 pub mod work;

@@ -13,6 +13,7 @@ mod network;
 mod operations;
 mod power;
 mod replicas;
+mod readiness;
 mod state;
 mod update;
 
@@ -85,5 +86,6 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(replicas::of_app_cvm))
         .routes(routes!(replicas::of_app))
         .routes(routes!(replicas::commit))
+        .routes(routes!(readiness::get, readiness::set, readiness::clear))
         .routes(routes!(logs::follow))
 }
