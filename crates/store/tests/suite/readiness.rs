@@ -23,7 +23,8 @@ async fn a_check_is_kept_with_its_app(db: Db) {
 
     let stranger = WorkspaceId(world.workspace.0 + 1);
     assert!(!declare(stranger, &app, None).await, "of another workspace");
-    assert!(!declare(world.workspace, &app_id(987_654), Some(&check)).await, "no such app");
+    let nobody = app_id(987_654);
+    assert!(!declare(world.workspace, &nobody, Some(&check)).await, "no such app");
     assert_eq!(readiness::of_app(&db, &app).await.unwrap(), Some(check));
     assert!(declare(world.workspace, &app, None).await);
     assert_eq!(readiness::of_app(&db, &app).await.unwrap(), None);
