@@ -22,7 +22,7 @@ fn compose(word: &str) -> String {
         "services:
   web:
     image: busybox:1.36
-    command: [\"sh\", \"-c\", \"mkdir /www && hostname >/www/index.html && echo {word} >/www/word && exec httpd -f -p 80 -h /www\"]
+    command: [\"sh\", \"-c\", \"mkdir -p /www && hostname >/www/index.html && echo {word} >/www/word && exec httpd -f -p 80 -h /www\"]
     ports: [\"8080:80\"]
     stop_grace_period: 1s
     labels:
