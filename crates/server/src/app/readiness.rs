@@ -9,7 +9,7 @@ use casemate_api::{
 use casemate_core::{id::AppId, ready::Check};
 use casemate_store::{cvms as stored, cvms::Cvm, readiness};
 
-use super::{Caller, Ctx, Error, cvms::app_not_found, work::Work};
+use super::{Caller, Ctx, Error, cvms::{app_id, app_not_found}, work::Work};
 
 /// What is declared for an app of the caller.
 pub async fn get(ctx: &Ctx, caller: &Caller, text: &str) -> Result<ReadinessView, Error> {
@@ -54,8 +54,7 @@ pub fn check(request: ReadinessRequest, unknown: &[String]) -> Result<Check, Err
 }
 
 async fn find(ctx: &Ctx, caller: &Caller, text: &str) -> Result<(AppId, Vec<Cvm>), Error> {
-    let bare = text.strip_prefix("app_").unwrap_or(text);
-    let id: AppId = bare.parse().map_err(|_| app_not_found(text))?;
+    let id = app_id(text).ok_or_else(|| app_not_found(text))?;
     let app = stored::app(&ctx.db, caller.workspace.id, &id).await?;
     app.map(|app| (id, app.cvms)).ok_or_else(|| app_not_found(text))
 }

@@ -28,9 +28,9 @@ mod operations;
 mod plans;
 #[cfg(test)]
 mod provisions;
+mod readiness;
 #[cfg(test)]
 mod replicas;
-mod readiness;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

@@ -12,8 +12,8 @@ mod logs;
 mod network;
 mod operations;
 mod power;
-mod replicas;
 mod readiness;
+mod replicas;
 mod state;
 mod update;
 
