@@ -106,6 +106,7 @@ pub fn serves(phase: Phase, wish: &Wish, status: &Status) -> bool {
             up && wish.power == Power::Running
                 && status.run >= wish.run
                 && status.pushed >= wish.generation
+                && status.vm >= wish.vm
                 && status.stopping.is_none()
         }
         Phase::Stopping | Phase::ShuttingDown | Phase::Stopped | Phase::Error | Phase::Deleted => {
@@ -136,11 +137,13 @@ mod tests {
         };
         let engine = EngineState::Present { vm: vm.id.clone() };
         let up = Status { engine, pushed: 3, run: 2, seen: Some(vm.clone()), ..Status::new() };
-        let wish = Wish { power: Power::Running, run: 2, generation: 3, stop: StopMode::Hard };
+        let wish =
+            Wish { power: Power::Running, run: 2, generation: 3, vm: 1, stop: StopMode::Hard };
         assert!(serves(Phase::Running, &wish, &up));
         assert!(serves(Phase::Starting, &wish, &up), "started twice");
         assert!(!serves(Phase::Restarting, &Wish { run: 3, ..wish }, &up));
         assert!(!serves(Phase::Updating, &Wish { generation: 4, ..wish }, &up));
+        assert!(!serves(Phase::Updating, &Wish { vm: 2, ..wish }, &up), "another VM");
         assert!(!serves(Phase::Stopping, &Wish { power: Power::Stopped, ..wish }, &up));
         assert!(!serves(Phase::Updating, &Wish { power: Power::Stopped, ..wish }, &up));
         let booting = SeenVm { boot: Boot::Progress("pulling".to_owned()), ..vm };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    cvm::{Power, Status, StopMode, Wish},
+    cvm::{EngineState, Status, StopMode, Wish},
     plan::Step,
     time::Timestamp,
 };
@@ -24,10 +24,11 @@ pub fn drains_until(
 ) -> Option<Timestamp> {
     let first = match step {
         Step::Shutdown(..) | Step::ForceStop(..) => status.stopping.is_none(),
-        // Otherwise it is a second VM with our mark, which never runs.
-        Step::Remove(_) => wish.power == Power::Deleted,
+        // Another one is a second VM with our mark, which never runs.
+        Step::Remove(vm) => status.engine == EngineState::Present { vm: vm.clone() },
         Step::CreateStopped
         | Step::Adopt(_)
+        | Step::Forget
         | Step::Push(_)
         | Step::Start(_)
         | Step::Wait(_)
@@ -45,13 +46,16 @@ pub fn drains_until(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{cvm::Stopping, id::EngineVmId};
+    use crate::{
+        cvm::{Power, Stopping},
+        id::EngineVmId,
+    };
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn wish(power: Power, stop: StopMode) -> Wish {
-        Wish { power, run: 1, generation: 1, stop }
+        Wish { power, run: 1, generation: 1, vm: 1, stop }
     }
 
     fn down() -> Stopping {
@@ -64,14 +68,16 @@ mod tests {
         let graceful = wish(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
         let hard = wish(Power::Stopped, StopMode::Hard);
         let gone = wish(Power::Deleted, StopMode::Hard);
-        let fresh = Status::new();
+        let engine = EngineState::Present { vm: vm() };
+        let fresh = Status { engine, ..Status::new() };
         let ask = |step: &Step, wish: &Wish, status: &Status| {
             drains_until(step, wish, status, NOW, PATIENCE).map(|until| until.since(NOW).as_secs())
         };
         assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &fresh), Some(10));
         assert_eq!(ask(&Step::ForceStop(vm(), down()), &hard, &fresh), Some(2));
         assert_eq!(ask(&Step::Remove(vm()), &gone, &fresh), Some(2));
-        assert_eq!(ask(&Step::Remove(vm()), &graceful, &fresh), None, "a duplicate");
+        let other = EngineVmId("b".to_owned());
+        assert_eq!(ask(&Step::Remove(other), &gone, &fresh), None, "a duplicate");
         for step in [Step::Start(vm()), Step::Push(vm()), Step::Done, Step::CreateStopped] {
             assert_eq!(ask(&step, &graceful, &fresh), None, "{step:?}");
         }

@@ -9,7 +9,11 @@ use casemate_api::{
 use casemate_core::{id::AppId, ready::Check};
 use casemate_store::{cvms as stored, cvms::Cvm, readiness};
 
-use super::{Caller, Ctx, Error, cvms::{app_id, app_not_found}, work::Work};
+use super::{
+    Caller, Ctx, Error,
+    cvms::{app_id, app_not_found},
+    work::Work,
+};
 
 /// What is declared for an app of the caller.
 pub async fn get(ctx: &Ctx, caller: &Caller, text: &str) -> Result<ReadinessView, Error> {
