@@ -312,7 +312,16 @@ pub async fn apps(
     })
 }
 
-/// The error for an app that is not there or not the caller's.
+/// An app id as it stands in a path: 40 hex digits of any case, bare or after `app_` or `0x`.
+pub fn app_id(text: &str) -> Option<AppId> {
+    let bare = match text.get(..4) {
+        Some(prefix) if prefix.eq_ignore_ascii_case("app_") => text.get(4..)?,
+        _ => text,
+    };
+    bare.parse().ok()
+}
+
+/// The error for an app that is not there or not the caller's: the same words for both.
 pub fn app_not_found(text: &str) -> Error {
     Error::because(ErrorCode::NotFound, "The requested app was not found")
         .detail(ErrorDetail::value("app_id", text))
@@ -320,10 +329,9 @@ pub fn app_not_found(text: &str) -> Error {
 
 /// One app of the caller.
 pub async fn app(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppView, Error> {
-    let bare = text.strip_prefix("app_").unwrap_or(text);
-    let id: AppId = bare.parse().map_err(|_| app_not_found(text))?;
-    let app = cvms::app(&ctx.db, caller.workspace.id, &id).await?;
-    let app = app.ok_or_else(|| app_not_found(text))?;
+    let missing = || app_not_found(text);
+    let id = app_id(text).ok_or_else(missing)?;
+    let app = cvms::app(&ctx.db, caller.workspace.id, &id).await?.ok_or_else(missing)?;
     Ok(app_view(ctx, caller, &app))
 }
 

@@ -266,6 +266,18 @@ impl<'a> Turn<'a> {
         until.filter(|_| under_way > 0)
     }
 
+    /// What came of waiting for requests under way, where somebody waited.
+    fn note_drained(&self, step: &Step) {
+        let Cvm { id, status, .. } = &self.held.cvm;
+        let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
+        if down && status.drains_until.is_some() && status.stopping.is_none() {
+            let left = self.ctx.traffic.under_way(*id);
+            let outcome = if left == 0 { "drained" } else { "given_up" };
+            metrics::counter!("casemate_gateway_drains_total", "outcome" => outcome).increment(1);
+            tracing::info!(cvm = %id, left, "requests under way were waited for");
+        }
+    }
+
     async fn drain(
         &mut self,
         (mut status, mut news): (Status, Vec<Happening>),
@@ -274,7 +286,6 @@ impl<'a> Turn<'a> {
         if status.drains_until.is_none() {
             let outcome = "waiting for requests under way".to_owned();
             news.push(Happening::Step { name: "drain", outcome });
-            metrics::counter!("casemate_gateway_drains_total").increment(1);
         }
         status.drains_until = Some(until);
         let soon = self.ctx.now().plus(DRAIN_LOOK);
@@ -379,6 +390,7 @@ impl<'a> Turn<'a> {
         limits: &Limits,
     ) -> Result<Next, StoreError> {
         let name = step.name();
+        self.note_drained(&step);
         let intent = self.intend(status, &step, limits);
         news.push(Happening::Step { name, outcome: "intended".to_owned() });
         self.keep(intent, news, true).await?;
