@@ -143,7 +143,7 @@ impl Gateway {
                 }
                 Err(failed) => last = Some(self.failed(cvm, &name, failed)),
             }
-            if !carried.may_go_on(&last) {
+            if !carried.may_go_on(last.as_ref()) {
                 break;
             }
         }

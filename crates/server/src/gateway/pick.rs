@@ -144,11 +144,10 @@ impl Gateway {
         }
         let more = why.len().saturating_sub(3);
         why.truncate(3);
-        let mut text = why.join("; ");
         if more > 0 {
-            text.push_str(&format!("; and {more} more"));
+            why.push(format!("and {more} more"));
         }
-        Err(Own::unavailable(text))
+        Err(Own::unavailable(why.join("; ")))
     }
 
     /// Whether a CVM that was read after `moment` still serves, on the same boot.

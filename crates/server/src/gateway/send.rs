@@ -110,7 +110,7 @@ impl Carried {
     }
 
     /// Whether another instance may be tried after this one.
-    pub(super) fn may_go_on(&self, last: &Option<Result<Response<Body>, Own>>) -> bool {
+    pub(super) fn may_go_on(&self, last: Option<&Result<Response<Body>, Own>>) -> bool {
         let sent = match last {
             None => return true,
             Some(Err(own)) => own.sent,

@@ -12,7 +12,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, Response, StatusCode},
+    http::{HeaderMap, HeaderName, Response, StatusCode},
     routing::{any, get},
 };
 use futures_util::stream;
@@ -129,9 +129,10 @@ fn router(guest: Arc<Guest>) -> Router {
 }
 
 async fn healthz(State(guest): State<Arc<Guest>>) -> StatusCode {
-    match guest.is_well.load(Ordering::SeqCst) {
-        true => StatusCode::NO_CONTENT,
-        false => StatusCode::INTERNAL_SERVER_ERROR,
+    if guest.is_well.load(Ordering::SeqCst) {
+        StatusCode::NO_CONTENT
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
     }
 }
 
@@ -177,5 +178,5 @@ async fn endless(State(guest): State<Arc<Guest>>) -> Body {
 
 /// The names of the headers that arrive.
 async fn headers(headers: HeaderMap) -> String {
-    headers.keys().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
+    headers.keys().map(HeaderName::as_str).collect::<Vec<_>>().join(" ")
 }

@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 
 use crate::stage::{HEALTHZ, Said, Stage, compose, read};
 
+/// Who answered how often, and what failed.
+type Tally = (BTreeMap<String, usize>, Vec<Said>);
+
 /// Clients that ask without a pause until they are told to stop.
 struct Steady {
     stop: Arc<AtomicBool>,
-    clients: Vec<tokio::task::JoinHandle<(BTreeMap<String, usize>, Vec<Said>)>>,
+    clients: Vec<tokio::task::JoinHandle<Tally>>,
 }
 
 impl Steady {

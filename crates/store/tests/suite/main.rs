@@ -28,6 +28,7 @@ mod operations;
 mod plans;
 #[cfg(test)]
 mod provisions;
+#[cfg(test)]
 mod readiness;
 #[cfg(test)]
 mod replicas;
