@@ -98,9 +98,9 @@ fn a_server_killed_in_the_middle_is_no_loss() {
 /// What an app is ready by is shown, said and taken back.
 fn readiness(home: &Home) {
     let apps = home.run(&["apps", "ls", "--json"]).json();
-    let app = apps["dstack_apps"][0]["app_id"].as_str().expect("an app").to_owned();
+    let app = apps["dstack_apps"][0]["app_id"].as_str().unwrap_or_default().to_owned();
     let run = |options: &[&str]| home.run(&[&["apps", "readiness", &app], options].concat());
-    assert_eq!(run(&["--json"]).json()["check"], serde_json::Value::Null);
+    assert_eq!(run(&["--json"]).json()["check"], Value::Null);
     let set = run(&["--http", "8080/up", "--interval", "1", "--json"]).json();
     assert_eq!((&set["source"], &set["check"]["path"]), (&"api".into(), &"/up".into()));
     assert_eq!(set["check"]["interval_s"], 1);

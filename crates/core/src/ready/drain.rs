@@ -12,8 +12,8 @@ use crate::{
 pub const HARD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Until when this step waits for requests under way; `None`: it is taken now. Only the first call that
-/// brings a guest down waits, and only once. The deadline is kept in [`Status::drains_until`] as long as
-/// somebody waits for it.
+/// brings a guest down waits, and only once. The deadline is kept in [`Status::drains_until`] while
+/// somebody waits.
 #[must_use]
 pub fn drains_until(
     step: &Step,

@@ -266,11 +266,12 @@ impl<'a> Turn<'a> {
         until.filter(|_| under_way > 0)
     }
 
-    /// What came of waiting for requests under way, where somebody waited.
-    fn note_drained(&self, step: &Step) {
+    /// That requests under way are waited for no longer, where somebody waited.
+    fn end_drain(&self, step: &Step, news: &mut Vec<Happening>) {
         let Cvm { id, status, .. } = &self.held.cvm;
         let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
         if down && status.drains_until.is_some() && status.stopping.is_none() {
+            news.push(Happening::Step { name: "drain", outcome: "done".to_owned() });
             let left = self.ctx.traffic.under_way(*id);
             let outcome = if left == 0 { "drained" } else { "given_up" };
             metrics::counter!("casemate_gateway_drains_total", "outcome" => outcome).increment(1);
@@ -284,8 +285,7 @@ impl<'a> Turn<'a> {
         until: Timestamp,
     ) -> Result<Next, StoreError> {
         if status.drains_until.is_none() {
-            let outcome = "waiting for requests under way".to_owned();
-            news.push(Happening::Step { name: "drain", outcome });
+            news.push(Happening::Step { name: "drain", outcome: "intended".to_owned() });
         }
         status.drains_until = Some(until);
         let soon = self.ctx.now().plus(DRAIN_LOOK);
@@ -390,8 +390,8 @@ impl<'a> Turn<'a> {
         limits: &Limits,
     ) -> Result<Next, StoreError> {
         let name = step.name();
-        self.note_drained(&step);
-        let intent = self.intend(status, &step, limits);
+        self.end_drain(&step, &mut news);
+        let intent = Status { drains_until: None, ..self.intend(status, &step, limits) };
         news.push(Happening::Step { name, outcome: "intended".to_owned() });
         self.keep(intent, news, true).await?;
         self.point(name, "intended");
@@ -417,7 +417,6 @@ impl<'a> Turn<'a> {
                 status.run = self.held.cvm.wish.run;
                 status.boot_until = Some(now.plus(limits.boot));
                 status.stopping = None;
-                status.drains_until = None;
                 status.attempts += 1;
             }
             Step::Shutdown(_, stopping) => status.stopping = Some(*stopping),
