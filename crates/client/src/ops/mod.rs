@@ -11,8 +11,8 @@ mod kms;
 mod network;
 mod operations;
 mod power;
-mod replicas;
 mod readiness;
+mod replicas;
 mod update;
 
 pub use apps::AppsQuery;
