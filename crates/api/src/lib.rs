@@ -8,6 +8,7 @@
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
 //! | in | [`replicate`] | requests for more machines of an app |
 //! | in | [`allowed`] | questions whether something gets an app's keys |
+//! | in | [`readiness`] | when an app's instances take requests |
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`view`] | what the server fills in, the same for all versions |
@@ -36,6 +37,7 @@ pub mod page;
 pub mod patch;
 pub mod power;
 pub mod provision;
+pub mod readiness;
 pub mod render;
 pub mod replicate;
 pub mod reply;

@@ -14,6 +14,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod readiness;
 mod revision;
 mod update;
 mod user_config;
@@ -36,6 +37,7 @@ pub use network::{firewall_status, network_config, ports};
 pub use node::teepods_available;
 pub use operation::{batch_stop, cancelled, operation_status, operations};
 pub use provision::provision;
+pub use readiness::readiness;
 pub use revision::{
     app_redeployed, pending_preview, pending_updates, redeployed, revision_detail, revision_diff,
     revisions,

@@ -22,6 +22,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod readiness;
 mod revision;
 mod update;
 mod user_config;
@@ -55,6 +56,7 @@ pub use operation::{
     OperationStep, OperationsPage,
 };
 pub use provision::Provisioned;
+pub use readiness::{Readiness, ReadinessCheck};
 pub use revision::{
     AppRedeployed, CvmRef, FieldDiff, PendingPreview, PendingUpdate, PendingUpdates, Redeployed,
     RedeployedCvm, Revision, RevisionDetail, RevisionDiff, RevisionsPage, TextDiff,

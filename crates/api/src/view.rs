@@ -16,6 +16,7 @@ mod network;
 mod node;
 mod operation;
 mod provision;
+mod readiness;
 mod revision;
 mod update;
 
@@ -38,6 +39,7 @@ pub use operation::{
     OperationStatusView, StepOutcome, StepView,
 };
 pub use provision::ProvisionView;
+pub use readiness::{ReadinessSource, ReadinessView};
 pub use revision::{
     FieldDiffView, Origin, PendingPreviewView, PendingView, RedeployView, RevisionDetailView,
     RevisionDiffView, RevisionView,

@@ -3,7 +3,8 @@
 //!
 //! Where to look: what a CVM should be and is ([`cvm`]), the next step towards it ([`plan`]), the
 //! configuration that a change leads to ([`change`]), the document a guest boots and its hash
-//! ([`compose`]), sealed environment variables ([`seal`]).
+//! ([`compose`]), sealed environment variables ([`seal`]),
+//! whether an instance takes requests ([`ready`]).
 
 pub mod change;
 pub mod compose;
@@ -17,6 +18,7 @@ pub mod operation;
 pub mod place;
 pub mod plan;
 pub mod pubkey;
+pub mod ready;
 pub mod seal;
 pub mod time;
 pub mod usage;

@@ -84,6 +84,7 @@ impl NodeKind {
 #[expect(missing_docs, reason = "config.default.toml documents every key")]
 pub struct Gateway {
     pub base_domain: String,
+    pub drain_s: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -238,6 +239,9 @@ impl Config {
         }
         if !(10..=1200).contains(&self.shutdown.timeout_s) {
             return refuse("shutdown.timeout_s", "must be 10 to 1200");
+        }
+        if self.gateway.drain_s > 300 {
+            return refuse("gateway.drain_s", "must be 0 to 300");
         }
         if self.role.is_empty() {
             return refuse("role", "must name at least one of api, worker, console");

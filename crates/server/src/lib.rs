@@ -7,6 +7,7 @@
 //! | [`console`] | pages for people | the store, the engine |
 //! | [`work`] | reconcilers | http |
 //! | [`gateway`] | host names to CVMs | http |
+//! | [`traffic`] | requests that the gateway has under way | – |
 //! | [`follow`] | what other processes on the database do | http |
 //! | [`serve`] | starting and stopping all of it | – |
 //!
@@ -23,4 +24,5 @@ pub mod http;
 pub mod serve;
 pub mod system;
 pub mod telemetry;
+pub mod traffic;
 pub mod work;

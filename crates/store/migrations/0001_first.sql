@@ -91,7 +91,9 @@ CREATE TABLE apps (
     used_at      BIGINT NOT NULL,
     committed_at BIGINT,
     -- how many live CVMs it has
-    live         BIGINT NOT NULL DEFAULT 0 CHECK (live >= 0)
+    live         BIGINT NOT NULL DEFAULT 0 CHECK (live >= 0),
+    -- when its instances take requests (JSON); goes before what compose files say
+    readiness    TEXT
 );
 CREATE UNIQUE INDEX apps_nonce ON apps (workspace_id, nonce) WHERE nonce IS NOT NULL;
 CREATE INDEX apps_listed ON apps (workspace_id, created_at, app_id) WHERE live > 0;

@@ -8,6 +8,7 @@
 //! | [`nodes`] | nodes as last seen |
 //! | [`kms`] | which KMS the database belongs to |
 //! | [`provisions`] | documents, app ids, prepared deployments |
+//! | [`readiness`] | when instances of an app take requests |
 //! | [`cvms`] | wish and fact of every CVM, lists, look-ups |
 //! | [`lease`] | who works on which CVM |
 //! | [`operations`] | durable changes |
@@ -36,6 +37,7 @@ pub mod nodes;
 pub mod operations;
 pub mod prepared;
 pub mod provisions;
+pub mod readiness;
 pub mod revisions;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -96,6 +96,23 @@ fn a_server_killed_in_the_middle_is_no_loss() {
     assert_eq!(home.run(&["cvms", "ls", "--json"]).json().as_array().map(Vec::len), Some(1));
 }
 
+/// What an app is ready by is shown, said and taken back.
+fn readiness(home: &Home) {
+    let apps = home.run(&["apps", "ls", "--json"]).json();
+    let app = apps["dstack_apps"][0]["app_id"].as_str().unwrap_or_default().to_owned();
+    let run = |options: &[&str]| home.run(&[&["apps", "readiness", &app], options].concat());
+    assert_eq!(run(&["--json"]).json()["check"], Value::Null);
+    let set = run(&["--http", "8080/up", "--interval", "1", "--json"]).json();
+    assert_eq!((&set["source"], &set["check"]["path"]), (&"api".into(), &"/up".into()));
+    assert_eq!(set["check"]["interval_s"], 1);
+    let shown = run(&[]);
+    assert!(shown.code == Some(0) && shown.out.contains("http 8080/up"), "{shown:?}");
+    assert_eq!(run(&["--tcp", "8080", "--json"]).json()["check"]["kind"], "tcp");
+    let refused = run(&["--tcp", "1", "--json"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(run(&["--off", "--json"]).json()["source"], "none");
+}
+
 #[test]
 fn commands_show_and_refuse_as_promised() {
     let home = Home::new();
@@ -110,6 +127,8 @@ fn commands_show_and_refuse_as_promised() {
     }
     let logs = home.run(&["cvms", "logs", "my-shop", "--json"]).json();
     assert!(logs["lines"].as_array().is_some_and(|lines| !lines.is_empty()), "{logs}");
+
+    readiness(&home);
 
     let missing = home.run(&["cvms", "get", "nobody", "--json"]);
     assert_eq!((missing.code, missing.error()["code"].clone()), (Some(1), "ERR-03-001".into()));
@@ -132,6 +151,9 @@ fn commands_show_and_refuse_as_promised() {
         &["cvms", "schedule-delete", "my-shop"],
         &["cvms", "schedule-delete", "my-shop", "--in", "soon"],
         &["cvms", "cancel", "my-shop", "not-an-id"],
+        &["apps", "readiness", "x", "--http", "/healthz"],
+        &["apps", "readiness", "x", "--tcp", "80", "--off"],
+        &["apps", "readiness", "x", "--interval", "3"],
         &["cvms", "batch", "stop"],
         &["cvms", "replicate"],
         &["cvms", "replicate", "my-shop", "--compose-hash", "12"],

@@ -11,3 +11,5 @@ mod nodes;
 mod process;
 #[cfg(test)]
 mod roles;
+#[cfg(test)]
+mod steady;

@@ -11,6 +11,7 @@ mod kms;
 mod network;
 mod operations;
 mod power;
+mod readiness;
 mod replicas;
 mod revisions;
 mod update;

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::server::{KEY, Server, answer, ok};
-use casemate_api::{error::ErrorCode, provision::ProvisionRequest, version::ApiVersion};
+use casemate_api::{
+    error::ErrorCode, provision::ProvisionRequest, readiness::ReadinessRequest, version::ApiVersion,
+};
 use casemate_client::{Client, Error, TransportKind};
 
 const VM: &str = r#"{"id":"cvm_1","name":"my-app","status":"starting"}"#;
@@ -171,4 +173,25 @@ async fn health_is_asked_on_the_root() {
 #[tokio::test]
 async fn a_base_url_over_https_finds_the_systems_roots() {
     Client::new("https://cloud-api.phala.com/api/v1", KEY.into()).unwrap();
+}
+
+#[tokio::test]
+async fn readiness_is_read_said_and_taken_back() {
+    const REPLY: &str = r#"{"app_id":"aa","source":"api","check":{"kind":"http","port":8080,
+        "path":"/up","interval_s":5,"timeout_s":2,"threshold":3}}"#;
+    const NOBODY: &str = r#"{"app_id":"aa","source":"none","check":null}"#;
+    let server = Server::with([ok(NOBODY), ok(REPLY), ok(NOBODY)]).await;
+    let client = server.client();
+    assert_eq!(client.readiness("aa").await.unwrap().check, None);
+    let request =
+        ReadinessRequest { port: 8080, path: Some("/up".to_owned()), ..Default::default() };
+    let set = client.set_readiness("aa", &request).await.unwrap();
+    assert_eq!(set.check.unwrap().path.as_deref(), Some("/up"));
+    assert_eq!(client.clear_readiness("aa").await.unwrap().source, "none");
+    let asked = server.asked();
+    let methods: Vec<&str> = asked.iter().map(|asked| asked.method.as_str()).collect();
+    assert_eq!(methods, ["GET", "PUT", "DELETE"]);
+    assert!(asked.iter().all(|asked| asked.uri.path() == "/api/v1/apps/aa/readiness"));
+    assert_eq!(asked[1].body, r#"{"port":8080,"path":"/up"}"#);
+    assert!(asked[1..].iter().all(|asked| asked.header("idempotency-key").is_some()));
 }

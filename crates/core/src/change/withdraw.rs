@@ -22,7 +22,13 @@ pub struct Before {
 /// grown stays as large as it is, and a VM that may be gone is not gone back to.
 #[must_use]
 pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (Spec, Wish, Status) {
-    let status = Status { stopping: None, boot_until: None, attempts: 0, ..status.clone() };
+    let status = Status {
+        stopping: None,
+        drains_until: None,
+        boot_until: None,
+        attempts: 0,
+        ..status.clone()
+    };
     let untold = status.offered <= before.generation && status.pushed <= before.generation;
     let (spec, generation) = if untold {
         (before.spec.clone(), before.generation)

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::docker;
-use crate::{id::ComposeHash, seal};
+use crate::{id::ComposeHash, ready::Check, seal};
 
 /// Compose file and pre-launch script together may be this long.
 pub const MAX_COMPOSE_BYTES: usize = 200 * 1024;
@@ -262,6 +262,9 @@ pub struct Facts {
     pub docker_compose_hash: Option<String>,
     /// SHA-256 of the pre-launch script, hex.
     pub pre_launch_script_hash: Option<String>,
+    /// When an instance takes requests, as the compose file's labels say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readiness: Option<Check>,
 }
 
 impl AppCompose {
@@ -269,6 +272,7 @@ impl AppCompose {
     pub fn facts(&self) -> Facts {
         let digest = |text: &String| hash(text).to_string();
         let inspected = self.docker_compose_file.as_deref().map(docker::inspect);
+        let inspected = inspected.and_then(Result::ok);
         Facts {
             public_logs: self.public_logs,
             public_sysinfo: self.public_sysinfo,
@@ -279,7 +283,8 @@ impl AppCompose {
             features: self.features.clone(),
             manifest_version: self.manifest_version.number(),
             runner: self.runner.clone(),
-            ports: inspected.and_then(Result::ok).map(|seen| seen.published).unwrap_or_default(),
+            readiness: inspected.as_ref().and_then(|seen| seen.readiness.clone()),
+            ports: inspected.map(|seen| seen.published).unwrap_or_default(),
             docker_compose_hash: self.docker_compose_file.as_ref().map(digest),
             pre_launch_script_hash: self.pre_launch_script.as_ref().map(digest),
         }

@@ -4,6 +4,8 @@
 use serde::{Deserialize, de::IgnoredAny};
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ready::{Check, InvalidLabel, Labels};
+
 /// What we need to know of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
@@ -14,6 +16,8 @@ pub struct Inspected {
     /// Names of variables the file takes from outside, sorted, each once: it interpolates them
     /// (`${NAME}`, `$NAME`) or passes them on (`environment:` with a name and no value).
     pub variables: Vec<String>,
+    /// What its labels say about when an instance takes requests.
+    pub readiness: Option<Check>,
 }
 
 /// Why a text is not a compose file.
@@ -32,6 +36,9 @@ pub enum NotCompose {
         "service {0:?} has no image: a CVM has no build context, so every service needs `image:`"
     )]
     NoImage(String),
+    /// A label that should declare a check and does not.
+    #[error(transparent)]
+    Label(#[from] InvalidLabel),
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,6 +54,47 @@ struct Service {
     ports: Option<Vec<Port>>,
     #[serde(default)]
     environment: Option<Environment>,
+    #[serde(default)]
+    labels: Option<LabelForm>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LabelForm {
+    List(Vec<String>),
+    Map(BTreeMap<String, Option<Scalar>>),
+    /// The engine will say what is wrong with it.
+    Other(IgnoredAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Number(i64),
+    Text(String),
+    Other(IgnoredAny),
+}
+
+impl LabelForm {
+    /// Names with their values; one without a value has an empty one.
+    fn pairs(&self) -> Vec<(&str, String)> {
+        match self {
+            Self::List(lines) => lines
+                .iter()
+                .map(|line| line.split_once('=').unwrap_or((line, "")))
+                .map(|(name, value)| (name, value.to_owned()))
+                .collect(),
+            Self::Map(values) => values
+                .iter()
+                .map(|(name, value)| match value {
+                    Some(Scalar::Number(number)) => (name.as_str(), number.to_string()),
+                    Some(Scalar::Text(text)) => (name.as_str(), text.clone()),
+                    Some(Scalar::Other(_)) | None => (name.as_str(), String::new()),
+                })
+                .collect(),
+            Self::Other(_) => Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -104,6 +152,7 @@ pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
     }
     let mut published = Vec::new();
     let mut variables = interpolated(text);
+    let mut labels = Labels::default();
     for (name, service) in &services {
         let Some(service) = service else { return Err(NotCompose::NoImage(name.clone())) };
         if service.image.is_none() && service.extends.is_none() {
@@ -111,11 +160,15 @@ pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
         }
         published.extend(service.ports.iter().flatten().flat_map(published_tcp));
         variables.extend(service.environment.iter().flat_map(Environment::passed_on));
+        for (label, value) in service.labels.iter().flat_map(LabelForm::pairs) {
+            labels.note(name, label, value);
+        }
     }
     published.sort_unstable();
     published.dedup();
     Ok(Inspected {
         services: services.into_keys().collect(),
+        readiness: labels.check(&published)?,
         published,
         variables: variables.into_iter().collect(),
     })
@@ -234,6 +287,30 @@ services:
     fn a_variable_without_a_value_is_passed_on() {
         let text = "services:\n  a:\n    image: b\n    environment: [LISTED, 'SET=1']\n  c:\n    image: d\n    environment: {MAPPED: , OTHER: 1, EMPTY: ''}\n";
         assert_eq!(inspect(text).unwrap().variables, ["LISTED", "MAPPED"]);
+    }
+
+    #[test]
+    fn both_spellings_of_labels_declare_a_check() {
+        let file = |labels: &str| {
+            format!(
+                "services:\n  web:\n    image: b\n    ports: ['8080:80']\n    labels: {labels}\n"
+            )
+        };
+        let list = file("['casemate.ready.http=8080/up', 'casemate.ready.interval=2', plain]");
+        let map = file("{casemate.ready.http: 8080/up, casemate.ready.interval: 2, other: true}");
+        let wanted = Check { interval_s: 2, ..Check::http(8080, "/up") };
+        for text in [list, map] {
+            assert_eq!(inspect(&text).unwrap().readiness.as_ref(), Some(&wanted), "{text}");
+        }
+        assert_eq!(
+            inspect(&file("{casemate.ready.tcp: 8080}")).unwrap().readiness,
+            Some(Check::tcp(8080))
+        );
+        assert_eq!(inspect(&file("{a: b}")).unwrap().readiness, None);
+        for bad in ["['casemate.ready.tcp']", "{casemate.ready.tcp: }", "{casemate.ready.tcp: [1]}"]
+        {
+            assert!(matches!(inspect(&file(bad)), Err(NotCompose::Label(_))), "{bad}");
+        }
     }
 
     proptest! {

@@ -5,7 +5,7 @@ pub mod phase;
 pub mod spec;
 pub mod status;
 
-pub use phase::{Phase, phase};
+pub use phase::{Phase, phase, serves};
 pub use spec::{GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode, Wish};
 pub use status::{
     Boot, EngineState, Failure, FailureCode, Seen, SeenVm, Status, Stopping, VmPower,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Power, Status, VmPower, status::EngineState};
+use super::{Boot, Power, Status, VmPower, Wish, status::EngineState};
 use crate::operation::OperationKind;
 
 /// `status` on the wire (DESIGN §4.5).
@@ -85,5 +85,70 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
             Phase::Error
         }
         (Power::Stopped, _) => Phase::Stopped,
+    }
+}
+
+/// Whether requests may be sent to a CVM: it is up, and nothing is to bring it down. From the commit of
+/// a wish that brings it down it is not. An operation that leaves the guest alone (a start of one that
+/// runs) changes nothing.
+#[must_use]
+pub fn serves(phase: Phase, wish: &Wish, status: &Status) -> bool {
+    if !matches!(status.engine, EngineState::Present { .. }) {
+        return false;
+    }
+    let up = status
+        .seen
+        .as_ref()
+        .is_some_and(|vm| vm.power == VmPower::Running && vm.boot == Boot::Done);
+    match phase {
+        Phase::Running => true,
+        Phase::Starting | Phase::Restarting | Phase::Updating => {
+            up && wish.power == Power::Running
+                && status.run >= wish.run
+                && status.pushed >= wish.generation
+                && status.vm >= wish.vm
+                && status.stopping.is_none()
+        }
+        Phase::Stopping | Phase::ShuttingDown | Phase::Stopped | Phase::Error | Phase::Deleted => {
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cvm::{SeenVm, StopMode},
+        id::EngineVmId,
+    };
+
+    #[test]
+    fn a_guest_that_is_to_go_down_serves_nobody() {
+        let vm = SeenVm {
+            id: EngineVmId("a".to_owned()),
+            power: VmPower::Running,
+            boot: Boot::Done,
+            boot_error: None,
+            shutdown_progress: None,
+            instance_id: None,
+            started_at: None,
+            exited_at: None,
+        };
+        let engine = EngineState::Present { vm: vm.id.clone() };
+        let up = Status { engine, pushed: 3, run: 2, seen: Some(vm.clone()), ..Status::new() };
+        let wish =
+            Wish { power: Power::Running, run: 2, generation: 3, vm: 1, stop: StopMode::Hard };
+        assert!(serves(Phase::Running, &wish, &up));
+        assert!(serves(Phase::Starting, &wish, &up), "started twice");
+        assert!(!serves(Phase::Restarting, &Wish { run: 3, ..wish }, &up));
+        assert!(!serves(Phase::Updating, &Wish { generation: 4, ..wish }, &up));
+        assert!(!serves(Phase::Updating, &Wish { vm: 2, ..wish }, &up), "another VM");
+        assert!(!serves(Phase::Stopping, &Wish { power: Power::Stopped, ..wish }, &up));
+        assert!(!serves(Phase::Updating, &Wish { power: Power::Stopped, ..wish }, &up));
+        let booting = SeenVm { boot: Boot::Progress("pulling".to_owned()), ..vm };
+        let booting = Status { seen: Some(booting), ..up };
+        assert!(!serves(Phase::Restarting, &wish, &booting));
+        assert!(!serves(Phase::Running, &wish, &Status::new()), "no VM");
     }
 }

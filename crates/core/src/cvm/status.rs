@@ -26,6 +26,9 @@ pub struct Status {
     /// A stop or shutdown under way.
     #[serde(default)]
     pub stopping: Option<Stopping>,
+    /// Requests under way are waited for until then, before the guest is brought down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drains_until: Option<Timestamp>,
     /// When the boot under way must be done.
     #[serde(default)]
     pub boot_until: Option<Timestamp>,
@@ -54,6 +57,7 @@ impl Status {
             offered: 0,
             run: 0,
             stopping: None,
+            drains_until: None,
             boot_until: None,
             attempts: 0,
             seen: None,

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{error::Error, fleet::Fleet, kept::Kept};
-use crate::config::Config;
+use crate::{config::Config, traffic::Traffic};
 
 /// The world of a use case. One reference to it all: it is cloned several times in every request.
 #[derive(Debug, Clone)]
@@ -50,6 +50,8 @@ pub struct World {
     pub dns: Arc<dyn Dns>,
     /// What was read before and is still so.
     pub kept: Arc<Kept>,
+    /// Requests that the gateway here has under way.
+    pub traffic: Arc<Traffic>,
     /// Configuration.
     pub config: Arc<Config>,
     /// Addresses under which this process is reached.

@@ -20,6 +20,7 @@ pub mod network;
 pub mod operations;
 pub mod power;
 pub mod provision;
+pub mod readiness;
 pub mod replicate;
 pub mod revisions;
 pub mod update;

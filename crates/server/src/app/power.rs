@@ -144,6 +144,7 @@ async fn change(
     status.failure = None;
     status.attempts = 0;
     status.stopping = None;
+    status.drains_until = None;
     status.boot_until = None;
     let phase = kind.phase();
     tx.set_wish(cvm, &wish, &status, phase, now).await?;

@@ -185,6 +185,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         entropy,
         fleet: Arc::new(Fleet::new(nodes, kms_here)),
         kept: Arc::default(),
+        traffic: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config: Arc::new(config),
         addresses: Arc::new(addresses),

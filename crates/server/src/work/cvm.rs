@@ -23,6 +23,7 @@ use casemate_core::{
     id::{EngineVmId, EventSeq},
     operation::OperationKind,
     plan::{Limits, Step, plan},
+    ready::drains_until,
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
@@ -50,6 +51,9 @@ const STEPS_PER_LEASE: usize = 16;
 const LOOK_LEAST: Duration = Duration::from_millis(100);
 /// Nobody is asked less often while something is under way.
 const LOOK_MOST: Duration = Duration::from_secs(3);
+
+/// How often requests under way are counted while they are waited for.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// What comes after a step.
 enum Next {
@@ -151,6 +155,9 @@ async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
     let step = plan(open, &cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
     let mut turn = Turn::new(ctx, held);
     let before = turn.look(&seen);
+    if let Some(until) = turn.drains(&step) {
+        return turn.drain(before, until).await;
+    }
     match step {
         Step::Wait(_) => turn.wait(before, &seen).await,
         Step::Done => turn.done(before).await,
@@ -232,7 +239,15 @@ impl<'a> Turn<'a> {
         if *seen == Seen::Unreachable {
             pause = pause.max(Duration::from_secs(1));
         }
-        let until = now.plus(pause);
+        self.pause((status, news), now.plus(pause)).await
+    }
+
+    /// Looks again at this time; writes only what is new, or the lease where it runs out.
+    async fn pause(
+        &mut self,
+        (status, news): (Status, Vec<Happening>),
+        until: Timestamp,
+    ) -> Result<Next, StoreError> {
         let unwritten = !self.held.news.is_empty() || !news.is_empty();
         // Half of it is left then: more than the looks until the next renewal take.
         let runs_out = self.held.lease_until < until.plus(self.lease() / 2);
@@ -242,11 +257,48 @@ impl<'a> Turn<'a> {
         Ok(Next::Waits(until))
     }
 
+    /// Until when this step waits for the requests that the gateway here has under way to the CVM. The
+    /// wish is committed, so there will be no more of them.
+    fn drains(&self, step: &Step) -> Option<Timestamp> {
+        let Cvm { id, wish, status, .. } = &self.held.cvm;
+        let patience = Duration::from_secs(self.ctx.config.gateway.drain_s);
+        let until = drains_until(step, wish, status, self.ctx.now(), patience);
+        let under_way = self.ctx.traffic.under_way(*id);
+        until.filter(|_| under_way > 0)
+    }
+
+    /// That requests under way are waited for no longer, where somebody waited.
+    fn end_drain(&self, step: &Step, news: &mut Vec<Happening>) {
+        let Cvm { id, status, .. } = &self.held.cvm;
+        let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
+        if down && status.drains_until.is_some() && status.stopping.is_none() {
+            news.push(Happening::Step { name: "drain", outcome: "done".to_owned() });
+            let left = self.ctx.traffic.under_way(*id);
+            let outcome = if left == 0 { "drained" } else { "given_up" };
+            metrics::counter!("casemate_gateway_drains_total", "outcome" => outcome).increment(1);
+            tracing::info!(cvm = %id, left, "requests under way were waited for");
+        }
+    }
+
+    async fn drain(
+        &mut self,
+        (mut status, mut news): (Status, Vec<Happening>),
+        until: Timestamp,
+    ) -> Result<Next, StoreError> {
+        if status.drains_until.is_none() {
+            news.push(Happening::Step { name: "drain", outcome: "intended".to_owned() });
+        }
+        status.drains_until = Some(until);
+        let soon = self.ctx.now().plus(DRAIN_LOOK);
+        self.pause((status, news), soon.min(until)).await
+    }
+
     async fn done(
         &mut self,
         (mut status, news): (Status, Vec<Happening>),
     ) -> Result<Next, StoreError> {
         status.stopping = None;
+        status.drains_until = None;
         status.boot_until = None;
         status.attempts = 0;
         // What was taken back stays told until the next change.
@@ -263,6 +315,7 @@ impl<'a> Turn<'a> {
         cause: String,
     ) -> Result<Next, StoreError> {
         status.stopping = None;
+        status.drains_until = None;
         status.boot_until = None;
         let cause = match (&status.failure, self.held.cvm.operation) {
             (Some(first), Some(open)) if open.kind == OperationKind::Rollback => {
@@ -338,7 +391,8 @@ impl<'a> Turn<'a> {
         limits: &Limits,
     ) -> Result<Next, StoreError> {
         let name = step.name();
-        let intent = self.intend(status, &step, limits);
+        self.end_drain(&step, &mut news);
+        let intent = Status { drains_until: None, ..self.intend(status, &step, limits) };
         news.push(Happening::Step { name, outcome: "intended".to_owned() });
         self.keep(intent, news, true).await?;
         self.point(name, "intended");

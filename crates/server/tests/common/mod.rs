@@ -278,6 +278,7 @@ impl World {
             entropy,
             fleet: Arc::new(fleet),
             kept: Arc::default(),
+            traffic: Arc::default(),
             config: Arc::new(config),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),
@@ -294,7 +295,11 @@ impl World {
 
     /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
     pub fn replica(&self) -> Self {
-        let ctx = Ctx::from(ctx::World { kept: Arc::default(), ..(*self.ctx).clone() });
+        let ctx = Ctx::from(ctx::World {
+            kept: Arc::default(),
+            traffic: Arc::default(),
+            ..(*self.ctx).clone()
+        });
         Self {
             router: http::router(ctx.clone(), Metrics::install()),
             ctx,

@@ -29,6 +29,8 @@ mod plans;
 #[cfg(test)]
 mod provisions;
 #[cfg(test)]
+mod readiness;
+#[cfg(test)]
 mod replicas;
 #[cfg(test)]
 mod revisions;

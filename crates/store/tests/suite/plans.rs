@@ -11,6 +11,7 @@ use casemate_core::{
     change::Change,
     cvm::{Phase, Resources, Spec},
     id::{CvmId, CvmName, NodeId, RevisionRef},
+    ready::Check,
 };
 use casemate_store::{
     Db, accounts,
@@ -18,7 +19,7 @@ use casemate_store::{
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
     prepared::{self, Prepared},
-    provisions, revisions, testing,
+    provisions, readiness, revisions, testing,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tracing::{
@@ -180,6 +181,10 @@ async fn read_everything(world: &World) {
 /// Every combination of filters, from the beginning and from behind an app.
 async fn read_apps(world: &World, cvm: &Cvm) {
     let id = cvm.spec.app_id;
+    let mut tx = world.db.begin().await.unwrap();
+    assert!(tx.declare_readiness(world.workspace, &id, Some(&Check::tcp(80))).await.unwrap());
+    tx.commit().await.unwrap();
+    readiness::of_app(&world.db, &id).await.unwrap();
     let searches = [
         Search::All,
         Search::App(id),

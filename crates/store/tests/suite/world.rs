@@ -325,6 +325,7 @@ pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {
 
 fn facts() -> Facts {
     Facts {
+        readiness: None,
         public_logs: true,
         public_sysinfo: true,
         public_tcbinfo: true,

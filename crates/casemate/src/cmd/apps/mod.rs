@@ -1,3 +1,4 @@
+mod readiness;
 mod revisions;
 
 use casemate_api::reply::{App, AppCvm, AppsPage};
@@ -48,6 +49,11 @@ pub enum Apps {
   casemate apps redeploy shop rev_1a2b3c4d5e --cvm shop-2 --yes
   casemate apps redeploy shop rev_1a2b3c4d5e --all --yes --json")]
     Redeploy(revisions::Redeploy),
+    /// Show or say when an instance takes requests of the gateway.
+    #[command(
+        after_help = "Examples:\n  casemate apps readiness 5f4d… \n  casemate apps readiness 5f4d… --http 8080/healthz --interval 2\n  casemate apps readiness 5f4d… --off"
+    )]
+    Readiness(readiness::ReadinessArgs),
 }
 
 pub async fn run(global: &Global, command: Apps) -> Result<(), Fail> {
@@ -56,6 +62,7 @@ pub async fn run(global: &Global, command: Apps) -> Result<(), Fail> {
         Apps::Revisions(args) => return revisions::list(global, args).await,
         Apps::Revision(args) => return revisions::show(global, args).await,
         Apps::Diff(args) => return revisions::compare(global, args).await,
+        Apps::Readiness(args) => return readiness::run(global, &args).await,
         Apps::Redeploy(args) => return Box::pin(revisions::redeploy(global, args)).await,
     };
     let query =

@@ -407,6 +407,7 @@ async fn begin(
         failure: None,
         attempts: 0,
         stopping: None,
+        drains_until: None,
         boot_until: None,
         ..cvm.status.clone()
     };

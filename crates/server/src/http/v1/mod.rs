@@ -12,6 +12,7 @@ mod logs;
 mod network;
 mod operations;
 mod power;
+mod readiness;
 mod replicas;
 mod revisions;
 mod state;
@@ -86,6 +87,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(replicas::of_app_cvm))
         .routes(routes!(replicas::of_app))
         .routes(routes!(replicas::commit))
+        .routes(routes!(readiness::get, readiness::set, readiness::clear))
         .routes(routes!(revisions::list))
         .routes(routes!(revisions::one))
         .routes(routes!(revisions::diff))

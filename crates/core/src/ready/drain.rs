@@ -1,0 +1,101 @@
+//! How long a call that brings a guest down waits for the requests it is working on.
+
+use std::time::Duration;
+
+use crate::{
+    cvm::{EngineState, Status, StopMode, Wish},
+    plan::Step,
+    time::Timestamp,
+};
+
+/// A stop at once, and a deletion, wait no longer than this.
+pub const HARD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Until when this step waits for requests under way; `None`: it is taken now. Only the first call that
+/// brings a guest down waits, and only once. The deadline is kept in [`Status::drains_until`] while
+/// somebody waits.
+#[must_use]
+pub fn drains_until(
+    step: &Step,
+    wish: &Wish,
+    status: &Status,
+    now: Timestamp,
+    patience: Duration,
+) -> Option<Timestamp> {
+    let first = match step {
+        Step::Shutdown(..) | Step::ForceStop(..) => status.stopping.is_none(),
+        // Another one is a second VM with our mark, which never runs.
+        Step::Remove(vm) => status.engine == EngineState::Present { vm: vm.clone() },
+        Step::CreateStopped
+        | Step::Adopt(_)
+        | Step::Forget
+        | Step::Push(_)
+        | Step::Start(_)
+        | Step::Wait(_)
+        | Step::Done
+        | Step::Fail(..) => false,
+    };
+    let patience = match wish.stop {
+        StopMode::Hard => patience.min(HARD_PATIENCE),
+        StopMode::Graceful { .. } => patience,
+    };
+    let until = status.drains_until.unwrap_or_else(|| now.plus(patience));
+    (first && now < until).then_some(until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cvm::{Power, Stopping},
+        id::EngineVmId,
+    };
+
+    const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn wish(power: Power, stop: StopMode) -> Wish {
+        Wish { power, run: 1, generation: 1, vm: 1, stop }
+    }
+
+    fn down() -> Stopping {
+        Stopping { until: NOW, forced: false, sent: false }
+    }
+
+    #[test]
+    fn the_first_call_that_brings_a_guest_down_waits_once() {
+        let vm = || EngineVmId("a".to_owned());
+        let graceful = wish(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
+        let hard = wish(Power::Stopped, StopMode::Hard);
+        let gone = wish(Power::Deleted, StopMode::Hard);
+        let engine = EngineState::Present { vm: vm() };
+        let fresh = Status { engine, ..Status::new() };
+        let ask = |step: &Step, wish: &Wish, status: &Status| {
+            drains_until(step, wish, status, NOW, PATIENCE).map(|until| until.since(NOW).as_secs())
+        };
+        assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &fresh), Some(10));
+        assert_eq!(ask(&Step::ForceStop(vm(), down()), &hard, &fresh), Some(2));
+        assert_eq!(ask(&Step::Remove(vm()), &gone, &fresh), Some(2));
+        let other = EngineVmId("b".to_owned());
+        assert_eq!(ask(&Step::Remove(other), &gone, &fresh), None, "a duplicate");
+        for step in [Step::Start(vm()), Step::Push(vm()), Step::Done, Step::CreateStopped] {
+            assert_eq!(ask(&step, &graceful, &fresh), None, "{step:?}");
+        }
+        let asked = Status { stopping: Some(down()), ..Status::new() };
+        assert_eq!(ask(&Step::ForceStop(vm(), down()), &graceful, &asked), None);
+
+        let waiting = |s: i64| {
+            let until = Timestamp::from_micros(NOW.micros() + s * 1_000_000);
+            Status { drains_until: Some(until), ..Status::new() }
+        };
+        assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &waiting(3)), Some(3));
+        assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &waiting(0)), None);
+    }
+
+    #[test]
+    fn no_patience_is_no_drain() {
+        let graceful = wish(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
+        let step = Step::Shutdown(EngineVmId("a".to_owned()), down());
+        assert_eq!(drains_until(&step, &graceful, &Status::new(), NOW, Duration::ZERO), None);
+    }
+}

@@ -1,0 +1,75 @@
+//! What looks at an instance have shown.
+
+/// Whether an instance takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Nobody has looked yet.
+    Unknown,
+    /// The last looks were good.
+    Ready,
+    /// The last looks were not.
+    NotReady,
+}
+
+/// What is known of one instance. The first look decides; a ready one is given up after so many failed
+/// looks in a row as its check says, and one good look brings it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it takes requests.
+    pub verdict: Verdict,
+    /// Failed looks in a row.
+    pub failures: u32,
+    /// What the last failed look showed; empty after a good one.
+    pub why: String,
+}
+
+impl Health {
+    /// Before the first look.
+    pub const fn unknown() -> Self {
+        Self { verdict: Verdict::Unknown, failures: 0, why: String::new() }
+    }
+
+    /// After another look.
+    #[must_use]
+    pub fn after(&self, look: Result<(), String>, threshold: u32) -> Self {
+        match look {
+            Ok(()) => Self { verdict: Verdict::Ready, failures: 0, why: String::new() },
+            Err(why) => {
+                let failures = self.failures.saturating_add(1);
+                let held = self.verdict == Verdict::Ready && failures < threshold;
+                let verdict = if held { Verdict::Ready } else { Verdict::NotReady };
+                Self { verdict, failures, why }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Ready exactly when one of the last `threshold` looks was good and, after a time of not being
+        /// ready, a good one came since.
+        #[test]
+        fn the_last_looks_decide(looks in prop::collection::vec(any::<bool>(), 1..40), threshold in 1_u32..5) {
+            let mut health = Health::unknown();
+            let mut ready = None;
+            let mut bad_in_a_row = 0;
+            for good in looks {
+                health = health.after(if good { Ok(()) } else { Err("no".to_owned()) }, threshold);
+                bad_in_a_row = if good { 0 } else { bad_in_a_row + 1 };
+                ready = Some(match (ready, good) {
+                    (_, true) => true,
+                    (Some(true), false) => bad_in_a_row < threshold,
+                    (_, false) => false,
+                });
+                let expected = if ready == Some(true) { Verdict::Ready } else { Verdict::NotReady };
+                prop_assert_eq!(health.verdict, expected);
+                prop_assert_eq!(health.why.is_empty(), good);
+            }
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Which instances are ready.
+//!
+//! Looked at are instances with a check that somebody asks for, on nodes of this process: the first
+//! request waits for the first look, and from then on a task looks at every interval, until nobody has
+//! asked for [`IDLE`], the CVM is no longer up, or its check is another one. Everything is in memory and
+//! bounded; another process, or this one after a restart, looks again.
+//!
+//! Apart from that, an instance that gave no answer is a suspect for [`SUSPECT`], or until a look finds it
+//! well: it is chosen only where there is no other.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    http::{Request, header},
+};
+use casemate_core::{
+    cvm::{EngineState, serves},
+    id::{CvmId, EngineVmId},
+    ready::{Check, Health, Verdict},
+    time::Timestamp,
+};
+use casemate_engine::node::Dial;
+use casemate_store::cvms::{self, Cvm};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::{
+    net::TcpStream,
+    sync::{Notify, watch},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::{Gateway, send::root_cause};
+
+/// An instance that nobody asked for is no longer looked at after this time.
+const IDLE: Duration = Duration::from_mins(3);
+/// For so long an instance that gave no answer is chosen only where there is no other.
+const SUSPECT: Duration = Duration::from_secs(2);
+/// So many instances are looked at, and so many are suspects, at most.
+const MOST: usize = 4096;
+/// What listens for a port that nobody serves, as some engines do, closes the connection at once.
+const CLOSED_BY: Duration = Duration::from_millis(100);
+
+/// What an instance has to have booted from and since to be the one that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Boot {
+    vm: Option<EngineVmId>,
+    run: i64,
+    generation: i64,
+    started_at: Option<Timestamp>,
+}
+
+impl Boot {
+    pub(super) fn of(cvm: &Cvm) -> Self {
+        let vm = match &cvm.status.engine {
+            EngineState::Present { vm } => Some(vm.clone()),
+            EngineState::Absent | EngineState::Creating { .. } => None,
+        };
+        Self {
+            vm,
+            run: cvm.status.run,
+            generation: cvm.status.pushed,
+            started_at: cvm.status.seen.as_ref().and_then(|vm| vm.started_at),
+        }
+    }
+}
+
+/// One that is looked at. Dropping it ends that.
+#[derive(Debug)]
+struct Watched {
+    boot: Boot,
+    check: Check,
+    health: watch::Receiver<Health>,
+    /// Look now.
+    poke: Arc<Notify>,
+    /// When somebody asked last, microseconds.
+    asked: Arc<AtomicI64>,
+    _end: DropGuard,
+}
+
+/// Everything that is known of instances.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    watched: Mutex<HashMap<CvmId, Watched>>,
+    suspects: Mutex<HashMap<CvmId, Timestamp>>,
+}
+
+impl Table {
+    fn watched(&self) -> MutexGuard<'_, HashMap<CvmId, Watched>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, HashMap<CvmId, Timestamp>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It gave no answer.
+    pub(super) fn suspect(&self, cvm: CvmId, now: Timestamp) {
+        let mut suspects = self.suspects();
+        if suspects.len() >= MOST {
+            suspects.retain(|_, until| now < *until);
+        }
+        if suspects.len() < MOST {
+            suspects.insert(cvm, now.plus(SUSPECT));
+        }
+        drop(suspects);
+        if let Some(watched) = self.watched().get(&cvm) {
+            watched.poke.notify_one();
+        }
+    }
+
+    /// It gave an answer.
+    pub(super) fn trust(&self, cvm: CvmId) {
+        self.suspects().remove(&cvm);
+    }
+
+    pub(super) fn is_suspect(&self, cvm: CvmId, now: Timestamp) -> bool {
+        self.suspects().get(&cvm).is_some_and(|until| now < *until)
+    }
+
+    /// It is not up any more.
+    pub(super) fn forget(&self, cvm: CvmId) {
+        self.watched().remove(&cvm);
+    }
+}
+
+impl Gateway {
+    /// Those of these instances that are ready; the others are told in `why`. Waits for the first look
+    /// at an instance only where no other is ready.
+    pub(super) async fn look(
+        &self,
+        all: Vec<(Cvm, Option<Check>)>,
+        why: &mut Vec<String>,
+    ) -> Vec<Cvm> {
+        let (mut ready, mut unknown) = (Vec::new(), Vec::new());
+        let mut not_ready = |cvm: &Cvm, check: &Check, health: &Health| {
+            why.push(format!("{} is not ready: {check}: {}", cvm.spec.name, health.why));
+        };
+        for (cvm, check) in all {
+            let Some(check) = check else {
+                self.health.forget(cvm.id);
+                ready.push(cvm);
+                continue;
+            };
+            let seen = self.watch(&cvm, &check);
+            let health = seen.borrow().clone();
+            match health.verdict {
+                Verdict::Ready => ready.push(cvm),
+                Verdict::NotReady => not_ready(&cvm, &check, &health),
+                Verdict::Unknown => unknown.push((cvm, check, seen)),
+            }
+        }
+        if !ready.is_empty() {
+            return ready;
+        }
+        let mut looks: FuturesUnordered<_> = unknown
+            .into_iter()
+            .map(|(cvm, check, mut seen)| async move {
+                let known = seen.wait_for(|health| health.verdict != Verdict::Unknown);
+                // The look is bounded; it ends before only where its task was ended.
+                let health =
+                    known.await.map_or_else(|_| Health::unknown(), |health| health.clone());
+                (cvm, check, health)
+            })
+            .collect();
+        while let Some((cvm, check, health)) = looks.next().await {
+            if health.verdict == Verdict::Ready {
+                return vec![cvm];
+            }
+            not_ready(&cvm, &check, &health);
+        }
+        Vec::new()
+    }
+
+    /// What is known of an instance; from now on it is looked at.
+    fn watch(&self, cvm: &Cvm, check: &Check) -> watch::Receiver<Health> {
+        let (now, boot) = (self.ctx.now(), Boot::of(cvm));
+        let mut watched = self.health.watched();
+        if let Some(one) = watched.get(&cvm.id)
+            && one.boot == boot
+            && one.check == *check
+        {
+            one.asked.store(now.micros(), Ordering::Relaxed);
+            return one.health.clone();
+        }
+        if watched.len() >= MOST && !watched.contains_key(&cvm.id) {
+            let longest = watched.iter().min_by_key(|(_, one)| one.asked.load(Ordering::Relaxed));
+            if let Some(id) = longest.map(|(id, _)| *id) {
+                watched.remove(&id);
+            }
+        }
+        let (told, health) = watch::channel(Health::unknown());
+        let end = CancellationToken::new();
+        let looks = Looks {
+            gateway: self.clone(),
+            cvm: cvm.clone(),
+            check: check.clone(),
+            poke: Arc::default(),
+            asked: Arc::new(AtomicI64::new(now.micros())),
+            told,
+        };
+        let one = Watched {
+            boot,
+            check: check.clone(),
+            health: health.clone(),
+            poke: looks.poke.clone(),
+            asked: looks.asked.clone(),
+            _end: end.clone().drop_guard(),
+        };
+        watched.insert(cvm.id, one);
+        drop(watched);
+        let stop = self.ctx.stop.clone();
+        tokio::spawn(async move {
+            let looking = Box::pin(looks.run());
+            let _ = stop.run_until_cancelled(end.run_until_cancelled(looking)).await;
+        });
+        health
+    }
+
+    /// Looks at an instance once.
+    async fn probe(&self, cvm: &Cvm, check: &Check) -> Result<(), String> {
+        let look = tokio::time::timeout(check.timeout(), self.reach(cvm, check)).await;
+        look.unwrap_or_else(|_| Err(format!("no answer in {} s", check.timeout_s)))
+    }
+
+    async fn reach(&self, cvm: &Cvm, check: &Check) -> Result<(), String> {
+        let (EngineState::Present { vm }, Some(node)) =
+            (&cvm.status.engine, self.ctx.fleet.node(cvm.node))
+        else {
+            return Err("it has no VM".to_owned());
+        };
+        let address = match node.node.dial(vm, check.port).await {
+            Ok(Dial::Tcp(address)) => address,
+            Ok(Dial::Page(_)) => return Ok(()),
+            Err(error) => return Err(error.to_string()),
+        };
+        let Some(path) = &check.path else {
+            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+            let mut first = [0; 1];
+            return match tokio::time::timeout(CLOSED_BY, stream.peek(&mut first)).await {
+                Ok(Ok(0)) => Err("the connection is closed at once".to_owned()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Ok(_)) | Err(_) => Ok(()),
+            };
+        };
+        let host = format!("{}-{}.{}", cvm.spec.app_id, check.port, self.domain);
+        let request = Request::get(format!("http://{address}{path}"))
+            .header(header::HOST, host)
+            .header(header::USER_AGENT, "casemate-readiness")
+            .body(Body::empty())
+            .map_err(|error| error.to_string())?;
+        let answer = self.client.request(request).await.map_err(|error| root_cause(&error))?;
+        let status = answer.status();
+        if status.is_success() || status.is_redirection() {
+            Ok(())
+        } else {
+            Err(format!("answered {status}"))
+        }
+    }
+}
+
+/// The looks at one instance.
+struct Looks {
+    gateway: Gateway,
+    cvm: Cvm,
+    check: Check,
+    poke: Arc<Notify>,
+    asked: Arc<AtomicI64>,
+    told: watch::Sender<Health>,
+}
+
+impl Looks {
+    async fn run(self) {
+        let table = &self.gateway.health;
+        loop {
+            let look = self.gateway.probe(&self.cvm, &self.check).await;
+            if look.is_ok() {
+                table.trust(self.cvm.id);
+            }
+            let good = look.is_ok();
+            self.note(look);
+            if self.is_idle() || (!good && !self.is_up().await) {
+                break;
+            }
+            let _ = tokio::time::timeout(self.check.interval(), self.poke.notified()).await;
+        }
+        let mut watched = table.watched();
+        // Another task may look at the CVM by now.
+        if watched.get(&self.cvm.id).is_some_and(|one| Arc::ptr_eq(&one.asked, &self.asked)) {
+            watched.remove(&self.cvm.id);
+        }
+    }
+
+    fn note(&self, look: Result<(), String>) {
+        let before = self.told.borrow().clone();
+        let after = before.after(look, self.check.threshold);
+        if before.verdict != after.verdict {
+            let to = if after.verdict == Verdict::Ready { "ready" } else { "not_ready" };
+            metrics::counter!("casemate_gateway_readiness_total", "to" => to).increment(1);
+            tracing::info!(cvm = %self.cvm.id, to, why = after.why, "readiness");
+        }
+        self.told.send_replace(after);
+    }
+
+    fn is_idle(&self) -> bool {
+        let asked = Timestamp::from_micros(self.asked.load(Ordering::Relaxed));
+        self.gateway.ctx.now().since(asked) >= IDLE
+    }
+
+    /// Whether the instance is the one it was.
+    async fn is_up(&self) -> bool {
+        let Cvm { workspace, id, .. } = self.cvm;
+        let found = cvms::by_id(&self.gateway.ctx.db, workspace, id).await;
+        found.is_ok_and(|now| {
+            now.is_some_and(|now| {
+                serves(now.phase, &now.wish, &now.status) && Boot::of(&now) == Boot::of(&self.cvm)
+            })
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! Which instance gets a request.
+
+use std::collections::HashSet;
+
+use axum::http::StatusCode;
+use casemate_core::{
+    cvm::{EngineState, serves},
+    id::{CvmId, VmUuid},
+    ready::{Candidate, Check, choose},
+};
+use casemate_engine::node::{Dial, DialError};
+use casemate_store::{
+    cvms::{self, Cvm},
+    freshness::Moment,
+    readiness,
+};
+
+use super::{Gateway, Own, health::Boot, target::Target};
+use crate::traffic::UnderWay;
+
+/// A choice that the world overtook is made again, so many times.
+const ROUNDS: usize = 8;
+
+/// For whom an instance is sought.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub target: &'a Target,
+    /// The one that another gateway means; it must be on a node of this process.
+    pub only: Option<VmUuid>,
+    /// Those that gave no answer.
+    pub tried: &'a HashSet<CvmId>,
+}
+
+/// An instance with a request counted in.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub cvm: Cvm,
+    pub dial: Dial,
+    pub under_way: UnderWay,
+    /// It is reached through the gateway of another process.
+    pub elsewhere: bool,
+}
+
+impl Gateway {
+    /// An instance that is up and ready, with the request counted in.
+    pub(super) async fn pick(&self, ask: &Ask<'_>) -> Result<Chosen, Own> {
+        let mut refused = ask.tried.clone();
+        let mut why = None;
+        for _ in 0..ROUNDS {
+            let moment = self.ctx.db.moment();
+            let found = self.instances(ask).await?;
+            let open: Vec<Cvm> =
+                found.into_iter().filter(|cvm| !refused.contains(&cvm.id)).collect();
+            let ready = match self.ready(ask.target, open).await {
+                Ok(ready) => ready,
+                Err(own) => return Err(why.unwrap_or(own)),
+            };
+            let now = self.ctx.now();
+            let candidates: Vec<Candidate> = ready
+                .iter()
+                .map(|cvm| Candidate {
+                    in_flight: self.ctx.traffic.under_way(cvm.id),
+                    is_suspect: self.health.is_suspect(cvm.id, now),
+                })
+                .collect();
+            let Some(at) = choose(&candidates, self.ctx.entropy.u64()) else { break };
+            let cvm = &ready[at];
+            let under_way = self.ctx.traffic.enter(cvm.id);
+            // Only from here on a reconciler waits for us: if it did not serve before, nobody would.
+            if !self.still_serves(cvm, moment).await? {
+                continue;
+            }
+            match self.dial(cvm, ask.target.port).await {
+                Ok(dial) => {
+                    let elsewhere = !self.ctx.fleet.own().contains_key(&cvm.node);
+                    return Ok(Chosen { cvm: cvm.clone(), dial, under_way, elsewhere });
+                }
+                Err(own) => {
+                    refused.insert(cvm.id);
+                    why = why.or(Some(own));
+                }
+            }
+        }
+        Err(why.unwrap_or_else(|| {
+            Own::unavailable(format!("the instances of {} change too fast", ask.target.id))
+        }))
+    }
+
+    /// All instances that the host name means.
+    async fn instances(&self, ask: &Ask<'_>) -> Result<Vec<Cvm>, Own> {
+        let id = &ask.target.id;
+        let found =
+            cvms::for_gateway(&self.ctx.db, id.as_bytes()).await.map_err(|e| database(&e))?;
+        if found.is_empty() {
+            return Err(Own::new(StatusCode::NOT_FOUND, format!("no app or instance {id}")));
+        }
+        let open: Vec<Cvm> =
+            found.into_iter().filter(|cvm| cvm.spec.facts.gateway_enabled).collect();
+        if open.is_empty() {
+            let why = format!("{id} has the gateway switched off");
+            return Err(Own::new(StatusCode::NOT_FOUND, why));
+        }
+        let Some(only) = ask.only else { return Ok(open) };
+        let own = self.ctx.fleet.own();
+        let ours = |cvm: &Cvm| cvm.uuid == only && own.contains_key(&cvm.node);
+        let meant: Vec<Cvm> = open.into_iter().filter(ours).collect();
+        if meant.is_empty() {
+            return Err(Own::unavailable(format!(
+                "{only} is no instance of {id} that is served here"
+            )));
+        }
+        Ok(meant)
+    }
+
+    /// Those that are up and ready; where there are none, why.
+    async fn ready(&self, target: &Target, all: Vec<Cvm>) -> Result<Vec<Cvm>, Own> {
+        let mut why: Vec<String> = Vec::new();
+        let mut up = Vec::with_capacity(all.len());
+        let by_app = all.iter().any(|cvm| cvm.spec.app_id == target.id);
+        for cvm in all {
+            if serves(cvm.phase, &cvm.wish, &cvm.status) {
+                up.push(cvm);
+            } else {
+                self.health.forget(cvm.id);
+                why.push(format!("{} is {}", cvm.spec.name, cvm.phase.as_str()));
+            }
+        }
+        let ready = if by_app && !up.is_empty() {
+            let declared = readiness::of_app(&self.ctx.db, &target.id).await;
+            let declared = declared.map_err(|error| database(&error))?;
+            let checked = |cvm: Cvm| {
+                // The gateway of the process that has the node looks.
+                let here = self.ctx.fleet.own().contains_key(&cvm.node);
+                let check = declared.as_ref().or(cvm.spec.facts.readiness.as_ref());
+                let check: Option<Check> = check.filter(|_| here).cloned();
+                (cvm, check)
+            };
+            self.look(up.into_iter().map(checked).collect(), &mut why).await
+        } else {
+            up
+        };
+        if !ready.is_empty() {
+            return Ok(ready);
+        }
+        let more = why.len().saturating_sub(3);
+        why.truncate(3);
+        if more > 0 {
+            why.push(format!("and {more} more"));
+        }
+        Err(Own::unavailable(why.join("; ")))
+    }
+
+    /// Whether a CVM that was read after `moment` still serves, on the same boot.
+    async fn still_serves(&self, cvm: &Cvm, moment: Moment) -> Result<bool, Own> {
+        let db = &self.ctx.db;
+        if let Some(stamp) = db.stamp(cvm, moment)
+            && db.is_current(cvm.id, stamp).await.map_err(|error| database(&error))?
+        {
+            return Ok(true);
+        }
+        let now = cvms::by_id(db, cvm.workspace, cvm.id).await.map_err(|error| database(&error))?;
+        Ok(now.is_some_and(|now| {
+            serves(now.phase, &now.wish, &now.status) && Boot::of(&now) == Boot::of(cvm)
+        }))
+    }
+
+    async fn dial(&self, cvm: &Cvm, port: u16) -> Result<Dial, Own> {
+        let name = &cvm.spec.name;
+        let EngineState::Present { vm } = &cvm.status.engine else {
+            return Err(Own::unavailable(format!("{name} is {}", cvm.phase.as_str())));
+        };
+        let node = self.ctx.fleet.node(cvm.node).ok_or_else(|| {
+            Own::unavailable(format!("the node of {name} is not served by this process"))
+        })?;
+        let dialled = node.node.dial(vm, port).await;
+        if let Ok(Dial::Tcp(address)) = &dialled
+            && Some(*address) == self.own
+        {
+            return Err(Own::unavailable(format!("{name}: its node is not served")));
+        }
+        dialled.map_err(|error| match error {
+            DialError::NotPublished { .. } => {
+                Own::new(StatusCode::NOT_FOUND, format!("{name}: {error}"))
+            }
+            DialError::NotUp(why) => Own::unavailable(format!("{name}: {why}")),
+            DialError::Unreachable(why) => Own::unavailable(format!("{name}: node: {why}")),
+        })
+    }
+}
+
+fn database(error: &casemate_store::Error) -> Own {
+    tracing::error!(error = error as &dyn std::error::Error, "gateway look-up failed");
+    Own::unavailable("the database does not answer")
+}

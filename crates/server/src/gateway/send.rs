@@ -1,0 +1,288 @@
+//! Sending one request to one instance, and what may be repeated when that fails.
+//!
+//! | what happened | who is tried next |
+//! |---|---|
+//! | no connection; nothing was sent | the next instance, whatever the method |
+//! | sent, and no whole answer | the next one, if the method is idempotent and the body is in memory |
+//! | the head of the answer was passed on | nobody: the client sees the connection end |
+//!
+//! A body of at most [`KEPT`] bytes is read before it is sent, so that it can be sent again. A small
+//! answer with a known length to a request that may be repeated is read whole before its head is passed
+//! on: an instance that dies in the middle of it did not answer. Streams and upgrades pass at once.
+//! Requests that must not be repeated never go over a connection that was used before: its end could
+//! cross them, and nobody would know whether they arrived.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header},
+};
+use casemate_engine::node::Dial;
+use hyper::{
+    body::{Body as _, Frame, SizeHint},
+    client::conn::http1,
+    upgrade::OnUpgrade,
+};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::{Gateway, INSTANCE, OWN, Own, pick::Chosen};
+use crate::traffic::UnderWay;
+
+/// Bytes of a body that are kept at most, either way.
+const KEPT: u64 = 64 * 1024;
+/// A connection is made by then.
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
+
+/// A request on its way to whoever takes it.
+pub(super) struct Carried {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    body: Load,
+    /// The client's side of an upgrade.
+    inbound: Option<OnUpgrade>,
+}
+
+enum Load {
+    /// All of it: it can be sent any number of times.
+    Kept(Bytes),
+    /// As it comes in: it can be sent once.
+    Stream(Body),
+    /// It was sent.
+    Gone,
+}
+
+/// Why an instance gave no answer.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It never saw the request.
+    NotSent(String),
+    /// It may have.
+    Sent(String),
+    /// The gateway of its process says so itself.
+    Elsewhere(Box<Response<Body>>),
+}
+
+impl Carried {
+    /// Takes a request apart; a small body is read.
+    pub(super) async fn take(mut request: Request<Body>, host: &str) -> Result<Self, Own> {
+        let upgrade = request.headers().contains_key(header::UPGRADE);
+        let inbound = upgrade.then(|| hyper::upgrade::on(&mut request));
+        let (mut parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        strip_hop_headers(&mut parts.headers, upgrade);
+        if !parts.headers.contains_key(header::HOST)
+            && let Ok(host) = HeaderValue::from_str(host)
+        {
+            parts.headers.insert(header::HOST, host);
+        }
+        let body = if body.size_hint().upper().is_some_and(|length| length <= KEPT) {
+            let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
+            Load::Kept(to_bytes(body, limit).await.map_err(|error| {
+                let why = format!("the request ended early: {}", root_cause(&error));
+                Own::new(StatusCode::BAD_REQUEST, why)
+            })?)
+        } else {
+            Load::Stream(body)
+        };
+        Ok(Self { method: parts.method, path, headers: parts.headers, body, inbound })
+    }
+
+    /// Whether sending it twice does what sending it once does.
+    fn is_repeatable(&self) -> bool {
+        let idempotent = matches!(
+            self.method,
+            Method::GET
+                | Method::HEAD
+                | Method::OPTIONS
+                | Method::PUT
+                | Method::DELETE
+                | Method::TRACE
+        );
+        idempotent && self.inbound.is_none() && matches!(self.body, Load::Kept(_))
+    }
+
+    /// Whether another instance may be tried after this one.
+    pub(super) fn may_go_on(&self, last: Option<&Result<Response<Body>, Own>>) -> bool {
+        let sent = match last {
+            None => return true,
+            Some(Err(own)) => own.sent,
+            Some(Ok(response)) => response.headers().get(OWN).is_none_or(|own| own != "not-sent"),
+        };
+        self.is_repeatable() || (!sent && !matches!(self.body, Load::Gone))
+    }
+
+    /// The request once more, or for the first time. `uri` is what the connection wants.
+    fn request(&mut self, uri: Uri, instance: Option<HeaderValue>) -> Request<Body> {
+        let body = match std::mem::replace(&mut self.body, Load::Gone) {
+            Load::Kept(bytes) => {
+                self.body = Load::Kept(bytes.clone());
+                Body::from(bytes)
+            }
+            Load::Stream(body) => body,
+            Load::Gone => Body::empty(),
+        };
+        let mut request = Request::new(body);
+        request.method_mut().clone_from(&self.method);
+        request.headers_mut().clone_from(&self.headers);
+        *request.uri_mut() = uri;
+        if let Some(instance) = instance {
+            request.headers_mut().insert(INSTANCE, instance);
+        }
+        request
+    }
+}
+
+impl Gateway {
+    /// Sends the request to an instance. Its answer counts as under way until its end.
+    pub(super) async fn send(
+        &self,
+        chosen: Chosen,
+        carried: &mut Carried,
+    ) -> Result<Response<Body>, Failed> {
+        let Chosen { cvm, dial, under_way, elsewhere } = chosen;
+        let address = match dial {
+            Dial::Page(html) => return Ok(page(html)),
+            Dial::Tcp(address) => address,
+        };
+        let instance =
+            if elsewhere { HeaderValue::from_str(&cvm.uuid.to_string()).ok() } else { None };
+        let repeatable = carried.is_repeatable();
+        let mut response = if repeatable {
+            self.send_pooled(address, carried, instance).await?
+        } else {
+            send_fresh(address, carried, instance).await?
+        };
+        if let Some(inbound) = carried.inbound.take()
+            && response.status() == StatusCode::SWITCHING_PROTOCOLS
+        {
+            join(inbound, hyper::upgrade::on(&mut response), under_way);
+            return Ok(response);
+        }
+        strip_hop_headers(response.headers_mut(), false);
+        if elsewhere && response.headers().contains_key(OWN) {
+            return Err(Failed::Elsewhere(Box::new(response)));
+        }
+        response.headers_mut().remove(OWN);
+        let small = response.body().size_hint().exact().is_some_and(|length| length <= KEPT);
+        if !(repeatable && small) {
+            return Ok(response.map(|body| Body::new(Counted { body, _under_way: under_way })));
+        }
+        let (parts, body) = response.into_parts();
+        let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
+        match to_bytes(body, limit).await {
+            Ok(bytes) => Ok(Response::from_parts(parts, Body::from(bytes))),
+            Err(error) => Err(Failed::Sent(root_cause(&error))),
+        }
+    }
+
+    async fn send_pooled(
+        &self,
+        address: SocketAddr,
+        carried: &mut Carried,
+        instance: Option<HeaderValue>,
+    ) -> Result<Response<Body>, Failed> {
+        let uri = uri(&format!("http://{address}{}", carried.path))?;
+        let request = carried.request(uri, instance);
+        match self.client.request(request).await {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(error) if error.is_connect() => Err(Failed::NotSent(root_cause(&error))),
+            Err(error) => Err(Failed::Sent(root_cause(&error))),
+        }
+    }
+}
+
+async fn send_fresh(
+    address: SocketAddr,
+    carried: &mut Carried,
+    instance: Option<HeaderValue>,
+) -> Result<Response<Body>, Failed> {
+    let not_sent = |error: &dyn std::error::Error| Failed::NotSent(root_cause(error));
+    let uri = uri(&carried.path)?;
+    let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
+        .await
+        .map_err(|_| Failed::NotSent("no connection in time".to_owned()))?
+        .map_err(|error| not_sent(&error))?;
+    let _ = stream.set_nodelay(true);
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| not_sent(&error))?;
+    tokio::spawn(connection.with_upgrades());
+    let response = sender.send_request(carried.request(uri, instance)).await;
+    response
+        .map(|response| response.map(Body::new))
+        .map_err(|error| Failed::Sent(root_cause(&error)))
+}
+
+fn uri(text: &str) -> Result<Uri, Failed> {
+    text.parse().map_err(|_| Failed::NotSent("the path is not valid".to_owned()))
+}
+
+/// Two sides of an upgrade, until one of them ends.
+fn join(inbound: OnUpgrade, outbound: OnUpgrade, under_way: UnderWay) {
+    tokio::spawn(async move {
+        if let (Ok(inbound), Ok(outbound)) = tokio::join!(inbound, outbound) {
+            let (mut inbound, mut outbound) = (TokioIo::new(inbound), TokioIo::new(outbound));
+            let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
+        }
+        drop(under_way);
+    });
+}
+
+/// A body whose request is under way until its end.
+struct Counted {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+fn page(html: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(html));
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, html);
+    response
+}
+
+/// Headers that belong to one connection; an upgrade keeps the two it is made of.
+fn strip_hop_headers(headers: &mut HeaderMap, upgrade: bool) {
+    for name in ["keep-alive", "proxy-connection", "te", "transfer-encoding", "trailer"] {
+        headers.remove(name);
+    }
+    if !upgrade {
+        headers.remove(header::CONNECTION);
+        headers.remove(header::UPGRADE);
+    }
+}
