@@ -363,30 +363,8 @@ async fn begin(
         tx.keep_document(&next.spec.compose_hash, &next.document.document(), now).await?;
     }
     let Some((leader, others)) = taken.split_last().filter(|_| tell) else {
-        if next != old {
-            let intent = Intent {
-                spec: &next.spec,
-                sealed_env: next.sealed_env.as_deref(),
-                wish: &cvm.wish,
-                status: &cvm.status,
-                phase: cvm.phase,
-                due: false,
-            };
-            tx.set_intent(cvm, &intent, now).await?;
-        }
-        // A guest that is off comes up with it later.
-        if let Some(operation) = taken.last()
-            && cvm.phase == Phase::Running
-            && next.spec.env_keys != old.spec.env_keys
-        {
-            let after = Cvm { spec: next.spec, ..cvm.clone() };
-            let what = (*operation, OperationKind::Update);
-            revisions::note(ctx, tx, &after, &cvm.status, what).await?;
-        }
-        for operation in taken {
-            news = news.max(close(ctx, tx, cvm, operation, &Ending::Succeeded).await?);
-        }
-        return Ok((news, false));
+        let told = untold(ctx, tx, cvm, &old, next, &taken).await?;
+        return Ok((news.max(told), false));
     };
     let settled = matches!(cvm.phase, Phase::Running | Phase::Stopped);
     let before = settled.then(|| Before {
@@ -428,6 +406,42 @@ async fn begin(
     }
     news = news.max(events::write(tx, place(cvm, *leader), &told, now).await?);
     Ok((news, true))
+}
+
+/// Ends changes that no node has to be told of now. Returns the place of the last event.
+async fn untold(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    old: &Configuration,
+    next: Configuration,
+    taken: &[OperationId],
+) -> Result<EventSeq, Error> {
+    if next != *old {
+        let intent = Intent {
+            spec: &next.spec,
+            sealed_env: next.sealed_env.as_deref(),
+            wish: &cvm.wish,
+            status: &cvm.status,
+            phase: cvm.phase,
+            due: false,
+        };
+        tx.set_intent(cvm, &intent, ctx.now()).await?;
+    }
+    // A guest that is off comes up with it later.
+    if let Some(operation) = taken.last()
+        && cvm.phase == Phase::Running
+        && next.spec.env_keys != old.spec.env_keys
+    {
+        let after = Cvm { spec: next.spec, ..cvm.clone() };
+        let what = (*operation, OperationKind::Update);
+        revisions::note(ctx, tx, &after, &cvm.status, what).await?;
+    }
+    let mut news = EventSeq(0);
+    for operation in taken {
+        news = news.max(close(ctx, tx, cvm, *operation, &Ending::Succeeded).await?);
+    }
+    Ok(news)
 }
 
 async fn close(
