@@ -55,8 +55,9 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
     let environment = environment()?;
     stages.run("clippy", 15 * MINUTE, clippy)?;
     stages.run("build", 15 * MINUTE, || command(&mut cargo(&["build", "--workspace"])))?;
-    stages.run("tests", 15 * MINUTE, || {
-        command(cargo(&["test", "--workspace", "--all-features"]).envs(&environment))
+    stages.run("tests", 20 * MINUTE, || {
+        let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
+        command(tests.envs(&environment))
     })?;
     stages.run("documentation", 5 * MINUTE, || {
         let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
