@@ -26,6 +26,7 @@ import {
   verifyEnvEncryptPublicKey,
   watchCvmState,
 } from "@phala/cloud";
+import { instanceIds } from "./instance-ids.mjs";
 import { revisions } from "./revisions.mjs";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -878,6 +879,8 @@ async function updates() {
   });
 }
 
+const addresses = () => instanceIds(a, { client, step, eventually, watch, detail, operations, status, get, BOOT });
+
 const history = () => revisions(a, { client, step, eventually, watch, detail, operations, status, BOOT });
 
 // The SDK's type of the event; at run time it only needs the event itself.
@@ -928,7 +931,7 @@ async function cleanUp() {
 }
 
 try {
-  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, moreOfOne, updates, history, events, deletion];
+  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, moreOfOne, updates, history, addresses, events, deletion];
   for (const part of parts) await part();
   await secrets("after the suite");
 } finally {

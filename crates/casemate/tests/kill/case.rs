@@ -58,6 +58,8 @@ pub enum Verb {
     Cancel,
     /// The way back to what was in force before a change.
     Redeploy,
+    /// Another instance id, and for it another VM.
+    Refresh,
 }
 
 /// How a change that was accepted ended.
@@ -105,6 +107,7 @@ impl Verb {
             Self::Cancel => (&[(Update, Cancelled), (Rollback, Succeeded)], (1, 2048, true)),
             Self::Three => (&[(Update, Succeeded); 3], (3, 3000, true)),
             Self::Redeploy => (&[(Update, Succeeded); 2], (2, 2048, false)),
+            Self::Refresh => (&[(Update, Succeeded)], (1, 2048, true)),
             Self::OneBadOfThree => {
                 const ENDS: &[End] = &[
                     (Update, Succeeded),
@@ -170,6 +173,7 @@ impl Verb {
             Self::Stop => format!("/cvms/{NAME}/stop"),
             Self::Shutdown => format!("/cvms/{NAME}/shutdown"),
             Self::Restart => format!("/cvms/{NAME}/restart"),
+            Self::Refresh => format!("/cvms/{NAME}/refresh-instance-id"),
             _ => format!("/cvms/{NAME}"),
         }
     }
@@ -239,6 +243,10 @@ impl Case {
             }
             Verb::Replicate | Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
                 instance.send("POST", &self.verb.path(), &Value::Null, &key).await.map(drop)
+            }
+            Verb::Refresh => {
+                let body = json!({ "allow_data_loss": true });
+                instance.send("POST", &self.verb.path(), &body, &key).await.map(drop)
             }
             Verb::Redeploy => self.redeploy(instance, &key).await,
             _ => self.change(instance, &key).await,
@@ -322,6 +330,13 @@ impl Case {
             assert_eq!(audit.mark(&mark).present.len(), 1, "one VM for the CVM");
             self.as_told(&db, cvm.id, &mark).await;
             closed_once(&db, cvm.id, &self.endings()).await;
+            let replaced = i64::from(self.verb == Verb::Refresh);
+            assert_eq!(
+                (cvm.spec.vm, cvm.status.vm),
+                (1 + replaced, 1 + replaced),
+                "one VM for each wish"
+            );
+            assert_eq!(cvm.instance_id, cvm.status.seen.as_ref().and_then(|vm| vm.instance_id));
         }
         if cvms.is_empty() {
             closed_once(&db, CvmId(1), &self.endings()).await;

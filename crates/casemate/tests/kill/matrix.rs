@@ -12,7 +12,7 @@ use crate::case::{Case, Verb};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
 
 /// A point that must be among those found, so that a matrix that finds nothing fails.
-const SOME_POINTS: [(Verb, &str); 22] = [
+const SOME_POINTS: [(Verb, &str); 26] = [
     (Verb::Create, "accept.create.before_commit"),
     (Verb::Create, "create.create_stopped.intended"),
     (Verb::Create, "create.create_stopped.called"),
@@ -35,6 +35,10 @@ const SOME_POINTS: [(Verb, &str); 22] = [
     (Verb::Cancel, "rollback.push.recorded"),
     (Verb::Redeploy, "accept.update.before_commit"),
     (Verb::Redeploy, "update.push.called"),
+    (Verb::Refresh, "update.remove.called"),
+    (Verb::Refresh, "update.forget.recorded"),
+    (Verb::Refresh, "update.create_stopped.called"),
+    (Verb::Refresh, "update.start.intended"),
 ];
 
 /// The points that are passed, the n-th time as `name#n`.
@@ -127,4 +131,5 @@ matrix! {
         Verb::OneBadOfThree;
     cancel_survives_every_kill, cancel_survives_every_mishap: Verb::Cancel;
     redeploy_survives_every_kill, redeploy_survives_every_mishap: Verb::Redeploy;
+    refresh_survives_every_kill, refresh_survives_every_mishap: Verb::Refresh;
 }

@@ -138,7 +138,7 @@ pub struct Change {
     /// Gateway addresses for the guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_urls: Option<Vec<String>>,
-    /// Another instance id.
+    /// Another instance id. That is not put off to the next start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renew: Option<Renew>,
     /// Does not bring a running guest down: it counts from the next start on.
@@ -300,7 +300,7 @@ pub fn apply(
     let effect = match (now.same_for_node(&next), *now == next) {
         (_, true) => Effect::Nothing,
         (true, false) => Effect::Record,
-        (false, _) if change.at_next_start => Effect::NextStart,
+        (false, _) if change.at_next_start && change.renew.is_none() => Effect::NextStart,
         (false, _) => Effect::Restart,
     };
     if effect >= Effect::NextStart {

@@ -59,6 +59,22 @@ fn names(list: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn another_instance_id_is_not_put_off() {
+    let now = configuration();
+    for renew in [Renew::Vm, Renew::Seed(InstanceSeed::from_bytes([1; 20]))] {
+        let change = Change { renew: Some(renew), at_next_start: true, ..Change::default() };
+        let (next, effect) = apply(&now, &change, None).unwrap();
+        assert_eq!((effect, next.spec.revision), (Effect::Restart, now.spec.revision + 1));
+    }
+    let without = ComposeInput { no_instance_id: Some(true), ..ComposeInput::from(&now.document) };
+    let document = AppCompose::new(without, "my-app", &[]).unwrap();
+    let now = Configuration { document, ..now };
+    let refused =
+        apply(&now, &Change { renew: Some(Renew::Vm), ..Change::default() }, None).unwrap_err();
+    assert_eq!(refused.field, "instance_id");
+}
+
+#[test]
 fn each_field_has_its_effect_and_no_other() {
     let gpus = Gpus { gpus: Vec::new(), attach_mode: "all".to_owned() };
     let port = PortMap { protocol: "tcp".to_owned(), host_port: 1, vm_port: 2, host_address: None };

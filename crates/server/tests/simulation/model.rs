@@ -133,9 +133,11 @@ impl Model {
         let mut public_logs = self.document.public_logs;
         let mut allowed: BTreeSet<String> = self.document.allowed_envs.iter().cloned().collect();
         let mut largest_disk = want.resources.disk_gb;
+        let mut renews = false;
         for one in &facts.operations {
             let Some(change) = self.accepted.get(&one.id) else { continue };
             largest_disk = largest_disk.max(change.disk_gb.unwrap_or(0));
+            renews |= change.renew.is_some();
             if !facts.counts(one) {
                 continue;
             }
@@ -150,6 +152,7 @@ impl Model {
             put(&mut want.resources.memory_mb, change.memory_mb.as_ref());
             put(&mut want.resources.disk_gb, change.disk_gb.as_ref());
             put(&mut want.listed, change.listed.as_ref());
+            want.vm += i64::from(change.renew.is_some());
             put(&mut want.name, change.name.as_ref());
             put(&mut want.shutdown_timeout_s, change.shutdown_timeout_s.as_ref());
             put(&mut want.allow_force_stop, change.allow_force_stop.as_ref());
@@ -186,6 +189,9 @@ impl Model {
         let disks = want.resources.disk_gb..=largest_disk;
         assert!(disks.contains(&spec.resources.disk_gb), "{disks:?}: {}", spec.resources.disk_gb);
         want.resources.disk_gb = spec.resources.disk_gb;
+        // A VM that gave way for what was taken back, or tried again, does not come back either.
+        assert!(spec.vm == want.vm || renews && spec.vm > want.vm, "{}: {spec:?}", want.vm);
+        want.vm = spec.vm;
         want.resources.instance_type.clone_from(&spec.resources.instance_type);
         (want.revision, want.compose_hash) = (spec.revision, spec.compose_hash);
         want.facts = spec.facts.clone();
@@ -216,6 +222,10 @@ pub fn node_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
         assert_eq!(cvm.phase, Phase::Error, "a VM that is gone");
         return;
     };
+    assert!(
+        failed || cvm.status.vm >= cvm.wish.vm,
+        "the VM before the one that is wished: {cvm:?}"
+    );
     if cvm.status.pushed == cvm.spec.revision {
         assert!(same(&vm.config, facts), "the node has {:?}\nand not {cvm:?}", vm.config);
     }

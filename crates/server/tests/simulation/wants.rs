@@ -1,6 +1,6 @@
 //! What somebody may want of a CVM, and what goes wrong on its host.
 
-use casemate_core::change::{Change, Set};
+use casemate_core::change::{Change, Renew, Set};
 use casemate_engine::node::sim::{FaultKind, Faults};
 use casemate_server::app::power::Verb;
 
@@ -67,7 +67,7 @@ fn change(dice: &mut Dice) -> Change {
 }
 
 fn name_one(dice: &mut Dice, change: &mut Change) {
-    match dice.below(15) {
+    match dice.below(16) {
         0 => change.vcpu = Some(1 + dice.below(4)),
         1 => change.memory_mb = Some(1000 + dice.below(4000)),
         2 => change.disk_gb = Some(20 + 5 * dice.below(8)),
@@ -84,6 +84,7 @@ fn name_one(dice: &mut Dice, change: &mut Change) {
             change.at_next_start = dice.chance(50);
         }
         11 | 12 => env(dice, change),
+        13 => change.renew = Some(Renew::Vm),
         _ => change.docker_compose_file = Some(compose(dice)),
     }
 }

@@ -41,7 +41,7 @@ enum Action {
         calling: bool,
         due: Option<u64>,
     },
-    /// A holder, maybe of a lease long lost, gives it back without a word.
+    /// A holder, maybe of a lease long lost, gives it back without a word. That is the last it does.
     GiveBack(usize),
     /// The node watch saw something.
     Watch {
@@ -210,7 +210,10 @@ impl Run<'_> {
     }
 
     async fn give_back(&mut self, holder: usize) {
-        let Some(holder) = self.holders.get(holder).cloned() else { return };
+        if holder >= self.holders.len() {
+            return;
+        }
+        let holder = self.holders.remove(holder);
         let now = self.model.now;
         lease::give_back(&self.world.db, &holder, at(now)).await.unwrap();
         if holder.fence == self.model.leased_at && self.model.leased_until.take().is_some() {
