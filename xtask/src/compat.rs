@@ -58,6 +58,7 @@ pub fn run() -> anyhow::Result<()> {
 struct Upstream {
     published: Operations,
     clients: Operations,
+    documented: Operations,
 }
 
 impl Upstream {
@@ -70,6 +71,7 @@ impl Upstream {
             section = match line {
                 "[published]" => Some(&mut upstream.published),
                 "[clients]" => Some(&mut upstream.clients),
+                "[documented]" => Some(&mut upstream.documented),
                 line => {
                     let Some(operations) = section else {
                         bail!("{LIST}: {line} before a section")
@@ -85,7 +87,8 @@ impl Upstream {
     }
 
     fn all(&self) -> Operations {
-        self.published.union(&self.clients).cloned().collect()
+        let all = self.published.iter().chain(&self.clients).chain(&self.documented);
+        all.cloned().collect()
     }
 }
 
@@ -125,9 +128,18 @@ fn report(upstream: &Upstream, ours: &Ours) -> Vec<String> {
             served(&upstream.clients),
             upstream.clients.len()
         ),
+        format!(
+            "{} of {} operations that are only written down are served",
+            served(&upstream.documented),
+            upstream.documented.len()
+        ),
         format!("{} operations are our own", ours.added.len()),
     ];
-    for (name, wanted) in [("published", &upstream.published), ("clients", &upstream.clients)] {
+    for (name, wanted) in [
+        ("published", &upstream.published),
+        ("clients", &upstream.clients),
+        ("documented", &upstream.documented),
+    ] {
         lines.push(format!("not served ({name}):"));
         lines.extend(wanted.difference(&ours.plain).map(|operation| format!("  {operation}")));
     }
