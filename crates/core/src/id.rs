@@ -10,6 +10,8 @@
 //! | [`CvmId`] | integer; `cvm_…` as [`CvmRef`] | Casemate, at commit |
 //! | [`OperationId`] | UUID v7, called `correlation_id` | Casemate, per accepted change |
 //! | [`EngineVmId`] | opaque text | the node that runs the VM |
+//! | [`Address`] | `0x` and 40 hex in, bare lower-case hex out | a chain |
+//! | [`TxHash`], [`BlockHash`] | `0x` and 64 hex in, bare lower-case hex out | a chain |
 
 use std::{fmt, str::FromStr};
 
@@ -102,6 +104,25 @@ hex_id!(
     /// Account that an app id is derived from (CREATE address).
     Wallet, 20, "wallet", "40 hex digits"
 );
+
+hex_id!(
+    /// A contract or an account on a chain. The contract of an app has the app's id for its address.
+    Address, 20, "address", "0x and 40 hex digits"
+);
+hex_id!(
+    /// Hash of a transaction on a chain: Keccak-256 of its signed bytes.
+    TxHash, 32, "transaction hash", "0x and 64 hex digits"
+);
+hex_id!(
+    /// Hash of the header of a block.
+    BlockHash, 32, "block hash", "0x and 64 hex digits"
+);
+
+impl From<AppId> for Address {
+    fn from(app: AppId) -> Self {
+        Self(app.0)
+    }
+}
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {

@@ -4,13 +4,14 @@
 //! Where to look: what a CVM should be and is ([`cvm`]), the next step towards it ([`plan`]), the
 //! configuration that a change leads to ([`change`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]),
-//! whether an instance takes requests ([`ready`]).
+//! whether an instance takes requests ([`ready`]), what contracts allow ([`governance`]).
 
 pub mod change;
 pub mod compose;
 pub mod create_address;
 pub mod cvm;
 pub mod domain;
+pub mod governance;
 pub mod id;
 pub mod instance;
 pub mod name;

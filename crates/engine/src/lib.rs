@@ -1,7 +1,8 @@
-//! Everything outside the process, behind traits: nodes that run CVMs ([`node`]), the KMS ([`kms`])
-//! and the DNS ([`dns`]). Each call to a node or the KMS says with its error whether it may have
+//! Everything outside the process, behind traits: nodes that run CVMs ([`node`]), the KMS ([`kms`]),
+//! the DNS ([`dns`]) and the chains whose contracts govern apps ([`chain`]). Each call to a node or the KMS says with its error whether it may have
 //! happened ([`error::CallError`]).
 
+pub mod chain;
 pub mod dns;
 pub mod error;
 pub mod kms;

@@ -1,0 +1,51 @@
+//! A chain whose contracts govern apps, asked over JSON-RPC. Nothing is ever sent to it but questions.
+
+use std::{fmt::Debug, time::Duration};
+
+use async_trait::async_trait;
+use casemate_core::{
+    governance::{Block, BootInfo, BootVerdict, Question, State, Verdict},
+    id::{Address, DeviceId},
+};
+
+/// A chain.
+#[async_trait]
+pub trait Chain: Send + Sync + Debug {
+    /// Its id, as configured; an endpoint that says another one is not asked.
+    fn chain_id(&self) -> u64;
+
+    /// Answers a question. Waits for a named transaction to be mined and confirmed, at most for `within`.
+    async fn verify(&self, question: &Question, within: Duration) -> Result<Verdict, Fault>;
+
+    /// What contracts say now, at the newest block.
+    async fn state(&self, question: &Question) -> Result<State, Fault>;
+
+    /// What the contract of the KMS would say to a boot now.
+    async fn boot(&self, boot: &BootInfo) -> Result<BootVerdict, Fault>;
+
+    /// Which of these devices and OS images (their hashes) the contract of a KMS allows, in their order.
+    async fn kms_allows(
+        &self,
+        kms: &Address,
+        devices: &[DeviceId],
+        images: &[[u8; 32]],
+    ) -> Result<(Vec<bool>, Vec<bool>), Fault>;
+
+    /// Whether a block is, or still is, part of the chain.
+    async fn is_canonical(&self, block: &Block) -> Result<bool, Fault>;
+}
+
+/// No answer: nothing follows from it but to ask again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// No endpoint answered in time, or none with sense. The text names hosts, never whole addresses:
+    /// they may hold keys.
+    #[error("the chain does not answer: {0}")]
+    Unavailable(String),
+    /// An endpoint serves another chain than configured.
+    #[error("{0}")]
+    Misconfigured(String),
+    /// Too much is asked already.
+    #[error("too many questions to the chain are under way")]
+    Busy,
+}
