@@ -13,6 +13,7 @@ pub mod domains;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod governance;
 pub mod instance_ids;
 pub mod kept;
 pub mod logs;

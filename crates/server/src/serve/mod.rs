@@ -367,6 +367,7 @@ fn fleet_kms(
         k256_public_key: public,
         ca_public_key: hex::encode(kms.ca_public_spki().map_err(failed)?),
         kms: kms.clone(),
+        governed: None,
     })
 }
 
