@@ -272,6 +272,18 @@ CREATE INDEX revisions_of_app ON revisions (app_id, created_at, cvm_id, number, 
 CREATE UNIQUE INDEX revisions_of_cvm ON revisions (cvm_id, number);
 CREATE INDEX revisions_of_document ON revisions (compose_hash);
 
+-- What contracts allowed, until the block at which they did is surely settled.
+CREATE TABLE proofs (
+    cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
+    compose_hash TEXT   NOT NULL,
+    chain_id     BIGINT NOT NULL,
+    block_number BIGINT NOT NULL,
+    block_hash   TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    PRIMARY KEY (cvm_id, compose_hash, block_hash)
+);
+CREATE INDEX proofs_age ON proofs (created_at);
+
 CREATE TABLE events (
     seq          BIGINT NOT NULL PRIMARY KEY,
     at           BIGINT NOT NULL,

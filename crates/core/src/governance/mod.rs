@@ -7,7 +7,11 @@
 //! State decides. A transaction that is named is evidence: it has to be what it is said to be, and what
 //! it did may have been undone since. A chain that does not answer is no verdict.
 
+mod gate;
+
 use serde::{Deserialize, Serialize};
+
+pub use gate::{Gate, gate};
 
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
 

@@ -3,7 +3,8 @@
 use casemate_core::{
     change::EnvReport,
     cvm::Phase,
-    id::{CvmId, EventSeq, OperationId, WorkspaceId},
+    governance::{Block, Proof},
+    id::{ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -48,6 +49,11 @@ pub enum Happening {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
+    /// Contracts allow this document for it.
+    Verified(ComposeHash, Proof),
+    /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
+    /// somebody must act.
+    Undone(ComposeHash, Block),
 }
 
 impl Happening {
@@ -76,6 +82,8 @@ impl Happening {
             Self::Ended { .. } => "operation.ended",
             Self::DeletionSet(_) => "cvm.deletion_set",
             Self::Drift(_) => "cvm.drift",
+            Self::Verified(..) => "governance.verified",
+            Self::Undone(..) => "governance.undone",
         }
     }
 
@@ -98,6 +106,19 @@ impl Happening {
             }
             Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
             Self::Drift(what) => json!({ "what": what }),
+            Self::Verified(hash, proof) => json!({
+                "compose_hash": hash,
+                "chain_id": proof.chain_id,
+                "block_number": proof.block.number,
+                "block_hash": format!("0x{}", proof.block.hash),
+                "owner": proof.owner.map(|owner| format!("0x{owner}")),
+                "transaction_hash": proof.transaction.map(|hash| format!("0x{hash}")),
+            }),
+            Self::Undone(hash, block) => json!({
+                "compose_hash": hash,
+                "block_number": block.number,
+                "block_hash": format!("0x{}", block.hash),
+            }),
         }
     }
 }
@@ -147,5 +168,10 @@ pub async fn write(
             body: happening.body(),
         })
         .collect();
+    for happening in happenings {
+        if let Happening::Verified(hash, proof) = happening {
+            tx.keep_proof(place.cvm, hash, proof, now).await?;
+        }
+    }
     tx.append_events(&events, now).await
 }
