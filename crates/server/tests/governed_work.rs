@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use casemate_api::kms_type::KmsType;
 use casemate_core::{
     change::Change,
-    governance::{Block, BootInfo, BootVerdict, Proof, Question, Refusal, State, Verdict},
-    id::{Address, BlockHash, ComposeHash, CvmId, DeviceId, EventSeq},
+    governance::{Account, Block, BootInfo, BootVerdict, Proof, Question, Refusal, State, Verdict},
+    id::{Address, AppId, BlockHash, ComposeHash, CvmId, DeviceId, EventSeq},
     operation::OperationState,
 };
 use casemate_engine::chain::{Chain, Fault};
@@ -116,6 +116,23 @@ impl Chain for Scripted {
     async fn is_canonical(&self, block: &Block) -> Result<bool, Fault> {
         self.asked()?;
         Ok(self.with(|said| block.number >= said.first))
+    }
+
+    async fn simulate(
+        &self,
+        _: Address,
+        _: Address,
+        _: Vec<u8>,
+    ) -> Result<Result<(), String>, Fault> {
+        Err(Fault::Busy)
+    }
+
+    async fn account(&self, _: &Address) -> Result<Account, Fault> {
+        Err(Fault::Busy)
+    }
+
+    async fn upgrades_disabled(&self, _: &AppId) -> Result<Option<bool>, Fault> {
+        Err(Fault::Busy)
     }
 }
 
