@@ -3,12 +3,15 @@
 use casemate_core::{
     change::EnvReport,
     cvm::Phase,
-    id::{CvmId, EventSeq, OperationId, WorkspaceId},
+    governance::{Proof, Question},
+    id::{Address, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
 use casemate_store::{Error, Tx, events::NewEvent, operations::Ending};
 use serde_json::{Value, json};
+
+use super::views;
 
 /// Something that happened to a CVM.
 #[derive(Debug, Clone)]
@@ -48,6 +51,38 @@ pub enum Happening {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
+    /// A contract was asked and allows it.
+    Verified(Box<Verified>),
+}
+
+/// What a contract was asked, what it said, and who is said to have deployed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// What it was asked.
+    pub question: Question,
+    /// What it said.
+    pub proof: Proof,
+    /// Who is said to have deployed it.
+    pub deployer: Option<Address>,
+}
+
+impl Verified {
+    fn body(&self) -> Value {
+        let address = |address: Option<Address>| address.map(views::contract);
+        let Self { question, proof, deployer } = self;
+        json!({
+            "chain_id": proof.chain_id,
+            "block_number": proof.block.number,
+            "block_hash": format!("0x{}", proof.block.hash),
+            "kms_contract": views::contract(question.kms),
+            "app_contract": views::contract(question.app),
+            "compose_hash": question.hash,
+            "device_id": question.device,
+            "transaction_hash": proof.transaction.map(|hash| format!("0x{hash}")),
+            "owner": address(proof.owner),
+            "deployer": address(*deployer),
+        })
+    }
 }
 
 impl Happening {
@@ -76,6 +111,7 @@ impl Happening {
             Self::Ended { .. } => "operation.ended",
             Self::DeletionSet(_) => "cvm.deletion_set",
             Self::Drift(_) => "cvm.drift",
+            Self::Verified(_) => "governance.verified",
         }
     }
 
@@ -98,6 +134,7 @@ impl Happening {
             }
             Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
             Self::Drift(what) => json!({ "what": what }),
+            Self::Verified(verified) => verified.body(),
         }
     }
 }
