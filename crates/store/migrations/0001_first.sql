@@ -79,7 +79,8 @@ CREATE TABLE documents (
     kept       BOOLEAN NOT NULL DEFAULT FALSE
 );
 
--- An app id belongs to one workspace and, until it is in use, to one name.
+-- An app id belongs to one workspace and, until it is in use, to one name. That of a contract is bound to
+-- the workspace that commits it first.
 CREATE TABLE apps (
     app_id       TEXT   NOT NULL PRIMARY KEY,
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
@@ -119,7 +120,8 @@ CREATE TABLE provisions (
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
     name         TEXT   NOT NULL,
     compose_hash TEXT   NOT NULL REFERENCES documents (hash),
-    app_id       TEXT   NOT NULL REFERENCES apps (app_id),
+    -- NULL until commit where a contract is to be the app
+    app_id       TEXT   REFERENCES apps (app_id),
     kms_id       TEXT   NOT NULL,
     node_id      BIGINT NOT NULL REFERENCES nodes (id),
     spec         TEXT   NOT NULL,

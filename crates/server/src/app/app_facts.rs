@@ -56,14 +56,14 @@ pub async fn filter_options(ctx: &Ctx, caller: &Caller) -> Result<FilterOptions,
     let nodes: Vec<_> = found.nodes.iter().filter_map(|id| ctx.fleet.node(*id)).collect();
     let names: BTreeSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let regions: BTreeSet<String> = nodes.iter().map(|node| node.region.clone()).collect();
-    let kms = &ctx.fleet.kms;
-    let has_kms = found.kms.contains(&kms.id);
+    let kms: Vec<_> = ctx.fleet.all_kms().filter(|kms| found.kms.contains(&kms.id)).collect();
+    let kinds: BTreeSet<KmsType> = kms.iter().map(|kms| kms.kind()).collect();
     Ok(FilterOptions {
         statuses: found.phases,
         image_versions: found.images,
         instance_types: found.instance_types,
-        kms_slugs: has_kms.then(|| kms.slug.clone()).into_iter().collect(),
-        kms_types: has_kms.then(|| KmsType::Phala.to_string()).into_iter().collect(),
+        kms_slugs: kms.iter().map(|kms| kms.slug.clone()).collect(),
+        kms_types: kinds.iter().map(ToString::to_string).collect(),
         regions: regions.into_iter().filter(|region| !region.is_empty()).collect(),
         nodes: names.into_iter().collect(),
     })

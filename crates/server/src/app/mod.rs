@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod governance;
 pub mod instance_ids;
 pub mod kept;
+pub mod kms;
 pub mod logs;
 pub mod network;
 pub mod operations;

@@ -174,9 +174,8 @@ async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
         return turn.drain(before, until).await;
     }
     match turn.allowed(&before.0, &step, &target).await {
-        Answer::Allowed(proof) => {
-            let hash = turn.held.cvm.spec.compose_hash;
-            before.1.extend(proof.map(|proof| Happening::Verified(hash, proof)));
+        Answer::Allowed(verified) => {
+            before.1.extend(verified.map(Happening::Verified));
             turn.held.silent = None;
         }
         Answer::Refused(why) => return turn.not_allowed(before, why).await,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use casemate_core::{
-    governance::{BootInfo, BootVerdict, Gate, Proof, Question, Verdict},
+    governance::{BootInfo, BootVerdict, Gate, Question, Verdict},
     id::InstanceId,
 };
 use casemate_engine::chain::Fault;
@@ -13,6 +13,7 @@ use casemate_store::cvms::Cvm;
 
 use crate::app::{
     Ctx,
+    events::Verified,
     fleet::{FleetNode, Governed},
 };
 
@@ -23,7 +24,7 @@ const TCB_STATUS: &str = "UpToDate";
 #[derive(Debug)]
 pub enum Answer {
     /// Allowed; with the block where the old guest is about to go. `None` also where nobody governs.
-    Allowed(Option<Proof>),
+    Allowed(Option<Box<Verified>>),
     /// Not allowed; why, for the user.
     Refused(String),
     /// Nothing follows yet; why.
@@ -50,7 +51,7 @@ async fn word(
     gate: Gate,
 ) -> Result<Answer, Fault> {
     let boot = boot_info(governed, cvm, target);
-    let mut proof = None;
+    let mut verified = None;
     if gate == Gate::BringDown {
         let question = Question {
             kms: boot.kms,
@@ -60,12 +61,15 @@ async fn word(
             transaction: None,
         };
         match governed.chain.verify(&question, Duration::ZERO).await? {
-            Verdict::Allowed(found) => proof = Some(found),
+            Verdict::Allowed(proof) => {
+                let deployer = cvm.spec.deployer;
+                verified = Some(Box::new(Verified { question, proof, deployer }));
+            }
             Verdict::Refused(why) => return Ok(Answer::Refused(why.to_string())),
         }
     }
     Ok(match governed.chain.boot(&boot).await? {
-        BootVerdict::Allowed(_) => Answer::Allowed(proof),
+        BootVerdict::Allowed(_) => Answer::Allowed(verified),
         BootVerdict::Denied(block, why) => Answer::Refused(format!(
             "the KMS would give no keys: {why} (contract 0x{}, chain {}, block {})",
             boot.kms,

@@ -12,9 +12,8 @@ use std::{
 
 use casemate_core::{
     governance::{Question, Verdict},
-    id::{BlockHash, CvmId},
+    id::{BlockHash, CvmId, DeviceId},
 };
-use casemate_engine::chain::Fault;
 use casemate_store::{
     Error as StoreError,
     cvms::{self, Cvm},
@@ -24,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{
     Ctx,
-    events::{self, Happening, Place},
+    events::{self, Happening, Place, Verified},
     fleet::{FleetNode, Governed},
 };
 
@@ -94,10 +93,13 @@ async fn look_at(
     // What is not said now is asked again in the next round.
     let verdict = match canonical {
         Some(true) if ctx.now() >= open.since.plus(SETTLED) => None,
-        Some(false) => match anew(governed, cvm, node, open).await {
-            Ok(verdict) => Some(verdict),
-            Err(_) => return Ok(()),
-        },
+        Some(false) => {
+            let question = question(governed, cvm, node.seen().0.device_id, open);
+            match governed.chain.verify(&question, Duration::ZERO).await {
+                Ok(verdict) => Some((question, verdict)),
+                Err(_) => return Ok(()),
+            }
+        }
         Some(true) | None => return Ok(()),
     };
     settle(ctx, cvm, open, verdict).await
@@ -108,7 +110,7 @@ async fn settle(
     ctx: &Ctx,
     cvm: &Cvm,
     open: &Open,
-    verdict: Option<Verdict>,
+    verdict: Option<(Question, Verdict)>,
 ) -> Result<(), StoreError> {
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
@@ -119,8 +121,13 @@ async fn settle(
     let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation };
     let (told, undone) = match verdict {
         None => (None, None),
-        Some(Verdict::Allowed(proof)) => (Some(Happening::Verified(open.hash, proof)), None),
-        Some(Verdict::Refused(why)) => (Some(Happening::Undone(open.hash, open.block)), Some(why)),
+        Some((question, Verdict::Allowed(proof))) => {
+            let verified = Verified { question, proof, deployer: cvm.spec.deployer };
+            (Some(Happening::Verified(Box::new(verified))), None)
+        }
+        Some((_, Verdict::Refused(why))) => {
+            (Some(Happening::Undone(open.hash, open.block)), Some(why))
+        }
     };
     let mut news = None;
     if let Some(told) = told {
@@ -139,18 +146,12 @@ async fn settle(
     Ok(())
 }
 
-async fn anew(
-    governed: &Governed,
-    cvm: &Cvm,
-    node: &FleetNode,
-    open: &Open,
-) -> Result<Verdict, Fault> {
-    let question = Question {
+const fn question(governed: &Governed, cvm: &Cvm, device: DeviceId, open: &Open) -> Question {
+    Question {
         kms: governed.contract,
         app: cvm.spec.app_id,
         hash: open.hash,
-        device: node.seen().0.device_id,
+        device,
         transaction: None,
-    };
-    governed.chain.verify(&question, Duration::ZERO).await
+    }
 }

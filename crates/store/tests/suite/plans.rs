@@ -109,7 +109,7 @@ async fn prepare_and_commit(world: &World) {
     tx.provisions_for(world.workspace, &document, Some(&app)).await.unwrap();
     tx.cvm_of_name(world.workspace, "alpha").await.unwrap();
     let cvm = tx.insert_cvm(world.new_cvm(app, "alpha"), START).await.unwrap().cvm.id;
-    assert!(tx.consume_provision(&found[0], cvm).await.unwrap());
+    assert!(tx.consume_provision(found[0].id, &app, cvm).await.unwrap());
     tx.cvms_of_app(&app).await.unwrap();
     tx.documents_of_app(world.workspace, &app).await.unwrap();
     tx.names_held(world.workspace, &["alpha".to_owned()]).await.unwrap();
@@ -199,7 +199,7 @@ async fn read_apps(world: &World, cvm: &Cvm) {
             let on = |at: u32| (number >> at) & 1 == 1;
             let filter = AppFilter {
                 search: search.clone(),
-                kms: on(0).then(kms),
+                kms: on(0).then(|| vec![kms()]),
                 phases: on(1).then(|| vec![Phase::Starting, Phase::Stopped]),
                 listed: on(2).then_some(true),
                 image: on(3).then(|| cvm.spec.image.clone()),
