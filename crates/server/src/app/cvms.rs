@@ -334,10 +334,14 @@ pub fn app_not_found(text: &str) -> Error {
 
 /// One app of the caller.
 pub async fn app(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppView, Error> {
+    Ok(app_view(ctx, caller, &app_record(ctx, caller, text).await?))
+}
+
+/// The same as it is recorded.
+pub async fn app_record(ctx: &Ctx, caller: &Caller, text: &str) -> Result<App, Error> {
     let missing = || app_not_found(text);
     let id = app_id(text).ok_or_else(missing)?;
-    let app = cvms::app(&ctx.db, caller.workspace.id, &id).await?.ok_or_else(missing)?;
-    Ok(app_view(ctx, caller, &app))
+    cvms::app(&ctx.db, caller.workspace.id, &id).await?.ok_or_else(missing)
 }
 
 /// What a watcher sees: the CVM, and the place from which to go on watching. `None`: it is gone.

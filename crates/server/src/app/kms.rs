@@ -5,14 +5,22 @@ use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     kms_type::KmsType,
     provision::ProvisionRequest,
+    reply::{
+        KmsInspection, KmsKeys, KmsOnchain, KmsSelf, KmsTeepod, KmsTeepodImage, KmsVerification,
+        OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage,
+    },
     view::{KmsView, contracts},
 };
-use casemate_core::id::{AppId, KmsId};
+use casemate_core::{
+    governance::Question,
+    id::{AppId, ComposeHash, DeviceId, KmsId},
+};
 use casemate_engine::kms::SignedEnvKey;
 
 use super::{
-    Ctx, Error,
-    fleet::{Fleet, FleetKms},
+    Ctx, Error, catalogue,
+    fleet::{Fleet, FleetKms, FleetNode, Governed},
+    governance,
     provision::kms_failed,
     views,
 };
@@ -152,4 +160,171 @@ pub fn missing(reference: &str) -> Error {
     Error::because(ErrorCode::NotFound, format!("no KMS {reference} here"))
         .detail(ErrorDetail::value("kms_id", reference))
         .suggest("List them with GET /api/v1/kms.")
+}
+
+/// What the contracts of KMS on the chains of a kind allow of the nodes here.
+pub async fn on_chain(ctx: &Ctx, chain: &str) -> Result<OnchainKms, Error> {
+    let kind = chain.parse::<KmsType>().ok().filter(|kind| kind.is_onchain()).ok_or_else(|| {
+        Error::field(ErrorCode::InvalidRequest, "chain", format!("is no chain here: {chain}"))
+            .suggest("Use ethereum or base.")
+    })?;
+    let governed: Vec<&Governed> = ctx
+        .fleet
+        .all_kms()
+        .filter_map(|kms| kms.governed.as_ref())
+        .filter(|governed| governed.kind == kind)
+        .collect();
+    let mut contracts = Vec::with_capacity(governed.len());
+    for governed in &governed {
+        contracts.push(contract_on_chain(ctx, governed).await);
+    }
+    let well_known = if kind == KmsType::Base { 8453 } else { 1 };
+    Ok(OnchainKms {
+        chain_name: kind.to_string(),
+        chain_id: governed.first().map_or(well_known, |governed| governed.chain.chain_id()),
+        contracts,
+    })
+}
+
+async fn contract_on_chain(ctx: &Ctx, governed: &Governed) -> OnchainContract {
+    let (devices, images) = (hosts(ctx), catalogue::os_images(ctx));
+    let hashes: Vec<[u8; 32]> =
+        images.iter().filter_map(|image| hash(image.os_image_hash.as_deref())).collect();
+    let ids: Vec<DeviceId> = devices.iter().map(|(device, _)| *device).collect();
+    let said = governance::kms_allows(governed, &ids, &hashes).await.ok();
+    let device = |(at, (device, node)): (usize, (DeviceId, String))| OnchainDevice {
+        device_id: device.to_string(),
+        node_name: Some(node),
+        on_chain_allowed: said.as_ref().and_then(|(devices, _)| devices.get(at).copied()),
+    };
+    let allowed = |image: Option<&str>| {
+        let hash = hash(image)?;
+        let at = hashes.iter().position(|other| *other == hash)?;
+        said.as_ref()?.1.get(at).copied()
+    };
+    OnchainContract {
+        contract_address: views::contract(governed.contract),
+        chain_id: governed.chain.chain_id(),
+        chain_name: governed.kind.to_string(),
+        devices: devices.into_iter().enumerate().map(device).collect(),
+        os_images: images
+            .into_iter()
+            .map(|image| OnchainOsImage {
+                on_chain_allowed: allowed(image.os_image_hash.as_deref()),
+                name: image.name,
+                version: image.version,
+                os_image_hash: image.os_image_hash,
+            })
+            .collect(),
+    }
+}
+
+/// Every host of a node once, with the names of the nodes there.
+fn hosts(ctx: &Ctx) -> Vec<(DeviceId, String)> {
+    let mut hosts: Vec<(DeviceId, String)> = Vec::new();
+    for node in ctx.fleet.all() {
+        let device = node.seen().0.device_id;
+        match hosts.iter_mut().find(|(other, _)| *other == device) {
+            Some((_, names)) => *names = format!("{names}, {}", node.name),
+            None => hosts.push((device, node.name.clone())),
+        }
+    }
+    hosts
+}
+
+fn hash(text: Option<&str>) -> Option<[u8; 32]> {
+    let text = text?;
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut hash).ok()?;
+    Some(hash)
+}
+
+/// A KMS from every side: what it says of itself, the nodes whose guests it serves, and what its contract
+/// says. No node is asked: it is what they told last.
+pub async fn inspect(ctx: &Ctx, reference: &str) -> Result<KmsInspection, Error> {
+    let kms = in_path(ctx, reference)?;
+    let view = views::kms(kms);
+    let on_chain = match &kms.governed {
+        None => None,
+        Some(governed) => Some(contract_says(ctx, governed).await),
+    };
+    let said_of_guest = "the KMS runs in this service, in no guest";
+    Ok(KmsInspection {
+        id: view.id.to_string(),
+        slug: view.slug,
+        endpoint: view.url.clone(),
+        kms_type: view.kind.to_string(),
+        db_version: view.version.clone(),
+        rpc: Some(KmsSelf {
+            version: view.version,
+            is_dev: true,
+            chain_id: view.chain_id,
+            kms_contract_address: view.kms_contract_address,
+            gateway_app_id: view.gateway_app_id,
+            bootstrap_info: KmsKeys {
+                k256_pubkey: kms.k256_public_key.clone(),
+                ca_pubkey: kms.ca_public_key.clone(),
+                quote_length: 0,
+                eventlog_length: 0,
+            },
+            version_synced: true,
+        }),
+        rpc_error: None,
+        guest_agent: None,
+        guest_agent_error: Some(said_of_guest.to_owned()),
+        teepods: ctx.fleet.all().iter().map(|node| teepod(node, &view.url)).collect(),
+        on_chain,
+    })
+}
+
+fn teepod(node: &FleetNode, url: &str) -> KmsTeepod {
+    let (inventory, reachable) = node.seen();
+    let image = |image: &casemate_engine::node::Image| KmsTeepodImage {
+        name: image.name.clone(),
+        version: image.version.clone(),
+        is_dev: image.is_dev,
+    };
+    KmsTeepod {
+        id: node.id.0,
+        name: node.name.clone(),
+        teepod_version_db: Some(inventory.version.clone()),
+        teepod_version_real: reachable.then(|| inventory.version.clone()),
+        kms_url: Some(url.to_owned()),
+        kms_urls: vec![url.to_owned()],
+        available_os_images: inventory.images.iter().map(image).collect(),
+        error: (!reachable).then(|| "the node does not answer".to_owned()),
+    }
+}
+
+async fn contract_says(ctx: &Ctx, governed: &Governed) -> KmsOnchain {
+    // Of no app: whether the contract answers is the same for all.
+    let nobody = Question {
+        kms: governed.contract,
+        app: AppId::from_bytes([0; 20]),
+        hash: ComposeHash::from_bytes([0; 32]),
+        device: DeviceId::from_bytes([0; 32]),
+        transaction: None,
+    };
+    let state = match governance::state(governed, &nobody).await {
+        Ok(state) => state,
+        Err(fault) => {
+            return KmsOnchain { error: Some(fault.to_string()), ..KmsOnchain::default() };
+        }
+    };
+    let seen = contract_on_chain(ctx, governed).await;
+    let all = |said: Vec<Option<bool>>| {
+        let known: Option<Vec<bool>> = said.into_iter().collect();
+        known.map(|known| known.iter().all(|allowed| *allowed))
+    };
+    let images = seen.os_images.iter().filter(|image| image.os_image_hash.is_some());
+    KmsOnchain {
+        exists: Some(state.kms_exists),
+        block_number: Some(state.block.number),
+        verification: KmsVerification {
+            device_id_allowed: all(seen.devices.iter().map(|one| one.on_chain_allowed).collect()),
+            os_image_allowed: all(images.map(|image| image.on_chain_allowed).collect()),
+            ..KmsVerification::default()
+        },
+        error: None,
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod about;
 pub mod account;
+pub mod allowed;
 pub mod app_facts;
 pub mod catalogue;
 pub mod commit;

@@ -8,7 +8,7 @@ use casemate_api::{
     error::ErrorBody,
     page::{PageRequest, query_number},
     render,
-    reply::{KmsContractNodes, KmsList, KmsOne, KmsPubkey, NextAppIds},
+    reply::{KmsContractNodes, KmsInspection, KmsList, KmsOne, KmsPubkey, NextAppIds, OnchainKms},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -101,6 +101,47 @@ pub async fn nodes(
 ) -> Result<Json<KmsContractNodes>, ApiError> {
     let found = render::kms_contract_nodes(&kms::all(&ctx), &reference);
     found.map(Json).ok_or_else(|| kms::missing(&reference).into())
+}
+
+/// A KMS from every side: itself, the nodes it serves, its contract.
+#[utoipa::path(
+    get,
+    path = "/kms/{kms_id}/info",
+    operation_id = "inspect_kms",
+    tag = "KMS",
+    params(("kms_id" = String, Path)),
+    responses(
+        (status = 200, body = KmsInspection),
+        (status = 404, description = "No such KMS.", body = ErrorBody),
+    ),
+)]
+pub async fn info(
+    State(ctx): State<Ctx>,
+    _: Auth,
+    Path(reference): Path<String>,
+) -> Result<Json<KmsInspection>, ApiError> {
+    Ok(Json(kms::inspect(&ctx, &reference).await?))
+}
+
+/// The contracts of KMS on a chain, and which hosts and OS images of the nodes here they allow; `null`
+/// where the chain does not answer.
+#[utoipa::path(
+    get,
+    path = "/kms/on-chain/{chain}",
+    operation_id = "get_kms_on_chain",
+    tag = "KMS",
+    params(("chain" = String, Path)),
+    responses(
+        (status = 200, body = OnchainKms),
+        (status = 400, description = "No such chain.", body = ErrorBody),
+    ),
+)]
+pub async fn on_chain(
+    State(ctx): State<Ctx>,
+    _: Auth,
+    Path(chain): Path<String>,
+) -> Result<Json<OnchainKms>, ApiError> {
+    Ok(Json(kms::on_chain(&ctx, &chain).await?))
 }
 
 /// The key that the environment of an app is sealed to. Strict.
