@@ -3,6 +3,7 @@
 
 pub mod about;
 pub mod account;
+pub mod allowed;
 pub mod app_facts;
 pub mod catalogue;
 pub mod commit;
@@ -13,8 +14,10 @@ pub mod domains;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod governance;
 pub mod instance_ids;
 pub mod kept;
+pub mod kms;
 pub mod logs;
 pub mod network;
 pub mod operations;

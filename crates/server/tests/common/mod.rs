@@ -268,6 +268,7 @@ impl World {
                 k256_public_key: hex::encode(kms.k256_public().unwrap()),
                 ca_public_key: hex::encode(kms.ca_public_spki().unwrap()),
                 kms: kms.clone(),
+                governed: None,
             },
         );
         let dns = Arc::new(FakeDns::default());

@@ -11,15 +11,18 @@ use std::{
     },
 };
 
+use casemate_api::kms_type::KmsType;
 use casemate_core::{
-    id::{KmsId, NodeId},
+    id::{Address, KmsId, NodeId},
     place::{Amount, Candidate},
 };
 use casemate_engine::{
+    chain::Chain,
     kms::Kms,
     node::{Inventory, Node},
 };
 use casemate_store::nodes::Taken;
+use sha2::{Digest, Sha256};
 
 /// A node with what it told of itself last.
 #[derive(Debug)]
@@ -154,28 +157,78 @@ pub struct FleetKms {
     pub ca_public_key: String,
     /// The way to it.
     pub kms: Arc<dyn Kms>,
+    /// The contract that says who gets keys; `None`: the operator does.
+    pub governed: Option<Governed>,
 }
 
 impl FleetKms {
-    /// Whether a client means this KMS: by id, slug, or the type `phala`, any case.
-    pub fn answers_to(&self, name: &str) -> bool {
-        name == self.id.as_ref() || name == self.slug || name.eq_ignore_ascii_case("phala")
+    /// The same KMS under a contract: its keys are those of this one, who gets them says the contract.
+    #[must_use]
+    pub fn under(&self, slug: &str, governed: Governed) -> Self {
+        let mut named = Sha256::new_with_prefix(&self.k256_public_key);
+        named.update(governed.chain.chain_id().to_be_bytes());
+        named.update(governed.contract.as_bytes());
+        let id = hex::encode(named.finalize());
+        Self {
+            id: KmsId(format!("kms_{}", &id[..10])),
+            slug: slug.to_owned(),
+            governed: Some(governed),
+            ..self.clone()
+        }
+    }
+
+    /// The word by which clients choose it.
+    pub fn kind(&self) -> KmsType {
+        self.governed.as_ref().map_or(KmsType::Phala, |governed| governed.kind)
     }
 }
 
-/// All nodes and the KMS.
+/// The contract of a KMS.
+#[derive(Debug, Clone)]
+pub struct Governed {
+    /// `ethereum` or `base`.
+    pub kind: KmsType,
+    /// Its address.
+    pub contract: Address,
+    /// App id of the gateway that its CVMs trust, as configured.
+    pub gateway_app_id: Option<String>,
+    /// Where people look at the chain: `https://…`, without a slash at its end.
+    pub explorer: Option<String>,
+    /// The way to its chain.
+    pub chain: Arc<dyn Chain>,
+}
+
+/// All nodes and all KMS.
 #[derive(Debug)]
 pub struct Fleet {
     own: BTreeMap<NodeId, Arc<FleetNode>>,
     others: RwLock<BTreeMap<NodeId, Arc<FleetNode>>>,
-    /// The built-in one.
+    /// The one that no contract governs.
     pub kms: FleetKms,
+    governed: Vec<FleetKms>,
 }
 
 impl Fleet {
     /// The nodes this process has opened, and a KMS.
     pub const fn new(own: BTreeMap<NodeId, Arc<FleetNode>>, kms: FleetKms) -> Self {
-        Self { own, others: RwLock::new(BTreeMap::new()), kms }
+        Self { own, others: RwLock::new(BTreeMap::new()), kms, governed: Vec::new() }
+    }
+
+    /// The same with these KMS, which contracts govern, in the order of the configuration.
+    #[must_use]
+    pub fn governed_by(mut self, governed: Vec<FleetKms>) -> Self {
+        self.governed = governed;
+        self
+    }
+
+    /// Every KMS: the one that no contract governs comes first.
+    pub fn all_kms(&self) -> impl Iterator<Item = &FleetKms> {
+        std::iter::once(&self.kms).chain(&self.governed)
+    }
+
+    /// The KMS of this id.
+    pub fn kms_of(&self, id: &KmsId) -> Option<&FleetKms> {
+        self.all_kms().find(|kms| kms.id == *id)
     }
 
     /// The nodes this process has opened: only their CVMs are worked on here.

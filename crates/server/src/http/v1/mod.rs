@@ -17,6 +17,7 @@ mod replicas;
 mod revisions;
 mod state;
 mod update;
+mod workspace;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -26,6 +27,7 @@ use crate::app::Ctx;
 pub fn router() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
         .routes(routes!(account::me))
+        .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(catalogue::nodes))
         .routes(routes!(catalogue::instance_types))
         .routes(routes!(catalogue::instance_type_family))
@@ -34,6 +36,8 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(kms::next_app_ids))
         .routes(routes!(kms::one))
         .routes(routes!(kms::nodes))
+        .routes(routes!(kms::info))
+        .routes(routes!(kms::on_chain))
         .routes(routes!(kms::pubkey))
         .routes(routes!(kms::timestamped_pubkey))
         .routes(routes!(deploy::provision))
@@ -81,6 +85,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(app_facts::cvm_is_allowed))
         .routes(routes!(app_facts::app_is_allowed))
         .routes(routes!(app_facts::cvms_are_allowed))
+        .routes(routes!(app_facts::device_allowlist))
         .routes(routes!(apps::one))
         .routes(routes!(apps::cvms))
         .routes(routes!(replicas::of_cvm))
