@@ -12,8 +12,8 @@ use casemate_api::{
     view::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView},
 };
 use casemate_core::{
-    governance::{Question, State},
-    id::{AppId, ComposeHash, DeviceId, InvalidId, KmsId},
+    governance::{Account, Question, State},
+    id::{Address, AppId, ComposeHash, DeviceId, InvalidId, KmsId},
 };
 use casemate_engine::chain::Fault;
 use casemate_store::cvms::Cvm;
@@ -44,16 +44,41 @@ pub async fn kms_info(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppKmsIn
         }
     };
     let deployer = newest.and_then(|cvm| cvm.spec.deployer);
+    let account = match &deployer {
+        None => None,
+        Some(deployer) => governance::account(governed, deployer).await.ok(),
+    };
+    let safe = deployer.filter(|_| matches!(account, Some(Account::Safe { .. })));
     Ok(AppKmsInfo {
         is_onchain_kms: true,
         chain_id: i64::try_from(governed.chain.chain_id()).ok(),
         kms_contract_address: Some(views::contract(governed.contract)),
         app_contract_address: Some(views::contract(app.app_id)),
         deployer_address: deployer.map(views::contract),
+        deployer_type: account.as_ref().map(|account| kind(account).to_owned()),
+        is_contract: matches!(account, Some(Account::Contract | Account::Safe { .. })),
+        safe_app_url: safe.and_then(|safe| safe_app(governed.chain.chain_id(), safe)),
         owner_address: state.and_then(|state| state.owner).map(views::contract),
         pending_owner_address: state.and_then(|state| state.pending_owner).map(views::contract),
-        ..AppKmsInfo::default()
     })
+}
+
+const fn kind(account: &Account) -> &'static str {
+    match account {
+        Account::Eoa => "eoa",
+        Account::Contract => "contract",
+        Account::Safe { .. } => "safe",
+    }
+}
+
+/// Where a Safe is operated, on the chains that the public page of Safes knows.
+fn safe_app(chain_id: u64, safe: Address) -> Option<String> {
+    let chain = match chain_id {
+        1 => "eth",
+        8453 => "base",
+        _ => return None,
+    };
+    Some(format!("https://app.safe.global/home?safe={chain}:{}", views::contract(safe)))
 }
 
 /// Whether a CVM gets its app's keys with this document on this host.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
-    governance::{Proof, Question, Refusal, State, Verdict},
-    id::{DeviceId, TxHash},
+    governance::{Account, Proof, Question, Refusal, State, Verdict},
+    id::{Address, DeviceId, TxHash},
 };
 use casemate_engine::chain::Fault;
 
@@ -60,6 +60,11 @@ pub async fn kms_allows(
     images: &[[u8; 32]],
 ) -> Result<(Vec<bool>, Vec<bool>), Fault> {
     soon(governed.chain.kms_allows(&governed.contract, devices, images)).await
+}
+
+/// What is behind an address, if the chain says it soon.
+pub async fn account(governed: &Governed, address: &Address) -> Result<Account, Fault> {
+    soon(governed.chain.account(address)).await
 }
 
 async fn soon<T>(answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
