@@ -82,6 +82,9 @@ enum Command {
     /// Sizes of CVMs.
     #[command(subcommand, visible_alias = "size")]
     Sizes(cmd::sizes::Sizes),
+    /// The workspace of the API key.
+    #[command(subcommand)]
+    Workspace(cmd::workspace::Workspace),
 }
 
 impl Cli {
@@ -99,6 +102,7 @@ impl Cli {
             Command::Kms(command) => cmd::kms::run(global, command).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
+            Command::Workspace(command) => cmd::workspace::run(global, command).await,
         }
     }
 }
