@@ -1,7 +1,7 @@
 //! Who governs an app, and whether something gets its keys. Where no contract governs it, its workspace
 //! decides what boots, and the KMS gives keys to that, on any host.
 //!
-//! Contracts are asked when somebody looks, and what they say is kept for a moment. Nobody acts on it.
+//! Contracts are asked when somebody looks; what they say may be a moment old, and nobody acts on it.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ pub async fn kms_info(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppKmsIn
         None => None,
         Some(cvm) => {
             let question = question(governed, app.app_id, cvm.spec.compose_hash, host(ctx, cvm));
-            governance::lately(ctx, kms, &question).await.ok()
+            governance::state(governed, &question).await.ok()
         }
     };
     let deployer = newest.and_then(|cvm| cvm.spec.deployer);
@@ -149,7 +149,7 @@ impl Asked {
             None => None,
             Some(governed) => {
                 let question = question(governed, app, self.hash, self.device);
-                let state = governance::lately(ctx, kms, &question).await;
+                let state = governance::state(governed, &question).await;
                 let state = state.map_err(|fault| governance::unanswered(&fault))?;
                 Some(says(governed, &question, &state, self.device.is_some()))
             }
@@ -233,7 +233,7 @@ pub async fn cvms_are_allowed(
     let ask = async |cvm: Cvm| {
         let (hash, device) = (cvm.spec.compose_hash, host(ctx, &cvm));
         let question = question(governed, cvm.spec.app_id, hash, device);
-        let contract = match governance::lately(ctx, kms, &question).await {
+        let contract = match governance::state(governed, &question).await {
             Ok(state) => says(governed, &question, &state, device.is_some()),
             Err(fault) => unknown(question.app, &fault),
         };
@@ -263,7 +263,7 @@ pub async fn device_allowlist(
     let hash = hash.unwrap_or(ComposeHash::from_bytes([0; 32]));
     let ask = async |mut device: AllowlistDeviceView| {
         let question = question(governed, app.app_id, hash, Some(device.device));
-        let state = governance::lately(ctx, kms, &question).await.ok();
+        let state = governance::state(governed, &question).await.ok();
         device.listed = state.map(|state| state.device_listed);
         (device, state.map(|state| state.any_device))
     };
