@@ -15,6 +15,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, accounts,
+    commit_tokens::{self, Kind, NewPreparation, TokenHash},
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
@@ -292,6 +293,22 @@ async fn change(world: &World, id: CvmId) {
     tx.prepare(id, &other, &prepared, START).await.unwrap();
     tx.prepared(id, &other).await.unwrap();
     tx.expire_prepared(START).await.unwrap();
+    let token = TokenHash("aa".repeat(32));
+    let new = NewPreparation {
+        hash: &token,
+        kind: Kind::Update,
+        workspace: world.workspace,
+        cvm: id,
+        app: cvm.spec.app_id,
+        compose_hash: other,
+        chain_id: 8453,
+        base: "",
+        request: "{}",
+        by: world.user,
+        expires_at: at(1),
+    };
+    tx.keep_preparation(&new, START).await.unwrap();
+    assert!(tx.use_preparation(&token, first, None, START).await.unwrap());
     let resources = Resources { vcpu: 3, ..cvm.spec.resources.clone() };
     let spec = Spec { compose_hash: other, resources, ..cvm.spec.clone() };
     let intent = Intent {
@@ -304,6 +321,11 @@ async fn change(world: &World, id: CvmId) {
     };
     tx.set_intent(&cvm, &intent, START).await.unwrap();
     tx.schedule_deletion(id, Some(START), world.user, START).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(commit_tokens::by_token(&world.db, &token).await.unwrap().is_some());
+    assert!(commit_tokens::newest_update(&world.db, id).await.unwrap().is_some());
+    let mut tx = world.db.begin().await.unwrap();
+    assert_eq!(tx.expire_preparations(at(2), at(2)).await.unwrap(), 1);
     tx.commit().await.unwrap();
 }
 
@@ -346,7 +368,7 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store in the words of SQLite; other tests run in this process too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 16] = [
+    const TABLES: [&str; 17] = [
         "counters",
         "users",
         "workspaces",
@@ -360,6 +382,7 @@ fn is_ours(statement: &str) -> bool {
         "cvms",
         "operations",
         "prepared",
+        "commit_tokens",
         "revisions",
         "events",
         "idempotency",
