@@ -193,6 +193,15 @@ pub async fn newest_update(db: &Db, cvm: CvmId) -> Result<Option<Preparation>, E
 }
 
 impl Tx {
+    /// What was prepared under a token, as this transaction sees it.
+    pub async fn preparation(&mut self, hash: &TokenHash) -> Result<Option<Preparation>, Error> {
+        let sql = format!("{COLUMNS} WHERE hash = $1");
+        let row = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+            .bind(&hash.0)
+            .fetch_optional(c))?;
+        row.map(Row::read).transpose()
+    }
+
     /// Keeps what is prepared for a CVM, which must be taken; an update takes the place of the one
     /// before.
     pub async fn keep_preparation(

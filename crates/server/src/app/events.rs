@@ -3,7 +3,8 @@
 use casemate_core::{
     change::EnvReport,
     cvm::Phase,
-    id::{CvmId, EventSeq, OperationId, WorkspaceId},
+    governance::Proof,
+    id::{ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -48,6 +49,19 @@ pub enum Happening {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
+    /// A document was prepared for contracts to allow; `what` is an update or another machine.
+    Prepared {
+        /// `update`, `replica`, `instance`.
+        what: &'static str,
+        /// The document.
+        hash: ComposeHash,
+        /// The chain of the contracts.
+        chain_id: u64,
+        /// Until when it can be committed.
+        until: Timestamp,
+    },
+    /// Contracts allowed what an operation is about.
+    Verified(Proof),
 }
 
 impl Happening {
@@ -76,6 +90,8 @@ impl Happening {
             Self::Ended { .. } => "operation.ended",
             Self::DeletionSet(_) => "cvm.deletion_set",
             Self::Drift(_) => "cvm.drift",
+            Self::Prepared { .. } => "governance.prepared",
+            Self::Verified(_) => "governance.verified",
         }
     }
 
@@ -98,6 +114,11 @@ impl Happening {
             }
             Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
             Self::Drift(what) => json!({ "what": what }),
+            Self::Prepared { what, hash, chain_id, until } => json!({
+                "what": what, "compose_hash": hash, "chain_id": chain_id,
+                "expires_at": until.to_string(),
+            }),
+            Self::Verified(proof) => json!(proof),
         }
     }
 }

@@ -280,6 +280,7 @@ impl World {
             fleet: Arc::new(fleet),
             kept: Arc::default(),
             traffic: Arc::default(),
+            guesses: Arc::default(),
             config: Arc::new(config),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),

@@ -308,6 +308,7 @@ async fn change(world: &World, id: CvmId) {
         expires_at: at(1),
     };
     tx.keep_preparation(&new, START).await.unwrap();
+    assert!(tx.preparation(&token).await.unwrap().is_some());
     assert!(tx.use_preparation(&token, first, None, START).await.unwrap());
     let resources = Resources { vcpu: 3, ..cvm.spec.resources.clone() };
     let spec = Spec { compose_hash: other, resources, ..cvm.spec.clone() };
