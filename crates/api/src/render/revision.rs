@@ -14,8 +14,8 @@ use crate::{
         Redeployed, RedeployedCvm, Revision, RevisionDetail, RevisionDiff, RevisionsPage, TextDiff,
     },
     view::{
-        FieldDiffView, Effect, Origin, PendingPreviewView, PendingView, RedeployView, RevisionDetailView,
-        RevisionDiffView, RevisionView, UpdateView,
+        Effect, FieldDiffView, Origin, PendingPreviewView, PendingView, RedeployView,
+        RevisionDetailView, RevisionDiffView, RevisionView, UpdateView,
     },
 };
 

@@ -28,8 +28,7 @@ async fn each_request_says_what_was_asked_and_nothing_else() {
     };
     let made = client.create_instance(APP, &request).await.unwrap();
     assert!(matches!(made, NewInstance::Nested(info) if info.resource.vcpu == Some(1)));
-    let token =
-        CommitTokenRequest { token: Some("t".to_owned()), ..CommitTokenRequest::default() };
+    let token = CommitTokenRequest { token: Some("t".to_owned()), ..CommitTokenRequest::default() };
     client.commit_replica("cvm_1", &token).await.unwrap();
 
     let asked = server.asked();

@@ -194,20 +194,19 @@ pub async fn replicate(
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
         let attempt = Attempt { ctx, caller, wanted, said, clearance: &clearance };
-        let (contracts, question) =
-            match Box::pin(attempt.of(&mut work.tx, of, prepare)).await {
-                Ok(Tried::Made(made)) => return Ok(Outcome::Done(work, made)),
-                Ok(Tried::Prepared(prepared)) => {
-                    work.finish_refused(prepared.news).await?;
-                    return Ok(Outcome::Prepared(prepared));
-                }
-                Ok(Tried::Asks(contracts, question)) => (contracts, question),
-                Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
-                    lost = error;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+        let (contracts, question) = match Box::pin(attempt.of(&mut work.tx, of, prepare)).await {
+            Ok(Tried::Made(made)) => return Ok(Outcome::Done(work, made)),
+            Ok(Tried::Prepared(prepared)) => {
+                work.finish_refused(prepared.news).await?;
+                return Ok(Outcome::Prepared(prepared));
+            }
+            Ok(Tried::Asks(contracts, question)) => (contracts, question),
+            Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
+                lost = error;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         // Contracts are asked outside of the transaction.
         drop(work);
         let transaction = governance::transaction(said.transaction.as_deref())?;
@@ -246,7 +245,9 @@ pub async fn commit_prepared(
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
         let made = match &found {
-            Found::Before(_, made) => Box::pin(made_before(ctx, &mut work.tx, &caller, *made)).await,
+            Found::Before(_, made) => {
+                Box::pin(made_before(ctx, &mut work.tx, &caller, *made)).await
+            }
             Found::Now(confirmed) => {
                 Box::pin(begin_prepared(ctx, &mut work.tx, &caller, confirmed)).await
             }
@@ -269,7 +270,8 @@ async fn made_before(
     caller: &Caller,
     made: Option<casemate_core::id::CvmId>,
 ) -> Result<Replicated, Error> {
-    let made = made.ok_or_else(|| Error::Internal("a machine was made and not noted".to_owned()))?;
+    let made =
+        made.ok_or_else(|| Error::Internal("a machine was made and not noted".to_owned()))?;
     let cvm = tx.cvm(made).await?.ok_or(Void::Used)?;
     let document = tx.document(&cvm.spec.compose_hash).await?.unwrap_or_default();
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);

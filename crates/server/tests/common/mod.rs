@@ -315,6 +315,11 @@ impl World {
         }
     }
 
+    /// Where the database is, if it is SQLite's.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        self._dir.as_ref().map(tempfile::TempDir::path)
+    }
+
     pub async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();

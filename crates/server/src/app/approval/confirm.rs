@@ -17,7 +17,9 @@ use casemate_store::{
     cvms::{self, Cvm},
 };
 
-use super::{Clearance, Said, Void, contracts, device, digest, question, token_hash, void::Standing};
+use super::{
+    Clearance, Said, Void, contracts, device, digest, question, token_hash, void::Standing,
+};
 use crate::{
     app::{
         Caller, Ctx, Error, governance,
@@ -84,10 +86,9 @@ pub async fn of_path(
     let meant = match path {
         Path::App(text) => crate::app::cvms::app_id(text) == Some(row.app),
         Path::Cvm(text) => {
-            let found =
-                cvms::resolve(&ctx.db, row.workspace, &CvmName::parse(text)).await?;
-            let is_gone = found.is_empty()
-                && cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.is_none();
+            let found = cvms::resolve(&ctx.db, row.workspace, &CvmName::parse(text)).await?;
+            let is_gone =
+                found.is_empty() && cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.is_none();
             is_gone || found.iter().any(|cvm| cvm.id == row.cvm)
         }
     };
@@ -126,7 +127,12 @@ pub async fn find(ctx: &Ctx, row: Preparation, said: &Said) -> Result<Found, Err
         .ok_or(Void::OtherContracts)?;
     let mut tx = ctx.begin().await?;
     let base = base(ctx, &mut tx, &row, &cvm).await?;
+    // Read after that: what moved the configuration may have been this very preparation.
+    let row = tx.preparation(&row.hash).await?.ok_or(Void::Unknown)?;
     drop(tx);
+    if let Standing::Before(operation, made) = super::void::standing(&row, None, ctx.now())? {
+        return Ok(Found::Before(operation, made));
+    }
     if digest(&base) != row.base {
         return Err(Void::Moved.into());
     }
@@ -257,11 +263,7 @@ pub enum Committed {
 }
 
 /// The answer to a confirmation that came before: its operation, and the CVM as it is.
-pub async fn before(
-    tx: &mut Tx,
-    cvm: &Cvm,
-    operation: OperationId,
-) -> Result<Accepted, Error> {
+pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Accepted, Error> {
     let cvm = tx.cvm(cvm.id).await?.ok_or(Void::Gone)?;
     Ok(Accepted {
         promised: cvm.spec.clone(),

@@ -68,11 +68,7 @@ impl Said {
     #[must_use]
     pub fn or(self, hash: Option<ComposeHash>, transaction: Option<&str>) -> Self {
         let transaction = transaction.filter(|text| !text.is_empty()).map(str::to_owned);
-        Self {
-            hash: self.hash.or(hash),
-            transaction: self.transaction.or(transaction),
-            ..self
-        }
+        Self { hash: self.hash.or(hash), transaction: self.transaction.or(transaction), ..self }
     }
 
     /// Refuses to confirm what no contract governs.
@@ -115,12 +111,7 @@ pub fn device(ctx: &Ctx, node: NodeId) -> Result<DeviceId, Error> {
 }
 
 /// What contracts have to allow.
-pub fn question(
-    governed: &Governed,
-    cvm: &Cvm,
-    hash: ComposeHash,
-    device: DeviceId,
-) -> Question {
+pub fn question(governed: &Governed, cvm: &Cvm, hash: ComposeHash, device: DeviceId) -> Question {
     Question { kms: governed.contract, app: cvm.spec.app_id, hash, device, transaction: None }
 }
 
@@ -235,8 +226,9 @@ pub async fn prepare(
     new: New<'_>,
 ) -> Result<Prepared, Error> {
     let New { kind, cvm, base, next, contracts, question, request } = new;
-    let request = request
-        .map_err(|error| Error::Internal(format!("what is prepared does not serialise: {error}")))?;
+    let request = request.map_err(|error| {
+        Error::Internal(format!("what is prepared does not serialise: {error}"))
+    })?;
     let now = ctx.now();
     let days = u64::from(ctx.config.provision.ttl_days);
     let expires_at = now.plus(Duration::from_hours(24 * days));

@@ -4,7 +4,9 @@
 use casemate_api::{
     kms_type::KmsType,
     render,
-    view::{CallView, DocumentChangeView, EnvReportView, KmsView, PreparationState, PreparationView},
+    view::{
+        CallView, DocumentChangeView, EnvReportView, KmsView, PreparationState, PreparationView,
+    },
 };
 use casemate_core::{
     change::{Configuration, known_names},
@@ -20,12 +22,7 @@ use casemate_store::{
 use serde_json::{Value, json};
 
 use super::{Contracts, Void, confirm, contracts, digest, question, void::Standing};
-use crate::app::{
-    Ctx, Error,
-    fleet::FleetKms,
-    governance,
-    revisions::diff,
-};
+use crate::app::{Ctx, Error, fleet::FleetKms, governance, revisions::diff};
 
 /// The page that shows a person what to approve.
 pub fn commit_url(ctx: &Ctx, token: &str) -> String {
@@ -35,7 +32,7 @@ pub fn commit_url(ctx: &Ctx, token: &str) -> String {
 /// The KMS as clients want it beside something to register. `with_chain`: with what viem wants to know of
 /// the chain, where clients read that.
 pub fn kms_info(kms: &FleetKms, with_chain: bool) -> Value {
-    let mut info = json!(render::kms_node(&view(kms)));
+    let mut info = json!(render::kms_node(&kms_view(kms)));
     let chain = kms.governed.as_ref().map(|governed| governed.chain.chain_id());
     if let (Some(info), Some(chain), true) = (info.as_object_mut(), chain, with_chain) {
         info.insert("chain".to_owned(), viem_chain(chain));
@@ -43,7 +40,8 @@ pub fn kms_info(kms: &FleetKms, with_chain: bool) -> Value {
     info
 }
 
-fn view(kms: &FleetKms) -> KmsView {
+/// A KMS as it is shown.
+pub fn kms_view(kms: &FleetKms) -> KmsView {
     let governed = kms.governed.as_ref();
     KmsView {
         id: kms.id.clone(),
@@ -86,6 +84,11 @@ pub fn onchain_status(state: &State) -> Value {
 
 const fn words(state: &State) -> (bool, bool, bool) {
     (state.hash_allowed, state.device_allowed(), state.allowed())
+}
+
+/// What was prepared under a token.
+pub async fn of_token(ctx: &Ctx, token: &str) -> Result<PreparationView, Error> {
+    preparation(ctx, &confirm::of_token(ctx, token).await?).await
 }
 
 /// Everything of it that whoever holds its token may see; nothing of it is secret. Not of one that is
@@ -137,7 +140,7 @@ pub async fn preparation(ctx: &Ctx, row: &Preparation) -> Result<PreparationView
         compose_hash: row.compose_hash,
         device_id: node.as_ref().map(|node| node.seen().0.device_id),
         node: node.as_ref().map(|node| node.name.clone()),
-        kms: contracts.map(|contracts| view(contracts.kms)),
+        kms: contracts.map(|contracts| kms_view(contracts.kms)),
         chain_id: row.chain_id,
         explorer_url: contracts.and_then(|contracts| {
             let explorer = contracts.governed.explorer.as_ref()?;

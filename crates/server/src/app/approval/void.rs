@@ -48,7 +48,9 @@ impl Void {
             Self::Used => "this was committed before",
             Self::Moved => "the CVM's configuration has changed since this was prepared",
             Self::Gone => "the CVM that this was prepared for is deleted",
-            Self::OtherContracts => "the CVM's KMS has another contract than when this was prepared",
+            Self::OtherContracts => {
+                "the CVM's KMS has another contract than when this was prepared"
+            }
             Self::OtherRequest => "this request does not ask for what was prepared",
             Self::OtherKind(Kind::Update) => "the commit token is of an update",
             Self::OtherKind(Kind::Replica) => "the commit token is of a replica",

@@ -1,9 +1,7 @@
 //! Which live CVM of the app gives its configuration.
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
-use casemate_core::{
-    id::{AppId, ComposeHash, CvmId, CvmName, NodeId},
-};
+use casemate_core::id::{AppId, ComposeHash, CvmId, CvmName, NodeId};
 use casemate_store::{
     Error as StoreError, Tx,
     cvms::{self, Cvm},

@@ -32,7 +32,7 @@ use casemate_store::{
     revisions::{self, Revision, Whole},
 };
 
-pub use redeploy::{AppRedeploy, OnApp, on_cvm};
+pub use redeploy::{AppRedeploy, OnApp, asked, on_cvm};
 
 use super::{Caller, Ctx, Error, cvms};
 

@@ -34,7 +34,7 @@ use crate::app::{
 };
 
 /// The change that puts a revision in force on a CVM, which must be taken.
-async fn asked(
+pub async fn asked(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
@@ -161,7 +161,8 @@ impl AppRedeploy<'_> {
             allow_env_mismatch: self.request.allow_env_mismatch,
             ..RedeployRequest::default()
         };
-        let asked = on_cvm(ctx, tx, caller, target.id, self.path.1, &one).await.map_err(of(target))?;
+        let asked =
+            on_cvm(ctx, tx, caller, target.id, self.path.1, &one).await.map_err(of(target))?;
         Ok(Asked { guard: self.guard.or(asked.guard), ..asked })
     }
 

@@ -149,10 +149,7 @@ pub async fn accept(
         Some((contracts, question)) => match clearance.of(&question) {
             Some(proof) => Some(*proof),
             None => {
-                let asked = Asked {
-                    change: bound.unwrap_or_default(),
-                    ..asked.clone()
-                };
+                let asked = Asked { change: bound.unwrap_or_default(), ..asked.clone() };
                 let new = approval::New {
                     kind: Kind::Update,
                     cvm: &cvm,

@@ -65,9 +65,7 @@ async fn finish<T: Serialize>(
 ) -> Result<Response, ApiError> {
     match outcome {
         Outcome::Answered(before) => Ok(answer(before)),
-        Outcome::Prepared(prepared) => {
-            Err(prepared.refusal(ctx, said.prepare_only).await.into())
-        }
+        Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, said.prepare_only).await.into()),
         Outcome::Done(work, done) => {
             let reply = render(&done.view);
             Ok(answer(work.finish(200, &reply, Some(done.news)).await?))

@@ -234,8 +234,7 @@ impl<'a> Change<'a> {
             None => self.accept_with(asked, &Clearance::default()).await,
             Some(Found::Before(operation, _)) => {
                 let cvm = update::take(&mut self.work.tx, caller, self.cvm).await?;
-                let before =
-                    approval::confirm::before(&mut self.work.tx, &cvm, operation).await?;
+                let before = approval::confirm::before(&mut self.work.tx, &cvm, operation).await?;
                 Ok(Turn::Accepted(self, Box::new(before)))
             }
             Some(Found::Now(confirmed)) => {
@@ -296,7 +295,8 @@ impl<'a> Change<'a> {
         let mut clearance = Clearance::default();
         match clearance.ask(contracts.governed, &question).await {
             // It was not said that they do, so the client is told what to register.
-            Err(Error::Refused(no)) if no.code == ErrorCode::HashNotAllowed && !says.confirms() => {}
+            Err(Error::Refused(no)) if no.code == ErrorCode::HashNotAllowed && !says.confirms() => {
+            }
             asked => asked?,
         }
         let work = match ctx.begin_work(caller, key.clone()).await? {
@@ -304,8 +304,7 @@ impl<'a> Change<'a> {
             Begun::Fresh(work) => *work,
         };
         let confirmed = None;
-        let mut again =
-            Box::new(Self { ctx, caller, said, cvm, key, work, confirmed, unknown });
+        let mut again = Box::new(Self { ctx, caller, said, cvm, key, work, confirmed, unknown });
         let asked = named.asked(&mut again).await?;
         again.accept_with(asked, &clearance).await
     }
