@@ -17,11 +17,13 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
+use casemate_api::kms_type::KmsType;
 use casemate_core::{
-    id::{EventSeq, KmsId},
+    id::{Address, EventSeq, KmsId},
     time::{Clock, Entropy, Timestamp},
 };
 use casemate_engine::{
+    chain::Chain,
     dns::{Dns, Kind, LookupError},
     kms::{BuiltinKms, RootKeys},
     node::{
@@ -33,7 +35,7 @@ use casemate_server::{
     app::{
         Ctx, account,
         ctx::{self, Addresses},
-        fleet::{Fleet, FleetKms, FleetNode},
+        fleet::{Fleet, FleetKms, FleetNode, Governed},
     },
     config::{Config, Overrides},
     http,
@@ -134,7 +136,7 @@ pub struct World {
     pub kms: Arc<BuiltinKms>,
     pub key: String,
     pub router: Router,
-    _dir: Option<tempfile::TempDir>,
+    dir: Option<tempfile::TempDir>,
 }
 
 /// When a world's clock begins.
@@ -280,6 +282,7 @@ impl World {
             fleet: Arc::new(fleet),
             kept: Arc::default(),
             traffic: Arc::default(),
+            guesses: Arc::default(),
             config: Arc::new(config),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),
@@ -291,7 +294,7 @@ impl World {
             stop: CancellationToken::new(),
         });
         let router = http::router(ctx.clone(), Metrics::install());
-        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
+        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, dir }
     }
 
     /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
@@ -310,8 +313,29 @@ impl World {
             sims: self.sims.clone(),
             kms: self.kms.clone(),
             key: self.key.clone(),
-            _dir: None,
+            dir: None,
         }
+    }
+
+    /// The same world with a KMS under each of these contracts too: slug, kind, contract, chain.
+    pub fn governed_by(mut self, contracts: Vec<(&str, KmsType, Address, Arc<dyn Chain>)>) -> Self {
+        let builtin = self.ctx.fleet.kms.clone();
+        let under = |(slug, kind, contract, chain)| {
+            let gateway_app_id = Some("ab".repeat(20));
+            let governed = Governed { kind, contract, gateway_app_id, explorer: None, chain };
+            builtin.under(slug, governed)
+        };
+        let governed = contracts.into_iter().map(under).collect();
+        let own = self.ctx.fleet.own().clone();
+        let fleet = Arc::new(Fleet::new(own, builtin.clone()).governed_by(governed));
+        self.ctx = Ctx::from(ctx::World { fleet, ..(*self.ctx).clone() });
+        self.router = http::router(self.ctx.clone(), Metrics::install());
+        self
+    }
+
+    /// Where the database is, if it is SQLite's.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        self.dir.as_ref().map(tempfile::TempDir::path)
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
