@@ -11,7 +11,6 @@ export async function devices(world) {
   const { appId, uuid } = world.cvm;
   const list = () => getAppDeviceAllowlist(client, { appId });
   const own = (await detail(uuid)).node_info.device_id;
-  // With the word after a flag that the CLI's own commands take.
   const allow = (...args) => world.phala(["allow-devices", ...args]);
   const listed = async (device) => (await view(`0x${appId}`, SELECTOR.deviceAllowed, device)).endsWith("1");
   const anyDevice = async () => (await view(`0x${appId}`, SELECTOR.anyDevice)).endsWith("1");
@@ -21,7 +20,7 @@ export async function devices(world) {
     assert.ok(said.stdout.toLowerCase().includes(own.slice(0, 16)), said.stdout);
     const shown = await world.phala(["cvms", "device-allowlist", uuid]);
     assert.match(shown.stdout, /allowed/, shown.stdout);
-    assert.ok(shown.stdout.includes(`0x${appId}`), shown.stdout);
+    assert.ok(`${shown.stdout}${shown.stderr}`.includes(`0x${appId}`), shown.stderr);
   });
   await step("devices", "getAppDeviceAllowlist: the CVM's host is allowed", async () => {
     const found = await list();
@@ -37,13 +36,13 @@ export async function devices(world) {
     assert.equal(await listed(OTHER), false);
   });
   await step("devices", "SDK: checkCvmIsAllowed follows the chain", async () => {
-    const before = await checkCvmIsAllowed(client, { id: uuid });
+    const before = await checkCvmIsAllowed(client, { cvmId: uuid });
     assert.deepEqual([before.is_allowed, before.compose_hash_allowed, before.device_id_allowed], [true, true, true]);
     await allow("remove", appId, `0x${own}`, ...world.signer(), "--wait");
-    await eventually("the host is not allowed", async () => !(await checkCvmIsAllowed(client, { id: uuid })).is_allowed);
+    await eventually("the host is not allowed", async () => !(await checkCvmIsAllowed(client, { cvmId: uuid })).is_allowed);
     assert.equal((await list()).devices.find((one) => one.device_id === own).status, "not_allowed");
     await allow("add", appId, `0x${own}`, ...world.signer(), "--wait");
-    await eventually("the host is allowed", async () => (await checkCvmIsAllowed(client, { id: uuid })).is_allowed);
+    await eventually("the host is allowed", async () => (await checkCvmIsAllowed(client, { cvmId: uuid })).is_allowed);
   });
   await step("devices", "SDK: checkAppIsAllowed, checkAppCvmsIsAllowed", async () => {
     const { compose_hash } = await detail(uuid);

@@ -97,13 +97,13 @@ const transcript = (args, { code, stdout, stderr }) =>
 
 // -------------------------------------------------------------- the processes
 
-// A path in an endpoint's address stands for a key: it must not show up anywhere.
+// A query in the address of an endpoint stands for a key: it must not show up anywhere.
 const RPC_SECRET = `rpc-${randomBytes(12).toString("hex")}`;
 
 async function serve(chain) {
   fs.mkdirSync(dataDir, { recursive: true });
   const config = path.join(dataDir, "casemate.toml");
-  const add = ["--chain", "base", "--chain-id", String(chain.chain_id), "--rpc-url", `${chain.rpc}/${RPC_SECRET}`];
+  const add = ["--chain", "base", "--chain-id", String(chain.chain_id), "--rpc-url", `${chain.rpc}/?key=${RPC_SECRET}`];
   const contract = ["--slug", "kms-base-1", "--address", chain.kms_contract];
   const args = ["admin", "kms", "add", "--config", config, ...add, ...contract];
   const added = await execute(binary, args, {});
@@ -120,6 +120,13 @@ async function serve(chain) {
   });
   return { server, config, api: read("api.url"), apiKey: read("admin.key") };
 }
+
+const ended = (child) =>
+  new Promise((resolve) => {
+    if (!child || child.exitCode !== null) return resolve();
+    child.on("exit", resolve);
+    child.kill("SIGTERM");
+  });
 
 // ------------------------------------------------------------------ the story
 
@@ -141,7 +148,7 @@ async function main() {
     await devices(world);
     await nothingLeaks(world);
   } finally {
-    server?.kill("SIGTERM");
+    await ended(server);
     recorder?.close();
     chain.stop();
     fs.rmSync(temp, { recursive: true, force: true });
