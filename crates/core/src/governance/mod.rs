@@ -7,6 +7,8 @@
 //! State decides. A transaction that is named is evidence: it has to be what it is said to be, and what
 //! it did may have been undone since. A chain that does not answer is no verdict.
 
+pub mod plan;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
@@ -138,4 +140,20 @@ pub enum BootVerdict {
     Allowed(Block),
     /// It does not, for this reason, word for word as the contract gives it.
     Denied(Block, String),
+}
+
+/// What is behind an address that owns an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Account {
+    /// Somebody's key. Also one that lends itself code (EIP-7702): it signs as before.
+    Eoa,
+    /// A contract that is no Safe: a timelock, a DAO, something else.
+    Contract,
+    /// A Safe.
+    Safe {
+        /// How many owners have to sign.
+        threshold: u64,
+        /// Its owners.
+        owners: Vec<Address>,
+    },
 }
