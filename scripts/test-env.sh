@@ -7,6 +7,7 @@
 #   scripts/test-env.sh postgres   a private PostgreSQL in target/test-env/pg
 #   scripts/test-env.sh images     busybox:1.36 and bash:5, without a registry
 #   scripts/test-env.sh clients    the real phala CLI and JavaScript SDK (npm ci)
+#   scripts/test-env.sh chain      anvil, a local chain, and the compiler of contracts/ (npm ci)
 #   scripts/test-env.sh all        all of them
 #
 # Each one looks first and does nothing when the thing is there (well under two
@@ -19,6 +20,7 @@
 #   TEST_POSTGRES_URL      postgres://postgres@127.0.0.1:PORT/postgres
 #   TEST_CLIENTS  the directory with node_modules
 #   TEST_IMAGE    the image the test composes use
+#   TEST_ANVIL    the program anvil
 # Logs of the daemons: target/test-env/*.log. Daemons outlive this script.
 set -euo pipefail
 
@@ -28,6 +30,8 @@ ENV_FILE=$OUT/env
 IMAGE=busybox:1.36
 BASH_IMAGE=bash:5
 CLIENTS=$ROOT/conformance/phala-cli
+CONTRACTS=$ROOT/contracts
+ANVIL=1.7.1 # as in contracts/package.json
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # dockerd, iptables
 
 # ---------------------------------------------------------------- small tools
@@ -466,32 +470,68 @@ bash_rootfs() {
 # -------------------------------------------------------------------- clients
 
 clients() {
+  need_node
+  npm_there "$CLIENTS" || clients_install
+  set_env TEST_CLIENTS "$CLIENTS"
+  say "clients: phala CLI $(node -p "require('$CLIENTS/node_modules/phala/package.json').version"), @phala/cloud $(node -p "require('$CLIENTS/node_modules/@phala/cloud/package.json').version")"
+}
+
+need_node() {
   if ! { have node && have npm; }; then
     missing "Node.js 20 or newer, with npm" "https://nodejs.org/en/download"
   fi
   [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ] ||
     missing "Node.js 20 or newer (found $(node --version))" "https://nodejs.org/en/download"
-  clients_ok || clients_install
-  set_env TEST_CLIENTS "$CLIENTS"
-  say "clients: phala CLI $(node -p "require('$CLIENTS/node_modules/phala/package.json').version"), @phala/cloud $(node -p "require('$CLIENTS/node_modules/@phala/cloud/package.json').version")"
 }
 
 # node_modules belongs to the lock file it was made from.
-clients_stamp() { cat "$CLIENTS/package.json" "$CLIENTS/package-lock.json" | cksum | cut -d ' ' -f 1,2; }
+npm_stamp() { cat "$1/package.json" "$1/package-lock.json" | cksum | cut -d ' ' -f 1,2; }
 
-clients_ok() { [ "$(cat "$CLIENTS/node_modules/.stamp" 2>/dev/null)" = "$(clients_stamp)" ]; }
+npm_there() { [ "$(cat "$1/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$1")" ]; }
 
-# Their install scripts only build optional native add-ons: not run.
-clients_install() {
-  local log=$OUT/npm.log
-  say "installing the npm clients"
-  (cd "$CLIENTS" && npm ci --ignore-scripts --no-audit --no-fund </dev/null) >"$log" 2>&1 || {
+# Install scripts only build optional native add-ons, or fetch what npm has anyway: not run.
+npm_ci() {
+  local dir=$1 what=$2 log=$OUT/npm.log
+  say "installing $what"
+  (cd "$dir" && npm ci --ignore-scripts --no-audit --no-fund </dev/null) >"$log" 2>&1 || {
     tail -n 20 "$log" >&2
-    missing "the npm clients" "cd $CLIENTS && npm ci --ignore-scripts" "see $log"
+    missing "$what" "cd $dir && npm ci --ignore-scripts" "see $log"
   }
-  node "$CLIENTS/node_modules/phala/dist/index.js" --version >>"$log" 2>&1 ||
-    missing "the phala CLI does not run" "see $log"
-  clients_stamp >"$CLIENTS/node_modules/.stamp"
+}
+
+clients_install() {
+  npm_ci "$CLIENTS" "the npm clients"
+  node "$CLIENTS/node_modules/phala/dist/index.js" --version >>"$OUT/npm.log" 2>&1 ||
+    missing "the phala CLI does not run" "see $OUT/npm.log"
+  npm_stamp "$CLIENTS" >"$CLIENTS/node_modules/.stamp"
+}
+
+# ---------------------------------------------------------------------- chain
+
+chain() {
+  need_node
+  npm_there "$CONTRACTS" || chain_install
+  set_env TEST_ANVIL "$(anvil_path)"
+  say "chain: anvil $("$(anvil_path)" --version | sed -n '1s/.*: *//p'), solc $(node -p "require('$CONTRACTS/node_modules/solc/package.json').version")"
+}
+
+# npm has one package per platform; the lock file names that of CI, others are
+# fetched beside it.
+anvil_package() {
+  node -p '`@foundry-rs/anvil-${process.platform}-${process.arch === "x64" ? "amd64" : process.arch}`'
+}
+
+anvil_path() { printf '%s' "$CONTRACTS/node_modules/$(anvil_package)/bin/anvil"; }
+
+chain_install() {
+  local log=$OUT/npm.log
+  npm_ci "$CONTRACTS" "anvil and solc"
+  [ -x "$(anvil_path)" ] ||
+    (cd "$CONTRACTS" && npm install --no-save --ignore-scripts --no-audit --no-fund "$(anvil_package)@$ANVIL" </dev/null) >>"$log" 2>&1 ||
+    missing "anvil $ANVIL for this platform" "npm has no package $(anvil_package), see $log"
+  "$(anvil_path)" --version >>"$log" 2>&1 ||
+    missing "anvil does not run" "it needs glibc 2.35 or newer; see $log"
+  npm_stamp "$CONTRACTS" >"$CONTRACTS/node_modules/.stamp"
 }
 
 # ----------------------------------------------------------------------- main
@@ -500,7 +540,7 @@ clients_install() {
 # next one's answer (and `set -e` would not hold inside `step || ...`).
 all() {
   local step rc worst=0
-  for step in names docker compose postgres images clients; do
+  for step in names docker compose postgres images clients chain; do
     rc=0
     "$BASH" "$0" "$step" || rc=$?
     [ "$rc" -le "$worst" ] || worst=$rc
@@ -523,7 +563,7 @@ usage() {
 
 main() {
   case ${1:-} in
-    names | docker | compose | postgres | images | clients | all) ;;
+    names | docker | compose | postgres | images | clients | chain | all) ;;
     -h | --help) usage 0 ;;
     *) usage 2 >&2 ;;
   esac

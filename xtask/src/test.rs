@@ -53,6 +53,9 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
         command(Command::new("bash").args(["scripts/test-env.sh", "all"]))
     })?;
     let environment = environment()?;
+    stages.run("contracts: artefacts are what the sources give", MINUTE, || {
+        command(Command::new("node").args(["contracts/build.mjs", "--check"]))
+    })?;
     stages.run("clippy", 15 * MINUTE, clippy)?;
     stages.run("build", 15 * MINUTE, || command(&mut cargo(&["build", "--workspace"])))?;
     stages.run("tests", 20 * MINUTE, || {

@@ -7,8 +7,19 @@
 //! State decides. A transaction that is named is evidence: it has to be what it is said to be, and what
 //! it did may have been undone since. A chain that does not answer is no verdict.
 
+pub mod calldata;
+pub mod interface;
+pub mod judge;
 pub mod plan;
+pub mod returned;
+pub mod rules;
+pub mod view;
+mod words;
 
+#[cfg(test)]
+mod tests;
+
+use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
@@ -156,4 +167,12 @@ pub enum Account {
         /// Its owners.
         owners: Vec<Address>,
     },
+}
+
+fn address(address: Address) -> alloy_primitives::Address {
+    alloy_primitives::Address::from(*address.as_bytes())
+}
+
+fn fixed(bytes: &[u8; 32]) -> B256 {
+    B256::from(*bytes)
 }

@@ -1,11 +1,17 @@
 //! A chain whose contracts govern apps, asked over JSON-RPC. Nothing is ever sent to it but questions.
+//!
+//! What is asked, and what follows from the answers, is `casemate_core::governance`. With the feature
+//! `testing` there is a chain in memory ([`fake`]).
+
+#[cfg(feature = "testing")]
+pub mod fake;
 
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use casemate_core::{
-    governance::{Block, BootInfo, BootVerdict, Question, State, Verdict},
-    id::{Address, DeviceId},
+    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict},
+    id::{Address, AppId, DeviceId},
 };
 
 /// A chain.
@@ -33,6 +39,23 @@ pub trait Chain: Send + Sync + Debug {
 
     /// Whether a block is, or still is, part of the chain.
     async fn is_canonical(&self, block: &Block) -> Result<bool, Fault>;
+
+    /// What would come of a call by `from` now, without making it; `Err` is why it would revert. A call to
+    /// an address without code does nothing and succeeds.
+    async fn simulate(
+        &self,
+        from: Address,
+        to: Address,
+        data: Vec<u8>,
+    ) -> Result<Result<(), String>, Fault>;
+
+    /// What is behind an address.
+    async fn account(&self, address: &Address) -> Result<Account, Fault>;
+
+    /// Whether the code of an app can never be replaced again. No view says so: this reads where the
+    /// stock contract keeps it, so another contract may mean something else by it. Advisory, and `None`
+    /// where there is no contract.
+    async fn upgrades_disabled(&self, app: &AppId) -> Result<Option<bool>, Fault>;
 }
 
 /// No answer: nothing follows from it but to ask again.
@@ -48,4 +71,9 @@ pub enum Fault {
     /// Too much is asked already.
     #[error("too many questions to the chain are under way")]
     Busy,
+}
+
+/// Why a boot is denied where no contract of a KMS answers.
+fn no_kms(kms: &Address, chain_id: u64) -> String {
+    format!("no contract of a KMS answers at 0x{kms} on chain {chain_id}")
 }

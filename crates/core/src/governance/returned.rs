@@ -1,0 +1,133 @@
+//! What came back from a call, read strictly.
+//!
+//! A call to an address without code succeeds and returns nothing; a contract that lacks the view
+//! reverts. Neither is a fault of the chain, and asking again changes nothing: both mean that there is
+//! no such contract there.
+
+use alloy_sol_types::{Panic, Revert, SolCall, SolError, SolInterface};
+
+use super::{
+    interface::{AppContract, KmsContract, SafeContract},
+    rules::{Mask, Rule},
+};
+use crate::id::Address;
+
+/// Owners of a Safe that are read at most: what claims more is no Safe to us.
+const MOST_OWNERS: usize = 256;
+
+/// Characters of a contract's own text that are passed on: anybody writes contracts.
+const LONGEST_TEXT: usize = 300;
+
+/// How a call ended, at one block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Returned {
+    /// It succeeded with these bytes.
+    Data(Vec<u8>),
+    /// It reverted with these bytes; it will do so whoever is asked.
+    Reverted(Vec<u8>),
+}
+
+impl Returned {
+    /// The bytes of success, if it did.
+    #[must_use]
+    pub fn data(&self) -> Option<&[u8]> {
+        match self {
+            Self::Data(data) => Some(data),
+            Self::Reverted(_) => None,
+        }
+    }
+}
+
+/// A yes or no; `None`: there is no contract that answers as one does.
+#[must_use]
+pub fn flag(returned: &Returned, mask: Mask) -> Option<bool> {
+    let data = returned.data()?;
+    if data.is_empty() {
+        return (!mask.applies(Rule::EmptyData)).then_some(false);
+    }
+    let (last, zeros) = data.split_last()?;
+    (data.len() == 32 && *last < 2 && zeros.iter().all(|byte| *byte == 0)).then_some(*last == 1)
+}
+
+/// An address; `None` for nobody (the zero address) and where nothing answers.
+#[must_use]
+pub fn account(returned: &Returned) -> Option<Address> {
+    let data: &[u8; 32] = returned.data()?.try_into().ok()?;
+    let (padding, bytes) = data.split_first_chunk::<12>()?;
+    let bytes: [u8; 20] = bytes.try_into().ok()?;
+    (*padding == [0; 12] && bytes != [0; 20]).then(|| Address::from_bytes(bytes))
+}
+
+/// What the contract of a KMS says to a boot: whether it gets its keys, and why not.
+#[must_use]
+pub fn boot(returned: &Returned) -> Option<(bool, String)> {
+    let answer =
+        KmsContract::isAppAllowedCall::abi_decode_returns_validate(returned.data()?).ok()?;
+    Some((answer._0, legible(&answer._1)))
+}
+
+/// How many owners of a Safe have to sign.
+#[must_use]
+pub fn safe_threshold(returned: &Returned) -> Option<u64> {
+    let threshold = SafeContract::getThresholdCall::abi_decode_returns_validate(returned.data()?);
+    u64::try_from(threshold.ok()?).ok().filter(|threshold| *threshold > 0)
+}
+
+/// The owners of a Safe.
+#[must_use]
+pub fn safe_owners(returned: &Returned) -> Option<Vec<Address>> {
+    let data = returned.data().filter(|data| data.len() <= 32 * (MOST_OWNERS + 2))?;
+    let owners = SafeContract::getOwnersCall::abi_decode_returns_validate(data).ok()?;
+    Some(owners.into_iter().map(|owner| Address::from_bytes(owner.into_array())).collect())
+}
+
+/// The app that a deployment by the contract of a KMS made.
+#[must_use]
+pub fn deployed_app(returned: &Returned) -> Option<Address> {
+    account(returned)
+}
+
+/// Why a call reverted, for the user: the text of `require`, or the name of the error.
+#[must_use]
+pub fn reason(reverted: &[u8]) -> String {
+    if let Ok(revert) = Revert::abi_decode(reverted) {
+        return legible(&revert.reason);
+    }
+    if let Ok(panic) = Panic::abi_decode(reverted) {
+        return panic.to_string();
+    }
+    AppContract::AppContractErrors::abi_decode(reverted)
+        .map_or_else(|_| unknown(reverted), |error| named(&error))
+}
+
+fn named(error: &AppContract::AppContractErrors) -> String {
+    use AppContract::AppContractErrors as Error;
+    match error {
+        Error::OwnableUnauthorizedAccount(error) => {
+            format!(
+                "OwnableUnauthorizedAccount({:#x}): this account is not its owner",
+                error.account
+            )
+        }
+        Error::OwnableInvalidOwner(error) => {
+            format!("OwnableInvalidOwner({:#x})", error.owner)
+        }
+        Error::UUPSUnauthorizedCallContext(_) => "UUPSUnauthorizedCallContext()".to_owned(),
+        Error::InvalidInitialization(_) => "InvalidInitialization()".to_owned(),
+        Error::NotInitializing(_) => "NotInitializing()".to_owned(),
+        Error::FailedCall(_) => "FailedCall()".to_owned(),
+        Error::AddressEmptyCode(error) => format!("AddressEmptyCode({:#x})", error.target),
+    }
+}
+
+/// A contract's own text, short and on one line.
+fn legible(text: &str) -> String {
+    text.chars().take(LONGEST_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+fn unknown(reverted: &[u8]) -> String {
+    match reverted.first_chunk::<4>() {
+        None => "it reverts without a reason".to_owned(),
+        Some(selector) => format!("it reverts with error 0x{}", hex::encode(selector)),
+    }
+}

@@ -1,0 +1,86 @@
+//! Calls that only read, as they are asked; [`super::returned`] reads what comes back.
+
+use alloy_sol_types::SolCall;
+
+use super::{
+    BootInfo, address, fixed,
+    interface::{AppBootInfo, AppContract as App, KmsContract as Kms, SafeContract as Safe},
+};
+use crate::id::{Address, ComposeHash, DeviceId};
+
+/// On the contract of a KMS: whether it knows an app.
+#[must_use]
+pub fn registered_app(app: Address) -> Vec<u8> {
+    Kms::registeredAppsCall { app: address(app) }.abi_encode()
+}
+
+/// On the contract of a KMS: whether the KMS itself may run on a device.
+#[must_use]
+pub fn kms_device(device: DeviceId) -> Vec<u8> {
+    Kms::kmsAllowedDeviceIdsCall { device: fixed(device.as_bytes()) }.abi_encode()
+}
+
+/// On the contract of a KMS: whether apps may run on an OS image.
+#[must_use]
+pub fn os_image(hash: [u8; 32]) -> Vec<u8> {
+    Kms::allowedOsImagesCall { hash: fixed(&hash) }.abi_encode()
+}
+
+/// On the contract of a KMS: what it says to a boot.
+#[must_use]
+pub fn boot(boot: &BootInfo) -> Vec<u8> {
+    let info = AppBootInfo {
+        appId: address(boot.app.into()),
+        composeHash: fixed(boot.hash.as_bytes()),
+        instanceId: alloy_primitives::Address::from(boot.instance),
+        deviceId: fixed(boot.device.as_bytes()),
+        mrAggregated: fixed(&[0; 32]),
+        mrSystem: fixed(&[0; 32]),
+        osImageHash: fixed(&boot.os_image_hash),
+        tcbStatus: boot.tcb_status.clone(),
+        advisoryIds: Vec::new(),
+    };
+    Kms::isAppAllowedCall { boot: info }.abi_encode()
+}
+
+/// On the app: whether it allows a document.
+#[must_use]
+pub fn compose_hash(hash: ComposeHash) -> Vec<u8> {
+    App::allowedComposeHashesCall { hash: fixed(hash.as_bytes()) }.abi_encode()
+}
+
+/// On the app: whether it lists a device.
+#[must_use]
+pub fn device(device: DeviceId) -> Vec<u8> {
+    App::allowedDeviceIdsCall { device: fixed(device.as_bytes()) }.abi_encode()
+}
+
+/// On the app: whether it allows every device.
+#[must_use]
+pub fn any_device() -> Vec<u8> {
+    App::allowAnyDeviceCall {}.abi_encode()
+}
+
+/// On the app: who owns it.
+#[must_use]
+pub fn owner() -> Vec<u8> {
+    App::ownerCall {}.abi_encode()
+}
+
+/// On the app: to whom it is offered. Contracts from before 2026-05-31 have no such view.
+#[must_use]
+pub fn pending_owner() -> Vec<u8> {
+    App::pendingOwnerCall {}.abi_encode()
+}
+
+/// On a Safe: how many of its owners have to sign.
+#[must_use]
+pub fn safe_threshold() -> Vec<u8> {
+    Safe::getThresholdCall {}.abi_encode()
+}
+
+/// On a Safe: its owners.
+#[must_use]
+pub fn safe_owners() -> Vec<u8> {
+    Safe::getOwnersCall {}.abi_encode()
+}

@@ -1,0 +1,311 @@
+//! Contracts of KMS and apps as a machine of a few lines: the same calls, events and reverts, no EVM.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use alloy_primitives::{Address as Raw, B256, U256};
+use alloy_sol_types::{Revert, SolError, SolEvent, SolInterface, SolValue};
+use casemate_core::{
+    create_address::create_address,
+    governance::{
+        interface::{
+            AppBootInfo,
+            AppContract::{self, AppContractCalls as AppCall},
+            KmsContract::{self, KmsContractCalls as KmsCall},
+        },
+        judge::Log,
+    },
+    id::{Address, Wallet},
+};
+
+/// What a call came to: what it returned and what contracts said in it, or the bytes it reverted with.
+pub(super) type Outcome = Result<Run, Vec<u8>>;
+
+/// A call that succeeded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Run {
+    pub returned: Vec<u8>,
+    pub logs: Vec<Log>,
+}
+
+/// Which contracts of apps there are on real chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// Handed over at once, without `pendingOwner`, `requireTcbUpToDate` and `version`.
+    SingleStep,
+    /// Handed over in two steps.
+    TwoStep,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct App {
+    pub generation: Generation,
+    pub owner: Option<Address>,
+    pub pending_owner: Option<Address>,
+    pub hashes: BTreeSet<B256>,
+    pub devices: BTreeSet<B256>,
+    pub any_device: bool,
+    pub tcb_up_to_date: bool,
+    pub upgrades_disabled: bool,
+}
+
+impl App {
+    pub fn new(owner: Address, generation: Generation) -> Self {
+        Self {
+            generation,
+            owner: Some(owner),
+            pending_owner: None,
+            hashes: BTreeSet::new(),
+            devices: BTreeSet::new(),
+            any_device: false,
+            tcb_up_to_date: false,
+            upgrades_disabled: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kms {
+    pub apps: BTreeSet<Address>,
+    pub devices: BTreeSet<B256>,
+    pub images: BTreeSet<B256>,
+    created: u64,
+}
+
+/// Everything that has code, at one block.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Contracts {
+    pub kms: BTreeMap<Address, Kms>,
+    pub apps: BTreeMap<Address, App>,
+}
+
+impl Contracts {
+    /// Whether there is code at an address.
+    pub fn has_code(&self, at: &Address) -> bool {
+        self.kms.contains_key(at) || self.apps.contains_key(at)
+    }
+
+    /// Makes a call; one that reverts changes nothing.
+    pub fn call(&mut self, from: Address, to: Address, data: &[u8]) -> Outcome {
+        let before = self.clone();
+        let outcome = self.run(from, to, data);
+        if outcome.is_err() {
+            *self = before;
+        }
+        outcome
+    }
+
+    fn run(&mut self, from: Address, to: Address, data: &[u8]) -> Outcome {
+        if let Some(app) = self.apps.get_mut(&to) {
+            app.run(from, to, data)
+        } else if self.kms.contains_key(&to) {
+            self.run_kms(from, to, data)
+        } else {
+            Ok(Run::default())
+        }
+    }
+
+    fn run_kms(&mut self, from: Address, at: Address, data: &[u8]) -> Outcome {
+        let call = KmsCall::abi_decode(data).map_err(|_| Vec::new())?;
+        let kms = self.kms.entry(at).or_default();
+        match call {
+            KmsCall::registeredApps(call) => Ok(returns(kms.apps.contains(&ours(call.app)))),
+            KmsCall::allowedOsImages(call) => Ok(returns(kms.images.contains(&call.hash))),
+            KmsCall::kmsAllowedDeviceIds(call) => Ok(returns(kms.devices.contains(&call.device))),
+            KmsCall::addKmsDevice(call) => Ok(silent(kms.devices.insert(call.device))),
+            KmsCall::addOsImageHash(call) => Ok(silent(kms.images.insert(call.hash))),
+            KmsCall::removeOsImageHash(call) => Ok(silent(kms.images.remove(&call.hash))),
+            KmsCall::registerApp(call) => register(kms, at, call.app),
+            KmsCall::deployAndRegisterApp(call) => self.deploy(from, at, &call),
+            KmsCall::isAppAllowed(call) => Ok(self.kms_allows(at, &call.boot)),
+        }
+    }
+
+    fn deploy(
+        &mut self,
+        from: Address,
+        at: Address,
+        call: &KmsContract::deployAndRegisterAppCall,
+    ) -> Outcome {
+        let kms = self.kms.entry(at).or_default();
+        kms.created += 1;
+        let id = create_address(&Wallet::from_bytes(*at.as_bytes()), kms.created);
+        let mut logs = register(kms, at, raw(id.into()))?.logs;
+        let mut app = App::new(ours(call.owner), Generation::TwoStep);
+        app.upgrades_disabled = call.disableUpgrades;
+        app.any_device = call.allowAnyDevice;
+        if !call.deviceId.is_zero() {
+            app.devices.insert(call.deviceId);
+            logs.push(log(id.into(), &AppContract::DeviceAdded { device: call.deviceId }));
+        }
+        if !call.composeHash.is_zero() {
+            app.hashes.insert(call.composeHash);
+            logs.push(log(id.into(), &AppContract::ComposeHashAdded { hash: call.composeHash }));
+        }
+        self.apps.insert(id.into(), app);
+        let deployed =
+            KmsContract::AppDeployedViaFactory { appId: raw(id.into()), deployer: raw(from) };
+        logs.push(log(at, &deployed));
+        Ok(Run { returned: raw(id.into()).abi_encode(), logs })
+    }
+
+    fn kms_allows(&self, at: Address, boot: &AppBootInfo) -> Run {
+        let app = ours(boot.appId);
+        let known = self.kms.get(&at).filter(|kms| kms.apps.contains(&app));
+        let refusal = match (known, self.apps.get(&app)) {
+            (None, _) => "App not registered",
+            (Some(kms), _) if !kms.images.contains(&boot.osImageHash) => "OS image is not allowed",
+            (Some(_), None) => "App not deployed or invalid address",
+            (Some(_), Some(app)) => app.refusal(boot),
+        };
+        Run { returned: (refusal.is_empty(), refusal).abi_encode_params(), logs: Vec::new() }
+    }
+}
+
+impl App {
+    fn run(&mut self, from: Address, at: Address, data: &[u8]) -> Outcome {
+        let call = AppCall::abi_decode(data).map_err(|_| Vec::new())?;
+        match self.view(&call)? {
+            Some(returned) => Ok(Run { returned, logs: Vec::new() }),
+            None => self.change(from, at, call),
+        }
+    }
+
+    /// What a view returns; `None` for what is no view.
+    fn view(&self, call: &AppCall) -> Result<Option<Vec<u8>>, Vec<u8>> {
+        let old = self.generation == Generation::SingleStep;
+        Ok(Some(match call {
+            AppCall::requireTcbUpToDate(_) | AppCall::version(_) | AppCall::pendingOwner(_)
+                if old =>
+            {
+                return Err(Vec::new());
+            }
+            AppCall::allowedComposeHashes(call) => self.hashes.contains(&call.hash).abi_encode(),
+            AppCall::allowedDeviceIds(call) => self.devices.contains(&call.device).abi_encode(),
+            AppCall::allowAnyDevice(_) => self.any_device.abi_encode(),
+            AppCall::requireTcbUpToDate(_) => self.tcb_up_to_date.abi_encode(),
+            AppCall::version(_) => U256::from(2).abi_encode(),
+            AppCall::owner(_) => self.owner.map_or(Raw::ZERO, raw).abi_encode(),
+            AppCall::pendingOwner(_) => self.pending_owner.map_or(Raw::ZERO, raw).abi_encode(),
+            AppCall::isAppAllowed(call) => {
+                let refusal = self.refusal(&call.boot);
+                (refusal.is_empty(), refusal).abi_encode_params()
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn change(&mut self, from: Address, at: Address, call: AppCall) -> Outcome {
+        if let AppCall::acceptOwnership(_) = call {
+            return self.accept(from);
+        }
+        if self.owner != Some(from) {
+            return Err(unauthorized(from));
+        }
+        match call {
+            AppCall::addComposeHash(AppContract::addComposeHashCall { hash }) => {
+                self.hashes.insert(hash);
+                Ok(says(at, &AppContract::ComposeHashAdded { hash }))
+            }
+            AppCall::removeComposeHash(AppContract::removeComposeHashCall { hash }) => {
+                self.hashes.remove(&hash);
+                Ok(says(at, &AppContract::ComposeHashRemoved { hash }))
+            }
+            AppCall::addDevice(AppContract::addDeviceCall { device }) => {
+                self.devices.insert(device);
+                Ok(says(at, &AppContract::DeviceAdded { device }))
+            }
+            AppCall::removeDevice(AppContract::removeDeviceCall { device }) => {
+                self.devices.remove(&device);
+                Ok(says(at, &AppContract::DeviceRemoved { device }))
+            }
+            AppCall::setAllowAnyDevice(AppContract::setAllowAnyDeviceCall { allow }) => {
+                self.any_device = allow;
+                Ok(says(at, &AppContract::AllowAnyDeviceSet { allow }))
+            }
+            other => self.govern(other),
+        }
+    }
+
+    fn govern(&mut self, call: AppCall) -> Outcome {
+        match call {
+            AppCall::setRequireTcbUpToDate(call) if self.generation == Generation::TwoStep => {
+                self.tcb_up_to_date = call.require;
+            }
+            AppCall::disableUpgrades(_) => self.upgrades_disabled = true,
+            AppCall::transferOwnership(call) if self.generation == Generation::TwoStep => {
+                self.pending_owner = Some(ours(call.owner));
+            }
+            AppCall::transferOwnership(call) => self.owner = Some(ours(call.owner)),
+            AppCall::renounceOwnership(_) => (self.owner, self.pending_owner) = (None, None),
+            _ => return Err(Vec::new()),
+        }
+        Ok(Run::default())
+    }
+
+    fn accept(&mut self, from: Address) -> Outcome {
+        match self.generation {
+            Generation::SingleStep => Err(Vec::new()),
+            Generation::TwoStep if self.pending_owner != Some(from) => Err(unauthorized(from)),
+            Generation::TwoStep => {
+                (self.owner, self.pending_owner) = (Some(from), None);
+                Ok(Run::default())
+            }
+        }
+    }
+
+    /// Why a boot gets no keys; empty: it gets them.
+    fn refusal(&self, boot: &AppBootInfo) -> &'static str {
+        if self.tcb_up_to_date && boot.tcbStatus != "UpToDate" {
+            "TCB status is not up to date"
+        } else if !self.hashes.contains(&boot.composeHash) {
+            "Compose hash not allowed"
+        } else if !self.any_device && !self.devices.contains(&boot.deviceId) {
+            "Device not allowed"
+        } else {
+            ""
+        }
+    }
+}
+
+fn register(kms: &mut Kms, at: Address, app: Raw) -> Outcome {
+    if app.is_zero() {
+        return Err(Revert { reason: "Invalid app ID".to_owned() }.abi_encode());
+    }
+    kms.apps.insert(ours(app));
+    Ok(says(at, &KmsContract::AppRegistered { appId: app }))
+}
+
+fn unauthorized(from: Address) -> Vec<u8> {
+    AppContract::OwnableUnauthorizedAccount { account: raw(from) }.abi_encode()
+}
+
+fn returns(flag: bool) -> Run {
+    Run { returned: flag.abi_encode(), logs: Vec::new() }
+}
+
+/// A change of which no event is of interest here.
+fn silent(_changed: bool) -> Run {
+    Run::default()
+}
+
+fn says(at: Address, event: &impl SolEvent) -> Run {
+    Run { returned: Vec::new(), logs: vec![log(at, event)] }
+}
+
+pub(super) fn log(at: Address, event: &impl SolEvent) -> Log {
+    let data = event.encode_log_data();
+    Log {
+        address: at,
+        topics: data.topics().iter().map(|topic| topic.0).collect(),
+        data: data.data.to_vec(),
+        removed: false,
+    }
+}
+
+pub(super) fn raw(address: Address) -> Raw {
+    Raw::from(*address.as_bytes())
+}
+
+pub(super) fn ours(address: Raw) -> Address {
+    Address::from_bytes(address.into_array())
+}
