@@ -5,7 +5,10 @@ use std::fmt;
 
 use sha3::{Digest, Keccak256};
 
-use crate::id::{Address, AppId, ComposeHash, DeviceId};
+use crate::{
+    governance::calldata::{self, NewApp},
+    id::{Address, AppId, ComposeHash, DeviceId},
+};
 
 /// A function of the contracts with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,24 +51,19 @@ pub struct Input {
     pub kind: &'static str,
     /// Its value: `0x…`, `true`, `false`; addresses with their checksum.
     pub value: String,
-    word: [u8; 32],
 }
 
 impl Input {
     fn address(name: &'static str, address: Address) -> Self {
-        let mut word = [0; 32];
-        word[12..].copy_from_slice(address.as_bytes());
-        Self { name, kind: "address", value: checksummed(address), word }
+        Self { name, kind: "address", value: checksummed(address) }
     }
 
     fn bytes(name: &'static str, bytes: &[u8; 32]) -> Self {
-        Self { name, kind: "bytes32", value: format!("0x{}", hex::encode(bytes)), word: *bytes }
+        Self { name, kind: "bytes32", value: format!("0x{}", hex::encode(bytes)) }
     }
 
     fn flag(name: &'static str, flag: bool) -> Self {
-        let mut word = [0; 32];
-        word[31] = u8::from(flag);
-        Self { name, kind: "bool", value: flag.to_string(), word }
+        Self { name, kind: "bool", value: flag.to_string() }
     }
 }
 
@@ -119,13 +117,29 @@ impl Call {
         format!("{}({})", self.name(), kinds.join(","))
     }
 
-    /// The ABI encoding: the selector, then a word for each argument.
+    /// The ABI encoding.
     #[must_use]
     pub fn calldata(&self) -> Vec<u8> {
-        let selector = Keccak256::digest(self.signature());
-        let mut data = selector[..4].to_vec();
-        data.extend(self.inputs().iter().flat_map(|input| input.word));
-        data
+        match *self {
+            Self::AddComposeHash(hash) => calldata::add_compose_hash(hash),
+            Self::RemoveComposeHash(hash) => calldata::remove_compose_hash(hash),
+            Self::AddDevice(device) => calldata::add_device(device),
+            Self::RemoveDevice(device) => calldata::remove_device(device),
+            Self::SetAllowAnyDevice(allow) => calldata::set_allow_any_device(allow),
+            Self::SetRequireTcbUpToDate(require) => calldata::set_require_tcb_up_to_date(require),
+            Self::AcceptOwnership => calldata::accept_ownership(),
+            Self::RegisterApp(app) => calldata::register_app(app.into()),
+            Self::DeployAndRegisterApp { owner, any_device: allow_any_device, device, hash } => {
+                let hash = Some(hash);
+                calldata::deploy_and_register_app(&NewApp {
+                    owner,
+                    disable_upgrades: false,
+                    allow_any_device,
+                    device,
+                    hash,
+                })
+            }
+        }
     }
 }
 
@@ -163,24 +177,28 @@ pub fn checksummed(address: Address) -> String {
 mod tests {
     use super::*;
 
-    /// Selectors from a compile of the contracts themselves.
+    /// What people are shown is what is sent: the selector is that of the signature.
     #[test]
-    fn selectors_are_those_of_the_contracts() {
+    fn signatures_are_those_of_the_calldata() {
         let (hash, device) = (ComposeHash::from_bytes([1; 32]), DeviceId::from_bytes([2; 32]));
         let owner = Address::from_bytes([3; 20]);
-        let deploy = Call::DeployAndRegisterApp { owner, any_device: true, device: None, hash };
-        for (call, selector) in [
-            (Call::AddComposeHash(hash), "dfc77223"),
-            (Call::RemoveComposeHash(hash), "67b3f22c"),
-            (Call::AddDevice(device), "2a819728"),
-            (Call::RemoveDevice(device), "1d266200"),
-            (Call::SetAllowAnyDevice(true), "7c4beeb8"),
-            (Call::SetRequireTcbUpToDate(true), "6e4c7422"),
-            (Call::AcceptOwnership, "79ba5097"),
-            (Call::RegisterApp(AppId::from_bytes([4; 20])), "17a1d80f"),
-            (deploy, "8618169d"),
+        for call in [
+            Call::AddComposeHash(hash),
+            Call::RemoveComposeHash(hash),
+            Call::AddDevice(device),
+            Call::RemoveDevice(device),
+            Call::SetAllowAnyDevice(true),
+            Call::SetRequireTcbUpToDate(true),
+            Call::AcceptOwnership,
+            Call::RegisterApp(AppId::from_bytes([4; 20])),
+            Call::DeployAndRegisterApp { owner, any_device: true, device: None, hash },
         ] {
-            assert_eq!(hex::encode(&call.calldata()[..4]), selector, "{call}");
+            let (data, selector) = (call.calldata(), Keccak256::digest(call.signature()));
+            assert_eq!(
+                (&data[..4], data.len()),
+                (&selector[..4], 4 + 32 * call.inputs().len()),
+                "{call}"
+            );
         }
     }
 
