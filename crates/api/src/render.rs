@@ -22,7 +22,7 @@ mod user_config;
 use casemate_core::id::{AppId, CvmId, CvmRef, UserId, WorkspaceId};
 
 pub use account::auth_me;
-pub use allowed::{cvms_allowed, is_allowed};
+pub use allowed::{cvms_allowed, device_allowlist, is_allowed};
 pub use app::{app_cvms, app_info, apps};
 pub use catalogue::{
     available_os_images, instance_type_family, instance_types, os_images, os_images_array,

@@ -30,8 +30,8 @@ mod user_config;
 pub use account::{AuthMe, AuthMeFlat, AuthMeNested, Credits, User, Workspace, WorkspaceRef};
 pub use app::{App, AppCvm, AppCvms, AppProfile, AppsPage, CvmBasic};
 pub use app_facts::{
-    AppEvent, AppEvents, AppKmsInfo, AppUsage, AppsOrDirectory, CvmsAllowed, Directory,
-    FilterOptions, IsAllowed, PublicApp, PublicCvm, UsageRecord,
+    AllowlistDevice, AppEvent, AppEvents, AppKmsInfo, AppUsage, AppsOrDirectory, CvmsAllowed,
+    DeviceAllowlist, Directory, FilterOptions, IsAllowed, PublicApp, PublicCvm, UsageRecord,
 };
 pub use catalogue::{
     AvailableOsImage, InstanceType, InstanceTypeFamily, InstanceTypeGroup, InstanceTypes, OsImage,
@@ -46,8 +46,9 @@ pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
 pub use domain::{Caa, Diagnosis, DnsRecord, DomainDiagnosis};
 pub use instance_id::{InstanceIdResult, InstanceIdResults};
 pub use kms::{
-    KmsContract, KmsContractNode, KmsContractNodes, KmsList, KmsNode, KmsOne, KmsPubkey, NextAppId,
-    NextAppIds,
+    KmsContract, KmsContractNode, KmsContractNodes, KmsInspection, KmsKeys, KmsList, KmsNode,
+    KmsOnchain, KmsOne, KmsPubkey, KmsSelf, KmsTeepod, KmsTeepodImage, KmsVerification, NextAppId,
+    NextAppIds, OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage,
 };
 pub use network::{FirewallStatus, HostPort, NetworkConfig, NetworkPort};
 pub use node::{AvailableNode, AvailableNodes, Capacity, NodeImage, NodeKms};

@@ -21,7 +21,7 @@ mod revision;
 mod update;
 
 pub use account::{CapacityView, CreditsView, UserRole, UserView, WorkspaceView};
-pub use allowed::{AllowedView, CvmsAllowedView};
+pub use allowed::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView};
 pub use app::{AppProfileView, AppView};
 pub use casemate_core::cvm::Phase;
 pub use catalogue::{InstanceTypeView, OsImageView};

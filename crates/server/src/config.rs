@@ -1,6 +1,8 @@
 //! Configuration: the embedded `config.default.toml` (which documents every key), then a file, then
 //! `CASEMATE_…` variables, then what the caller sets from flags.
 
+mod chains;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use casemate_core::plan::Limits;
@@ -13,6 +15,8 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, IntoDeserializer},
 };
+
+pub use self::chains::{Chain, KmsContract, Tip};
 
 /// The defaults with their explanations.
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
@@ -39,6 +43,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     pub work: Work,
     pub kms: Kms,
+    #[serde(deserialize_with = "chains::tables")]
+    pub chains: Vec<Chain>,
     pub docker: Docker,
     pub sim: Sim,
     pub instance_types: Vec<InstanceType>,
@@ -138,6 +144,8 @@ impl Work {
 pub struct Kms {
     pub slug: String,
     pub root_key_file: PathBuf,
+    #[serde(deserialize_with = "chains::tables")]
+    pub contracts: Vec<KmsContract>,
     /// From `CASEMATE_KMS_ROOT_KEY` only, never from a file.
     #[serde(skip)]
     pub root_key: Option<SecretString>,
@@ -204,8 +212,8 @@ pub enum ConfigError {
     /// A value makes no sense.
     #[error("configuration: {key}: {reason}")]
     Value {
-        /// The key.
-        key: &'static str,
+        /// The key: `chains[0].rpc_urls`.
+        key: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -233,7 +241,9 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let refuse = |key, reason: &str| Err(ConfigError::Value { key, reason: reason.to_owned() });
+        let refuse = |key: &str, reason: &str| {
+            Err(ConfigError::Value { key: key.to_owned(), reason: reason.to_owned() })
+        };
         if self.work.lease_s < 2 * self.work.call_timeout_s {
             return refuse("work.lease_s", "must be at least twice work.call_timeout_s");
         }
@@ -258,7 +268,7 @@ impl Config {
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }
-        Ok(())
+        chains::check(&self.chains, &self.kms)
     }
 
     /// Whether this process has a role.

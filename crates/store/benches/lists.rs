@@ -105,7 +105,7 @@ async fn measure(what: &str, db: &Db) {
         ("  listed=false", AppFilter { listed: Some(false), ..any() }),
         ("  base_image", AppFilter { image: Some("dstack-0.5.4".to_owned()), ..any() }),
         ("  instance_type", AppFilter { instance_type: Some("tdx.4".to_owned()), ..any() }),
-        ("  kms", AppFilter { kms: Some(KmsId("k".to_owned())), ..any() }),
+        ("  kms", AppFilter { kms: Some(vec![KmsId("k".to_owned())]), ..any() }),
         ("  node", AppFilter { nodes: Some(vec![NodeId(1)]), ..any() }),
         ("  search=777", AppFilter { search: Search::parse("777"), ..any() }),
         (

@@ -79,7 +79,8 @@ CREATE TABLE documents (
     kept       BOOLEAN NOT NULL DEFAULT FALSE
 );
 
--- An app id belongs to one workspace and, until it is in use, to one name.
+-- An app id belongs to one workspace and, until it is in use, to one name. That of a contract is bound to
+-- the workspace that commits it first.
 CREATE TABLE apps (
     app_id       TEXT   NOT NULL PRIMARY KEY,
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
@@ -119,7 +120,8 @@ CREATE TABLE provisions (
     workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
     name         TEXT   NOT NULL,
     compose_hash TEXT   NOT NULL REFERENCES documents (hash),
-    app_id       TEXT   NOT NULL REFERENCES apps (app_id),
+    -- NULL until commit where a contract is to be the app
+    app_id       TEXT   REFERENCES apps (app_id),
     kms_id       TEXT   NOT NULL,
     node_id      BIGINT NOT NULL REFERENCES nodes (id),
     spec         TEXT   NOT NULL,
@@ -271,6 +273,18 @@ CREATE TABLE revisions (
 CREATE INDEX revisions_of_app ON revisions (app_id, created_at, cvm_id, number, id);
 CREATE UNIQUE INDEX revisions_of_cvm ON revisions (cvm_id, number);
 CREATE INDEX revisions_of_document ON revisions (compose_hash);
+
+-- What contracts allowed, until the block at which they did is surely settled.
+CREATE TABLE proofs (
+    cvm_id       BIGINT NOT NULL REFERENCES cvms (id),
+    compose_hash TEXT   NOT NULL,
+    chain_id     BIGINT NOT NULL,
+    block_number BIGINT NOT NULL,
+    block_hash   TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    PRIMARY KEY (cvm_id, compose_hash, block_hash)
+);
+CREATE INDEX proofs_age ON proofs (created_at);
 
 CREATE TABLE events (
     seq          BIGINT NOT NULL PRIMARY KEY,

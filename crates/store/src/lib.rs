@@ -36,6 +36,7 @@ pub mod lease;
 pub mod nodes;
 pub mod operations;
 pub mod prepared;
+pub mod proofs;
 pub mod provisions;
 pub mod readiness;
 pub mod revisions;

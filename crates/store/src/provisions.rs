@@ -18,8 +18,11 @@ pub struct Provision {
     pub id: ProvisionId,
     /// Whose it is.
     pub workspace: WorkspaceId,
-    /// Everything but the document and the sealed env.
+    /// Everything but the document and the sealed env. Where there is no [`Provision::app`] yet, its app
+    /// id means nothing.
     pub spec: Spec,
+    /// The app; `None`: a contract is to be the app, and which one is said at commit.
+    pub app: Option<AppId>,
     /// KMS that holds the app's keys.
     pub kms: KmsId,
     /// Node it was matched to.
@@ -38,6 +41,7 @@ pub struct Provision {
 struct Row {
     id: String,
     workspace_id: i64,
+    app_id: Option<String>,
     kms_id: String,
     node_id: i64,
     spec: String,
@@ -55,6 +59,10 @@ impl Row {
                 "spec",
                 &self.id,
             ))?,
+            app: self
+                .app_id
+                .map(|app| app.parse().map_err(corrupt("provisions", "app_id", &self.id)))
+                .transpose()?,
             id: self.id.parse().map_err(corrupt("provisions", "id", &self.id))?,
             workspace: WorkspaceId(self.workspace_id),
             kms: KmsId(self.kms_id),
@@ -76,6 +84,8 @@ pub struct HeldAppId {
     pub workspace_id: i64,
     /// Its nonce; `None` for ids that were not derived.
     pub nonce: Option<i64>,
+    /// Who holds its keys.
+    pub kms_id: String,
     /// The name it was first provisioned under.
     pub name: String,
     /// Whether a CVM was ever made of it.
@@ -137,7 +147,7 @@ pub async fn first_open(
     app: &AppId,
     now: Timestamp,
 ) -> Result<Option<Provision>, Error> {
-    const SQL: &str = "SELECT p.id, p.workspace_id, p.kms_id, p.node_id, p.spec, p.sealed_env, \
+    const SQL: &str = "SELECT p.id, p.workspace_id, p.app_id, p.kms_id, p.node_id, p.spec, p.sealed_env, \
         p.created_at, p.expires_at, p.cvm_id FROM provisions p JOIN apps a ON a.app_id = p.app_id \
         WHERE p.app_id = $1 AND p.compose_hash = $2 AND p.workspace_id = $3 AND p.cvm_id IS NULL \
         AND p.expires_at > $4 AND a.live = 0 ORDER BY p.created_at DESC, p.id DESC LIMIT 1";
@@ -150,8 +160,8 @@ pub async fn first_open(
     row.map(Row::read).transpose()
 }
 
-const COLUMNS: &str = "SELECT id, workspace_id, kms_id, node_id, spec, sealed_env, created_at, \
-    expires_at, cvm_id FROM provisions";
+const COLUMNS: &str = "SELECT id, workspace_id, app_id, kms_id, node_id, spec, sealed_env, \
+    created_at, expires_at, cvm_id FROM provisions";
 
 impl Tx {
     /// Takes the workspace's row until commit: provisions, commits and replicas of one workspace run one
@@ -247,8 +257,8 @@ impl Tx {
 
     /// Who holds an app id.
     pub async fn held_app_id(&mut self, app: &AppId) -> Result<Option<HeldAppId>, Error> {
-        const SQL: &str =
-            "SELECT app_id, workspace_id, nonce, name, committed_at FROM apps WHERE app_id = $1";
+        const SQL: &str = "SELECT app_id, workspace_id, nonce, kms_id, name, committed_at FROM apps \
+             WHERE app_id = $1";
         on_tx!(self, |c| query_as::<_, HeldAppId>(SQL).bind(app.to_string()).fetch_optional(c))
     }
 
@@ -263,8 +273,10 @@ impl Tx {
             "spec",
             provision.id,
         ))?;
-        let app = provision.spec.app_id.to_string();
-        if exec_tx!(self, query(USE).bind(&app).bind(provision.created_at.micros()))? != 1 {
+        let app = provision.app.as_ref().map(AppId::to_string);
+        if let Some(app) = &app
+            && exec_tx!(self, query(USE).bind(app).bind(provision.created_at.micros()))? != 1
+        {
             return Err(Error::Stale);
         }
         exec_tx!(
@@ -285,8 +297,8 @@ impl Tx {
         .map(drop)
     }
 
-    /// The newest provisions of a workspace for this document, of this app if one is named; at most
-    /// 50, expired and consumed ones included, so that the caller can say which it is. Takes the
+    /// The newest provisions of a workspace for this document, of this app if one is named or of none
+    /// yet; at most 50, expired and consumed ones included, so that the caller can say which it is. Takes the
     /// workspace until commit.
     pub async fn provisions_for(
         &mut self,
@@ -294,7 +306,7 @@ impl Tx {
         hash: &ComposeHash,
         app: Option<&AppId>,
     ) -> Result<Vec<Provision>, Error> {
-        let of_app = if app.is_some() { " AND app_id = $3" } else { "" };
+        let of_app = if app.is_some() { " AND (app_id = $3 OR app_id IS NULL)" } else { "" };
         let sql = format!(
             "{COLUMNS} WHERE workspace_id = $1 AND compose_hash = $2{of_app} \
              ORDER BY created_at DESC, id DESC LIMIT 50"
@@ -308,15 +320,20 @@ impl Tx {
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// Marks a provision as consumed. `false` when somebody else was first, or when it
-    /// was forgotten.
+    /// Marks a provision as consumed by a CVM of this app. `false` when somebody else was first, or when
+    /// it was forgotten.
     pub async fn consume_provision(
         &mut self,
-        provision: &Provision,
+        provision: ProvisionId,
+        app: &AppId,
         cvm: CvmId,
     ) -> Result<bool, Error> {
-        const CONSUME: &str = "UPDATE provisions SET cvm_id = $2 WHERE id = $1 AND cvm_id IS NULL";
-        let consumed = exec_tx!(self, query(CONSUME).bind(provision.id.to_string()).bind(cvm.0))?;
+        const CONSUME: &str = "UPDATE provisions SET cvm_id = $2, app_id = $3 \
+            WHERE id = $1 AND cvm_id IS NULL";
+        let consumed = exec_tx!(
+            self,
+            query(CONSUME).bind(provision.to_string()).bind(cvm.0).bind(app.to_string())
+        )?;
         Ok(consumed == 1)
     }
 
@@ -326,9 +343,11 @@ impl Tx {
         const SQL: &str = "DELETE FROM provisions WHERE id IN \
             (SELECT id FROM provisions WHERE expires_at < $1 ORDER BY expires_at LIMIT 500) \
             RETURNING app_id, compose_hash";
-        let gone =
-            on_tx!(self, |c| query_as::<_, (String, String)>(SQL).bind(now.micros()).fetch_all(c))?;
-        let (apps, documents): (BTreeSet<_>, BTreeSet<_>) = gone.iter().cloned().unzip();
+        let gone = on_tx!(self, |c| query_as::<_, (Option<String>, String)>(SQL)
+            .bind(now.micros())
+            .fetch_all(c))?;
+        let apps: BTreeSet<String> = gone.iter().filter_map(|(app, _)| app.clone()).collect();
+        let documents: BTreeSet<String> = gone.iter().map(|(_, hash)| hash.clone()).collect();
         if !gone.is_empty() {
             let unused = now.micros().saturating_sub(GRACE_MICROS);
             self.forget_apps(&apps, unused).await?;

@@ -142,6 +142,44 @@ pub struct AppKmsInfo {
     pub is_contract: bool,
     /// Where a Safe is operated.
     pub safe_app_url: Option<String>,
+    /// Who may change what it allows (Casemate only); absent: not known, or nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_address: Option<String>,
+    /// To whom it is offered and who has not accepted yet (Casemate only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_owner_address: Option<String>,
+}
+
+/// `GET /apps/{id}/device-allowlist`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeviceAllowlist {
+    /// Whether a contract governs the app.
+    pub is_onchain_kms: bool,
+    /// Whether it allows every host; `null`: none governs it, or its chain does not answer.
+    pub allow_any_device: Option<bool>,
+    /// Its chain.
+    pub chain_id: Option<u64>,
+    /// `0x…`.
+    pub app_contract_address: Option<String>,
+    /// The hosts of the app's CVMs, then those of the other nodes.
+    pub devices: Vec<AllowlistDevice>,
+}
+
+/// A host and what a contract says of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AllowlistDevice {
+    /// 64 hex digits.
+    pub device_id: String,
+    /// The node there.
+    pub node_name: Option<String>,
+    /// The app's CVMs there; numbers up to 2026-01-21.
+    pub cvm_ids: Vec<AnyId>,
+    /// Whether the contract lists it, as far as is known.
+    pub allowed_onchain: bool,
+    /// `allowed`, `not_allowed`, or `unknown` where the chain does not answer.
+    pub status: String,
 }
 
 /// `POST /cvms/{id}/is-allowed`, `POST /apps/{id}/is-allowed`.

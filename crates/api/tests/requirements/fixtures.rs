@@ -3,16 +3,20 @@
 use casemate_api::{
     compose_file::StorageFs,
     kms_type::KmsType,
+    reply::{
+        AppKmsInfo, KmsInspection, KmsKeys, KmsOnchain, KmsSelf, KmsTeepod, KmsTeepodImage,
+        KmsVerification, OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage,
+    },
     view::{
-        AppProfileView, AppView, BatchStopView, CaaView, CancelView, CapacityView, CauseView,
-        ComposeProvisionView, CreditsView, CvmView, DnsRecordView, DomainView, Effect,
-        EnvReportView, FailureView, FieldDiffView, FirewallView, GatewayView, InstanceTypeView,
-        KmsView, LogUrlsView, NetworkConfigView, NodeRefView, NodeView, OnchainView,
-        OperationEventView, OperationRecordView, OperationStatusView, OperationView, Origin,
-        OsImageView, OsView, PendingPreviewView, PendingView, PersonView, Phase, PortView,
-        ProvisionView, PublicUrl, RecordType, RedeployView, RevisionDetailView, RevisionDiffView,
-        RevisionView, StepOutcome, StepView, Tee, TenantView, UpdateView, UserRole, UserView,
-        WorkspaceView,
+        AllowedView, AllowlistDeviceView, AllowlistView, AppProfileView, AppView, BatchStopView,
+        CaaView, CancelView, CapacityView, CauseView, ComposeProvisionView, ContractSays,
+        CreditsView, CvmView, DnsRecordView, DomainView, Effect, EnvReportView, FailureView,
+        FieldDiffView, FirewallView, GatewayView, InstanceTypeView, KmsView, LogUrlsView,
+        NetworkConfigView, NodeRefView, NodeView, OnchainView, OperationEventView,
+        OperationRecordView, OperationStatusView, OperationView, Origin, OsImageView, OsView,
+        PendingPreviewView, PendingView, PersonView, Phase, PortView, ProvisionView, PublicUrl,
+        RecordType, RedeployView, RevisionDetailView, RevisionDiffView, RevisionView, StepOutcome,
+        StepView, Tee, TenantView, UpdateView, UserRole, UserView, WorkspaceView,
     },
 };
 use casemate_core::{
@@ -695,5 +699,136 @@ pub fn pending_preview() -> PendingPreviewView {
         pending_docker_compose: some!("services: {}"),
         current_pre_launch_script: some!("true"),
         pending_pre_launch_script: some!("false"),
+    }
+}
+
+pub fn allowed(full: bool) -> AllowedView {
+    AllowedView {
+        cvm: Some((CvmId(7), CvmRef::from_random(7))),
+        compose_hash: ComposeHash::from_bytes([0x11; 32]),
+        device: full.then_some(DeviceId::from_bytes([0x22; 32])),
+        contract: full.then(|| ContractSays {
+            contract: "0x33".to_owned(),
+            hash: true,
+            any_device: false,
+            device: Some(false),
+            all: false,
+            error: some!("why"),
+        }),
+    }
+}
+
+pub fn allowlist(full: bool) -> AllowlistView {
+    if !full {
+        return AllowlistView::default();
+    }
+    let device = AllowlistDeviceView {
+        device: DeviceId::from_bytes([0x22; 32]),
+        node: some!("node-1"),
+        cvms: vec![(CvmId(7), CvmRef::from_random(7))],
+        listed: Some(true),
+    };
+    let other =
+        AllowlistDeviceView { node: None, cvms: Vec::new(), listed: None, ..device.clone() };
+    AllowlistView {
+        contract: Some((8453, "0x33".to_owned())),
+        any_device: Some(false),
+        devices: vec![device, other],
+    }
+}
+
+pub fn kms_on_chain(full: bool) -> OnchainKms {
+    let contract = OnchainContract {
+        contract_address: "0x33".to_owned(),
+        chain_id: 8453,
+        chain_name: "base".to_owned(),
+        devices: vec![
+            OnchainDevice {
+                device_id: "22".repeat(32),
+                node_name: some!("node-1"),
+                on_chain_allowed: Some(true),
+            },
+            OnchainDevice { device_id: "23".repeat(32), node_name: None, on_chain_allowed: None },
+        ],
+        os_images: vec![OnchainOsImage {
+            name: "dstack-0.5.4".to_owned(),
+            version: "0.5.4".to_owned(),
+            os_image_hash: None,
+            on_chain_allowed: None,
+        }],
+    };
+    OnchainKms {
+        chain_name: "base".to_owned(),
+        chain_id: 8453,
+        contracts: full.then_some(contract).into_iter().collect(),
+    }
+}
+
+pub fn kms_inspection(full: bool) -> KmsInspection {
+    let rpc = KmsSelf {
+        version: "0.5.4".to_owned(),
+        is_dev: true,
+        chain_id: Some(8453),
+        kms_contract_address: some!("0x33"),
+        gateway_app_id: some!("any"),
+        bootstrap_info: KmsKeys {
+            k256_pubkey: "04".to_owned(),
+            ca_pubkey: "05".to_owned(),
+            quote_length: 0,
+            eventlog_length: 0,
+        },
+        version_synced: true,
+    };
+    let image = KmsTeepodImage {
+        name: "dstack-0.5.4".to_owned(),
+        version: "0.5.4".to_owned(),
+        is_dev: false,
+    };
+    let teepod = KmsTeepod {
+        id: 1,
+        name: "node-1".to_owned(),
+        teepod_version_db: some!("0.5.4"),
+        teepod_version_real: None,
+        kms_url: some!("https://kms.test"),
+        kms_urls: vec!["https://kms.test".to_owned()],
+        available_os_images: vec![image],
+        error: some!("the node does not answer"),
+    };
+    let on_chain = KmsOnchain {
+        exists: Some(true),
+        block_number: Some(7),
+        verification: KmsVerification { device_id_allowed: Some(true), ..<_>::default() },
+        error: None,
+    };
+    KmsInspection {
+        id: "kms_1".to_owned(),
+        slug: full.then(|| "kms-base-1".to_owned()),
+        endpoint: "https://kms.test".to_owned(),
+        kms_type: "base".to_owned(),
+        db_version: "0.5.4".to_owned(),
+        rpc: full.then_some(rpc),
+        rpc_error: None,
+        guest_agent: None,
+        guest_agent_error: some!("no guest"),
+        teepods: full.then_some(teepod).into_iter().collect(),
+        on_chain: full.then_some(on_chain),
+    }
+}
+
+pub fn app_kms_info(full: bool) -> AppKmsInfo {
+    if !full {
+        return AppKmsInfo::default();
+    }
+    AppKmsInfo {
+        is_onchain_kms: true,
+        chain_id: Some(8453),
+        kms_contract_address: some!("0x33"),
+        app_contract_address: some!("0x44"),
+        deployer_address: some!("0x55"),
+        deployer_type: some!("safe"),
+        is_contract: true,
+        safe_app_url: some!("https://app.safe.global/home?safe=base:0x55"),
+        owner_address: some!("0x55"),
+        pending_owner_address: some!("0x66"),
     }
 }

@@ -12,8 +12,8 @@ use casemate_api::{
     render,
     version::ApiVersion,
     view::{
-        BatchStopView, CancelView, CapacityView, CreditsView, FirewallView, NetworkConfigView,
-        PendingPreviewView,
+        BatchStopView, CancelView, CapacityView, CreditsView, CvmsAllowedView, FirewallView,
+        NetworkConfigView, PendingPreviewView,
     },
 };
 use casemate_core::id::AppId;
@@ -91,6 +91,7 @@ fn replies(version: ApiVersion, full: bool) -> Vec<(&'static str, Value)> {
     }
     replies.extend(replies_to_changes(version, full));
     replies.extend(replies_on_revisions(full));
+    replies.extend(replies_of_contracts(version, full));
     replies
 }
 
@@ -121,6 +122,25 @@ fn replies_to_changes(version: ApiVersion, full: bool) -> Vec<(&'static str, Val
         ("network_config", wire(&render::network_config(&network))),
         ("firewall_status", wire(&render::firewall_status(&firewall))),
         ("diagnosis", wire(&render::diagnosis(&[domain]))),
+    ]
+}
+
+/// The replies about what contracts allow.
+fn replies_of_contracts(version: ApiVersion, full: bool) -> Vec<(&'static str, Value)> {
+    let allowed = fixtures::allowed(full);
+    let cvms = CvmsAllowedView {
+        is_onchain: full,
+        results: full.then(|| allowed.clone()).into_iter().collect(),
+        skipped: allowed.cvm.clone().filter(|_| !full).into_iter().collect(),
+    };
+    let allowlist = fixtures::allowlist(full);
+    vec![
+        ("is_allowed", wire(&render::is_allowed(&allowed, version))),
+        ("cvms_allowed", wire(&render::cvms_allowed(&cvms, version))),
+        ("device_allowlist", wire(&render::device_allowlist(&allowlist, version))),
+        ("kms_on_chain", wire(&fixtures::kms_on_chain(full))),
+        ("kms_inspection", wire(&fixtures::kms_inspection(full))),
+        ("app_kms_info", wire(&fixtures::app_kms_info(full))),
     ]
 }
 
@@ -268,7 +288,16 @@ fn replies_change_only_where_a_version_says_so() {
     );
     assert_eq!(
         changed_at([V20260121, V20260522]),
-        ["cvm_visibility", "cvm_commit", "vm_action", "new_instance", "operations"]
+        [
+            "cvm_visibility",
+            "cvm_commit",
+            "vm_action",
+            "new_instance",
+            "operations",
+            "is_allowed",
+            "cvms_allowed",
+            "device_allowlist"
+        ]
     );
     assert_eq!(
         changed_at([V20260522, V20260623]),

@@ -75,6 +75,10 @@ const OPERATION: &str = "correlation_id=text operation_type=text target_state=te
     triggered_by_username?text triggered_by_email?text completed_at?text duration_ms?int \
     error_message?text compose_hash?text";
 
+const ALLOWED: &str = "app_contract_address=text compose_hash=text device_id=text \
+    compose_hash_allowed=bool allow_any_device=bool device_id_allowed?bool is_allowed=bool \
+    error?text";
+
 macro_rules! nested {
     ($prefix:literal) => {
         &[
@@ -458,6 +462,97 @@ pub const TABLE: &[Requirement] = &[
             ("", "kms_urls+list gateway_urls+list ports+list"),
             ("ports[]", "host_port=int vm_port=int protocol+text host_address+text"),
         ],
+    ),
+    loose("is_allowed", FIRST, LAST, &[("", ALLOWED)]),
+    loose("is_allowed", FIRST, NESTED, &[("", "cvm_id+int")]),
+    loose("is_allowed", TEXT_IDS, LAST, &[("", "cvm_id+text")]),
+    loose(
+        "cvms_allowed",
+        FIRST,
+        LAST,
+        &[
+            (
+                "",
+                "is_onchain=bool results+list total+int allowed_count+int denied_count+int \
+                 error_count+int skipped_cvm_ids+list",
+            ),
+            ("results[]", ALLOWED),
+        ],
+    ),
+    loose("cvms_allowed", FIRST, NESTED, &[("results[]", "cvm_id=int")]),
+    loose("cvms_allowed", TEXT_IDS, LAST, &[("results[]", "cvm_id=text")]),
+    loose(
+        "device_allowlist",
+        FIRST,
+        LAST,
+        &[
+            (
+                "",
+                "is_onchain_kms=bool allow_any_device?bool chain_id?int app_contract_address?text \
+                 devices+list",
+            ),
+            (
+                "devices[]",
+                "device_id=text node_name~text cvm_ids=list allowed_onchain=bool status=text",
+            ),
+        ],
+    ),
+    loose(
+        "kms_on_chain",
+        FIRST,
+        LAST,
+        &[
+            ("", "chain_name=text chain_id=int contracts=list"),
+            (
+                "contracts[]",
+                "contract_address=text chain_id=int chain_name=text devices=list os_images=list",
+            ),
+            ("contracts[].devices[]", "device_id=text node_name?text on_chain_allowed~bool"),
+            (
+                "contracts[].os_images[]",
+                "name=text version=text os_image_hash~text on_chain_allowed~bool",
+            ),
+        ],
+    ),
+    loose(
+        "kms_inspection",
+        FIRST,
+        LAST,
+        &[
+            (
+                "",
+                "id=text slug~text endpoint=text kms_type=text db_version=text rpc?object \
+                 rpc_error?text guest_agent?object guest_agent_error?text teepods+list \
+                 on_chain?object",
+            ),
+            (
+                "rpc",
+                "version=text is_dev=bool chain_id?int kms_contract_address?text \
+                 gateway_app_id?text bootstrap_info=object version_synced=bool",
+            ),
+            (
+                "rpc.bootstrap_info",
+                "k256_pubkey=text ca_pubkey=text quote_length=int eventlog_length=int",
+            ),
+            (
+                "teepods[]",
+                "id=int name=text teepod_version_db?text teepod_version_real?text kms_url?text \
+                 kms_urls+list available_os_images+list error?text",
+            ),
+            ("teepods[].available_os_images[]", "name=text version=text is_dev=bool"),
+            ("on_chain", "verification+object error?text"),
+        ],
+    ),
+    loose(
+        "app_kms_info",
+        FIRST,
+        LAST,
+        &[(
+            "",
+            "is_onchain_kms+bool chain_id?int kms_contract_address?text \
+             app_contract_address?text deployer_address?text deployer_type?text is_contract+bool \
+             safe_app_url?text",
+        )],
     ),
     loose("firewall_status", FIRST, LAST, &[("", "available=bool reason?text")]),
     loose(

@@ -46,6 +46,7 @@ pub(super) fn configuration() -> Configuration {
         allow_force_stop: true,
         vm: 1,
         instance_seed: None,
+        deployer: None,
     };
     Configuration { spec, document, sealed_env: Some("00".to_owned()) }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     compose::Facts,
-    id::{AppId, ComposeHash},
+    id::{Address, AppId, ComposeHash},
     instance::InstanceSeed,
     seal::EnvPublicKey,
 };
@@ -63,6 +63,10 @@ pub struct Spec {
     /// the guest draws it for the life of its VM.
     #[serde(default)]
     pub instance_seed: Option<InstanceSeed>,
+    /// Account that deployed the contract which is the app, as its client said or, failing that, the
+    /// contract's owner at the commit. Only shown. `None`: no contract is the app.
+    #[serde(default)]
+    pub deployer: Option<Address>,
 }
 
 const fn first() -> i64 {

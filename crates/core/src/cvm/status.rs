@@ -138,6 +138,10 @@ pub enum FailureCode {
     NodeUnavailable,
     /// A queued change no longer fits the configuration that came into force before its turn.
     NotApplicable,
+    /// The contracts that govern the app do not allow it to boot.
+    NotAllowed,
+    /// The chain of those contracts did not answer in time.
+    ChainUnavailable,
 }
 
 impl FailureCode {
@@ -157,6 +161,8 @@ impl FailureCode {
             Self::DuplicateVm => "duplicate_vm",
             Self::NodeUnavailable => "node_unavailable",
             Self::NotApplicable => "not_applicable",
+            Self::NotAllowed => "not_allowed",
+            Self::ChainUnavailable => "chain_unavailable",
         }
     }
 }

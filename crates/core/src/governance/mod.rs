@@ -8,6 +8,7 @@
 //! it did may have been undone since. A chain that does not answer is no verdict.
 
 pub mod calldata;
+mod gate;
 pub mod interface;
 pub mod judge;
 pub mod plan;
@@ -21,6 +22,8 @@ mod tests;
 
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
+
+pub use gate::{Gate, gate};
 
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
 

@@ -45,6 +45,7 @@ pub fn document(document: &serde_json::Value) -> VmConfig {
         kms_urls: Vec::new(),
         gateway_urls: Vec::new(),
         instance_seed: None,
+        deployer: None,
     }
 }
 

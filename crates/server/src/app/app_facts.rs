@@ -1,18 +1,15 @@
-//! What there is to know of apps beside themselves: values to filter by, history, usage, who governs
-//! them. These replies are the same in every version of the API, so they are filled in here.
+//! What there is to know of apps beside themselves: values to filter by, history, usage. These replies are the same in every version of the API, so they are filled in here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use casemate_api::{
-    allowed::IsAllowedRequest,
     error::{ErrorCode, ErrorDetail},
     kms_type::KmsType,
-    reply::{AppEvent, AppEvents, AppKmsInfo, AppUsage, FilterOptions, UsageRecord},
-    view::{AllowedView, CvmsAllowedView},
+    reply::{AppEvent, AppEvents, AppUsage, FilterOptions, UsageRecord},
 };
 use casemate_core::{
     cvm::{Phase, Power},
-    id::{AppId, ComposeHash, CvmId, DeviceId, VmUuid},
+    id::{AppId, CvmId, VmUuid},
     operation::OperationKind,
     time::Timestamp,
     usage::{self, Span, Turn},
@@ -23,7 +20,7 @@ use casemate_store::{
 };
 use serde_json::{Value, json};
 
-use super::{Caller, Ctx, Error, cvms, views};
+use super::{Caller, Ctx, Error, views};
 
 /// CVMs of an app whose history is read: the newest.
 const CVMS: i64 = 1000;
@@ -56,14 +53,14 @@ pub async fn filter_options(ctx: &Ctx, caller: &Caller) -> Result<FilterOptions,
     let nodes: Vec<_> = found.nodes.iter().filter_map(|id| ctx.fleet.node(*id)).collect();
     let names: BTreeSet<String> = nodes.iter().map(|node| node.name.clone()).collect();
     let regions: BTreeSet<String> = nodes.iter().map(|node| node.region.clone()).collect();
-    let kms = &ctx.fleet.kms;
-    let has_kms = found.kms.contains(&kms.id);
+    let kms: Vec<_> = ctx.fleet.all_kms().filter(|kms| found.kms.contains(&kms.id)).collect();
+    let kinds: BTreeSet<KmsType> = kms.iter().map(|kms| kms.kind()).collect();
     Ok(FilterOptions {
         statuses: found.phases,
         image_versions: found.images,
         instance_types: found.instance_types,
-        kms_slugs: has_kms.then(|| kms.slug.clone()).into_iter().collect(),
-        kms_types: has_kms.then(|| KmsType::Phala.to_string()).into_iter().collect(),
+        kms_slugs: kms.iter().map(|kms| kms.slug.clone()).collect(),
+        kms_types: kinds.iter().map(ToString::to_string).collect(),
         regions: regions.into_iter().filter(|region| !region.is_empty()).collect(),
         nodes: names.into_iter().collect(),
     })
@@ -211,81 +208,4 @@ fn record(
         billing_hour: day.to_string(),
         billing_day: date(day),
     }
-}
-
-/// Who governs an app: nobody but its workspace.
-pub async fn kms_info(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppKmsInfo, Error> {
-    cvms::app(ctx, caller, text).await?;
-    Ok(AppKmsInfo::default())
-}
-
-/// Whether a CVM gets its app's keys with this document on this host.
-pub async fn cvm_is_allowed(
-    ctx: &Ctx,
-    caller: &Caller,
-    text: &str,
-    request: &IsAllowedRequest,
-) -> Result<AllowedView, Error> {
-    let cvm = cvms::find(ctx, caller, text).await?;
-    let own = ctx.fleet.node(cvm.node).map(|node| node.seen().0.device_id);
-    let allowed = allowed(ctx, request, Some(cvm.spec.compose_hash), own)?;
-    Ok(AllowedView { cvm: Some((cvm.id, cvm.reference)), ..allowed })
-}
-
-/// Whether an app's keys are given for this document on this host.
-pub async fn app_is_allowed(
-    ctx: &Ctx,
-    caller: &Caller,
-    text: &str,
-    request: &IsAllowedRequest,
-) -> Result<AllowedView, Error> {
-    cvms::app(ctx, caller, text).await?;
-    allowed(ctx, request, None, None)
-}
-
-/// No contract governs an app here: its workspace decides what boots, and the KMS gives keys to that,
-/// on any host.
-fn allowed(
-    ctx: &Ctx,
-    request: &IsAllowedRequest,
-    own: Option<ComposeHash>,
-    here: Option<DeviceId>,
-) -> Result<AllowedView, Error> {
-    if request.chain_id.is_some() {
-        let why = "names a chain, and no contract governs this app";
-        return Err(
-            Error::field(ErrorCode::FieldNotServed, "chain_id", why).suggest("Leave it out.")
-        );
-    }
-    let compose_hash = request
-        .compose_hash
-        .or(own)
-        .ok_or_else(|| Error::invalid("compose_hash", "is required"))?;
-    let device = match (request.node_id, request.device_id.as_deref()) {
-        (_, Some(text)) => Some(
-            text.trim_start_matches("0x")
-                .parse()
-                .map_err(|why: casemate_core::id::InvalidId| Error::invalid("device_id", why))?,
-        ),
-        (Some(id), None) => {
-            let node = ctx.fleet.node(id).ok_or_else(|| {
-                Error::field(ErrorCode::NodeNotFound, "node_id", "names no node here")
-                    .suggest("List them with GET /api/v1/teepods/available.")
-            })?;
-            Some(node.seen().0.device_id)
-        }
-        (None, None) => here,
-    };
-    Ok(AllowedView { cvm: None, compose_hash, device })
-}
-
-/// The same for all CVMs of an app: none has a contract to ask.
-pub async fn cvms_are_allowed(
-    ctx: &Ctx,
-    caller: &Caller,
-    text: &str,
-) -> Result<CvmsAllowedView, Error> {
-    let app = cvms::app(ctx, caller, text).await?;
-    let skipped = app.cvms.into_iter().map(|cvm| (cvm.id, cvm.reference)).collect();
-    Ok(CvmsAllowedView { skipped })
 }

@@ -1,14 +1,10 @@
-//! What can be asked for: nodes, sizes, OS images, the KMS and its keys.
+//! What can be asked for: nodes, sizes, OS images, app ids.
 
-use casemate_api::{
-    error::{ErrorCode, ErrorDetail},
-    view::{InstanceTypeView, KmsView, NodeView, OsImageView},
-};
+use casemate_api::view::{InstanceTypeView, NodeView, OsImageView};
 use casemate_core::{create_address::create_address, id::AppId};
-use casemate_engine::kms::SignedEnvKey;
 use casemate_store::{nodes, provisions};
 
-use super::{Caller, Ctx, Error, cvms, provision::kms_failed, views};
+use super::{Caller, Ctx, Error, cvms, views};
 
 /// Every node with what is left on it.
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
@@ -50,27 +46,6 @@ pub fn os_images(ctx: &Ctx) -> Vec<OsImageView> {
     }
     images.sort_by(|a, b| a.name.cmp(&b.name));
     images
-}
-
-/// The KMS by id, slug or kind.
-pub fn kms(ctx: &Ctx, reference: &str) -> Result<KmsView, Error> {
-    let view = views::kms(ctx);
-    if view.is_called(reference) || view.is_called(&reference.to_ascii_lowercase()) {
-        return Ok(view);
-    }
-    Err(Error::because(ErrorCode::NotFound, format!("no KMS {reference} here"))
-        .detail(ErrorDetail::value("kms_id", reference))
-        .suggest("List them with GET /api/v1/kms."))
-}
-
-/// The key that environments of an app are sealed to, with its signatures.
-pub async fn env_key(ctx: &Ctx, reference: &str, app: &str) -> Result<SignedEnvKey, Error> {
-    kms(ctx, reference)?;
-    let bare = app.strip_prefix("app_").unwrap_or(app);
-    let app: AppId = bare
-        .parse()
-        .map_err(|why| Error::field(ErrorCode::InvalidRequest, "app_id", format!("is {why}")))?;
-    ctx.fleet.kms.kms.env_public_key(&app, ctx.now().unix_seconds()).await.map_err(kms_failed)
 }
 
 /// The OS images that a CVM can have on its node, and the name of the one it has.

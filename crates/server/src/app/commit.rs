@@ -3,7 +3,13 @@
 //!
 //! Writers wait for one another, so what can be read is read before: [`ready`] looks for the one
 //! provision that nearly every commit means, [`create`] writes, and its writes check what was read. Where
-//! anything is otherwise, [`commit`] decides from the beginning, within a transaction of its own.
+//! anything is otherwise, [`decide`] decides from the beginning, within a transaction of its own.
+//!
+//! Where a contract is to be the app ([`governed`]), its chain is asked between two transactions: the
+//! first says what is to be asked, the second decides again and writes, if the answer is to what it
+//! would ask.
+
+mod governed;
 
 use std::sync::Arc;
 
@@ -15,7 +21,7 @@ use casemate_api::{
 use casemate_core::{
     compose::AppCompose,
     cvm::{Power, Spec, StopMode},
-    id::{CvmId, CvmRef, EventSeq, KmsId, NodeId, VmUuid},
+    id::{AppId, CvmId, CvmRef, EventSeq, KmsId, NodeId, VmUuid},
     operation::OperationKind,
     place::admit,
     time::Timestamp,
@@ -26,14 +32,20 @@ use casemate_store::{
     provisions::{self, Provision},
 };
 
+use self::governed::{Ask, Evidence};
 use super::{
     Caller, Ctx, Error,
     events::{self, Happening, Place},
-    fleet,
-    provision::{check_sealed_env, node},
+    fleet::{self, FleetKms},
+    kms,
+    provision::{check_sealed_env, env_key, node},
     views,
+    work::{Answer, Begun, IdempotencyKey, Work},
 };
 use crate::crash;
+
+/// How often a contract is asked anew because something else was committed meanwhile.
+const ATTEMPTS: usize = 4;
 
 /// What a commit did.
 #[derive(Debug)]
@@ -44,55 +56,122 @@ pub struct Committed {
     pub news: Option<EventSeq>,
 }
 
+/// How a commit ends.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Written, and to be committed with the answer.
+    Done(Box<Work>, Box<Committed>),
+    /// It was answered before.
+    Answered(Answer),
+}
+
+/// Commits the newest open provision that fits the request.
+pub async fn commit(
+    ctx: &Ctx,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    request: &CommitRequest,
+) -> Result<Outcome, Error> {
+    if let Some(ready) = ready(ctx, caller, request).await? {
+        let mut work = match ctx.begin_work(caller, key.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
+        };
+        if let Some(done) = create(ctx, &mut work.tx, caller, ready).await? {
+            return Ok(Outcome::Done(work, Box::new(done)));
+        }
+    }
+    let mut evidence = None;
+    for _ in 0..ATTEMPTS {
+        let mut work = match ctx.begin_work(caller, key.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
+        };
+        let step = decide(ctx, &mut work.tx, caller, request, evidence.take());
+        match Box::pin(step).await? {
+            Step::Done(done) => return Ok(Outcome::Done(work, done)),
+            Step::Ask(ask) => {
+                drop(work);
+                evidence = Some(ask.answer(ctx).await?);
+            }
+        }
+    }
+    Err(StoreError::Stale.into())
+}
+
+/// What comes of deciding.
+enum Step {
+    /// It is written.
+    Done(Box<Committed>),
+    /// Nothing is written: a contract is to be asked first.
+    Ask(Ask),
+}
+
 /// Everything a new CVM is made of, read beside the transaction that is to write it.
 #[derive(Debug)]
-pub struct Ready {
+struct Ready {
     provision: Provision,
     spec: Spec,
     sealed_env: Option<String>,
     document: Arc<str>,
     /// How many live CVMs its app had.
     live: usize,
+    /// What its contract said, if it has one.
+    evidence: Option<Evidence>,
 }
 
-/// The new CVM that this request means, if it plainly means one. What is refused is refused by
-/// [`commit`], in its order.
-pub async fn ready(
+/// The new CVM that this request means, if it plainly means one that no contract governs. What is refused
+/// is refused by [`decide`], in its order.
+async fn ready(
     ctx: &Ctx,
     caller: &Caller,
     request: &CommitRequest,
 ) -> Result<Option<Ready>, Error> {
     let Some(app) = &request.app_id else { return Ok(None) };
-    if refuse_chain_fields(request).and_then(|()| check_kms(ctx, request)).is_err() {
+    let Ok(wanted) = wanted_kms(ctx, request) else { return Ok(None) };
+    if refuse_chain_fields(request).is_err() {
         return Ok(None);
     }
     let (workspace, hash) = (caller.workspace.id, &request.compose_hash);
     let open = provisions::first_open(&ctx.db, workspace, hash, app, ctx.now()).await?;
-    let Some(provision) = open else { return Ok(None) };
-    Ok(prepare(ctx, provision, request, 0).await.ok())
+    let fits = |provision: &Provision| {
+        provision.kms == ctx.fleet.kms.id && wanted.is_none_or(|kms| kms.id == provision.kms)
+    };
+    let Some(provision) = open.filter(fits) else { return Ok(None) };
+    Ok(prepare(ctx, provision, (request, app, &ctx.fleet.kms), 0).await.ok())
 }
 
-/// The provision with what the request brings.
+/// The KMS that the request names, if it names one.
+fn wanted_kms<'a>(ctx: &'a Ctx, request: &CommitRequest) -> Result<Option<&'a FleetKms>, Error> {
+    request.kms_id.as_deref().map(|id| kms::called(ctx, "kms_id", id)).transpose()
+}
+
+/// The provision with what the request brings, for an app and its KMS.
 async fn prepare(
     ctx: &Ctx,
     provision: Provision,
-    request: &CommitRequest,
+    (request, app, kms): (&CommitRequest, &AppId, &FleetKms),
     live: usize,
 ) -> Result<Ready, Error> {
     let document = ctx
         .document(&provision.spec.compose_hash)
         .await?
         .ok_or_else(|| Error::Internal("a provision without its document".to_owned()))?;
-    let spec = spec(&provision, request, &document)?;
+    let mut spec = spec(&provision, request, &document)?;
+    if kms.governed.is_some() {
+        spec.app_id = *app;
+        spec.env_public_key = Some(env_key(ctx, kms, app).await?);
+        spec.deployer = governed::deployer(request)?;
+    }
     let sealed_env =
         check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
             .or_else(|| provision.sealed_env.clone());
-    Ok(Ready { provision, spec, sealed_env, document, live })
+    Ok(Ready { provision, spec, sealed_env, document, live, evidence: None })
 }
 
 /// Writes the CVM. `None`: something is not as it was read, or is refused; the transaction is to be
-/// dropped, and [`commit`] finds out what.
-pub async fn create(
+/// dropped, and [`decide`] finds out what.
+async fn create(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
@@ -109,21 +188,37 @@ pub async fn create(
     }
 }
 
-/// Commits the newest open provision that fits the request.
-pub async fn commit(
+/// Finds what the request means and writes it, or says what a contract is to be asked first.
+async fn decide(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     request: &CommitRequest,
-) -> Result<Committed, Error> {
-    refuse_chain_fields(request)?;
-    check_kms(ctx, request)?;
-    let found = tx
-        .provisions_for(caller.workspace.id, &request.compose_hash, request.app_id.as_ref())
-        .await?;
+    evidence: Option<Evidence>,
+) -> Result<Step, Error> {
+    let wanted = wanted_kms(ctx, request)?;
+    let named = governed::app(request)?;
+    let mut found =
+        tx.provisions_for(caller.workspace.id, &request.compose_hash, named.as_ref()).await?;
+    found.retain(|provision| wanted.is_none_or(|kms| kms.id == provision.kms));
+    // An app of ours is no contract: a provision without an app is not for it.
+    if found.iter().any(|own| own.app.is_some() && own.kms == ctx.fleet.kms.id) && named.is_some() {
+        found.retain(|own| own.app.is_some());
+    }
     let now = ctx.now();
-    let open = found.iter().find(|provision| provision.cvm.is_none() && provision.expires_at > now);
-    let app = request.app_id.or(open.map(|provision| provision.spec.app_id));
+    let is_open = |provision: &&Provision| provision.cvm.is_none() && provision.expires_at > now;
+    let open = found.iter().find(is_open);
+    let kms = match open.or(found.first()) {
+        Some(provision) => Some(kms::of(ctx, &provision.kms)?),
+        None => wanted,
+    };
+    let governor = kms.filter(|kms| kms.governed.is_some());
+    match governor {
+        Some(_) if named.is_none() => return Err(governed::unnamed()),
+        None if kms.is_some() => refuse_chain_fields(request)?,
+        _ => {}
+    }
+    let app = named.or(open.and_then(|provision| provision.app));
     let of_app = match app {
         Some(app) => tx.cvms_of_app(&app).await?,
         None => Vec::new(),
@@ -132,30 +227,51 @@ pub async fn commit(
     if let Some(cvm) = existing(tx, caller, request, of_app, &found, open).await? {
         let document = super::cvms::document(ctx, &cvm).await?;
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-        return Ok(Committed { view, news: None });
+        return Ok(Step::Done(Box::new(Committed { view, news: None })));
     }
-    let Some(provision) = open.cloned() else {
+    let (Some(newest), Some(kms), Some(app)) = (open, kms, app) else {
         return Err(missing(tx, caller, &found, request, now).await?);
     };
-    let ready = prepare(ctx, provision, request, live).await?;
+    let answered = evidence.as_ref().and_then(|evidence| {
+        found.iter().filter(is_open).find(|open| evidence.is_about(&open.id, &app, &open.kms))
+    });
+    let provision = answered.unwrap_or(newest).clone();
+    let ready = prepare(ctx, provision, (request, &app, kms), live).await?;
     if let Some(taken) = tx.cvm_of_name(caller.workspace.id, &ready.spec.name).await? {
         return Err(name_held(&ready.spec.name, taken));
     }
-    write(ctx, tx, caller, ready).await
+    if governor.is_some() && answered.is_none() {
+        let open = found.iter().filter(is_open).filter(|open| open.kms == kms.id);
+        return Ok(Step::Ask(Ask::new(ctx, request, kms, app, open)?));
+    }
+    let evidence = evidence.filter(|_| answered.is_some());
+    let written = write(ctx, tx, caller, Ready { evidence, ..ready }).await?;
+    Ok(Step::Done(Box::new(written)))
 }
 
 async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<Committed, Error> {
-    let Ready { provision, spec, sealed_env, document, live } = ready;
+    let Ready { provision, mut spec, sealed_env, document, live, evidence } = ready;
+    if let Some(evidence) = &evidence {
+        spec.deployer = spec.deployer.or(evidence.proof.owner);
+        governed::bind(ctx, tx, caller, &spec, &provision.kms).await?;
+    }
+    let app = spec.app_id;
     let inserted = insert(ctx, tx, caller, &provision, spec, sealed_env).await?;
     // Otherwise another commit for the same app came in between.
     if usize::try_from(inserted.of_app) != Ok(live + 1) {
         return Err(StoreError::Stale.into());
     }
     let mut cvm = inserted.cvm;
-    if !tx.consume_provision(&provision, cvm.id).await? {
+    if !tx.consume_provision(provision.id, &app, cvm.id).await? {
         return Err(StoreError::Stale.into());
     }
-    let news = begin(ctx, tx, caller, &mut cvm).await?;
+    let mut news = begin(ctx, tx, caller, &mut cvm).await?;
+    if let Some(evidence) = evidence {
+        let operation = cvm.operation.map(|operation| operation.id);
+        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation };
+        let verified = Happening::Verified(Box::new(evidence.told(&cvm.spec)));
+        news = events::write(tx, place, &[verified], ctx.now()).await?;
+    }
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     crash::point(|| "accept.create.before_commit".to_owned());
     Ok(Committed { view, news: Some(news) })
@@ -211,25 +327,13 @@ fn refuse_chain_fields(request: &CommitRequest) -> Result<(), Error> {
     ];
     for (field, given) in on_chain {
         if given.is_some_and(|text| !text.is_empty()) {
-            let why = "is for a KMS governed by contracts, and there is none here";
+            let why = "is for a KMS governed by a contract, and this app's is not";
             return Err(
                 Error::field(ErrorCode::FieldNotServed, field, why).suggest("Leave it out.")
             );
         }
     }
     Ok(())
-}
-
-fn check_kms(ctx: &Ctx, request: &CommitRequest) -> Result<(), Error> {
-    let kms = &ctx.fleet.kms;
-    match request.kms_id.as_deref().filter(|id| !kms.answers_to(id)) {
-        None => Ok(()),
-        Some(id) => {
-            let why = format!("names no KMS here: {id}");
-            Err(Error::field(ErrorCode::KmsNotFound, "kms_id", why)
-                .suggest(format!("Leave it out, or use {} ({}).", kms.id, kms.slug)))
-        }
-    }
 }
 
 /// The CVM that this commit means, if there is one already: committing twice gives the same CVM,
@@ -287,13 +391,18 @@ async fn missing(
     };
     let others = tx.provisions_for(caller.workspace.id, &request.compose_hash, None).await?;
     let why = format!("{app} was not provisioned with this hash");
-    let error = match others.first() {
+    let error = match others.first().map(|other| other.app) {
         None => Error::code(ErrorCode::ProvisionNotFound).suggest(again),
-        Some(other) => Error::because(
+        Some(Some(other)) => Error::because(
             ErrorCode::ProvisionNotFound,
             "This compose hash was provisioned with another app_id",
         )
-        .suggest(format!("Commit it with app_id {}, or provision again.", other.spec.app_id)),
+        .suggest(format!("Commit it with app_id {other}, or provision again.")),
+        Some(None) => Error::because(
+            ErrorCode::ProvisionNotFound,
+            "This compose hash was provisioned with another KMS",
+        )
+        .suggest("Name that KMS as kms_id, or provision again with this one."),
     };
     Ok(error.detail(hash).detail(ErrorDetail::message("app_id", why)))
 }

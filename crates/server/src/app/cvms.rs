@@ -16,7 +16,7 @@ use casemate_api::{
 use casemate_core::{
     compose::AppCompose,
     cvm::Phase,
-    id::{AppId, ComposeHash, CvmId, CvmName, EventSeq, NodeId, VmUuid},
+    id::{AppId, ComposeHash, CvmId, CvmName, EventSeq, KmsId, NodeId, VmUuid},
     time::Timestamp,
 };
 use casemate_store::{
@@ -27,7 +27,7 @@ use serde::Serialize;
 
 use super::{
     Caller, Ctx, Error,
-    fleet::Fleet,
+    fleet::{Fleet, FleetKms},
     kept::{FixedName, KeptReply, Surroundings},
     views,
 };
@@ -213,7 +213,7 @@ fn app_view(ctx: &Ctx, caller: &Caller, app: &App) -> AppView {
         app_id: app.app_id,
         name: app.name.clone(),
         created_at: app.created_at.to_string(),
-        kms_type: KmsType::Phala,
+        kms_type: ctx.fleet.kms_of(&app.kms).map_or(KmsType::Legacy, FleetKms::kind),
         provision_type: None,
         icon_url: None,
         profile: None,
@@ -249,14 +249,16 @@ pub struct AppsFilter {
 impl AppsFilter {
     /// What the store is asked; `None`: a name in it is nobody's, so no app fits.
     fn resolve(self, fleet: &Fleet) -> Option<AppFilter> {
-        let kms = match (&self.kms_slug, &self.kms_type) {
-            (None, None) => None,
-            (slug, kind) => {
-                let ours = slug.as_ref().is_none_or(|slug| *slug == fleet.kms.slug)
-                    && kind.as_ref().is_none_or(|kind| kind.parse() == Ok(KmsType::Phala));
-                Some(ours.then(|| fleet.kms.id.clone())?)
-            }
+        let of_slug = |kms: &FleetKms| self.kms_slug.as_ref().is_none_or(|slug| *slug == kms.slug);
+        let of_kind = |kms: &FleetKms| {
+            self.kms_type.as_ref().is_none_or(|kind| kind.parse() == Ok(kms.kind()))
         };
+        let kms: Vec<KmsId> = fleet
+            .all_kms()
+            .filter(|kms| of_slug(kms) && of_kind(kms))
+            .map(|kms| kms.id.clone())
+            .collect();
+        let by_kms = self.kms_slug.is_some() || self.kms_type.is_some();
         let phases: BTreeSet<&str> = self.status.iter().map(String::as_str).collect();
         let phases: Vec<Phase> = phases.into_iter().filter_map(Phase::parse).collect();
         let nodes: Vec<NodeId> = fleet
@@ -267,12 +269,15 @@ impl AppsFilter {
             .map(|node| node.id)
             .collect();
         let by_node = self.node.is_some() || self.region.is_some();
-        if (phases.is_empty() && !self.status.is_empty()) || (nodes.is_empty() && by_node) {
+        if (phases.is_empty() && !self.status.is_empty())
+            || (nodes.is_empty() && by_node)
+            || (kms.is_empty() && by_kms)
+        {
             return None;
         }
         Some(AppFilter {
             search: Search::parse(&self.search),
-            kms,
+            kms: by_kms.then_some(kms),
             phases: (!phases.is_empty()).then_some(phases),
             listed: self.listed,
             image: self.base_image,
@@ -329,10 +334,14 @@ pub fn app_not_found(text: &str) -> Error {
 
 /// One app of the caller.
 pub async fn app(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppView, Error> {
+    Ok(app_view(ctx, caller, &app_record(ctx, caller, text).await?))
+}
+
+/// The same as it is recorded.
+pub async fn app_record(ctx: &Ctx, caller: &Caller, text: &str) -> Result<App, Error> {
     let missing = || app_not_found(text);
     let id = app_id(text).ok_or_else(missing)?;
-    let app = cvms::app(&ctx.db, caller.workspace.id, &id).await?.ok_or_else(missing)?;
-    Ok(app_view(ctx, caller, &app))
+    cvms::app(&ctx.db, caller.workspace.id, &id).await?.ok_or_else(missing)
 }
 
 /// What a watcher sees: the CVM, and the place from which to go on watching. `None`: it is gone.

@@ -4,12 +4,13 @@
 use std::{sync::PoisonError, time::Duration};
 
 use casemate_api::{
+    kms_type::KmsType,
     page::SeekRequest,
     reply::{Directory, PublicApp, PublicCvm},
 };
 use casemate_store::cvms::{self as stored, AppKey, Cvm, PublicApp as Stored};
 
-use super::{Ctx, Error, cvms, views};
+use super::{Ctx, Error, cvms, fleet::FleetKms, views};
 
 /// How old the length of the directory may be: it is counted, and anybody may ask.
 const COUNT_KEPT: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ fn public_app(ctx: &Ctx, app: &Stored) -> PublicApp {
         name: app.name.clone(),
         app_id: app.app_id.to_string(),
         created_at: app.created_at.to_string(),
-        kms_type: casemate_api::kms_type::KmsType::Phala.to_string(),
+        kms_type: ctx.fleet.kms_of(&app.kms).map_or(KmsType::Legacy, FleetKms::kind).to_string(),
         current_cvm: None,
         cvm_count: u64::try_from(cvms.len()).unwrap_or(u64::MAX),
         cvms,

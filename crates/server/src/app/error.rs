@@ -62,6 +62,11 @@ impl Error {
         Self::Invalid(vec![ValidationItem::new(&path, "value_error", &format!("{field} {reason}"))])
     }
 
+    /// Whether it is a refusal with this code.
+    pub fn is(&self, code: ErrorCode) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.code == code)
+    }
+
     /// Adds a fact to a refusal.
     #[must_use]
     pub fn detail(mut self, detail: ErrorDetail) -> Self {

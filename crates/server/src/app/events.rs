@@ -3,12 +3,15 @@
 use casemate_core::{
     change::EnvReport,
     cvm::Phase,
-    id::{CvmId, EventSeq, OperationId, WorkspaceId},
+    governance::{Block, Proof, Question},
+    id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
 use casemate_store::{Error, Tx, events::NewEvent, operations::Ending};
 use serde_json::{Value, json};
+
+use super::views;
 
 /// Something that happened to a CVM.
 #[derive(Debug, Clone)]
@@ -48,6 +51,41 @@ pub enum Happening {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
+    /// Contracts were asked and allow it.
+    Verified(Box<Verified>),
+    /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
+    /// somebody must act.
+    Undone(ComposeHash, Block),
+}
+
+/// What a contract was asked, what it said, and who is said to have deployed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// What it was asked.
+    pub question: Question,
+    /// What it said.
+    pub proof: Proof,
+    /// Who is said to have deployed it.
+    pub deployer: Option<Address>,
+}
+
+impl Verified {
+    fn body(&self) -> Value {
+        let address = |address: Option<Address>| address.map(views::contract);
+        let Self { question, proof, deployer } = self;
+        json!({
+            "chain_id": proof.chain_id,
+            "block_number": proof.block.number,
+            "block_hash": format!("0x{}", proof.block.hash),
+            "kms_contract": views::contract(question.kms),
+            "app_contract": views::contract(question.app),
+            "compose_hash": question.hash,
+            "device_id": question.device,
+            "transaction_hash": proof.transaction.map(|hash| format!("0x{hash}")),
+            "owner": address(proof.owner),
+            "deployer": address(*deployer),
+        })
+    }
 }
 
 impl Happening {
@@ -76,6 +114,8 @@ impl Happening {
             Self::Ended { .. } => "operation.ended",
             Self::DeletionSet(_) => "cvm.deletion_set",
             Self::Drift(_) => "cvm.drift",
+            Self::Verified(_) => "governance.verified",
+            Self::Undone(..) => "governance.undone",
         }
     }
 
@@ -98,6 +138,12 @@ impl Happening {
             }
             Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
             Self::Drift(what) => json!({ "what": what }),
+            Self::Verified(verified) => verified.body(),
+            Self::Undone(hash, block) => json!({
+                "compose_hash": hash,
+                "block_number": block.number,
+                "block_hash": format!("0x{}", block.hash),
+            }),
         }
     }
 }
@@ -147,5 +193,10 @@ pub async fn write(
             body: happening.body(),
         })
         .collect();
+    for happening in happenings {
+        if let Happening::Verified(it) = happening {
+            tx.keep_proof(place.cvm, &it.question.hash, &it.proof, now).await?;
+        }
+    }
     tx.append_events(&events, now).await
 }

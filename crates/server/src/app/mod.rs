@@ -3,6 +3,7 @@
 
 pub mod about;
 pub mod account;
+pub mod allowed;
 pub mod app_facts;
 pub mod catalogue;
 pub mod commit;
@@ -16,6 +17,7 @@ pub mod fleet;
 pub mod governance;
 pub mod instance_ids;
 pub mod kept;
+pub mod kms;
 pub mod logs;
 pub mod network;
 pub mod operations;

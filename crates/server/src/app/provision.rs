@@ -15,21 +15,20 @@ pub(super) use compose::{check_env_keys, refusal as compose_refusal};
 pub(super) use kind::{Cannot, cannot_take, check_document};
 pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
-use casemate_api::{
-    error::ErrorCode, kms_type::KmsType, provision::ProvisionRequest, view::ProvisionView,
-};
+use casemate_api::{error::ErrorCode, provision::ProvisionRequest, view::ProvisionView};
 use casemate_core::{
     compose::hash,
     cvm::{Resources, Spec},
-    id::{NodeId, ProvisionId},
+    id::{AppId, NodeId, ProvisionId},
     name,
+    seal::EnvPublicKey,
 };
 use casemate_store::{Tx, provisions::Provision};
 
 use super::{
     Caller, Ctx, Error,
     fleet::{FleetKms, FleetNode},
-    views,
+    kms, views,
 };
 
 const DAY: u64 = 24 * 60 * 60;
@@ -43,8 +42,11 @@ pub async fn provision(
     unknown: &[String],
 ) -> Result<ProvisionView, Error> {
     name::check(&request.name).map_err(|why| Error::invalid("name", why))?;
-    let kms = choose_kms(ctx, &request)?;
+    let kms = kms::choose(ctx, &request)?;
     let compose = compose::document(&request)?;
+    if kms.governed.is_some() {
+        identity::refuse_what_a_contract_decides(&request, &compose)?;
+    }
     let document = compose.document();
     let compose_hash = hash(&document);
     kind::refuse_what_none_can(&request)?;
@@ -58,17 +60,19 @@ pub async fn provision(
 
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
-    let app_id = identity::app_id(ctx, tx, caller, &request, &compose_hash, &kms).await?;
-    let env_key = if compose.kms_enabled {
-        let key = kms.kms.env_public_key(&app_id, now.unix_seconds()).await.map_err(kms_failed)?;
-        Some(key.public_key)
-    } else {
-        None
+    // The contract that is to be the app may be there already; which one it is says the commit.
+    let app = match kms.governed {
+        Some(_) => None,
+        None => Some(identity::app_id(ctx, tx, caller, &request, &compose_hash, kms).await?),
+    };
+    let env_key = match app.or(request.app_id).filter(|_| compose.kms_enabled) {
+        Some(app) => Some(env_key(ctx, kms, &app).await?),
+        None => None,
     };
     let spec = Spec {
         revision: 1,
         name: request.name.clone(),
-        app_id,
+        app_id: app.or(request.app_id).unwrap_or(AppId::from_bytes([0; 20])),
         compose_hash,
         facts: compose.facts(),
         env_public_key: env_key,
@@ -90,6 +94,7 @@ pub async fn provision(
         allow_force_stop: true,
         vm: 1,
         instance_seed: None,
+        deployer: None,
     };
     let ttl = std::time::Duration::from_secs(DAY * u64::from(ctx.config.provision.ttl_days));
     let prepared = Provision {
@@ -101,16 +106,18 @@ pub async fn provision(
         created_at: now,
         expires_at: now.plus(ttl),
         cvm: None,
+        app,
         spec,
     };
     tx.insert_provision(&prepared).await?;
-    Ok(view(ctx, &matched, &prepared, unknown))
+    Ok(view(kms, &matched, &prepared, app.or(request.app_id), unknown))
 }
 
 fn view(
-    ctx: &Ctx,
+    kms: &FleetKms,
     matched: &size::Match,
     prepared: &Provision,
+    app: Option<AppId>,
     unknown: &[String],
 ) -> ProvisionView {
     let (inventory, _) = matched.node.seen();
@@ -120,19 +127,25 @@ fn view(
         fields => vec![format!("ignored, because unknown: {}", fields.join(", "))],
     };
     ProvisionView {
-        app_id: Some(spec.app_id),
+        app_id: app,
         env_public_key: spec.env_public_key.as_ref().map(ToString::to_string),
         compose_hash: spec.compose_hash,
-        kms: Some(views::kms(ctx)),
+        kms: Some(views::kms(kms)),
         fmspc: inventory.fmspc.clone(),
         device_id: Some(inventory.device_id),
         os_image_hash: matched.image.os_image_hash.clone(),
         instance_type: spec.resources.instance_type.clone(),
         node_id: Some(matched.node.id),
-        compose_hash_registered: true,
+        compose_hash_registered: kms.governed.is_none(),
         expires_at: prepared.expires_at.to_string(),
         warnings,
     }
+}
+
+/// The key that environments of an app are sealed to.
+pub(super) async fn env_key(ctx: &Ctx, kms: &FleetKms, app: &AppId) -> Result<EnvPublicKey, Error> {
+    let key = kms.kms.env_public_key(app, ctx.now().unix_seconds()).await.map_err(kms_failed)?;
+    Ok(key.public_key)
 }
 
 /// Turns a KMS that does not answer into a refusal.
@@ -144,32 +157,6 @@ pub(super) fn kms_failed(error: casemate_engine::error::CallError) -> Error {
             Error::because(ErrorCode::KmsUnreachable, format!("the KMS does not answer: {why}"))
         }
     }
-}
-
-fn choose_kms(ctx: &Ctx, request: &ProvisionRequest) -> Result<FleetKms, Error> {
-    let kms = &ctx.fleet.kms;
-    let no_such = |field: &str, what: &str| {
-        Err(Error::field(ErrorCode::KmsNotFound, field, format!("names no KMS here: {what}"))
-            .suggest(format!("Use kms \"phala\" or kms_id \"{}\" ({}).", kms.id, kms.slug)))
-    };
-    match request.kms {
-        None | Some(KmsType::Phala) => {}
-        Some(other) => return no_such("kms", other.as_str()),
-    }
-    if let Some(id) = request.kms_id.as_deref().filter(|id| !kms.answers_to(id)) {
-        return no_such("kms_id", id);
-    }
-    for (field, given) in
-        [("kms_contract", &request.kms_contract), ("kms_contract_id", &request.kms_contract_id)]
-    {
-        // The KMS without a chain has this word for an address.
-        if let Some(contract) =
-            given.as_deref().filter(|text| !matches!(*text, "phala" | "kc_phala"))
-        {
-            return no_such(field, contract);
-        }
-    }
-    Ok(kms.clone())
 }
 
 /// Checks a sealed env without opening it; returns it in lower-case hex.

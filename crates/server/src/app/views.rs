@@ -4,22 +4,26 @@ use std::time::Duration;
 
 use casemate_api::{
     compose_file::StorageFs,
-    kms_type::KmsType,
     view::{
-        CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OperationView,
-        OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView, UpdateView,
+        CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OnchainView,
+        OperationView, OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView, UpdateView,
     },
 };
 use casemate_core::{
     change::Effect,
     compose::AppCompose,
     cvm::{Boot, Power, VmPower},
+    id::Address,
     place::Candidate,
 };
 use casemate_engine::node::{Image, Inventory};
 use casemate_store::cvms::Cvm;
 
-use super::{Caller, Ctx, fleet::FleetNode, update::Accepted};
+use super::{
+    Caller, Ctx,
+    fleet::{FleetKms, FleetNode},
+    update::Accepted,
+};
 
 /// The view of a CVM, without its document.
 pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
@@ -70,8 +74,14 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
         price_per_hour: price(ctx, spec.resources.instance_type.as_deref()),
         node: node.as_deref().map(node_ref),
         os: os(node.as_deref().map(|node| node.seen().0).as_deref(), &spec.image),
-        kms: spec.env_public_key.is_some().then(|| kms(ctx)),
-        onchain: None,
+        kms: spec.env_public_key.as_ref().and_then(|_| ctx.fleet.kms_of(&cvm.kms)).map(kms),
+        onchain: ctx.fleet.kms_of(&cvm.kms).and_then(|kms| kms.governed.as_ref()).map(|_| {
+            OnchainView {
+                app_contract: contract(spec.app_id),
+                deployer: spec.deployer.map(contract),
+                rpc_endpoint: None,
+            }
+        }),
         env_public_key: spec.env_public_key.as_ref().map(ToString::to_string),
         compose_hash: spec.compose_hash,
         docker_compose_hash: spec.facts.docker_compose_hash.clone(),
@@ -189,22 +199,27 @@ pub fn price(ctx: &Ctx, instance_type: Option<&str>) -> Option<String> {
     sizes.iter().find(|size| size.id == wanted).map(|size| size.hourly_rate.clone())
 }
 
-/// The view of the KMS.
-pub fn kms(ctx: &Ctx) -> KmsView {
-    let kms = &ctx.fleet.kms;
+/// The view of a KMS.
+pub fn kms(kms: &FleetKms) -> KmsView {
+    let governed = kms.governed.as_ref();
     KmsView {
         id: kms.id.clone(),
         slug: Some(kms.slug.clone()),
         url: kms.url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        chain_id: None,
-        kms_contract_address: None,
-        gateway_app_id: None,
-        kind: KmsType::Phala,
+        chain_id: governed.map(|governed| governed.chain.chain_id()),
+        kms_contract_address: governed.map(|governed| contract(governed.contract)),
+        gateway_app_id: governed.and_then(|governed| governed.gateway_app_id.clone()),
+        kind: kms.kind(),
         k256_public_key: Some(kms.k256_public_key.clone()),
         ca_public_key: Some(kms.ca_public_key.clone()),
         supported_os_images: Vec::new(),
     }
+}
+
+/// An address as clients write it.
+pub fn contract(address: impl Into<Address>) -> String {
+    format!("0x{}", address.into())
 }
 
 const fn tee(tee: casemate_engine::node::Tee) -> Tee {
@@ -246,10 +261,10 @@ pub fn node(ctx: &Ctx, node: &FleetNode, candidate: &Candidate) -> NodeView {
         remaining_slots: left(all.slots, taken.slots),
         remaining_disk_gb: Some(left(all.disk_gb, taken.disk_gb)),
         images: inventory.images.iter().map(image).collect(),
-        support_onchain_kms: false,
+        support_onchain_kms: ctx.fleet.all_kms().any(|kms| kms.governed.is_some()),
         fmspc: inventory.fmspc.clone(),
         default_kms: Some(ctx.fleet.kms.id.clone()),
-        kms_ids: vec![ctx.fleet.kms.id.clone()],
+        kms_ids: ctx.fleet.all_kms().map(|kms| kms.id.clone()).collect(),
     }
 }
 

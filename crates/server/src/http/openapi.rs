@@ -172,7 +172,8 @@ fn id_forms(name: &str) -> &'static str {
         }
         "vm_uuid" => "UUID with or without dashes, or another form of the id of a CVM.",
         "app_id" => "40 hex digits, bare or after `app_` or `0x`.",
-        "kms_id" => "Id or slug.",
+        "kms_id" => "Id or slug, its contract, or its kind where only one is of it.",
+        "chain" => "`ethereum` or `base`.",
         _ => "As the list of them says it.",
     }
 }

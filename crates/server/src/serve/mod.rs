@@ -144,6 +144,16 @@ impl Running {
     }
 }
 
+/// Starts everything that works on CVMs.
+fn reconcile(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
+    let stop = &ctx.stop;
+    tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
+    tasks.spawn(work::presence::run(ctx.clone(), owner, stop.clone()));
+    tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
+    tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
+    tasks.spawn(work::proofs::run(ctx.clone(), stop.clone()));
+}
+
 /// Starts the service; returns when it answers.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let (clock, entropy) = (system::clock(), system::entropy());
@@ -198,10 +208,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
     tasks.spawn(follow::run(ctx.clone(), owner.clone(), stop.clone()));
     if ctx.config.has(Role::Worker) {
-        tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
-        tasks.spawn(work::presence::run(ctx.clone(), owner, stop.clone()));
-        tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
-        tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
+        reconcile(&tasks, &ctx, owner);
     }
     serve(&listeners, api, http::router(ctx.clone(), measure(&tasks, &stop)), &stop);
     if let Some((gateway, _)) = gateway {

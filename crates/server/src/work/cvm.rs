@@ -18,8 +18,9 @@ use std::{future::Future, time::Duration};
 use casemate_core::{
     cvm::{
         Boot, EngineState, Failure, FailureCode, Power, Seen, SeenVm, Status, Stopping, VmPower,
-        phase,
+        Wish, phase,
     },
+    governance::gate,
     id::{EngineVmId, EventSeq},
     operation::OperationKind,
     plan::{Limits, Step, plan},
@@ -29,11 +30,12 @@ use casemate_core::{
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
 use casemate_store::{
     Error as StoreError, Tx,
-    cvms::Cvm,
+    cvms::{Cvm, Intent},
     lease::{self, Record},
     operations::Ending,
 };
 
+use super::gate::{Answer, ask};
 use crate::{
     app::{
         Ctx,
@@ -51,6 +53,10 @@ const STEPS_PER_LEASE: usize = 16;
 const LOOK_LEAST: Duration = Duration::from_millis(100);
 /// Nobody is asked less often while something is under way.
 const LOOK_MOST: Duration = Duration::from_secs(3);
+
+/// How often a chain that gives no answer is asked again.
+const CHAIN_LEAST: Duration = Duration::from_secs(1);
+const CHAIN_MOST: Duration = Duration::from_secs(15);
 
 /// How often requests under way are counted while they are waited for.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
@@ -78,13 +84,22 @@ pub struct Held {
     concluded: Option<&'static str>,
     /// When the lease ends.
     lease_until: Timestamp,
+    /// Why there was no answer from a chain, where one is waited for.
+    silent: Option<String>,
 }
 
 impl Held {
     /// One that was just claimed, with a lease until then.
     pub fn new(cvm: Cvm, lease_until: Timestamp) -> Box<Self> {
         let recorded = cvm.status.clone();
-        Box::new(Self { cvm, recorded, news: Vec::new(), concluded: None, lease_until })
+        Box::new(Self {
+            cvm,
+            recorded,
+            news: Vec::new(),
+            concluded: None,
+            lease_until,
+            silent: None,
+        })
     }
 }
 
@@ -100,7 +115,7 @@ pub enum Pause {
 /// Works on a CVM until there is nothing to do now.
 pub async fn work(ctx: &Ctx, mut held: Box<Held>) -> Pause {
     for _ in 0..STEPS_PER_LEASE {
-        match turn(ctx, &mut held).await {
+        match Box::pin(turn(ctx, &mut held)).await {
             Ok(Next::GoOn) => {}
             Ok(Next::Waits(until)) => return Pause::Until(until, held),
             Ok(Next::Released) => return Pause::Over,
@@ -154,9 +169,17 @@ async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
     let open = cvm.operation.map(|open| open.kind);
     let step = plan(open, &cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
     let mut turn = Turn::new(ctx, held);
-    let before = turn.look(&seen);
+    let mut before = turn.look(&seen);
     if let Some(until) = turn.drains(&step) {
         return turn.drain(before, until).await;
+    }
+    match turn.allowed(&before.0, &step, &target).await {
+        Answer::Allowed(verified) => {
+            before.1.extend(verified.map(Happening::Verified));
+            turn.held.silent = None;
+        }
+        Answer::Refused(why) => return turn.not_allowed(before, why).await,
+        Answer::Silent(why) => return turn.silent(before, &step, why).await,
     }
     match step {
         Step::Wait(_) => turn.wait(before, &seen).await,
@@ -326,6 +349,47 @@ impl<'a> Turn<'a> {
         let at = self.ctx.now();
         status.failure = Some(Failure { code, cause: cause.clone(), at, rolled_back: false });
         self.close(status, news, &Ending::Failed(code, cause)).await
+    }
+
+    /// Whether the contracts that govern the app let this step be done.
+    async fn allowed(&self, status: &Status, step: &Step, target: &FleetNode) -> Answer {
+        let cvm = &self.held.cvm;
+        match gate(step, &cvm.wish, status) {
+            Some(gate) => {
+                let limit = Duration::from_secs(self.ctx.config.work.call_timeout_s);
+                Box::pin(ask(self.ctx, cvm, target, gate, limit)).await
+            }
+            None => Answer::Allowed(None),
+        }
+    }
+
+    async fn not_allowed(
+        &mut self,
+        before: (Status, Vec<Happening>),
+        why: String,
+    ) -> Result<Next, StoreError> {
+        self.fail(before, FailureCode::NotAllowed, why).await
+    }
+
+    /// No answer is no verdict: it is asked again, for as long as a boot may take.
+    async fn silent(
+        &mut self,
+        (status, mut news): (Status, Vec<Happening>),
+        step: &Step,
+        why: String,
+    ) -> Result<Next, StoreError> {
+        let now = self.ctx.now();
+        let asked = self.held.cvm.operation.map_or(now, |open| open.started_at);
+        if now >= asked.plus(self.ctx.config.work.limits().boot) {
+            return self.fail((status, news), FailureCode::ChainUnavailable, why).await;
+        }
+        if self.held.silent.as_ref() != Some(&why) {
+            tracing::warn!(cvm = %self.held.cvm.id, step = step.name(), why, "no word from the chain");
+            news.push(Happening::Step { name: step.name(), outcome: why.clone() });
+            self.held.silent = Some(why);
+        }
+        let pause = (now.since(asked) / 4).clamp(CHAIN_LEAST, CHAIN_MOST);
+        self.pause((status, news), now.plus(pause)).await
     }
 
     /// Nobody serves the node: what is under way fails, what is at rest rests.
@@ -642,6 +706,9 @@ impl<'a> Turn<'a> {
         let mut tx = self.ctx.db.begin().await?;
         tx.record(&self.held.cvm, &record, now).await?;
         let back = self.take_back(&mut tx, ending).await?;
+        if self.stays_up(&status, ending) {
+            Box::pin(self.stay_up(&mut tx)).await?;
+        }
         let mut newest = events::write(&mut tx, self.place(), &all, now).await?;
         if back.is_none() {
             if let Some(open) = open {
@@ -690,6 +757,35 @@ impl<'a> Turn<'a> {
         let because = Because::Failed(*code, cause.clone());
         let back = update::take_back(self.ctx, tx, &cvm, &because).await;
         Ok(back.map_err(|error| self.ours(error))?.map(|(_, news)| news))
+    }
+
+    /// Whether it is a restart that was refused while the guest was up: it never began.
+    fn stays_up(&self, status: &Status, ending: &Ending) -> bool {
+        let restart =
+            self.held.cvm.operation.is_some_and(|open| open.kind == OperationKind::Restart);
+        let up = status.seen.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+        let refused = matches!(
+            ending,
+            Ending::Failed(FailureCode::NotAllowed | FailureCode::ChainUnavailable, _)
+        );
+        restart && up && refused
+    }
+
+    /// Nothing is wished any more of a restart that never began.
+    async fn stay_up(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let Some(cvm) = tx.cvm(self.held.cvm.id).await? else { return Ok(()) };
+        let wish = Wish { run: cvm.status.run, ..cvm.wish };
+        let failure = cvm.status.failure.clone().map(|why| Failure { rolled_back: true, ..why });
+        let status = Status { failure, ..cvm.status.clone() };
+        let intent = Intent {
+            spec: &cvm.spec,
+            sealed_env: cvm.sealed_env.as_deref(),
+            wish: &wish,
+            status: &status,
+            phase: phase(wish.power, &status, None),
+            due: false,
+        };
+        tx.set_intent(&cvm, &intent, self.ctx.now()).await
     }
 
     /// What is neither the database's fault nor a client's.

@@ -37,6 +37,7 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     let old = Timestamp::from_micros(now.micros() - kept);
     tx.expire_provisions(old).await?;
     tx.expire_prepared(old).await?;
+    tx.forget_proofs(old).await?;
     tx.forget_answers(now, ANSWERS_KEPT).await?;
     tx.commit().await
 }

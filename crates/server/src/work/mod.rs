@@ -3,6 +3,8 @@
 
 pub mod cvm;
 pub mod driver;
+mod gate;
 pub mod janitor;
 pub mod nodes;
 pub mod presence;
+pub mod proofs;

@@ -135,8 +135,8 @@ fn pattern(text: &str) -> String {
 pub struct AppFilter {
     /// By name or id.
     pub search: Search,
-    /// Those whose keys this KMS holds.
-    pub kms: Option<KmsId>,
+    /// Those whose keys one of these KMS holds.
+    pub kms: Option<Vec<KmsId>>,
     /// The CVM shows one of these.
     pub phases: Option<Vec<Phase>>,
     /// The CVM is, or is not, shown in the public directory.
@@ -155,7 +155,7 @@ macro_rules! bind_filter {
         $query
             .bind($workspace.0)
             .bind($filter.search.value())
-            .bind($filter.kms.as_ref().map_or("", AsRef::as_ref))
+            .bind($filter.kms_value())
             .bind($filter.listed.unwrap_or_default())
             .bind($filter.image.as_deref().unwrap_or_default())
             .bind($filter.instance_type.as_deref().unwrap_or_default())
@@ -172,7 +172,9 @@ impl AppFilter {
     /// Whether nothing can fit: an empty choice, or a text that cannot be in the database (PostgreSQL
     /// refuses the null character even to compare with).
     fn is_nowhere(&self) -> bool {
-        if self.phases.as_ref().is_some_and(Vec::is_empty) {
+        if self.phases.as_ref().is_some_and(Vec::is_empty)
+            || self.kms.as_ref().is_some_and(Vec::is_empty)
+        {
             return true;
         }
         let name = match &self.search {
@@ -193,8 +195,12 @@ impl AppFilter {
     fn condition(&self, db: &Db) -> String {
         let mut sql = "workspace_id = $1 AND live > 0".to_owned();
         sql.push_str(self.search.condition());
-        if self.kms.is_some() {
-            sql.push_str(" AND kms_id = $3");
+        match self.kms.as_deref() {
+            None => {}
+            Some([_]) => sql.push_str(" AND kms_id = $3"),
+            Some(_) => {
+                sql.extend([" AND kms_id IN (", &db.engine().elements_of(3), ")"]);
+            }
         }
         let cvm = self.cvm_condition(db);
         if !cvm.is_empty() {
@@ -232,6 +238,15 @@ impl AppFilter {
             sql.push_str(") AS list)");
         }
         if sql.is_empty() { sql } else { format!("workspace_id = $1 AND deleted_at IS NULL{sql}") }
+    }
+
+    /// Parameter 3: the only KMS, or a list of several.
+    fn kms_value(&self) -> String {
+        match self.kms.as_deref() {
+            None => String::new(),
+            Some([only]) => only.to_string(),
+            Some(several) => list(several.iter()),
+        }
     }
 
     fn only_node(&self) -> Option<NodeId> {

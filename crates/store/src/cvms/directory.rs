@@ -1,6 +1,9 @@
 //! Apps that anybody may see: those of which a live CVM is listed, of all workspaces.
 
-use casemate_core::{id::AppId, time::Timestamp};
+use casemate_core::{
+    id::{AppId, KmsId},
+    time::Timestamp,
+};
 use sqlx::{query_as, query_scalar};
 
 use super::{
@@ -19,11 +22,16 @@ pub struct PublicApp {
     pub app_id: AppId,
     /// Its name.
     pub name: String,
+    /// Who holds its keys.
+    pub kms: KmsId,
     /// When it was first committed.
     pub created_at: Timestamp,
     /// Its listed CVMs, newest first, at most 20.
     pub cvms: Vec<Cvm>,
 }
+
+/// When it was made, its id, its name, its KMS.
+type AppRow = (i64, String, String, String);
 
 const SHOWN: &str = "a.live > 0 AND EXISTS (SELECT 1 FROM cvms c WHERE c.app_id = a.app_id \
     AND c.listed AND c.deleted_at IS NULL)";
@@ -37,27 +45,27 @@ pub async fn directory(
 ) -> Result<(Vec<PublicApp>, Option<AppKey>), Error> {
     let behind = if after.is_some() { " AND (a.created_at, a.app_id) < ($2, $3)" } else { "" };
     let sql = format!(
-        "SELECT a.created_at, a.app_id, a.name FROM apps a WHERE {SHOWN}{behind} \
+        "SELECT a.created_at, a.app_id, a.name, a.kms_id FROM apps a WHERE {SHOWN}{behind} \
          ORDER BY a.created_at DESC, a.app_id DESC LIMIT $1"
     );
-    let mut rows =
-        on_read!(db, |c| query_as::<_, (i64, String, String)>(sqlx::AssertSqlSafe(sql))
-            .bind(limit.max(0) + 1)
-            .bind(after.map_or(0, |key| key.created_at.micros()))
-            .bind(after.map(|key| key.app_id.to_string()).unwrap_or_default())
-            .fetch_all(c))?;
+    let mut rows = on_read!(db, |c| query_as::<_, AppRow>(sqlx::AssertSqlSafe(sql))
+        .bind(limit.max(0) + 1)
+        .bind(after.map_or(0, |key| key.created_at.micros()))
+        .bind(after.map(|key| key.app_id.to_string()).unwrap_or_default())
+        .fetch_all(c))?;
     let wanted = usize::try_from(limit).unwrap_or(0);
     let more = rows.len() > wanted;
     rows.truncate(wanted);
     let mut cvms = of(db, &rows).await?;
     let mut apps = Vec::with_capacity(rows.len());
-    for (created_at, id, name) in rows {
+    for (created_at, id, name, kms) in rows {
         let app_id: AppId = id.parse().map_err(corrupt("apps", "app_id", &id))?;
         let (own, others) = cvms.into_iter().partition(|cvm| cvm.spec.app_id == app_id);
         cvms = others;
         apps.push(PublicApp {
             app_id,
             name,
+            kms: KmsId(kms),
             created_at: Timestamp::from_micros(created_at),
             cvms: own,
         });
@@ -69,11 +77,11 @@ pub async fn directory(
     Ok((apps, next))
 }
 
-async fn of(db: &Db, rows: &[(i64, String, String)]) -> Result<Vec<Cvm>, Error> {
+async fn of(db: &Db, rows: &[AppRow]) -> Result<Vec<Cvm>, Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<&str> = rows.iter().map(|(_, id, _)| id.as_str()).collect();
+    let ids: Vec<&str> = rows.iter().map(|(_, id, ..)| id.as_str()).collect();
     let list = serde_json::to_string(&ids).unwrap_or_default();
     let sql = format!(
         "{LISTED} WHERE c.id IN (SELECT ranked.id FROM (SELECT id, \

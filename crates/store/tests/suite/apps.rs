@@ -187,7 +187,7 @@ async fn filters_mean_one_cvm_that_fits_all(db: Db) {
         let on = |at: usize| (number >> at) & 1 == 1;
         let filter = AppFilter {
             search: if on(0) { Search::parse("PP-1") } else { Search::All },
-            kms: on(1).then(kms),
+            kms: on(1).then(|| vec![kms()]),
             phases: on(2).then(|| vec![Phase::Stopped, Phase::Error]),
             listed: on(3).then_some(on(7)),
             image: on(4).then(|| IMAGES[0].to_owned()),
@@ -259,7 +259,8 @@ async fn words_that_nothing_has_match_nothing(db: Db) {
     for filter in [
         AppFilter { search: Search::Name("\0".to_owned()), ..all() },
         AppFilter { search: Search::Name("%".repeat(60_000)), ..all() },
-        AppFilter { kms: Some(KmsId("kms_none".to_owned())), ..all() },
+        AppFilter { kms: Some(vec![KmsId("kms_none".to_owned())]), ..all() },
+        AppFilter { kms: Some(Vec::new()), ..all() },
         AppFilter { phases: Some(vec![]), ..all() },
         AppFilter { phases: Some(vec![Phase::Deleted]), ..all() },
         AppFilter { listed: Some(false), ..all() },
@@ -284,7 +285,11 @@ async fn pages_of_any_size_make_the_whole(db: Db) {
     for filter in [
         AppFilter::default(),
         AppFilter { listed: Some(true), ..AppFilter::default() },
-        AppFilter { search: Search::parse("app-1"), kms: Some(kms()), ..AppFilter::default() },
+        AppFilter {
+            search: Search::parse("app-1"),
+            kms: Some(vec![kms()]),
+            ..AppFilter::default()
+        },
     ] {
         let (whole, total) = found(&world, &filter).await;
         assert_eq!(i64::try_from(whole.len()).unwrap(), total);

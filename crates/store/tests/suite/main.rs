@@ -27,6 +27,8 @@ mod operations;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
 mod provisions;
 #[cfg(test)]
 mod readiness;

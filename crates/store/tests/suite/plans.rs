@@ -10,7 +10,8 @@ use std::{
 use casemate_core::{
     change::Change,
     cvm::{Phase, Resources, Spec},
-    id::{CvmId, CvmName, NodeId, RevisionRef},
+    governance::{Block, Proof},
+    id::{BlockHash, CvmId, CvmName, NodeId, RevisionRef},
     ready::Check,
 };
 use casemate_store::{
@@ -19,7 +20,7 @@ use casemate_store::{
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
     prepared::{self, Prepared},
-    provisions, readiness, revisions, testing,
+    proofs, provisions, readiness, revisions, testing,
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tracing::{
@@ -108,7 +109,7 @@ async fn prepare_and_commit(world: &World) {
     tx.provisions_for(world.workspace, &document, Some(&app)).await.unwrap();
     tx.cvm_of_name(world.workspace, "alpha").await.unwrap();
     let cvm = tx.insert_cvm(world.new_cvm(app, "alpha"), START).await.unwrap().cvm.id;
-    assert!(tx.consume_provision(&found[0], cvm).await.unwrap());
+    assert!(tx.consume_provision(found[0].id, &app, cvm).await.unwrap());
     tx.cvms_of_app(&app).await.unwrap();
     tx.documents_of_app(world.workspace, &app).await.unwrap();
     tx.names_held(world.workspace, &["alpha".to_owned()]).await.unwrap();
@@ -198,7 +199,7 @@ async fn read_apps(world: &World, cvm: &Cvm) {
             let on = |at: u32| (number >> at) & 1 == 1;
             let filter = AppFilter {
                 search: search.clone(),
-                kms: on(0).then(kms),
+                kms: on(0).then(|| vec![kms()]),
                 phases: on(1).then(|| vec![Phase::Starting, Phase::Stopped]),
                 listed: on(2).then_some(true),
                 image: on(3).then(|| cvm.spec.image.clone()),
@@ -292,6 +293,13 @@ async fn change(world: &World, id: CvmId) {
     tx.prepare(id, &other, &prepared, START).await.unwrap();
     tx.prepared(id, &other).await.unwrap();
     tx.expire_prepared(START).await.unwrap();
+    let proof = Proof {
+        chain_id: 1,
+        block: Block { number: 1, hash: BlockHash::from_bytes([1; 32]) },
+        owner: None,
+        transaction: None,
+    };
+    tx.keep_proof(id, &other, &proof, START).await.unwrap();
     let resources = Resources { vcpu: 3, ..cvm.spec.resources.clone() };
     let spec = Spec { compose_hash: other, resources, ..cvm.spec.clone() };
     let intent = Intent {
@@ -304,6 +312,11 @@ async fn change(world: &World, id: CvmId) {
     };
     tx.set_intent(&cvm, &intent, START).await.unwrap();
     tx.schedule_deletion(id, Some(START), world.user, START).await.unwrap();
+    tx.commit().await.unwrap();
+    let kept = proofs::on_node(&world.db, world.node, None, 9).await.unwrap();
+    let mut tx = world.db.begin().await.unwrap();
+    tx.settle_proof(&kept[0]).await.unwrap();
+    tx.forget_proofs(START).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -346,7 +359,7 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store in the words of SQLite; other tests run in this process too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 16] = [
+    const TABLES: [&str; 17] = [
         "counters",
         "users",
         "workspaces",
@@ -360,6 +373,7 @@ fn is_ours(statement: &str) -> bool {
         "cvms",
         "operations",
         "prepared",
+        "proofs",
         "revisions",
         "events",
         "idempotency",

@@ -51,7 +51,7 @@ async fn commit(world: &World, document: u64, app: AppId, name: &str) -> Option<
     let mut new = world.new_cvm(app, name);
     new.spec.compose_hash = hash(document);
     let cvm = tx.insert_cvm(new, START).await.unwrap().cvm.id;
-    assert!(tx.consume_provision(&open, cvm).await.unwrap());
+    assert!(tx.consume_provision(open.id, &app, cvm).await.unwrap());
     tx.commit().await.unwrap();
     Some(cvm)
 }
@@ -202,8 +202,8 @@ async fn consuming_twice_says_so(db: Db) {
     let mut tx = db.begin().await.unwrap();
     let found = tx.provisions_for(world.workspace, &hash(1), None).await.unwrap();
     let cvm = world.insert(&mut tx, app, "alpha").await.cvm.id;
-    assert!(tx.consume_provision(&found[0], cvm).await.unwrap());
-    assert!(!tx.consume_provision(&found[0], cvm).await.unwrap());
+    assert!(tx.consume_provision(found[0].id, &app, cvm).await.unwrap());
+    assert!(!tx.consume_provision(found[0].id, &app, cvm).await.unwrap());
     tx.commit().await.unwrap();
 }
 

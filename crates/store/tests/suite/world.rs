@@ -205,6 +205,7 @@ impl World {
             id: provision_id(),
             workspace: self.workspace,
             spec: spec(app, hash, name),
+            app: Some(app),
             kms: kms(),
             node: self.node,
             sealed_env: None,
@@ -320,6 +321,7 @@ pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {
         allow_force_stop: true,
         vm: 1,
         instance_seed: None,
+        deployer: None,
     }
 }
 

@@ -22,6 +22,7 @@ use casemate_engine::{
     node::{Inventory, Node},
 };
 use casemate_store::nodes::Taken;
+use sha2::{Digest, Sha256};
 
 /// A node with what it told of itself last.
 #[derive(Debug)]
@@ -161,9 +162,24 @@ pub struct FleetKms {
 }
 
 impl FleetKms {
-    /// Whether a client means this KMS: by id, slug, or the type `phala`, any case.
-    pub fn answers_to(&self, name: &str) -> bool {
-        name == self.id.as_ref() || name == self.slug || name.eq_ignore_ascii_case("phala")
+    /// The same KMS under a contract: its keys are those of this one, who gets them says the contract.
+    #[must_use]
+    pub fn under(&self, slug: &str, governed: Governed) -> Self {
+        let mut named = Sha256::new_with_prefix(&self.k256_public_key);
+        named.update(governed.chain.chain_id().to_be_bytes());
+        named.update(governed.contract.as_bytes());
+        let id = hex::encode(named.finalize());
+        Self {
+            id: KmsId(format!("kms_{}", &id[..10])),
+            slug: slug.to_owned(),
+            governed: Some(governed),
+            ..self.clone()
+        }
+    }
+
+    /// The word by which clients choose it.
+    pub fn kind(&self) -> KmsType {
+        self.governed.as_ref().map_or(KmsType::Phala, |governed| governed.kind)
     }
 }
 

@@ -8,6 +8,7 @@ use casemate_api::{
     provision::ProvisionRequest,
 };
 use casemate_core::{
+    compose::AppCompose,
     create_address::create_address,
     id::{AppId, ComposeHash},
 };
@@ -19,6 +20,36 @@ use crate::app::{Caller, Ctx, Error, fleet::FleetKms};
 const MAX_SKIPPED: usize = 1000;
 /// Where to get an app id with its nonce.
 const PAIRS: &str = "GET /api/v1/kms/phala/next_app_id returns free pairs of both.";
+
+/// Refuses what cannot be said where a contract is to be the app: it decides the app id, and so the key
+/// that an environment is sealed to.
+pub fn refuse_what_a_contract_decides(
+    request: &ProvisionRequest,
+    compose: &AppCompose,
+) -> Result<(), Error> {
+    if request.nonce.is_some() {
+        let why = "is for the KMS that no contract governs";
+        return Err(Error::field(ErrorCode::InvalidRequest, "nonce", why)
+            .suggest("Leave it out: the app id is the address of the app's contract."));
+    }
+    if !compose.kms_enabled {
+        let why = "cannot be governed by a contract where the app takes no keys from it";
+        return Err(Error::field(ErrorCode::IncompatibleConfiguration, "kms", why)
+            .suggest("Leave compose_file.kms_enabled true, or use kms \"phala\"."));
+    }
+    let inner = request.compose_file.as_ref().and_then(|file| file.encrypted_env.as_ref());
+    for (field, given) in
+        [("encrypted_env", request.encrypted_env.as_ref()), ("compose_file.encrypted_env", inner)]
+    {
+        if given.is_some_and(|sealed| !sealed.is_empty()) {
+            let why = "cannot be sealed yet: the key comes with the app's contract";
+            return Err(Error::field(ErrorCode::IncompatibleConfiguration, field, why).suggest(
+                "Send it at commit, sealed to GET /api/v1/kms/{kms_id}/pubkey/{app_id}.",
+            ));
+        }
+    }
+    Ok(())
+}
 
 pub async fn app_id(
     ctx: &Ctx,

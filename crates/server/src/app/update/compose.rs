@@ -56,7 +56,12 @@ pub async fn prepare(
         app_id: cvm.spec.app_id,
         device_id: node.map(|node| node.seen().0.device_id),
         compose_hash,
-        kms: cvm.spec.env_public_key.is_some().then(|| views::kms(ctx)),
+        kms: cvm
+            .spec
+            .env_public_key
+            .as_ref()
+            .and_then(|_| ctx.fleet.kms_of(&cvm.kms))
+            .map(views::kms),
         compose_hash_registered: true,
         compose_unchanged: compose_hash == cvm.spec.compose_hash,
         expires_at: prepared.expires_at.to_string(),

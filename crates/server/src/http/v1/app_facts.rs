@@ -9,13 +9,15 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::query_number,
     render,
-    reply::{AppEvents, AppKmsInfo, AppUsage, CvmsAllowed, FilterOptions, IsAllowed},
+    reply::{
+        AppEvents, AppKmsInfo, AppUsage, CvmsAllowed, DeviceAllowlist, FilterOptions, IsAllowed,
+    },
 };
 use casemate_core::{time::Timestamp, usage::Span};
 
 use crate::{
     app::{
-        Ctx, Error,
+        Ctx, Error, allowed,
         app_facts::{self, EventsAsked, UsageAsked},
     },
     http::{
@@ -192,7 +194,7 @@ pub async fn kms_info(
     Auth(caller): Auth,
     Path(app): Path<String>,
 ) -> Result<Json<AppKmsInfo>, ApiError> {
-    Ok(Json(app_facts::kms_info(&ctx, &caller, &app).await?))
+    Ok(Json(allowed::kms_info(&ctx, &caller, &app).await?))
 }
 
 /// Whether a CVM gets its app's keys, with its document and host or with others.
@@ -205,8 +207,9 @@ pub async fn kms_info(
     request_body(content = Option<IsAllowedRequest>),
     responses(
         (status = 200, body = IsAllowed),
-        (status = 400, description = "There is no such node.", body = ErrorBody),
+        (status = 400, description = "There is no such node, or the chain is another one.", body = ErrorBody),
         (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 503, description = "The chain does not answer.", body = ErrorBody),
     ),
 )]
 pub async fn cvm_is_allowed(
@@ -216,7 +219,7 @@ pub async fn cvm_is_allowed(
     Path(cvm): Path<String>,
     request: Body<IsAllowedRequest>,
 ) -> Result<Json<IsAllowed>, ApiError> {
-    let view = app_facts::cvm_is_allowed(&ctx, &caller, &cvm, &request.value).await?;
+    let view = allowed::cvm_is_allowed(&ctx, &caller, &cvm, &request.value).await?;
     Ok(Json(render::is_allowed(&view, version.version)))
 }
 
@@ -230,9 +233,10 @@ pub async fn cvm_is_allowed(
     request_body = IsAllowedRequest,
     responses(
         (status = 200, body = IsAllowed),
-        (status = 400, description = "There is no such node.", body = ErrorBody),
+        (status = 400, description = "There is no such node, or the chain is another one.", body = ErrorBody),
         (status = 404, description = "No such app in the workspace.", body = ErrorBody),
         (status = 422, description = "It names no document.", body = ErrorBody),
+        (status = 503, description = "The chain does not answer.", body = ErrorBody),
     ),
 )]
 pub async fn app_is_allowed(
@@ -242,7 +246,7 @@ pub async fn app_is_allowed(
     Path(app): Path<String>,
     request: Body<IsAllowedRequest>,
 ) -> Result<Json<IsAllowed>, ApiError> {
-    let view = app_facts::app_is_allowed(&ctx, &caller, &app, &request.value).await?;
+    let view = allowed::app_is_allowed(&ctx, &caller, &app, &request.value).await?;
     Ok(Json(render::is_allowed(&view, version.version)))
 }
 
@@ -264,6 +268,30 @@ pub async fn cvms_are_allowed(
     version: Version,
     Path(app): Path<String>,
 ) -> Result<Json<CvmsAllowed>, ApiError> {
-    let view = app_facts::cvms_are_allowed(&ctx, &caller, &app).await?;
+    let view = allowed::cvms_are_allowed(&ctx, &caller, &app).await?;
     Ok(Json(render::cvms_allowed(&view, version.version)))
+}
+
+/// Which hosts the contract of an app allows: those of its CVMs, then those of the other nodes.
+///
+/// Where the chain does not answer the hosts are listed as `unknown`. What it said may be two seconds old.
+#[utoipa::path(
+    get,
+    path = "/apps/{app_id}/device-allowlist",
+    operation_id = "get_app_device_allowlist",
+    tag = "Apps",
+    params(("app_id" = String, Path)),
+    responses(
+        (status = 200, body = DeviceAllowlist),
+        (status = 404, description = "No such app in the workspace.", body = ErrorBody),
+    ),
+)]
+pub async fn device_allowlist(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    version: Version,
+    Path(app): Path<String>,
+) -> Result<Json<DeviceAllowlist>, ApiError> {
+    let view = allowed::device_allowlist(&ctx, &caller, &app).await?;
+    Ok(Json(render::device_allowlist(&view, version.version)))
 }

@@ -15,7 +15,7 @@ use casemate_api::{
 use serde::Deserialize;
 
 use crate::{
-    app::{Ctx, Error, catalogue, views},
+    app::{Ctx, Error, catalogue, kms},
     http::{
         error::ApiError,
         extract::{Auth, Version},
@@ -38,7 +38,7 @@ pub async fn nodes(
 ) -> Result<Json<AvailableNodes>, ApiError> {
     let nodes = catalogue::nodes(&ctx).await?;
     let workspace = super::account::workspace(&caller);
-    let kms = [views::kms(&ctx)];
+    let kms = kms::all(&ctx);
     Ok(Json(render::teepods_available(&workspace, &CapacityView::default(), &nodes, &kms)))
 }
 

@@ -10,7 +10,12 @@ use casemate_api::{
 };
 
 use crate::{
-    app::{Caller, Ctx, commit, provision, work::Begun},
+    app::{
+        Caller, Ctx,
+        commit::{self, Outcome},
+        provision,
+        work::Begun,
+    },
     http::{
         error::ApiError,
         extract::{Auth, Json, Raw, Version, answer},
@@ -71,6 +76,9 @@ async fn do_provision(
         (status = 200, body = openapi::CreateReply),
         (status = 404, description = "No open provision fits.", body = ErrorBody),
         (status = 409, description = "The name or the app is taken, or the node is full.", body = ErrorBody),
+        (status = 467, description = "The transaction is not what it is said to be.", body = ErrorBody),
+        (status = 468, description = "The contract of the app does not allow the document or the host.", body = ErrorBody),
+        (status = 503, description = "The chain does not answer: nothing was used up.", body = ErrorBody),
     ),
 )]
 pub async fn provision_or_commit(
@@ -94,21 +102,10 @@ async fn do_commit(
     version: Version,
     request: Json<CommitRequest>,
 ) -> Result<Response, ApiError> {
-    if let Some(ready) = commit::ready(ctx, caller, &request.value).await? {
-        let mut work = match ctx.begin_work(caller, request.key.clone()).await? {
-            Begun::Fresh(work) => work,
-            Begun::Answered(before) => return Ok(answer(before)),
-        };
-        if let Some(done) = commit::create(ctx, &mut work.tx, caller, ready).await? {
-            let reply = render::cvm_commit(&done.view, version.version);
-            return Ok(answer(work.finish(200, &reply, done.news).await?));
-        }
-    }
-    let mut work = match ctx.begin_work(caller, request.key).await? {
-        Begun::Fresh(work) => work,
-        Begun::Answered(before) => return Ok(answer(before)),
+    let (work, done) = match commit::commit(ctx, caller, request.key, &request.value).await? {
+        Outcome::Done(work, done) => (work, done),
+        Outcome::Answered(before) => return Ok(answer(before)),
     };
-    let done = commit::commit(ctx, &mut work.tx, caller, &request.value).await?;
     let reply = render::cvm_commit(&done.view, version.version);
     Ok(answer(work.finish(200, &reply, done.news).await?))
 }

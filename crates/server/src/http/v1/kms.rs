@@ -5,16 +5,16 @@ use axum::{
     extract::{Path, Query, State},
 };
 use casemate_api::{
-    error::{ErrorBody, ErrorCode},
+    error::ErrorBody,
     page::{PageRequest, query_number},
     render,
-    reply::{KmsContractNodes, KmsList, KmsOne, KmsPubkey, NextAppIds},
+    reply::{KmsContractNodes, KmsInspection, KmsList, KmsOne, KmsPubkey, NextAppIds, OnchainKms},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    app::{Ctx, Error, catalogue, views},
+    app::{Ctx, Error, catalogue, kms},
     http::{
         error::ApiError,
         extract::{Auth, Version},
@@ -53,16 +53,11 @@ pub async fn list(
     let request =
         PageRequest::from_query(query.page.as_deref(), query.page_size.as_deref(), 20, 100)
             .map_err(|item| Error::Invalid(vec![item]))?;
-    let all: Vec<_> = std::iter::once(views::kms(&ctx))
+    let all: Vec<_> = kms::all(&ctx)
+        .into_iter()
         .filter(|kms| query.is_onchain.is_none_or(|wanted| wanted == kms.chain_id.is_some()))
         .collect();
     Ok(Json(render::kms_list(&all, request, version.version)))
-}
-
-fn missing(reference: &str) -> ApiError {
-    Error::because(ErrorCode::NotFound, format!("no KMS {reference} here"))
-        .suggest("List them with GET /api/v1/kms.")
-        .into()
 }
 
 /// One KMS.
@@ -83,8 +78,8 @@ pub async fn one(
     version: Version,
     Path(reference): Path<String>,
 ) -> Result<Json<KmsOne>, ApiError> {
-    let found = render::kms_info(&[views::kms(&ctx)], &reference, version.version);
-    found.map(Json).ok_or_else(|| missing(&reference))
+    let found = render::kms_info(&kms::all(&ctx), &reference, version.version);
+    found.map(Json).ok_or_else(|| kms::missing(&reference).into())
 }
 
 /// The machines of a KMS contract.
@@ -104,8 +99,49 @@ pub async fn nodes(
     _: Auth,
     Path(reference): Path<String>,
 ) -> Result<Json<KmsContractNodes>, ApiError> {
-    let found = render::kms_contract_nodes(&[views::kms(&ctx)], &reference);
-    found.map(Json).ok_or_else(|| missing(&reference))
+    let found = render::kms_contract_nodes(&kms::all(&ctx), &reference);
+    found.map(Json).ok_or_else(|| kms::missing(&reference).into())
+}
+
+/// A KMS from every side: itself, the nodes it serves, its contract.
+#[utoipa::path(
+    get,
+    path = "/kms/{kms_id}/info",
+    operation_id = "inspect_kms",
+    tag = "KMS",
+    params(("kms_id" = String, Path)),
+    responses(
+        (status = 200, body = KmsInspection),
+        (status = 404, description = "No such KMS.", body = ErrorBody),
+    ),
+)]
+pub async fn info(
+    State(ctx): State<Ctx>,
+    _: Auth,
+    Path(reference): Path<String>,
+) -> Result<Json<KmsInspection>, ApiError> {
+    Ok(Json(kms::inspect(&ctx, &reference).await?))
+}
+
+/// The contracts of KMS on a chain, and which hosts and OS images of the nodes here they allow; `null`
+/// where the chain does not answer.
+#[utoipa::path(
+    get,
+    path = "/kms/on-chain/{chain}",
+    operation_id = "get_kms_on_chain",
+    tag = "KMS",
+    params(("chain" = String, Path)),
+    responses(
+        (status = 200, body = OnchainKms),
+        (status = 400, description = "No such chain.", body = ErrorBody),
+    ),
+)]
+pub async fn on_chain(
+    State(ctx): State<Ctx>,
+    _: Auth,
+    Path(chain): Path<String>,
+) -> Result<Json<OnchainKms>, ApiError> {
+    Ok(Json(kms::on_chain(&ctx, &chain).await?))
 }
 
 /// The key that the environment of an app is sealed to. Strict.
@@ -123,9 +159,9 @@ pub async fn nodes(
 pub async fn pubkey(
     State(ctx): State<Ctx>,
     _: Auth,
-    Path((kms, app)): Path<(String, String)>,
+    Path((reference, app)): Path<(String, String)>,
 ) -> Result<Json<KmsPubkey>, ApiError> {
-    let key = catalogue::env_key(&ctx, &kms, &app).await?;
+    let key = kms::env_key(&ctx, &reference, &app).await?;
     Ok(Json(render::kms_pubkey(key.public_key.as_bytes(), &key.signature)))
 }
 
@@ -158,9 +194,9 @@ pub struct TimestampedPubkey {
 pub async fn timestamped_pubkey(
     State(ctx): State<Ctx>,
     _: Auth,
-    Path((kms, app)): Path<(String, String)>,
+    Path((reference, app)): Path<(String, String)>,
 ) -> Result<Json<TimestampedPubkey>, ApiError> {
-    let key = catalogue::env_key(&ctx, &kms, &app).await?;
+    let key = kms::env_key(&ctx, &reference, &app).await?;
     Ok(Json(TimestampedPubkey {
         public_key: key.public_key.to_string(),
         signature: hex::encode(key.signature),

@@ -93,6 +93,7 @@ impl Present {
             allow_force_stop: false,
             vm: 1,
             instance_seed: None,
+            deployer: None,
         };
         Ok(Self { info, now: Configuration { spec, document, sealed_env: None } })
     }

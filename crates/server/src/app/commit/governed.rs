@@ -1,0 +1,172 @@
+//! Commits of apps that contracts are: what is asked of a contract, and to whom the app belongs then.
+
+use casemate_api::{
+    commit::CommitRequest,
+    error::{ErrorCode, ErrorDetail},
+};
+use casemate_core::{
+    cvm::Spec,
+    governance::{Proof, Question},
+    id::{Address, AppId, DeviceId, KmsId, ProvisionId},
+};
+use casemate_store::{Error as StoreError, Tx, provisions::Provision};
+
+use crate::app::{
+    Caller, Ctx, Error, events::Verified, fleet::FleetKms, governance, kms, provision::node, views,
+};
+
+/// Provisions of one document on so many hosts are asked about, the newest first.
+const HOSTS: usize = 4;
+
+/// What is to be asked before a commit: about one host after another, until one is allowed.
+#[derive(Debug)]
+pub(super) struct Ask {
+    kms: KmsId,
+    about: Vec<(ProvisionId, Question)>,
+}
+
+/// That a contract allows what a provision needs.
+#[derive(Debug)]
+pub(super) struct Evidence {
+    provision: ProvisionId,
+    kms: KmsId,
+    question: Question,
+    /// What it said.
+    pub(super) proof: Proof,
+}
+
+impl Ask {
+    /// The question for each of these open provisions that is for another host than those before it.
+    pub(super) fn new<'a>(
+        ctx: &Ctx,
+        request: &CommitRequest,
+        kms: &FleetKms,
+        app: AppId,
+        open: impl Iterator<Item = &'a Provision>,
+    ) -> Result<Self, Error> {
+        let governed = kms.governed.as_ref();
+        let contract = governed
+            .ok_or_else(|| Error::Internal("a KMS without a contract".to_owned()))?
+            .contract;
+        let transaction = governance::transaction(request.transaction_hash.as_deref())?;
+        let hash = request.compose_hash;
+        let mut about: Vec<(ProvisionId, Question)> = Vec::new();
+        for provision in open {
+            let device = device(ctx, provision)?;
+            if about.len() < HOSTS && about.iter().all(|(_, asked)| asked.device != device) {
+                let question = Question { kms: contract, app, hash, device, transaction };
+                about.push((provision.id, question));
+            }
+        }
+        Ok(Self { kms: kms.id.clone(), about })
+    }
+
+    /// Asks. Of several refusals the one for the newest provision is told.
+    pub(super) async fn answer(self, ctx: &Ctx) -> Result<Evidence, Error> {
+        let governed = kms::of(ctx, &self.kms)?.governed.as_ref();
+        let governed =
+            governed.ok_or_else(|| Error::Internal("a KMS without a contract".to_owned()))?;
+        let mut refused = None;
+        for (provision, question) in self.about {
+            match governance::verify(governed, &question).await {
+                Ok(proof) => {
+                    return Ok(Evidence { provision, kms: self.kms, question, proof });
+                }
+                Err(error) if error.is(ErrorCode::HashNotAllowed) => {
+                    refused = refused.or(Some(error));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused.unwrap_or_else(|| StoreError::Stale.into()))
+    }
+}
+
+impl Evidence {
+    /// Whether it is about this provision for this app under this KMS.
+    pub(super) fn is_about(&self, provision: &ProvisionId, app: &AppId, kms: &KmsId) -> bool {
+        self.provision == *provision && self.question.app == *app && self.kms == *kms
+    }
+
+    /// It as the record has it.
+    pub(super) fn told(&self, spec: &Spec) -> Verified {
+        Verified { question: self.question, proof: self.proof, deployer: spec.deployer }
+    }
+}
+
+/// The host of a provision as it is known now.
+fn device(ctx: &Ctx, provision: &Provision) -> Result<DeviceId, Error> {
+    Ok(node(ctx, provision.node)?.seen().0.device_id)
+}
+
+/// The app that a request names: by its id, or by the address of its contract, which is the same.
+pub(super) fn app(request: &CommitRequest) -> Result<Option<AppId>, Error> {
+    let Some(contract) = address("contract_address", request.contract_address.as_deref())? else {
+        return Ok(request.app_id);
+    };
+    match request.app_id {
+        Some(app) if Address::from(app) != contract => {
+            let why = format!(
+                "is {}, and app_id is {}: the app id is the address of the app's contract",
+                views::contract(contract),
+                views::contract(app)
+            );
+            Err(Error::field(ErrorCode::IncompatibleConfiguration, "contract_address", why)
+                .detail(ErrorDetail::value("app_id", views::contract(app)))
+                .suggest("Leave contract_address out, or send the address of the app's contract; that of the KMS is another one."))
+        }
+        _ => Ok(Some(AppId::from_bytes(*contract.as_bytes()))),
+    }
+}
+
+/// An app of which nobody says which contract it is.
+pub(super) fn unnamed() -> Error {
+    let why = "is required: the address of the app's contract";
+    Error::field(ErrorCode::InvalidRequest, "app_id", why)
+        .suggest("Deploy it with deployAndRegisterApp of the KMS contract; its event AppDeployedViaFactory names it.")
+}
+
+/// Who deployed the contract, as the client says.
+pub(super) fn deployer(request: &CommitRequest) -> Result<Option<Address>, Error> {
+    address("deployer_address", request.deployer_address.as_deref())
+}
+
+fn address(field: &str, text: Option<&str>) -> Result<Option<Address>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    let bare = text.strip_prefix("app_").unwrap_or(text);
+    bare.parse().map(Some).map_err(|why| {
+        Error::field(ErrorCode::InvalidRequest, field, format!("is {why}"))
+            .suggest("Send an address, or leave it out.")
+    })
+}
+
+/// Binds an app to the first workspace that commits it. Otherwise whoever may read an approved document
+/// could start it with an environment of his own and be given the app's keys.
+pub(super) async fn bind(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    spec: &Spec,
+    kms: &KmsId,
+) -> Result<(), Error> {
+    let (app, workspace) = (&spec.app_id, caller.workspace.id);
+    if tx.bind_app_id(app, workspace, None, &spec.name, kms, ctx.now()).await? {
+        return Ok(());
+    }
+    // Forgotten in between: it is there to be bound at the next attempt.
+    let Some(held) = tx.held_app_id(app).await? else { return Err(StoreError::Stale.into()) };
+    let app = views::contract(*app);
+    if held.workspace_id != workspace.0 {
+        let why = format!("The app {app} cannot be committed in this workspace");
+        return Err(Error::because(ErrorCode::CvmAppIdConflict, why)
+            .detail(ErrorDetail::value("app_id", app))
+            .suggest("Deploy a contract for it, and commit with that one's address."));
+    }
+    if held.kms_id != kms.as_ref() {
+        let why = format!("The app {app} has its keys from another KMS");
+        return Err(Error::because(ErrorCode::CvmAppIdConflict, why)
+            .detail(ErrorDetail::value("kms_id", held.kms_id.as_str()))
+            .suggest(format!("Provision again with kms_id {}.", held.kms_id)));
+    }
+    Ok(())
+}

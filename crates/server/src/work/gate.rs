@@ -1,0 +1,100 @@
+//! Asks the contracts that govern an app before a guest is brought down to come up again, and before it
+//! boots. The gate is the KMS, which asks them at every boot; asked here first, a guest is not stopped
+//! for what would not boot. The built-in KMS of nodes without a TEE has no other gate than this one.
+
+use std::time::Duration;
+
+use casemate_core::{
+    governance::{BootInfo, BootVerdict, Gate, Question, Verdict},
+    id::InstanceId,
+};
+use casemate_engine::chain::Fault;
+use casemate_store::cvms::Cvm;
+
+use crate::app::{
+    Ctx,
+    events::Verified,
+    fleet::{FleetNode, Governed},
+};
+
+/// What nodes without a TEE say of it: their guests' quotes are not checked against any collateral.
+const TCB_STATUS: &str = "UpToDate";
+
+/// What came of asking.
+#[derive(Debug)]
+pub enum Answer {
+    /// Allowed; with the block where the old guest is about to go. `None` also where nobody governs.
+    Allowed(Option<Box<Verified>>),
+    /// Not allowed; why, for the user.
+    Refused(String),
+    /// Nothing follows yet; why.
+    Silent(String),
+}
+
+/// Asks, for at most `limit`.
+pub async fn ask(ctx: &Ctx, cvm: &Cvm, target: &FleetNode, gate: Gate, limit: Duration) -> Answer {
+    let Some(kms) = ctx.fleet.kms_of(&cvm.kms) else {
+        return Answer::Silent(format!("KMS {} is not configured in this process", cvm.kms));
+    };
+    let Some(governed) = &kms.governed else { return Answer::Allowed(None) };
+    match tokio::time::timeout(limit, word(governed, cvm, target, gate)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(fault)) => Answer::Silent(fault.to_string()),
+        Err(_) => Answer::Silent(format!("the chain gave no answer in {} s", limit.as_secs())),
+    }
+}
+
+async fn word(
+    governed: &Governed,
+    cvm: &Cvm,
+    target: &FleetNode,
+    gate: Gate,
+) -> Result<Answer, Fault> {
+    let boot = boot_info(governed, cvm, target);
+    let mut verified = None;
+    if gate == Gate::BringDown {
+        let question = Question {
+            kms: boot.kms,
+            app: boot.app,
+            hash: boot.hash,
+            device: boot.device,
+            transaction: None,
+        };
+        match governed.chain.verify(&question, Duration::ZERO).await? {
+            Verdict::Allowed(proof) => {
+                let deployer = cvm.spec.deployer;
+                verified = Some(Box::new(Verified { question, proof, deployer }));
+            }
+            Verdict::Refused(why) => return Ok(Answer::Refused(why.to_string())),
+        }
+    }
+    Ok(match governed.chain.boot(&boot).await? {
+        BootVerdict::Allowed(_) => Answer::Allowed(verified),
+        BootVerdict::Denied(block, why) => Answer::Refused(format!(
+            "the KMS would give no keys: {why} (contract 0x{}, chain {}, block {})",
+            boot.kms,
+            governed.chain.chain_id(),
+            block.number
+        )),
+    })
+}
+
+fn boot_info(governed: &Governed, cvm: &Cvm, target: &FleetNode) -> BootInfo {
+    let (inventory, _) = target.seen();
+    let image = inventory.images.iter().find(|image| image.name == cvm.spec.image);
+    let mut os_image_hash = [0; 32];
+    if let Some(text) = image.and_then(|image| image.os_image_hash.as_deref()) {
+        // What is no hash stays zero, which no contract allows.
+        let _ = hex::decode_to_slice(text, &mut os_image_hash);
+    }
+    let instance = cvm.status.seen.as_ref().and_then(|vm| vm.instance_id);
+    BootInfo {
+        kms: governed.contract,
+        app: cvm.spec.app_id,
+        hash: cvm.spec.compose_hash,
+        instance: instance.as_ref().map_or([0; 20], |id: &InstanceId| *id.as_bytes()),
+        device: inventory.device_id,
+        os_image_hash,
+        tcb_status: TCB_STATUS.to_owned(),
+    }
+}
