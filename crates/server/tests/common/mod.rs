@@ -17,11 +17,13 @@ use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
+use casemate_api::kms_type::KmsType;
 use casemate_core::{
-    id::{EventSeq, KmsId},
+    id::{Address, EventSeq, KmsId},
     time::{Clock, Entropy, Timestamp},
 };
 use casemate_engine::{
+    chain::Chain,
     dns::{Dns, Kind, LookupError},
     kms::{BuiltinKms, RootKeys},
     node::{
@@ -33,7 +35,7 @@ use casemate_server::{
     app::{
         Ctx, account,
         ctx::{self, Addresses},
-        fleet::{Fleet, FleetKms, FleetNode},
+        fleet::{Fleet, FleetKms, FleetNode, Governed},
     },
     config::{Config, Overrides},
     http,
@@ -312,6 +314,22 @@ impl World {
             key: self.key.clone(),
             _dir: None,
         }
+    }
+
+    /// The same world with a KMS under each of these contracts too: slug, kind, contract, chain.
+    pub fn governed_by(mut self, contracts: Vec<(&str, KmsType, Address, Arc<dyn Chain>)>) -> Self {
+        let builtin = self.ctx.fleet.kms.clone();
+        let under = |(slug, kind, contract, chain)| {
+            let gateway_app_id = Some("ab".repeat(20));
+            let governed = Governed { kind, contract, gateway_app_id, explorer: None, chain };
+            builtin.under(slug, governed)
+        };
+        let governed = contracts.into_iter().map(under).collect();
+        let own = self.ctx.fleet.own().clone();
+        let fleet = Arc::new(Fleet::new(own, builtin.clone()).governed_by(governed));
+        self.ctx = Ctx::from(ctx::World { fleet, ..(*self.ctx).clone() });
+        self.router = http::router(self.ctx.clone(), Metrics::install());
+        self
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {
