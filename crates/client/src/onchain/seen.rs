@@ -7,7 +7,7 @@ use casemate_core::{
         Account,
         interface::{AppContract, KmsContract},
         judge::Log,
-        returned,
+        returned::{self, Returned},
         rules::Mask,
         view,
     },
@@ -42,9 +42,9 @@ impl Rpc {
     pub async fn overview(&self, kms: Address, app: AppId) -> Result<Overview, ChainError> {
         let at = Address::from(app);
         let registered = self.flag(kms, view::registered_app(at)).await?;
-        let any_device = self.flag(at, view::any_device()).await?;
+        let any_device = self.allows_any_device(app).await?;
         let owner = returned::account(&self.call(None, at, &view::owner()).await?);
-        let pending_owner = returned::account(&self.call(None, at, &view::pending_owner()).await?);
+        let pending_owner = self.pending_owner(app).await?;
         let owner_kind = match owner {
             Some(owner) => Some(self.account(owner).await?),
             None => None,
@@ -78,6 +78,29 @@ impl Rpc {
         device: DeviceId,
     ) -> Result<Option<bool>, ChainError> {
         self.flag(app.into(), view::device(device)).await
+    }
+
+    /// Whether an app allows every device; `None`: there is no contract of an app.
+    pub async fn allows_any_device(&self, app: AppId) -> Result<Option<bool>, ChainError> {
+        self.flag(app.into(), view::any_device()).await
+    }
+
+    /// To whom an app is offered.
+    pub async fn pending_owner(&self, app: AppId) -> Result<Option<Address>, ChainError> {
+        Ok(returned::account(&self.call(None, app.into(), &view::pending_owner()).await?))
+    }
+
+    /// Why a call by this account would fail; `None`: it would succeed. Nothing is sent.
+    pub async fn would_revert(
+        &self,
+        from: Address,
+        to: Address,
+        data: &[u8],
+    ) -> Result<Option<String>, ChainError> {
+        Ok(match self.call(Some(from), to, data).await? {
+            Returned::Data(_) => None,
+            Returned::Reverted(why) => Some(returned::reason(&why)),
+        })
     }
 
     async fn flag(&self, to: Address, data: Vec<u8>) -> Result<Option<bool>, ChainError> {
