@@ -48,3 +48,4 @@ mod spelling;
 pub mod status_batch;
 pub mod version;
 pub mod view;
+pub mod workspace;

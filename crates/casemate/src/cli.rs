@@ -88,6 +88,9 @@ enum Command {
     /// Sizes of CVMs.
     #[command(subcommand, visible_alias = "size")]
     Sizes(cmd::sizes::Sizes),
+    /// The workspace of the API key.
+    #[command(subcommand)]
+    Workspace(cmd::workspace::Workspace),
 }
 
 impl Cli {
@@ -108,6 +111,7 @@ impl Cli {
             Command::Governance(command) => Box::pin(cmd::governance::run(global, command)).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
+            Command::Workspace(command) => cmd::workspace::run(global, command).await,
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::{
     de::{DeserializeOwned, IntoDeserializer},
 };
 
-pub use self::chains::{Chain, KmsContract, Tip};
+pub use self::chains::{Chain, KmsContract};
 
 /// The defaults with their explanations.
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");

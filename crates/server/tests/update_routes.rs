@@ -233,12 +233,14 @@ async fn envs_say_what_they_drop_and_a_policy_refuses_it() {
     let refused = guarded("refuse").await.refused(409, "ERR-20-032");
     assert!(refused.to_string().contains("drops G"), "{refused}");
     assert_eq!(guarded("maybe").await.status.as_u16(), 400);
-    {
-        let mut tx = world.ctx.db.begin().await.unwrap();
-        let workspace = casemate_core::id::WorkspaceId(1);
-        tx.refuse_dropped_env(workspace, true).await.unwrap();
-        tx.commit().await.unwrap();
+    let policy = "/workspace/policy";
+    assert_eq!(world.get(policy).await.ok(), json!({ "env_guard": "report" }));
+    for wrong in [json!({ "env_guard": "maybe" }), json!({ "envguard": "refuse" })] {
+        assert_eq!(world.call("PATCH", policy, "", Some(wrong)).await.status.as_u16(), 422);
     }
+    let refuse = json!({ "env_guard": "refuse" });
+    assert_eq!(world.call("PATCH", policy, "", Some(refuse.clone())).await.ok(), refuse);
+    assert_eq!(world.get(policy).await.ok(), refuse);
     patch(&world, "/envs", drop.clone()).await.refused(409, "ERR-20-032");
     let reply = settled(&world, guarded("report").await, 202).await;
     assert_eq!(reply["env_report"]["missing"], json!(["G"]), "the file still says ${{G}}");

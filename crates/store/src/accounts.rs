@@ -112,6 +112,15 @@ pub async fn any_user(db: &Db) -> Result<bool, Error> {
     Ok(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_optional(c))?.is_some())
 }
 
+const ENV_GUARD: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
+
+/// Whether the workspace's policy refuses an update that drops a variable which the compose file uses.
+pub async fn refuses_dropped_env(db: &Db, workspace: WorkspaceId) -> Result<bool, Error> {
+    let word =
+        on_read!(db, |c| query_scalar::<_, String>(ENV_GUARD).bind(workspace.0).fetch_optional(c))?;
+    Ok(word.is_some_and(|word| word == "refuse"))
+}
+
 impl Tx {
     /// Makes a user.
     pub async fn insert_user(
@@ -147,12 +156,11 @@ impl Tx {
         Ok(WorkspaceId(id))
     }
 
-    /// Whether the workspace's policy refuses an update that drops a variable which the compose file
-    /// uses.
+    /// The same as this transaction sees it.
     pub async fn refuses_dropped_env(&mut self, workspace: WorkspaceId) -> Result<bool, Error> {
-        const SQL: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
-        let word =
-            on_tx!(self, |c| query_scalar::<_, String>(SQL).bind(workspace.0).fetch_optional(c))?;
+        let word = on_tx!(self, |c| query_scalar::<_, String>(ENV_GUARD)
+            .bind(workspace.0)
+            .fetch_optional(c))?;
         Ok(word.is_some_and(|word| word == "refuse"))
     }
 

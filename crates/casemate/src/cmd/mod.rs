@@ -10,3 +10,4 @@ pub mod kms;
 pub mod nodes;
 pub mod replicas;
 pub mod sizes;
+pub mod workspace;

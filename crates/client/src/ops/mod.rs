@@ -16,6 +16,7 @@ mod readiness;
 mod replicas;
 mod revisions;
 mod update;
+mod workspace;
 
 pub use apps::AppsQuery;
 pub use cvms::CvmsQuery;

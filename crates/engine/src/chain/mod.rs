@@ -1,10 +1,11 @@
 //! A chain whose contracts govern apps, asked over JSON-RPC. Nothing is ever sent to it but questions.
 //!
 //! What is asked, and what follows from the answers, is `casemate_core::governance`. With the feature
-//! `testing` there is a chain in memory ([`fake`]).
+//! `testing` there is a chain in memory, `fake`.
 
 #[cfg(feature = "testing")]
 pub mod fake;
+pub mod rpc;
 
 use std::{fmt::Debug, time::Duration};
 

@@ -45,7 +45,6 @@ pub fn document(document: &serde_json::Value) -> VmConfig {
         kms_urls: Vec::new(),
         gateway_urls: Vec::new(),
         instance_seed: None,
-        deployer: None,
     }
 }
 

@@ -7,7 +7,7 @@ use casemate_store::{Tx, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error, kept::KeptCaller};
+use super::{Caller, Ctx, Error, kept::KeptCaller, work::Work};
 
 /// A token of 32 random bytes: `phak_` and 43 characters.
 pub fn new_token(entropy: &dyn Entropy) -> SecretString {
@@ -43,6 +43,23 @@ impl Ctx {
         }
         Ok(Some(caller))
     }
+}
+
+/// Whether the caller's workspace refuses an update that drops a variable which the compose file uses.
+pub async fn refuses_dropped_env(ctx: &Ctx, caller: &Caller) -> Result<bool, Error> {
+    Ok(accounts::refuses_dropped_env(&ctx.db, caller.workspace.id).await?)
+}
+
+/// Sets that, where something is said; returns what counts from then on.
+pub async fn refuse_dropped_env(
+    work: &mut Work,
+    caller: &Caller,
+    refuse: Option<bool>,
+) -> Result<bool, Error> {
+    if let Some(refuse) = refuse {
+        work.tx.refuse_dropped_env(caller.workspace.id, refuse).await?;
+    }
+    Ok(work.tx.refuses_dropped_env(caller.workspace.id).await?)
 }
 
 /// What the first start makes, not yet committed.

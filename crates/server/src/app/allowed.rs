@@ -1,7 +1,7 @@
 //! Who governs an app, and whether something gets its keys. Where no contract governs it, its workspace
 //! decides what boots, and the KMS gives keys to that, on any host.
 //!
-//! Contracts are asked when somebody looks, and what they say is kept for a moment. Nobody acts on it.
+//! Contracts are asked when somebody looks; what they say may be a moment old, and nobody acts on it.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use casemate_api::{
     view::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView},
 };
 use casemate_core::{
-    governance::{Question, State},
-    id::{AppId, ComposeHash, DeviceId, InvalidId, KmsId},
+    governance::{Account, Question, State},
+    id::{Address, AppId, ComposeHash, DeviceId, InvalidId, KmsId},
 };
 use casemate_engine::chain::Fault;
 use casemate_store::cvms::Cvm;
@@ -40,20 +40,45 @@ pub async fn kms_info(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppKmsIn
         None => None,
         Some(cvm) => {
             let question = question(governed, app.app_id, cvm.spec.compose_hash, host(ctx, cvm));
-            governance::lately(ctx, kms, &question).await.ok()
+            governance::state(governed, &question).await.ok()
         }
     };
     let deployer = newest.and_then(|cvm| cvm.spec.deployer);
+    let account = match &deployer {
+        None => None,
+        Some(deployer) => governance::account(governed, deployer).await.ok(),
+    };
+    let safe = deployer.filter(|_| matches!(account, Some(Account::Safe { .. })));
     Ok(AppKmsInfo {
         is_onchain_kms: true,
         chain_id: i64::try_from(governed.chain.chain_id()).ok(),
         kms_contract_address: Some(views::contract(governed.contract)),
         app_contract_address: Some(views::contract(app.app_id)),
         deployer_address: deployer.map(views::contract),
+        deployer_type: account.as_ref().map(|account| kind(account).to_owned()),
+        is_contract: matches!(account, Some(Account::Contract | Account::Safe { .. })),
+        safe_app_url: safe.and_then(|safe| safe_app(governed.chain.chain_id(), safe)),
         owner_address: state.and_then(|state| state.owner).map(views::contract),
         pending_owner_address: state.and_then(|state| state.pending_owner).map(views::contract),
-        ..AppKmsInfo::default()
     })
+}
+
+const fn kind(account: &Account) -> &'static str {
+    match account {
+        Account::Eoa => "eoa",
+        Account::Contract => "contract",
+        Account::Safe { .. } => "safe",
+    }
+}
+
+/// Where a Safe is operated, on the chains that the public page of Safes knows.
+fn safe_app(chain_id: u64, safe: Address) -> Option<String> {
+    let chain = match chain_id {
+        1 => "eth",
+        8453 => "base",
+        _ => return None,
+    };
+    Some(format!("https://app.safe.global/home?safe={chain}:{}", views::contract(safe)))
 }
 
 /// Whether a CVM gets its app's keys with this document on this host.
@@ -124,7 +149,7 @@ impl Asked {
             None => None,
             Some(governed) => {
                 let question = question(governed, app, self.hash, self.device);
-                let state = governance::lately(ctx, kms, &question).await;
+                let state = governance::state(governed, &question).await;
                 let state = state.map_err(|fault| governance::unanswered(&fault))?;
                 Some(says(governed, &question, &state, self.device.is_some()))
             }
@@ -208,7 +233,7 @@ pub async fn cvms_are_allowed(
     let ask = async |cvm: Cvm| {
         let (hash, device) = (cvm.spec.compose_hash, host(ctx, &cvm));
         let question = question(governed, cvm.spec.app_id, hash, device);
-        let contract = match governance::lately(ctx, kms, &question).await {
+        let contract = match governance::state(governed, &question).await {
             Ok(state) => says(governed, &question, &state, device.is_some()),
             Err(fault) => unknown(question.app, &fault),
         };
@@ -238,7 +263,7 @@ pub async fn device_allowlist(
     let hash = hash.unwrap_or(ComposeHash::from_bytes([0; 32]));
     let ask = async |mut device: AllowlistDeviceView| {
         let question = question(governed, app.app_id, hash, Some(device.device));
-        let state = governance::lately(ctx, kms, &question).await.ok();
+        let state = governance::state(governed, &question).await.ok();
         device.listed = state.map(|state| state.device_listed);
         (device, state.map(|state| state.any_device))
     };

@@ -197,7 +197,7 @@ async fn decide(
     evidence: Option<Evidence>,
 ) -> Result<Step, Error> {
     let wanted = wanted_kms(ctx, request)?;
-    let named = governed::app(request)?;
+    let named = governed::named(request);
     let mut found =
         tx.provisions_for(caller.workspace.id, &request.compose_hash, named.as_ref()).await?;
     found.retain(|provision| wanted.is_none_or(|kms| kms.id == provision.kms));
@@ -214,7 +214,7 @@ async fn decide(
     };
     let governor = kms.filter(|kms| kms.governed.is_some());
     match governor {
-        Some(_) if named.is_none() => return Err(governed::unnamed()),
+        Some(_) => governed::check_names(request)?,
         None if kms.is_some() => refuse_chain_fields(request)?,
         _ => {}
     }

@@ -5,12 +5,11 @@
 //! | callers by token hash | no account was written, and the token has not ended |
 //! | documents by hash | always: a hash has one text |
 //! | replies to `GET /cvms/{id}` | CVM, its node and its caller are what they were |
-//! | what contracts said | a block; for those who only look |
 //!
 //! Promises: a reply sent after a change was acknowledged shows that change, also when another replica
 //! made it ([`casemate_store::freshness`]); memory is bounded, whatever is asked for.
 //!
-//! Deliberately absent: expiry by time, but for what others say. What is kept of our own is compared with the world each time, and nothing in
+//! Deliberately absent: expiry by time. What is kept is compared with the world each time, and nothing in
 //! these replies moves by itself (`uptime` is in lists and states only; a test compares each version
 //! with what a new process says later).
 
@@ -23,8 +22,7 @@ use std::{
 use bytes::Bytes;
 use casemate_api::version::ApiVersion;
 use casemate_core::{
-    governance::{Question, State},
-    id::{ComposeHash, CvmId, CvmName, CvmRef, KmsId, NodeId, VmUuid},
+    id::{ComposeHash, CvmId, CvmName, CvmRef, NodeId, VmUuid},
     time::Timestamp,
 };
 use casemate_store::freshness::Stamp;
@@ -34,7 +32,6 @@ use super::Caller;
 const CALLERS: usize = 512 * 1024;
 const DOCUMENTS: usize = 4 * 1024 * 1024;
 const REPLIES: usize = 8 * 1024 * 1024;
-const STATES: usize = 512 * 1024;
 /// What an entry takes beside what it says of itself.
 const OVERHEAD: usize = 256;
 
@@ -179,21 +176,6 @@ impl Weight for KeptReply {
     }
 }
 
-/// What contracts said.
-#[derive(Debug, Clone, Copy)]
-pub struct KeptState {
-    /// When they were asked.
-    pub at: Timestamp,
-    /// What they said.
-    pub state: State,
-}
-
-impl Weight for KeptState {
-    fn weight(&self) -> usize {
-        size_of::<Self>()
-    }
-}
-
 /// Everything that is kept.
 #[derive(Debug)]
 pub struct Kept {
@@ -203,8 +185,6 @@ pub struct Kept {
     pub documents: Store<ComposeHash, Arc<str>>,
     /// By what was asked for.
     pub replies: Store<(FixedName, ApiVersion), KeptReply>,
-    /// What contracts said a moment ago ([`super::governance::lately`]).
-    pub states: Store<(KmsId, Question), KeptState>,
     /// How many apps the public directory had, and when.
     pub directory: Mutex<Option<(Timestamp, u64)>>,
 }
@@ -215,7 +195,6 @@ impl Default for Kept {
             callers: Store::new(CALLERS),
             documents: Store::new(DOCUMENTS),
             replies: Store::new(REPLIES),
-            states: Store::new(STATES),
             directory: Mutex::default(),
         }
     }

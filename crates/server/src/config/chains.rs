@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt, marker::PhantomData, time::Duration};
 
 use casemate_api::kms_type::KmsType;
 use casemate_core::id::{Address, AppId};
+use casemate_engine::chain::rpc::{self, Tip};
 use http::Uri;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{
@@ -30,7 +31,7 @@ pub struct Chain {
     pub rpc_urls: Vec<SecretString>,
     #[serde(default = "one")]
     pub confirmations: u64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "tip")]
     pub tip: Tip,
     #[serde(default = "four_seconds")]
     pub timeout_ms: u64,
@@ -46,39 +47,20 @@ const fn four_seconds() -> u64 {
     4000
 }
 
-/// Which block counts as the newest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Tip {
-    /// The newest one there is.
-    #[default]
-    Latest,
-    /// One that a reorganisation would have to be an attack to take back.
-    Safe,
-    /// One that is never taken back.
-    Finalized,
-}
-
-impl Tip {
-    /// The word of the chain's own interface.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Latest => "latest",
-            Self::Safe => "safe",
-            Self::Finalized => "finalized",
-        }
-    }
-}
-
 impl Chain {
     /// The word by which clients choose a KMS on it: `base` or `ethereum`.
     pub fn kind(&self) -> Option<KmsType> {
         self.kind.or_else(|| self.name.parse().ok()).filter(|kind| kind.is_onchain())
     }
 
-    /// How long one call may take.
-    pub const fn timeout(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
+    /// How it is asked.
+    pub fn rpc(&self) -> rpc::Config {
+        rpc::Config {
+            confirmations: self.confirmations,
+            tip: self.tip,
+            call_timeout: Duration::from_millis(self.timeout_ms),
+            ..rpc::Config::new(self.chain_id, self.rpc_urls.clone())
+        }
     }
 
     /// Where people look at it, without a slash at the end.
@@ -86,6 +68,13 @@ impl Chain {
         let explorer = self.explorer.as_deref()?.trim_end_matches('/');
         (!explorer.is_empty()).then(|| explorer.to_owned())
     }
+}
+
+/// The word for a block, as the chain's own interface has it.
+fn tip<'de, D: Deserializer<'de>>(from: D) -> Result<Tip, D::Error> {
+    let word = String::deserialize(from)?;
+    let known = [Tip::Latest, Tip::Safe, Tip::Finalized].into_iter().find(|tip| tip.tag() == word);
+    known.ok_or_else(|| D::Error::custom("must be \"latest\", \"safe\" or \"finalized\""))
 }
 
 /// The contract of a KMS.
@@ -284,7 +273,7 @@ mod tests {
             + "confirmations = 3\ntip = \"safe\"\nexplorer = \"https://scan.test/\"\n";
         let chain = &load(&more).unwrap().chains[0];
         assert_eq!(chain.kind(), Some(KmsType::Base));
-        assert_eq!((chain.confirmations, chain.tip.as_str()), (3, "safe"));
+        assert_eq!((chain.confirmations, chain.tip.tag()), (3, "safe"));
         assert_eq!(chain.explorer().unwrap(), "https://scan.test");
         assert!(load("").unwrap().chains.is_empty());
         assert!(!format!("{config:?}").contains("s3cret"), "addresses are not shown");

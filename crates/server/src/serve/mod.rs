@@ -4,6 +4,7 @@ mod files;
 mod nodes;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io,
     net::SocketAddr,
@@ -18,6 +19,7 @@ use casemate_core::{
     time::{Clock, Entropy},
 };
 use casemate_engine::{
+    chain::{Chain, rpc::RpcChain},
     dns::SystemDns,
     kms::{BuiltinKms, RootKeys},
 };
@@ -38,9 +40,9 @@ use crate::{
     app::{
         Ctx, account,
         ctx::{Addresses, World},
-        fleet::{Fleet, FleetKms},
+        fleet::{Fleet, FleetKms, Governed},
     },
-    config::{Config, Role},
+    config::{self, Config, Role},
     follow,
     gateway::Gateway,
     http, system,
@@ -90,6 +92,14 @@ pub enum StartError {
         /// Which kind.
         kind: &'static str,
         /// What went wrong.
+        reason: String,
+    },
+    /// A chain that cannot be asked as configured.
+    #[error("chains: {name}: {reason}")]
+    Chain {
+        /// Its name in the configuration.
+        name: String,
+        /// What is wrong; without addresses, which may hold keys.
         reason: String,
     },
     /// An address to listen on.
@@ -173,6 +183,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
+    let governed = governed(&config, &kms_here, &open_chains(&config, &clock)?);
     let opener = nodes::Opener {
         config: &config,
         db: &db,
@@ -193,7 +204,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db,
         clock,
         entropy,
-        fleet: Arc::new(Fleet::new(nodes, kms_here)),
+        fleet: Arc::new(Fleet::new(nodes, kms_here).governed_by(governed)),
         kept: Arc::default(),
         traffic: Arc::default(),
         dns: Arc::new(SystemDns::new()),
@@ -376,6 +387,41 @@ fn fleet_kms(
         kms: kms.clone(),
         governed: None,
     })
+}
+
+/// A way to each chain, by its name in the configuration. No chain is asked yet.
+pub(crate) fn open_chains(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<String, Arc<dyn Chain>>, StartError> {
+    let open = |chain: &config::Chain| {
+        let name = chain.name.clone();
+        match RpcChain::new(&chain.rpc(), clock.clone()) {
+            Ok(way) => Ok((name, Arc::new(way) as Arc<dyn Chain>)),
+            Err(error) => Err(StartError::Chain { name, reason: error.to_string() }),
+        }
+    };
+    config.chains.iter().map(open).collect()
+}
+
+/// The built-in KMS under each contract of the configuration.
+fn governed(
+    config: &Config,
+    builtin: &FleetKms,
+    chains: &BTreeMap<String, Arc<dyn Chain>>,
+) -> Vec<FleetKms> {
+    let under = |contract: &config::KmsContract| {
+        let configured = config.chains.iter().find(|chain| chain.name == contract.chain)?;
+        let governed = Governed {
+            kind: configured.kind()?,
+            contract: contract.address,
+            gateway_app_id: contract.gateway_app_id.clone(),
+            explorer: configured.explorer(),
+            chain: chains.get(&contract.chain)?.clone(),
+        };
+        Some(builtin.under(&contract.slug, governed))
+    };
+    config.kms.contracts.iter().filter_map(under).collect()
 }
 
 /// What was sealed for one KMS opens with its root keys only, so a database has one KMS by each name.

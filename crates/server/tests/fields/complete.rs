@@ -15,7 +15,7 @@ use serde::{
 };
 
 use crate::{
-    commit_rows, compose_rows, edges, identity, provision_rows,
+    commit_rows, compose_rows, edges, governed, identity, provision_rows,
     refusals::{On, refusals},
     repeat,
     row::Seen,
@@ -83,10 +83,11 @@ fn every_row_has_a_test() {
         rows.into_iter().flatten().map(|row| row.field.to_owned()).collect();
     tested.extend(identity::FIELDS.iter().map(|name| (*name).to_owned()));
     tested.extend(repeat::FIELDS.iter().map(|name| (*name).to_owned()));
+    tested.extend(governed::FIELDS.iter().map(|name| (*name).to_owned()));
     // What has no effect but a refusal.
     let refused: BTreeSet<String> = refusals().iter().map(|one| one.field.to_owned()).collect();
     for field in in_the_table() {
-        let no_effect = ["experimental_vpc", "gpus.count", "gpus.product_name", "_address"];
+        let no_effect = ["experimental_vpc", "gpus.count", "gpus.product_name"];
         let only_refused =
             no_effect.iter().any(|part| field.contains(part)) && refused.contains(&field);
         assert!(tested.contains(&field) || only_refused, "{field} has no test");
@@ -114,8 +115,9 @@ fn looked_at(names: &[String]) -> BTreeSet<String> {
 #[test]
 fn every_place_of_a_row_is_looked_at() {
     for line in table::lines() {
-        let elsewhere =
-            |name: &String| [identity::FIELDS, repeat::FIELDS].concat().contains(&name.as_str());
+        let elsewhere = |name: &String| {
+            [identity::FIELDS, repeat::FIELDS, governed::FIELDS].concat().contains(&name.as_str())
+        };
         if line.seen == "–" || line.names.iter().any(elsewhere) {
             continue;
         }
@@ -154,7 +156,9 @@ fn every_code_of_a_row_is_tested_and_every_tested_code_is_in_its_row() {
     for one in refusals() {
         add(one.field, one.on, one.code);
     }
-    for (field, code) in identity::CODES.iter().chain(repeat::CODES).chain(edges::CODES) {
+    for (field, code) in
+        identity::CODES.iter().chain(repeat::CODES).chain(edges::CODES).chain(governed::CODES)
+    {
         add(field, On::Any, code);
     }
     for line in table::lines() {

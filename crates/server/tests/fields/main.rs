@@ -10,6 +10,7 @@
 //! | [`complete`] | no field without a row, no row without a test |
 //! | [`edges`] | names, lengths, defaults, unknown fields |
 //! | [`identity`] | app ids and nonces |
+//! | [`governed`] | what is said of contracts |
 //! | [`repeat`] | the same request again, commits, capacity |
 //! | [`placing`] | nodes of several kinds, images, regions |
 //! | [`update`] | the same for changes of a CVM that is there |
@@ -25,6 +26,7 @@ mod commit_rows;
 mod complete;
 mod compose_rows;
 mod edges;
+mod governed;
 mod identity;
 mod placing;
 mod provision_rows;

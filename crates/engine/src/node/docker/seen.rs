@@ -78,7 +78,6 @@ mod tests {
             kms_urls: Vec::new(),
             gateway_urls: Vec::new(),
             instance_seed: None,
-            deployer: None,
             created_at: casemate_core::time::Timestamp::from_micros(0),
         };
         Record {

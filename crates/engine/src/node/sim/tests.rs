@@ -151,7 +151,6 @@ pub(super) fn document(n: u8, json: &serde_json::Value) -> VmConfig {
         kms_urls: vec![],
         gateway_urls: vec![],
         instance_seed: None,
-        deployer: None,
     }
 }
 

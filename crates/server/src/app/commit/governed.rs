@@ -100,30 +100,36 @@ fn device(ctx: &Ctx, provision: &Provision) -> Result<DeviceId, Error> {
 }
 
 /// The app that a request names: by its id, or by the address of its contract, which is the same.
-pub(super) fn app(request: &CommitRequest) -> Result<Option<AppId>, Error> {
-    let Some(contract) = address("contract_address", request.contract_address.as_deref())? else {
-        return Ok(request.app_id);
-    };
-    match request.app_id {
-        Some(app) if Address::from(app) != contract => {
-            let why = format!(
-                "is {}, and app_id is {}: the app id is the address of the app's contract",
-                views::contract(contract),
-                views::contract(app)
-            );
-            Err(Error::field(ErrorCode::IncompatibleConfiguration, "contract_address", why)
-                .detail(ErrorDetail::value("app_id", views::contract(app)))
-                .suggest("Leave contract_address out, or send the address of the app's contract; that of the KMS is another one."))
-        }
-        _ => Ok(Some(AppId::from_bytes(*contract.as_bytes()))),
-    }
+pub(super) fn named(request: &CommitRequest) -> Option<AppId> {
+    let contract = || request.contract_address.as_deref()?.parse().ok();
+    request.app_id.or_else(contract)
 }
 
-/// An app of which nobody says which contract it is.
-pub(super) fn unnamed() -> Error {
-    let why = "is required: the address of the app's contract";
-    Error::field(ErrorCode::InvalidRequest, "app_id", why)
-        .suggest("Deploy it with deployAndRegisterApp of the KMS contract; its event AppDeployedViaFactory names it.")
+/// Refuses a request that does not say which contract is the app, or says two.
+pub(super) fn check_names(request: &CommitRequest) -> Result<(), Error> {
+    let contract = address("contract_address", request.contract_address.as_deref())?;
+    match (request.app_id, contract) {
+        (None, None) => {
+            let why = "is required: the address of the app's contract";
+            Err(Error::field(ErrorCode::InvalidRequest, "app_id", why).suggest(
+                "Deploy it with deployAndRegisterApp of the KMS contract; its event \
+                 AppDeployedViaFactory names it.",
+            ))
+        }
+        (Some(app), Some(contract)) if Address::from(app) != contract => {
+            let (app, contract) = (views::contract(app), views::contract(contract));
+            let why = format!(
+                "is {contract}, and app_id is {app}: the app id is the address of the app's contract"
+            );
+            Err(Error::field(ErrorCode::IncompatibleConfiguration, "contract_address", why)
+                .detail(ErrorDetail::value("app_id", app))
+                .suggest(
+                    "Leave contract_address out, or send the address of the app's contract; that of \
+                     the KMS is another one.",
+                ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Who deployed the contract, as the client says.

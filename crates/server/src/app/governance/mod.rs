@@ -6,23 +6,17 @@ use std::time::Duration;
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
-    governance::{Proof, Question, Refusal, State, Verdict},
-    id::{DeviceId, TxHash},
+    governance::{Account, Proof, Question, Refusal, State, Verdict},
+    id::{Address, DeviceId, TxHash},
 };
 use casemate_engine::chain::Fault;
 
-use super::{
-    Ctx, Error,
-    fleet::{FleetKms, Governed},
-    kept::KeptState,
-};
+use super::{Error, fleet::Governed};
 
 /// How long a request waits for a transaction to be mined and confirmed; clients wait 30 s for us.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a request waits for facts it can do without.
 const GLANCE: Duration = Duration::from_secs(4);
-/// How old an answer may be that nobody acts on: about a block.
-const FRESH: Duration = Duration::from_secs(2);
 /// What clients send for a transaction where nothing was left to register.
 const NOTHING_TO_REGISTER: &str = "already-registered";
 
@@ -50,7 +44,8 @@ pub async fn glance(governed: &Governed, question: &Question) -> Option<State> {
     state(governed, question).await.ok()
 }
 
-/// What contracts say at the moment, if the chain says it soon.
+/// What contracts say, or said a moment ago, if the chain says it soon. For those who look; whoever acts on
+/// it asks by [`verify`].
 pub async fn state(governed: &Governed, question: &Question) -> Result<State, Fault> {
     soon(governed.chain.state(question)).await
 }
@@ -64,25 +59,14 @@ pub async fn kms_allows(
     soon(governed.chain.kms_allows(&governed.contract, devices, images)).await
 }
 
+/// What is behind an address, if the chain says it soon.
+pub async fn account(governed: &Governed, address: &Address) -> Result<Account, Fault> {
+    soon(governed.chain.account(address)).await
+}
+
 async fn soon<T>(answer: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     let late = || Fault::Unavailable(format!("no answer within {} s", GLANCE.as_secs()));
     tokio::time::timeout(GLANCE, answer).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// The same, at most [`FRESH`] old. For those who look; whoever acts on it asks anew.
-pub async fn lately(ctx: &Ctx, kms: &FleetKms, question: &Question) -> Result<State, Fault> {
-    let Some(governed) = &kms.governed else {
-        return Err(Fault::Misconfigured(format!("{} has no contract", kms.slug)));
-    };
-    let (key, now) = (*question, ctx.now());
-    if let Some(kept) = ctx.kept.states.get(&(kms.id.clone(), key))
-        && now.since(kept.at) < FRESH
-    {
-        return Ok(kept.state);
-    }
-    let state = state(governed, question).await?;
-    ctx.kept.states.put((kms.id.clone(), key), KeptState { at: now, state });
-    Ok(state)
 }
 
 /// A chain that does not answer: nothing follows from it, and nothing was used up.

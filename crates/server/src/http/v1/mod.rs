@@ -18,6 +18,7 @@ mod replicas;
 mod revisions;
 mod state;
 mod update;
+mod workspace;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -27,6 +28,7 @@ use crate::app::Ctx;
 pub fn router() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
         .routes(routes!(account::me))
+        .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(catalogue::nodes))
         .routes(routes!(catalogue::instance_types))
         .routes(routes!(catalogue::instance_type_family))

@@ -1,0 +1,194 @@
+//! A chain over JSON-RPC.
+//!
+//! One look at a question happens at one endpoint: the newest block is asked for, and everything is read at
+//! that block by its hash. An endpoint that fails is left, and the look begins anew at the next; one that
+//! fails again and again is left alone for a while. An endpoint that lags is asked again a moment later. What
+//! contracts say, reverts included, is an answer and never a failure; what endpoints say about themselves is
+//! never an answer.
+
+mod asker;
+mod breaker;
+mod config;
+mod desk;
+mod endpoint;
+mod read;
+mod reply;
+mod wire;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use casemate_core::{
+    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict, rules::Mask},
+    id::{Address, AppId, DeviceId},
+    time::{Clock, Timestamp},
+};
+use tokio::sync::Semaphore;
+
+pub use self::config::{Config, ConfigError, Tip};
+use self::{asker::Asker, desk::Desk};
+use super::{Chain, Fault};
+
+/// States that are kept at most.
+const KEPT: usize = 1024;
+
+/// A chain over JSON-RPC.
+#[derive(Debug)]
+pub struct RpcChain {
+    asker: Arc<Asker>,
+    keep: Duration,
+    kept: Mutex<HashMap<Question, (Timestamp, State)>>,
+    desks: Desks,
+}
+
+/// Devices and OS images of a KMS.
+type Lists = (Address, Vec<DeviceId>, Vec<[u8; 32]>);
+
+/// Questions that may wait for a transaction have places of their own: the others do not wait for them.
+#[derive(Debug)]
+struct Desks {
+    verify: Desk<(Question, Duration), Verdict>,
+    state: Desk<Question, State>,
+    boot: Desk<BootInfo, BootVerdict>,
+    kms_allows: Desk<Lists, (Vec<bool>, Vec<bool>)>,
+    is_canonical: Desk<Block, bool>,
+    simulate: Desk<(Address, Address, Vec<u8>), Result<(), String>>,
+    account: Desk<Address, Account>,
+    upgrades_disabled: Desk<AppId, Option<bool>>,
+}
+
+impl Desks {
+    fn new(at_once: usize) -> Self {
+        let waiting = Arc::new(Semaphore::new(at_once));
+        let reading = Arc::new(Semaphore::new(at_once));
+        Self {
+            verify: Desk::new(waiting),
+            state: Desk::new(Arc::clone(&reading)),
+            boot: Desk::new(Arc::clone(&reading)),
+            kms_allows: Desk::new(Arc::clone(&reading)),
+            is_canonical: Desk::new(Arc::clone(&reading)),
+            simulate: Desk::new(Arc::clone(&reading)),
+            account: Desk::new(Arc::clone(&reading)),
+            upgrades_disabled: Desk::new(reading),
+        }
+    }
+}
+
+impl RpcChain {
+    /// Nothing is asked yet. Questions run in tasks of the runtime they are asked in.
+    pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        Self::with_mask(config, clock, Mask::default())
+    }
+
+    /// One whose verifications lack a rule.
+    #[cfg(feature = "testing")]
+    pub fn masked(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
+        Self::with_mask(config, clock, mask)
+    }
+
+    fn with_mask(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
+        let asker = Arc::new(Asker::new(config, clock, mask)?);
+        Ok(Self {
+            asker,
+            keep: config.keep,
+            kept: Mutex::default(),
+            desks: Desks::new(config.at_once),
+        })
+    }
+
+    fn kept(&self, question: &Question) -> Option<State> {
+        let now = self.asker.now();
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(question).filter(|(read, _)| now.since(*read) < self.keep).map(|(_, state)| *state)
+    }
+
+    fn keep(&self, question: Question, asked: Timestamp, state: State) {
+        let keep = self.keep;
+        if keep.is_zero() {
+            return;
+        }
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= KEPT {
+            kept.retain(|_, (read, _)| asked.since(*read) < keep);
+        }
+        if kept.len() < KEPT {
+            kept.insert(question, (asked, state));
+        }
+    }
+}
+
+#[async_trait]
+impl Chain for RpcChain {
+    fn chain_id(&self) -> u64 {
+        self.asker.chain_id()
+    }
+
+    async fn verify(&self, question: &Question, within: Duration) -> Result<Verdict, Fault> {
+        let (asker, question) = (Arc::clone(&self.asker), *question);
+        let work = async move { asker.verify(&question, within).await };
+        self.desks.verify.ask((question, within), work).await
+    }
+
+    async fn state(&self, question: &Question) -> Result<State, Fault> {
+        let question = Question { transaction: None, ..*question };
+        if let Some(state) = self.kept(&question) {
+            return Ok(state);
+        }
+        let (asker, asked) = (Arc::clone(&self.asker), self.asker.now());
+        let work = async move { asker.state(&question).await };
+        let state = self.desks.state.ask(question, work).await?;
+        self.keep(question, asked, state);
+        Ok(state)
+    }
+
+    async fn boot(&self, boot: &BootInfo) -> Result<BootVerdict, Fault> {
+        let (asker, asked) = (Arc::clone(&self.asker), boot.clone());
+        let work = async move { asker.boot(&asked).await };
+        self.desks.boot.ask(boot.clone(), work).await
+    }
+
+    async fn kms_allows(
+        &self,
+        kms: &Address,
+        devices: &[DeviceId],
+        images: &[[u8; 32]],
+    ) -> Result<(Vec<bool>, Vec<bool>), Fault> {
+        let asked = (*kms, devices.to_vec(), images.to_vec());
+        let (asker, (kms, devices, images)) = (Arc::clone(&self.asker), asked.clone());
+        let work = async move { asker.kms_allows(&kms, &devices, &images).await };
+        self.desks.kms_allows.ask(asked, work).await
+    }
+
+    async fn is_canonical(&self, block: &Block) -> Result<bool, Fault> {
+        let (asker, block) = (Arc::clone(&self.asker), *block);
+        let work = async move { asker.is_canonical(&block).await };
+        self.desks.is_canonical.ask(block, work).await
+    }
+
+    async fn simulate(
+        &self,
+        from: Address,
+        to: Address,
+        data: Vec<u8>,
+    ) -> Result<Result<(), String>, Fault> {
+        let (asker, call) = (Arc::clone(&self.asker), data.clone());
+        let work = async move { asker.simulate(&from, &to, &call).await };
+        self.desks.simulate.ask((from, to, data), work).await
+    }
+
+    async fn account(&self, address: &Address) -> Result<Account, Fault> {
+        let (asker, address) = (Arc::clone(&self.asker), *address);
+        let work = async move { asker.account(&address).await };
+        self.desks.account.ask(address, work).await
+    }
+
+    async fn upgrades_disabled(&self, app: &AppId) -> Result<Option<bool>, Fault> {
+        let (asker, app) = (Arc::clone(&self.asker), *app);
+        let work = async move { asker.upgrades_disabled(&app).await };
+        self.desks.upgrades_disabled.ask(app, work).await
+    }
+}

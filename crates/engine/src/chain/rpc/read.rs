@@ -1,0 +1,241 @@
+//! What is read of one endpoint for one question. Everything that belongs together is read at one block,
+//! and at one endpoint.
+
+use casemate_core::{
+    governance::{
+        Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
+        judge::{self, Policy, Receipt, Weighed},
+        returned::{self, Returned},
+        rules::Mask,
+        view,
+    },
+    id::{Address, AppId, DeviceId, TxHash},
+};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+
+use super::{super::no_kms, config::Tip, endpoint::Endpoint, reply::Failure};
+
+/// Views of a list that are asked at once.
+const SIDE_BY_SIDE: usize = 16;
+/// Where stock contracts of apps keep whether they can be upgraded, in the last byte.
+const UPGRADES_SLOT: u64 = 1;
+/// Code of an account that is somebody's key, and lends itself a contract's (EIP-7702).
+const DELEGATION: [u8; 3] = [0xef, 0x01, 0x00];
+const DELEGATION_LENGTH: usize = 23;
+
+/// What one look at a question comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The answer.
+    Answer(Verdict),
+    /// The answer if there is no time to look again.
+    NotYet(Verdict),
+}
+
+/// One look: at the transaction, if one is named, and at the state.
+pub(super) async fn look(
+    endpoint: &Endpoint,
+    question: &Question,
+    policy: &Policy,
+    tip: Tip,
+) -> Result<Look, Failure> {
+    if let Some(transaction) = question.transaction {
+        return look_at_both(endpoint, (question, transaction), policy, tip).await;
+    }
+    let state = state(endpoint, question, policy.mask).await?;
+    Ok(match judge::decide(question, &state, policy) {
+        allowed @ Verdict::Allowed(_) => Look::Answer(allowed),
+        // Nothing says up to which block this endpoint has to know: another one may know more.
+        refused @ Verdict::Refused(_) => Look::NotYet(refused),
+    })
+}
+
+async fn look_at_both(
+    endpoint: &Endpoint,
+    (question, transaction): (&Question, TxHash),
+    policy: &Policy,
+    tip: Tip,
+) -> Result<Look, Failure> {
+    let (receipt, head) =
+        future::try_join(endpoint.receipt(&transaction), endpoint.tip(Tip::Latest)).await?;
+    let settled = match tip {
+        Tip::Latest => head,
+        further => endpoint.tip(further).await?,
+    };
+    // The state is of use only with the transaction; it is read along, to be there when it is.
+    let (receipt, state) = future::try_join(
+        placed(endpoint, receipt, &head),
+        state_at(endpoint, question, head, policy.mask),
+    )
+    .await?;
+    Ok(match judge::weigh(question, transaction, receipt.as_ref(), settled.number, policy) {
+        Weighed::Holds => Look::Answer(judge::decide(question, &state, policy)),
+        Weighed::Refused(refusal) => Look::Answer(Verdict::Refused(refusal)),
+        Weighed::NotYet(refusal) => Look::NotYet(Verdict::Refused(refusal)),
+    })
+}
+
+/// A receipt, and whether the chain up to `head` has its block.
+async fn placed(
+    endpoint: &Endpoint,
+    receipt: Option<Receipt>,
+    head: &Block,
+) -> Result<Option<Receipt>, Failure> {
+    let Some(receipt) = receipt else { return Ok(None) };
+    let canonical = is_canonical(endpoint, &receipt.block, head).await?;
+    Ok(Some(Receipt { canonical, ..receipt }))
+}
+
+async fn is_canonical(endpoint: &Endpoint, block: &Block, head: &Block) -> Result<bool, Failure> {
+    if block.number == head.number {
+        return Ok(block == head);
+    }
+    Ok(endpoint.block_at(block.number).await? == Some(*block))
+}
+
+/// Whether a block is in the chain. A height that is not reached is no answer.
+pub(super) async fn canonical(endpoint: &Endpoint, block: &Block) -> Result<bool, Failure> {
+    let there = endpoint.block_at(block.number).await?.ok_or(Failure::Behind)?;
+    Ok(there == *block)
+}
+
+/// What contracts say at the newest block.
+pub(super) async fn state(
+    endpoint: &Endpoint,
+    question: &Question,
+    mask: Mask,
+) -> Result<State, Failure> {
+    let head = endpoint.tip(Tip::Latest).await?;
+    state_at(endpoint, question, head, mask).await
+}
+
+async fn state_at(
+    endpoint: &Endpoint,
+    question: &Question,
+    block: Block,
+    mask: Mask,
+) -> Result<State, Failure> {
+    let app = Address::from(question.app);
+    let ask = async |to: Address, data: Vec<u8>| endpoint.eth_call(None, &to, &data, &block).await;
+    let (registered, hash, any, device, (owner, pending)) = future::try_join5(
+        ask(question.kms, view::registered_app(app)),
+        ask(app, view::compose_hash(question.hash)),
+        ask(app, view::any_device()),
+        ask(app, view::device(question.device)),
+        future::try_join(ask(app, view::owner()), ask(app, view::pending_owner())),
+    )
+    .await?;
+    endpoint.still(&block).await?;
+    let flag = |returned: &Returned| returned::flag(returned, mask);
+    let (registered, hash) = (flag(&registered), flag(&hash));
+    Ok(State {
+        block,
+        kms_exists: registered.is_some(),
+        registered: registered.unwrap_or(false),
+        app_exists: hash.is_some(),
+        hash_allowed: hash.unwrap_or(false),
+        any_device: flag(&any).unwrap_or(false),
+        device_listed: flag(&device).unwrap_or(false),
+        owner: returned::account(&owner),
+        pending_owner: returned::account(&pending),
+    })
+}
+
+/// What the contract of the KMS says to a boot, at the newest block.
+pub(super) async fn boot(
+    endpoint: &Endpoint,
+    boot: &BootInfo,
+    chain_id: u64,
+) -> Result<BootVerdict, Failure> {
+    let block = endpoint.tip(Tip::Latest).await?;
+    let returned = endpoint.eth_call(None, &boot.kms, &view::boot(boot), &block).await?;
+    endpoint.still(&block).await?;
+    Ok(match (&returned, returned::boot(&returned)) {
+        (_, Some((true, _))) => BootVerdict::Allowed(block),
+        (_, Some((false, reason))) => BootVerdict::Denied(block, reason),
+        (Returned::Reverted(data), None) => BootVerdict::Denied(block, returned::reason(data)),
+        (Returned::Data(_), None) => BootVerdict::Denied(block, no_kms(&boot.kms, chain_id)),
+    })
+}
+
+/// Which devices and OS images the contract of a KMS allows, at the newest block.
+pub(super) async fn kms_allows(
+    endpoint: &Endpoint,
+    kms: &Address,
+    devices: &[DeviceId],
+    images: &[[u8; 32]],
+) -> Result<(Vec<bool>, Vec<bool>), Failure> {
+    let block = endpoint.tip(Tip::Latest).await?;
+    let devices = devices.iter().map(|device| view::kms_device(*device)).collect();
+    let images = images.iter().map(|image| view::os_image(*image)).collect();
+    let allowed =
+        (flags(endpoint, kms, devices, &block).await?, flags(endpoint, kms, images, &block).await?);
+    endpoint.still(&block).await?;
+    Ok(allowed)
+}
+
+async fn flags(
+    endpoint: &Endpoint,
+    of: &Address,
+    views: Vec<Vec<u8>>,
+    block: &Block,
+) -> Result<Vec<bool>, Failure> {
+    let ask = |view: Vec<u8>| async move {
+        let returned = endpoint.eth_call(None, of, &view, block).await?;
+        Ok(returned::flag(&returned, Mask::default()).unwrap_or(false))
+    };
+    stream::iter(views).map(ask).buffered(SIDE_BY_SIDE).try_collect().await
+}
+
+/// What a call would come to.
+pub(super) async fn simulate(
+    endpoint: &Endpoint,
+    from: &Address,
+    to: &Address,
+    data: &[u8],
+) -> Result<Result<(), String>, Failure> {
+    let block = endpoint.tip(Tip::Latest).await?;
+    let returned = endpoint.eth_call(Some(from), to, data, &block).await?;
+    endpoint.still(&block).await?;
+    Ok(match returned {
+        Returned::Data(_) => Ok(()),
+        Returned::Reverted(data) => Err(returned::reason(&data)),
+    })
+}
+
+/// What is behind an address.
+pub(super) async fn account(endpoint: &Endpoint, address: &Address) -> Result<Account, Failure> {
+    let block = endpoint.tip(Tip::Latest).await?;
+    let code = endpoint.code(address, &block).await?;
+    if code.is_empty() || (code.len() == DELEGATION_LENGTH && code.starts_with(&DELEGATION)) {
+        endpoint.still(&block).await?;
+        return Ok(Account::Eoa);
+    }
+    let (threshold, owners) = (view::safe_threshold(), view::safe_owners());
+    let (threshold, owners) = future::try_join(
+        endpoint.eth_call(None, address, &threshold, &block),
+        endpoint.eth_call(None, address, &owners, &block),
+    )
+    .await?;
+    endpoint.still(&block).await?;
+    Ok(match (returned::safe_threshold(&threshold), returned::safe_owners(&owners)) {
+        (Some(threshold), Some(owners)) => Account::Safe { threshold, owners },
+        _ => Account::Contract,
+    })
+}
+
+/// Whether an app can never be upgraded again, where stock contracts keep it.
+pub(super) async fn upgrades_disabled(
+    endpoint: &Endpoint,
+    app: &AppId,
+) -> Result<Option<bool>, Failure> {
+    let app = Address::from(*app);
+    let block = endpoint.tip(Tip::Latest).await?;
+    let (code, slot) = future::try_join(
+        endpoint.code(&app, &block),
+        endpoint.storage(&app, UPGRADES_SLOT, &block),
+    )
+    .await?;
+    endpoint.still(&block).await?;
+    Ok((!code.is_empty()).then(|| slot.last().is_some_and(|byte| *byte != 0)))
+}

@@ -1,0 +1,64 @@
+//! What the caller's workspace says about changes of its CVMs.
+
+use axum::{Json, extract::State, response::Response};
+use casemate_api::{
+    error::ErrorBody,
+    workspace::{EnvGuard, Policy, PolicyPatch},
+};
+
+use crate::{
+    app::{Ctx, Error, account, work::Begun},
+    http::{
+        error::ApiError,
+        extract::{Auth, Json as Body, answer},
+    },
+};
+
+const fn policy(refuses: bool) -> Policy {
+    Policy { env_guard: if refuses { EnvGuard::Refuse } else { EnvGuard::Report } }
+}
+
+/// The policy of the workspace.
+#[utoipa::path(
+    get,
+    path = "/workspace/policy",
+    operation_id = "get_workspace_policy",
+    tag = "Workspace",
+    responses((status = 200, body = Policy)),
+    extensions(("x-casemate" = json!(true))),
+)]
+pub async fn get(State(ctx): State<Ctx>, Auth(caller): Auth) -> Result<Json<Policy>, ApiError> {
+    Ok(Json(policy(account::refuses_dropped_env(&ctx, &caller).await?)))
+}
+
+/// Changes the policy of the workspace; it counts from the next request on.
+#[utoipa::path(
+    patch,
+    path = "/workspace/policy",
+    operation_id = "patch_workspace_policy",
+    tag = "Workspace",
+    request_body = PolicyPatch,
+    responses(
+        (status = 200, body = Policy),
+        (status = 422, description = "A value is none of the allowed ones, or a field is unknown.", body = ErrorBody),
+    ),
+    extensions(("x-casemate" = json!(true))),
+)]
+pub async fn patch(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    request: Body<PolicyPatch>,
+) -> Result<Response, ApiError> {
+    // A policy that seems to be set and is not would be worse than none.
+    if let Some(name) = request.unknown.first() {
+        return Err(Error::invalid(name, "is unknown; leave it out").into());
+    }
+    match ctx.begin_work(&caller, request.key).await? {
+        Begun::Answered(before) => Ok(answer(before)),
+        Begun::Fresh(mut work) => {
+            let refuse = request.value.env_guard.map(|guard| guard == EnvGuard::Refuse);
+            let refuses = account::refuse_dropped_env(&mut work, &caller, refuse).await?;
+            Ok(answer(work.finish(200, &policy(refuses), None).await?))
+        }
+    }
+}
