@@ -9,6 +9,7 @@
 //! | in | [`replicate`] | requests for more machines of an app |
 //! | in | [`approval`] | commits of what contracts had to allow, and what the answer 465 says |
 //! | in | [`allowed`] | questions whether something gets an app's keys |
+//! | in | [`governance`] | what is asked about contracts that govern apps |
 //! | in | [`readiness`] | when an app's instances take requests |
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
@@ -30,6 +31,7 @@ pub mod cvm_patch;
 pub mod cvm_settings;
 pub mod domain;
 pub mod error;
+pub mod governance;
 pub mod instance_id;
 pub mod kms_type;
 pub mod network;

@@ -17,6 +17,7 @@ mod cvm;
 mod cvm_flat;
 mod cvm_state;
 mod domain;
+mod governance;
 mod instance_id;
 mod kms;
 mod network;
@@ -46,6 +47,7 @@ pub use cvm::{
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
 pub use domain::{Caa, Diagnosis, DnsRecord, DomainDiagnosis};
+pub use governance::{GovernancePlan, PlanAccount, PlanArgument, PlanHost, PlanObstacle, PlanStep};
 pub use instance_id::{InstanceIdResult, InstanceIdResults};
 pub use kms::{
     KmsContract, KmsContractNode, KmsContractNodes, KmsInspection, KmsKeys, KmsList, KmsNode,

@@ -7,6 +7,7 @@ mod apps;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod governance;
 mod instance_ids;
 mod kms;
 mod logs;
@@ -33,6 +34,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(catalogue::instance_types))
         .routes(routes!(catalogue::instance_type_family))
         .routes(routes!(catalogue::os_images))
+        .routes(routes!(governance::plan))
         .routes(routes!(kms::list))
         .routes(routes!(kms::next_app_ids))
         .routes(routes!(kms::one))
