@@ -7,7 +7,9 @@
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
 //! | in | [`replicate`] | requests for more machines of an app |
+//! | in | [`approval`] | commits of what contracts had to allow, and what the answer 465 says |
 //! | in | [`allowed`] | questions whether something gets an app's keys |
+//! | in | [`governance`] | what is asked about contracts that govern apps |
 //! | in | [`readiness`] | when an app's instances take requests |
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
@@ -20,6 +22,7 @@
 //! odd (a number here, the same as text there), a shipped client insists on it.
 
 pub mod allowed;
+pub mod approval;
 pub mod body;
 pub mod commit;
 pub mod compose_file;
@@ -28,6 +31,7 @@ pub mod cvm_patch;
 pub mod cvm_settings;
 pub mod domain;
 pub mod error;
+pub mod governance;
 pub mod instance_id;
 pub mod kms_type;
 pub mod network;

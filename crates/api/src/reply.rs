@@ -11,11 +11,13 @@
 mod account;
 mod app;
 mod app_facts;
+mod approval;
 mod catalogue;
 mod cvm;
 mod cvm_flat;
 mod cvm_state;
 mod domain;
+mod governance;
 mod instance_id;
 mod kms;
 mod network;
@@ -33,6 +35,7 @@ pub use app_facts::{
     AllowlistDevice, AppEvent, AppEvents, AppKmsInfo, AppUsage, AppsOrDirectory, CvmsAllowed,
     DeviceAllowlist, Directory, FilterOptions, IsAllowed, PublicApp, PublicCvm, UsageRecord,
 };
+pub use approval::{CommitInfo, Committed, ContractCall, DocumentChange, OnchainStatus};
 pub use catalogue::{
     AvailableOsImage, InstanceType, InstanceTypeFamily, InstanceTypeGroup, InstanceTypes, OsImage,
     OsImageVariant,
@@ -44,6 +47,7 @@ pub use cvm::{
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
 pub use domain::{Caa, Diagnosis, DnsRecord, DomainDiagnosis};
+pub use governance::{GovernancePlan, PlanAccount, PlanArgument, PlanHost, PlanObstacle, PlanStep};
 pub use instance_id::{InstanceIdResult, InstanceIdResults};
 pub use kms::{
     KmsContract, KmsContractNode, KmsContractNodes, KmsInspection, KmsKeys, KmsList, KmsNode,

@@ -56,6 +56,9 @@ pub struct Global {
 enum Command {
     /// Run a compose file as a CVM and follow it.
     Up(up::UpArgs),
+    /// Deploy a compose file to a server, or update what is there; also where contracts decide.
+    #[cfg(feature = "onchain")]
+    Deploy(Box<cmd::deploy::Deploy>),
     /// Run the service.
     Serve(serve::ServeArgs),
     /// Chores of whoever runs the service.
@@ -76,6 +79,9 @@ enum Command {
     /// Key management services.
     #[command(subcommand)]
     Kms(cmd::kms::Kms),
+    /// Contracts that govern apps: what is missing, what they say, changes of them.
+    #[command(subcommand, visible_alias = "gov")]
+    Governance(cmd::governance::Governance),
     /// OS images.
     #[command(subcommand, visible_alias = "image")]
     Images(cmd::images::Images),
@@ -93,6 +99,8 @@ impl Cli {
         let global = &self.global;
         match self.command {
             Command::Up(args) => Box::pin(up::run(global, args)).await,
+            #[cfg(feature = "onchain")]
+            Command::Deploy(args) => Box::pin(cmd::deploy::run(global, *args)).await,
             Command::Serve(args) => serve::run(global, args).await,
             Command::Admin(command) => admin::run(global, command).await,
             Command::Cvms(command) => cmd::cvms::run(global, command).await,
@@ -100,6 +108,7 @@ impl Cli {
             Command::Instances(command) => cmd::replicas::run(global, command).await,
             Command::Nodes(command) => cmd::nodes::run(global, command).await,
             Command::Kms(command) => cmd::kms::run(global, command).await,
+            Command::Governance(command) => Box::pin(cmd::governance::run(global, command)).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,

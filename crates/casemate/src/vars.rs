@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use casemate_client::dotenv;
+use casemate_client::{OsEntropy, dotenv, seal_env};
 use casemate_core::seal::valid_env_name;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -45,6 +45,25 @@ pub fn mixed(flags: &[SecretString]) -> Result<Vars, Fail> {
         }
     }
     checked(vars)
+}
+
+/// The variables, sealed to the key of an app, as hex; `None` without variables. Plain they never leave
+/// this process.
+pub fn sealed(vars: &[(String, SecretString)], key: Option<&str>) -> Result<Option<String>, Fail> {
+    if vars.is_empty() {
+        return Ok(None);
+    }
+    let key = key.ok_or_else(|| {
+        Fail::new("no-env-key", "the app has no key that variables could be sealed to")
+    })?;
+    let sealed = seal_env(vars, key, &OsEntropy)
+        .map_err(|error| Fail::new("env", format!("the variables cannot be sealed: {error}")))?;
+    Ok(Some(sealed.to_string()))
+}
+
+/// The names of variables.
+pub fn names(vars: &Vars) -> Vec<String> {
+    vars.iter().map(|(name, _)| name.clone()).collect()
 }
 
 fn put(vars: &mut Vars, name: &str, value: SecretString) {

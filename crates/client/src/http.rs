@@ -45,7 +45,7 @@ pub(crate) struct Call {
     url: Url,
     body: Option<Body>,
     /// What is said in headers of this request only.
-    headers: Vec<(&'static str, &'static str)>,
+    headers: Vec<(&'static str, String)>,
     /// The same over all tries: it makes them one request.
     idempotency_key: Option<String>,
     /// For errors: method and URL, without the query.
@@ -77,8 +77,8 @@ impl Call {
     }
 
     /// With a header.
-    pub(crate) fn header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.headers.push((name, value));
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 }
@@ -219,7 +219,7 @@ impl Client {
             request = request.header("idempotency-key", key);
         }
         for (name, value) in &call.headers {
-            request = request.header(*name, *value);
+            request = request.header(*name, value);
         }
         match &call.body {
             Some(body) => request.header(header::CONTENT_TYPE, body.kind).body(body.bytes.clone()),

@@ -7,6 +7,7 @@
 //! | [`Watch`], [`Client::wait`] | the state of a CVM as it changes, over lost connections |
 //! | [`LogStream`] | the output of a CVM's containers (Casemate only) |
 //! | [`seal_env`], [`dotenv`] | environment variables from a file to what may leave this machine |
+//! | `onchain` (a feature) | reading contracts that govern apps, and transactions signed here |
 //! | [`Error`] | what went wrong, for programs and for people; never contains the API key |
 //!
 //! What it promises: a redirect is never followed (it would carry the key away); a request that
@@ -30,6 +31,8 @@ mod env;
 mod error;
 mod http;
 mod logs;
+#[cfg(feature = "onchain")]
+pub mod onchain;
 mod operation;
 mod ops;
 mod path;

@@ -2,6 +2,9 @@
 
 pub mod apps;
 pub mod cvms;
+#[cfg(feature = "onchain")]
+pub mod deploy;
+pub mod governance;
 pub mod images;
 pub mod kms;
 pub mod nodes;

@@ -240,7 +240,7 @@ fn seal(
 }
 
 /// The id of a node by its name, any case, or by its id.
-async fn node(client: &Client, said: Option<&str>) -> Result<Option<NodeId>, Fail> {
+pub async fn node(client: &Client, said: Option<&str>) -> Result<Option<NodeId>, Fail> {
     let Some(said) = said else { return Ok(None) };
     if let Ok(id) = said.parse() {
         return Ok(Some(NodeId(id)));

@@ -9,9 +9,8 @@ use casemate_api::{
     provision::ProvisionRequest,
     reply::{CvmInfo, Provisioned},
 };
-use casemate_client::{Client, OsEntropy, seal_env};
+use casemate_client::Client;
 use casemate_core::change::Change;
-use secrecy::SecretString;
 
 use super::{UpArgs, boot::AGAIN, project::Project};
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
     },
     fail::Fail,
     ui,
-    vars::Vars,
+    vars::{Vars, names, sealed},
 };
 
 /// How the CVM came to be the one.
@@ -155,11 +154,7 @@ async fn existing(client: &Client, name: &str, within: Duration) -> Result<Optio
     Ok(None)
 }
 
-fn names(vars: &Vars) -> Vec<String> {
-    vars.iter().map(|(name, _)| name.clone()).collect()
-}
-
-fn request(project: &Project, vars: &Vars) -> ProvisionRequest {
+pub fn request(project: &Project, vars: &Vars) -> ProvisionRequest {
     ProvisionRequest {
         name: project.name.clone(),
         compose_file: Some(ComposeFile {
@@ -188,7 +183,7 @@ async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Resu
     let request = CommitRequest {
         app_id,
         compose_hash,
-        encrypted_env: sealed(provisioned, vars)?,
+        encrypted_env: sealed(vars, provisioned.app_env_encrypt_pubkey.as_deref())?,
         env_keys: (!vars.is_empty()).then(|| names(vars)),
         kms_id: None,
         contract_address: None,
@@ -201,22 +196,6 @@ async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Resu
         if lost { Fail { suggestions: vec![AGAIN.to_owned()], ..fail } } else { fail }
     })?;
     Ok(Deployed { cvm: vm.id.to_string(), outcome: Outcome::Created })
-}
-
-/// The variables, sealed; plain they never leave this process.
-fn sealed(
-    provisioned: &Provisioned,
-    vars: &[(String, SecretString)],
-) -> Result<Option<String>, Fail> {
-    if vars.is_empty() {
-        return Ok(None);
-    }
-    let key = provisioned.app_env_encrypt_pubkey.as_deref().ok_or_else(|| {
-        Fail::new("no-env-key", "the app has no key that variables could be sealed to")
-    })?;
-    let sealed = seal_env(vars, key, &OsEntropy)
-        .map_err(|error| Fail::new("env", format!("the variables cannot be sealed: {error}")))?;
-    Ok(Some(sealed.to_string()))
 }
 
 async fn adopt(client: &Client, cvm: &CvmInfo) -> Result<Deployed, Fail> {
@@ -251,13 +230,11 @@ mod tests {
         );
 
         let key = EnvSecretKey::from_bytes([9; 32]);
-        let provisioned: Provisioned = serde_json::from_value(serde_json::json!({
-            "compose_hash": "00", "app_env_encrypt_pubkey": key.public().to_string(),
-        }))
-        .unwrap();
-        let hex = sealed(&provisioned, &vars).unwrap().unwrap();
+        let public = key.public().to_string();
+        let hex = sealed(&vars, Some(&public)).unwrap().unwrap();
         let opened = unseal(&hex.parse::<SealedEnv>().unwrap(), &key).unwrap();
         assert_eq!(opened[0].key, "TOKEN");
-        assert_eq!(sealed(&provisioned, &[]).unwrap(), None);
+        assert_eq!(sealed(&[], None).unwrap(), None);
+        assert_eq!(sealed(&vars, None).unwrap_err().code, "no-env-key");
     }
 }

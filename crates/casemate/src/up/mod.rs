@@ -10,10 +10,10 @@
 
 mod boot;
 mod child;
-mod deploy;
+pub mod deploy;
 mod instance;
 pub mod pid;
-mod project;
+pub mod project;
 mod stop;
 
 use std::{path::PathBuf, time::Duration};

@@ -6,6 +6,7 @@ mod apps;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod governance;
 mod instance_ids;
 mod kms;
 mod network;

@@ -30,7 +30,7 @@ pub enum EnvGuard {
 }
 
 impl EnvGuard {
-    pub(super) fn on(self, call: Call) -> Call {
+    pub(crate) fn on(self, call: Call) -> Call {
         const HEADER: &str = "x-casemate-env-guard";
         match self {
             Self::Workspace => call,

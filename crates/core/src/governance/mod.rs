@@ -11,6 +11,7 @@ pub mod calldata;
 mod gate;
 pub mod interface;
 pub mod judge;
+pub mod plan;
 pub mod returned;
 pub mod rules;
 pub mod view;

@@ -206,6 +206,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         fleet: Arc::new(Fleet::new(nodes, kms_here).governed_by(governed)),
         kept: Arc::default(),
         traffic: Arc::default(),
+        guesses: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config: Arc::new(config),
         addresses: Arc::new(addresses),

@@ -1,5 +1,7 @@
 //! What contracts say, as use cases need it: a verdict as a refusal, silence as "try again".
 
+pub mod plan;
+
 use std::time::Duration;
 
 use casemate_api::error::{ErrorCode, ErrorDetail};

@@ -2,10 +2,12 @@
 
 mod account;
 mod app_facts;
+mod approval;
 mod apps;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod governance;
 mod instance_ids;
 mod kms;
 mod logs;
@@ -32,6 +34,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(catalogue::instance_types))
         .routes(routes!(catalogue::instance_type_family))
         .routes(routes!(catalogue::os_images))
+        .routes(routes!(governance::plan))
         .routes(routes!(kms::list))
         .routes(routes!(kms::next_app_ids))
         .routes(routes!(kms::one))
@@ -54,6 +57,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(network::diagnose))
         .routes(routes!(cvms::compose_file, update::compose_commit, update::compose_replace))
         .routes(routes!(update::compose_provision))
+        .routes(routes!(approval::info, approval::commit))
         .routes(routes!(update::compose_commit_documented))
         .routes(routes!(cvms::docker_compose))
         .routes(routes!(update::docker_compose))

@@ -22,6 +22,7 @@ pub use self::{
     diff::{Diff, shown, unified},
     follow::{follow, line, took},
     present::Present,
+    request::patch,
 };
 use crate::{cli::Global, fail::Fail, ui};
 
@@ -118,7 +119,7 @@ pub async fn send(
     drop_env: bool,
 ) -> Result<(String, Course), Fail> {
     let guard = if drop_env { EnvGuard::Report } else { EnvGuard::Refuse };
-    let patch = request::patch(change, diff.restart);
+    let patch = patch(change, diff.restart);
     match client.patch_cvm(&present.info.id, &patch, guard).await {
         Ok(accepted) => Ok((accepted.correlation_id, accepted.course)),
         Err(error) if error.code() == Some(ErrorCode::EnvKeysMissing) => {

@@ -1,0 +1,230 @@
+//! An update of a CVM; where contracts have to allow it, in two phases.
+
+use casemate_api::{cvm_patch::CvmPatch, governance::GovernancePlanRequest, reply::Accepted};
+use casemate_client::{
+    Client, EnvGuard, Error,
+    onchain::{Key, Required},
+};
+use casemate_core::{
+    change::{Change, Effect},
+    governance::plan::{Call, Transaction, checksummed},
+    id::{Address, TxHash},
+};
+use secrecy::ExposeSecret;
+use serde_json::json;
+
+use super::{Deploy, finish};
+use crate::{
+    cli::Global,
+    cmd::{
+        cvms::change::{self, Diff, Manner, Present, agree, guard, patch, warn},
+        governance::{
+            chain::{carry_out, not_owner},
+            plan::{ask, show, write_batch},
+        },
+    },
+    fail::Fail,
+    ui,
+    up::project::Project,
+    vars,
+};
+
+/// A change, and what it comes to.
+struct Asked<'a> {
+    present: &'a Present,
+    diff: &'a Diff,
+    patch: CvmPatch,
+    guard: EnvGuard,
+}
+
+pub async fn update(
+    global: &Global,
+    client: &Client,
+    args: &Deploy,
+    project: &Project,
+    key: Option<&Key>,
+    cvm: &str,
+) -> Result<(), Fail> {
+    let present = Present::read(client, cvm).await?;
+    let mut wanted =
+        Change { docker_compose_file: Some(project.compose.clone()), ..Change::default() };
+    // Values are sealed on the server, so variables stay as they are unless they are given anew.
+    if !args.env.is_empty() || args.env_file.is_some() {
+        let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
+        present.seal_into(&mut wanted, &vars)?;
+    }
+    let diff = present.diff(&wanted)?;
+    guard(&diff, args.drop_env.drop_env)?;
+    let id = present.info.id.as_str();
+    if !global.json {
+        diff.show(&present.info.name);
+    }
+    if diff.effect == Effect::Nothing && !present.info.in_progress {
+        let reply = json!({
+            "outcome": "unchanged", "id": id, "name": present.info.name,
+            "compose_hash": diff.new_hash.to_string(),
+        });
+        return finish(global, client, args, id, reply).await;
+    }
+    let manner = Manner { yes: args.signing.yes, no_wait: true, timeout: args.timeout };
+    agree(global, &present, &diff, &manner)?;
+    let asked = Asked {
+        present: &present,
+        diff: &diff,
+        patch: patch(&wanted, diff.restart),
+        guard: if args.drop_env.drop_env { EnvGuard::Report } else { EnvGuard::Refuse },
+    };
+    match key {
+        Some(key) => approve(global, client, args, &asked, key).await,
+        None => prepare(global, client, args, &asked).await,
+    }
+}
+
+/// What a 465 asks for; another error is one.
+fn required(error: Error) -> Result<Required, Fail> {
+    match Required::of(&error) {
+        Some(required) => Ok(required?),
+        None => Err(error.into()),
+    }
+}
+
+/// With a key: the first phase, what the contract has to be told, the second phase.
+async fn approve(
+    global: &Global,
+    client: &Client,
+    args: &Deploy,
+    asked: &Asked<'_>,
+    key: &Key,
+) -> Result<(), Fail> {
+    let id = asked.present.info.id.as_str();
+    let required = match client.patch_cvm(id, &asked.patch, asked.guard).await {
+        Ok(accepted) => return accepted_at(global, client, args, asked, accepted, None).await,
+        Err(error) => required(error)?,
+    };
+    let transaction = allow(global, args, key, &required).await?;
+    let confirmed = client.confirm_cvm_patch(id, required.compose_hash, transaction).await;
+    let accepted = confirmed.map_err(|error| {
+        Fail::from(error).suggest(
+            "What the contract allows stays allowed: repeat this, and nothing is paid again.",
+        )
+    })?;
+    accepted_at(global, client, args, asked, accepted, transaction).await
+}
+
+/// Has the contract allow what is missing. Returns the transaction that added the document; `None`: it was
+/// allowed already.
+async fn allow(
+    global: &Global,
+    args: &Deploy,
+    key: &Key,
+    required: &Required,
+) -> Result<Option<TxHash>, Fail> {
+    let rpc = args.signing.open(required.chain_id).await?;
+    let app = required.app;
+    let contract = Address::from(app);
+    let seen = rpc.overview(required.kms_contract, app).await?;
+    let allowed = rpc.allows_document(app, required.compose_hash).await? == Some(true);
+    let listed = seen.any_device || rpc.lists_device(app, required.device).await? == Some(true);
+    if !(seen.exists && seen.kms_exists && seen.registered) {
+        let why = format!(
+            "{} is not an app of this KMS on chain {}",
+            checksummed(contract),
+            required.chain_id
+        );
+        return Err(Fail::new("not-registered", why)
+            .detail("kms contract", checksummed(required.kms_contract))
+            .suggest("See what is missing: casemate governance plan."));
+    }
+    if !(allowed && listed) && seen.owner != Some(key.address()) {
+        return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));
+    }
+    if !listed {
+        let call = if args.allow_any_device {
+            Call::SetAllowAnyDevice(true)
+        } else {
+            Call::AddDevice(required.device)
+        };
+        carry_out(global, &args.signing, &rpc, key, Transaction { to: contract, call }).await?;
+    }
+    if allowed {
+        return Ok(None);
+    }
+    let call = Call::AddComposeHash(required.compose_hash);
+    let mined =
+        carry_out(global, &args.signing, &rpc, key, Transaction { to: contract, call }).await?;
+    Ok(Some(mined.hash))
+}
+
+async fn accepted_at(
+    global: &Global,
+    client: &Client,
+    args: &Deploy,
+    asked: &Asked<'_>,
+    accepted: Accepted,
+    transaction: Option<TxHash>,
+) -> Result<(), Fail> {
+    warn(global, &accepted.course);
+    let info = &asked.present.info;
+    let operation = &accepted.correlation_id;
+    if args.wait {
+        change::follow(global, client, &info.id, &info.name, operation, args.timeout).await?;
+    }
+    let reply = json!({
+        "outcome": "updated",
+        "id": info.id,
+        "name": info.name,
+        "correlation_id": operation,
+        "compose_hash": asked.diff.new_hash.to_string(),
+        "transaction_hash": transaction.map(|hash| format!("0x{hash}")),
+    });
+    finish(global, client, args, &info.id, reply).await
+}
+
+/// Without a key: the change is prepared, and what has to be signed is printed.
+async fn prepare(
+    global: &Global,
+    client: &Client,
+    args: &Deploy,
+    asked: &Asked<'_>,
+) -> Result<(), Fail> {
+    let info = &asked.present.info;
+    let required = match client.prepare_cvm_patch(&info.id, &asked.patch, asked.guard).await {
+        Ok(accepted) => return accepted_at(global, client, args, asked, accepted, None).await,
+        Err(error) => required(error)?,
+    };
+    let plan = ask(
+        client,
+        &GovernancePlanRequest {
+            cvm_id: Some(info.id.clone()),
+            compose_hash: Some(required.compose_hash),
+            allow_any_device: args.allow_any_device.then_some(true),
+            ..GovernancePlanRequest::default()
+        },
+    )
+    .await?;
+    if let Some(file) = &args.safe_batch {
+        write_batch(file, plan.safe_batch.as_ref())?;
+    }
+    let token = required.commit_token.as_ref().map(|token| token.expose_secret().to_owned());
+    let url = required.commit_url.as_ref().map(|url| url.expose_secret().to_owned());
+    if global.json {
+        ui::json(&json!({
+            "outcome": "to_be_signed",
+            "id": info.id,
+            "name": info.name,
+            "compose_hash": required.compose_hash.to_string(),
+            "chain_id": required.chain_id,
+            "commit_token": token,
+            "commit_url": url,
+            "plan": plan,
+        }));
+        return Ok(());
+    }
+    show(&plan);
+    ui::line(match (url, token) {
+        (Some(url), _) => format!("then, within 14 days, confirm it: {url}"),
+        (None, Some(token)) => format!("then, within 14 days, confirm it with the token {token}"),
+        (None, None) => "then repeat this".to_owned(),
+    });
+    Ok(())
+}

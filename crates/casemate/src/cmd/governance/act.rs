@@ -1,0 +1,243 @@
+//! Changes of what the contract of an app allows, by its owner.
+
+use casemate_client::{Client, onchain::Rpc};
+use casemate_core::{
+    governance::plan::{Call, Transaction, batch, checksummed, multisend},
+    id::{Address, AppId, ComposeHash, DeviceId},
+    time::Clock,
+};
+use casemate_server::system::SystemClock;
+use clap::Args;
+use serde_json::json;
+
+use super::chain::{Signing, carry_out, not_owner};
+use crate::{cli::Global, connect, fail::Fail, ui};
+
+/// A document of an app.
+#[derive(Debug, Args)]
+pub struct Document {
+    /// The app's id; see `casemate apps ls`.
+    #[arg(value_name = "APP")]
+    app: String,
+    /// The compose hash, 64 hex digits.
+    #[arg(value_name = "HASH")]
+    hash: ComposeHash,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// A device of an app.
+#[derive(Debug, Args)]
+pub struct Device {
+    /// The app's id; see `casemate apps ls`.
+    #[arg(value_name = "APP")]
+    app: String,
+    /// The device id of a host, 64 hex digits; see `casemate governance show`.
+    #[arg(value_name = "DEVICE")]
+    device: DeviceId,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// Every device, or not.
+#[derive(Debug, Args)]
+pub struct AnyDevice {
+    /// The app's id; see `casemate apps ls`.
+    #[arg(value_name = "APP")]
+    app: String,
+    /// Only those on the list again.
+    #[arg(long)]
+    off: bool,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// An app that was offered.
+#[derive(Debug, Args)]
+pub struct Accept {
+    /// The app's id.
+    #[arg(value_name = "APP")]
+    app: String,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+pub async fn add_document(global: &Global, args: Document) -> Result<(), Fail> {
+    act(global, &args.app, &args.signing, Call::AddComposeHash(args.hash)).await
+}
+
+pub async fn remove_document(global: &Global, args: Document) -> Result<(), Fail> {
+    act(global, &args.app, &args.signing, Call::RemoveComposeHash(args.hash)).await
+}
+
+pub async fn add_device(global: &Global, args: Device) -> Result<(), Fail> {
+    act(global, &args.app, &args.signing, Call::AddDevice(args.device)).await
+}
+
+pub async fn remove_device(global: &Global, args: Device) -> Result<(), Fail> {
+    act(global, &args.app, &args.signing, Call::RemoveDevice(args.device)).await
+}
+
+pub async fn any_device(global: &Global, args: AnyDevice) -> Result<(), Fail> {
+    act(global, &args.app, &args.signing, Call::SetAllowAnyDevice(!args.off)).await
+}
+
+pub async fn accept(global: &Global, args: Accept) -> Result<(), Fail> {
+    act(global, &args.app, &args.signing, Call::AcceptOwnership).await
+}
+
+/// An app and the contracts that govern it.
+#[derive(Debug, Clone, Copy)]
+pub struct Governed {
+    /// The app.
+    pub app: AppId,
+    /// The chain.
+    pub chain_id: u64,
+    /// The contract of the KMS.
+    pub kms: Address,
+}
+
+impl Governed {
+    /// Asks the server which contracts govern an app.
+    pub async fn read(client: &Client, said: &str) -> Result<Self, Fail> {
+        let info = client.app_kms_info(said).await?;
+        let chain_id = info.chain_id.and_then(|id| u64::try_from(id).ok());
+        let app = address(info.app_contract_address.as_deref());
+        let kms = address(info.kms_contract_address.as_deref());
+        match (chain_id, app, kms) {
+            (Some(chain_id), Some(app), Some(kms)) => {
+                Ok(Self { app: AppId::from_bytes(*app.as_bytes()), chain_id, kms })
+            }
+            _ => Err(Fail::new("not-governed", format!("no contract governs {said}"))
+                .suggest("Nothing has to be allowed: its workspace decides what boots.")),
+        }
+    }
+}
+
+fn address(text: Option<&str>) -> Option<Address> {
+    text?.parse().ok()
+}
+
+async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Result<(), Fail> {
+    let key = signing.key()?;
+    let client = connect::client(global)?;
+    let governed = Governed::read(&client, said).await?;
+    let rpc = signing.open(governed.chain_id).await?;
+    let seen = rpc.overview(governed.kms, governed.app).await?;
+    let contract = Address::from(governed.app);
+    if !seen.exists {
+        let why = format!("there is no contract of an app at {}", checksummed(contract));
+        return Err(
+            Fail::new("no-app-contract", why).detail("chain", governed.chain_id.to_string())
+        );
+    }
+    let signer = match call {
+        Call::AcceptOwnership => seen.pending_owner,
+        _ => seen.owner,
+    };
+    let transaction = Transaction { to: contract, call };
+    let Some(key) = key else {
+        return print(global, &rpc, governed, signer, transaction).await;
+    };
+    if is_so(&rpc, governed.app, &call).await? {
+        return told(global, governed, &call, None);
+    }
+    if signer != Some(key.address()) {
+        return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));
+    }
+    let mined = carry_out(global, signing, &rpc, &key, transaction).await?;
+    if !is_so(&rpc, governed.app, &call).await? {
+        return Err(Fail::new("undone", format!("{call} was mined, and is undone again"))
+            .detail("transaction", format!("0x{}", mined.hash)));
+    }
+    told(global, governed, &call, Some(format!("0x{}", mined.hash)))
+}
+
+/// Whether a call would change nothing.
+async fn is_so(rpc: &Rpc, app: AppId, call: &Call) -> Result<bool, Fail> {
+    Ok(match *call {
+        Call::AddComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(true),
+        Call::RemoveComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(false),
+        Call::AddDevice(device) => rpc.lists_device(app, device).await? == Some(true),
+        Call::RemoveDevice(device) => rpc.lists_device(app, device).await? == Some(false),
+        Call::SetAllowAnyDevice(allow) => rpc.allows_any_device(app).await? == Some(allow),
+        Call::AcceptOwnership => rpc.pending_owner(app).await?.is_none(),
+        Call::SetRequireTcbUpToDate(_)
+        | Call::RegisterApp(_)
+        | Call::DeployAndRegisterApp { .. } => false,
+    })
+}
+
+fn told(
+    global: &Global,
+    governed: Governed,
+    call: &Call,
+    transaction: Option<String>,
+) -> Result<(), Fail> {
+    let app = checksummed(governed.app.into());
+    if global.json {
+        ui::json(&json!({
+            "outcome": if transaction.is_some() { "done" } else { "unchanged" },
+            "chain_id": governed.chain_id,
+            "app_contract": app,
+            "call": call.to_string(),
+            "transaction_hash": transaction,
+        }));
+        return Ok(());
+    }
+    ui::line(match transaction {
+        Some(hash) => format!("{call} on {app}: done in {hash}"),
+        None => format!("{call} on {app}: it is so already"),
+    });
+    Ok(())
+}
+
+/// Prints what somebody else has to sign, and whether it would succeed.
+async fn print(
+    global: &Global,
+    rpc: &Rpc,
+    governed: Governed,
+    signer: Option<Address>,
+    transaction: Transaction,
+) -> Result<(), Fail> {
+    let signer = signer.ok_or_else(|| {
+        let app = checksummed(governed.app.into());
+        let why = match transaction.call {
+            Call::AcceptOwnership => format!("{app} was offered to nobody"),
+            _ => format!("nobody owns {app} any more"),
+        };
+        Fail::new("not-owner", why)
+    })?;
+    let calldata = transaction.call.calldata();
+    let reverts = rpc.would_revert(signer, transaction.to, &calldata).await?;
+    let now = SystemClock.now().micros() / 1000;
+    let one = [&transaction];
+    let hex = |bytes: &[u8]| {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("0x{digits}")
+    };
+    if global.json {
+        ui::json(&json!({
+            "outcome": "to_be_signed",
+            "chain_id": governed.chain_id,
+            "signer": checksummed(signer),
+            "to": checksummed(transaction.to),
+            "method": transaction.call.signature(),
+            "call": transaction.call.to_string(),
+            "calldata": hex(&calldata),
+            "reverts": reverts,
+            "safe_batch": batch(governed.chain_id, Some(signer), &transaction.call.to_string(), now, &one),
+            "multisend": hex(&multisend(&one)),
+        }));
+        return Ok(());
+    }
+    crate::table::facts(&[
+        ("chain", governed.chain_id.to_string()),
+        ("signer", checksummed(signer)),
+        ("to", checksummed(transaction.to)),
+        ("call", transaction.call.to_string()),
+        ("calldata", hex(&calldata)),
+        ("tried", reverts.map_or_else(|| "succeeds".to_owned(), |why| format!("fails: {why}"))),
+    ]);
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! `casemate governance plan`, and how plans are shown.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use casemate_api::{
+    cvm_patch::CvmPatch,
+    governance::GovernancePlanRequest,
+    patch::Patch,
+    provision::ProvisionRequest,
+    reply::{GovernancePlan, PlanStep},
+};
+use casemate_client::Client;
+use casemate_core::id::{Address, ComposeHash, NodeId};
+use clap::Args;
+use serde_json::Value;
+
+use crate::{
+    cli::Global, cmd::replicas::node, connect, fail::Fail, table, ui, up::project::Project,
+};
+
+/// Which transactions are missing.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// A CVM: name, id, uuid.
+    #[arg(value_name = "CVM", conflicts_with = "app")]
+    cvm: Option<String>,
+    /// An app instead of a CVM.
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// KMS by id, slug, address of its contract, or kind; for an app that there is not yet.
+    #[arg(long, value_name = "KMS")]
+    kms: Option<String>,
+    /// The document that is to boot, by its hash; that of the CVM or app if left out.
+    #[arg(long, value_name = "HASH", conflicts_with = "compose")]
+    compose_hash: Option<ComposeHash>,
+    /// A compose file that is to be the CVM's, or that of a new app.
+    #[arg(short, long, value_name = "FILE")]
+    compose: Option<PathBuf>,
+    /// Names of all variables from now on, where they are to be other ones; may be given several times.
+    #[arg(long, value_name = "NAME", requires = "compose")]
+    env_key: Vec<String>,
+    /// Name of the new app.
+    #[arg(long, requires = "compose")]
+    name: Option<String>,
+    /// Node on which it is to boot, by name or id; may be given several times.
+    #[arg(long, value_name = "NAME|ID")]
+    node: Vec<String>,
+    /// Allow every device instead of those of the nodes.
+    #[arg(long)]
+    allow_any_device: bool,
+    /// The account that would sign; a new app is to be its own.
+    #[arg(long, value_name = "ADDRESS")]
+    signer: Option<Address>,
+    /// Write the steps to a file that the Transaction Builder of a Safe imports.
+    #[arg(long, value_name = "FILE")]
+    safe_batch: Option<PathBuf>,
+}
+
+pub async fn run(global: &Global, args: PlanArgs) -> Result<(), Fail> {
+    let client = connect::client(global)?;
+    let safe_batch = args.safe_batch.clone();
+    let request = request(&client, args).await?;
+    let plan = ask(&client, &request).await?;
+    if let Some(file) = &safe_batch {
+        write_batch(file, plan.safe_batch.as_ref())?;
+    }
+    if global.json {
+        ui::json(&plan);
+    } else {
+        show(&plan);
+        if let Some(file) = &safe_batch {
+            ui::note(format!("written: {}", file.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Asks for a plan.
+pub async fn ask(client: &Client, request: &GovernancePlanRequest) -> Result<GovernancePlan, Fail> {
+    client.governance_plan(request).await.map_err(|error| {
+        let unknown = error.is_not_found() && error.code().is_none();
+        let fail = Fail::from(error);
+        if unknown {
+            fail.suggest("Only Casemate makes plans, of servers that speak this API.")
+        } else {
+            fail
+        }
+    })
+}
+
+async fn request(client: &Client, args: PlanArgs) -> Result<GovernancePlanRequest, Fail> {
+    let mut nodes: Vec<NodeId> = Vec::new();
+    for said in &args.node {
+        nodes.extend(node(client, Some(said)).await?);
+    }
+    let is_new = args.cvm.is_none() && args.app.is_none();
+    let mut request = GovernancePlanRequest {
+        cvm_id: args.cvm,
+        app_id: args.app,
+        compose_hash: args.compose_hash,
+        allow_any_device: args.allow_any_device.then_some(true),
+        signer: args.signer,
+        ..GovernancePlanRequest::default()
+    };
+    match args.compose {
+        Some(file) if is_new => {
+            let project = Project::read(&file, args.name.as_deref())?;
+            let names = args.env_key.iter().map(|name| (name.clone(), "".into())).collect();
+            let mut wanted = crate::up::deploy::request(&project, &names);
+            choose_kms(&mut wanted, args.kms.as_deref());
+            wanted.node_id = one(&nodes)?;
+            request.provision = Some(Box::new(wanted));
+            return Ok(request);
+        }
+        Some(file) => {
+            let text = fs::read_to_string(&file)
+                .map_err(|error| Fail::usage(format!("{}: {error}", file.display())))?;
+            let names = (!args.env_key.is_empty()).then_some(args.env_key);
+            request.patch = Some(Box::new(CvmPatch {
+                docker_compose_file: Some(text),
+                allowed_envs: names.map_or(Patch::Absent, Patch::Value),
+                ..CvmPatch::default()
+            }));
+        }
+        None => {}
+    }
+    request.kms = args.kms;
+    request.node_ids = (!nodes.is_empty()).then_some(nodes);
+    Ok(request)
+}
+
+fn one(nodes: &[NodeId]) -> Result<Option<NodeId>, Fail> {
+    match nodes {
+        [] => Ok(None),
+        [node] => Ok(Some(*node)),
+        _ => Err(Fail::usage("a new app begins on one node")
+            .suggest("Name one, and make a plan for the others once the app is there.")),
+    }
+}
+
+/// Says which KMS a deployment is to have: by its kind, else by id or slug.
+pub fn choose_kms(request: &mut ProvisionRequest, said: Option<&str>) {
+    match said.map(|said| (said, said.parse())) {
+        None => {}
+        Some((_, Ok(kind))) => request.kms = Some(kind),
+        Some((said, Err(_))) => request.kms_id = Some(said.to_owned()),
+    }
+}
+
+/// Writes the steps of a plan for the Transaction Builder.
+pub fn write_batch(file: &Path, batch: Option<&Value>) -> Result<(), Fail> {
+    let batch = batch.ok_or_else(|| {
+        Fail::new(
+            "nothing-to-sign",
+            "there is nothing that has to be signed, so nothing was written",
+        )
+    })?;
+    let text = serde_json::to_string_pretty(batch).unwrap_or_default();
+    fs::write(file, text + "\n")
+        .map_err(|error| Fail::new("file", format!("{}: {error}", file.display())))
+}
+
+/// Shows a plan to people.
+pub fn show(plan: &GovernancePlan) {
+    let owner = plan.owner.as_ref().map(|owner| match (owner.threshold, owner.owners.len()) {
+        (Some(threshold), of) => format!("{} (Safe, {threshold} of {of})", owner.address),
+        (None, _) => format!("{} ({})", owner.address, owner.kind),
+    });
+    table::facts(&[
+        ("standing", standing(plan)),
+        ("compose hash", plan.compose_hash.clone()),
+        ("app", plan.app_contract.clone().unwrap_or_else(|| "none yet".to_owned())),
+        ("owner", table::or_none(owner)),
+        ("kms", format!("{} on chain {}", plan.kms_contract, plan.chain_id)),
+        ("read at", format!("block {}", plan.block_number)),
+    ]);
+    for why in &plan.obstacles {
+        ui::line(format!("blocked: {}", why.message));
+    }
+    steps("To be done, in this order:", &plan.steps);
+    steps("Not needed, but possible:", &plan.optional);
+    for note in plan.notes.iter().chain(&plan.warnings) {
+        ui::line(format!("note: {note}"));
+    }
+    for host in &plan.hosts {
+        let says = match (host.is_app_allowed, &host.reason) {
+            (Some(true), _) => "allowed".to_owned(),
+            (Some(false), Some(reason)) => reason.clone(),
+            (Some(false), None) => "refused".to_owned(),
+            (None, _) => "not asked".to_owned(),
+        };
+        ui::line(format!("the KMS to {} now: {says}", host.node));
+    }
+}
+
+fn standing(plan: &GovernancePlan) -> String {
+    match plan.standing.as_str() {
+        "allowed" => "allowed: nothing is missing".to_owned(),
+        "transactions_missing" => "transactions are missing".to_owned(),
+        "not_yours" => "transactions are missing, and somebody else has to sign".to_owned(),
+        "blocked" => "blocked: the transactions are not enough".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn steps(title: &str, steps: &[PlanStep]) {
+    if steps.is_empty() {
+        return;
+    }
+    ui::line(title);
+    for (place, step) in steps.iter().enumerate() {
+        let signer = step.signer.as_ref().map_or("anyone", |signer| &signer.address);
+        ui::line(format!(
+            "{:>3}. {} on the {} contract {}",
+            place + 1,
+            step.method,
+            step.contract,
+            step.to
+        ));
+        for argument in &step.arguments {
+            ui::line(format!("     {}: {}", argument.name, argument.value));
+        }
+        ui::line(format!("     signed by {signer}; {}", step.why));
+        ui::line(format!("     calldata {}", step.calldata));
+        match (step.simulation.as_str(), &step.revert_reason) {
+            ("succeeds", _) => ui::line("     tried: succeeds"),
+            (_, Some(reason)) => ui::line(format!("     tried: fails, {reason}")),
+            _ => ui::line("     not tried: a step before it has to be done first"),
+        };
+    }
+}

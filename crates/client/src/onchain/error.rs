@@ -1,0 +1,82 @@
+//! What goes wrong with a chain.
+
+use casemate_core::{
+    governance::plan::checksummed,
+    id::{Address, TxHash},
+};
+
+/// Why a chain did not do what it was asked to. Hosts of endpoints are named, never their whole addresses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// That is no address of an endpoint.
+    #[error("not the URL of a chain's endpoint: {0}")]
+    Url(String),
+    /// No answer, or none with sense.
+    #[error("{host} does not answer for the chain: {reason}")]
+    Unanswered {
+        /// The endpoint's host.
+        host: String,
+        /// What was seen of it.
+        reason: String,
+    },
+    /// The endpoint serves another chain.
+    #[error("{host} serves chain {serves}, and this is about chain {wanted}")]
+    WrongChain {
+        /// The endpoint's host.
+        host: String,
+        /// What it serves.
+        serves: u64,
+        /// What was meant.
+        wanted: u64,
+    },
+    /// The endpoint refused a request, in its words.
+    #[error("the chain refuses: {0}")]
+    Refused(String),
+    /// The transaction would fail, so it was not signed.
+    #[error("the transaction would fail: {0}")]
+    Reverts(String),
+    /// The account cannot pay, so nothing was signed. In wei.
+    #[error("{} has {} ETH, and the transaction may cost {} ETH", checksummed(*.account), ether(*.has), ether(*.needs))]
+    Funds {
+        /// The account.
+        account: Address,
+        /// What it has.
+        has: u128,
+        /// What it may need.
+        needs: u128,
+    },
+    /// The transaction was mined and failed.
+    #[error("transaction 0x{0} was mined and failed")]
+    Failed(TxHash),
+    /// The transaction was not mined and confirmed in time. It may be yet.
+    #[error("transaction 0x{hash} is not confirmed after {seconds} s; it may be yet")]
+    NotMined {
+        /// Its hash.
+        hash: TxHash,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The key does not sign.
+    #[error("the key does not sign: {0}")]
+    Signing(String),
+}
+
+/// Wei as ether, six places.
+fn ether(wei: u128) -> String {
+    let micros = wei / 1_000_000_000_000;
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_read_as_ether() {
+        let account = Address::from_bytes([0; 20]);
+        let error =
+            ChainError::Funds { account, has: 1_500_000_000_000_000, needs: 2 * 10_u128.pow(18) };
+        let text = error.to_string();
+        assert!(text.contains("0.001500 ETH") && text.contains("2.000000 ETH"), "{text}");
+    }
+}

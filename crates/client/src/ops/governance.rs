@@ -1,0 +1,27 @@
+use casemate_api::{
+    governance::GovernancePlanRequest,
+    reply::{AppKmsInfo, DeviceAllowlist, GovernancePlan},
+};
+
+use crate::{error::Error, http::Client};
+
+impl Client {
+    /// `POST /governance/plan`: which transactions are missing before something boots, who signs them, or
+    /// why none will help (Casemate only). Changes nothing.
+    pub async fn governance_plan(
+        &self,
+        request: &GovernancePlanRequest,
+    ) -> Result<GovernancePlan, Error> {
+        self.post(&["governance", "plan"], Some(request)).await
+    }
+
+    /// `GET /apps/{id}/kms-info`: who governs an app.
+    pub async fn app_kms_info(&self, app: &str) -> Result<AppKmsInfo, Error> {
+        self.get(&["apps", app, "kms-info"], &[]).await
+    }
+
+    /// `GET /apps/{id}/device-allowlist`: hosts, and what the contract of an app says of them.
+    pub async fn device_allowlist(&self, app: &str) -> Result<DeviceAllowlist, Error> {
+        self.get(&["apps", app, "device-allowlist"], &[]).await
+    }
+}
