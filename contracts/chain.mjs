@@ -104,11 +104,20 @@ export async function start({ chainId = 8453, port = 0, osImages = [], devices =
 }
 
 function transactions(call) {
+  /** anvil mines a transaction a moment after it took it. */
+  const mined = async (hash) => {
+    for (const until = Date.now() + START_MS; Date.now() < until; ) {
+      const receipt = await call("eth_getTransactionReceipt", hash);
+      if (receipt) return receipt;
+      await new Promise((resolve) => setTimeout(resolve, 2));
+    }
+    throw new Error(`transaction ${hash} is not mined`);
+  };
   /** Sends as an account of anvil; resolves with the receipt, and rejects if it reverted. */
   const send = async (from, to, data) => {
     const hash = await call("eth_sendTransaction", { from, ...(to ? { to } : {}), data, gas: "0x989680" });
-    const receipt = await call("eth_getTransactionReceipt", hash);
-    if (receipt?.status !== "0x1") throw new Error(`transaction ${hash} reverted`);
+    const receipt = await mined(hash);
+    if (receipt.status !== "0x1") throw new Error(`transaction ${hash} reverted`);
     return receipt;
   };
   /** Deploys a double by its name, with its constructor's arguments as words; resolves with its address. */

@@ -71,6 +71,8 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
         first_command(&environment)
     })?;
     stages.run("real clients: phala CLI on docker", 6 * MINUTE, || phala_cli(&environment))?;
+    stages
+        .run("real clients: apps that contracts govern", 3 * MINUTE, || governed(&environment))?;
     stages.run("benchmark, short", 5 * MINUTE, || bench::run(&bench::Options::short()))?;
     stages.run("compatibility report", MINUTE, compat::run)
 }
@@ -140,6 +142,14 @@ fn phala_cli(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
         .env("CASEMATE_GATEWAY", server.file("gateway.url")?)
         .env("CASEMATE_DATA_DIR", &server.data_dir);
     command(&mut run)
+}
+
+/// The real `phala` CLI and JavaScript SDK against apps that contracts on a local chain govern.
+fn governed(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let dir = scratch("governed")?;
+    let mut run = Command::new("node");
+    run.arg("conformance/phala-cli/governed/run.mjs").arg(absolute(&binary())?).arg(dir);
+    command(run.envs(environment))
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {

@@ -7,6 +7,7 @@
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
 //! | in | [`replicate`] | requests for more machines of an app |
+//! | in | [`approval`] | commits of what contracts had to allow, and what the answer 465 says |
 //! | in | [`allowed`] | questions whether something gets an app's keys |
 //! | in | [`governance`] | what is asked about contracts that govern apps |
 //! | in | [`readiness`] | when an app's instances take requests |
@@ -21,6 +22,7 @@
 //! odd (a number here, the same as text there), a shipped client insists on it.
 
 pub mod allowed;
+pub mod approval;
 pub mod body;
 pub mod commit;
 pub mod compose_file;

@@ -3,6 +3,7 @@
 mod account;
 mod allowed;
 mod app;
+mod approval;
 mod catalogue;
 mod cvm;
 mod cvm_flat;
@@ -24,6 +25,7 @@ use casemate_core::id::{AppId, CvmId, CvmRef, UserId, WorkspaceId};
 pub use account::auth_me;
 pub use allowed::{cvms_allowed, device_allowlist, is_allowed};
 pub use app::{app_cvms, app_info, apps};
+pub use approval::{commit_info, committed, onchain_status};
 pub use catalogue::{
     available_os_images, instance_type_family, instance_types, os_images, os_images_array,
 };

@@ -154,19 +154,3 @@ impl TryFrom<RawInstance> for InstanceRequest {
         })
     }
 }
-
-/// `POST /cvms/{id}/commit-replica`: a replica that was prepared for a contract's approval. The token
-/// may stand in the query instead.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct CommitReplicaRequest {
-    /// The token that the preparation gave.
-    #[serde(default, deserialize_with = "num::opt_name", skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
-    /// The hash that was prepared; not checked here.
-    #[serde(default, deserialize_with = "num::opt_name", skip_serializing_if = "Option::is_none")]
-    pub compose_hash: Option<String>,
-    /// Transaction that registered the hash, or `already-registered`.
-    #[serde(default, deserialize_with = "num::opt_name", skip_serializing_if = "Option::is_none")]
-    pub transaction_hash: Option<String>,
-}

@@ -11,6 +11,7 @@
 mod account;
 mod app;
 mod app_facts;
+mod approval;
 mod catalogue;
 mod cvm;
 mod cvm_flat;
@@ -34,6 +35,7 @@ pub use app_facts::{
     AllowlistDevice, AppEvent, AppEvents, AppKmsInfo, AppUsage, AppsOrDirectory, CvmsAllowed,
     DeviceAllowlist, Directory, FilterOptions, IsAllowed, PublicApp, PublicCvm, UsageRecord,
 };
+pub use approval::{CommitInfo, Committed, ContractCall, DocumentChange, OnchainStatus};
 pub use catalogue::{
     AvailableOsImage, InstanceType, InstanceTypeFamily, InstanceTypeGroup, InstanceTypes, OsImage,
     OsImageVariant,

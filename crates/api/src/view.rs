@@ -7,6 +7,7 @@
 mod account;
 mod allowed;
 mod app;
+mod approval;
 mod catalogue;
 mod cvm;
 mod domain;
@@ -23,6 +24,7 @@ mod update;
 pub use account::{CapacityView, CreditsView, UserRole, UserView, WorkspaceView};
 pub use allowed::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView};
 pub use app::{AppProfileView, AppView};
+pub use approval::{CallView, DocumentChangeView, PreparationState, PreparationView};
 pub use casemate_core::cvm::Phase;
 pub use catalogue::{InstanceTypeView, OsImageView};
 pub use cvm::{

@@ -18,7 +18,7 @@ use casemate_api::{
     patch::Patch,
     power::RestartRequest,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
-    replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
+    replicate::{InstanceRequest, ReplicateRequest},
     revision::{AppRedeployRequest, RedeployRequest},
     status_batch::StatusBatchRequest,
 };
@@ -679,6 +679,6 @@ fn replicas_and_instances_are_asked_for_in_every_way_of_real_clients() {
     assert_eq!(parsed.node_id, Some(NodeId(3)));
 
     let upstreams = json!({ "token": "", "compose_hash": "", "transaction_hash": "" });
-    let parsed: CommitReplicaRequest = read(&upstreams).value;
-    assert_eq!(parsed, CommitReplicaRequest::default());
+    let parsed: CommitTokenRequest = read(&upstreams).value;
+    assert_eq!(parsed, CommitTokenRequest::default());
 }

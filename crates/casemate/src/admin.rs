@@ -1,5 +1,7 @@
 //! `casemate admin`: chores of whoever runs the service, done beside it.
 
+mod kms;
+
 use std::path::PathBuf;
 
 use casemate_server::{config::Overrides, serve};
@@ -13,6 +15,9 @@ use crate::{cli::Global, fail::Fail, serve::load, ui};
 pub enum Admin {
     /// Bring the database's schema up to date, or say what is missing.
     Migrate(MigrateArgs),
+    /// KMS that contracts govern: add one to the configuration, check them.
+    #[command(subcommand)]
+    Kms(kms::Kms),
 }
 
 /// Bring the database's schema up to date.
@@ -37,6 +42,7 @@ pub struct MigrateArgs {
 pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
     match command {
         Admin::Migrate(args) => migrate(global, args).await,
+        Admin::Kms(command) => kms::run(global, command).await,
     }
 }
 

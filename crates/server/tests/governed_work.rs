@@ -20,10 +20,12 @@ use casemate_core::{
 use casemate_engine::chain::{Chain, Fault};
 use casemate_server::{
     app::{
-        Caller, Ctx, ctx,
+        Caller, Ctx,
+        approval::{self, Clearance},
+        ctx,
         fleet::{Fleet, FleetKms, Governed},
         power::{self, Verb},
-        update::{self, Asked},
+        update::{self, Asked, Outcome},
     },
     work::{self, proofs},
 };
@@ -173,12 +175,22 @@ impl Bench {
             docker_compose_file: Some(COMPOSE.replace("busybox:1.36", image)),
             ..Change::default()
         };
-        let mut tx = self.ctx.begin().await.unwrap();
         let asked = Asked::from(change);
-        let done =
-            update::accept(&self.ctx, &mut tx, &self.caller, self.cvm, &asked).await.unwrap();
+        let mut tx = self.ctx.begin().await.unwrap();
+        let cvm = self.cvm().await;
+        let needs = approval::needs(&self.ctx, &mut tx, &cvm, &asked).await.unwrap();
+        drop(tx);
+        let (contracts, question) = needs.unwrap();
+        let silent = self.chain.with(|said| std::mem::take(&mut said.silent));
+        let mut clearance = Clearance::default();
+        clearance.ask(contracts.governed, &question).await.unwrap();
+        self.chain.with(|said| said.silent = silent);
+        let mut tx = self.ctx.begin().await.unwrap();
+        let done = update::accept(&self.ctx, &mut tx, &self.caller, self.cvm, &asked, &clearance);
+        let Outcome::Accepted(done) = done.await.unwrap() else { panic!("it is allowed") };
         tx.commit().await.unwrap();
-        done.promised.compose_hash
+        assert_eq!(done.promised.compose_hash, question.hash);
+        question.hash
     }
 
     async fn ask(&self, verb: Verb) {

@@ -13,6 +13,7 @@ use casemate_engine::node::sim::{Fault, FaultKind, Method};
 use casemate_server::{
     app::{
         Caller, Error,
+        approval::Clearance,
         power::{self, Verb},
         update::{self, Accepted, Asked},
     },
@@ -47,7 +48,9 @@ impl Bench {
     async fn ask(&self, change: Change) -> Result<Accepted, Error> {
         let mut tx = self.world.ctx.begin().await.unwrap();
         let asked = Asked::from(change);
-        let done = update::accept(&self.world.ctx, &mut tx, &self.caller, self.cvm, &asked).await?;
+        let (ctx, nothing) = (&self.world.ctx, Clearance::default());
+        let done = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await?;
+        let done = done.accepted()?;
         tx.commit().await.unwrap();
         Ok(done)
     }

@@ -253,6 +253,40 @@ CREATE TABLE prepared (
 CREATE INDEX prepared_expiry ON prepared (expires_at);
 CREATE INDEX prepared_of_document ON prepared (compose_hash);
 
+-- What was prepared for contracts to allow and has not begun: a change of a CVM, or another machine
+-- like it. Whoever holds the token may commit it; only its SHA-256 is kept.
+CREATE TABLE commit_tokens (
+    hash          TEXT   NOT NULL PRIMARY KEY,
+    kind          TEXT   NOT NULL CHECK (kind IN ('update', 'replica', 'instance')),
+    workspace_id  BIGINT NOT NULL REFERENCES workspaces (id),
+    -- the CVM that changes, or the one whose configuration the new machine gets
+    cvm_id        BIGINT NOT NULL REFERENCES cvms (id),
+    -- place among those of its CVM and kind
+    seq           BIGINT NOT NULL,
+    -- the CVM's
+    app_id        TEXT   NOT NULL,
+    -- the document: exactly its bytes are booted
+    compose_hash  TEXT   NOT NULL REFERENCES documents (hash),
+    chain_id      BIGINT NOT NULL,
+    -- of the configuration that it was prepared on: another one makes it void
+    base          TEXT   NOT NULL,
+    created_by    BIGINT NOT NULL REFERENCES users (id),
+    created_at    BIGINT NOT NULL,
+    expires_at    BIGINT NOT NULL,
+    superseded_at BIGINT,
+    used_at       BIGINT,
+    -- what it became, for whoever commits it again
+    operation_id  TEXT,
+    made_cvm_id   BIGINT,
+    -- what is to be done, with its sealed environment (JSON); only while it can be committed
+    request       TEXT
+);
+CREATE UNIQUE INDEX commit_tokens_one_update ON commit_tokens (cvm_id)
+    WHERE kind = 'update' AND superseded_at IS NULL AND used_at IS NULL;
+CREATE UNIQUE INDEX commit_tokens_of_cvm ON commit_tokens (cvm_id, kind, seq);
+CREATE INDEX commit_tokens_of_document ON commit_tokens (compose_hash);
+CREATE INDEX commit_tokens_expiry ON commit_tokens (expires_at);
+
 -- What was in force on a CVM, from one operation that succeeded to the next; kept when the CVM is
 -- deleted. Who asked for it and how is with the operation.
 CREATE TABLE revisions (

@@ -13,6 +13,7 @@
 //! | [`lease`] | who works on which CVM |
 //! | [`operations`] | durable changes |
 //! | [`prepared`] | documents prepared for an update |
+//! | [`commit_tokens`] | what is prepared for contracts to allow |
 //! | [`revisions`] | what was in force when |
 //! | [`events`] | everything that happened, with a cursor |
 //! | [`idempotency`] | first answers by key |
@@ -25,6 +26,7 @@
 mod macros;
 
 pub mod accounts;
+pub mod commit_tokens;
 pub mod cvms;
 pub mod db;
 pub mod error;

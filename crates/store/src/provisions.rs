@@ -136,7 +136,7 @@ pub async fn free_nonces(
 }
 
 /// What was taken into use less than an hour ago is not forgotten, whatever refers to it.
-const GRACE_MICROS: i64 = 3_600_000_000;
+pub(crate) const GRACE_MICROS: i64 = 3_600_000_000;
 
 /// The newest provision of an app for this document that can be committed, where the app has no live
 /// CVM. Read beside any transaction: what is done with it has to be checked by the writes.
@@ -368,7 +368,8 @@ impl Tx {
         exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)
     }
 
-    async fn forget_documents(
+    /// Forgets those of these documents that nothing refers to and that were not used since.
+    pub(crate) async fn forget_documents(
         &mut self,
         hashes: &BTreeSet<String>,
         unused: i64,
@@ -377,6 +378,7 @@ impl Tx {
             "DELETE FROM documents WHERE hash IN ({}) AND used_at < $2 AND NOT kept \
              AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM prepared q WHERE q.compose_hash = documents.hash) \
+             AND NOT EXISTS (SELECT 1 FROM commit_tokens t WHERE t.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM cvms c WHERE c.compose_hash = documents.hash)",
             self.engine().elements()

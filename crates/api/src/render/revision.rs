@@ -14,8 +14,8 @@ use crate::{
         Redeployed, RedeployedCvm, Revision, RevisionDetail, RevisionDiff, RevisionsPage, TextDiff,
     },
     view::{
-        Effect, Origin, PendingPreviewView, PendingView, RedeployView, RevisionDetailView,
-        RevisionDiffView, RevisionView, UpdateView,
+        Effect, FieldDiffView, Origin, PendingPreviewView, PendingView, RedeployView,
+        RevisionDetailView, RevisionDiffView, RevisionView, UpdateView,
     },
 };
 
@@ -78,15 +78,7 @@ pub fn revision_detail(view: &RevisionDetailView, raw: bool) -> RevisionDetail {
 
 /// `GET /apps/{id}/revisions/{a}/diff/{b}`.
 pub fn revision_diff(view: &RevisionDiffView) -> RevisionDiff {
-    let fields: Vec<FieldDiff> = view
-        .fields
-        .iter()
-        .map(|one| FieldDiff {
-            field: one.field.clone(),
-            from: one.from.clone(),
-            to: one.to.clone(),
-        })
-        .collect();
+    let fields: Vec<FieldDiff> = view.fields.iter().map(field_diff).collect();
     let user_config = view.user_config.clone().map(|(from, to)| TextDiff { from, to });
     let identical = fields.is_empty()
         && view.docker_compose_file.is_none()
@@ -105,6 +97,10 @@ pub fn revision_diff(view: &RevisionDiffView) -> RevisionDiff {
         encrypted_env_changed: view.encrypted_env_changed,
         user_config,
     }
+}
+
+pub(super) fn field_diff(view: &FieldDiffView) -> FieldDiff {
+    FieldDiff { field: view.field.clone(), from: view.from.clone(), to: view.to.clone() }
 }
 
 /// `POST /cvms/{id}/revisions/{rev}/redeploy`.

@@ -2,6 +2,8 @@
 //! processes on one database, nodes that come and go, a prompt end.
 
 #[cfg(test)] // says clippy.toml: may unwrap
+mod chains;
+#[cfg(test)]
 mod ending;
 #[cfg(test)]
 mod migrate;

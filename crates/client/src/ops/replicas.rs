@@ -1,5 +1,5 @@
 use casemate_api::{
-    replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
+    replicate::{InstanceRequest, ReplicateRequest},
     reply::{NewInstance, Vm},
 };
 
@@ -35,7 +35,7 @@ impl Client {
     pub async fn commit_replica(
         &self,
         cvm: &str,
-        request: &CommitReplicaRequest,
+        request: &CommitTokenRequest,
     ) -> Result<Vm, Error> {
         self.post(&["cvms", cvm, "commit-replica"], Some(request)).await
     }

@@ -2,7 +2,7 @@
 
 use casemate_api::{
     error::ErrorCode,
-    replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
+    replicate::{InstanceRequest, ReplicateRequest},
     reply::NewInstance,
 };
 use casemate_core::id::NodeId;
@@ -28,8 +28,7 @@ async fn each_request_says_what_was_asked_and_nothing_else() {
     };
     let made = client.create_instance(APP, &request).await.unwrap();
     assert!(matches!(made, NewInstance::Nested(info) if info.resource.vcpu == Some(1)));
-    let token =
-        CommitReplicaRequest { token: Some("t".to_owned()), ..CommitReplicaRequest::default() };
+    let token = CommitTokenRequest { token: Some("t".to_owned()), ..CommitTokenRequest::default() };
     client.commit_replica("cvm_1", &token).await.unwrap();
 
     let asked = server.asked();
@@ -71,7 +70,7 @@ async fn a_refusal_keeps_its_code_and_is_final() {
     let client = server.client();
     let error = client.replicate("my-app", &ReplicateRequest::default()).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::ReplicaComposeHashRequired));
-    let error = client.commit_replica("x", &CommitReplicaRequest::default()).await.unwrap_err();
+    let error = client.commit_replica("x", &CommitTokenRequest::default()).await.unwrap_err();
     assert_eq!(error.code(), Some(ErrorCode::HashInvalidOrExpired));
     assert_eq!(server.asked().len(), 2);
 }

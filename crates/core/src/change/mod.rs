@@ -185,6 +185,34 @@ impl Change {
     }
 }
 
+impl Change {
+    /// The same change with its outcome for the document said outright: whatever the configuration is
+    /// when its turn comes, exactly the document of this hash comes in force with it.
+    #[must_use]
+    pub fn bound_to(&self, document: ComposeHash) -> Self {
+        Self {
+            document: Some(document),
+            docker_compose_file: None,
+            pre_launch_script: None,
+            allowed_envs: None,
+            public_logs: None,
+            public_sysinfo: None,
+            public_tcbinfo: None,
+            gateway_enabled: None,
+            secure_time: None,
+            ..self.clone()
+        }
+    }
+
+    /// Whether it leads from one document to no other than the one it names, which is what contracts
+    /// have allowed. A change that was nothing new to what waited before it may lead elsewhere when
+    /// that did not come in force.
+    #[must_use]
+    pub fn keeps_its_word(&self, from: &ComposeHash, to: &ComposeHash) -> bool {
+        from == to || self.document.as_ref() == Some(to)
+    }
+}
+
 /// How a guest comes to another instance id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

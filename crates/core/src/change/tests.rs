@@ -271,3 +271,36 @@ proptest! {
         prop_assert_eq!(again, next.document);
     }
 }
+
+#[test]
+fn a_bound_change_puts_exactly_its_document_in_force() {
+    let now = configuration();
+    let change = Change {
+        docker_compose_file: Some("services: {b: {image: b}}".to_owned()),
+        public_logs: Some(!now.document.public_logs),
+        vcpu: Some(7),
+        ..Change::default()
+    };
+    let (next, _) = apply(&now, &change, None).unwrap();
+    let approved = next.spec.compose_hash;
+    let bound = change.bound_to(approved);
+    assert_eq!((bound.vcpu, bound.document), (Some(7), Some(approved)));
+    assert_eq!(bound.bound_to(approved), bound);
+    // Whatever came in force before its turn.
+    let other = Change {
+        pre_launch_script: Some("echo".to_owned()),
+        public_sysinfo: Some(!now.document.public_sysinfo),
+        secure_time: Some(!now.document.secure_time),
+        ..Change::default()
+    };
+    let (moved, _) = apply(&now, &other, None).unwrap();
+    for base in [&now, &moved, &next] {
+        let (after, _) = apply(base, &bound, Some(&next.document)).unwrap();
+        assert_eq!(after.spec.compose_hash, approved);
+        assert_eq!(after.document.document(), next.document.document());
+        assert!(bound.keeps_its_word(&base.spec.compose_hash, &after.spec.compose_hash));
+    }
+    let (loose, _) = apply(&moved, &change, None).unwrap();
+    assert_ne!(loose.spec.compose_hash, approved, "as a patch it leads elsewhere");
+    assert!(!change.keeps_its_word(&moved.spec.compose_hash, &loose.spec.compose_hash));
+}

@@ -7,6 +7,7 @@
 use alloy_sol_types::{Panic, Revert, SolCall, SolError, SolInterface};
 
 use super::{
+    Account,
     interface::{AppContract, KmsContract, SafeContract},
     rules::{Mask, Rule},
 };
@@ -14,6 +15,10 @@ use crate::id::Address;
 
 /// Owners of a Safe that are read at most: what claims more is no Safe to us.
 const MOST_OWNERS: usize = 256;
+
+/// How the code of a key begins that lends itself a contract's, and how long it is.
+const DELEGATION: [u8; 3] = [0xef, 0x01, 0x00];
+const DELEGATION_LENGTH: usize = 23;
 
 /// Characters of a contract's own text that are passed on: anybody writes contracts.
 const LONGEST_TEXT: usize = 300;
@@ -79,6 +84,21 @@ pub fn safe_owners(returned: &Returned) -> Option<Vec<Address>> {
     let data = returned.data().filter(|data| data.len() <= 32 * (MOST_OWNERS + 2))?;
     let owners = SafeContract::getOwnersCall::abi_decode_returns_validate(data).ok()?;
     Some(owners.into_iter().map(|owner| Address::from_bytes(owner.into_array())).collect())
+}
+
+/// Whether code is none, or a key's that lends itself a contract's (EIP-7702).
+#[must_use]
+pub fn is_key(code: &[u8]) -> bool {
+    code.is_empty() || (code.len() == DELEGATION_LENGTH && code.starts_with(&DELEGATION))
+}
+
+/// What an address with code is, by what it says to the questions for a Safe.
+#[must_use]
+pub fn contract(threshold: &Returned, owners: &Returned) -> Account {
+    match (safe_threshold(threshold), safe_owners(owners)) {
+        (Some(threshold), Some(owners)) => Account::Safe { threshold, owners },
+        _ => Account::Contract,
+    }
 }
 
 /// The app that a deployment by the contract of a KMS made.

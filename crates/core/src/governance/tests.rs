@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::{
-    Block, BootInfo, Question, Refusal, State, Verdict, calldata,
+    Account, Block, BootInfo, Question, Refusal, State, Verdict, calldata,
     interface::AppContract,
     judge::{Log, Policy, Receipt, Weighed, decide, weigh},
     returned::{self, Returned},
@@ -243,6 +243,21 @@ fn answers_are_read_strictly() {
     assert_eq!(returned::account(&Returned::Data(owner.to_vec())), None);
     assert_eq!(returned::safe_threshold(&word(2)), Some(2));
     assert_eq!(returned::safe_threshold(&word(0)), None);
+}
+
+#[test]
+fn keys_contracts_and_safes_are_told_apart() {
+    let delegated = [&[0xef, 1, 0][..], &[7; 20]].concat();
+    assert!(returned::is_key(&[]) && returned::is_key(&delegated));
+    assert!(!returned::is_key(&[0x60]) && !returned::is_key(&delegated[..22]));
+    let word = |last: u8| [[0; 31].as_slice(), &[last]].concat();
+    let owners = [word(32), word(1), vec![0; 12], OWNER.as_bytes().to_vec()].concat();
+    let (one, owners) = (Returned::Data(word(1)), Returned::Data(owners));
+    let safe = Account::Safe { threshold: 1, owners: vec![OWNER] };
+    assert_eq!(returned::contract(&one, &owners), safe);
+    let none = Returned::Reverted(Vec::new());
+    assert_eq!(returned::contract(&one, &none), Account::Contract);
+    assert_eq!(returned::contract(&none, &owners), Account::Contract);
 }
 
 #[test]

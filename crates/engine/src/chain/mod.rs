@@ -1,8 +1,10 @@
 //! A chain whose contracts govern apps, asked over JSON-RPC. Nothing is ever sent to it but questions.
 //!
 //! What is asked, and what follows from the answers, is `casemate_core::governance`. With the feature
-//! `testing` there is a chain in memory, `fake`.
+//! `testing` there is a chain in memory, `fake`, and one on a real EVM, `anvil`.
 
+#[cfg(feature = "testing")]
+pub mod anvil;
 #[cfg(feature = "testing")]
 pub mod fake;
 pub mod rpc;

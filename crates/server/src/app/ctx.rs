@@ -14,7 +14,7 @@ use casemate_store::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{error::Error, fleet::Fleet, kept::Kept};
+use super::{approval::guesses::Guesses, error::Error, fleet::Fleet, kept::Kept};
 use crate::{config::Config, traffic::Traffic};
 
 /// The world of a use case. One reference to it all: it is cloned several times in every request.
@@ -52,6 +52,8 @@ pub struct World {
     pub kept: Arc<Kept>,
     /// Requests that the gateway here has under way.
     pub traffic: Arc<Traffic>,
+    /// Commit tokens that nobody was given.
+    pub guesses: Arc<Guesses>,
     /// Configuration.
     pub config: Arc<Config>,
     /// Addresses under which this process is reached.

@@ -51,6 +51,17 @@ pub enum Happening {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
+    /// A document was prepared for contracts to allow; `what` is an update or another machine.
+    Prepared {
+        /// `update`, `replica`, `instance`.
+        what: &'static str,
+        /// The document.
+        hash: ComposeHash,
+        /// The chain of the contracts.
+        chain_id: u64,
+        /// Until when it can be committed.
+        until: Timestamp,
+    },
     /// Contracts were asked and allow it.
     Verified(Box<Verified>),
     /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
@@ -114,6 +125,7 @@ impl Happening {
             Self::Ended { .. } => "operation.ended",
             Self::DeletionSet(_) => "cvm.deletion_set",
             Self::Drift(_) => "cvm.drift",
+            Self::Prepared { .. } => "governance.prepared",
             Self::Verified(_) => "governance.verified",
             Self::Undone(..) => "governance.undone",
         }
@@ -138,6 +150,10 @@ impl Happening {
             }
             Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
             Self::Drift(what) => json!({ "what": what }),
+            Self::Prepared { what, hash, chain_id, until } => json!({
+                "what": what, "compose_hash": hash, "chain_id": chain_id,
+                "expires_at": until.to_string(),
+            }),
             Self::Verified(verified) => verified.body(),
             Self::Undone(hash, block) => json!({
                 "compose_hash": hash,

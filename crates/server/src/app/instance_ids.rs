@@ -23,7 +23,7 @@ use casemate_store::{
     cvms::{self as stored, Cvm, Filter, Seek},
 };
 
-use super::{Caller, Ctx, Error, cvms, update};
+use super::{Caller, Ctx, Error, approval::Clearance, cvms, update};
 
 /// CVMs read at once where a workspace is gone through.
 const PAGE: i64 = 100;
@@ -230,7 +230,9 @@ async fn replace(
         let why = Some("dry_run: nothing was done".to_owned());
         return Ok((item(Some(cvm), name, InstanceIdOutcome::Updated, why), None));
     }
-    let accepted = update::accept(ctx, tx, caller, cvm.id, &change.into()).await?;
+    let nothing = Clearance::default();
+    let accepted =
+        update::accept(ctx, tx, caller, cvm.id, &change.into(), &nothing).await?.accepted()?;
     let (new, reason) = match renew {
         Renew::Seed(seed) => (Some(seed.instance_id(&cvm.spec.app_id)), None),
         Renew::Vm => (None, Some("the guest of the new VM tells it at its first boot".to_owned())),

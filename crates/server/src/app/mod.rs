@@ -5,6 +5,7 @@ pub mod about;
 pub mod account;
 pub mod allowed;
 pub mod app_facts;
+pub mod approval;
 pub mod catalogue;
 pub mod commit;
 pub mod ctx;

@@ -5,6 +5,10 @@
 //! does); name, ids, disk and node are the replica's own. What is written then is a new CVM like any
 //! other: its life is a create.
 //!
+//! Where a contract governs the app it is asked, outside of the transaction, whether it allows the document
+//! and the device of the node; if it does not, the machine is prepared ([`super::approval`]) with its node
+//! and its document settled, and made when its token is committed.
+//!
 //! Names, templates and room are read in the transaction that writes, after the workspace's row is
 //! taken; what can still be otherwise (room and host ports of the node, a name taken by a commit) is
 //! checked by the writes, and then it is decided anew.
@@ -14,19 +18,30 @@ mod template;
 
 use casemate_api::{
     error::ErrorCode,
-    replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
+    replicate::{InstanceRequest, ReplicateRequest},
     view::CvmView,
 };
 use casemate_core::{
     change::{Change, Configuration, Set, apply},
+    compose::AppCompose,
+    governance::Question,
     id::{ComposeHash, EventSeq, NodeId, WorkspaceId},
     name,
 };
-use casemate_store::{Error as StoreError, Tx};
+use casemate_store::{Error as StoreError, Tx, commit_tokens::Kind, cvms::Cvm};
+use serde::{Deserialize, Serialize};
 
 use self::{target::Wish, template::Template};
 use super::{
-    Caller, Ctx, Error, commit, provision, update, views,
+    Caller, Ctx, Error,
+    approval::{
+        self, Clearance, Contracts, Prepared, Said, Void,
+        confirm::{self, Confirmation, Found, Path},
+    },
+    commit,
+    events::{self, Happening, Place, Verified},
+    fleet::FleetNode,
+    governance, provision, update, views,
     work::{Answer, Begun, IdempotencyKey, Work},
 };
 use crate::crash;
@@ -52,15 +67,30 @@ pub enum Of {
     App(String),
 }
 
-/// What is to be different. `None`: as the template has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+impl Of {
+    const fn kind(&self) -> Kind {
+        match self {
+            Self::Cvm { .. } => Kind::Replica,
+            Self::App(_) => Kind::Instance,
+        }
+    }
+}
+
+/// What is to be different. `None`: as the template has it. Of what is prepared it is kept, as JSON in
+/// `commit_tokens.request`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Wanted {
     name: Option<String>,
-    node: Option<NodeId>,
+    /// Where it is to run.
+    pub node: Option<NodeId>,
+    /// Exactly this document, which is kept already.
+    document: Option<ComposeHash>,
     compose_hash: Option<ComposeHash>,
     image: Option<String>,
     sealed_env: Option<String>,
-    env_keys: Option<Vec<String>>,
+    /// Names of the sealed variables.
+    pub env_keys: Option<Vec<String>>,
     docker_compose_file: Option<String>,
     pre_launch_script: Option<String>,
 }
@@ -70,6 +100,7 @@ impl From<ReplicateRequest> for Wanted {
         Self {
             name: request.name,
             node: request.node_id,
+            document: None,
             compose_hash: request.compose_hash,
             image: request.os_image,
             sealed_env: request.encrypted_env,
@@ -81,22 +112,21 @@ impl From<ReplicateRequest> for Wanted {
 }
 
 impl Wanted {
-    /// What a request for an instance of an app wants.
-    pub fn instance(request: InstanceRequest) -> Result<Self, Error> {
-        if request.token.is_some() {
-            return Err(unknown_token("token"));
+    /// Whether a sealed environment comes with it.
+    pub const fn seals(&self) -> bool {
+        self.sealed_env.is_some()
+    }
+
+    /// The same on this node, with exactly this document.
+    fn settled(&self, node: NodeId, document: ComposeHash) -> Self {
+        Self {
+            node: Some(node),
+            document: Some(document),
+            compose_hash: None,
+            docker_compose_file: None,
+            pre_launch_script: None,
+            ..self.clone()
         }
-        update::request::refuse_confirmation(None::<&str>, request.transaction_hash.as_deref())?;
-        Ok(Self {
-            name: request.name,
-            node: request.node_id,
-            compose_hash: request.compose_hash,
-            image: request.os_image,
-            sealed_env: request.encrypted_env,
-            env_keys: request.env_keys,
-            docker_compose_file: request.docker_compose_file,
-            pre_launch_script: request.pre_launch_script,
-        })
     }
 
     const fn makes_a_document(&self) -> bool {
@@ -104,21 +134,20 @@ impl Wanted {
     }
 }
 
-/// The second phase of a replica that a contract has to approve. Contracts govern no app here, so there
-/// is no token that could be known; nothing is looked up.
-pub fn commit_prepared(request: &CommitReplicaRequest, query: Option<&str>) -> Error {
-    match request.token.as_deref().or(query.filter(|token| !token.is_empty())) {
-        Some(_) => unknown_token("token"),
-        None => Error::field(ErrorCode::HashInvalidOrExpired, "token", "is missing")
-            .suggest("Send the token that the preparation gave, in the body or as ?token=."),
+impl From<InstanceRequest> for Wanted {
+    fn from(request: InstanceRequest) -> Self {
+        Self {
+            name: request.name,
+            node: request.node_id,
+            document: None,
+            compose_hash: request.compose_hash,
+            image: request.os_image,
+            sealed_env: request.encrypted_env,
+            env_keys: request.env_keys,
+            docker_compose_file: request.docker_compose_file,
+            pre_launch_script: request.pre_launch_script,
+        }
     }
-}
-
-fn unknown_token(field: &str) -> Error {
-    let why =
-        "is not known: tokens are given for apps governed by contracts, and there are none here";
-    Error::field(ErrorCode::HashInvalidOrExpired, field, why)
-        .suggest("Send the request itself: it needs no token.")
 }
 
 /// A machine that was accepted.
@@ -135,17 +164,20 @@ pub struct Replicated {
 pub enum Outcome {
     /// Written, and to be committed with the answer.
     Done(Box<Work>, Box<Replicated>),
+    /// It is prepared: contracts have to allow it first.
+    Prepared(Box<Prepared>),
     /// It was answered before.
     Answered(Answer),
 }
 
-/// Makes another machine of an app.
+/// Makes another machine of an app, or prepares it where contracts do not allow it yet.
 pub async fn replicate(
     ctx: &Ctx,
     caller: &Caller,
     key: Option<IdempotencyKey>,
     of: &Of,
     wanted: &Wanted,
+    said: &Said,
 ) -> Result<Outcome, Error> {
     if let Some(name) = &wanted.name {
         name::check(name).map_err(|why| Error::invalid("name", why))?;
@@ -153,14 +185,75 @@ pub async fn replicate(
     if let Some(keys) = &wanted.env_keys {
         provision::check_env_keys(keys)?;
     }
+    let mut prepare = said.prepare_only;
+    let mut clearance = Clearance::default();
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
         let mut work = match ctx.begin_work(caller, key.clone()).await? {
             Begun::Fresh(work) => work,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
-        match Box::pin(attempt(ctx, &mut work.tx, caller, of, wanted)).await {
-            Ok(done) => return Ok(Outcome::Done(work, Box::new(done))),
+        let attempt = Attempt { ctx, caller, wanted, said, clearance: &clearance };
+        let (contracts, question) = match Box::pin(attempt.of(&mut work.tx, of, prepare)).await {
+            Ok(Tried::Made(made)) => return Ok(Outcome::Done(work, made)),
+            Ok(Tried::Prepared(prepared)) => {
+                work.finish_refused(prepared.news).await?;
+                return Ok(Outcome::Prepared(prepared));
+            }
+            Ok(Tried::Asks(contracts, question)) => (contracts, question),
+            Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
+                lost = error;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        // Contracts are asked outside of the transaction.
+        drop(work);
+        let transaction = governance::transaction(said.transaction.as_deref())?;
+        match clearance.ask(contracts.governed, &Question { transaction, ..question }).await {
+            Ok(()) => {}
+            // Nobody said that they do, so the client is told what to register.
+            Err(Error::Refused(no))
+                if no.code == ErrorCode::HashNotAllowed && transaction.is_none() =>
+            {
+                prepare = true;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(lost.into())
+}
+
+/// Makes a machine that was prepared, once contracts allow it.
+pub async fn commit_prepared(
+    ctx: &Ctx,
+    token: &str,
+    path: &Path<'_>,
+    said: &Said,
+    key: Option<IdempotencyKey>,
+) -> Result<Outcome, Error> {
+    let kinds = match path {
+        Path::Cvm(_) => [Kind::Replica].as_slice(),
+        Path::App(_) => &[Kind::Instance],
+    };
+    let mut lost = StoreError::Stale;
+    for _ in 0..ATTEMPTS {
+        let (row, caller) = confirm::of_path(ctx, token, kinds, path).await?;
+        let found = confirm::find(ctx, row, said).await?;
+        let mut work = match ctx.begin_work(&caller, key.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
+        };
+        let made = match &found {
+            Found::Before(_, made) => {
+                Box::pin(made_before(ctx, &mut work.tx, &caller, *made)).await
+            }
+            Found::Now(confirmed) => {
+                Box::pin(begin_prepared(ctx, &mut work.tx, &caller, confirmed)).await
+            }
+        };
+        match made {
+            Ok(made) => return Ok(Outcome::Done(work, Box::new(made))),
             Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
                 lost = error;
             }
@@ -170,42 +263,177 @@ pub async fn replicate(
     Err(lost.into())
 }
 
-/// Writes the machine. [`StoreError::Stale`], [`StoreError::Conflict`]: something is not as it was read;
-/// the transaction is to be dropped.
-async fn attempt(
+/// The machine that a token became, as it is now.
+async fn made_before(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
-    of: &Of,
-    wanted: &Wanted,
+    made: Option<casemate_core::id::CvmId>,
 ) -> Result<Replicated, Error> {
-    let workspace = caller.workspace.id;
-    tx.take_workspace(workspace).await?;
-    let Template { cvm: template, beside } = template::choose(ctx, tx, caller, of, wanted).await?;
-    let present = update::configuration(tx, &template).await?;
-    let mut next = configuration(&present, wanted)?;
-    next.spec.name = name_of(tx, workspace, &present.spec.name, wanted.name.as_deref()).await?;
-    let wish = Wish { named: wanted.node, beside, image: wanted.image.as_deref(), next: &next };
-    let node = target::choose(ctx, tx, &wish).await?;
-
-    let document = next.document.document();
-    if next.spec.compose_hash != present.spec.compose_hash {
-        tx.keep_document(&next.spec.compose_hash, &document, ctx.now()).await?;
-    }
-    let spec = next.spec.clone();
-    let place = (node.id, template.kms.clone());
-    let new = commit::new_cvm(ctx, caller, place, spec, next.sealed_env.clone());
-    let inserted = tx.insert_cvm(new, ctx.now()).await?;
-    target::still_fits(tx, &node, &inserted).await?;
-    let mut cvm = inserted.cvm;
-    let news = commit::begin(ctx, tx, caller, &mut cvm).await?;
+    let made =
+        made.ok_or_else(|| Error::Internal("a machine was made and not noted".to_owned()))?;
+    let cvm = tx.cvm(made).await?.ok_or(Void::Used)?;
+    let document = tx.document(&cvm.spec.compose_hash).await?.unwrap_or_default();
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-    crash::point(|| "accept.replicate.before_commit".to_owned());
-    Ok(Replicated { view, news })
+    Ok(Replicated { view, news: EventSeq(0) })
+}
+
+/// [`StoreError::Stale`]: something came in between.
+async fn begin_prepared(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    confirmed: &Confirmation,
+) -> Result<Replicated, Error> {
+    let hash = &confirmed.row.hash;
+    tx.take_workspace(caller.workspace.id).await?;
+    let template = tx.take_cvm(confirmed.row.cvm).await?;
+    let template = template.filter(confirm::is_live).ok_or(Void::Gone)?;
+    let row = tx.preparation(hash).await?.ok_or(Void::Unknown)?;
+    // Otherwise another request was first: the next attempt finds what it made.
+    if row.used_at.is_some() {
+        return Err(StoreError::Stale.into());
+    }
+    if approval::digest(&confirm::base(ctx, tx, &row, &template).await?) != row.base {
+        return Err(Void::Moved.into());
+    }
+    let wanted = confirm::machine(&row)?;
+    let said = Said::default();
+    let clearance = &confirmed.clearance;
+    let attempt = Attempt { ctx, caller, wanted: &wanted, said: &said, clearance };
+    let template = Template { beside: template.node, cvm: template };
+    let Tried::Made(made) = attempt.like(tx, template, row.kind, false).await? else {
+        // The device of its node is another one than contracts were asked about.
+        return Err(StoreError::Stale.into());
+    };
+    let (operation, cvm) = (made.view.operation.as_ref(), made.view.id);
+    let operation = operation
+        .map(|operation| operation.correlation_id)
+        .ok_or_else(|| Error::Internal("a machine is made without an operation".to_owned()))?;
+    if !tx.use_preparation(hash, operation, Some(cvm), ctx.now()).await? {
+        return Err(StoreError::Stale.into());
+    }
+    Ok(*made)
+}
+
+/// What comes of an attempt.
+enum Tried<'a> {
+    /// The machine is written.
+    Made(Box<Replicated>),
+    /// It is prepared.
+    Prepared(Box<Prepared>),
+    /// Contracts are to be asked first; nothing is written.
+    Asks(Contracts<'a>, Question),
+}
+
+/// An attempt to make a machine, in a transaction. [`StoreError::Stale`], [`StoreError::Conflict`]:
+/// something is not as it was read; the transaction is to be dropped.
+#[derive(Clone, Copy)]
+struct Attempt<'c, 'a> {
+    ctx: &'c Ctx,
+    caller: &'a Caller,
+    wanted: &'a Wanted,
+    said: &'a Said,
+    clearance: &'a Clearance,
+}
+
+impl<'c> Attempt<'c, '_> {
+    async fn of(&self, tx: &mut Tx, of: &Of, prepare: bool) -> Result<Tried<'c>, Error> {
+        tx.take_workspace(self.caller.workspace.id).await?;
+        let template = template::choose(self.ctx, tx, self.caller, of, self.wanted).await?;
+        self.like(tx, template, of.kind(), prepare).await
+    }
+
+    /// Like this CVM, which is taken.
+    async fn like(
+        &self,
+        tx: &mut Tx,
+        Template { cvm: template, beside }: Template,
+        kind: Kind,
+        prepare: bool,
+    ) -> Result<Tried<'c>, Error> {
+        let Self { ctx, caller, wanted, .. } = *self;
+        let workspace = caller.workspace.id;
+        let present = update::configuration(tx, &template).await?;
+        let prepared = match &wanted.document {
+            Some(hash) => Some(update::document(tx, hash).await?),
+            None => None,
+        };
+        let mut next = configuration(&present, wanted, prepared.as_ref())?;
+        next.spec.name = name_of(tx, workspace, &present.spec.name, wanted.name.as_deref()).await?;
+        let wish = Wish { named: wanted.node, beside, image: wanted.image.as_deref(), next: &next };
+        let node = target::choose(ctx, tx, &wish).await?;
+        let verified = match approval::contracts(ctx, &template.kms)? {
+            None => {
+                self.said.refuse_where_nothing_governs()?;
+                None
+            }
+            Some(contracts) => {
+                let hash = next.spec.compose_hash;
+                let device = node.seen().0.device_id;
+                let question = approval::question(contracts.governed, &template, hash, device);
+                match self.clearance.of(&question, &template) {
+                    Some(verified) => Some(verified),
+                    None if prepare => {
+                        let settled = wanted.settled(node.id, hash);
+                        let new = approval::New {
+                            kind,
+                            cvm: &template,
+                            base: &present,
+                            next: &next,
+                            contracts,
+                            question,
+                            request: serde_json::to_string(&settled),
+                        };
+                        let prepared = approval::prepare(ctx, tx, caller, new).await?;
+                        return Ok(Tried::Prepared(Box::new(prepared)));
+                    }
+                    None => return Ok(Tried::Asks(contracts, question)),
+                }
+            }
+        };
+        self.write(tx, &template, &present, next, &node, verified).await
+    }
+
+    async fn write(
+        &self,
+        tx: &mut Tx,
+        template: &Cvm,
+        present: &Configuration,
+        next: Configuration,
+        node: &FleetNode,
+        verified: Option<Box<Verified>>,
+    ) -> Result<Tried<'c>, Error> {
+        let Self { ctx, caller, .. } = *self;
+        let document = next.document.document();
+        if next.spec.compose_hash != present.spec.compose_hash {
+            tx.keep_document(&next.spec.compose_hash, &document, ctx.now()).await?;
+        }
+        let spec = next.spec.clone();
+        let place = (node.id, template.kms.clone());
+        let new = commit::new_cvm(ctx, caller, place, spec, next.sealed_env.clone());
+        let inserted = tx.insert_cvm(new, ctx.now()).await?;
+        target::still_fits(tx, node, &inserted).await?;
+        let mut cvm = inserted.cvm;
+        let mut news = commit::begin(ctx, tx, caller, &mut cvm).await?;
+        if let Some(verified) = verified {
+            let operation = cvm.operation.map(|open| open.id);
+            let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation };
+            let told = [Happening::Verified(verified)];
+            news = news.max(events::write(tx, place, &told, ctx.now()).await?);
+        }
+        let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
+        crash::point(|| "accept.replicate.before_commit".to_owned());
+        Ok(Tried::Made(Box::new(Replicated { view, news })))
+    }
 }
 
 /// The configuration of the machine, apart from its name. It is the first one its node is told.
-fn configuration(present: &Configuration, wanted: &Wanted) -> Result<Configuration, Error> {
+fn configuration(
+    present: &Configuration,
+    wanted: &Wanted,
+    prepared: Option<&AppCompose>,
+) -> Result<Configuration, Error> {
     let allowed = &present.document.allowed_envs;
     let foreign = wanted.env_keys.iter().flatten().find(|key| !allowed.contains(key));
     if let Some(key) = foreign {
@@ -217,6 +445,7 @@ fn configuration(present: &Configuration, wanted: &Wanted) -> Result<Configurati
     let has_keys = present.spec.env_public_key.is_some();
     let sealed_env = provision::check_sealed_env(wanted.sealed_env.as_deref(), has_keys)?;
     let change = Change {
+        document: wanted.document,
         docker_compose_file: wanted.docker_compose_file.clone(),
         pre_launch_script: wanted.pre_launch_script.clone(),
         sealed_env: sealed_env.map_or(Set::Keep, Set::To),
@@ -224,7 +453,7 @@ fn configuration(present: &Configuration, wanted: &Wanted) -> Result<Configurati
         image: wanted.image.clone(),
         ..Change::default()
     };
-    let (mut next, _) = apply(present, &change, None).map_err(update::not_applicable)?;
+    let (mut next, _) = apply(present, &change, prepared).map_err(update::not_applicable)?;
     // Its VM, and with it its instance id, is its own.
     (next.spec.revision, next.spec.vm, next.spec.instance_seed) = (1, 1, None);
     Ok(next)

@@ -103,6 +103,14 @@ impl Work {
         self.finish_text(status, body, news).await
     }
 
+    /// Commits without an answer: the request was refused, and something was written down for it all
+    /// the same. Repeated under its key it is a new request.
+    pub async fn finish_refused(self, news: EventSeq) -> Result<(), Error> {
+        self.tx.commit().await?;
+        self.ctx.announce(news);
+        Ok(())
+    }
+
     /// Commits with an answer without a body.
     pub async fn finish_empty(self, status: u16, news: Option<EventSeq>) -> Result<Answer, Error> {
         self.finish_text(status, String::new(), news).await

@@ -5,16 +5,22 @@ use askama::Template;
 use axum::{
     Router,
     extract::{Query, State},
-    http::header,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use casemate_api::{page::SeekRequest, reply::Directory};
+use casemate_api::{
+    error::ErrorCode,
+    page::SeekRequest,
+    reply::Directory,
+    view::{PreparationState, PreparationView},
+};
 use serde::Deserialize;
 
 use crate::app::{
     Ctx, Error,
     about::{About, about},
+    approval::show,
     directory,
 };
 use crate::http::error::ApiError;
@@ -27,7 +33,8 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; for
 pub fn router(ctx: Ctx) -> Router {
     Router::new()
         .route("/", get(landing).with_state(ctx.clone()))
-        .route("/directory", get(directory).with_state(ctx))
+        .route("/directory", get(directory).with_state(ctx.clone()))
+        .route("/confirm", get(confirm).with_state(ctx))
         .route("/console.css", get(async || asset("text/css", include_str!("console.css"))))
 }
 
@@ -73,6 +80,92 @@ async fn directory(State(ctx): State<Ctx>, Query(from): Query<From>) -> Result<R
     let directory = directory::page(&ctx, &request).await?;
     let page = DirectoryPage { about: about(&ctx), directory, is_first: cursor.is_none() };
     html(page.render())
+}
+
+/// What somebody who holds a commit token is to approve.
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmPage {
+    about: About,
+    prepared: PreparationView,
+    /// Where the token goes.
+    commit_path: String,
+}
+
+impl ConfirmPage {
+    /// The lines of a unified diff, each with what it is.
+    fn lines<'d>(&self, diff: &'d str) -> impl Iterator<Item = (&'static str, &'d str)> {
+        diff.lines().map(|line| match line.as_bytes().first() {
+            Some(b'+') => ("added", line),
+            Some(b'-') => ("removed", line),
+            Some(b'@') => ("place", line),
+            _ => ("same", line),
+        })
+    }
+
+    /// A value of the document, in one line.
+    fn value(&self, value: &Option<serde_json::Value>) -> String {
+        value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
+    }
+
+    fn is_pending(&self) -> bool {
+        self.prepared.state == PreparationState::Pending
+    }
+
+    /// Whether contracts allow everything that is needed.
+    fn is_allowed(&self) -> bool {
+        self.prepared.onchain.is_some_and(|(_, _, all)| all)
+    }
+}
+
+/// Of what a token is no longer, or was never.
+#[derive(Template)]
+#[template(path = "unknown_token.html")]
+struct UnknownToken {
+    about: About,
+}
+
+/// A commit token.
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+}
+
+async fn confirm(
+    State(ctx): State<Ctx>,
+    Query(Token { token }): Query<Token>,
+) -> Result<Response, ApiError> {
+    let shown = match token.as_deref().filter(|token| !token.is_empty()) {
+        None => Err(Error::code(ErrorCode::HashInvalidOrExpired)),
+        Some(token) => show::of_token(&ctx, token).await,
+    };
+    let about = about(&ctx);
+    let (status, page) = match shown {
+        Ok(prepared) => {
+            let commit_path = commit_path(&prepared);
+            (StatusCode::OK, ConfirmPage { about, prepared, commit_path }.render())
+        }
+        Err(Error::Refused(no)) if no.code == ErrorCode::HashInvalidOrExpired => {
+            (StatusCode::NOT_FOUND, UnknownToken { about }.render())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut response = html(page)?;
+    *response.status_mut() = status;
+    // It shows what only the holder of the token may see.
+    let never = header::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, never);
+    Ok(response)
+}
+
+fn commit_path(prepared: &PreparationView) -> String {
+    let cvm = prepared.cvm.as_ref().map(|(_, reference, _)| reference.to_string());
+    let cvm = cvm.unwrap_or_default();
+    match prepared.kind {
+        "update" => format!("/api/v1/cvms/{cvm}/commit-update"),
+        "replica" => format!("/api/v1/cvms/{cvm}/commit-replica"),
+        _ => format!("/api/v1/apps/{}/instances", prepared.app_id),
+    }
 }
 
 fn html(page: Result<String, askama::Error>) -> Result<Response, ApiError> {

@@ -1,10 +1,10 @@
 //! Starting and stopping the whole service in this process.
 
+pub mod chains;
 mod files;
 mod nodes;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io,
     net::SocketAddr,
@@ -19,7 +19,6 @@ use casemate_core::{
     time::{Clock, Entropy},
 };
 use casemate_engine::{
-    chain::{Chain, rpc::RpcChain},
     dns::SystemDns,
     kms::{BuiltinKms, RootKeys},
 };
@@ -40,9 +39,9 @@ use crate::{
     app::{
         Ctx, account,
         ctx::{Addresses, World},
-        fleet::{Fleet, FleetKms, Governed},
+        fleet::{Fleet, FleetKms},
     },
-    config::{self, Config, Role},
+    config::{Config, Role},
     follow,
     gateway::Gateway,
     http, system,
@@ -183,7 +182,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
-    let governed = governed(&config, &kms_here, &open_chains(&config, &clock)?);
+    let governed = chains::governed(&config, &kms_here, &chains::open(&config, &clock)?);
     let opener = nodes::Opener {
         config: &config,
         db: &db,
@@ -207,6 +206,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         fleet: Arc::new(Fleet::new(nodes, kms_here).governed_by(governed)),
         kept: Arc::default(),
         traffic: Arc::default(),
+        guesses: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config: Arc::new(config),
         addresses: Arc::new(addresses),
@@ -387,41 +387,6 @@ fn fleet_kms(
         kms: kms.clone(),
         governed: None,
     })
-}
-
-/// A way to each chain, by its name in the configuration. No chain is asked yet.
-pub(crate) fn open_chains(
-    config: &Config,
-    clock: &Arc<dyn Clock>,
-) -> Result<BTreeMap<String, Arc<dyn Chain>>, StartError> {
-    let open = |chain: &config::Chain| {
-        let name = chain.name.clone();
-        match RpcChain::new(&chain.rpc(), clock.clone()) {
-            Ok(way) => Ok((name, Arc::new(way) as Arc<dyn Chain>)),
-            Err(error) => Err(StartError::Chain { name, reason: error.to_string() }),
-        }
-    };
-    config.chains.iter().map(open).collect()
-}
-
-/// The built-in KMS under each contract of the configuration.
-fn governed(
-    config: &Config,
-    builtin: &FleetKms,
-    chains: &BTreeMap<String, Arc<dyn Chain>>,
-) -> Vec<FleetKms> {
-    let under = |contract: &config::KmsContract| {
-        let configured = config.chains.iter().find(|chain| chain.name == contract.chain)?;
-        let governed = Governed {
-            kind: configured.kind()?,
-            contract: contract.address,
-            gateway_app_id: contract.gateway_app_id.clone(),
-            explorer: configured.explorer(),
-            chain: chains.get(&contract.chain)?.clone(),
-        };
-        Some(builtin.under(&contract.slug, governed))
-    };
-    config.kms.contracts.iter().filter_map(under).collect()
 }
 
 /// What was sealed for one KMS opens with its root keys only, so a database has one KMS by each name.

@@ -13,6 +13,9 @@ const ANSWERS_KEPT: Duration = Duration::from_hours(24);
 /// Expired provisions are kept a while, so that a late commit hears "expired" and not "unknown".
 const EXPIRED_KEPT: Duration = Duration::from_hours(30 * 24);
 
+/// Commit tokens are kept a little past their end: what was committed shortly before it may be repeated.
+const TOKENS_KEPT: Duration = Duration::from_hours(24);
+
 /// Sweeps until told to stop.
 pub async fn run(ctx: Ctx, stop: CancellationToken) {
     loop {
@@ -38,6 +41,9 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     tx.expire_provisions(old).await?;
     tx.expire_prepared(old).await?;
     tx.forget_proofs(old).await?;
+    // One that is unknown is answered in the words of one that has expired.
+    let used = i64::try_from(TOKENS_KEPT.as_micros()).unwrap_or(i64::MAX);
+    tx.expire_preparations(Timestamp::from_micros(now.micros() - used), now).await?;
     tx.forget_answers(now, ANSWERS_KEPT).await?;
     tx.commit().await
 }

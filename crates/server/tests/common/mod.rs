@@ -136,7 +136,7 @@ pub struct World {
     pub kms: Arc<BuiltinKms>,
     pub key: String,
     pub router: Router,
-    _dir: Option<tempfile::TempDir>,
+    dir: Option<tempfile::TempDir>,
 }
 
 /// When a world's clock begins.
@@ -282,6 +282,7 @@ impl World {
             fleet: Arc::new(fleet),
             kept: Arc::default(),
             traffic: Arc::default(),
+            guesses: Arc::default(),
             config: Arc::new(config),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),
@@ -293,7 +294,7 @@ impl World {
             stop: CancellationToken::new(),
         });
         let router = http::router(ctx.clone(), Metrics::install());
-        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, _dir: dir }
+        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, dir }
     }
 
     /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
@@ -312,7 +313,7 @@ impl World {
             sims: self.sims.clone(),
             kms: self.kms.clone(),
             key: self.key.clone(),
-            _dir: None,
+            dir: None,
         }
     }
 
@@ -330,6 +331,11 @@ impl World {
         self.ctx = Ctx::from(ctx::World { fleet, ..(*self.ctx).clone() });
         self.router = http::router(self.ctx.clone(), Metrics::install());
         self
+    }
+
+    /// Where the database is, if it is SQLite's.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        self.dir.as_ref().map(tempfile::TempDir::path)
     }
 
     pub async fn send(&self, request: Request<Body>) -> Reply {

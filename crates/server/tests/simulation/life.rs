@@ -18,6 +18,7 @@ use casemate_engine::node::{
 use casemate_server::{
     app::{
         self, Caller,
+        approval::Clearance,
         power::{self, Verb},
         update::{self, Asked},
     },
@@ -178,7 +179,9 @@ impl Life {
         let ctx = &self.world.ctx;
         let mut tx = ctx.begin().await.unwrap();
         let asked = Asked::from(change.clone());
-        match update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked).await {
+        let nothing = Clearance::default();
+        let outcome = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await;
+        match outcome.and_then(update::Outcome::accepted) {
             Ok(_) if dies => {}
             Ok(accepted) => {
                 tx.commit().await.unwrap();
@@ -205,7 +208,10 @@ impl Life {
         let accepted = async {
             let cvm = update::take(&mut tx, &self.caller, self.cvm).await?;
             let asked = app::revisions::asked(ctx, &mut tx, &cvm, &whole, request).await?;
-            let done = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked).await?;
+            let nothing = Clearance::default();
+            let caller = &self.caller;
+            let done = update::accept(ctx, &mut tx, caller, self.cvm, &asked, &nothing).await?;
+            let done = done.accepted()?;
             Ok::<_, app::Error>((done, asked.change))
         };
         match Box::pin(accepted).await {

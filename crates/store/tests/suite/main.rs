@@ -9,6 +9,8 @@ mod changes;
 #[cfg(test)]
 mod commit;
 #[cfg(test)]
+mod commit_tokens;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod freshness;

@@ -16,6 +16,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, accounts,
+    commit_tokens::{self, Kind, NewPreparation, TokenHash},
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
@@ -302,6 +303,23 @@ async fn change(world: &World, id: CvmId) {
         transaction: None,
     };
     tx.keep_proof(id, &other, &proof, START).await.unwrap();
+    let token = TokenHash("aa".repeat(32));
+    let new = NewPreparation {
+        hash: &token,
+        kind: Kind::Update,
+        workspace: world.workspace,
+        cvm: id,
+        app: cvm.spec.app_id,
+        compose_hash: other,
+        chain_id: 8453,
+        base: "",
+        request: "{}",
+        by: world.user,
+        expires_at: at(1),
+    };
+    tx.keep_preparation(&new, START).await.unwrap();
+    assert!(tx.preparation(&token).await.unwrap().is_some());
+    assert!(tx.use_preparation(&token, first, None, START).await.unwrap());
     let resources = Resources { vcpu: 3, ..cvm.spec.resources.clone() };
     let spec = Spec { compose_hash: other, resources, ..cvm.spec.clone() };
     let intent = Intent {
@@ -319,6 +337,10 @@ async fn change(world: &World, id: CvmId) {
     let mut tx = world.db.begin().await.unwrap();
     tx.settle_proof(&kept[0]).await.unwrap();
     tx.forget_proofs(START).await.unwrap();
+    assert!(commit_tokens::by_token(&world.db, &token).await.unwrap().is_some());
+    assert!(commit_tokens::newest_update(&world.db, id).await.unwrap().is_some());
+    let mut tx = world.db.begin().await.unwrap();
+    assert_eq!(tx.expire_preparations(at(2), at(2)).await.unwrap(), 1);
     tx.commit().await.unwrap();
 }
 
@@ -361,7 +383,7 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store in the words of SQLite; other tests run in this process too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 17] = [
+    const TABLES: [&str; 18] = [
         "counters",
         "users",
         "workspaces",
@@ -376,6 +398,7 @@ fn is_ours(statement: &str) -> bool {
         "operations",
         "prepared",
         "proofs",
+        "commit_tokens",
         "revisions",
         "events",
         "idempotency",

@@ -11,11 +11,16 @@ use casemate_core::{
             AppBootInfo,
             AppContract::{self, AppContractCalls as AppCall},
             KmsContract::{self, KmsContractCalls as KmsCall},
+            SafeContract::SafeContractCalls as SafeCall,
         },
         judge::Log,
+        returned::is_key,
     },
     id::{Address, Wallet},
 };
+
+/// Code of which it matters only that there is some.
+pub(super) const SOME_CODE: [u8; 1] = [0xfe];
 
 /// What a call came to: what it returned and what contracts said in it, or the bytes it reverted with.
 pub(super) type Outcome = Result<Run, Vec<u8>>;
@@ -71,17 +76,38 @@ pub(super) struct Kms {
     created: u64,
 }
 
+/// Code that does nothing but answer to the questions for a Safe, if it is one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Other {
+    pub code: Vec<u8>,
+    /// How many of which owners have to sign.
+    pub safe: Option<(u64, Vec<Address>)>,
+}
+
 /// Everything that has code, at one block.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Contracts {
     pub kms: BTreeMap<Address, Kms>,
     pub apps: BTreeMap<Address, App>,
+    pub others: BTreeMap<Address, Other>,
 }
 
 impl Contracts {
-    /// Whether there is code at an address.
-    pub fn has_code(&self, at: &Address) -> bool {
-        self.kms.contains_key(at) || self.apps.contains_key(at)
+    /// The code at an address; that of our own contracts is one byte.
+    pub fn code(&self, at: &Address) -> Vec<u8> {
+        if self.kms.contains_key(at) || self.apps.contains_key(at) {
+            return SOME_CODE.to_vec();
+        }
+        self.others.get(at).map(|other| other.code.clone()).unwrap_or_default()
+    }
+
+    /// A slot of storage, as far as anybody looks at it.
+    pub fn storage(&self, at: &Address, slot: u64) -> [u8; 32] {
+        let mut word = [0; 32];
+        if let (Some(app), 1) = (self.apps.get(at), slot) {
+            (word[30], word[31]) = (app.any_device.into(), app.upgrades_disabled.into());
+        }
+        word
     }
 
     /// Makes a call; one that reverts changes nothing.
@@ -100,7 +126,7 @@ impl Contracts {
         } else if self.kms.contains_key(&to) {
             self.run_kms(from, to, data)
         } else {
-            Ok(Run::default())
+            self.others.get(&to).map_or_else(|| Ok(Run::default()), |other| other.run(data))
         }
     }
 
@@ -158,6 +184,22 @@ impl Contracts {
             (Some(_), Some(app)) => app.refusal(boot),
         };
         Run { returned: (refusal.is_empty(), refusal).abi_encode_params(), logs: Vec::new() }
+    }
+}
+
+impl Other {
+    fn run(&self, data: &[u8]) -> Outcome {
+        let Some((threshold, owners)) = &self.safe else {
+            return if is_key(&self.code) { Ok(Run::default()) } else { Err(Vec::new()) };
+        };
+        let returned = match SafeCall::abi_decode(data).map_err(|_| Vec::new())? {
+            SafeCall::getThreshold(_) => U256::from(*threshold).abi_encode(),
+            SafeCall::getOwners(_) => {
+                owners.iter().map(|owner| raw(*owner)).collect::<Vec<Raw>>().abi_encode()
+            }
+            SafeCall::execTransaction(_) => return Err(Vec::new()),
+        };
+        Ok(Run { returned, logs: Vec::new() })
     }
 }
 

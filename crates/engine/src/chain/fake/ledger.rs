@@ -56,6 +56,10 @@ impl Ledger {
         ledger
     }
 
+    pub fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
     pub fn head(&self) -> &Mined {
         // There is always the first block.
         &self.blocks[self.blocks.len() - 1]
@@ -63,6 +67,10 @@ impl Ledger {
 
     pub fn at(&self, number: u64) -> Option<&Mined> {
         self.blocks.get(usize::try_from(number).ok()?)
+    }
+
+    pub fn with_hash(&self, hash: &BlockHash) -> Option<&Mined> {
+        self.blocks.iter().rev().find(|mined| mined.block.hash == *hash)
     }
 
     pub fn find(&self, transaction: &TxHash) -> Option<(&Mined, &Included)> {

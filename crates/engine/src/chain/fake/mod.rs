@@ -1,13 +1,17 @@
 //! A chain in memory, for tests: contracts of KMS and apps, blocks, reorganisations, faults on demand.
 //!
 //! [`FakeChain`] is a [`Chain`] itself. It judges with the same pure code as the real one, so what is
-//! tested with it is what comes of verdicts and faults, not JSON-RPC. A wrong set-up panics.
-
-#[doc(inline)]
-pub use contracts::Generation;
+//! tested with it is what comes of verdicts and faults, not JSON-RPC. A [`FakeNode`] is an endpoint of
+//! such a chain, for those who speak JSON-RPC. A wrong set-up panics.
 
 mod contracts;
 mod ledger;
+mod node;
+
+pub use self::{
+    contracts::Generation,
+    node::{Behaviour, FakeNode},
+};
 
 use std::{
     collections::VecDeque,
@@ -31,7 +35,7 @@ use casemate_core::{
 use tokio::sync::watch;
 
 use self::{
-    contracts::{App, Contracts, Kms},
+    contracts::{App, Contracts, Kms, Other, SOME_CODE},
     ledger::Ledger,
 };
 use super::{Chain, Fault};
@@ -77,7 +81,6 @@ struct Shared {
 #[derive(Debug)]
 struct World {
     ledger: Ledger,
-    accounts: Vec<(Address, Account)>,
     faults: VecDeque<Fault>,
     held: bool,
     counts: Counts,
@@ -89,7 +92,6 @@ impl FakeChain {
     pub fn new(chain_id: u64) -> Self {
         let world = World {
             ledger: Ledger::new(chain_id),
-            accounts: Vec::new(),
             faults: VecDeque::new(),
             held: false,
             counts: Counts::default(),
@@ -206,9 +208,25 @@ impl FakeChain {
         self.edit_app(app, |app| app.pending_owner = pending);
     }
 
-    /// Says what is behind an address; else it is a contract if it has code, and somebody's key if not.
+    /// From now on this is behind an address. Transactions of a Safe are sent in its name.
     pub fn set_account(&self, address: Address, account: Account) {
-        self.world().accounts.push((address, account));
+        let other = match account {
+            Account::Eoa => Other::default(),
+            Account::Contract => Other { code: SOME_CODE.to_vec(), safe: None },
+            Account::Safe { threshold, owners } => {
+                Other { code: SOME_CODE.to_vec(), safe: Some((threshold, owners)) }
+            }
+        };
+        self.edit(|contracts| {
+            contracts.others.insert(address, other);
+        });
+    }
+
+    /// From now on this code is at an address. It reverts whatever it is called with.
+    pub fn set_code(&self, address: Address, code: Vec<u8>) {
+        self.edit(|contracts| {
+            contracts.others.insert(address, Other { code, safe: None });
+        });
     }
 
     /// A transaction of one call, mined. It may revert: its receipt says so.
@@ -451,13 +469,14 @@ impl Chain for FakeChain {
 
     async fn account(&self, address: &Address) -> Result<Account, Fault> {
         self.asked(|counts| &mut counts.account).await?;
-        let world = self.world();
-        let said = world.accounts.iter().rev().find(|(named, _)| named == address);
-        Ok(match said {
-            Some((_, account)) => account.clone(),
-            None if world.ledger.head().contracts.has_code(address) => Account::Contract,
-            None => Account::Eoa,
-        })
+        if returned::is_key(&self.world().ledger.head().contracts.code(address)) {
+            return Ok(Account::Eoa);
+        }
+        let ask = |view: Vec<u8>| match self.dry(SOMEBODY, *address, &view) {
+            Ok(data) => Returned::Data(data),
+            Err(revert) => Returned::Reverted(revert),
+        };
+        Ok(returned::contract(&ask(view::safe_threshold()), &ask(view::safe_owners())))
     }
 
     async fn upgrades_disabled(&self, app: &AppId) -> Result<Option<bool>, Fault> {

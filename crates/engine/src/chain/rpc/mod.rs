@@ -30,6 +30,8 @@ use casemate_core::{
 use tokio::sync::Semaphore;
 
 pub use self::config::{Config, ConfigError, Tip};
+#[cfg(feature = "testing")]
+pub(super) use self::endpoint::client;
 use self::{asker::Asker, desk::Desk};
 use super::{Chain, Fault};
 

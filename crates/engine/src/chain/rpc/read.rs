@@ -19,9 +19,6 @@ use super::{super::no_kms, config::Tip, endpoint::Endpoint, reply::Failure};
 const SIDE_BY_SIDE: usize = 16;
 /// Where stock contracts of apps keep whether they can be upgraded, in the last byte.
 const UPGRADES_SLOT: u64 = 1;
-/// Code of an account that is somebody's key, and lends itself a contract's (EIP-7702).
-const DELEGATION: [u8; 3] = [0xef, 0x01, 0x00];
-const DELEGATION_LENGTH: usize = 23;
 
 /// What one look at a question comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -207,7 +204,7 @@ pub(super) async fn simulate(
 pub(super) async fn account(endpoint: &Endpoint, address: &Address) -> Result<Account, Failure> {
     let block = endpoint.tip(Tip::Latest).await?;
     let code = endpoint.code(address, &block).await?;
-    if code.is_empty() || (code.len() == DELEGATION_LENGTH && code.starts_with(&DELEGATION)) {
+    if returned::is_key(&code) {
         endpoint.still(&block).await?;
         return Ok(Account::Eoa);
     }
@@ -218,10 +215,7 @@ pub(super) async fn account(endpoint: &Endpoint, address: &Address) -> Result<Ac
     )
     .await?;
     endpoint.still(&block).await?;
-    Ok(match (returned::safe_threshold(&threshold), returned::safe_owners(&owners)) {
-        (Some(threshold), Some(owners)) => Account::Safe { threshold, owners },
-        _ => Account::Contract,
-    })
+    Ok(returned::contract(&threshold, &owners))
 }
 
 /// Whether an app can never be upgraded again, where stock contracts keep it.

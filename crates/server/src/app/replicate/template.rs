@@ -1,17 +1,16 @@
 //! Which live CVM of the app gives its configuration.
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
-use casemate_core::{
-    cvm::Power,
-    id::{AppId, ComposeHash, CvmId, CvmName, NodeId},
-};
+use casemate_core::id::{AppId, ComposeHash, CvmId, CvmName, NodeId};
 use casemate_store::{
     Error as StoreError, Tx,
     cvms::{self, Cvm},
 };
 
 use super::{Of, Wanted};
-use crate::app::{Caller, Ctx, Error, cvms::app_id, cvms::app_not_found};
+use crate::app::{
+    Caller, Ctx, Error, approval::confirm::is_live, cvms::app_id, cvms::app_not_found,
+};
 
 /// The CVM that gives its configuration.
 #[derive(Debug)]
@@ -64,10 +63,6 @@ pub async fn choose(
     }
     let beside = source.map_or(cvm.node, |source| source.node);
     Ok(Template { cvm, beside })
-}
-
-fn is_live(cvm: &Cvm) -> bool {
-    cvm.wish.power != Power::Deleted
 }
 
 /// The CVM that is to be replicated, of the app that it is said to be of. One that is being deleted is

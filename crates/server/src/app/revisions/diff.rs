@@ -45,7 +45,7 @@ pub(super) fn diff(
 }
 
 /// A unified diff; `None`: the same.
-fn lines(old: Option<&str>, new: Option<&str>) -> Option<String> {
+pub fn lines(old: Option<&str>, new: Option<&str>) -> Option<String> {
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
     (old != new).then(|| {
         let diff = TextDiff::configure().timeout(PATIENCE).diff_lines(old, new);
@@ -53,8 +53,8 @@ fn lines(old: Option<&str>, new: Option<&str>) -> Option<String> {
     })
 }
 
-/// The fields whose values differ, but for the texts.
-fn fields(old: &str, new: &str) -> Result<Vec<FieldDiffView>, Error> {
+/// The fields of two documents whose values differ, but for the texts.
+pub fn fields(old: &str, new: &str) -> Result<Vec<FieldDiffView>, Error> {
     let read = |text: &str| -> Result<BTreeMap<String, Value>, Error> {
         serde_json::from_str(text)
             .map_err(|error| Error::Internal(format!("stored document: {error}")))

@@ -7,7 +7,7 @@
 //! To put one in force again ([`redeploy`]) is an ordinary change that names its document: it waits, is
 //! taken back and cancelled as every other.
 
-mod diff;
+pub mod diff;
 mod redeploy;
 
 use casemate_api::{
@@ -32,7 +32,7 @@ use casemate_store::{
     revisions::{self, Revision, Whole},
 };
 
-pub use redeploy::{asked, on_app, on_cvm};
+pub use redeploy::{AppRedeploy, OnApp, asked, on_cvm};
 
 use super::{Caller, Ctx, Error, cvms};
 

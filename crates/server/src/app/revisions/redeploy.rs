@@ -15,6 +15,7 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, known_names},
     cvm::Power,
+    governance::Question,
     id::{CvmId, EventSeq, VmUuid},
 };
 use casemate_store::{
@@ -25,8 +26,10 @@ use casemate_store::{
 
 use super::{app, document, find, parse};
 use crate::app::{
-    Caller, Ctx, Error, cvms,
-    update::{self, Accepted, Asked, EnvGuard, request as read},
+    Caller, Ctx, Error,
+    approval::{self, Clearance, Contracts, Prepared},
+    cvms,
+    update::{self, Asked, EnvGuard, Outcome, request as read},
     views,
 };
 
@@ -98,7 +101,7 @@ fn mismatch(revision: &BTreeSet<String>, present: &BTreeSet<String>) -> Error {
     )
 }
 
-/// Puts a revision of a CVM's app in force on the CVM.
+/// The change that puts a revision of a CVM's app in force on the CVM.
 pub async fn on_cvm(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -106,53 +109,168 @@ pub async fn on_cvm(
     id: CvmId,
     revision: &str,
     request: &RedeployRequest,
-    guard: Option<EnvGuard>,
-) -> Result<Accepted, Error> {
+) -> Result<Asked, Error> {
     let cvm = update::take(tx, caller, id).await?;
     let revision = find(ctx, &cvm.spec.app_id, revision).await?;
-    let asked = asked(ctx, tx, &cvm, &revision, request).await?;
-    let asked = Asked { guard: guard.or(asked.guard), ..asked };
-    update::accept(ctx, tx, caller, id, &asked).await
+    asked(ctx, tx, &cvm, &revision, request).await
 }
 
-/// Puts a revision of an app in force on the CVMs that the request names: all of them, or nothing is
-/// changed. Returns what became of it on each and the event to announce.
-pub async fn on_app(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    caller: &Caller,
-    (text, revision): (&str, &str),
-    request: &AppRedeployRequest,
-    guard: Option<EnvGuard>,
-) -> Result<(Vec<RedeployView>, EventSeq), Error> {
-    let app = app(ctx, caller, text).await?;
-    find(ctx, &app, revision).await?;
-    let mut targets = if request.vm_uuids.is_empty() {
-        all_or_the_one(ctx, caller, &app, request.all == Some(true)).await?
-    } else {
-        named(ctx, caller, &app, request).await?
-    };
-    // In the order in which every transaction takes CVMs.
-    targets.sort_unstable_by_key(|cvm| cvm.id);
-    let one = RedeployRequest {
-        allow_env_mismatch: request.allow_env_mismatch,
-        ..RedeployRequest::default()
-    };
-    let mut news = EventSeq(0);
-    let mut done = Vec::with_capacity(targets.len());
-    for target in targets {
-        let accepted =
-            on_cvm(ctx, tx, caller, target.id, revision, &one, guard).await.map_err(|error| {
-                error.detail(ErrorDetail::value("vm_uuid", target.uuid.to_string()))
-            })?;
-        news = news.max(accepted.news);
-        done.push(RedeployView {
-            vm_uuid: target.uuid,
-            cvm_name: accepted.cvm.spec.name.clone(),
-            update: views::update(&accepted),
-        });
+/// What becomes of a revision on several CVMs.
+#[derive(Debug)]
+pub enum OnApp {
+    /// What became of it on each, and the event to announce.
+    Accepted(Vec<RedeployView>, EventSeq),
+    /// It is prepared for those for which contracts have to allow it; none is changed.
+    Prepared(Box<Prepared>),
+}
+
+/// A revision of an app for the CVMs that a request names.
+#[derive(Debug)]
+pub struct AppRedeploy<'a> {
+    /// Texts of the app and the revision, as they stand in the path.
+    pub path: (&'a str, &'a str),
+    /// Which CVMs.
+    pub request: &'a AppRedeployRequest,
+    /// What the request says of the guard.
+    pub guard: Option<EnvGuard>,
+}
+
+impl AppRedeploy<'_> {
+    async fn targets(&self, ctx: &Ctx, caller: &Caller) -> Result<Vec<Cvm>, Error> {
+        let (text, revision) = self.path;
+        let app = app(ctx, caller, text).await?;
+        find(ctx, &app, revision).await?;
+        let mut targets = if self.request.vm_uuids.is_empty() {
+            all_or_the_one(ctx, caller, &app, self.request.all == Some(true)).await?
+        } else {
+            named(ctx, caller, &app, self.request).await?
+        };
+        // In the order in which every transaction takes CVMs.
+        targets.sort_unstable_by_key(|cvm| cvm.id);
+        Ok(targets)
     }
-    Ok((done, news))
+
+    async fn asked(
+        &self,
+        ctx: &Ctx,
+        tx: &mut Tx,
+        caller: &Caller,
+        target: &Cvm,
+    ) -> Result<Asked, Error> {
+        let one = RedeployRequest {
+            allow_env_mismatch: self.request.allow_env_mismatch,
+            ..RedeployRequest::default()
+        };
+        let asked =
+            on_cvm(ctx, tx, caller, target.id, self.path.1, &one).await.map_err(of(target))?;
+        Ok(Asked { guard: self.guard.or(asked.guard), ..asked })
+    }
+
+    /// What contracts have to allow for it, each thing once.
+    pub async fn needs<'c>(
+        &self,
+        ctx: &'c Ctx,
+        tx: &mut Tx,
+        caller: &Caller,
+    ) -> Result<Vec<(Contracts<'c>, Question)>, Error> {
+        let mut needs: Vec<(Contracts<'c>, Question)> = Vec::new();
+        for target in self.targets(ctx, caller).await? {
+            let asked = self.asked(ctx, tx, caller, &target).await?;
+            let cvm = update::take(tx, caller, target.id).await?;
+            let need = approval::needs(ctx, tx, &cvm, &asked).await?;
+            needs.extend(need.filter(|(_, one)| needs.iter().all(|(_, other)| other != one)));
+        }
+        Ok(needs)
+    }
+
+    /// Refuses to confirm what no contract governs.
+    pub async fn refuse_where_nothing_governs(
+        &self,
+        ctx: &Ctx,
+        caller: &Caller,
+        said: &approval::Said,
+    ) -> Result<(), Error> {
+        match self.targets(ctx, caller).await?.first() {
+            Some(first) if approval::contracts(ctx, &first.kms)?.is_none() => {
+                said.refuse_where_nothing_governs()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts it in force on all of them, or prepares it for those for which contracts have to allow it:
+    /// then nothing is changed. `prepare_only`: a token commits one CVM, so there must be one.
+    pub async fn accept(
+        &self,
+        ctx: &Ctx,
+        tx: &mut Tx,
+        caller: &Caller,
+        clearance: &Clearance,
+        prepare_only: bool,
+    ) -> Result<OnApp, Error> {
+        let targets = self.targets(ctx, caller).await?;
+        if let Some(prepared) =
+            self.prepare(ctx, tx, caller, &targets, clearance, prepare_only).await?
+        {
+            return Ok(OnApp::Prepared(Box::new(prepared)));
+        }
+        let mut news = EventSeq(0);
+        let mut done = Vec::with_capacity(targets.len());
+        for target in targets {
+            let asked = self.asked(ctx, tx, caller, &target).await?;
+            let outcome = update::accept(ctx, tx, caller, target.id, &asked, clearance).await;
+            let accepted = outcome.and_then(Outcome::accepted).map_err(of(&target))?;
+            news = news.max(accepted.news);
+            done.push(RedeployView {
+                vm_uuid: target.uuid,
+                cvm_name: accepted.cvm.spec.name.clone(),
+                update: views::update(&accepted),
+            });
+        }
+        Ok(OnApp::Accepted(done, news))
+    }
+
+    async fn prepare(
+        &self,
+        ctx: &Ctx,
+        tx: &mut Tx,
+        caller: &Caller,
+        targets: &[Cvm],
+        clearance: &Clearance,
+        prepare_only: bool,
+    ) -> Result<Option<Prepared>, Error> {
+        let mut first: Option<Prepared> = None;
+        for target in targets {
+            let asked = self.asked(ctx, tx, caller, target).await?;
+            let cvm = update::take(tx, caller, target.id).await?;
+            let need = approval::needs(ctx, tx, &cvm, &asked).await.map_err(of(target))?;
+            let Some((_, question)) = need.filter(|(_, one)| !clearance.covers(one)) else {
+                continue;
+            };
+            if prepare_only && targets.len() > 1 {
+                let why = "needs one CVM: a token commits one";
+                return Err(Error::field(ErrorCode::InvalidRequest, "X-Prepare-Only", why)
+                    .suggest("Name one in vm_uuids, or leave the header out."));
+            }
+            let nothing = Clearance::default();
+            let outcome = update::accept(ctx, tx, caller, target.id, &asked, &nothing).await;
+            let Outcome::Prepared(prepared) = outcome.map_err(of(target))? else {
+                return Err(Error::Internal("a document came in force unasked".to_owned()));
+            };
+            let also = first.get_or_insert(*prepared);
+            also.also.push(ErrorDetail {
+                message: Some(format!("needs device {}", question.device)),
+                ..ErrorDetail::value("vm_uuid", target.uuid.to_string())
+            });
+        }
+        Ok(first)
+    }
+}
+
+/// An error of one CVM among several.
+fn of(target: &Cvm) -> impl FnOnce(Error) -> Error {
+    let uuid = target.uuid.to_string();
+    move |error| error.detail(ErrorDetail::value("vm_uuid", uuid))
 }
 
 fn too_many(why: String) -> Error {

@@ -17,7 +17,7 @@ use casemate_core::{
 };
 use casemate_store::{Tx, cvms::Cvm, prepared::Prepared};
 
-use super::{Accepted, Asked, accept, configuration, preview, request, take};
+use super::{Asked, configuration, preview, request, take};
 use crate::app::{Caller, Ctx, Error, provision, views};
 
 /// Checks a document for a CVM, keeps it for 14 days, and says its hash.
@@ -70,16 +70,14 @@ pub async fn prepare(
     })
 }
 
-/// Puts a prepared document in force.
+/// The change that puts a prepared document in force.
 pub async fn commit(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     id: CvmId,
     asked: &ComposeCommitRequest,
-    adjust: impl FnOnce(Asked) -> Asked,
-) -> Result<Accepted, Error> {
-    request::refuse_confirmation(None::<&str>, asked.transaction_hash.as_deref())?;
+) -> Result<Asked, Error> {
     let cvm = take(tx, caller, id).await?;
     let hash = &asked.compose_hash;
     let fact = ErrorDetail::value("compose_hash", hash.to_string());
@@ -114,19 +112,17 @@ pub async fn commit(
     let named = env_keys.clone().or_else(|| names_changed.then_some(document.allowed_envs));
     let change =
         Change { document: Some(*hash), allowed_envs, sealed_env, env_keys, ..Change::default() };
-    let asked = Asked { named, ..change.into() };
-    accept(ctx, tx, caller, id, &adjust(asked)).await
+    Ok(Asked { named, ..change.into() })
 }
 
-/// Puts a document in force whose hash the client knows already.
+/// The change that puts a document in force whose hash the client knows already.
 pub async fn replace(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     id: CvmId,
     asked: &ComposeReplaceRequest,
-    adjust: impl FnOnce(Asked) -> Asked,
-) -> Result<Accepted, Error> {
+) -> Result<Asked, Error> {
     let whole = ComposeFile { update_env_vars: Some(true), ..asked.compose_file.clone() };
     let prepared = prepare(ctx, tx, caller, id, &whole, &[])
         .await
@@ -147,7 +143,7 @@ pub async fn replace(
         update_env_vars: None,
         transaction_hash: None,
     };
-    commit(ctx, tx, caller, id, &request, adjust).await
+    commit(ctx, tx, caller, id, &request).await
 }
 
 const fn replaces_names(file: &ComposeFile) -> bool {

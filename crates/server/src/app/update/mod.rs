@@ -17,10 +17,10 @@ pub mod request;
 pub mod schedule;
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
+pub use casemate_core::change::Effect;
 use casemate_core::{
     change::{
-        Before, Change, Configuration, Effect, EnvReport, NotApplicable, apply, env_report,
-        withdraw,
+        Before, Change, Configuration, EnvReport, NotApplicable, apply, env_report, withdraw,
     },
     compose::AppCompose,
     cvm::{Failure, FailureCode, Phase, Power, Spec, Status, StopMode, Wish},
@@ -29,6 +29,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Tx,
+    commit_tokens::Kind,
     cvms::{Cvm, Intent},
     operations::{
         Ending,
@@ -36,15 +37,19 @@ use casemate_store::{
     },
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Caller, Ctx, Error,
+    approval::{self, Clearance, Prepared},
     events::{self, Happening, Place},
     revisions,
 };
 use crate::crash;
 
 /// What becomes of a change that drops a variable which the compose file uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EnvGuard {
     /// It is applied, and the reply says so.
     Report,
@@ -52,11 +57,15 @@ pub enum EnvGuard {
     Refuse,
 }
 
-/// A change as a request asks for it.
-#[derive(Debug, Clone)]
+/// A change as a request asks for it. What contracts have to allow first is kept as this, as JSON in
+/// `commit_tokens.request`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Asked {
     /// What.
     pub change: Change,
+    /// Names of the fields the request changes, as clients call them.
+    pub fields: Vec<String>,
     /// The names of variables the request names, if any: its `env_keys`, else its `allowed_envs`.
     pub named: Option<Vec<String>>,
     /// Whether a running guest may be brought down for it.
@@ -68,7 +77,8 @@ pub struct Asked {
 impl From<Change> for Asked {
     fn from(change: Change) -> Self {
         let named = change.env_keys.clone().or_else(|| change.allowed_envs.clone());
-        Self { change, named, may_restart: true, guard: None }
+        let fields = change.fields().into_iter().map(str::to_owned).collect();
+        Self { change, fields, named, may_restart: true, guard: None }
     }
 }
 
@@ -93,42 +103,93 @@ pub struct Accepted {
     pub news: EventSeq,
 }
 
-/// Accepts a change of a CVM of the caller's workspace.
+/// How a request for a change ends.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is accepted.
+    Accepted(Box<Accepted>),
+    /// It is prepared: contracts have to allow its document first.
+    Prepared(Box<Prepared>),
+}
+
+impl Outcome {
+    /// Of a change that names nothing of the document.
+    pub fn accepted(self) -> Result<Accepted, Error> {
+        match self {
+            Self::Accepted(accepted) => Ok(*accepted),
+            Self::Prepared(_) => {
+                Err(Error::Internal("a change made another document unasked".to_owned()))
+            }
+        }
+    }
+}
+
+/// Accepts a change of a CVM of the caller's workspace, or prepares it where contracts have to allow
+/// its document and `clearance` does not say that they do.
 pub async fn accept(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     id: CvmId,
     asked: &Asked,
-) -> Result<Accepted, Error> {
+    clearance: &Clearance,
+) -> Result<Outcome, Error> {
     let cvm = take(tx, caller, id).await?;
-    let limit = i64::from(ctx.config.work.queue);
-    let queued = tx.queued_changes(cvm.id, limit).await?;
-    if queued.len() >= usize::from(ctx.config.work.queue) {
-        return Err(Error::code(ErrorCode::QueueFull));
-    }
+    let queued = queued(ctx, tx, &cvm).await?;
     let base = projected(ctx, tx, &cvm, &queued).await?;
     let (next, effect) = change(ctx, tx, &cvm, &base, &asked.change).await?;
     consent(&cvm, effect, asked)?;
     let report = env_report(&base, &next, asked.named.as_deref());
     guard(tx, caller, asked, report.as_ref()).await?;
-    if let Some(hash) = &asked.change.document {
+    let asks = approval::asks(ctx, &cvm, &base, &next)?;
+    // From here on it leads to this document and no other.
+    let bound = asks.as_ref().map(|(_, question)| asked.change.bound_to(question.hash));
+    let verified = match asks {
+        None => None,
+        Some((contracts, question)) => {
+            let Some(verified) = clearance.of(&question, &cvm) else {
+                let asked = Asked { change: bound.unwrap_or_default(), ..asked.clone() };
+                let new = approval::New {
+                    kind: Kind::Update,
+                    cvm: &cvm,
+                    base: &base,
+                    next: &next,
+                    contracts,
+                    question,
+                    request: serde_json::to_string(&asked),
+                };
+                let prepared = approval::prepare(ctx, tx, caller, new).await?;
+                return Ok(Outcome::Prepared(Box::new(prepared)));
+            };
+            Some(verified)
+        }
+    };
+    if queued.len() >= usize::from(ctx.config.work.queue) {
+        return Err(Error::code(ErrorCode::QueueFull));
+    }
+    let now = ctx.now();
+    if bound.is_some() {
+        tx.keep_document(&next.spec.compose_hash, &next.document.document(), now).await?;
+    }
+    let wanted = bound.as_ref().unwrap_or(&asked.change);
+    if let Some(hash) = &wanted.document {
         tx.keep_for_good(hash).await?;
     }
     let operation = ctx.operation_id();
+    let fields: Vec<&str> = asked.fields.iter().map(String::as_str).collect();
     let new = NewChange {
         id: operation,
         cvm: cvm.id,
         by: caller.user.id,
-        change: &asked.change,
-        fields: &asked.change.fields(),
+        change: wanted,
+        fields: &fields,
         report: report.as_ref(),
         generation: cvm.wish.generation,
     };
-    let now = ctx.now();
     tx.enqueue_change(&new, now).await?;
     let place = place(&cvm, operation);
     let mut told = vec![Happening::Accepted(OperationKind::Update)];
+    told.extend(verified.map(Happening::Verified));
     if let Some(report) = report.as_ref().filter(|report| **report != EnvReport::default()) {
         told.push(Happening::EnvNames(report.clone()));
     }
@@ -139,7 +200,7 @@ pub async fn accept(
     }
     let after = tx.cvm(cvm.id).await?.ok_or_else(super::cvms::not_found)?;
     crash::point(|| "accept.update.before_commit".to_owned());
-    Ok(Accepted {
+    Ok(Outcome::Accepted(Box::new(Accepted {
         cvm: after,
         operation,
         effect,
@@ -148,7 +209,17 @@ pub async fn accept(
         promised: next.spec,
         report,
         news,
-    })
+    })))
+}
+
+async fn queued(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm) -> Result<Vec<Queued>, Error> {
+    Ok(tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?)
+}
+
+/// The configuration of a CVM that will be in force once everything that waits has had its turn.
+pub async fn in_force_next(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm) -> Result<Configuration, Error> {
+    let queued = queued(ctx, tx, cvm).await?;
+    projected(ctx, tx, cvm, &queued).await
 }
 
 /// A live CVM of the caller, taken until commit.
@@ -167,8 +238,7 @@ pub async fn preview(
     cvm: &Cvm,
     asked: &Change,
 ) -> Result<(Configuration, Configuration, Effect), Error> {
-    let queued = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
-    let base = projected(ctx, tx, cvm, &queued).await?;
+    let base = in_force_next(ctx, tx, cvm).await?;
     let (next, effect) = change(ctx, tx, cvm, &base, asked).await?;
     Ok((base, next, effect))
 }
@@ -224,7 +294,8 @@ pub(super) async fn configuration(tx: &mut Tx, cvm: &Cvm) -> Result<Configuratio
     })
 }
 
-async fn document(tx: &mut Tx, hash: &ComposeHash) -> Result<AppCompose, Error> {
+/// A document that is kept.
+pub(super) async fn document(tx: &mut Tx, hash: &ComposeHash) -> Result<AppCompose, Error> {
     let text = tx
         .document(hash)
         .await?
@@ -241,7 +312,7 @@ async fn projected(
 ) -> Result<Configuration, Error> {
     let mut base = configuration(tx, cvm).await?;
     for waiting in queued {
-        match change(ctx, tx, cvm, &base, &waiting.change).await {
+        match in_turn(ctx, tx, cvm, &base, &waiting.change).await {
             Ok((next, _)) => base = next,
             // It will end with this as its cause.
             Err(Error::Refused(_) | Error::Invalid(_)) => {}
@@ -265,6 +336,23 @@ async fn change(
     };
     let (next, effect) = apply(base, change, prepared.as_ref()).map_err(not_applicable)?;
     check::on_node(ctx, tx, cvm, base, &next, change).await?;
+    Ok((next, effect))
+}
+
+/// The same for a change whose turn comes: of a document that contracts govern it leads to no other
+/// than the one it was accepted with.
+async fn in_turn(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    cvm: &Cvm,
+    base: &Configuration,
+    waiting: &Change,
+) -> Result<(Configuration, Effect), Error> {
+    let (next, effect) = change(ctx, tx, cvm, base, waiting).await?;
+    let (from, to) = (&base.spec.compose_hash, &next.spec.compose_hash);
+    if !waiting.keeps_its_word(from, to) && approval::contracts(ctx, &cvm.kms)?.is_some() {
+        return Err(approval::unapproved(to));
+    }
     Ok((next, effect))
 }
 
@@ -343,7 +431,7 @@ async fn begin(
     let (mut next, mut effect) = (old.clone(), Effect::Nothing);
     let mut taken = Vec::new();
     for waiting in batch {
-        match change(ctx, tx, cvm, &next, &waiting.change).await {
+        match in_turn(ctx, tx, cvm, &next, &waiting.change).await {
             Ok((after, its)) => {
                 next = after;
                 effect = effect.max(its);

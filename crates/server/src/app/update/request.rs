@@ -24,7 +24,6 @@ const SHUTDOWN_TIMEOUT: std::ops::RangeInclusive<u32> = 10..=1200;
 
 /// `PATCH /cvms/{id}`.
 pub fn patch(ctx: &Ctx, request: &CvmPatch) -> Result<Asked, Error> {
-    refuse_confirmation(request.compose_hash.as_ref(), request.transaction_hash.as_deref())?;
     let change = Change {
         docker_compose_file: request.docker_compose_file.clone(),
         pre_launch_script: or_empty(&request.pre_launch_script),
@@ -111,7 +110,6 @@ pub fn pre_launch_script(text: String) -> Asked {
 
 /// `PATCH /cvms/{id}/envs`: the names that are sealed become the allowed ones.
 pub fn envs(request: &EnvsRequest) -> Result<Asked, Error> {
-    refuse_confirmation(request.compose_hash.as_ref(), request.transaction_hash.as_deref())?;
     let keys = env_keys(request.env_keys.as_ref())?;
     let sealed_env = sealed_env(&Patch::Value(request.encrypted_env.clone()))?;
     if sealed_env.is_keep() {
@@ -139,7 +137,7 @@ pub fn network_config(request: &NetworkConfigRequest) -> Asked {
     .into()
 }
 
-/// Refuses what is for apps that a contract governs: there is none here.
+/// Refuses what is for apps that a contract governs, of one that none does.
 pub fn refuse_confirmation(
     hash: Option<impl Sized>,
     transaction: Option<&str>,

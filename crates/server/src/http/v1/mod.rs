@@ -2,6 +2,7 @@
 
 mod account;
 mod app_facts;
+mod approval;
 mod apps;
 mod catalogue;
 mod cvms;
@@ -56,6 +57,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(network::diagnose))
         .routes(routes!(cvms::compose_file, update::compose_commit, update::compose_replace))
         .routes(routes!(update::compose_provision))
+        .routes(routes!(approval::info, approval::commit))
         .routes(routes!(update::compose_commit_documented))
         .routes(routes!(cvms::docker_compose))
         .routes(routes!(update::docker_compose))

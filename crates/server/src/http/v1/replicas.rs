@@ -6,43 +6,42 @@ use axum::{
     response::Response,
 };
 use casemate_api::{
+    approval::CommitTokenRequest,
     error::{ErrorBody, ErrorCode},
     render,
-    replicate::{CommitReplicaRequest, InstanceRequest, ReplicateRequest},
+    replicate::{InstanceRequest, ReplicateRequest},
     reply::{NewInstance, Vm},
     version::ApiVersion,
     view::CvmView,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::update::prepares_only;
+use super::{
+    approval::{TokenQuery, credential},
+    update::prepares_only,
+};
 use crate::{
     app::{
         Caller, Ctx, Error,
+        approval::{Said, confirm},
         replicate::{self, Of, Outcome, Wanted},
         work::IdempotencyKey,
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, Version, answer},
+        extract::{Auth, Json, MaybeAuth, Version, answer},
     },
 };
 
-/// A request that does not only prepare: contracts govern no app here.
+/// What a request says to the contracts that govern the app.
 #[derive(Debug)]
-pub struct AtOnce;
+pub struct Says(Said);
 
-impl<S: Send + Sync> FromRequestParts<S> for AtOnce {
+impl<S: Send + Sync> FromRequestParts<S> for Says {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        if !prepares_only(&parts.headers) {
-            return Ok(Self);
-        }
-        let why = "is for a KMS governed by contracts, and this app's KMS is not";
-        Err(Error::field(ErrorCode::FieldNotServed, "X-Prepare-Only", why)
-            .suggest("Leave it out: nothing has to be approved.")
-            .into())
+        Ok(Self(Said { prepare_only: prepares_only(&parts.headers), ..Said::default() }))
     }
 }
 
@@ -51,10 +50,22 @@ async fn make<T: Serialize>(
     caller: &Caller,
     key: Option<IdempotencyKey>,
     (of, wanted): (Of, Wanted),
+    said: &Said,
     render: impl FnOnce(&CvmView) -> T,
 ) -> Result<Response, ApiError> {
-    match replicate::replicate(ctx, caller, key, &of, &wanted).await? {
+    let outcome = replicate::replicate(ctx, caller, key, &of, &wanted, said).await?;
+    finish(ctx, outcome, said, render).await
+}
+
+async fn finish<T: Serialize>(
+    ctx: &Ctx,
+    outcome: Outcome,
+    said: &Said,
+    render: impl FnOnce(&CvmView) -> T,
+) -> Result<Response, ApiError> {
+    match outcome {
         Outcome::Answered(before) => Ok(answer(before)),
+        Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, said.prepare_only).await.into()),
         Outcome::Done(work, done) => {
             let reply = render(&done.view);
             Ok(answer(work.finish(200, &reply, Some(done.news)).await?))
@@ -82,6 +93,7 @@ fn vm(version: ApiVersion) -> impl FnOnce(&CvmView) -> Vm {
         (status = 400, description = "A field is refused, the app runs several documents, or the node does not take it.", body = ErrorBody),
         (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
         (status = 409, description = "The name or a host port is taken, or the id means several CVMs.", body = ErrorBody),
+        (status = 465, description = "A contract has to allow it first; the details say what, and hold a commit token.", body = ErrorBody),
     ),
 )]
 pub async fn of_cvm(
@@ -89,11 +101,11 @@ pub async fn of_cvm(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    _: AtOnce,
+    Says(said): Says,
     request: Json<ReplicateRequest>,
 ) -> Result<Response, ApiError> {
     let what = (Of::Cvm { cvm, app: None }, request.value.into());
-    make(&ctx, &caller, request.key, what, vm(version.version)).await
+    make(&ctx, &caller, request.key, what, &said, vm(version.version)).await
 }
 
 /// Makes another CVM of the same app, as `POST /cvms/{cvm_id}/replicas` does.
@@ -109,6 +121,7 @@ pub async fn of_cvm(
         (status = 400, description = "The CVM is of another app, or as at `POST /cvms/{cvm_id}/replicas`.", body = ErrorBody),
         (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
         (status = 409, description = "The name or a host port is taken, or the id means several CVMs.", body = ErrorBody),
+        (status = 465, description = "A contract has to allow it first; the details say what, and hold a commit token.", body = ErrorBody),
     ),
 )]
 pub async fn of_app_cvm(
@@ -116,11 +129,11 @@ pub async fn of_app_cvm(
     Auth(caller): Auth,
     version: Version,
     Path((app, cvm)): Path<(String, String)>,
-    _: AtOnce,
+    Says(said): Says,
     request: Json<ReplicateRequest>,
 ) -> Result<Response, ApiError> {
     let what = (Of::Cvm { cvm, app: Some(app) }, request.value.into());
-    make(&ctx, &caller, request.key, what, vm(version.version)).await
+    make(&ctx, &caller, request.key, what, &said, vm(version.version)).await
 }
 
 /// Makes another CVM of an app, with the configuration of its newest one, or with another compose file.
@@ -136,46 +149,61 @@ pub async fn of_app_cvm(
         (status = 400, description = "A field is refused, the app has no live CVM or runs several documents, or the node does not take it.", body = ErrorBody),
         (status = 404, description = "No such app in the workspace.", body = ErrorBody),
         (status = 409, description = "The name or a host port is taken.", body = ErrorBody),
-        (status = 466, description = "The commit token is not known.", body = ErrorBody),
+        (status = 465, description = "A contract has to allow it first; the details say what, and hold a commit token.", body = ErrorBody),
+        (status = 466, description = "The commit token is not known, or what it stands for cannot be committed any more.", body = ErrorBody),
     ),
 )]
 pub async fn of_app(
     State(ctx): State<Ctx>,
-    Auth(caller): Auth,
+    MaybeAuth(caller): MaybeAuth,
     version: Version,
     Path(app): Path<String>,
-    _: AtOnce,
+    Says(said): Says,
     request: Json<InstanceRequest>,
 ) -> Result<Response, ApiError> {
-    let what = (Of::App(app), Wanted::instance(request.value)?);
+    let Json { value, key, .. } = request;
     let render = |view: &CvmView| render::new_instance(view, version.version);
-    make(&ctx, &caller, request.key, what, render).await
-}
-
-/// Query of `POST /cvms/{cvm_id}/commit-replica`.
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct TokenQuery {
-    /// The token, instead of the one in the body.
-    token: Option<String>,
+    let said = said.or(None, value.transaction_hash.as_deref());
+    if let Some(token) = &value.token {
+        let said = said.or(value.compose_hash, None);
+        let path = confirm::Path::App(&app);
+        let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, &said, key)).await?;
+        return finish(&ctx, done, &said, render).await;
+    }
+    let caller = caller.ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
+    make(&ctx, &caller, key, (Of::App(app), value.into()), &said, render).await
 }
 
 /// Commits a replica that was prepared for the approval of a contract. Needs no key: the token is it.
 ///
-/// Contracts govern no app here, so no token is known.
+/// The contract is asked whether it allows the document and the device of the node; a transaction that
+/// is named has to have allowed the document. Repeated within an hour it answers the same replica.
 #[utoipa::path(
     post,
     path = "/cvms/{cvm_id}/commit-replica",
     operation_id = "commit_replica",
     tag = "CVMs",
     params(("cvm_id" = String, Path), TokenQuery),
-    request_body(content = Option<CommitReplicaRequest>),
-    responses((status = 466, description = "The token is not known.", body = ErrorBody)),
+    request_body(content = Option<CommitTokenRequest>),
+    responses(
+        (status = 200, description = "Accepted; the replica is being started.", body = Vm),
+        (status = 466, description = "The token is not known, or what it stands for cannot be committed any more.", body = ErrorBody),
+        (status = 467, description = "The transaction did not allow the document.", body = ErrorBody),
+        (status = 468, description = "The contract does not allow the document or the device.", body = ErrorBody),
+        (status = 503, description = "The chain does not answer; the token is not used up.", body = ErrorBody),
+    ),
     security(()),
 )]
 pub async fn commit(
+    State(ctx): State<Ctx>,
+    version: Version,
+    Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-    request: Json<CommitReplicaRequest>,
-) -> ApiError {
-    replicate::commit_prepared(&request.value, query.token.as_deref()).into()
+    request: Json<CommitTokenRequest>,
+) -> Result<Response, ApiError> {
+    let Json { value, key, .. } = request;
+    let (token, said) = credential(&value, &query)?;
+    let path = confirm::Path::Cvm(&cvm);
+    let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, &said, key)).await?;
+    finish(&ctx, done, &said, vm(version.version)).await
 }

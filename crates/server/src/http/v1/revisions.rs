@@ -15,10 +15,17 @@ use casemate_api::{
     },
     revision::{AppRedeployRequest, RedeployRequest},
 };
+use casemate_core::governance::Question;
 
-use super::update::Said;
+use super::update::{Change, Named, Said, Start, Turn, accepted};
 use crate::{
-    app::{Ctx, Error, cvms, revisions, update::request, views, work::Begun},
+    app::{
+        Ctx, Error,
+        approval::{Clearance, Void},
+        governance,
+        revisions::{self, AppRedeploy, OnApp},
+        work::Begun,
+    },
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, answer},
@@ -126,7 +133,7 @@ pub async fn diff(
     params(
         ("cvm_id" = String, Path),
         ("revision_id" = String, Path),
-        ("transaction_hash" = Option<String>, Query, description = "For apps that a contract governs; there is none here."),
+        ("transaction_hash" = Option<String>, Query, description = "Of an app that a contract governs: the transaction that registered the revision's compose hash, or `already-registered`."),
     ),
     request_body(content = Option<RedeployRequest>),
     responses(
@@ -144,17 +151,17 @@ pub async fn redeploy(
     said: Said,
     body: Body<RedeployRequest>,
 ) -> Result<Response, ApiError> {
-    request::refuse_confirmation(None::<&str>, value(&pairs, "transaction_hash"))?;
-    let mut work = match ctx.begin_work(&caller, body.key).await? {
-        Begun::Fresh(work) => work,
-        Begun::Answered(before) => return Ok(answer(before)),
+    let Body { value: request, unknown, key } = body;
+    let said = said.or(None, value(&pairs, "transaction_hash"));
+    let (_, start) = Change::open(&ctx, &caller, said, &cvm, key, unknown).await?;
+    let change = match start {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
     };
-    let id = cvms::find(&ctx, &caller, &cvm).await?.id;
-    let (tx, guard) = (&mut work.tx, said.guard);
-    let accepted = revisions::on_cvm(&ctx, tx, &caller, id, &revision, &body.value, guard).await?;
-    let mut view = views::update(&accepted);
-    view.warnings.extend(ignored(&body.unknown));
-    Ok(answer(work.finish(202, &render::redeployed(&view), Some(accepted.news)).await?))
+    let named = Named::Revision(&revision, &request);
+    let (change, accepted) = accepted!(Box::pin(change.accept_named(named)));
+    let reply = render::redeployed(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
 }
 
 /// Puts an earlier revision in force on CVMs of its app: all that are named, or nothing is changed.
@@ -168,7 +175,7 @@ pub async fn redeploy(
     params(
         ("app_id" = String, Path),
         ("revision_id" = String, Path),
-        ("transaction_hash" = Option<String>, Query, description = "For apps that a contract governs; there is none here."),
+        ("transaction_hash" = Option<String>, Query, description = "Of an app that a contract governs: the transaction that registered the revision's compose hash, or `already-registered`."),
     ),
     request_body(content = Option<AppRedeployRequest>),
     responses(
@@ -186,16 +193,44 @@ pub async fn redeploy_app(
     said: Said,
     body: Body<AppRedeployRequest>,
 ) -> Result<Response, ApiError> {
-    request::refuse_confirmation(None::<&str>, value(&pairs, "transaction_hash"))?;
-    let mut work = match ctx.begin_work(&caller, body.key).await? {
+    let Body { value: request, unknown, key } = body;
+    let Said { guard, approval } = said.or(None, value(&pairs, "transaction_hash"));
+    let redeploy = AppRedeploy { path: (&app, &revision), request: &request, guard };
+    let mut work = match ctx.begin_work(&caller, key.clone()).await? {
         Begun::Fresh(work) => work,
         Begun::Answered(before) => return Ok(answer(before)),
     };
-    let (tx, path, guard) = (&mut work.tx, (app.as_str(), revision.as_str()), said.guard);
-    let (mut views, news) =
-        Box::pin(revisions::on_app(&ctx, tx, &caller, path, &body.value, guard)).await?;
+    let mut clearance = Clearance::default();
+    if approval.confirms() {
+        let needs = Box::pin(redeploy.needs(&ctx, &mut work.tx, &caller)).await?;
+        // Contracts are asked outside of the transaction.
+        drop(work);
+        if needs.is_empty() {
+            redeploy.refuse_where_nothing_governs(&ctx, &caller, &approval).await?;
+        }
+        let transaction = governance::transaction(approval.transaction.as_deref())?;
+        for (contracts, question) in needs {
+            if approval.hash.is_some_and(|hash| hash != question.hash) {
+                return Err(Error::from(Void::OtherHash(question.hash)).into());
+            }
+            clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
+        }
+        work = match ctx.begin_work(&caller, key).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(answer(before)),
+        };
+    }
+    let only = approval.prepare_only;
+    let done = Box::pin(redeploy.accept(&ctx, &mut work.tx, &caller, &clearance, only)).await?;
+    let (mut views, news) = match done {
+        OnApp::Accepted(views, news) => (views, news),
+        OnApp::Prepared(prepared) => {
+            work.finish_refused(prepared.news).await?;
+            return Err(prepared.refusal(&ctx, only).await.into());
+        }
+    };
     for view in &mut views {
-        view.update.warnings.extend(ignored(&body.unknown));
+        view.update.warnings.extend(ignored(&unknown));
     }
     Ok(answer(work.finish(202, &render::app_redeployed(&views), Some(news)).await?))
 }

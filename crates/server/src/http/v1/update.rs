@@ -24,14 +24,18 @@ use casemate_api::{
         Accepted, ComposeProvisioned, CvmFlat, EnvsUpdateResult, HostPort, NetworkConfig,
         UpdateResult, Vm,
     },
+    revision::RedeployRequest,
     view::UpdateView,
 };
-use casemate_core::id::CvmId;
+use casemate_core::id::{ComposeHash, CvmId};
+use casemate_store::cvms::Cvm;
 use serde::Serialize;
 
 use crate::{
     app::{
-        Caller, Ctx, Error, cvms,
+        Caller, Ctx, Error,
+        approval::{self, Clearance, Void, confirm::Found},
+        cvms, governance, revisions,
         update::{self, Asked, EnvGuard, compose, network, request},
         views,
         work::{Begun, IdempotencyKey, Work},
@@ -47,6 +51,8 @@ use crate::{
 pub struct Said {
     /// What becomes of a change that drops a variable which the compose file uses.
     pub guard: Option<EnvGuard>,
+    /// What it says to the contracts that govern the app.
+    pub approval: approval::Said,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Said {
@@ -57,22 +63,34 @@ impl<S: Send + Sync> FromRequestParts<S> for Said {
     }
 }
 
+impl Said {
+    /// The same with what the body says of approval where headers say nothing.
+    pub(super) fn or(self, hash: Option<ComposeHash>, transaction: Option<&str>) -> Self {
+        Self { approval: self.approval.or(hash, transaction), ..self }
+    }
+}
+
 /// Whether a request says that it is only to be prepared.
 pub(super) fn prepares_only(headers: &HeaderMap) -> bool {
     let said = headers.get("x-prepare-only").map(|value| value.to_str().unwrap_or("?"));
     said.is_some_and(|word| !word.is_empty() && !word.eq_ignore_ascii_case("false"))
 }
 
-/// Contracts govern no app here, so what is said to them is refused by name.
 fn said(headers: &HeaderMap) -> Result<Said, Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if prepares_only(headers) {
-        let why = "is for a KMS governed by contracts, and this app's KMS is not";
-        return Err(Error::field(ErrorCode::FieldNotServed, "X-Prepare-Only", why)
-            .suggest("Leave it out; POST …/compose_file/provision tells the hash beforehand."));
-    }
-    let hash = text("x-compose-hash").filter(|text| !text.is_empty());
-    request::refuse_confirmation(hash, text("x-transaction-hash"))?;
+    let hash = match text("x-compose-hash").filter(|text| !text.is_empty()) {
+        None => None,
+        Some(hash) => Some(hash.parse().map_err(|why| {
+            Error::field(ErrorCode::HashInvalidOrExpired, "X-Compose-Hash", format!("is {why}"))
+                .suggest("Send the compose_hash of the answer 465, with or without 0x.")
+        })?),
+    };
+    let transaction = text("x-transaction-hash").filter(|text| !text.is_empty());
+    let approval = approval::Said {
+        prepare_only: prepares_only(headers),
+        hash,
+        transaction: transaction.map(str::to_owned),
+    };
     let guard = match text("x-casemate-env-guard") {
         None => None,
         Some(word) if word.eq_ignore_ascii_case("refuse") => Some(EnvGuard::Refuse),
@@ -83,25 +101,68 @@ fn said(headers: &HeaderMap) -> Result<Said, Error> {
                 .suggest("Leave it out for the workspace's policy."));
         }
     };
-    Ok(Said { guard })
+    Ok(Said { guard, approval })
 }
 
 /// A request for a change, until its answer.
-struct Change<'a> {
+pub(super) struct Change<'a> {
     ctx: &'a Ctx,
     caller: &'a Caller,
     said: Said,
     cvm: CvmId,
+    key: Option<IdempotencyKey>,
     work: Work,
+    /// What it confirms, where contracts have allowed that.
+    confirmed: Option<Found>,
     unknown: Vec<String>,
 }
 
-enum Start<'a> {
+pub(super) enum Start<'a> {
     Fresh(Box<Change<'a>>),
     Answered(Response),
 }
 
+/// How a request for a change goes on.
+pub(super) enum Turn<'a> {
+    /// It is accepted, and to be answered.
+    Accepted(Box<Change<'a>>, Box<update::Accepted>),
+    /// It was answered before.
+    Answered(Response),
+}
+
+/// A change whose document the client has named beforehand.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named<'a> {
+    /// One that was provisioned.
+    Provisioned(&'a ComposeCommitRequest),
+    /// One that comes with its hash.
+    Hashed(&'a ComposeReplaceRequest),
+    /// That of a revision.
+    Revision(&'a str, &'a RedeployRequest),
+}
+
+impl Named<'_> {
+    async fn asked(self, change: &mut Change<'_>) -> Result<Asked, Error> {
+        let Change { ctx, caller, cvm, work, .. } = change;
+        let tx = &mut work.tx;
+        match self {
+            Self::Provisioned(request) => compose::commit(ctx, tx, caller, *cvm, request).await,
+            Self::Hashed(request) => compose::replace(ctx, tx, caller, *cvm, request).await,
+            Self::Revision(revision, request) => {
+                revisions::on_cvm(ctx, tx, caller, *cvm, revision, request).await
+            }
+        }
+    }
+
+    /// Whether the client may have registered the document before it says so: its hash was told, or is
+    /// the client's own.
+    const fn may_be_registered(self) -> bool {
+        matches!(self, Self::Provisioned(_) | Self::Hashed(_))
+    }
+}
+
 impl<'a> Change<'a> {
+    /// Begins. A request that confirms what was prepared has contracts asked first.
     async fn start(
         ctx: &'a Ctx,
         caller: &'a Caller,
@@ -110,26 +171,145 @@ impl<'a> Change<'a> {
         key: Option<IdempotencyKey>,
         unknown: Vec<String>,
     ) -> Result<Start<'a>, ApiError> {
+        let (cvm, change) = match Self::open(ctx, caller, said, cvm, key, unknown).await? {
+            (cvm, Start::Fresh(change)) => (cvm, change),
+            (_, answered) => return Ok(answered),
+        };
+        let (Some(cvm), true) = (cvm, change.said.approval.confirms()) else {
+            return Ok(Start::Fresh(change));
+        };
+        if approval::contracts(ctx, &cvm.kms)?.is_none() {
+            change.said.approval.refuse_where_nothing_governs()?;
+            return Ok(Start::Fresh(change));
+        }
+        // Contracts are asked outside of the transaction.
+        let Self { said, key, work, unknown, .. } = *change;
+        drop(work);
+        let found = approval::confirm::of_cvm(ctx, &cvm, &said.approval).await?;
+        Ok(match ctx.begin_work(caller, key.clone()).await? {
+            Begun::Answered(before) => Start::Answered(answer(before)),
+            Begun::Fresh(work) => Start::Fresh(Box::new(Self {
+                ctx,
+                caller,
+                said,
+                cvm: cvm.id,
+                key,
+                work: *work,
+                confirmed: Some(found),
+                unknown,
+            })),
+        })
+    }
+
+    /// Begins without a look at what may have been prepared.
+    pub(super) async fn open(
+        ctx: &'a Ctx,
+        caller: &'a Caller,
+        said: Said,
+        cvm: &str,
+        key: Option<IdempotencyKey>,
+        unknown: Vec<String>,
+    ) -> Result<(Option<Cvm>, Start<'a>), ApiError> {
         // The JavaScript SDK repeats in the body how it names the CVM.
         let unknown = unknown
             .into_iter()
             .filter(|name| !matches!(name.as_str(), "id" | "uuid" | "app_id" | "instance_id"))
             .collect();
-        match ctx.begin_work(caller, key).await? {
-            Begun::Answered(before) => Ok(Start::Answered(answer(before))),
+        match ctx.begin_work(caller, key.clone()).await? {
+            Begun::Answered(before) => Ok((None, Start::Answered(answer(before)))),
             Begun::Fresh(work) => {
-                let cvm = cvms::find(ctx, caller, cvm).await?.id;
-                Ok(Start::Fresh(Box::new(Self { ctx, caller, said, cvm, work: *work, unknown })))
+                let found = cvms::find(ctx, caller, cvm).await?;
+                let (cvm, work, confirmed) = (found.id, *work, None);
+                let change = Self { ctx, caller, said, cvm, key, work, confirmed, unknown };
+                Ok((Some(found), Start::Fresh(Box::new(change))))
             }
         }
     }
 
-    async fn accept(&mut self, asked: Asked) -> Result<update::Accepted, ApiError> {
-        let asked = Asked { guard: self.said.guard, ..asked };
-        Ok(update::accept(self.ctx, &mut self.work.tx, self.caller, self.cvm, &asked).await?)
+    /// Accepts the change, or what it confirms.
+    async fn accept(mut self: Box<Self>, asked: Asked) -> Result<Turn<'a>, ApiError> {
+        let asked = Asked { guard: self.said.guard.or(asked.guard), ..asked };
+        let Self { ctx, caller, .. } = *self;
+        match self.confirmed.take() {
+            None => self.accept_with(asked, &Clearance::default()).await,
+            Some(Found::Before(operation, _)) => {
+                let cvm = update::take(&mut self.work.tx, caller, self.cvm).await?;
+                let before = approval::confirm::before(&mut self.work.tx, &cvm, operation).await?;
+                Ok(Turn::Accepted(self, Box::new(before)))
+            }
+            Some(Found::Now(confirmed)) => {
+                let tx = &mut self.work.tx;
+                let accepted =
+                    approval::confirm::begin(ctx, tx, caller, &confirmed, Some(&asked)).await?;
+                Ok(Turn::Accepted(self, Box::new(accepted)))
+            }
+        }
     }
 
-    fn view(&self, accepted: &update::Accepted) -> UpdateView {
+    /// Accepts the change with what contracts have allowed; what is missing is prepared, and the client
+    /// told of it.
+    async fn accept_with(
+        mut self: Box<Self>,
+        asked: Asked,
+        clearance: &Clearance,
+    ) -> Result<Turn<'a>, ApiError> {
+        let asked = Asked { guard: self.said.guard.or(asked.guard), ..asked };
+        let Self { ctx, caller, cvm, .. } = *self;
+        match update::accept(ctx, &mut self.work.tx, caller, cvm, &asked, clearance).await? {
+            update::Outcome::Accepted(accepted) => Ok(Turn::Accepted(self, accepted)),
+            update::Outcome::Prepared(prepared) => {
+                self.work.finish_refused(prepared.news).await?;
+                Err(prepared.refusal(ctx, self.said.approval.prepare_only).await.into())
+            }
+        }
+    }
+
+    /// Accepts a change whose document the client has named beforehand: contracts are asked at once
+    /// where it confirms that, or may have had it registered already.
+    pub(super) async fn accept_named(
+        mut self: Box<Self>,
+        named: Named<'_>,
+    ) -> Result<Turn<'a>, ApiError> {
+        let Self { ctx, caller, cvm, .. } = *self;
+        let asked = named.asked(&mut self).await?;
+        let taken = update::take(&mut self.work.tx, caller, cvm).await?;
+        let says = self.said.approval.clone();
+        let Some((contracts, mut question)) =
+            approval::needs(ctx, &mut self.work.tx, &taken, &asked).await?
+        else {
+            if approval::contracts(ctx, &taken.kms)?.is_none() {
+                says.refuse_where_nothing_governs()?;
+            }
+            return self.accept_with(asked, &Clearance::default()).await;
+        };
+        if says.prepare_only || !(says.confirms() || named.may_be_registered()) {
+            return self.accept_with(asked, &Clearance::default()).await;
+        }
+        if says.hash.is_some_and(|hash| hash != question.hash) {
+            return Err(Error::from(Void::OtherHash(question.hash)).into());
+        }
+        question.transaction = governance::transaction(says.transaction.as_deref())?;
+        // Contracts are asked outside of the transaction.
+        let Self { said, key, work, unknown, .. } = *self;
+        drop(work);
+        let mut clearance = Clearance::default();
+        match clearance.ask(contracts.governed, &question).await {
+            // It was not said that they do, so the client is told what to register.
+            Err(Error::Refused(no)) if no.code == ErrorCode::HashNotAllowed && !says.confirms() => {
+            }
+            asked => asked?,
+        }
+        let work = match ctx.begin_work(caller, key.clone()).await? {
+            Begun::Answered(before) => return Ok(Turn::Answered(answer(before))),
+            Begun::Fresh(work) => *work,
+        };
+        let confirmed = None;
+        let mut again = Box::new(Self { ctx, caller, said, cvm, key, work, confirmed, unknown });
+        let asked = named.asked(&mut again).await?;
+        again.accept_with(asked, &clearance).await
+    }
+
+    pub(super) fn view(&self, accepted: &update::Accepted) -> UpdateView {
         let mut view = views::update(accepted);
         if !self.unknown.is_empty() {
             view.warnings.push(format!("ignored, because unknown: {}", self.unknown.join(", ")));
@@ -137,7 +317,7 @@ impl<'a> Change<'a> {
         view
     }
 
-    async fn reply<T: Serialize>(
+    pub(super) async fn reply<T: Serialize>(
         self,
         status: u16,
         reply: &T,
@@ -146,6 +326,27 @@ impl<'a> Change<'a> {
         Ok(answer(self.work.finish(status, reply, Some(accepted.news)).await?))
     }
 }
+
+/// Goes on with what is to be done, or returns what was answered before.
+macro_rules! fresh {
+    ($start:expr) => {
+        match $start.await? {
+            Start::Fresh(change) => change,
+            Start::Answered(before) => return Ok(before),
+        }
+    };
+}
+
+/// Goes on with what was accepted, or returns what was answered before.
+macro_rules! accepted {
+    ($turn:expr) => {
+        match $turn.await? {
+            Turn::Accepted(change, accepted) => (change, accepted),
+            Turn::Answered(before) => return Ok(before),
+        }
+    };
+}
+pub(super) use accepted;
 
 /// Begins, accepts, and answers with the usual result.
 async fn usual(
@@ -156,11 +357,8 @@ async fn usual(
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     asked: Result<Asked, Error>,
 ) -> Result<Response, ApiError> {
-    let mut change = match Change::start(ctx, caller, said, cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(asked?).await?;
+    let change = fresh!(Change::start(ctx, caller, said, cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(asked?));
     let reply = render::update_result(&change.view(&accepted));
     change.reply(202, &reply, &accepted).await
 }
@@ -194,11 +392,9 @@ pub async fn patch(
     request: Json<CvmPatch>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(request::patch(&ctx, &value)?).await?;
+    let said = said.or(value.compose_hash, value.transaction_hash.as_deref());
+    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(request::patch(&ctx, &value)?));
     let reply = render::accepted(&change.view(&accepted));
     change.reply(202, &reply, &accepted).await
 }
@@ -338,11 +534,9 @@ pub async fn envs(
     request: Json<EnvsRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(request::envs(&value)?).await?;
+    let said = said.or(value.compose_hash, value.transaction_hash.as_deref());
+    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(request::envs(&value)?));
     let reply = render::envs_update_result(&change.view(&accepted));
     change.reply(202, &reply, &accepted).await
 }
@@ -370,12 +564,10 @@ pub async fn visibility(
     request: Json<VisibilityRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(request::visibility(value)).await?;
+    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(request::visibility(value)));
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
+    let mut change = change;
     let document = change.work.tx.document(&accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
     change.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await
@@ -404,11 +596,8 @@ pub async fn listed(
     request: Json<ListedRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(request::listed(value)?).await?;
+    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(request::listed(value)?));
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
     change.reply(200, &render::vm_action(&view, version.version), &accepted).await
 }
@@ -436,11 +625,8 @@ pub async fn name(
     request: Json<NameRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(request::rename(&value)?).await?;
+    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(request::rename(&value)?));
     Ok(answer(change.work.finish_empty(204, Some(accepted.news)).await?))
 }
 
@@ -503,11 +689,8 @@ pub async fn network_config(
     request: Json<NetworkConfigRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let accepted = change.accept(request::network_config(&value)).await?;
+    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
+    let (change, accepted) = accepted!(change.accept(request::network_config(&value)));
     let reply = render::network_config(&network::config(&accepted.promised, change.cvm));
     change.reply(200, &reply, &accepted).await
 }
@@ -535,12 +718,9 @@ pub async fn ports(
     request: Json<PortsRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
+    let mut change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
     let asked = network::ports(&mut change.work.tx, &caller, change.cvm, &value).await?;
-    let accepted = change.accept(asked).await?;
+    let (change, accepted) = accepted!(change.accept(asked));
     let reply = render::ports(&network::config(&accepted.promised, change.cvm).ports);
     change.reply(200, &reply, &accepted).await
 }
@@ -566,14 +746,53 @@ pub async fn compose_provision(
     Path(cvm): Path<String>,
     request: Json<ComposeFile>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(&caller, request.key).await? {
-        Begun::Fresh(work) => work,
-        Begun::Answered(before) => return Ok(answer(before)),
+    let Json { value, unknown, key } = request;
+    let mut registered = None;
+    loop {
+        let mut work = match ctx.begin_work(&caller, key.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(answer(before)),
+        };
+        let found = cvms::find(&ctx, &caller, &cvm).await?;
+        let tx = &mut work.tx;
+        let mut prepared = compose::prepare(&ctx, tx, &caller, found.id, &value, &unknown).await?;
+        match approval::contracts(&ctx, &found.kms)?.zip(prepared.device_id) {
+            None => {}
+            Some((contracts, device)) => match registered {
+                // Asked about this document a moment ago, outside of any transaction.
+                Some((hash, is_registered)) if hash == prepared.compose_hash => {
+                    prepared.compose_hash_registered = is_registered;
+                }
+                _ => {
+                    let hash = prepared.compose_hash;
+                    let asked = approval::question(contracts.governed, &found, hash, device);
+                    drop(work);
+                    let state = governance::glance(contracts.governed, &asked).await;
+                    registered = Some((hash, state.is_some_and(|state| state.hash_allowed)));
+                    continue;
+                }
+            },
+        }
+        return Ok(answer(work.finish(200, &render::compose_provision(&prepared), None).await?));
+    }
+}
+
+async fn named(
+    ctx: &Ctx,
+    caller: &Caller,
+    cvm: &str,
+    said: Said,
+    (key, unknown): (Option<IdempotencyKey>, Vec<String>),
+    named: Named<'_>,
+) -> Result<Response, ApiError> {
+    let (_, start) = Change::open(ctx, caller, said, cvm, key, unknown).await?;
+    let change = match start {
+        Start::Fresh(change) => change,
+        Start::Answered(before) => return Ok(before),
     };
-    let id = cvms::find(&ctx, &caller, &cvm).await?.id;
-    let prepared =
-        compose::prepare(&ctx, &mut work.tx, &caller, id, &request.value, &request.unknown).await?;
-    Ok(answer(work.finish(200, &render::compose_provision(&prepared), None).await?))
+    let (change, accepted) = accepted!(Box::pin(change.accept_named(named)));
+    let reply = render::update_result(&change.view(&accepted));
+    change.reply(202, &reply, &accepted).await
 }
 
 async fn commit(
@@ -584,15 +803,8 @@ async fn commit(
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let (guard, id) = (change.said.guard, change.cvm);
-    let adjust = |asked: Asked| Asked { guard, ..asked };
-    let accepted = compose::commit(&ctx, &mut change.work.tx, &caller, id, &value, adjust).await?;
-    let reply = render::update_result(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    let said = said.or(None, value.transaction_hash.as_deref());
+    named(&ctx, &caller, &cvm, said, (key, unknown), Named::Provisioned(&value)).await
 }
 
 /// Puts a prepared compose update in force.
@@ -668,13 +880,5 @@ pub async fn compose_replace(
     request: Json<ComposeReplaceRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = match Change::start(&ctx, &caller, said, &cvm, key, unknown).await? {
-        Start::Fresh(change) => change,
-        Start::Answered(before) => return Ok(before),
-    };
-    let (guard, id) = (change.said.guard, change.cvm);
-    let adjust = |asked: Asked| Asked { guard, ..asked };
-    let accepted = compose::replace(&ctx, &mut change.work.tx, &caller, id, &value, adjust).await?;
-    let reply = render::update_result(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    named(&ctx, &caller, &cvm, said, (key, unknown), Named::Hashed(&value)).await
 }

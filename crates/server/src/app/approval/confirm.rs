@@ -1,0 +1,278 @@
+//! The second phase: what was prepared is found, contracts are asked, and it is accepted as it was
+//! written down.
+//!
+//! Two steps, because nothing is awaited within a transaction: [`find`] looks and asks, [`begin`] checks
+//! once more what was read, in the transaction that accepts. Between the two nothing is used up: a
+//! process that dies there has only looked.
+
+use casemate_api::error::ErrorCode;
+use casemate_core::{
+    change::{Change, Configuration},
+    cvm::Power,
+    id::{CvmId, CvmName, EventSeq, NodeId, OperationId},
+};
+use casemate_store::{
+    Error as StoreError, Tx, accounts,
+    commit_tokens::{self, Kind, Preparation},
+    cvms::{self, Cvm},
+};
+
+use super::{
+    Clearance, Said, Void, contracts, device, digest, question, token_hash, void::Standing,
+};
+use crate::{
+    app::{
+        Caller, Ctx, Error, governance,
+        replicate::Wanted,
+        update::{self, Accepted, Asked, Effect, Outcome},
+        work::{Answer, Begun, IdempotencyKey, Work},
+    },
+    crash,
+};
+
+/// Something that was prepared and that contracts allow now.
+#[derive(Debug)]
+pub struct Confirmation {
+    /// As it was read.
+    pub row: Preparation,
+    /// What contracts said.
+    pub clearance: Clearance,
+}
+
+/// Any kind.
+pub const ANY: [Kind; 3] = [Kind::Update, Kind::Replica, Kind::Instance];
+
+/// What a confirmation comes to.
+#[derive(Debug)]
+pub enum Found {
+    /// It can be begun.
+    Now(Box<Confirmation>),
+    /// It was, a moment ago, and became this.
+    Before(OperationId, Option<CvmId>),
+}
+
+/// The newest update that was prepared for a CVM, confirmed with an API key.
+pub async fn of_cvm(ctx: &Ctx, cvm: &Cvm, said: &Said) -> Result<Found, Error> {
+    let row = commit_tokens::newest_update(&ctx.db, cvm.id).await?.ok_or(Void::NothingPrepared)?;
+    match super::void::standing(&row, None, ctx.now()) {
+        Err(Void::Unknown) => Err(Void::NothingPrepared.into()),
+        _ => find(ctx, row, said).await,
+    }
+}
+
+/// What was prepared under a token, whatever became of it.
+pub async fn of_token(ctx: &Ctx, token: &str) -> Result<Preparation, Error> {
+    // Nothing else was ever given.
+    let row = match token.parse::<uuid::Uuid>() {
+        Ok(_) => commit_tokens::by_token(&ctx.db, &token_hash(token)).await?,
+        Err(_) => None,
+    };
+    match row {
+        Some(row) => Ok(row),
+        None if ctx.guesses.too_many(ctx.now()) => Err(Error::code(ErrorCode::RateLimited)),
+        None => Err(Void::Unknown.into()),
+    }
+}
+
+/// The same, which must be of this kind and of the CVM that a path names. Whoever names another one
+/// hears what somebody without a token hears.
+pub async fn of_path(
+    ctx: &Ctx,
+    token: &str,
+    kinds: &[Kind],
+    path: &Path<'_>,
+) -> Result<(Preparation, Caller), Error> {
+    let row = of_token(ctx, token).await?;
+    let meant = match path {
+        Path::App(text) => crate::app::cvms::app_id(text) == Some(row.app),
+        Path::Cvm(text) => {
+            let found = cvms::resolve(&ctx.db, row.workspace, &CvmName::parse(text)).await?;
+            let is_gone =
+                found.is_empty() && cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.is_none();
+            is_gone || found.iter().any(|cvm| cvm.id == row.cvm)
+        }
+    };
+    if !meant {
+        return Err(Void::Unknown.into());
+    }
+    if !kinds.contains(&row.kind) {
+        return Err(Void::OtherKind(row.kind).into());
+    }
+    // Who prepared it answers for it; whoever left the workspace does not any more.
+    let principal = accounts::member(&ctx.db, row.created_by, row.workspace).await?;
+    let caller = principal.map(Caller::from).ok_or(Void::Unknown)?;
+    Ok((row, caller))
+}
+
+/// What a path says a token is of.
+#[derive(Debug, Clone, Copy)]
+pub enum Path<'a> {
+    /// A CVM, by any of its names.
+    Cvm(&'a str),
+    /// An app.
+    App(&'a str),
+}
+
+/// Looks whether it still stands, and asks contracts. Never within a transaction.
+pub async fn find(ctx: &Ctx, row: Preparation, said: &Said) -> Result<Found, Error> {
+    match super::void::standing(&row, said.hash.as_ref(), ctx.now())? {
+        Standing::Live => {}
+        Standing::Before(operation, made) => return Ok(Found::Before(operation, made)),
+    }
+    let transaction = governance::transaction(said.transaction.as_deref())?;
+    let cvm = cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.filter(is_live);
+    let cvm = cvm.ok_or(Void::Gone)?;
+    let contracts = contracts(ctx, &cvm.kms)?
+        .filter(|contracts| contracts.governed.chain.chain_id() == row.chain_id)
+        .ok_or(Void::OtherContracts)?;
+    let mut tx = ctx.begin().await?;
+    let base = base(ctx, &mut tx, &row, &cvm).await?;
+    // Read after that: what moved the configuration may have been this very preparation.
+    let row = tx.preparation(&row.hash).await?.ok_or(Void::Unknown)?;
+    drop(tx);
+    if let Standing::Before(operation, made) = super::void::standing(&row, None, ctx.now())? {
+        return Ok(Found::Before(operation, made));
+    }
+    if digest(&base) != row.base {
+        return Err(Void::Moved.into());
+    }
+    let device = device(ctx, node(&row, &cvm)?)?;
+    let mut asked = question(contracts.governed, &cvm, row.compose_hash, device);
+    asked.transaction = transaction;
+    let mut clearance = Clearance::default();
+    clearance.ask(contracts.governed, &asked).await?;
+    crash::point(|| "governance.verified".to_owned());
+    Ok(Found::Now(Box::new(Confirmation { row, clearance })))
+}
+
+/// Whether a CVM is there and not about to go.
+pub fn is_live(cvm: &Cvm) -> bool {
+    cvm.wish.power != Power::Deleted
+}
+
+/// The configuration now that something was prepared on.
+pub async fn base(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    row: &Preparation,
+    cvm: &Cvm,
+) -> Result<Configuration, Error> {
+    match row.kind {
+        Kind::Update => update::in_force_next(ctx, tx, cvm).await,
+        Kind::Replica | Kind::Instance => update::configuration(tx, cvm).await,
+    }
+}
+
+/// The node that it is to run on.
+pub fn node(row: &Preparation, cvm: &Cvm) -> Result<NodeId, Error> {
+    match row.kind {
+        Kind::Update => Ok(cvm.node),
+        Kind::Replica | Kind::Instance => Ok(machine(row)?.node.unwrap_or(cvm.node)),
+    }
+}
+
+/// What was prepared, of a machine.
+pub fn machine(row: &Preparation) -> Result<Wanted, Error> {
+    serde_json::from_str(row.request.as_deref().unwrap_or_default())
+        .map_err(|error| Error::Internal(format!("what was prepared does not parse: {error}")))
+}
+
+/// What was prepared, of an update.
+pub fn update(row: &Preparation) -> Result<Asked, Error> {
+    serde_json::from_str(row.request.as_deref().unwrap_or_default())
+        .map_err(|error| Error::Internal(format!("what was prepared does not parse: {error}")))
+}
+
+/// Accepts a confirmed update, if nothing came in between. `again` is what the request that confirms it
+/// asks for by itself: nothing, or the same. [`StoreError::Stale`]: something did.
+pub async fn begin(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    caller: &Caller,
+    confirmation: &Confirmation,
+    again: Option<&Asked>,
+) -> Result<Accepted, Error> {
+    let hash = &confirmation.row.hash;
+    let cvm = tx.take_cvm(confirmation.row.cvm).await?;
+    let cvm = cvm.filter(is_live).ok_or(Void::Gone)?;
+    let row = tx.preparation(hash).await?.ok_or(Void::Unknown)?;
+    match super::void::standing(&row, None, ctx.now())? {
+        Standing::Live => {}
+        Standing::Before(operation, _) => return before(tx, &cvm, operation).await,
+    }
+    if digest(&base(ctx, tx, &row, &cvm).await?) != row.base {
+        return Err(Void::Moved.into());
+    }
+    let mut asked = update(&row)?;
+    if let Some(again) = again {
+        if again.change != Change::default() {
+            let (_, next, _) = update::preview(ctx, tx, &cvm, &again.change).await?;
+            let same = next.spec.compose_hash == row.compose_hash
+                && again.change.bound_to(row.compose_hash) == asked.change;
+            if !same {
+                return Err(Void::OtherRequest.into());
+            }
+        }
+        asked.guard = again.guard.or(asked.guard);
+        asked.may_restart &= again.may_restart;
+    }
+    let clearance = &confirmation.clearance;
+    match update::accept(ctx, tx, caller, cvm.id, &asked, clearance).await? {
+        Outcome::Accepted(accepted) => {
+            if tx.use_preparation(hash, accepted.operation, None, ctx.now()).await? {
+                Ok(*accepted)
+            } else {
+                Err(StoreError::Stale.into())
+            }
+        }
+        // The CVM is on another device than the one that contracts were asked about.
+        Outcome::Prepared(_) => Err(StoreError::Stale.into()),
+    }
+}
+
+/// Commits an update by its token, in the name of whoever prepared it.
+pub async fn commit_update(
+    ctx: &Ctx,
+    token: &str,
+    path: &Path<'_>,
+    said: &Said,
+    key: Option<IdempotencyKey>,
+) -> Result<Committed, Error> {
+    let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
+    let found = find(ctx, row, said).await?;
+    let mut work = match ctx.begin_work(&caller, key).await? {
+        Begun::Fresh(work) => work,
+        Begun::Answered(before) => return Ok(Committed::Answered(before)),
+    };
+    match found {
+        Found::Before(operation, _) => Ok(Committed::Now(work, operation, None)),
+        Found::Now(confirmed) => {
+            let accepted = begin(ctx, &mut work.tx, &caller, &confirmed, None).await?;
+            Ok(Committed::Now(work, accepted.operation, Some(accepted.news)))
+        }
+    }
+}
+
+/// An update that was committed by its token.
+#[derive(Debug)]
+pub enum Committed {
+    /// To be answered: its operation, and the event to announce where it is new.
+    Now(Box<Work>, OperationId, Option<EventSeq>),
+    /// It was answered before.
+    Answered(Answer),
+}
+
+/// The answer to a confirmation that came before: its operation, and the CVM as it is.
+pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Accepted, Error> {
+    let cvm = tx.cvm(cvm.id).await?.ok_or(Void::Gone)?;
+    Ok(Accepted {
+        promised: cvm.spec.clone(),
+        cvm,
+        operation,
+        effect: Effect::Restart,
+        waits_behind: None,
+        allowed_envs_changed: false,
+        report: None,
+        news: EventSeq(0),
+    })
+}

@@ -1,0 +1,235 @@
+//! The chains of the configuration: the way to each, the KMS under the contracts there, and a check of both
+//! for whoever runs the service.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use casemate_core::{
+    governance::Question,
+    id::{AppId, ComposeHash, DeviceId},
+    time::Clock,
+};
+use casemate_engine::chain::{Chain, rpc, rpc::RpcChain};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use super::StartError;
+use crate::{
+    app::fleet::{FleetKms, Governed},
+    config::{self, Config},
+    system,
+};
+
+/// A way to each chain, by its name in the configuration. No chain is asked yet.
+pub(super) fn open(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<String, Arc<dyn Chain>>, StartError> {
+    let open = |chain: &config::Chain| {
+        let way: Arc<dyn Chain> = Arc::new(way(&chain.name, &chain.rpc(), clock)?);
+        Ok((chain.name.clone(), way))
+    };
+    config.chains.iter().map(open).collect()
+}
+
+fn way(name: &str, rpc: &rpc::Config, clock: &Arc<dyn Clock>) -> Result<RpcChain, StartError> {
+    RpcChain::new(rpc, clock.clone())
+        .map_err(|error| StartError::Chain { name: name.to_owned(), reason: error.to_string() })
+}
+
+/// The built-in KMS under each contract of the configuration.
+pub(super) fn governed(
+    config: &Config,
+    builtin: &FleetKms,
+    chains: &BTreeMap<String, Arc<dyn Chain>>,
+) -> Vec<FleetKms> {
+    let under = |contract: &config::KmsContract| {
+        let configured = config.chains.iter().find(|chain| chain.name == contract.chain)?;
+        let governed = Governed {
+            kind: configured.kind()?,
+            contract: contract.address,
+            gateway_app_id: contract.gateway_app_id.clone(),
+            explorer: configured.explorer(),
+            chain: chains.get(&contract.chain)?.clone(),
+        };
+        Some(builtin.under(&contract.slug, governed))
+    };
+    config.kms.contracts.iter().filter_map(under).collect()
+}
+
+/// What the nodes have that contracts of KMS are asked about.
+#[derive(Debug, Clone, Default)]
+pub struct OfNodes {
+    /// Hosts by the names of their nodes.
+    pub devices: Vec<(String, DeviceId)>,
+    /// OS images by their names.
+    pub os_images: Vec<(String, [u8; 32])>,
+}
+
+/// What chains and contracts of a configuration say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The chains, each endpoint on its own.
+    pub chains: Vec<ChainReport>,
+    /// The contracts.
+    pub contracts: Vec<ContractReport>,
+    /// What is wrong, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// A chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChainReport {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its id.
+    pub chain_id: u64,
+    /// Its endpoints, in the order of the configuration.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+/// An endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct EndpointReport {
+    /// Host and port: the whole address may hold a key.
+    pub host: String,
+    /// Its newest block.
+    pub block: Option<u64>,
+    /// Why it does not say it.
+    pub error: Option<String>,
+}
+
+/// The contract of a KMS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ContractReport {
+    /// The slug of the KMS.
+    pub slug: String,
+    /// Its chain.
+    pub chain: String,
+    /// `0x…`.
+    pub address: String,
+    /// Whether it answers as the contract of a KMS.
+    pub exists: Option<bool>,
+    /// Hosts of the nodes: whether a KMS may run there.
+    pub devices: Vec<Listed>,
+    /// OS images of the nodes: whether apps may boot them.
+    pub os_images: Vec<Listed>,
+}
+
+/// Something that a contract lists or does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// 64 hex digits.
+    pub id: String,
+    /// Whether it is listed.
+    pub allowed: Option<bool>,
+}
+
+/// Asks every chain of a configuration, and every contract of a KMS there what it allows of the nodes.
+pub async fn check(config: &Config, nodes: &OfNodes) -> Result<Report, StartError> {
+    let clock = system::clock();
+    let mut report = Report::default();
+    for chain in &config.chains {
+        let checked = check_chain(chain, &clock).await?;
+        for endpoint in &checked.endpoints {
+            if let Some(error) = &endpoint.error {
+                report.problems.push(format!("{}: {}: {error}", chain.name, endpoint.host));
+            }
+        }
+        report.chains.push(checked);
+    }
+    let chains = open(config, &clock)?;
+    for contract in &config.kms.contracts {
+        if let Some(chain) = chains.get(&contract.chain) {
+            let checked = check_contract(contract, &**chain, nodes, &mut report.problems).await;
+            report.contracts.push(checked);
+        }
+    }
+    Ok(report)
+}
+
+async fn check_chain(
+    chain: &config::Chain,
+    clock: &Arc<dyn Clock>,
+) -> Result<ChainReport, StartError> {
+    let mut endpoints = Vec::with_capacity(chain.rpc_urls.len());
+    for url in &chain.rpc_urls {
+        let alone = rpc::Config { endpoints: vec![url.clone()], ..chain.rpc() };
+        let said = way(&chain.name, &alone, clock)?.state(&nobody([0; 20])).await;
+        endpoints.push(EndpointReport {
+            host: host(url),
+            block: said.as_ref().ok().map(|state| state.block.number),
+            error: said.err().map(|fault| fault.to_string()),
+        });
+    }
+    Ok(ChainReport { name: chain.name.clone(), chain_id: chain.chain_id, endpoints })
+}
+
+async fn check_contract(
+    contract: &config::KmsContract,
+    chain: &dyn Chain,
+    nodes: &OfNodes,
+    problems: &mut Vec<String>,
+) -> ContractReport {
+    let (slug, address) = (&contract.slug, format!("0x{}", contract.address));
+    let state = chain.state(&nobody(*contract.address.as_bytes())).await;
+    match &state {
+        Ok(state) if !state.kms_exists => problems.push(format!(
+            "{slug}: no contract of a KMS answers at {address} on {} (chain {})",
+            contract.chain,
+            chain.chain_id()
+        )),
+        Ok(_) => {}
+        Err(fault) => problems.push(format!("{slug}: {fault}")),
+    }
+    let devices: Vec<DeviceId> = nodes.devices.iter().map(|(_, device)| *device).collect();
+    let images: Vec<[u8; 32]> = nodes.os_images.iter().map(|(_, image)| *image).collect();
+    let said = chain.kms_allows(&contract.address, &devices, &images).await.ok();
+    let listed = |at: usize, name: &str, id: String, all: Option<&Vec<bool>>| Listed {
+        name: name.to_owned(),
+        id,
+        allowed: all.and_then(|all| all.get(at).copied()),
+    };
+    let of_images = said.as_ref().map(|(_, images)| images);
+    if !images.is_empty() && of_images.is_some_and(|allowed| !allowed.contains(&true)) {
+        problems
+            .push(format!("{slug}: it allows no OS image of the nodes, so that no app can boot"));
+    }
+    ContractReport {
+        slug: slug.clone(),
+        chain: contract.chain.clone(),
+        address,
+        exists: state.ok().map(|state| state.kms_exists),
+        devices: (nodes.devices.iter().enumerate())
+            .map(|(at, (name, id))| {
+                listed(at, name, id.to_string(), said.as_ref().map(|(devices, _)| devices))
+            })
+            .collect(),
+        os_images: (nodes.os_images.iter().enumerate())
+            .map(|(at, (name, id))| listed(at, name, hex::encode(id), of_images))
+            .collect(),
+    }
+}
+
+/// Of no app: whether a contract answers is the same for all.
+fn nobody(kms: [u8; 20]) -> Question {
+    Question {
+        kms: casemate_core::id::Address::from_bytes(kms),
+        app: AppId::from_bytes([0; 20]),
+        hash: ComposeHash::from_bytes([0; 32]),
+        device: DeviceId::from_bytes([0; 32]),
+        transaction: None,
+    }
+}
+
+/// Host and port of an address that was checked to have one.
+fn host(url: &SecretString) -> String {
+    let url: Option<http::Uri> = url.expose_secret().parse().ok();
+    let authority = url.as_ref().and_then(http::Uri::authority);
+    let name = |authority: &http::uri::Authority| match authority.port_u16() {
+        Some(port) => format!("{}:{port}", authority.host()),
+        None => authority.host().to_owned(),
+    };
+    authority.map(name).unwrap_or_default()
+}

@@ -1,0 +1,282 @@
+//! What is prepared for contracts to allow, and the one time it is committed. A token is a credential:
+//! only its SHA-256 gets here.
+//!
+//! Of updates the newest of a CVM counts and takes the place of those before. Machines that are
+//! prepared beside a CVM do not stand in each other's way.
+
+use std::{collections::BTreeSet, fmt};
+
+use casemate_core::{
+    id::{AppId, ComposeHash, CvmId, OperationId, UserId, WorkspaceId},
+    time::Timestamp,
+};
+use sqlx::{query, query_as};
+
+use crate::{Db, Error, Tx, error::corrupt, provisions::GRACE_MICROS};
+
+/// SHA-256 of a token, 64 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenHash(pub String);
+
+impl fmt::Display for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What was prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Another configuration of a CVM.
+    Update,
+    /// Another machine like a CVM.
+    Replica,
+    /// Another machine of an app.
+    Instance,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Update, Self::Replica, Self::Instance];
+
+    /// The word in the database and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Replica => "replica",
+            Self::Instance => "instance",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// Something about to be prepared.
+#[derive(Debug, Clone)]
+pub struct NewPreparation<'a> {
+    /// Of its token.
+    pub hash: &'a TokenHash,
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// The CVM that changes, or the one whose configuration the machine gets.
+    pub cvm: CvmId,
+    /// Its app.
+    pub app: AppId,
+    /// The document that contracts have to allow; it is kept already.
+    pub compose_hash: ComposeHash,
+    /// The chain of the contracts.
+    pub chain_id: u64,
+    /// What the configuration that it was prepared on comes to.
+    pub base: &'a str,
+    /// What is to be done, JSON.
+    pub request: &'a str,
+    /// Who prepares it.
+    pub by: UserId,
+    /// Until when it can be committed.
+    pub expires_at: Timestamp,
+}
+
+/// Something that was prepared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preparation {
+    /// Of its token.
+    pub hash: TokenHash,
+    /// What it is.
+    pub kind: Kind,
+    /// Whose it is.
+    pub workspace: WorkspaceId,
+    /// The CVM that changes, or the one whose configuration the machine gets.
+    pub cvm: CvmId,
+    /// Its app.
+    pub app: AppId,
+    /// The document that contracts have to allow.
+    pub compose_hash: ComposeHash,
+    /// The chain of the contracts.
+    pub chain_id: u64,
+    /// What the configuration that it was prepared on comes to.
+    pub base: String,
+    /// Who prepared it.
+    pub created_by: UserId,
+    /// When.
+    pub created_at: Timestamp,
+    /// Until when it can be committed.
+    pub expires_at: Timestamp,
+    /// When a newer one took its place.
+    pub superseded_at: Option<Timestamp>,
+    /// When it was committed.
+    pub used_at: Option<Timestamp>,
+    /// The operation that it became.
+    pub operation: Option<OperationId>,
+    /// The CVM that it became.
+    pub made: Option<CvmId>,
+    /// What is to be done, JSON; only while it can be committed.
+    pub request: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    hash: String,
+    kind: String,
+    workspace_id: i64,
+    cvm_id: i64,
+    app_id: String,
+    compose_hash: String,
+    chain_id: i64,
+    base: String,
+    created_by: i64,
+    created_at: i64,
+    expires_at: i64,
+    superseded_at: Option<i64>,
+    used_at: Option<i64>,
+    operation_id: Option<String>,
+    made_cvm_id: Option<i64>,
+    request: Option<String>,
+}
+
+/// The rows of errors are named by the CVM: a log is no place for hashes of credentials.
+fn bad<E: fmt::Display>(column: &'static str, cvm: i64) -> impl FnOnce(E) -> Error {
+    corrupt("commit_tokens", column, format!("cvm {cvm}"))
+}
+
+impl Row {
+    fn read(self) -> Result<Preparation, Error> {
+        let cvm = self.cvm_id;
+        Ok(Preparation {
+            kind: Kind::parse(&self.kind).ok_or(self.kind).map_err(bad("kind", cvm))?,
+            workspace: WorkspaceId(self.workspace_id),
+            cvm: CvmId(cvm),
+            app: self.app_id.parse().map_err(bad("app_id", cvm))?,
+            compose_hash: self.compose_hash.parse().map_err(bad("compose_hash", cvm))?,
+            chain_id: u64::try_from(self.chain_id).map_err(bad("chain_id", cvm))?,
+            base: self.base,
+            created_by: UserId(self.created_by),
+            created_at: Timestamp::from_micros(self.created_at),
+            expires_at: Timestamp::from_micros(self.expires_at),
+            superseded_at: self.superseded_at.map(Timestamp::from_micros),
+            used_at: self.used_at.map(Timestamp::from_micros),
+            operation: self
+                .operation_id
+                .map(|id| id.parse())
+                .transpose()
+                .map_err(bad("operation_id", cvm))?,
+            made: self.made_cvm_id.map(CvmId),
+            request: self.request,
+            hash: TokenHash(self.hash),
+        })
+    }
+}
+
+const COLUMNS: &str = "SELECT hash, kind, workspace_id, cvm_id, app_id, compose_hash, chain_id, base, \
+    created_by, created_at, expires_at, superseded_at, used_at, operation_id, made_cvm_id, request \
+    FROM commit_tokens";
+
+/// What was prepared under a token, whatever became of it.
+pub async fn by_token(db: &Db, hash: &TokenHash) -> Result<Option<Preparation>, Error> {
+    let sql = format!("{COLUMNS} WHERE hash = $1");
+    let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(&hash.0)
+        .fetch_optional(c))?;
+    row.map(Row::read).transpose()
+}
+
+/// The newest update that was prepared for a CVM, whatever became of it.
+pub async fn newest_update(db: &Db, cvm: CvmId) -> Result<Option<Preparation>, Error> {
+    let sql = format!("{COLUMNS} WHERE cvm_id = $1 AND kind = 'update' ORDER BY seq DESC LIMIT 1");
+    let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(cvm.0)
+        .fetch_optional(c))?;
+    row.map(Row::read).transpose()
+}
+
+impl Tx {
+    /// What was prepared under a token, as this transaction sees it.
+    pub async fn preparation(&mut self, hash: &TokenHash) -> Result<Option<Preparation>, Error> {
+        let sql = format!("{COLUMNS} WHERE hash = $1");
+        let row = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+            .bind(&hash.0)
+            .fetch_optional(c))?;
+        row.map(Row::read).transpose()
+    }
+
+    /// Keeps what is prepared for a CVM, which must be taken; an update takes the place of the one
+    /// before.
+    pub async fn keep_preparation(
+        &mut self,
+        new: &NewPreparation<'_>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        const SUPERSEDE: &str = "UPDATE commit_tokens SET superseded_at = $2, request = NULL \
+            WHERE cvm_id = $1 AND kind = 'update' AND superseded_at IS NULL AND used_at IS NULL";
+        const SQL: &str = "INSERT INTO commit_tokens (hash, kind, workspace_id, cvm_id, app_id, \
+            compose_hash, chain_id, base, created_by, created_at, expires_at, request, seq) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, (SELECT COALESCE(MAX(seq), 0) + 1 \
+            FROM commit_tokens WHERE cvm_id = $4 AND kind = $2))";
+        if new.kind == Kind::Update {
+            exec_tx!(self, query(SUPERSEDE).bind(new.cvm.0).bind(now.micros()))?;
+        }
+        let chain_id = i64::try_from(new.chain_id).map_err(bad("chain_id", new.cvm.0))?;
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(&new.hash.0)
+                .bind(new.kind.as_str())
+                .bind(new.workspace.0)
+                .bind(new.cvm.0)
+                .bind(new.app.to_string())
+                .bind(new.compose_hash.to_string())
+                .bind(chain_id)
+                .bind(new.base)
+                .bind(new.by.0)
+                .bind(now.micros())
+                .bind(new.expires_at.micros())
+                .bind(new.request)
+        )
+        .map(drop)
+    }
+
+    /// Uses up what was prepared; `operation` and `made` are what it becomes. `false`: somebody was
+    /// first, or it is void; nothing was done.
+    pub async fn use_preparation(
+        &mut self,
+        hash: &TokenHash,
+        operation: OperationId,
+        made: Option<CvmId>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE commit_tokens SET used_at = $2, operation_id = $3, \
+            made_cvm_id = $4, request = NULL WHERE hash = $1 AND used_at IS NULL \
+            AND superseded_at IS NULL AND expires_at > $2";
+        let used = exec_tx!(
+            self,
+            query(SQL)
+                .bind(&hash.0)
+                .bind(now.micros())
+                .bind(operation.to_string())
+                .bind(made.map(|cvm| cvm.0))
+        )?;
+        Ok(used == 1)
+    }
+
+    /// Forgets what expired before a time, a bounded number at a time, with the documents that nothing
+    /// refers to any more; returns how many.
+    pub async fn expire_preparations(
+        &mut self,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        const SQL: &str = "DELETE FROM commit_tokens WHERE hash IN \
+            (SELECT hash FROM commit_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT 500) \
+            RETURNING compose_hash";
+        let gone =
+            on_tx!(self, |c| query_as::<_, (String,)>(SQL).bind(before.micros()).fetch_all(c))?;
+        let documents: BTreeSet<String> = gone.iter().map(|(hash,)| hash.clone()).collect();
+        if !documents.is_empty() {
+            self.forget_documents(&documents, now.micros().saturating_sub(GRACE_MICROS)).await?;
+        }
+        Ok(u64::try_from(gone.len()).unwrap_or(0))
+    }
+}
