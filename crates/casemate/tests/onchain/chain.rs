@@ -3,9 +3,13 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
+
+/// anvil mines at once; whatever takes longer has got stuck.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An account of the chain.
 #[derive(Debug, Clone)]
@@ -68,7 +72,12 @@ impl Chain {
         self.call("anvil_impersonateAccount", json!([from])).await;
         let transaction = json!({"from": from, "to": to, "data": data, "gas": "0x989680"});
         let hash = self.call("eth_sendTransaction", json!([transaction])).await;
-        let receipt = self.call("eth_getTransactionReceipt", json!([hash])).await;
+        let deadline = Instant::now() + PATIENCE;
+        let mut receipt = Value::Null;
+        while receipt.is_null() {
+            assert!(Instant::now() < deadline, "{hash} is not mined");
+            receipt = self.call("eth_getTransactionReceipt", json!([hash])).await;
+        }
         assert_eq!(receipt["status"], "0x1", "{receipt}");
         receipt
     }

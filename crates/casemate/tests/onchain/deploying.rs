@@ -113,7 +113,8 @@ async fn the_plan_of_a_thought_is_a_table_and_a_batch() {
     let key = stage.key(1);
     let done = stage.run(&[&add[..], &["--private-key-file", &key, "--yes"]].concat()).json();
     assert_eq!(done["outcome"], "done", "{done}");
-    assert_eq!(stage.run(&args[..5]).json()["standing"], "allowed");
+    let after = stage.run(&args[..5]).json();
+    assert_eq!(after["standing"], "allowed", "{after}");
     let nothing = stage.run(&args).refused();
     assert_eq!(nothing.0, "nothing-to-sign", "{}", nothing.1);
 }

@@ -74,7 +74,12 @@ pub async fn update(
         patch: patch(&wanted, diff.restart),
         guard: if args.drop_env.drop_env { EnvGuard::Report } else { EnvGuard::Refuse },
     };
+    let governed = present.info.kms_info.as_ref().is_some_and(|kms| kms.chain_id.is_some());
     match key {
+        _ if !governed => {
+            let accepted = client.patch_cvm(id, &asked.patch, asked.guard).await?;
+            accepted_at(global, client, args, &asked, accepted, None).await
+        }
         Some(key) => approve(global, client, args, &asked, key).await,
         None => prepare(global, client, args, &asked).await,
     }
