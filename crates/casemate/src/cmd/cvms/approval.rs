@@ -66,7 +66,10 @@ pub async fn commit(global: &Global, args: CommitUpdate) -> Result<(), Fail> {
     if global.json {
         ui::json(&json!({ "correlation_id": operation, "waited": args.wait }));
     } else {
-        ui::line(format!("{cvm}: {} ({operation})", if args.wait { "updated" } else { "accepted" }));
+        ui::line(format!(
+            "{cvm}: {} ({operation})",
+            if args.wait { "updated" } else { "accepted" }
+        ));
     }
     Ok(())
 }
@@ -102,7 +105,9 @@ pub fn prepared(global: &Global, name: &str, prepared: Prepared) -> Option<Accep
 pub fn needed(name: &str, approval: &Approval) -> Fail {
     let mut fail = Fail::new(
         "approval-needed",
-        format!("{name} is not changed yet: the app's contract has to allow the new document first"),
+        format!(
+            "{name} is not changed yet: the app's contract has to allow the new document first"
+        ),
     );
     for (fact, value) in facts(approval) {
         fail = fail.detail(fact, value);
@@ -150,7 +155,9 @@ fn next(name: &str, approval: &Approval) -> Vec<String> {
     }
     steps.push(match &approval.commit_token {
         Some(token) => format!("casemate cvms commit-update {name} --token {token}"),
-        None => format!("casemate cvms commit-update {name} --compose-hash 0x{compose_hash} --wait"),
+        None => {
+            format!("casemate cvms commit-update {name} --compose-hash 0x{compose_hash} --wait")
+        }
     });
     steps
 }
