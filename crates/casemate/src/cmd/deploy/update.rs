@@ -1,10 +1,7 @@
 //! An update of a CVM; where contracts have to allow it, in two phases.
 
 use casemate_api::{cvm_patch::CvmPatch, governance::GovernancePlanRequest, reply::Accepted};
-use casemate_client::{
-    Client, EnvGuard, Error,
-    onchain::{Key, Required},
-};
+use casemate_client::{Client, EnvGuard, Error, Required, onchain::Key};
 use casemate_core::{
     change::{Change, Effect},
     governance::plan::{Call, Transaction, checksummed},
@@ -66,7 +63,8 @@ pub async fn update(
         });
         return finish(global, client, args, id, reply).await;
     }
-    let manner = Manner { yes: args.signing.yes, no_wait: true, timeout: args.timeout };
+    let manner =
+        Manner { yes: args.signing.yes, prepare_only: false, no_wait: true, timeout: args.timeout };
     agree(global, &present, &diff, &manner)?;
     let asked = Asked {
         present: &present,

@@ -13,7 +13,7 @@ mod present;
 mod request;
 
 use casemate_api::{error::ErrorCode, reply::Course};
-use casemate_client::{Client, EnvGuard, Error};
+use casemate_client::{Client, EnvGuard, Error, Required};
 use casemate_core::change::{Change, Effect};
 use clap::Args;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ pub async fn make(
     }
     let sent = if manner.prepare_only {
         let (id, name) = (present.info.id.as_str(), present.info.name.as_str());
-        let patch = request::patch(change, true);
+        let patch = patch(change, true);
         let prepared = approval::prepare(global, client, (id, name), &patch, env_guard(drop_env));
         match prepared.await? {
             Some(applied) => (applied.correlation_id, applied.course),
@@ -140,8 +140,8 @@ pub async fn send(
             Err(ways_to_keep(error.into()))
         }
         Err(error) if error.code() == Some(ErrorCode::RestartNotAllowed) => Err(overtaken(&error)),
-        Err(error) => Err(match error.approval() {
-            Some(approval) => approval::needed(&present.info.name, &approval),
+        Err(error) => Err(match Required::of(&error) {
+            Some(required) => approval::needed(&present.info.name, &required?),
             None => error.into(),
         }),
     }

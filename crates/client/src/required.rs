@@ -1,22 +1,14 @@
 //! What a server says has to be allowed by contracts before it does something: HTTP 465.
 
-use casemate_api::{error::ErrorCode, reply::KmsNode};
+use casemate_api::{
+    error::ErrorCode,
+    reply::{KmsNode, OnchainStatus},
+};
 use casemate_core::id::{Address, AppId, ComposeHash, DeviceId};
 use secrecy::SecretString;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use crate::error::{ApiError, Error};
-
-/// What contracts allowed when the server looked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct OnchainStatus {
-    /// The document.
-    pub compose_hash_allowed: bool,
-    /// The device.
-    pub device_id_allowed: bool,
-    /// Both.
-    pub is_allowed: bool,
-}
 
 /// What has to be allowed, and how to go on then.
 #[derive(Debug, Clone)]
