@@ -36,7 +36,7 @@ pub struct CommitUpdate {
 }
 
 /// `casemate cvms commit-update`.
-pub async fn commit(global: &Global, args: CommitUpdate) -> Result<(), Fail> {
+pub async fn commit(global: &Global, args: &CommitUpdate) -> Result<(), Fail> {
     let cvm = &args.one.cvm;
     let (client, operation) = match &args.token {
         Some(token) => {
