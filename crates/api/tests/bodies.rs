@@ -1,6 +1,7 @@
 //! Request bodies as real clients send them, and what is said of wrong ones.
 
 use casemate_api::{
+    approval::CommitTokenRequest,
     body::{self, Parsed},
     commit::CommitRequest,
     compose_file::{ComposeFile, StorageFs},

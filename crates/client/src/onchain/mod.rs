@@ -27,7 +27,7 @@ mod update;
 
 pub use error::ChainError;
 pub use key::{Key, KeyError, secret_file};
-pub use required::{OnchainStatus, Required};
+pub use required::Required;
 pub use rpc::{Rpc, well_known};
 pub use seen::{Overview, deployed_app};
 pub use send::{Mined, Prepared};

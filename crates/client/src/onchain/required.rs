@@ -1,22 +1,10 @@
 //! What a server says has to be allowed by contracts before it does something: HTTP 465.
 
-use casemate_api::{error::ErrorCode, reply::KmsNode};
+use casemate_api::{approval::Approval, error::ErrorCode, reply::OnchainStatus};
 use casemate_core::id::{Address, AppId, ComposeHash, DeviceId};
 use secrecy::SecretString;
-use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::error::{ApiError, Error};
-
-/// What contracts allowed when the server looked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct OnchainStatus {
-    /// The document.
-    pub compose_hash_allowed: bool,
-    /// The device.
-    pub device_id_allowed: bool,
-    /// Both.
-    pub is_allowed: bool,
-}
 
 /// What has to be allowed, and how to go on then.
 #[derive(Debug, Clone)]
@@ -51,33 +39,22 @@ impl Required {
     }
 
     fn read(api: &ApiError) -> Result<Self, Error> {
-        let kms: KmsNode = detail(api, "kms_info")?;
-        let contract = kms.kms_contract_address.as_deref().unwrap_or_default();
+        let missing = |what: &str| {
+            let reason = format!("the registration it asks for has no {what}");
+            Error::Decode { call: api.call.clone(), reason }
+        };
+        let asked = Approval::of(&api.body).ok_or_else(|| missing("compose_hash or app_id"))?;
+        let kms = asked.kms_info.ok_or_else(|| missing("kms_info"))?;
+        let contract = kms.kms_contract_address.and_then(|text| text.parse().ok());
         Ok(Self {
-            compose_hash: detail(api, "compose_hash")?,
-            app: detail(api, "app_id")?,
-            device: detail(api, "device_id")?,
-            chain_id: kms.chain_id.ok_or_else(|| missing(api, "kms_info.chain_id"))?,
-            kms_contract: contract
-                .parse()
-                .map_err(|_| missing(api, "kms_info.kms_contract_address"))?,
-            commit_token: optional(api, "commit_token").map(|text: String| text.into()),
-            commit_url: optional(api, "commit_url").map(|text: String| text.into()),
-            status: optional(api, "onchain_status"),
+            compose_hash: asked.compose_hash,
+            app: asked.app_id,
+            device: asked.device_id.ok_or_else(|| missing("device_id"))?,
+            chain_id: kms.chain_id.ok_or_else(|| missing("kms_info.chain_id"))?,
+            kms_contract: contract.ok_or_else(|| missing("kms_info.kms_contract_address"))?,
+            commit_token: asked.commit_token.map(SecretString::from),
+            commit_url: asked.commit_url.map(SecretString::from),
+            status: asked.onchain_status,
         })
     }
-}
-
-fn optional<T: DeserializeOwned>(api: &ApiError, field: &str) -> Option<T> {
-    let value = api.body.structured()?.value(field)?;
-    T::deserialize(value).ok()
-}
-
-fn detail<T: DeserializeOwned>(api: &ApiError, field: &str) -> Result<T, Error> {
-    optional(api, field).ok_or_else(|| missing(api, field))
-}
-
-fn missing(api: &ApiError, field: &str) -> Error {
-    let reason = format!("the registration it asks for has no {field}");
-    Error::Decode { call: api.call.clone(), reason }
 }

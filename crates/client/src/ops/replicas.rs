@@ -1,4 +1,5 @@
 use casemate_api::{
+    approval::CommitTokenRequest,
     replicate::{InstanceRequest, ReplicateRequest},
     reply::{NewInstance, Vm},
 };

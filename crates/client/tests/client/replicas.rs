@@ -1,6 +1,7 @@
 //! More machines of an app: what is sent where, and both shapes of what comes back.
 
 use casemate_api::{
+    approval::CommitTokenRequest,
     error::ErrorCode,
     replicate::{InstanceRequest, ReplicateRequest},
     reply::NewInstance,

@@ -139,29 +139,30 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
     let Some(key) = key else {
         return print(global, &rpc, governed, signer, transaction).await;
     };
-    if is_so(&rpc, governed.app, &call).await? {
+    let me = key.address();
+    if is_so(&rpc, governed.app, &call, me).await? {
         return told(global, governed, &call, None);
     }
-    if signer != Some(key.address()) {
-        return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));
+    if signer != Some(me) {
+        return Err(not_owner(contract, seen.owner, seen.pending_owner, me));
     }
     let mined = carry_out(global, signing, &rpc, &key, transaction).await?;
-    if !is_so(&rpc, governed.app, &call).await? {
+    if !is_so(&rpc, governed.app, &call, me).await? {
         return Err(Fail::new("undone", format!("{call} was mined, and is undone again"))
             .detail("transaction", format!("0x{}", mined.hash)));
     }
     told(global, governed, &call, Some(format!("0x{}", mined.hash)))
 }
 
-/// Whether a call would change nothing.
-async fn is_so(rpc: &Rpc, app: AppId, call: &Call) -> Result<bool, Fail> {
+/// Whether a call by this account would change nothing.
+async fn is_so(rpc: &Rpc, app: AppId, call: &Call, me: Address) -> Result<bool, Fail> {
     Ok(match *call {
         Call::AddComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(true),
         Call::RemoveComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(false),
         Call::AddDevice(device) => rpc.lists_device(app, device).await? == Some(true),
         Call::RemoveDevice(device) => rpc.lists_device(app, device).await? == Some(false),
         Call::SetAllowAnyDevice(allow) => rpc.allows_any_device(app).await? == Some(allow),
-        Call::AcceptOwnership => rpc.pending_owner(app).await?.is_none(),
+        Call::AcceptOwnership => rpc.owner(app).await? == Some(me),
         Call::SetRequireTcbUpToDate(_)
         | Call::RegisterApp(_)
         | Call::DeployAndRegisterApp { .. } => false,
