@@ -52,6 +52,16 @@ pub fn client(global: &Global) -> Result<Client, Fail> {
     }
 }
 
+/// A client of the server that the user means, where a token is the credential: without a key if there
+/// is none.
+pub fn without_key(global: &Global) -> Result<Client, Fail> {
+    let given = Given::read(global);
+    match given.url.clone() {
+        Some(url) if given.key.is_none() => named(&url, SecretString::from(String::new())),
+        _ => client(global),
+    }
+}
+
 /// A client of the server that flags name, if they name one.
 pub fn by_flags(global: &Global) -> Result<Option<Client>, Fail> {
     let Some(url) = &global.api_url else { return Ok(None) };

@@ -48,7 +48,7 @@ pub use error::{ApiError, Error, TransportKind};
 pub use http::Client;
 pub use logs::LogStream;
 pub use operation::{OperationFailed, RolledBack};
-pub use ops::{AppsQuery, CvmsQuery, EnvGuard, OperationsQuery};
+pub use ops::{AppsQuery, CvmsQuery, EnvGuard, OperationsQuery, Prepared};
 pub use retry::Policy;
 pub use wait::Ended;
 pub use watch::{Watch, WatchEvent};

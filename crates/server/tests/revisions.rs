@@ -365,7 +365,8 @@ async fn a_whole_app_goes_back_or_nothing_of_it_does() {
     let times: Vec<Timestamp> = listed.iter().map(time).collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
 
-    world.post(&format!("{path}?transaction_hash=0x1"), json!({})).await.refused(400, "ERR-20-006");
+    let confirmed = format!("{path}?transaction_hash=0x1");
+    world.post(&confirmed, json!({ "all": true })).await.refused(400, "ERR-20-006");
     for cvm in ["my-app", "my-other"] {
         world.call("DELETE", &format!("/cvms/{cvm}"), "", None).await.ok();
     }

@@ -2,6 +2,7 @@
 //! id, integer or name, whatever the server takes.
 
 mod account;
+mod approval;
 mod apps;
 mod catalogue;
 mod cvms;
@@ -18,6 +19,7 @@ mod revisions;
 mod update;
 mod workspace;
 
+pub use approval::Prepared;
 pub use apps::AppsQuery;
 pub use cvms::CvmsQuery;
 pub use operations::OperationsQuery;

@@ -1,5 +1,6 @@
 //! The client against a server that misbehaves.
 
+mod approval;
 mod calls;
 mod replicas;
 mod revisions;

@@ -229,17 +229,18 @@ pub async fn commit_prepared(
     ctx: &Ctx,
     token: &str,
     path: &Path<'_>,
-    said: &Said,
+    said: Result<Said, Error>,
     key: Option<IdempotencyKey>,
 ) -> Result<Outcome, Error> {
     let kinds = match path {
-        Path::Cvm(_) => [Kind::Replica].as_slice(),
-        Path::App(_) => &[Kind::Instance],
+        Path::Cvm(_) => [Kind::Replica],
+        Path::App(_) => [Kind::Instance],
     };
+    let (row, caller) = confirm::of_path(ctx, token, &kinds, path).await?;
+    let said = said?;
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
-        let (row, caller) = confirm::of_path(ctx, token, kinds, path).await?;
-        let found = confirm::find(ctx, row, said).await?;
+        let found = confirm::find(ctx, row.clone(), &said).await?;
         let mut work = match ctx.begin_work(&caller, key.clone()).await? {
             Begun::Fresh(work) => work,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),

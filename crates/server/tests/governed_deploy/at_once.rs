@@ -25,7 +25,7 @@ async fn many_commits_are_one_cvm(db: Db) {
     let provisioned = stage.provision("my-app").await;
     let (app, transaction) = stage.app(&provisioned);
     let more = json!({ "transaction_hash": format!("0x{transaction}") });
-    let request = commit_body(&provisioned, app, more);
+    let request = commit_body(&provisioned, app, &more);
     let Stage { world, .. } = stage;
     let world = Arc::new(world);
     let replies = all((0..24).map(|_| (world.clone(), request.clone())).collect()).await;
@@ -41,10 +41,10 @@ async fn one_of_two_workspaces_gets_the_app(db: Db) {
     let stage = Stage::over(db).await;
     let stranger = Arc::new(stage.stranger().await);
     let ours = stage.provision("my-app").await;
-    let his = stranger.post("/cvms/provision", body("my-app", json!({}))).await.ok();
+    let his = stranger.post("/cvms/provision", body("my-app", &json!({}))).await.ok();
     assert_eq!(ours["compose_hash"], his["compose_hash"]);
     let (app, _) = stage.app(&ours);
-    let request = commit_body(&ours, app, json!({}));
+    let request = commit_body(&ours, app, &json!({}));
     let world = Arc::new(stage.world);
     let both = (0..16)
         .map(|n| (if n % 2 == 0 { world.clone() } else { stranger.clone() }, request.clone()))
@@ -72,7 +72,7 @@ async fn one_of_two_configurations_is_the_apps(db: Db) {
     let (one, two) = (stage.provision("app-one").await, stage.provision("app-two").await);
     let (app, _) = stage.app(&one);
     stage.chain.add_hash(app, compose_hash(&two));
-    let requests = [&one, &two].map(|of| commit_body(of, app, json!({})));
+    let requests = [&one, &two].map(|of| commit_body(of, app, &json!({})));
     let world = Arc::new(stage.world);
     let both = (0..12).map(|n| (world.clone(), requests[n % 2].clone())).collect();
     let (made, refused): (Vec<_>, Vec<_>) =

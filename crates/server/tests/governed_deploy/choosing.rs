@@ -25,7 +25,7 @@ async fn world() -> World {
 
 /// The slug of the KMS that is chosen, or the refusal.
 async fn chosen(world: &World, said: Value) -> Result<String, Value> {
-    let mut request = body("my-app", said);
+    let mut request = body("my-app", &said);
     if request["kms"] == "BASE" {
         request.as_object_mut().unwrap().remove("kms");
     }

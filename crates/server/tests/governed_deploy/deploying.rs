@@ -36,7 +36,7 @@ async fn what_is_provisioned_has_no_app_yet() {
     for version in VERSIONS {
         let reply = stage
             .world
-            .call("POST", "/cvms/provision", version, Some(body("my-app", json!({}))))
+            .call("POST", "/cvms/provision", version, Some(body("my-app", &json!({}))))
             .await
             .ok();
         assert_eq!(
@@ -124,7 +124,7 @@ async fn every_spelling_of_the_app_and_of_no_transaction_will_do() {
         let stage = Stage::new().await;
         let provisioned = stage.provision("my-app").await;
         let (app, _) = stage.app(&provisioned);
-        let mut request = commit_body(&provisioned, app, json!({}));
+        let mut request = commit_body(&provisioned, app, &json!({}));
         request["app_id"] = json!(spell(&app));
         request["transaction_hash"] = transactions[at % transactions.len()].clone();
         let vm = stage.world.post("/cvms", request).await.ok();
@@ -172,7 +172,7 @@ async fn a_repeated_request_needs_no_chain() {
     let stage = Stage::new().await;
     let provisioned = stage.provision("my-app").await;
     let (app, _) = stage.app(&provisioned);
-    let request = commit_body(&provisioned, app, json!({}));
+    let request = commit_body(&provisioned, app, &json!({}));
     let first = keyed(&stage.world, &request).await;
     stage.chain.hold();
     let again = keyed(&stage.world, &request).await;

@@ -304,7 +304,7 @@ async fn lists_show_and_find_apps_by_their_kms() {
     let found = async |query: &str| -> Vec<String> {
         let page = stage.world.get(&format!("/apps?{query}")).await.ok();
         let apps = page["dstack_apps"].as_array().unwrap();
-        apps.iter().map(|app| format!("{}", app["app_id"].as_str().unwrap())).collect()
+        apps.iter().map(|app| app["app_id"].as_str().unwrap().to_owned()).collect()
     };
     let (governed, plain) = (app.to_string(), ours["app_id"].as_str().unwrap().to_owned());
     for (query, apps) in [

@@ -81,7 +81,7 @@ impl Stage {
     }
 
     async fn provision_with(&self, name: &str, more: Value) -> Value {
-        let reply = self.world.post("/cvms/provision", body(name, more)).await;
+        let reply = self.world.post("/cvms/provision", body(name, &more)).await;
         reply.ok()
     }
 
@@ -91,7 +91,7 @@ impl Stage {
     }
 
     async fn commit(&self, provisioned: &Value, app: AppId, more: Value) -> Reply {
-        self.world.post("/cvms", commit_body(provisioned, app, more)).await
+        self.world.post("/cvms", commit_body(provisioned, app, &more)).await
     }
 
     /// Provision, contract, commit.
@@ -141,14 +141,14 @@ fn images(world: &World) -> Vec<[u8; 32]> {
     images
 }
 
-fn body(name: &str, more: Value) -> Value {
+fn body(name: &str, more: &Value) -> Value {
     let mut body = provision_body(name);
     body["kms"] = json!("BASE");
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
 }
 
-fn commit_body(provisioned: &Value, app: AppId, more: Value) -> Value {
+fn commit_body(provisioned: &Value, app: AppId, more: &Value) -> Value {
     let mut body = json!({
         "app_id": format!("0x{app}"), "compose_hash": provisioned["compose_hash"],
         "kms_id": "kms-base-1",

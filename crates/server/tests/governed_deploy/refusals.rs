@@ -264,8 +264,8 @@ async fn an_app_belongs_to_the_first_workspace_that_commits_it() {
     let (app, _) = stage.deploy("my-app").await;
     stage.world.settle().await;
     // The stranger has the same approved document, and would seal his own environment.
-    let his = stranger.post("/cvms/provision", body("my-app", json!({}))).await.ok();
-    let request = commit_body(&his, app, json!({}));
+    let his = stranger.post("/cvms/provision", body("my-app", &json!({}))).await.ok();
+    let request = commit_body(&his, app, &json!({}));
     let refused = stranger.post("/cvms", request.clone()).await.refused(409, "ERR-03-007");
     let words = refused.to_string();
     assert!(words.contains("cannot be committed in this workspace"), "{words}");
@@ -280,7 +280,7 @@ async fn an_app_belongs_to_the_first_workspace_that_commits_it() {
     assert_eq!(stranger.get("/cvms/paginated").await.ok()["total"], 0);
     // With a contract of his own he gets on.
     let (own, _) = stage.app(&his);
-    stranger.post("/cvms", commit_body(&his, own, json!({}))).await.ok();
+    stranger.post("/cvms", commit_body(&his, own, &json!({}))).await.ok();
 }
 
 #[tokio::test]
@@ -293,7 +293,7 @@ async fn what_a_contract_decides_cannot_be_said_at_provision() {
         (json!({ "encrypted_env": sealed }), "ERR-02-009", "encrypted_env"),
         (json!({ "key_provider_mode": "none" }), "ERR-02-009", "kms"),
     ] {
-        let reply = stage.world.post("/cvms/provision", body("my-app", more)).await;
+        let reply = stage.world.post("/cvms/provision", body("my-app", &more)).await;
         let refused = reply.refused(400, code);
         assert_eq!(refused["details"][0]["field"], field, "{refused}");
         assert!(!refused["suggestions"].as_array().unwrap().is_empty(), "{refused}");

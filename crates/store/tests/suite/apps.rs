@@ -187,7 +187,7 @@ async fn filters_mean_one_cvm_that_fits_all(db: Db) {
         let on = |at: usize| (number >> at) & 1 == 1;
         let filter = AppFilter {
             search: if on(0) { Search::parse("PP-1") } else { Search::All },
-            kms: on(1).then(|| vec![kms()]),
+            kms: on(1).then(|| vec![kms(); 1 + usize::from(on(0))]),
             phases: on(2).then(|| vec![Phase::Stopped, Phase::Error]),
             listed: on(3).then_some(on(7)),
             image: on(4).then(|| IMAGES[0].to_owned()),

@@ -202,7 +202,7 @@ async fn read_apps(world: &World, cvm: &Cvm) {
             let on = |at: u32| (number >> at) & 1 == 1;
             let filter = AppFilter {
                 search: search.clone(),
-                kms: on(0).then(|| vec![kms()]),
+                kms: on(0).then(|| vec![kms(); 1 + usize::from(on(1))]),
                 phases: on(1).then(|| vec![Phase::Starting, Phase::Stopped]),
                 listed: on(2).then_some(true),
                 image: on(3).then(|| cvm.spec.image.clone()),

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use casemate_core::id::{AppId, CvmId};
-use casemate_store::{Db, Error, Tx, cvms, provisions};
+use casemate_store::{
+    Db, Error, Tx, cvms,
+    provisions::{self, Provision},
+};
 
 use crate::world::{START, World, app_id, at, hash, kms, number};
 
@@ -263,6 +266,87 @@ async fn an_expired_provision_binds_no_id(db: Db) {
     assert!(bound(&mut tx, at(14 * DAY)).await.is_none());
 }
 
+/// Where a contract is to be the app, which one is said when it is consumed.
+async fn a_provision_without_an_app_gets_one_when_it_is_consumed(db: Db) {
+    let world = World::new(db.clone()).await;
+    let document = hash(4);
+    let mut tx = db.begin().await.unwrap();
+    tx.keep_document(&document, "{}", at(0)).await.unwrap();
+    let unbound =
+        |now| Provision { app: None, ..world.provision(app_id(0), document, "alpha", at(now)) };
+    let (older, newer) = (unbound(0), unbound(1));
+    for provision in [&older, &newer] {
+        tx.insert_provision(provision).await.unwrap();
+    }
+    // It is for any app, beside those that are for one only.
+    let (own, contract) = (app_id(number()), app_id(number()));
+    assert!(tx.bind_app_id(&own, world.workspace, Some(1), "alpha", &kms(), at(2)).await.unwrap());
+    let bound = world.provision(own, document, "alpha", at(2));
+    tx.insert_provision(&bound).await.unwrap();
+    let ids = async |tx: &mut Tx, app: Option<&AppId>| -> Vec<_> {
+        let found = tx.provisions_for(world.workspace, &document, app).await.unwrap();
+        found.into_iter().map(|provision| (provision.id, provision.app)).collect()
+    };
+    let open = [(newer.id, None), (older.id, None)];
+    assert_eq!(ids(&mut tx, Some(&contract)).await, open);
+    assert_eq!(ids(&mut tx, Some(&own)).await.len(), 3);
+    assert_eq!(ids(&mut tx, None).await.len(), 3);
+    let kms = kms();
+    let again = tx.bound_app_id(world.workspace, "alpha", &document, &kms, at(3)).await.unwrap();
+    assert_eq!(again, Some(own), "no app is no app to give again");
+    assert!(
+        provisions::first_open(&db, world.workspace, &document, &contract, at(3))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    // Its app is bound to whom commits it first, and stays.
+    assert!(tx.bind_app_id(&contract, world.workspace, None, "alpha", &kms, at(3)).await.unwrap());
+    let mut new = world.new_cvm(contract, "alpha");
+    new.spec.compose_hash = document;
+    let cvm = tx.insert_cvm(new, at(3)).await.unwrap().cvm.id;
+    assert!(tx.consume_provision(newer.id, &contract, cvm).await.unwrap());
+    assert!(!tx.consume_provision(newer.id, &contract, cvm).await.unwrap());
+    assert_eq!(ids(&mut tx, Some(&contract)).await, [(newer.id, Some(contract)), (older.id, None)]);
+    tx.commit().await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    assert_eq!(tx.expire_provisions(at(15 * DAY)).await.unwrap(), 3);
+    tx.commit().await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    let held = tx.held_app_id(&contract).await.unwrap().unwrap();
+    assert_eq!((held.workspace_id, &*held.kms_id), (world.workspace.0, kms.as_ref()));
+    assert_eq!(held.nonce, None);
+    assert!(provisions::document(&db, &document).await.unwrap().is_some(), "a CVM has it");
+}
+
+/// Of two workspaces that bind an app at the same time one has it.
+async fn an_app_is_bound_by_one_of_two_workspaces(db: Db) {
+    let world = World::crowded(db).await;
+    let foreign = world.foreign().await;
+    let app = app_id(number());
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let world = if task % 2 == 0 { world.clone() } else { foreign.clone() };
+            tokio::spawn(async move {
+                let mut tx = world.db.begin().await.unwrap();
+                let kms = kms();
+                let bound = tx.bind_app_id(&app, world.workspace, None, "alpha", &kms, START);
+                let bound = bound.await.unwrap();
+                let held = tx.held_app_id(&app).await.unwrap().unwrap().workspace_id;
+                tx.commit().await.unwrap();
+                (bound, held)
+            })
+        })
+        .collect();
+    let (mut winners, mut holders) = (0, BTreeSet::new());
+    for task in tasks {
+        let (bound, held) = task.await.unwrap();
+        winners += usize::from(bound);
+        holders.insert(held);
+    }
+    assert_eq!((winners, holders.len()), (1, 1), "{holders:?}");
+}
+
 /// The janitor and those who take things into use again, all at once: no error, nothing torn.
 async fn expiry_and_provisions_at_once(db: Db) {
     let world = World::crowded(db.clone()).await;
@@ -311,5 +395,7 @@ casemate_store::each_backend!(
     the_newest_provisions_come_first,
     what_expired_goes_with_what_only_it_referred_to,
     an_expired_provision_binds_no_id,
+    a_provision_without_an_app_gets_one_when_it_is_consumed,
+    an_app_is_bound_by_one_of_two_workspaces,
     expiry_and_provisions_at_once,
 );

@@ -1,5 +1,6 @@
 //! `casemate cvms …`.
 
+pub mod approval;
 mod batch;
 pub mod change;
 mod envs;
@@ -81,6 +82,12 @@ pub enum Cvms {
   casemate cvms update hello --public-logs=false --listed
   casemate cvms update hello --image dstack-0.5.5 --memory 4G --yes --json")]
     Update(Box<update::Update>),
+    /// Commit an update that was prepared for the approval of the app's contract.
+    #[command(after_help = "Examples:
+  casemate cvms update hello -c docker-compose.yml --prepare-only
+  casemate cvms commit-update hello --token 1c2f3c0e-7c8d-4a43-9a51-6c9d8a1d3f10
+  casemate cvms commit-update hello --compose-hash 0x3a1f… --transaction 0x9c4e… --wait")]
+    CommitUpdate(approval::CommitUpdate),
     /// Change CPU, memory, disk or instance type. A disk can only grow.
     #[command(after_help = "Examples:
   casemate cvms resize hello --vcpu 2 --memory 4G
@@ -174,6 +181,7 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
         Cvms::Delete { power, yes } => power::delete(global, power, yes).await,
         Cvms::Replicate(args) => Box::pin(replicas::replicate(global, *args)).await,
         Cvms::Update(args) => update::update(global, *args).await,
+        Cvms::CommitUpdate(args) => approval::commit(global, args).await,
         Cvms::Resize(args) => update::resize(global, args).await,
         Cvms::Rename(args) => update::rename(global, args).await,
         Cvms::Envs(command) => envs::run(global, command).await,

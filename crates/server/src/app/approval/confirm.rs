@@ -235,11 +235,11 @@ pub async fn commit_update(
     ctx: &Ctx,
     token: &str,
     path: &Path<'_>,
-    said: &Said,
+    said: Result<Said, Error>,
     key: Option<IdempotencyKey>,
 ) -> Result<Committed, Error> {
     let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
-    let found = find(ctx, row, said).await?;
+    let found = find(ctx, row, &said?).await?;
     let mut work = match ctx.begin_work(&caller, key).await? {
         Begun::Fresh(work) => work,
         Begun::Answered(before) => return Ok(Committed::Answered(before)),

@@ -32,25 +32,23 @@ pub struct TokenQuery {
     token: Option<String>,
 }
 
-/// The token of a request, from its body or its query, and what it says else. Empty texts say nothing.
+/// The token of a request, from its body or its query, and what it says else, which is looked at only
+/// where the token is known. Empty texts say nothing.
 pub(super) fn credential<'a>(
     body: &'a CommitTokenRequest,
     query: &'a TokenQuery,
-) -> Result<(&'a str, Said), Error> {
+) -> Result<(&'a str, Result<Said, Error>), Error> {
     let filled = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
     let token = filled(&body.token).or_else(|| filled(&query.token)).ok_or_else(|| {
         Error::field(ErrorCode::HashInvalidOrExpired, "token", "is missing")
             .suggest("Send the token that the preparation gave, in the body or as ?token=.")
     })?;
-    let hash = match filled(&body.compose_hash) {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|why| {
-            Error::field(ErrorCode::HashInvalidOrExpired, "compose_hash", format!("is {why}"))
-                .suggest("Leave it out: the token knows it.")
-        })?),
-    };
+    let hash = filled(&body.compose_hash).map(str::parse).transpose().map_err(|why| {
+        Error::field(ErrorCode::HashInvalidOrExpired, "compose_hash", format!("is {why}"))
+            .suggest("Leave it out: the token knows it.")
+    });
     let transaction = filled(&body.transaction_hash);
-    Ok((token, Said::default().or(hash, transaction)))
+    Ok((token, hash.map(|hash| Said::default().or(hash, transaction))))
 }
 
 /// What was prepared: what has to be registered, what the chain says, what would be different.
@@ -109,7 +107,7 @@ pub async fn commit(
     let Json { value, key, .. } = request;
     let (token, said) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    match Box::pin(confirm::commit_update(&ctx, token, &path, &said, key)).await? {
+    match Box::pin(confirm::commit_update(&ctx, token, &path, said, key)).await? {
         confirm::Committed::Answered(before) => Ok(answer(before)),
         confirm::Committed::Now(work, operation, news) => {
             Ok(answer(work.finish(202, &render::committed(operation), news).await?))

@@ -54,18 +54,18 @@ async fn make<T: Serialize>(
     render: impl FnOnce(&CvmView) -> T,
 ) -> Result<Response, ApiError> {
     let outcome = replicate::replicate(ctx, caller, key, &of, &wanted, said).await?;
-    finish(ctx, outcome, said, render).await
+    finish(ctx, outcome, said.prepare_only, render).await
 }
 
 async fn finish<T: Serialize>(
     ctx: &Ctx,
     outcome: Outcome,
-    said: &Said,
+    prepare_only: bool,
     render: impl FnOnce(&CvmView) -> T,
 ) -> Result<Response, ApiError> {
     match outcome {
         Outcome::Answered(before) => Ok(answer(before)),
-        Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, said.prepare_only).await.into()),
+        Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, prepare_only).await.into()),
         Outcome::Done(work, done) => {
             let reply = render(&done.view);
             Ok(answer(work.finish(200, &reply, Some(done.news)).await?))
@@ -167,8 +167,8 @@ pub async fn of_app(
     if let Some(token) = &value.token {
         let said = said.or(value.compose_hash, None);
         let path = confirm::Path::App(&app);
-        let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, &said, key)).await?;
-        return finish(&ctx, done, &said, render).await;
+        let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, Ok(said), key)).await?;
+        return finish(&ctx, done, false, render).await;
     }
     let caller = caller.ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
     make(&ctx, &caller, key, (Of::App(app), value.into()), &said, render).await
@@ -204,6 +204,6 @@ pub async fn commit(
     let Json { value, key, .. } = request;
     let (token, said) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, &said, key)).await?;
-    finish(&ctx, done, &said, vm(version.version)).await
+    let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, said, key)).await?;
+    finish(&ctx, done, false, vm(version.version)).await
 }

@@ -24,6 +24,7 @@ pub use self::{
     present::Present,
     request::patch,
 };
+use super::approval;
 use crate::{cli::Global, fail::Fail, ui};
 
 /// How a change is made.
@@ -32,6 +33,9 @@ pub struct Manner {
     /// Do not ask before a restart.
     #[arg(long, short)]
     pub yes: bool,
+    /// Only prepare what the app's contract has to allow, and tell the token that commits it.
+    #[arg(long)]
+    pub prepare_only: bool,
     /// Do not wait for its end.
     #[arg(long)]
     pub no_wait: bool,
@@ -66,9 +70,20 @@ pub async fn make(
     if diff.effect == Effect::Nothing && !present.info.in_progress {
         return told(global, client, present, &diff, None).await;
     }
-    agree(global, present, &diff, manner)?;
-    let sent = send(client, present, change, &diff, drop_env).await?;
-    warn(global, &sent.1);
+    let sent = if manner.prepare_only {
+        let (id, name) = (present.info.id.as_str(), present.info.name.as_str());
+        let patch = request::patch(change, true);
+        let prepared = approval::prepare(global, client, (id, name), &patch, env_guard(drop_env));
+        match prepared.await? {
+            Some(applied) => (applied.correlation_id, applied.course),
+            None => return Ok(()),
+        }
+    } else {
+        agree(global, present, &diff, manner)?;
+        let sent = send(client, present, change, &diff, drop_env).await?;
+        warn(global, &sent.1);
+        sent
+    };
     if manner.no_wait {
         return told(global, client, present, &diff, Some((sent, Value::Null))).await;
     }
@@ -118,16 +133,22 @@ pub async fn send(
     diff: &Diff,
     drop_env: bool,
 ) -> Result<(String, Course), Fail> {
-    let guard = if drop_env { EnvGuard::Report } else { EnvGuard::Refuse };
     let patch = patch(change, diff.restart);
-    match client.patch_cvm(&present.info.id, &patch, guard).await {
+    match client.patch_cvm(&present.info.id, &patch, env_guard(drop_env)).await {
         Ok(accepted) => Ok((accepted.correlation_id, accepted.course)),
         Err(error) if error.code() == Some(ErrorCode::EnvKeysMissing) => {
             Err(ways_to_keep(error.into()))
         }
         Err(error) if error.code() == Some(ErrorCode::RestartNotAllowed) => Err(overtaken(&error)),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(match error.approval() {
+            Some(approval) => approval::needed(&present.info.name, &approval),
+            None => error.into(),
+        }),
     }
+}
+
+const fn env_guard(drop_env: bool) -> EnvGuard {
+    if drop_env { EnvGuard::Report } else { EnvGuard::Refuse }
 }
 
 /// What was shown needed no restart; what the CVM is now does.

@@ -252,7 +252,7 @@ fn of_contract(
         governed: governed(ctx, &kms.id, "kms")?,
         app,
         owner: owner(app, request)?,
-        name: app.map_or_else(|| "new app".to_owned(), |app| views::contract(app)),
+        name: app.map_or_else(|| "new app".to_owned(), views::contract),
         hash,
         spots: nodes.into_iter().map(|node| Spot { node, image: None }).collect(),
         old: Vec::new(),
