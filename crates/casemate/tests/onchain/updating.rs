@@ -45,25 +45,41 @@ async fn a_key_approves_an_update_and_the_cvm_runs_it() {
 async fn a_multisig_approves_an_update_that_was_prepared() {
     let stage = Stage::new().await;
     let made = stage.deploy();
-    let (app, me) = (made["app_id"].as_str().unwrap().to_owned(), stage.chain.accounts[1].address.clone());
+    let (app, me) =
+        (made["app_id"].as_str().unwrap().to_owned(), stage.chain.accounts[1].address.clone());
     stage.compose(&COMPOSE.replace("1.36", "1.37"));
     let batch = stage.file("batch.json", "", 0o600).display().to_string();
     let prepared = stage
-        .run(&["deploy", "--cvm-id", "my-shop", "--sign-with", "print", "--yes", "--safe-batch", &batch])
+        .run(&[
+            "deploy",
+            "--cvm-id",
+            "my-shop",
+            "--sign-with",
+            "print",
+            "--yes",
+            "--safe-batch",
+            &batch,
+        ])
         .json();
     assert_eq!(prepared["outcome"], "to_be_signed", "{prepared}");
     let token = prepared["commit_token"].as_str().unwrap();
     assert!(prepared["commit_url"].as_str().unwrap().contains(token), "{prepared}");
     let step = &prepared["plan"]["steps"][0];
-    assert_eq!((&step["purpose"], &step["simulation"]), (&json!("compose_hash"), &json!("succeeds")));
+    assert_eq!(
+        (&step["purpose"], &step["simulation"]),
+        (&json!("compose_hash"), &json!("succeeds"))
+    );
     assert_eq!(hash(&stage.cvm("my-shop").await), hash(&made), "nothing was changed");
 
     let data = step["calldata"].as_str().unwrap();
     let receipt = stage.chain.send(&me, &format!("0x{app}"), data).await;
-    let body = json!({"token": token, "compose_hash": "", "transaction_hash": receipt["transactionHash"]});
+    let body =
+        json!({"token": token, "compose_hash": "", "transaction_hash": receipt["transactionHash"]});
     let (status, said) = stage.server.send("POST", "/cvms/my-shop/commit-update", body).await;
     assert_eq!(status, 202, "{said}");
     let wanted = prepared["compose_hash"].as_str().unwrap();
-    let done = |seen: &Value| hash(seen) == wanted && seen["status"] == "running" && seen["in_progress"] == false;
+    let done = |seen: &Value| {
+        hash(seen) == wanted && seen["status"] == "running" && seen["in_progress"] == false
+    };
     stage.server.until("my-shop", "updated", done).await;
 }

@@ -7,7 +7,6 @@
 //! | [`Key`] | an account's private key; it signs, and cannot be read back |
 //! | [`Rpc::prepare`], [`Rpc::send`], [`Rpc::mined`] | a transaction: tried, priced, signed, waited for |
 //! | [`Overview`] | what the contracts say of an app |
-//! | [`Required`] | what a server says has to be allowed first (HTTP 465) |
 //!
 //! What it promises: the key leaves this process in no form; what would revert, or what the account
 //! cannot pay, is not signed; a transaction whose sending had no answer is looked for by its hash, which is
@@ -19,15 +18,12 @@
 
 mod error;
 mod key;
-mod required;
 mod rpc;
 mod seen;
 mod send;
-mod update;
 
 pub use error::ChainError;
 pub use key::{Key, KeyError, secret_file};
-pub use required::Required;
 pub use rpc::{Rpc, well_known};
 pub use seen::{Overview, deployed_app};
 pub use send::{Mined, Prepared};

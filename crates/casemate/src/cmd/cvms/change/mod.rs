@@ -72,7 +72,7 @@ pub async fn make(
     }
     let sent = if manner.prepare_only {
         let (id, name) = (present.info.id.as_str(), present.info.name.as_str());
-        let patch = request::patch(change, true);
+        let patch = patch(change, true);
         let prepared = approval::prepare(global, client, (id, name), &patch, env_guard(drop_env));
         match prepared.await? {
             Some(applied) => (applied.correlation_id, applied.course),
