@@ -3,7 +3,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use casemate_core::{
-    governance::{Account, returned::Returned, view},
+    governance::{
+        Account,
+        returned::{self, Returned},
+        view,
+    },
     id::Address,
 };
 use reqwest::{StatusCode, Url, redirect};
@@ -19,7 +23,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is asked for here fits many times.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// Waits before a question is asked again; it is asked once more than there are.
-const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1000)];
+const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 /// The code of a call that reverted; some endpoints say it in words only.
 const REVERTED: i64 = 3;
 
@@ -138,7 +142,6 @@ impl Rpc {
         }
         let threshold = self.call(None, address, &view::safe_threshold()).await?;
         let owners = self.call(None, address, &view::safe_owners()).await?;
-        use casemate_core::governance::returned;
         Ok(match (returned::safe_threshold(&threshold), returned::safe_owners(&owners)) {
             (Some(threshold), Some(owners)) => Account::Safe { threshold, owners },
             _ => Account::Contract,
@@ -249,7 +252,8 @@ fn said(error: &reqwest::Error) -> String {
 }
 
 /// `0x` and hex.
-pub(super) fn hex0x(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex0x(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
