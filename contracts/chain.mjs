@@ -74,7 +74,11 @@ export async function start({ chainId = 8453, port = 0, osImages = [], devices =
   const config = join(dir, "accounts.json");
   const anvil = spawn(
     anvilBinary(),
-    ["--host", "127.0.0.1", "--port", String(port), "--chain-id", String(chainId), "--config-out", config],
+    [
+      ...["--host", "127.0.0.1", "--port", String(port), "--chain-id", String(chainId)],
+      // States in memory only: it would leave files behind when it is killed.
+      ...["--config-out", config, "--prune-history", "256", "--cache-path", dir],
+    ],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
   const stop = () => {

@@ -7,7 +7,7 @@
 //! | in | [`provision`], [`commit`], [`power`], [`status_batch`], [`compose_file`] | request types |
 //! | in | [`cvm_patch`], [`cvm_settings`], [`compose_update`], [`network`] | requests for a change |
 //! | in | [`replicate`] | requests for more machines of an app |
-//! | in | [`approval`] | commits of what contracts had to allow, and what the answer 465 says |
+//! | in | [`approval`] | commits of what contracts had to allow |
 //! | in | [`allowed`] | questions whether something gets an app's keys |
 //! | in | [`governance`] | what is asked about contracts that govern apps |
 //! | in | [`readiness`] | when an app's instances take requests |

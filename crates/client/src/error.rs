@@ -3,10 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use casemate_api::{
-    approval::Approval,
-    error::{ErrorBody, ErrorCode},
-};
+use casemate_api::error::{ErrorBody, ErrorCode};
 
 use crate::operation::OperationFailed;
 
@@ -120,11 +117,6 @@ impl Error {
     /// The code of the error reply, if it is one that we know.
     pub fn code(&self) -> Option<ErrorCode> {
         self.api().and_then(|error| error.body.code())
-    }
-
-    /// What contracts have to allow before the request is accepted, if that is the answer (465).
-    pub fn approval(&self) -> Option<Approval> {
-        self.api().and_then(|error| Approval::of(&error.body))
     }
 
     /// Whether the answer was 404.

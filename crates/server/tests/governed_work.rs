@@ -261,7 +261,10 @@ async fn what_is_allowed_is_verified_before_the_old_guest_goes_down() {
     assert_eq!(bench.cvm().await.spec.compose_hash, hash);
     let told = bench.told().await;
     let place = |what: &str| told.iter().position(|told| told == what).unwrap();
-    assert!(place("governance.verified") < place("operation.step shutdown intended"), "{told:#?}");
+    assert!(
+        place("governance.verified_again") < place("operation.step shutdown intended"),
+        "{told:#?}"
+    );
 }
 
 #[tokio::test]
@@ -450,6 +453,6 @@ async fn what_is_still_allowed_after_a_reorganisation_has_a_newer_proof() {
         proofs::look(&bench.ctx).await.unwrap();
     }
     assert_eq!(proofs_of(&bench).await, [9]);
-    assert_eq!(bench.count("governance.verified").await, 2);
+    assert_eq!(bench.count("governance.verified_again").await, 2);
     assert_eq!(bench.count("governance.undone").await, 0);
 }

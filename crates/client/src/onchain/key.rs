@@ -136,8 +136,8 @@ fn refuse_open(path: &Path, file: &File) -> Result<(), KeyError> {
         .metadata()
         .map_err(|error| KeyError::File { file: path.to_owned(), reason: error.to_string() })?;
     let mode = meta.permissions().mode() & 0o7777;
-    let by_others = mode & 0o077;
-    if by_others == 0 { Ok(()) } else { Err(KeyError::Open { file: path.to_owned(), mode }) }
+    let others = mode & 0o077;
+    if others == 0 { Ok(()) } else { Err(KeyError::Open { file: path.to_owned(), mode }) }
 }
 
 #[cfg(not(unix))]

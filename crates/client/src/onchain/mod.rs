@@ -7,6 +7,7 @@
 //! | [`Key`] | an account's private key; it signs, and cannot be read back |
 //! | [`Rpc::prepare`], [`Rpc::send`], [`Rpc::mined`] | a transaction: tried, priced, signed, waited for |
 //! | [`Overview`] | what the contracts say of an app |
+//! | [`crate::Required`] | what a server says has to be allowed first (HTTP 465) |
 //!
 //! What it promises: the key leaves this process in no form; what would revert, or what the account
 //! cannot pay, is not signed; a transaction whose sending had no answer is looked for by its hash, which is

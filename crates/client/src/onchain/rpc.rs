@@ -3,11 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use casemate_core::{
-    governance::{
-        Account,
-        returned::{self, Returned},
-        view,
-    },
+    governance::{Account, returned, returned::Returned, view},
     id::Address,
 };
 use reqwest::{StatusCode, Url, redirect};

@@ -1,54 +1,46 @@
 use casemate_api::{
-    approval::{Approval, CommitTokenRequest},
+    approval::CommitTokenRequest,
     cvm_patch::CvmPatch,
     reply::{Accepted, CommitInfo, Committed},
 };
-use casemate_core::id::ComposeHash;
+use casemate_core::id::{ComposeHash, TxHash};
 use reqwest::Method;
 
 use super::EnvGuard;
 use crate::{error::Error, http::Client};
 
-/// What became of a change that was only to be prepared.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Prepared {
-    /// Contracts have to allow it; here is what, and the token that commits it.
-    Approval(Box<Approval>),
-    /// Nothing had to be allowed, so it was applied.
-    Applied(Box<Accepted>),
-}
+/// What stands for a transaction where there was nothing left to register.
+const NOTHING_TO_REGISTER: &str = "already-registered";
 
 impl Client {
-    /// `PATCH /cvms/{id}` with `X-Prepare-Only`: what contracts have to allow is prepared only. Without
-    /// that header it is [`Client::patch_cvm`], whose error then has an [`Error::approval`].
-    pub async fn prepare_cvm(
+    /// `PATCH /cvms/{id}` that only prepares: the error that comes of it ([`crate::Required`]) has a token
+    /// that confirms the change once contracts allow it. A change that needs no approval is made.
+    pub async fn prepare_cvm_patch(
         &self,
         cvm: &str,
         patch: &CvmPatch,
         guard: EnvGuard,
-    ) -> Result<Prepared, Error> {
+    ) -> Result<Accepted, Error> {
         let call = self.changing(Method::PATCH, &["cvms", cvm])?.json(patch)?;
-        match self.ask(guard.on(call).header("x-prepare-only", "true")).await {
-            Ok(accepted) => Ok(Prepared::Applied(Box::new(accepted))),
-            Err(error) => match error.approval() {
-                Some(approval) => Ok(Prepared::Approval(Box::new(approval))),
-                None => Err(error),
-            },
-        }
+        self.ask(guard.on(call).header("x-prepare-only", "true")).await
     }
 
-    /// `PATCH /cvms/{id}` with `X-Compose-Hash`: what was prepared last goes on, once contracts allow
-    /// it. `transaction`: what is said to have allowed it; else their state decides alone.
-    pub async fn confirm_cvm(
+    /// The second phase of `PATCH /cvms/{id}`: what was sent before is made so, now that contracts allow it.
+    /// `None`: they did already.
+    pub async fn confirm_cvm_patch(
         &self,
         cvm: &str,
-        hash: &ComposeHash,
-        transaction: Option<&str>,
+        hash: ComposeHash,
+        transaction: Option<TxHash>,
     ) -> Result<Accepted, Error> {
-        let call = self.changing(Method::PATCH, &["cvms", cvm])?.json(&CvmPatch::default())?;
-        let transaction = transaction.unwrap_or("already-registered").to_owned();
-        let call = call.header("x-compose-hash", hash.to_string());
-        self.ask(call.header("x-transaction-hash", transaction)).await
+        let transaction =
+            transaction.map_or_else(|| NOTHING_TO_REGISTER.to_owned(), |hash| format!("0x{hash}"));
+        let call = self
+            .changing(Method::PATCH, &["cvms", cvm])?
+            .json(&CvmPatch::default())?
+            .header("x-compose-hash", hash.to_string())
+            .header("x-transaction-hash", transaction);
+        self.ask(call).await
     }
 
     /// `POST /cvms/{id}/commit-update`: an update by its token. Needs no API key.

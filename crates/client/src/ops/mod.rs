@@ -19,7 +19,6 @@ mod revisions;
 mod update;
 mod workspace;
 
-pub use approval::Prepared;
 pub use apps::AppsQuery;
 pub use cvms::CvmsQuery;
 pub use operations::OperationsQuery;

@@ -70,20 +70,27 @@ pub enum Weighed {
     Refused(Refusal),
 }
 
+/// What is said of a transaction that is in no block, or in none of this chain, when there is no time left
+/// to wait for it.
+#[must_use]
+pub fn not_found(transaction: TxHash, policy: &Policy) -> Refusal {
+    words::not_found(transaction, policy.chain_id)
+}
+
 /// Weighs the named transaction. `settled` is the height up to which blocks count: the newest one, or
 /// the newest one that the chain calls safe or final.
 #[must_use]
 pub fn weigh(
     question: &Question,
     transaction: TxHash,
-    receipt: Option<&Receipt>,
+    receipt: &Receipt,
     settled: u64,
     policy: &Policy,
 ) -> Weighed {
     let chain = policy.chain_id;
-    let Some(receipt) = receipt.filter(|receipt| receipt.canonical) else {
-        return Weighed::NotYet(words::not_found(transaction, chain));
-    };
+    if !receipt.canonical {
+        return Weighed::NotYet(not_found(transaction, policy));
+    }
     if !receipt.succeeded && policy.mask.applies(Rule::ReceiptStatus) {
         return Weighed::Refused(words::reverted(question, transaction, chain));
     }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{
     Account, Block, BootInfo, Question, Refusal, State, Verdict, calldata,
     interface::AppContract,
-    judge::{Log, Policy, Receipt, Weighed, decide, weigh},
+    judge::{Log, Policy, Receipt, Weighed, decide, not_found, weigh},
     returned::{self, Returned},
     rules::Mask,
     view,
@@ -58,7 +58,7 @@ fn receipt(logs: Vec<Log>) -> Receipt {
     Receipt { block: block(10), canonical: true, succeeded: true, logs }
 }
 
-fn weighed(receipt: Option<&Receipt>, settled: u64) -> Weighed {
+fn weighed(receipt: &Receipt, settled: u64) -> Weighed {
     weigh(&question(), TX, receipt, settled, &policy())
 }
 
@@ -87,14 +87,16 @@ fn state_refused(verdict: Verdict) -> String {
 #[test]
 fn a_transaction_in_which_the_app_added_the_hash_holds() {
     let evidence = receipt(vec![added(OTHER_APP, [9; 32]), added(APP.into(), *HASH.as_bytes())]);
-    assert_eq!(weighed(Some(&evidence), 10), Weighed::Holds);
+    assert_eq!(weighed(&evidence, 10), Weighed::Holds);
 }
 
 #[test]
 fn a_transaction_that_is_not_there_or_on_a_lost_block_is_waited_for() {
     let orphan = Receipt { canonical: false, ..receipt(vec![added(APP.into(), *HASH.as_bytes())]) };
-    for found in [None, Some(&orphan)] {
-        let text = not_yet(weighed(found, 10));
+    let Refusal::Transaction(unknown) = not_found(TX, &policy()) else {
+        panic!("of the transaction")
+    };
+    for text in [unknown, not_yet(weighed(&orphan, 10))] {
         assert!(text.contains("0x7777") && text.contains("chain 8453"), "{text}");
         assert!(text.contains("Safe transaction"), "{text}");
     }
@@ -103,7 +105,7 @@ fn a_transaction_that_is_not_there_or_on_a_lost_block_is_waited_for() {
 #[test]
 fn a_transaction_that_reverted_proves_nothing() {
     let failed = Receipt { succeeded: false, ..receipt(Vec::new()) };
-    let text = refused(weighed(Some(&failed), 10));
+    let text = refused(weighed(&failed, 10));
     assert!(text.contains("reverted") && text.contains(&APP.to_string()), "{text}");
 }
 
@@ -130,7 +132,7 @@ fn the_event_has_to_be_the_apps_own_and_of_this_hash() {
         ),
     ];
     for (log, expected) in cases {
-        let text = refused(weighed(Some(&receipt(vec![log])), 10));
+        let text = refused(weighed(&receipt(vec![log]), 10));
         assert!(text.contains(expected), "{text}");
         assert!(text.contains(&HASH.to_string()), "{text}");
     }
@@ -141,14 +143,14 @@ fn confirmations_count_the_transactions_own_block() {
     let evidence = receipt(vec![added(APP.into(), *HASH.as_bytes())]);
     let three = Policy::new(8453, 3);
     for (settled, seen) in [(9, 0), (10, 1), (11, 2)] {
-        let text = not_yet(weigh(&question(), TX, Some(&evidence), settled, &three));
+        let text = not_yet(weigh(&question(), TX, &evidence, settled, &three));
         assert!(text.contains(&format!("{seen} of 3 confirmations")), "{text}");
     }
-    assert_eq!(weigh(&question(), TX, Some(&evidence), 12, &three), Weighed::Holds);
+    assert_eq!(weigh(&question(), TX, &evidence, 12, &three), Weighed::Holds);
     // Even a policy of none wants the block to be there.
     let none = Policy::new(8453, 0);
-    assert!(matches!(weigh(&question(), TX, Some(&evidence), 9, &none), Weighed::NotYet(_)));
-    assert_eq!(weigh(&question(), TX, Some(&evidence), 10, &none), Weighed::Holds);
+    assert!(matches!(weigh(&question(), TX, &evidence, 9, &none), Weighed::NotYet(_)));
+    assert_eq!(weigh(&question(), TX, &evidence, 10, &none), Weighed::Holds);
 }
 
 #[test]
@@ -357,6 +359,6 @@ proptest! {
         let log = Log { removed, ..added(address, data) };
         let evidence = Receipt { canonical, succeeded, ..receipt(vec![log]) };
         let holds = canonical && succeeded && own && same && !removed && settled >= 10;
-        prop_assert_eq!(weighed(Some(&evidence), settled) == Weighed::Holds, holds);
+        prop_assert_eq!(weighed(&evidence, settled) == Weighed::Holds, holds);
     }
 }

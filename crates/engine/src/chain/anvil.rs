@@ -31,6 +31,8 @@ const ARTIFACTS: &str = include_str!("../../../../contracts/artifacts.json");
 const MULTICALL3: &str = "0xcA11bde05977b3631167028862bE2a173976CA11";
 /// Enough for everything here; a given limit makes calls that revert be mined, too.
 const GAS: &str = "0x989680";
+/// How many of the newest states it keeps, in memory: else it leaves files behind when it is killed.
+const STATES: &str = "256";
 /// How long anvil may take to start on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,8 @@ impl Anvil {
     pub async fn start(chain_id: u64, arguments: &[&str]) -> Self {
         let mut child = Command::new(program())
             .args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id.to_string()])
+            .args(["--prune-history", STATES, "--cache-path"])
+            .arg(std::env::temp_dir().join("casemate-anvil"))
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

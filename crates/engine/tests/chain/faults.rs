@@ -147,6 +147,17 @@ async fn an_answer_that_takes_too_long_is_none() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_is_slow_at_each_call_does_not_take_all_the_time_there_is() {
+    let world = World::new().await;
+    world.first.behave(Behaviour::Slow(Duration::from_millis(300)));
+    let chain = world
+        .with(vec![world.first.url()], |config| config.call_timeout = Duration::from_millis(400));
+    // Each answer comes in time; the third one, of calls that wait for each other, comes too late.
+    let text = unavailable(chain.verify(&world.question(), NOW).await);
+    assert!(text.contains("timed out"), "{text}");
+}
+
+#[tokio::test]
 async fn a_slow_answer_is_an_answer() {
     let world = World::new().await;
     world.first.behave(Behaviour::Slow(Duration::from_millis(30)));
@@ -310,6 +321,8 @@ async fn questions_under_way_are_bounded_and_those_that_wait_hold_up_no_others()
     let waiting = Question { hash: OTHER_HASH, transaction: Some(pending), ..world.question() };
     let mut held = Box::pin(chain.verify(&waiting, PLENTY));
     assert!(futures_util::poll!(&mut held).is_pending());
+    until(async || world.first.calls(RECEIPT) > 1).await;
+    assert_eq!(world.first.calls(CALL), 0, "without its transaction the state is of no use");
     assert_eq!(chain.verify(&world.question(), NOW).await, Err(Fault::Busy));
     assert!(chain.state(&world.question()).await.unwrap().allowed());
     world.fake.mine(1);

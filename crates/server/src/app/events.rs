@@ -62,8 +62,11 @@ pub enum Happening {
         /// Until when it can be committed.
         until: Timestamp,
     },
-    /// Contracts were asked and allow it.
+    /// Contracts were asked, and what they allow was accepted.
     Verified(Box<Verified>),
+    /// Contracts were asked again: right before a guest goes down for it, or because the block at which
+    /// they allowed it fell out of the chain.
+    VerifiedAgain(Box<Verified>),
     /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
     /// somebody must act.
     Undone(ComposeHash, Block),
@@ -127,6 +130,7 @@ impl Happening {
             Self::Drift(_) => "cvm.drift",
             Self::Prepared { .. } => "governance.prepared",
             Self::Verified(_) => "governance.verified",
+            Self::VerifiedAgain(_) => "governance.verified_again",
             Self::Undone(..) => "governance.undone",
         }
     }
@@ -154,7 +158,7 @@ impl Happening {
                 "what": what, "compose_hash": hash, "chain_id": chain_id,
                 "expires_at": until.to_string(),
             }),
-            Self::Verified(verified) => verified.body(),
+            Self::Verified(verified) | Self::VerifiedAgain(verified) => verified.body(),
             Self::Undone(hash, block) => json!({
                 "compose_hash": hash,
                 "block_number": block.number,
@@ -210,7 +214,7 @@ pub async fn write(
         })
         .collect();
     for happening in happenings {
-        if let Happening::Verified(it) = happening {
+        if let Happening::Verified(it) | Happening::VerifiedAgain(it) = happening {
             tx.keep_proof(place.cvm, &it.question.hash, &it.proof, now).await?;
         }
     }

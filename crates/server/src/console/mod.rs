@@ -94,7 +94,7 @@ struct ConfirmPage {
 
 impl ConfirmPage {
     /// The lines of a unified diff, each with what it is.
-    fn lines<'d>(&self, diff: &'d str) -> impl Iterator<Item = (&'static str, &'d str)> {
+    fn lines(diff: &str) -> impl Iterator<Item = (&'static str, &str)> {
         diff.lines().map(|line| match line.as_bytes().first() {
             Some(b'+') => ("added", line),
             Some(b'-') => ("removed", line),
@@ -104,8 +104,8 @@ impl ConfirmPage {
     }
 
     /// A value of the document, in one line.
-    fn value(&self, value: &Option<serde_json::Value>) -> String {
-        value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string)
+    fn value(value: Option<&serde_json::Value>) -> String {
+        value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
     }
 
     fn is_pending(&self) -> bool {

@@ -175,7 +175,7 @@ async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
     }
     match turn.allowed(&before.0, &step, &target).await {
         Answer::Allowed(verified) => {
-            before.1.extend(verified.map(Happening::Verified));
+            before.1.extend(verified.map(Happening::VerifiedAgain));
             turn.held.silent = None;
         }
         Answer::Refused(why) => return turn.not_allowed(before, why).await,

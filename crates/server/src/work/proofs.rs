@@ -123,7 +123,7 @@ async fn settle(
         None => (None, None),
         Some((question, Verdict::Allowed(proof))) => {
             let verified = Verified { question, proof, deployer: cvm.spec.deployer };
-            (Some(Happening::Verified(Box::new(verified))), None)
+            (Some(Happening::VerifiedAgain(Box::new(verified))), None)
         }
         Some((_, Verdict::Refused(why))) => {
             (Some(Happening::Undone(open.hash, open.block)), Some(why))

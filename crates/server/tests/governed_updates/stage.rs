@@ -64,6 +64,11 @@ impl Stage {
     pub async fn with(world: World) -> Self {
         let chain = FakeChain::new(8453);
         chain.add_kms(KMS);
+        for image in world.sim.inventory().await.unwrap().images {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(image.os_image_hash.unwrap(), &mut hash).unwrap();
+            chain.allow_os_image(KMS, hash, true);
+        }
         let world = govern(world, Arc::new(chain.clone()));
         let (app, cvm) = governed_cvm(&world, "my-app").await;
         chain.add_app(KMS, app, OWNER);

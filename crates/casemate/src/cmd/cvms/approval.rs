@@ -1,14 +1,11 @@
 //! What the contract of an app has to allow first: told, and committed.
 
-use casemate_api::{
-    approval::{Approval, CommitTokenRequest},
-    reply::Accepted,
-};
-use casemate_client::{Client, Prepared};
-use casemate_core::id::ComposeHash;
+use casemate_api::{approval::CommitTokenRequest, cvm_patch::CvmPatch, reply::Accepted};
+use casemate_client::{Client, EnvGuard, Required};
+use casemate_core::id::{ComposeHash, TxHash};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     One,
@@ -29,7 +26,7 @@ pub struct CommitUpdate {
     compose_hash: Option<ComposeHash>,
     /// The transaction that registered it; else the state of the contract decides alone.
     #[arg(long, value_name = "HASH")]
-    transaction: Option<String>,
+    transaction: Option<TxHash>,
     /// Wait for its end; needs an API key.
     #[arg(long, short)]
     wait: bool,
@@ -39,7 +36,7 @@ pub struct CommitUpdate {
 }
 
 /// `casemate cvms commit-update`.
-pub async fn commit(global: &Global, args: CommitUpdate) -> Result<(), Fail> {
+pub async fn commit(global: &Global, args: &CommitUpdate) -> Result<(), Fail> {
     let cvm = &args.one.cvm;
     let (client, operation) = match &args.token {
         Some(token) => {
@@ -48,7 +45,7 @@ pub async fn commit(global: &Global, args: CommitUpdate) -> Result<(), Fail> {
             let request = CommitTokenRequest {
                 token: Some(token.expose_secret().to_owned()),
                 compose_hash: args.compose_hash.map(|hash| hash.to_string()),
-                transaction_hash: args.transaction.clone(),
+                transaction_hash: args.transaction.map(|hash| format!("0x{hash}")),
             };
             let done = client.commit_update(cvm, &request).await?;
             (client, done.correlation_id)
@@ -56,7 +53,7 @@ pub async fn commit(global: &Global, args: CommitUpdate) -> Result<(), Fail> {
         None => {
             let client = connect::client(global)?;
             let hash = args.compose_hash.ok_or_else(|| Fail::usage("--compose-hash is missing"))?;
-            let done = client.confirm_cvm(cvm, &hash, args.transaction.as_deref()).await?;
+            let done = client.confirm_cvm_patch(cvm, hash, args.transaction).await?;
             (client, done.correlation_id)
         }
     };
@@ -74,66 +71,74 @@ pub async fn commit(global: &Global, args: CommitUpdate) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Tells what became of a change that was only to be prepared. Returns the operation of one that was
-/// applied, as nothing had to be allowed.
-pub fn prepared(global: &Global, name: &str, prepared: Prepared) -> Option<Accepted> {
-    let approval = match prepared {
-        Prepared::Applied(accepted) => {
+/// Has a change only prepared, and tells what has to be allowed. Returns the operation of one that was
+/// applied, as nothing had to be.
+pub async fn prepare(
+    global: &Global,
+    client: &Client,
+    (id, name): (&str, &str),
+    patch: &CvmPatch,
+    guard: EnvGuard,
+) -> Result<Option<Accepted>, Fail> {
+    let error = match client.prepare_cvm_patch(id, patch, guard).await {
+        Ok(accepted) => {
             if !global.json {
                 ui::note("note: nothing has to be approved, so it is applied at once");
             }
             warn(global, &accepted.course);
-            return Some(*accepted);
+            return Ok(Some(accepted));
         }
-        Prepared::Approval(approval) => approval,
+        Err(error) => error,
     };
+    let Some(required) = Required::of(&error) else { return Err(error.into()) };
+    let required = required?;
+    let facts = facts(&required);
     if global.json {
-        ui::json(&json!({ "prepared": approval }));
-        return None;
+        let facts = facts.into_iter().map(|(name, value)| (name.replace(' ', "_"), value.into()));
+        let facts: serde_json::Map<String, Value> = facts.collect();
+        ui::json(&json!({ "name": name, "prepared": facts, "next": next(name, &required) }));
+        return Ok(None);
     }
     ui::line(format!("{name}: prepared; nothing is changed yet"));
-    for (fact, value) in facts(&approval) {
+    for (fact, value) in facts {
         ui::line(format!("  {fact}: {value}"));
     }
-    for what in next(name, &approval) {
+    for what in next(name, &required) {
         ui::line(format!("  next: {what}"));
     }
-    None
+    Ok(None)
 }
 
 /// The failure of a change that contracts have to allow first.
-pub fn needed(name: &str, approval: &Approval) -> Fail {
-    let mut fail = Fail::new(
+pub fn needed(name: &str, required: &Required) -> Fail {
+    let fail = Fail::new(
         "approval-needed",
         format!(
             "{name} is not changed yet: the app's contract has to allow the new document first"
         ),
     );
-    for (fact, value) in facts(approval) {
-        fail = fail.detail(fact, value);
-    }
-    for what in next(name, approval) {
-        fail = fail.suggest(what);
-    }
-    fail
+    let fail =
+        facts(required).into_iter().fold(fail, |fail, (fact, value)| fail.detail(fact, value));
+    next(name, required).into_iter().fold(fail, Fail::suggest)
 }
 
-fn facts(approval: &Approval) -> Vec<(&'static str, String)> {
-    let kms = approval.kms_info.as_ref();
-    let chain = kms.and_then(|kms| kms.chain_id).map(|id| id.to_string());
-    let status = approval.onchain_status.map(|status| {
+fn facts(required: &Required) -> Vec<(&'static str, String)> {
+    let status = required.status.map(|status| {
         let word = |allowed: bool| if allowed { "allowed" } else { "not allowed" };
         let (hash, device) = (status.compose_hash_allowed, status.device_id_allowed);
         format!("hash {}, device {}", word(hash), word(device))
     });
+    let shown = |secret: &Option<SecretString>| {
+        secret.as_ref().map(|secret| secret.expose_secret().to_owned())
+    };
     [
-        ("compose hash", Some(format!("0x{}", approval.compose_hash))),
-        ("app contract", Some(format!("0x{}", approval.app_id))),
-        ("device", approval.device_id.map(|device| format!("0x{device}"))),
-        ("chain", chain),
+        ("compose hash", Some(format!("0x{}", required.compose_hash))),
+        ("app contract", Some(format!("0x{}", required.app))),
+        ("device", Some(format!("0x{}", required.device))),
+        ("chain", Some(required.chain_id.to_string())),
         ("on chain now", status),
-        ("to be approved at", approval.commit_url.clone()),
-        ("commit token", approval.commit_token.clone()),
+        ("commit url", shown(&required.commit_url)),
+        ("commit token", shown(&required.commit_token)),
     ]
     .into_iter()
     .filter_map(|(fact, value)| value.map(|value| (fact, value)))
@@ -141,76 +146,61 @@ fn facts(approval: &Approval) -> Vec<(&'static str, String)> {
 }
 
 /// What is to be done: by the contract's owner, then here.
-fn next(name: &str, approval: &Approval) -> Vec<String> {
-    let Approval { compose_hash, app_id, .. } = approval;
+fn next(name: &str, required: &Required) -> Vec<String> {
+    let Required { compose_hash, app, device, .. } = required;
     let mut steps = Vec::new();
-    let status = approval.onchain_status;
+    let status = required.status;
     if status.is_none_or(|status| !status.compose_hash_allowed) {
-        steps.push(format!("have the owner call addComposeHash(0x{compose_hash}) on 0x{app_id}."));
+        steps.push(format!(
+            "have the contract's owner allow it: casemate governance add-compose-hash {app} {compose_hash}"
+        ));
     }
-    if let Some(device) = approval.device_id
-        && status.is_some_and(|status| !status.device_id_allowed)
-    {
-        steps.push(format!("have the owner call addDevice(0x{device}) on 0x{app_id}."));
+    if status.is_some_and(|status| !status.device_id_allowed) {
+        steps.push(format!("and the device: casemate governance add-device {app} {device}"));
     }
-    steps.push(match &approval.commit_token {
-        Some(token) => format!("casemate cvms commit-update {name} --token {token}"),
-        None => {
-            format!("casemate cvms commit-update {name} --compose-hash 0x{compose_hash} --wait")
+    steps.push(match &required.commit_token {
+        Some(token) => {
+            format!("casemate cvms commit-update {name} --token {}", token.expose_secret())
         }
+        None => format!("casemate cvms commit-update {name} --compose-hash {compose_hash} --wait"),
     });
     steps
-}
-
-/// Prepares a change and tells of it.
-pub async fn prepare(
-    global: &Global,
-    client: &Client,
-    (id, name): (&str, &str),
-    patch: &casemate_api::cvm_patch::CvmPatch,
-    guard: casemate_client::EnvGuard,
-) -> Result<Option<Accepted>, Fail> {
-    Ok(prepared(global, name, client.prepare_cvm(id, patch, guard).await?))
 }
 
 #[cfg(test)]
 mod tests {
     use casemate_api::reply::OnchainStatus;
-    use casemate_core::id::{AppId, DeviceId};
+    use casemate_core::id::{Address, AppId, DeviceId};
 
     use super::*;
 
-    fn approval() -> Approval {
-        Approval {
+    fn required(status: Option<OnchainStatus>) -> Required {
+        Required {
             compose_hash: ComposeHash::from_bytes([0x11; 32]),
-            app_id: AppId::from_bytes([0x22; 20]),
-            device_id: Some(DeviceId::from_bytes([0x33; 32])),
-            kms_info: None,
+            app: AppId::from_bytes([0x22; 20]),
+            device: DeviceId::from_bytes([0x33; 32]),
+            chain_id: 8453,
+            kms_contract: Address::from_bytes([0x44; 20]),
             commit_token: None,
             commit_url: None,
-            api_commit_url: None,
-            onchain_status: None,
+            status,
         }
     }
 
     #[test]
     fn what_is_missing_is_named_and_nothing_else() {
-        let all = needed("my-app", &approval()).text();
-        assert!(all.contains("addComposeHash(0x1111"), "{all}");
-        assert!(!all.contains("addDevice"), "not known to be missing: {all}");
-        assert!(all.contains("--compose-hash 0x1111"), "{all}");
+        let all = needed("my-app", &required(None)).text();
+        assert!(all.contains("add-compose-hash 2222"), "{all}");
+        assert!(!all.contains("add-device"), "not known to be missing: {all}");
+        assert!(all.contains("--compose-hash 1111"), "{all}");
         let status = OnchainStatus {
             compose_hash_allowed: true,
             device_id_allowed: false,
             is_allowed: false,
         };
-        let one = Approval {
-            onchain_status: Some(status),
-            commit_token: Some("tok".to_owned()),
-            ..approval()
-        };
+        let one = Required { commit_token: Some("tok".into()), ..required(Some(status)) };
         let text = needed("my-app", &one).text();
-        assert!(!text.contains("call addComposeHash"), "{text}");
-        assert!(text.contains("addDevice(0x3333") && text.contains("--token tok"), "{text}");
+        assert!(!text.contains("add-compose-hash"), "{text}");
+        assert!(text.contains("add-device 2222") && text.contains("--token tok"), "{text}");
     }
 }

@@ -181,7 +181,7 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
         Cvms::Delete { power, yes } => power::delete(global, power, yes).await,
         Cvms::Replicate(args) => Box::pin(replicas::replicate(global, *args)).await,
         Cvms::Update(args) => update::update(global, *args).await,
-        Cvms::CommitUpdate(args) => approval::commit(global, args).await,
+        Cvms::CommitUpdate(args) => approval::commit(global, &args).await,
         Cvms::Resize(args) => update::resize(global, args).await,
         Cvms::Rename(args) => update::rename(global, args).await,
         Cvms::Envs(command) => envs::run(global, command).await,

@@ -1,14 +1,13 @@
 //! An update of a CVM; where contracts have to allow it, in two phases.
 
-use casemate_api::{
-    approval::Approval, cvm_patch::CvmPatch, governance::GovernancePlanRequest, reply::Accepted,
-};
-use casemate_client::{Client, EnvGuard, Prepared, onchain::Key};
+use casemate_api::{cvm_patch::CvmPatch, governance::GovernancePlanRequest, reply::Accepted};
+use casemate_client::{Client, EnvGuard, Error, Required, onchain::Key};
 use casemate_core::{
     change::{Change, Effect},
     governance::plan::{Call, Transaction, checksummed},
-    id::{Address, AppId, ComposeHash, DeviceId, TxHash},
+    id::{Address, TxHash},
 };
+use secrecy::ExposeSecret;
 use serde_json::json;
 
 use super::{Deploy, finish};
@@ -84,30 +83,11 @@ pub async fn update(
     }
 }
 
-/// What contracts have to allow, and which those are.
-struct Required {
-    chain_id: u64,
-    kms: Address,
-    app: AppId,
-    hash: ComposeHash,
-    /// `None`: nothing is said of the host, so nothing is missing.
-    device: Option<DeviceId>,
-}
-
-impl Required {
-    fn of(approval: &Approval) -> Result<Self, Fail> {
-        let missing = |what: &str| {
-            Fail::new("not-understood", format!("the server asks for an approval without {what}"))
-        };
-        let kms = approval.kms_info.as_ref().ok_or_else(|| missing("kms_info"))?;
-        let contract = kms.kms_contract_address.as_deref().and_then(|text| text.parse().ok());
-        Ok(Self {
-            chain_id: kms.chain_id.ok_or_else(|| missing("a chain"))?,
-            kms: contract.ok_or_else(|| missing("the contract of the KMS"))?,
-            app: approval.app_id,
-            hash: approval.compose_hash,
-            device: approval.device_id,
-        })
+/// What a 465 asks for; another error is one.
+fn required(error: Error) -> Result<Required, Fail> {
+    match Required::of(&error) {
+        Some(required) => Ok(required?),
+        None => Err(error.into()),
     }
 }
 
@@ -122,14 +102,10 @@ async fn approve(
     let id = asked.present.info.id.as_str();
     let required = match client.patch_cvm(id, &asked.patch, asked.guard).await {
         Ok(accepted) => return accepted_at(global, client, args, asked, accepted, None).await,
-        Err(error) => match error.approval() {
-            Some(approval) => Required::of(&approval)?,
-            None => return Err(error.into()),
-        },
+        Err(error) => required(error)?,
     };
     let transaction = allow(global, args, key, &required).await?;
-    let evidence = transaction.map(|hash| format!("0x{hash}"));
-    let confirmed = client.confirm_cvm(id, &required.hash, evidence.as_deref()).await;
+    let confirmed = client.confirm_cvm_patch(id, required.compose_hash, transaction).await;
     let accepted = confirmed.map_err(|error| {
         Fail::from(error).suggest(
             "What the contract allows stays allowed: repeat this, and nothing is paid again.",
@@ -149,14 +125,9 @@ async fn allow(
     let rpc = args.signing.open(required.chain_id).await?;
     let app = required.app;
     let contract = Address::from(app);
-    let seen = rpc.overview(required.kms, app).await?;
-    let allowed = rpc.allows_document(app, required.hash).await? == Some(true);
-    let unlisted = match required.device {
-        Some(device) if !seen.any_device => {
-            (rpc.lists_device(app, device).await? != Some(true)).then_some(device)
-        }
-        _ => None,
-    };
+    let seen = rpc.overview(required.kms_contract, app).await?;
+    let allowed = rpc.allows_document(app, required.compose_hash).await? == Some(true);
+    let listed = seen.any_device || rpc.lists_device(app, required.device).await? == Some(true);
     if !(seen.exists && seen.kms_exists && seen.registered) {
         let why = format!(
             "{} is not an app of this KMS on chain {}",
@@ -164,24 +135,24 @@ async fn allow(
             required.chain_id
         );
         return Err(Fail::new("not-registered", why)
-            .detail("kms contract", checksummed(required.kms))
+            .detail("kms contract", checksummed(required.kms_contract))
             .suggest("See what is missing: casemate governance plan."));
     }
-    if !(allowed && unlisted.is_none()) && seen.owner != Some(key.address()) {
+    if !(allowed && listed) && seen.owner != Some(key.address()) {
         return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));
     }
-    if let Some(device) = unlisted {
+    if !listed {
         let call = if args.allow_any_device {
             Call::SetAllowAnyDevice(true)
         } else {
-            Call::AddDevice(device)
+            Call::AddDevice(required.device)
         };
         carry_out(global, &args.signing, &rpc, key, Transaction { to: contract, call }).await?;
     }
     if allowed {
         return Ok(None);
     }
-    let call = Call::AddComposeHash(required.hash);
+    let call = Call::AddComposeHash(required.compose_hash);
     let mined =
         carry_out(global, &args.signing, &rpc, key, Transaction { to: contract, call }).await?;
     Ok(Some(mined.hash))
@@ -220,18 +191,15 @@ async fn prepare(
     asked: &Asked<'_>,
 ) -> Result<(), Fail> {
     let info = &asked.present.info;
-    let approval = match client.prepare_cvm(&info.id, &asked.patch, asked.guard).await? {
-        Prepared::Applied(accepted) => {
-            return accepted_at(global, client, args, asked, *accepted, None).await;
-        }
-        Prepared::Approval(approval) => approval,
+    let required = match client.prepare_cvm_patch(&info.id, &asked.patch, asked.guard).await {
+        Ok(accepted) => return accepted_at(global, client, args, asked, accepted, None).await,
+        Err(error) => required(error)?,
     };
-    let required = Required::of(&approval)?;
     let plan = ask(
         client,
         &GovernancePlanRequest {
             cvm_id: Some(info.id.clone()),
-            compose_hash: Some(required.hash),
+            compose_hash: Some(required.compose_hash),
             allow_any_device: args.allow_any_device.then_some(true),
             ..GovernancePlanRequest::default()
         },
@@ -240,13 +208,14 @@ async fn prepare(
     if let Some(file) = &args.safe_batch {
         write_batch(file, plan.safe_batch.as_ref())?;
     }
-    let (token, url) = (&approval.commit_token, &approval.commit_url);
+    let token = required.commit_token.as_ref().map(|token| token.expose_secret().to_owned());
+    let url = required.commit_url.as_ref().map(|url| url.expose_secret().to_owned());
     if global.json {
         ui::json(&json!({
             "outcome": "to_be_signed",
             "id": info.id,
             "name": info.name,
-            "compose_hash": required.hash.to_string(),
+            "compose_hash": required.compose_hash.to_string(),
             "chain_id": required.chain_id,
             "commit_token": token,
             "commit_url": url,
@@ -259,8 +228,8 @@ async fn prepare(
     if let Some(url) = url {
         ui::line(format!("  {url}"));
     }
-    let how = token.as_ref().map_or_else(
-        || format!("--compose-hash {}", required.hash),
+    let how = token.map_or_else(
+        || format!("--compose-hash {}", required.compose_hash),
         |token| format!("--token {token}"),
     );
     ui::line(format!("  casemate cvms commit-update {} {how}", info.name));

@@ -25,7 +25,7 @@ use casemate_core::{
     governance::{
         Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
         calldata::{self, NewApp},
-        judge::{self, Policy, Receipt, Weighed},
+        judge::{self, Policy, Weighed},
         returned::{self, Returned},
         rules::Mask,
         view,
@@ -380,9 +380,11 @@ impl FakeChain {
 
     fn weigh(&self, question: &Question, transaction: TxHash) -> Weighed {
         let world = self.world();
-        let receipt: Option<Receipt> = world.ledger.receipt(&transaction);
         let head = world.ledger.head().block.number;
-        judge::weigh(question, transaction, receipt.as_ref(), head, &self.policy)
+        match world.ledger.receipt(&transaction) {
+            Some(receipt) => judge::weigh(question, transaction, &receipt, head, &self.policy),
+            None => Weighed::NotYet(judge::not_found(transaction, &self.policy)),
+        }
     }
 
     async fn evidence(&self, question: &Question, within: Duration) -> Weighed {

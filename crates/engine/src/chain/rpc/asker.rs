@@ -11,7 +11,7 @@ use casemate_core::{
 };
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     super::Fault,
@@ -22,7 +22,9 @@ use super::{
 };
 
 /// How often a look begins anew at an endpoint that lags.
-const LAGS: usize = 3;
+const LAGS: u32 = 3;
+/// How many calls of a look, which are more, may take as long as one call may.
+const CALLS: u32 = 2;
 /// How often a state that refuses is looked at, where no transaction says from which block on it holds.
 const LOOKS: usize = 2;
 
@@ -33,6 +35,8 @@ pub(super) struct Asker {
     policy: Policy,
     tip: Tip,
     poll: Duration,
+    /// How long one endpoint may take for one look, however many calls that is.
+    patience: Duration,
     clock: Arc<dyn Clock>,
 }
 
@@ -48,7 +52,9 @@ impl Asker {
             })
             .collect();
         let policy = Policy { mask, ..Policy::new(config.chain_id, config.confirmations) };
-        Ok(Self { endpoints: endpoints?, policy, tip: config.tip, poll: config.poll, clock })
+        let patience = config.call_timeout * CALLS + config.poll * LAGS;
+        let (tip, poll) = (config.tip, config.poll);
+        Ok(Self { endpoints: endpoints?, policy, tip, poll, patience, clock })
     }
 
     pub fn chain_id(&self) -> u64 {
@@ -135,7 +141,8 @@ impl Asker {
                 troubles.push(trouble);
                 continue;
             }
-            match self.ask_one(endpoint, &look).await {
+            let outcome = timeout(self.patience, self.ask_one(endpoint, &look)).await;
+            match outcome.unwrap_or_else(|_| Err(Failure::down("timed out"))) {
                 Ok(answer) => {
                     endpoint.succeeded();
                     return Ok(answer);

@@ -59,13 +59,16 @@ async fn look_at_both(
         Tip::Latest => head,
         further => endpoint.tip(further).await?,
     };
-    // The state is of use only with the transaction; it is read along, to be there when it is.
+    let Some(receipt) = receipt else {
+        let refusal = judge::not_found(transaction, policy);
+        return Ok(Look::NotYet(Verdict::Refused(refusal)));
+    };
     let (receipt, state) = future::try_join(
         placed(endpoint, receipt, &head),
         state_at(endpoint, question, head, policy.mask),
     )
     .await?;
-    Ok(match judge::weigh(question, transaction, receipt.as_ref(), settled.number, policy) {
+    Ok(match judge::weigh(question, transaction, &receipt, settled.number, policy) {
         Weighed::Holds => Look::Answer(judge::decide(question, &state, policy)),
         Weighed::Refused(refusal) => Look::Answer(Verdict::Refused(refusal)),
         Weighed::NotYet(refusal) => Look::NotYet(Verdict::Refused(refusal)),
@@ -73,14 +76,9 @@ async fn look_at_both(
 }
 
 /// A receipt, and whether the chain up to `head` has its block.
-async fn placed(
-    endpoint: &Endpoint,
-    receipt: Option<Receipt>,
-    head: &Block,
-) -> Result<Option<Receipt>, Failure> {
-    let Some(receipt) = receipt else { return Ok(None) };
+async fn placed(endpoint: &Endpoint, receipt: Receipt, head: &Block) -> Result<Receipt, Failure> {
     let canonical = is_canonical(endpoint, &receipt.block, head).await?;
-    Ok(Some(Receipt { canonical, ..receipt }))
+    Ok(Receipt { canonical, ..receipt })
 }
 
 async fn is_canonical(endpoint: &Endpoint, block: &Block, head: &Block) -> Result<bool, Failure> {

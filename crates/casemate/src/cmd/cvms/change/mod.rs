@@ -13,7 +13,7 @@ mod present;
 mod request;
 
 use casemate_api::{error::ErrorCode, reply::Course};
-use casemate_client::{Client, EnvGuard, Error};
+use casemate_client::{Client, EnvGuard, Error, Required};
 use casemate_core::change::{Change, Effect};
 use clap::Args;
 use serde_json::{Value, json};
@@ -140,8 +140,8 @@ pub async fn send(
             Err(ways_to_keep(error.into()))
         }
         Err(error) if error.code() == Some(ErrorCode::RestartNotAllowed) => Err(overtaken(&error)),
-        Err(error) => Err(match error.approval() {
-            Some(approval) => approval::needed(&present.info.name, &approval),
+        Err(error) => Err(match Required::of(&error) {
+            Some(required) => approval::needed(&present.info.name, &required?),
             None => error.into(),
         }),
     }

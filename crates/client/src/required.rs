@@ -1,0 +1,75 @@
+//! What a server says has to be allowed by contracts before it does something: HTTP 465.
+
+use casemate_api::{
+    error::ErrorCode,
+    reply::{KmsNode, OnchainStatus},
+};
+use casemate_core::id::{Address, AppId, ComposeHash, DeviceId};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, Error};
+
+/// What has to be allowed, and how to go on then.
+#[derive(Debug, Clone)]
+pub struct Required {
+    /// The document.
+    pub compose_hash: ComposeHash,
+    /// The app.
+    pub app: AppId,
+    /// The host's device.
+    pub device: DeviceId,
+    /// The chain.
+    pub chain_id: u64,
+    /// The contract of the KMS.
+    pub kms_contract: Address,
+    /// What confirms it later, without a key of the API; where one was asked for.
+    pub commit_token: Option<SecretString>,
+    /// A page that shows what is to be approved; the token is in it.
+    pub commit_url: Option<SecretString>,
+    /// What contracts allowed when the server looked, where the chain answered.
+    pub status: Option<OnchainStatus>,
+}
+
+impl Required {
+    /// What an error of the server asks for; `None`: it is another error. `Err`: it is this one, and
+    /// without what has to be in it.
+    pub fn of(error: &Error) -> Option<Result<Self, Error>> {
+        let api = error.api()?;
+        if error.code() != Some(ErrorCode::HashRegistrationRequired) {
+            return None;
+        }
+        Some(Self::read(api))
+    }
+
+    fn read(api: &ApiError) -> Result<Self, Error> {
+        let kms: KmsNode = detail(api, "kms_info")?;
+        let contract = kms.kms_contract_address.as_deref().unwrap_or_default();
+        Ok(Self {
+            compose_hash: detail(api, "compose_hash")?,
+            app: detail(api, "app_id")?,
+            device: detail(api, "device_id")?,
+            chain_id: kms.chain_id.ok_or_else(|| missing(api, "kms_info.chain_id"))?,
+            kms_contract: contract
+                .parse()
+                .map_err(|_| missing(api, "kms_info.kms_contract_address"))?,
+            commit_token: optional(api, "commit_token").map(|text: String| text.into()),
+            commit_url: optional(api, "commit_url").map(|text: String| text.into()),
+            status: optional(api, "onchain_status"),
+        })
+    }
+}
+
+fn optional<T: DeserializeOwned>(api: &ApiError, field: &str) -> Option<T> {
+    let value = api.body.structured()?.value(field)?;
+    T::deserialize(value).ok()
+}
+
+fn detail<T: DeserializeOwned>(api: &ApiError, field: &str) -> Result<T, Error> {
+    optional(api, field).ok_or_else(|| missing(api, field))
+}
+
+fn missing(api: &ApiError, field: &str) -> Error {
+    let reason = format!("the registration it asks for has no {field}");
+    Error::Decode { call: api.call.clone(), reason }
+}
