@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An account of the chain.
-#[expect(clippy::struct_field_names, reason = "named as the script prints them")]
 #[derive(Debug, Clone)]
 pub struct Account {
     pub address: String,
