@@ -434,6 +434,6 @@ async fn stranger(world: &World) -> World {
     tx.insert_api_key(&hash, user, workspace, "k", now).await.unwrap();
     tx.commit().await.unwrap();
     let mut eve = world.replica();
-    eve.key = "phak_eve".to_owned();
+    "phak_eve".clone_into(&mut eve.key);
     eve
 }

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An account of the chain.
-#[expect(clippy::struct_field_names, reason = "named as the script prints them")]
 #[derive(Debug, Clone)]
 pub struct Account {
     pub address: String,
@@ -23,7 +22,7 @@ pub struct Account {
 pub struct Chain {
     process: Child,
     pub rpc: String,
-    pub chain_id: u64,
+    pub id: u64,
     pub kms: String,
     pub accounts: Vec<Account>,
     http: reqwest::Client,
@@ -53,7 +52,7 @@ impl Chain {
         Self {
             process,
             rpc: text(&said["rpc"]),
-            chain_id,
+            id: chain_id,
             kms: text(&said["kms_contract"]),
             accounts: said["accounts"].as_array().expect("accounts").iter().map(account).collect(),
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),

@@ -17,3 +17,5 @@ mod recorder;
 mod refusing;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod updating;

@@ -61,7 +61,7 @@ impl Stage {
         let data = dir.path().join("data");
         fs::create_dir(&data).expect("a data directory");
         let chains =
-            format!("[{{name=\"base\",chain_id={},rpc_urls=[\"{}\"]}}]", chain.chain_id, chain.rpc);
+            format!("[{{name=\"base\",chain_id={},rpc_urls=[\"{}\"]}}]", chain.id, chain.rpc);
         let contracts =
             format!("[{{slug=\"kms-base-1\",chain=\"base\",address=\"{}\"}}]", chain.kms);
         let variables =

@@ -144,3 +144,70 @@ fn refuse_open(path: &Path, file: &File) -> Result<(), KeyError> {
 fn refuse_open(_: &Path, _: &File) -> Result<(), KeyError> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Ethereum's own test vector for keystores (PBKDF2); the password is `testpassword`.
+    const KEYSTORE: &str = r#"{"crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},"ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2","kdfparams":{"c":262144,"dklen":32,"prf":"hmac-sha256","salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},"mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
+    const SECRET: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
+    const ADDRESS: &str = "0x008AeEda4D805471dF9b2A5B0f38A0C3bCBA786b";
+
+    fn file(dir: &tempfile::TempDir, name: &str, text: &str, mode: u32) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_key_is_read_from_wherever_it_is_kept_and_shows_its_address_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let keystore = file(&dir, "keystore.json", KEYSTORE, 0o600);
+        let password = file(&dir, "password", "testpassword\r\n", 0o600);
+        let keys = [
+            Key::parse(&SECRET.into()),
+            Key::parse(&format!("0x{SECRET}\n").into()),
+            Key::from_file(&file(&dir, "key", &format!("{SECRET}\n"), 0o400)),
+            Key::from_keystore(&keystore, &secret_file(&password).unwrap()),
+        ];
+        for key in keys {
+            assert_eq!(format!("{:?}", key.unwrap()), format!("Key({ADDRESS})"));
+        }
+    }
+
+    #[test]
+    fn what_others_can_read_or_what_is_no_key_is_refused_without_repeating_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for mode in [0o644, 0o640, 0o604, 0o620] {
+            let error = Key::from_file(&file(&dir, "key", SECRET, mode)).unwrap_err();
+            assert!(matches!(error, KeyError::Open { mode: seen, .. } if seen == mode), "{error}");
+        }
+        let short = &SECRET[..62];
+        for text in [short, "", "hunter2", &"00".repeat(32), &"ff".repeat(32)] {
+            let error = Key::parse(&text.into()).unwrap_err();
+            assert_eq!(error, KeyError::Form, "{text}");
+        }
+        let large = file(&dir, "large", &"a".repeat(MAX_FILE), 0o600);
+        assert!(secret_file(&large).unwrap_err().to_string().contains("too large"));
+        let keystore = file(&dir, "keystore.json", KEYSTORE, 0o600);
+        let error = Key::from_keystore(&keystore, &"wrong".into()).unwrap_err().to_string();
+        assert!(error.contains("does not open") && !error.contains("wrong"), "{error}");
+        let broken = file(&dir, "broken.json", "{}", 0o600);
+        let error = Key::from_keystore(&broken, &"x".into()).unwrap_err().to_string();
+        assert!(error.contains("version 3"), "{error}");
+    }
+
+    #[test]
+    fn signatures_are_those_of_the_account() {
+        let key = Key::parse(&SECRET.into()).unwrap();
+        let hash = B256::repeat_byte(7);
+        let signature = key.sign(&hash).unwrap();
+        let signer = signature.recover_address_from_prehash(&hash).unwrap();
+        assert_eq!(signer.into_array(), *key.address().as_bytes());
+    }
+}

@@ -25,6 +25,6 @@ mod send;
 
 pub use error::ChainError;
 pub use key::{Key, KeyError, secret_file};
-pub use rpc::{Rpc, well_known};
+pub use rpc::{Rpc, hex0x, well_known};
 pub use seen::{Overview, deployed_app};
 pub use send::{Mined, Prepared};

@@ -248,7 +248,8 @@ fn said(error: &reqwest::Error) -> String {
 }
 
 /// `0x` and hex.
-pub(super) fn hex0x(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex0x(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 

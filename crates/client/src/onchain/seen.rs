@@ -43,7 +43,7 @@ impl Rpc {
         let at = Address::from(app);
         let registered = self.flag(kms, view::registered_app(at)).await?;
         let any_device = self.allows_any_device(app).await?;
-        let owner = returned::account(&self.call(None, at, &view::owner()).await?);
+        let owner = self.owner(app).await?;
         let pending_owner = self.pending_owner(app).await?;
         let owner_kind = match owner {
             Some(owner) => Some(self.account(owner).await?),
@@ -83,6 +83,11 @@ impl Rpc {
     /// Whether an app allows every device; `None`: there is no contract of an app.
     pub async fn allows_any_device(&self, app: AppId) -> Result<Option<bool>, ChainError> {
         self.flag(app.into(), view::any_device()).await
+    }
+
+    /// Who owns an app; `None`: nobody.
+    pub async fn owner(&self, app: AppId) -> Result<Option<Address>, ChainError> {
+        Ok(returned::account(&self.call(None, app.into(), &view::owner()).await?))
     }
 
     /// To whom an app is offered.

@@ -38,24 +38,21 @@ pub struct CommitUpdate {
 /// `casemate cvms commit-update`.
 pub async fn commit(global: &Global, args: &CommitUpdate) -> Result<(), Fail> {
     let cvm = &args.one.cvm;
-    let (client, operation) = match &args.token {
-        Some(token) => {
-            let client =
-                if args.wait { connect::client(global)? } else { connect::without_key(global)? };
-            let request = CommitTokenRequest {
-                token: Some(token.expose_secret().to_owned()),
-                compose_hash: args.compose_hash.map(|hash| hash.to_string()),
-                transaction_hash: args.transaction.map(|hash| format!("0x{hash}")),
-            };
-            let done = client.commit_update(cvm, &request).await?;
-            (client, done.correlation_id)
-        }
-        None => {
-            let client = connect::client(global)?;
-            let hash = args.compose_hash.ok_or_else(|| Fail::usage("--compose-hash is missing"))?;
-            let done = client.confirm_cvm_patch(cvm, hash, args.transaction).await?;
-            (client, done.correlation_id)
-        }
+    let (client, operation) = if let Some(token) = &args.token {
+        let client =
+            if args.wait { connect::client(global)? } else { connect::without_key(global)? };
+        let request = CommitTokenRequest {
+            token: Some(token.expose_secret().to_owned()),
+            compose_hash: args.compose_hash.map(|hash| hash.to_string()),
+            transaction_hash: args.transaction.map(|hash| format!("0x{hash}")),
+        };
+        let done = client.commit_update(cvm, &request).await?;
+        (client, done.correlation_id)
+    } else {
+        let client = connect::client(global)?;
+        let hash = args.compose_hash.ok_or_else(|| Fail::usage("--compose-hash is missing"))?;
+        let done = client.confirm_cvm_patch(cvm, hash, args.transaction).await?;
+        (client, done.correlation_id)
     };
     if args.wait {
         follow(global, &client, cvm, cvm, &operation, args.timeout).await?;

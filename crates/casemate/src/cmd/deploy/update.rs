@@ -224,10 +224,14 @@ async fn prepare(
         return Ok(());
     }
     show(&plan);
-    ui::line(match (url, token) {
-        (Some(url), _) => format!("then, within 14 days, confirm it: {url}"),
-        (None, Some(token)) => format!("then, within 14 days, confirm it with the token {token}"),
-        (None, None) => "then repeat this".to_owned(),
-    });
+    ui::line("Once it is executed, confirm it within 14 days:");
+    if let Some(url) = url {
+        ui::line(format!("  {url}"));
+    }
+    let how = token.map_or_else(
+        || format!("--compose-hash {}", required.compose_hash),
+        |token| format!("--token {token}"),
+    );
+    ui::line(format!("  casemate cvms commit-update {} {how}", info.name));
     Ok(())
 }

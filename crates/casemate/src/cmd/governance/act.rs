@@ -1,6 +1,9 @@
 //! Changes of what the contract of an app allows, by its owner.
 
-use casemate_client::{Client, onchain::Rpc};
+use casemate_client::{
+    Client,
+    onchain::{Rpc, hex0x},
+};
 use casemate_core::{
     governance::plan::{Call, Transaction, batch, checksummed, multisend},
     id::{Address, AppId, ComposeHash, DeviceId},
@@ -34,7 +37,7 @@ pub struct Device {
     app: String,
     /// The device id of a host, 64 hex digits; see `casemate governance show`.
     #[arg(value_name = "DEVICE")]
-    device: DeviceId,
+    id: DeviceId,
     #[command(flatten)]
     signing: Signing,
 }
@@ -71,11 +74,11 @@ pub async fn remove_document(global: &Global, args: Document) -> Result<(), Fail
 }
 
 pub async fn add_device(global: &Global, args: Device) -> Result<(), Fail> {
-    act(global, &args.app, &args.signing, Call::AddDevice(args.device)).await
+    act(global, &args.app, &args.signing, Call::AddDevice(args.id)).await
 }
 
 pub async fn remove_device(global: &Global, args: Device) -> Result<(), Fail> {
-    act(global, &args.app, &args.signing, Call::RemoveDevice(args.device)).await
+    act(global, &args.app, &args.signing, Call::RemoveDevice(args.id)).await
 }
 
 pub async fn any_device(global: &Global, args: AnyDevice) -> Result<(), Fail> {
@@ -139,41 +142,39 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
     let Some(key) = key else {
         return print(global, &rpc, governed, signer, transaction).await;
     };
-    if is_so(&rpc, governed.app, &call).await? {
-        return told(global, governed, &call, None);
+    let me = key.address();
+    if is_so(&rpc, governed.app, &call, me).await? {
+        told(global, governed, &call, None);
+        return Ok(());
     }
-    if signer != Some(key.address()) {
-        return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));
+    if signer != Some(me) {
+        return Err(not_owner(contract, seen.owner, seen.pending_owner, me));
     }
     let mined = carry_out(global, signing, &rpc, &key, transaction).await?;
-    if !is_so(&rpc, governed.app, &call).await? {
+    if !is_so(&rpc, governed.app, &call, me).await? {
         return Err(Fail::new("undone", format!("{call} was mined, and is undone again"))
             .detail("transaction", format!("0x{}", mined.hash)));
     }
-    told(global, governed, &call, Some(format!("0x{}", mined.hash)))
+    told(global, governed, &call, Some(format!("0x{}", mined.hash)));
+    Ok(())
 }
 
-/// Whether a call would change nothing.
-async fn is_so(rpc: &Rpc, app: AppId, call: &Call) -> Result<bool, Fail> {
+/// Whether a call by this account would change nothing.
+async fn is_so(rpc: &Rpc, app: AppId, call: &Call, me: Address) -> Result<bool, Fail> {
     Ok(match *call {
         Call::AddComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(true),
         Call::RemoveComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(false),
         Call::AddDevice(device) => rpc.lists_device(app, device).await? == Some(true),
         Call::RemoveDevice(device) => rpc.lists_device(app, device).await? == Some(false),
         Call::SetAllowAnyDevice(allow) => rpc.allows_any_device(app).await? == Some(allow),
-        Call::AcceptOwnership => rpc.pending_owner(app).await?.is_none(),
+        Call::AcceptOwnership => rpc.owner(app).await? == Some(me),
         Call::SetRequireTcbUpToDate(_)
         | Call::RegisterApp(_)
         | Call::DeployAndRegisterApp { .. } => false,
     })
 }
 
-fn told(
-    global: &Global,
-    governed: Governed,
-    call: &Call,
-    transaction: Option<String>,
-) -> Result<(), Fail> {
+fn told(global: &Global, governed: Governed, call: &Call, transaction: Option<String>) {
     let app = checksummed(governed.app.into());
     if global.json {
         ui::json(&json!({
@@ -183,13 +184,12 @@ fn told(
             "call": call.to_string(),
             "transaction_hash": transaction,
         }));
-        return Ok(());
+        return;
     }
     ui::line(match transaction {
         Some(hash) => format!("{call} on {app}: done in {hash}"),
         None => format!("{call} on {app}: it is so already"),
     });
-    Ok(())
 }
 
 /// Prints what somebody else has to sign, and whether it would succeed.
@@ -212,10 +212,6 @@ async fn print(
     let reverts = rpc.would_revert(signer, transaction.to, &calldata).await?;
     let now = SystemClock.now().micros() / 1000;
     let one = [&transaction];
-    let hex = |bytes: &[u8]| {
-        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("0x{digits}")
-    };
     if global.json {
         ui::json(&json!({
             "outcome": "to_be_signed",
@@ -224,10 +220,10 @@ async fn print(
             "to": checksummed(transaction.to),
             "method": transaction.call.signature(),
             "call": transaction.call.to_string(),
-            "calldata": hex(&calldata),
+            "calldata": hex0x(&calldata),
             "reverts": reverts,
             "safe_batch": batch(governed.chain_id, Some(signer), &transaction.call.to_string(), now, &one),
-            "multisend": hex(&multisend(&one)),
+            "multisend": hex0x(&multisend(&one)),
         }));
         return Ok(());
     }
@@ -236,7 +232,7 @@ async fn print(
         ("signer", checksummed(signer)),
         ("to", checksummed(transaction.to)),
         ("call", transaction.call.to_string()),
-        ("calldata", hex(&calldata)),
+        ("calldata", hex0x(&calldata)),
         ("tried", reverts.map_or_else(|| "succeeds".to_owned(), |why| format!("fails: {why}"))),
     ]);
     Ok(())

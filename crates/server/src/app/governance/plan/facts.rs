@@ -24,6 +24,10 @@ const CURRENT: &str = "UpToDate";
 const BEHIND: &str = "OutOfDate";
 /// What the contract of an app says then.
 const MINDS: &str = "TCB status is not up to date";
+/// What it says to a document that it does not allow.
+const NO_DOCUMENT: &str = "Compose hash not allowed";
+/// What it says to a device that it does not allow, once it allows the document.
+const NO_DEVICE: &str = "Device not allowed";
 
 /// Asks for all of it.
 pub async fn facts(target: &Target, wanted: &Wanted) -> Result<Facts, Fault> {
@@ -37,6 +41,7 @@ pub async fn facts(target: &Target, wanted: &Wanted) -> Result<Facts, Fault> {
         .map(|spot| host(target, wanted, spot, &state, &images))
         .buffered(AT_ONCE);
     let hosts: Vec<Host> = hosts.try_collect().await?;
+    let state = newest(state, &hosts);
     let refused = images.values().any(|allowed| !allowed);
     let kms_owner = if refused { kms_owner(target).await? } else { None };
     let mut accounts = BTreeMap::new();
@@ -59,6 +64,33 @@ pub async fn facts(target: &Target, wanted: &Wanted) -> Result<Facts, Fault> {
         hosts,
         accounts,
     })
+}
+
+/// What a chain says of state may be kept for a moment, what it says to a boot is not: so the latter decides
+/// where they differ.
+fn newest(mut state: State, hosts: &[Host]) -> State {
+    for host in hosts {
+        match &host.boot {
+            Some(BootVerdict::Allowed(_)) => state.hash_allowed = true,
+            Some(BootVerdict::Denied(_, reason)) if reason == NO_DOCUMENT => {
+                state.hash_allowed = false;
+            }
+            Some(BootVerdict::Denied(_, reason)) if reason == NO_DEVICE => {
+                (state.hash_allowed, state.any_device) = (true, false);
+            }
+            Some(BootVerdict::Denied(..)) | None => {}
+        }
+    }
+    state
+}
+
+/// Whether the app lists a device, by the newer of its words.
+fn listed(state: &State, boot: Option<&BootVerdict>) -> bool {
+    match boot {
+        Some(BootVerdict::Allowed(_)) => !state.any_device || state.device_listed,
+        Some(BootVerdict::Denied(_, reason)) if reason == NO_DEVICE => false,
+        _ => state.device_listed,
+    }
 }
 
 fn question(target: &Target, hash: ComposeHash, device: DeviceId) -> Question {
@@ -97,7 +129,7 @@ async fn host(
     Ok(Host {
         name: spot.node.name.clone(),
         device,
-        listed: target.app.is_some() && state.device_listed,
+        listed: target.app.is_some() && listed(&state, boot.as_ref()),
         os_image: spot.image.map(|image| (image, images.get(&image).copied().unwrap_or(false))),
         tcb_status: None,
         boot,
