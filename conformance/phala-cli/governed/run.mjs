@@ -19,6 +19,7 @@ import { start as startChain } from "../../../contracts/chain.mjs";
 import { deploy } from "./deploy.mjs";
 import { devices } from "./devices.mjs";
 import { record } from "./recorder.mjs";
+import { updates } from "./updates.mjs";
 
 const SECOND = 1000;
 const SOON = 30 * SECOND; // the most anything may take
@@ -146,6 +147,7 @@ async function main() {
     await operator(world);
     await deploy(world);
     await devices(world);
+    await updates(world);
     await nothingLeaks(world);
   } finally {
     await ended(server);
