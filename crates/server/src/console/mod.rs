@@ -103,6 +103,12 @@ impl ConfirmPage {
         })
     }
 
+    /// A time as people read it, to the second: `2026-01-31 12:00:00 UTC`.
+    fn moment(time: &str) -> String {
+        let whole = time.split(['.', 'Z']).next().unwrap_or(time);
+        format!("{} UTC", whole.replace('T', " "))
+    }
+
     /// A value of the document, in one line.
     fn value(value: Option<&serde_json::Value>) -> String {
         value.map_or_else(|| "nothing".to_owned(), ToString::to_string)

@@ -41,7 +41,7 @@ async fn the_page_shows_what_to_sign_and_what_would_be_different() {
         format!("https://basescan.test/address/0x{}", stage.app),
         format!("0x{}", "33".repeat(20)),
         "chain 8453".to_owned(),
-        "2026-01-15T00:00:00".to_owned(),
+        "2026-01-15 00:00:00 UTC".to_owned(),
         "added: <code>TOKEN</code>".to_owned(),
         "public_logs".to_owned(),
     ] {
