@@ -1,7 +1,7 @@
 //! Documents prepared for an update of a CVM: the first of its two phases.
 
 use casemate_core::{
-    id::{AppId, ComposeHash, CvmId, VmUuid},
+    id::{AppId, ComposeHash, CvmId, KmsId, VmUuid},
     time::Timestamp,
 };
 use sqlx::{query, query_as};
@@ -87,34 +87,65 @@ pub struct Pending {
     pub present: ComposeHash,
     /// The document that was prepared.
     pub compose_hash: ComposeHash,
+    /// Who holds the keys of the CVM.
+    pub kms: KmsId,
+    /// When it was prepared.
+    pub created_at: Timestamp,
 }
 
 /// What is prepared for the live CVMs of an app and neither expired nor applied, newest first, at most
-/// `limit`.
+/// `limit`: documents, and changes that wait for contracts to allow their document.
 pub async fn pending(
     db: &Db,
     app: &AppId,
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<Pending>, Error> {
-    const SQL: &str = "SELECT c.vm_uuid, c.name, c.compose_hash, p.compose_hash FROM cvms c \
+    const DOCUMENTS: &str = "SELECT c.vm_uuid, c.name, c.compose_hash, p.compose_hash, c.kms_id, \
+        p.created_at FROM cvms c \
         JOIN prepared p ON p.cvm_id = c.id WHERE c.app_id = $1 AND c.deleted_at IS NULL \
         AND p.expires_at > $2 AND p.compose_hash <> c.compose_hash AND NOT EXISTS \
         (SELECT 1 FROM revisions r WHERE r.cvm_id = c.id AND r.compose_hash = p.compose_hash \
         AND r.created_at >= p.created_at) ORDER BY p.created_at DESC, c.id DESC LIMIT $3";
-    type Row = (String, String, String, String);
-    let rows = on_read!(db, |c| query_as::<_, Row>(SQL)
-        .bind(app.to_string())
-        .bind(now.micros())
-        .bind(limit.max(0))
-        .fetch_all(c))?;
-    let read = |(uuid, cvm_name, present, prepared): Row| {
-        Ok(Pending {
-            vm_uuid: uuid.parse().map_err(corrupt("cvms", "vm_uuid", &uuid))?,
-            present: present.parse().map_err(corrupt("cvms", "compose_hash", &uuid))?,
-            compose_hash: prepared.parse().map_err(corrupt("prepared", "compose_hash", &uuid))?,
-            cvm_name,
-        })
-    };
-    rows.into_iter().map(read).collect()
+    const CHANGES: &str = "SELECT c.vm_uuid, c.name, c.compose_hash, t.compose_hash, c.kms_id, \
+        t.created_at FROM cvms c JOIN commit_tokens t ON t.cvm_id = c.id AND t.kind = 'update' \
+        AND t.superseded_at IS NULL AND t.used_at IS NULL WHERE c.app_id = $1 \
+        AND c.deleted_at IS NULL AND t.expires_at > $2 AND t.compose_hash <> c.compose_hash \
+        ORDER BY t.created_at DESC, c.id DESC LIMIT $3";
+    let mut all: Vec<Pending> = Vec::new();
+    for sql in [DOCUMENTS, CHANGES] {
+        let rows = on_read!(db, |c| query_as::<_, PendingRow>(sql)
+            .bind(app.to_string())
+            .bind(now.micros())
+            .bind(limit.max(0))
+            .fetch_all(c))?;
+        for row in rows {
+            let one = read_pending(row)?;
+            let same = |other: &&mut Pending| {
+                (other.vm_uuid, other.compose_hash) == (one.vm_uuid, one.compose_hash)
+            };
+            match all.iter_mut().find(same) {
+                Some(other) => other.created_at = other.created_at.max(one.created_at),
+                None => all.push(one),
+            }
+        }
+    }
+    all.sort_by_key(|one| std::cmp::Reverse(one.created_at));
+    all.truncate(usize::try_from(limit).unwrap_or(0));
+    Ok(all)
+}
+
+/// Uuid and name of a CVM, its document, the prepared one, its KMS, and when.
+type PendingRow = (String, String, String, String, String, i64);
+
+fn read_pending(row: PendingRow) -> Result<Pending, Error> {
+    let (uuid, cvm_name, present, prepared, kms, created_at) = row;
+    Ok(Pending {
+        vm_uuid: uuid.parse().map_err(corrupt("cvms", "vm_uuid", &uuid))?,
+        present: present.parse().map_err(corrupt("cvms", "compose_hash", &uuid))?,
+        compose_hash: prepared.parse().map_err(corrupt("prepared", "compose_hash", &uuid))?,
+        cvm_name,
+        kms: KmsId(kms),
+        created_at: Timestamp::from_micros(created_at),
+    })
 }

@@ -142,12 +142,12 @@ pub fn app_redeployed(views: &[RedeployView]) -> AppRedeployed {
     }
 }
 
-/// `GET /apps/{id}/pending-updates`. No contract governs an app here.
+/// `GET /apps/{id}/pending-updates`.
 pub fn pending_updates(views: &[PendingView]) -> PendingUpdates {
     let item = |view: &PendingView| PendingUpdate {
         vm_uuid: view.vm_uuid.to_string(),
         compose_hash: view.compose_hash.to_string(),
-        on_chain: false,
+        on_chain: view.on_chain,
         instance_name: Some(view.cvm_name.clone()),
     };
     PendingUpdates { items: views.iter().map(item).collect() }

@@ -111,6 +111,8 @@ pub struct PendingView {
     pub cvm_name: String,
     /// The document.
     pub compose_hash: ComposeHash,
+    /// Whether a contract has to allow it.
+    pub on_chain: bool,
 }
 
 /// The two texts of the document in force and of one that was prepared.

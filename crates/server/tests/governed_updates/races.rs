@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use axum::http::Request;
 use casemate_store::{Db, each_backend};
 use serde_json::json;
 
@@ -89,6 +90,30 @@ async fn a_prepared_change_and_another_update_keep_their_order(db: Db) {
     assert_eq!(stage.read().await.spec.user_config.as_deref(), Some("between"));
 }
 
+async fn a_request_that_dies_while_contracts_are_asked_uses_nothing_up(db: Db) {
+    let stage = Arc::new(Stage::over(db).await);
+    let told = stage.prepare("dies:1").await;
+    stage.allow(told.hash());
+    let asked = stage.chain.counts().verify;
+    stage.chain.hold();
+    let (one, token) = (stage.clone(), told.token());
+    let dies = tokio::spawn(async move { one.commit(&token).await.status });
+    while stage.chain.counts().verify == asked {
+        tokio::task::yield_now().await;
+    }
+    dies.abort();
+    assert!(dies.await.unwrap_err().is_cancelled());
+    stage.chain.release();
+    assert_eq!(stage.operations("update").await, 0);
+    // Another process on the same database goes on.
+    let path = format!("/api/v1/cvms/{}/commit-update", stage.cvm.reference);
+    let body = json!({ "token": told.token() }).to_string();
+    let request = Request::post(path).body(body.into()).unwrap();
+    stage.world.replica().send(request).await.ok();
+    stage.boots(told.hash()).await;
+    assert_eq!(stage.operations("update").await, 1);
+}
+
 async fn of_many_commits_of_one_replica_one_machine_is_made(db: Db) {
     let stage = Arc::new(Stage::over(db).await);
     let (nothing, prepare) = (json!({}), [("x-prepare-only", "1")]);
@@ -118,5 +143,6 @@ each_backend!(
     of_many_commits_of_one_token_one_changes_the_cvm,
     a_commit_and_a_newer_preparation_do_not_both_win,
     a_prepared_change_and_another_update_keep_their_order,
+    a_request_that_dies_while_contracts_are_asked_uses_nothing_up,
     of_many_commits_of_one_replica_one_machine_is_made,
 );

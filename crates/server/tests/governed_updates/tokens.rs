@@ -31,6 +31,14 @@ async fn a_prepared_change_tells_its_token_and_where_it_goes() {
     assert_eq!(told.text("commit_url"), format!("http://127.0.0.1:1/confirm?token={token}"));
     stage.world.settle().await;
     assert_eq!(stage.detail().await, before);
+    let pending = format!("/apps/{}/pending-updates", stage.app);
+    let waits = stage.world.get(&pending).await.ok();
+    assert_eq!(waits["items"].as_array().unwrap().len(), 1, "{waits}");
+    assert_eq!(waits["items"][0]["compose_hash"], told.hash().to_string());
+    assert_eq!(waits["items"][0]["on_chain"], true);
+    let preview = format!("{pending}/{}/{}/preview", stage.cvm.uuid, told.hash());
+    let preview = stage.world.get(&preview).await.ok();
+    assert_eq!(preview["pending_docker_compose"], other("t:1"));
 
     let info = format!("/cvms/my-app/commit-update?token={token}");
     let info = stage.nobody("GET", &info, &json!({})).await.ok();
@@ -59,6 +67,7 @@ async fn a_prepared_change_tells_its_token_and_where_it_goes() {
     let info = format!("/cvms/my-app/commit-update?token={token}");
     let info = stage.nobody("GET", &info, &json!({})).await.ok();
     assert_eq!((&info["status"], &info["change"]), (&json!("used"), &json!(null)));
+    assert_eq!(stage.world.get(&pending).await.ok()["items"], json!([]));
 }
 
 #[tokio::test]

@@ -337,6 +337,7 @@ async fn change(world: &World, id: CvmId) {
     let mut tx = world.db.begin().await.unwrap();
     tx.settle_proof(&kept[0]).await.unwrap();
     tx.forget_proofs(START).await.unwrap();
+    tx.commit().await.unwrap();
     assert!(commit_tokens::by_token(&world.db, &token).await.unwrap().is_some());
     assert!(commit_tokens::newest_update(&world.db, id).await.unwrap().is_some());
     let mut tx = world.db.begin().await.unwrap();

@@ -134,6 +134,7 @@ pub async fn pending(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Vec<Pendi
         vm_uuid: one.vm_uuid,
         cvm_name: one.cvm_name,
         compose_hash: one.compose_hash,
+        on_chain: ctx.fleet.kms_of(&one.kms).is_some_and(|kms| kms.governed.is_some()),
     };
     Ok(found.into_iter().map(item).collect())
 }
