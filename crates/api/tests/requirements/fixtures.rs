@@ -690,6 +690,7 @@ pub fn pending() -> PendingView {
         vm_uuid: vm_uuid(),
         cvm_name: "my-app".to_owned(),
         compose_hash: ComposeHash::from_bytes([0x11; 32]),
+        on_chain: true,
     }
 }
 
