@@ -779,8 +779,8 @@ async function moreOfOne() {
     const made = await replica(await createAppInstance(client, { appId: b.appId, compose_hash: added }));
     assert.equal(made.hash, added);
   });
-  await step("replicas", "what is for contracts is refused with the reason", async () => {
-    assert.match(await refused(["cvms", "replicate", b.uuid, "--prepare-only"]), /X-Prepare-Only/);
+  await step("replicas", "without a contract --prepare-only changes nothing, and no token is known", async () => {
+    assert.match(await refused(["cvms", "replicate", b.uuid, "--prepare-only"]), /ERR-03-009/, "as without it");
     const commit = ["--commit", "--token", "t", "--compose-hash", "12".repeat(32), "--transaction-hash", "already-registered"];
     assert.match(await refused(["cvms", "replicate", b.uuid, ...commit]), /ERR-01-006/);
     assert.match(await refused(["instances", "add", "--app-id", b.appId, ...commit]), /ERR-01-006/);
