@@ -16,9 +16,12 @@ use serde_json::{Value, json};
 const TO: Address = Address::from_bytes([9; 20]);
 const KEY: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
 
+/// Answers by method, in their order.
+type Answers = Vec<(&'static str, VecDeque<Value>)>;
+
 /// Answers by method, in their order; the last one stays.
 #[derive(Clone, Default)]
-struct Stub(Arc<Mutex<Vec<(&'static str, VecDeque<Value>)>>>, Arc<Mutex<Vec<String>>>);
+struct Stub(Arc<Mutex<Answers>>, Arc<Mutex<Vec<String>>>);
 
 impl Stub {
     fn new() -> Self {
