@@ -21,8 +21,10 @@ const GATEWAY: &str = "127.0.0.1:8091";
 const NODES: &str = "serve.nodes";
 /// A log larger than this begins anew.
 const MAX_LOG: u64 = 16 * 1024 * 1024;
-/// Of the log this much is shown.
+/// Number of lines of the log that are shown.
 const TAIL: usize = 15;
+/// How [`Fail::text`] begins a line that says what to do.
+const SUGGESTION: &str = "try: ";
 
 /// A process that was just started.
 #[derive(Debug)]
@@ -41,7 +43,11 @@ impl Serving {
     pub fn start(dir: &DataDir, nodes: &[NodeArg]) -> Result<Self, Fail> {
         let failed = |what: &str| {
             let what = what.to_owned();
-            move |error: std::io::Error| Fail::new("start", format!("{what}: {error}"))
+            move |error: std::io::Error| {
+                Fail::new("start", format!("cannot start Casemate: {what}: {error}")).suggest(
+                    "Name a directory that you can write to: --data-dir DIR, or CASEMATE_DATA_DIR.",
+                )
+            }
         };
         fs::DirBuilder::new()
             .recursive(true)
@@ -77,13 +83,21 @@ impl Serving {
         read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }
 
-    /// A failure with the end of its log.
+    /// A failure with the last lines of its log, and what to do: what the service itself suggests, and how to
+    /// see it start.
     pub fn fail(&self, message: impl Into<String>) -> Fail {
         let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
+        let (suggested, lines): (Vec<&str>, Vec<&str>) =
+            log.lines().map(str::trim).partition(|line| line.starts_with(SUGGESTION));
         let tail = lines[lines.len().saturating_sub(TAIL)..].iter();
         let fail = Fail::new("start", message).detail("log", self.log.display().to_string());
-        tail.fold(fail, |fail, line| fail.detail("|", line.trim()))
+        let fail = tail.fold(fail, |fail, line| fail.detail("|", *line));
+        let fail = suggested
+            .iter()
+            .filter_map(|line| line.strip_prefix(SUGGESTION))
+            .fold(fail, Fail::suggest);
+        let dir = self.log.parent().unwrap_or(&self.log).display();
+        fail.suggest(format!("To see it start, run: casemate serve --data-dir {dir}"))
     }
 }
 
@@ -160,6 +174,23 @@ mod tests {
             assert_eq!(remember(&dir, &named).unwrap(), named);
             assert_eq!(remember(&dir, &[]).unwrap(), named);
         }
+    }
+
+    #[test]
+    fn a_failed_start_repeats_the_suggestions_of_the_log_and_adds_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("serve.log");
+        fs::write(&log, "older\nerror: port is taken (start)\n  try: Choose another port.\n")
+            .unwrap();
+        let child = Command::new("true").spawn().unwrap();
+        let fail = Serving { child, log, from: 6 }.fail("casemate serve did not start");
+        assert_eq!(
+            fail.details[1..],
+            [("|".to_owned(), "error: port is taken (start)".to_owned())]
+        );
+        let run =
+            format!("To see it start, run: casemate serve --data-dir {}", dir.path().display());
+        assert_eq!(fail.suggestions, ["Choose another port.".to_owned(), run]);
     }
 
     #[test]

@@ -8,9 +8,8 @@ use std::{
 };
 
 use alloy_primitives::{B256, Signature};
-use alloy_signer::SignerSync;
-use alloy_signer_local::PrivateKeySigner;
 use casemate_core::{governance::plan::checksummed, id::Address};
+use k256::ecdsa::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
@@ -19,8 +18,8 @@ use super::error::ChainError;
 /// Files of keys and passwords are far smaller.
 const MAX_FILE: usize = 4096;
 
-/// The private key of an account. It shows its address and nothing else.
-pub struct Key(PrivateKeySigner);
+/// The private key of an account. `Debug` shows its address and nothing else.
+pub struct Key(SigningKey);
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,15 +83,17 @@ impl Key {
 
     /// The account.
     pub fn address(&self) -> Address {
-        Address::from_bytes(self.0.address().into_array())
+        let address = alloy_primitives::Address::from_public_key(self.0.verifying_key());
+        Address::from_bytes(address.into_array())
     }
 
     pub(super) fn sign(&self, hash: &B256) -> Result<Signature, ChainError> {
-        self.0.sign_hash_sync(hash).map_err(|error| ChainError::Signing(error.to_string()))
+        let signed = self.0.sign_prehash_recoverable(hash.as_slice());
+        signed.map(Signature::from).map_err(|error| ChainError::Signing(error.to_string()))
     }
 
     fn of(bytes: &[u8]) -> Result<Self, KeyError> {
-        PrivateKeySigner::from_slice(bytes).map(Self).map_err(|_| KeyError::Form)
+        SigningKey::from_slice(bytes).map(Self).map_err(|_| KeyError::Form)
     }
 }
 
