@@ -8,6 +8,8 @@ mod boot;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod escapes;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod world;

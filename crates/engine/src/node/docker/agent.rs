@@ -17,9 +17,12 @@ mod reply;
 mod tests;
 
 use std::{
-    fs::{self, File, Permissions},
+    fs::{self, File, OpenOptions, Permissions},
     io,
-    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -102,7 +105,9 @@ pub(super) fn serve(
 }
 
 /// Binds beside and renames: at the socket's place there is always a socket. Goes through the
-/// directory's descriptor, because paths of sockets are at most 107 bytes long.
+/// directory's descriptor, because paths of sockets are at most 107 bytes long. Containers cannot write
+/// to the directory; even so the mode is set through a descriptor of the socket itself, never of what a
+/// link at its place leads to.
 fn bind(run: &Path, name: &str) -> io::Result<UnixListener> {
     let dir = File::open(run)?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
@@ -110,9 +115,19 @@ fn bind(run: &Path, name: &str) -> io::Result<UnixListener> {
     let beside = short.join(format!(".{name}.new"));
     files::remove_if_there(&beside)?;
     let listener = UnixListener::bind(&beside)?;
-    fs::set_permissions(&beside, Permissions::from_mode(0o666))?;
+    open_to_everybody(&beside)?;
     fs::rename(&beside, short.join(name))?;
     Ok(listener)
+}
+
+fn open_to_everybody(socket: &Path) -> io::Result<()> {
+    let found =
+        OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(socket)?;
+    if !found.metadata()?.file_type().is_socket() {
+        return Err(io::Error::other("the guest agent's socket was replaced"));
+    }
+    let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
+    fs::set_permissions(itself, Permissions::from_mode(0o666))
 }
 
 fn router(agent: Arc<Agent>, service: Service) -> Router {

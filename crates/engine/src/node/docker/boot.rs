@@ -3,7 +3,12 @@
 //! anew. A failed boot leaves the VM up with its message, as a guest would sit there: what to do
 //! about it is for the control plane to say.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
 
@@ -13,7 +18,9 @@ use super::{
     derive::{self, AGENT_DIR, DeriveInput, Derived, Limits},
     document::{Document, Program},
     env::{self, GuestEnv},
-    guestfs, images, scan,
+    guestfs, images,
+    inspect::{self, Expected},
+    scan,
     script::{MAIN, stage},
     shared::Shared,
     tar::Tar,
@@ -166,8 +173,8 @@ async fn run(
         }
         Program::Compose(file) => {
             vm.progress("starting containers");
-            let derived = plan(node, vm, config, file, env, limits).await?;
-            launch(node, vm, &project, &derived, env).await
+            let (derived, sources) = plan(node, vm, config, file, env, limits).await?;
+            launch(node, vm, &project, &derived, sources, env).await
         }
     }
 }
@@ -192,7 +199,7 @@ async fn plan(
     file: &str,
     env: &GuestEnv,
     limits: &Limits,
-) -> Result<Derived, String> {
+) -> Result<(Derived, Sources), String> {
     let manifest = &config.record.manifest;
     scan::scan(file).map_err(|refused| refused.to_string())?;
     let vars = env.for_compose(file)?;
@@ -219,14 +226,14 @@ async fn plan(
     for one in &derived.published {
         vm.say("boot", &format!("port {} is {}:{}", one.port, one.service, one.target));
     }
-    Ok(derived)
+    Ok((derived, sources))
 }
 
+/// Paths of the guest, and where they lie on the host.
+type Sources = BTreeMap<String, PathBuf>;
+
 /// Finds and makes what bind mounts need.
-async fn sources(
-    vm: &Arc<Vm>,
-    model: &serde_json::Value,
-) -> Result<BTreeMap<String, PathBuf>, String> {
+async fn sources(vm: &Arc<Vm>, model: &serde_json::Value) -> Result<Sources, String> {
     let wanted = derive::guest_sources(model);
     let found = vm.on_disk(move |vm| {
         let root = vm.dir.root();
@@ -238,6 +245,12 @@ async fn sources(
             } else {
                 guestfs::source(&root, &guest)?
             };
+            if host.to_str().is_none_or(|text| text.contains(':')) {
+                return Err(std::io::Error::other(format!(
+                    "{} leads to a path that is not UTF-8 or has a colon, which the engine cannot mount",
+                    source.path
+                )));
+            }
             if host.exists() {
                 found.insert(source.path, host);
             }
@@ -247,12 +260,13 @@ async fn sources(
     found.await.map_err(|error| format!("bind mounts: {error}"))
 }
 
-/// Makes the containers, then puts into them what they need, then starts them.
+/// Makes the containers, checks them, puts into them what they need, then starts them.
 async fn launch(
     node: &Shared,
-    vm: &Vm,
+    vm: &Arc<Vm>,
     project: &str,
     derived: &Derived,
+    sources: Sources,
     env: &GuestEnv,
 ) -> Result<(), String> {
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
@@ -266,11 +280,59 @@ async fn launch(
     node.compose.create(project, &model, limit).await.map_err(|error| error.to_string())?;
     let containers =
         node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
+    if let Err(cause) = check_created(node, vm, project, derived, sources, &containers).await {
+        for container in containers.iter().filter(|one| one.of_compose()) {
+            node.engine.remove(&container.id).await.map_err(|error| error.to_string())?;
+        }
+        return Err(cause);
+    }
     for container in &containers {
         equip(node, container, derived).await?;
     }
     node.compose.up(project, &model, limit).await.map_err(|error| error.to_string())?;
     settle(node, vm).await
+}
+
+/// Compares what the engine created with what was derived; nothing has been started yet.
+async fn check_created(
+    node: &Shared,
+    vm: &Arc<Vm>,
+    project: &str,
+    derived: &Derived,
+    sources: Sources,
+    containers: &[Container],
+) -> Result<(), String> {
+    let mut created = Vec::new();
+    let mut own = BTreeSet::new();
+    for container in containers.iter().filter(|one| one.of_compose()) {
+        let (found, name) =
+            node.engine.created(container).await.map_err(|error| error.to_string())?;
+        own.extend([container.id.clone(), name]);
+        created.push(found);
+    }
+    let expected = Expected {
+        vm: &vm.id.0,
+        project,
+        containers: &own,
+        grants: &node.grants,
+        binds: inspect::bind_sources(&derived.model),
+        cgroup_parents: inspect::cgroup_parents(&derived.model),
+    };
+    created
+        .iter()
+        .try_for_each(|one| inspect::check(one, &expected))
+        .map_err(|mismatch| mismatch.to_string())?;
+    let moved = vm.on_disk(move |vm| {
+        let root = vm.dir.root();
+        let moved = sources.into_iter().find(|(guest, host)| {
+            !inspect::is_unchanged(&guestfs::resolve(&root, Path::new(guest)), host)
+        });
+        Ok(moved.map(|(guest, _)| guest))
+    });
+    match moved.await.map_err(|error| format!("bind mounts: {error}"))? {
+        None => Ok(()),
+        Some(guest) => Err(format!("the source {guest} of a bind mount was replaced meanwhile")),
+    }
 }
 
 /// Looks whether what was started stays up: a service that nobody would start again and that ends at

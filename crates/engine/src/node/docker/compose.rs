@@ -91,7 +91,7 @@ impl Compose {
         let (output, said) = self.call(call).await?;
         let model =
             serde_json::from_slice(&output).map_err(|_| broken("its output is not JSON"))?;
-        Ok((model, warnings(&said)))
+        Ok((unescape(model), warnings(&said)))
     }
 
     /// Makes everything of the model, without starting it.
@@ -174,7 +174,29 @@ pub(super) struct Model {
 impl Model {
     /// The model, and variables that compose reads by itself.
     pub fn new(model: &Value, env: Vec<(String, String)>) -> Self {
-        Self { json: model.to_string().into_bytes(), env }
+        Self { json: escape(model).to_string().into_bytes(), env }
+    }
+}
+
+/// The true strings of a model that compose printed: it prints every `$`, in keys too, as `$$`.
+pub(super) fn unescape(model: Value) -> Value {
+    match model {
+        Value::String(text) => Value::String(text.replace("$$", "$")),
+        Value::Array(items) => items.into_iter().map(unescape).collect(),
+        Value::Object(map) => {
+            map.into_iter().map(|(key, value)| (key.replace("$$", "$"), unescape(value))).collect()
+        }
+        other => other,
+    }
+}
+
+/// A model as compose reads it back: it interpolates every value, and no key.
+pub(super) fn escape(model: &Value) -> Value {
+    match model {
+        Value::String(text) => Value::String(text.replace('$', "$$")),
+        Value::Array(items) => items.iter().map(escape).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), escape(value))).collect(),
+        other => other.clone(),
     }
 }
 
@@ -274,6 +296,15 @@ mod tests {
             time=\"2026\" level=warning msg=\"obsolete\"\nError response from daemon: no such host\n";
         assert_eq!(meaning(stderr), "Error response from daemon: no such host");
         assert!(meaning(" Container a  Starting\n").contains("without saying why"));
+    }
+
+    #[test]
+    fn a_model_is_unescaped_once_and_escaped_once() {
+        let printed = serde_json::json!({"a$$b": ["$${X}", "$$$$"], "n": 1});
+        let model = unescape(printed);
+        assert_eq!(model, serde_json::json!({"a$b": ["${X}", "$$"], "n": 1}));
+        let written = escape(&model);
+        assert_eq!(written, serde_json::json!({"a$b": ["$${X}", "$$$$"], "n": 1}));
     }
 
     #[test]

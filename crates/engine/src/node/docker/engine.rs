@@ -5,7 +5,9 @@ use std::{collections::HashMap, future::Future, time::Duration};
 use bollard::{
     Docker,
     errors::Error,
-    models::{ContainerSummary, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum},
+    models::{
+        ContainerSummary, ContainerUpdateBody, MountPoint, RestartPolicy, RestartPolicyNameEnum,
+    },
     query_parameters::{
         KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
         ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
@@ -18,6 +20,7 @@ use casemate_core::id::EngineVmId;
 use super::{
     container::Container,
     derive::{LABEL_NODE, LABEL_RESTART, LABEL_VM},
+    inspect::{Created, CreatedMount, CreatedVolume},
 };
 use crate::error::CallError;
 
@@ -58,6 +61,59 @@ impl Engine {
             .into_iter()
             .filter_map(|summary: ContainerSummary| Container::read(summary))
             .collect())
+    }
+
+    /// A created container with its mounts, as the engine has it.
+    pub async fn created(&self, container: &Container) -> Result<(Created, String), CallError> {
+        let found = within(QUICK, self.docker.inspect_container(&container.id, None)).await?;
+        let host = found.host_config.unwrap_or_default();
+        let mut mounts = Vec::new();
+        for mount in found.mounts.unwrap_or_default() {
+            mounts.push(self.created_mount(mount).await?);
+        }
+        let some = |mode: Option<String>| mode.unwrap_or_default();
+        let created = Created {
+            service: container.service.clone(),
+            mounts,
+            privileged: host.privileged.unwrap_or(false),
+            capabilities: host.cap_add.unwrap_or_default(),
+            security_options: host.security_opt.unwrap_or_default(),
+            devices: host.devices.map_or(0, |all| all.len())
+                + host.device_cgroup_rules.map_or(0, |all| all.len())
+                + host.device_requests.map_or(0, |all| all.len()),
+            network_mode: some(host.network_mode),
+            pid_mode: some(host.pid_mode),
+            ipc_mode: some(host.ipc_mode),
+            uts_mode: some(host.uts_mode),
+            userns_mode: some(host.userns_mode),
+            cgroup_parent: some(host.cgroup_parent),
+            volumes_from: host.volumes_from.unwrap_or_default(),
+        };
+        Ok((created, found.name.unwrap_or_default().trim_start_matches('/').to_owned()))
+    }
+
+    async fn created_mount(&self, mount: MountPoint) -> Result<CreatedMount, CallError> {
+        let target = mount.destination.unwrap_or_default();
+        Ok(match mount.typ.as_deref().unwrap_or_default() {
+            "bind" => CreatedMount::Bind {
+                source: mount.source.unwrap_or_default().into(),
+                target,
+                writable: mount.rw.unwrap_or(true),
+            },
+            "volume" => {
+                let name = mount.name.unwrap_or_default();
+                let volume = within(QUICK, self.docker.inspect_volume(&name)).await?;
+                let volume = CreatedVolume {
+                    name,
+                    driver: volume.driver,
+                    options: volume.options.into_iter().collect(),
+                    labels: volume.labels.into_iter().collect(),
+                };
+                CreatedMount::Volume { volume, target }
+            }
+            "tmpfs" => CreatedMount::Tmpfs,
+            other => CreatedMount::Other(other.to_owned()),
+        })
     }
 
     /// Kills a container; fine if it is not running.

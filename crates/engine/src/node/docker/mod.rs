@@ -32,6 +32,7 @@ mod env;
 mod files;
 mod guestfs;
 mod images;
+mod inspect;
 mod inventory;
 mod keys;
 mod logs;

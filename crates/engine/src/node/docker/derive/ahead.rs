@@ -29,7 +29,7 @@ pub fn look_ahead(text: &str, granted: &[String]) -> Result<(), Refused> {
     entries(file, "volumes").try_for_each(|(name, entry)| refuse::volume(name, entry, &grants))?;
     for (kind, key) in [("config", "configs"), ("secret", "secrets")] {
         entries(file, key)
-            .try_for_each(|(name, entry)| refuse::external(kind, name, entry, &grants))?;
+            .try_for_each(|(name, entry)| refuse::content(kind, name, entry, &grants))?;
     }
     Ok(())
 }
@@ -93,8 +93,17 @@ mod tests {
             assert!(refused.to_string().contains(&format!("\"{word}\"")), "{refused}");
             assert_eq!(look_ahead(&text, &[word.to_owned()]), Ok(()), "{line}");
         }
-        let outside = "services: {web: {image: x}}\nnetworks: {n: {external: true}}";
-        assert!(look_ahead(outside, &[]).is_err());
+        for outside in [
+            "networks: {n: {external: true}}",
+            "volumes: {v: {driver_opts: {type: tmpfs, o: bind, device: /srv}}}",
+            "volumes: {v: {driver_opts: {type: '${T}', o: 'size=1m,bind'}}}",
+            "volumes: {v: {driver_opts: {device: /srv}}}",
+        ] {
+            let text = format!("services: {{web: {{image: x}}}}\n{outside}");
+            assert!(look_ahead(&text, &[]).is_err(), "{outside}");
+        }
+        let fine = "services: {web: {image: x}}\nvolumes: {v: {driver_opts: {type: '${T}', device: tmpfs}}}";
+        assert_eq!(look_ahead(fine, &[]), Ok(()));
     }
 
     /// Whatever a file may become, only what is there is judged.

@@ -5,6 +5,10 @@
 //! output is a model that goes to `docker compose up` through a pipe. Both hold values of variables:
 //! they are never written down.
 //!
+//! Every string here is the true one. Compose writes `$` as `$$` and reads it so; [`super::compose`]
+//! undoes that once when it reads a model and does it once when it writes one. So a `$` means nothing in
+//! any decision below.
+//!
 //! | In the compose file | On a docker node |
 //! |---|---|
 //! | `container_name: x` | dropped; `x` stays a name on the service's networks |
@@ -47,10 +51,13 @@ use casemate_core::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-pub(super) use self::mounts::guest_sources;
 pub use self::{
     ahead::look_ahead,
     grants::{Grant, Grants},
+};
+pub(super) use self::{
+    mounts::guest_sources,
+    refuse::{is_own_capability, is_safe_security_option, refuse_volume_options},
 };
 
 /// A JSON object.

@@ -65,13 +65,13 @@ pub(super) fn rewrite(
             None => kept.push(mount),
             Some(Source::Engine) => kept.push(engine(mount, input.grants)?),
             Some(Source::AgentDir) => {
-                set_source(&mut mount, input.run);
+                set_agent_source(&mut mount, input.run);
                 kept.push(mount);
             }
             Some(Source::Agent(socket)) => {
                 let path = target(&mount).to_owned();
                 if hides(service, &path) {
-                    set_source(&mut mount, &input.run.join(socket));
+                    set_agent_source(&mut mount, &input.run.join(socket));
                     kept.push(mount);
                     add_labels(service, [(LABEL_AGENT.to_owned(), "direct".to_owned())]);
                 } else {
@@ -205,6 +205,15 @@ fn set_source(mount: &mut Value, source: &Path) {
     let Some(mount) = mount.as_object_mut() else { return };
     mount.insert("source".to_owned(), json!(source));
     mount.insert("bind".to_owned(), json!({"create_host_path": true}));
+}
+
+/// The agent's directory is read-only to every container: one that could write there would replace a
+/// socket by a link, and the next container that mounts the socket would get what the link names.
+fn set_agent_source(mount: &mut Value, source: &Path) {
+    set_source(mount, source);
+    if let Some(mount) = mount.as_object_mut() {
+        mount.insert("read_only".to_owned(), json!(true));
+    }
 }
 
 fn warn_about(service: &str, path: &str, notes: &mut Notes) {
