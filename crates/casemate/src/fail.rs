@@ -74,11 +74,11 @@ impl Fail {
     }
 
     /// Tells it on stderr.
-    pub fn tell(&self, as_json: bool) {
+    pub fn print(&self, as_json: bool) {
         if as_json {
-            ui::note(self.json().to_string());
+            ui::print_note(self.json().to_string());
         } else {
-            ui::note(self.text());
+            ui::print_note(self.text());
         }
     }
 

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fail) => {
-            fail.tell(json);
+            fail.print(json);
             ExitCode::from(fail.exit)
         }
     }

@@ -10,7 +10,7 @@ pub const NONE: &str = "-";
 /// Prints a table, or a line that says that there is nothing in it.
 pub fn print(header: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     if rows.is_empty() {
-        ui::note(nothing);
+        ui::print_note(nothing);
         return;
     }
     let mut table = Table::new();

@@ -28,7 +28,7 @@ pub fn json(document: &impl Serialize) {
 }
 
 /// A line about what goes on.
-pub fn note(text: impl AsRef<str>) {
+pub fn print_note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 

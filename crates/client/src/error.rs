@@ -39,7 +39,7 @@ pub enum Error {
     /// The request does not serialise.
     #[error("the request cannot be written as JSON: {0}")]
     Encode(serde_json::Error),
-    /// The operation that was waited for ended, but not as wished.
+    /// The operation that was waited for ended, but not as desired.
     #[error(transparent)]
     Operation(Box<OperationFailed>),
     /// What was waited for did not happen in time.

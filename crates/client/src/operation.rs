@@ -20,7 +20,7 @@ const LOOK: Policy =
 /// Pages of 100 in which an operation is looked for.
 const MAX_PAGES: u32 = 10;
 
-/// An operation that did not end as wished.
+/// An operation that did not end as desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationFailed {
     /// Its id.
@@ -81,7 +81,7 @@ impl Client {
     /// Waits for the end of an operation of a CVM. Where it fails and the CVM goes back to its
     /// configuration from before, that is waited for as well. `seen` is told of every difference.
     ///
-    /// An end that was not wished for is [`Error::Operation`]. A server that goes away is waited for,
+    /// An end that was not desired for is [`Error::Operation`]. A server that goes away is waited for,
     /// up to the time given.
     pub async fn wait_for_operation(
         &self,

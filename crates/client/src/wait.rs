@@ -17,7 +17,7 @@ pub enum Ended {
     Reached(CvmState),
     /// What was under way failed; [`CvmState::failure`] says why.
     Failed(CvmState),
-    /// Nothing is under way any more, and the state is another one: somebody wished otherwise.
+    /// Nothing is under way any more, and the state is another one: somebody changed what is desired.
     Elsewhere(CvmState),
     /// The CVM is gone, and that was not what was waited for.
     Gone,

@@ -70,7 +70,7 @@ impl OperationKind {
     }
 
     /// `progress.target` on the wire: the phase in which it ends. A change of the configuration leaves
-    /// the power as it is wished.
+    /// the power as it is desired.
     pub const fn target(self, power: Power) -> Phase {
         match (self, power) {
             (Self::Create | Self::Start | Self::Restart, _)
@@ -82,7 +82,7 @@ impl OperationKind {
         }
     }
 
-    /// Whether it is about the configuration, and leaves the power as it is wished.
+    /// Whether it is about the configuration, and leaves the power as it is desired.
     pub const fn is_configuration(self) -> bool {
         matches!(self, Self::Update | Self::Rollback)
     }
@@ -96,11 +96,11 @@ pub enum OperationState {
     Pending,
     /// Under way.
     Running,
-    /// Ended as wished.
+    /// Ended as desired.
     Succeeded,
     /// Ended otherwise; the failure says why.
     Failed,
-    /// A later wish took its place.
+    /// A later desired state took its place.
     Superseded,
     /// Called off by its user.
     Cancelled,

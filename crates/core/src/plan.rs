@@ -1,26 +1,26 @@
-//! The heart: from what is wished, what is recorded and what was just seen to the *one* next step.
+//! The heart: from what is desired, what is recorded and what was just seen to the *one* next step.
 //!
 //! Pure: no clock, no database, no node. The reconciler (`casemate-server::work`) calls it once per
 //! turn, writes down what it is about to do, does at most that one thing, and looks again.
 //!
 //! Promises, asserted by the tests here and by the crash tests:
-//! - never [`Step::Start`] while the node's configuration is older than the wished one;
+//! - never [`Step::Start`] while the node's configuration is older than the desired one;
 //! - a VM is created stopped, so a duplicate made by a lost answer can exist but never runs;
 //! - after a call with unknown outcome the next step looks first; only past the deadline does it
 //!   create again;
 //! - an unreachable node is not a stopped VM: nothing is concluded from silence;
-//! - a VM is removed only when its CVM is deleted, when it is a stopped duplicate, or when the wish is
+//! - a VM is removed only when its CVM is deleted, when it is a stopped duplicate, or when the desired state is
 //!   for another one.
 //!
-//! Deliberately absent: retries and timers (a deadline is data), undo (a withdrawn wish is another
-//! wish), and anything about *why* a wish was made.
+//! Deliberately absent: retries and timers (a deadline is data), undo (a withdrawn desired state is another
+//! desired state), and anything about *why* a desired state was made.
 
 use std::time::Duration;
 
 use crate::{
     cvm::{
-        Boot, EngineState, FailureCode, Power, Seen, SeenVm, Status, StopMode, Stopping, VmPower,
-        Wish,
+        Boot, DesiredState, EngineState, FailureCode, Observed, ObservedVm, Power, Status,
+        StopMode, Stopping, VmPower,
     },
     id::EngineVmId,
     operation::OperationKind,
@@ -76,9 +76,9 @@ pub enum Step {
     Forget,
     /// Nothing to do before this time.
     Wait(Timestamp),
-    /// The world is as wished.
+    /// The world is as desired.
     Done,
-    /// It will not become as wished.
+    /// It will not become as desired.
     Fail(FailureCode, String),
 }
 
@@ -105,7 +105,7 @@ impl Step {
 #[derive(Debug, Clone, Copy)]
 struct Case<'a> {
     open: Option<OperationKind>,
-    wish: &'a Wish,
+    desired: &'a DesiredState,
     status: &'a Status,
     now: Timestamp,
     limits: &'a Limits,
@@ -114,18 +114,18 @@ struct Case<'a> {
 /// The next step for a CVM with this operation under way.
 pub fn plan(
     open: Option<OperationKind>,
-    wish: &Wish,
+    desired: &DesiredState,
     status: &Status,
-    seen: &Seen,
+    observed: &Observed,
     now: Timestamp,
     limits: &Limits,
 ) -> Step {
-    let case = Case { open, wish, status, now, limits };
-    let Seen::Vms(vms) = seen else { return case.look_again() };
-    match wish.power {
+    let case = Case { open, desired, status, now, limits };
+    let Observed::Vms(vms) = observed else { return case.look_again() };
+    match desired.power {
         Power::Deleted => case.deleted(vms),
         Power::Running | Power::Stopped => match case.the_one(vms) {
-            Ok(vm) => match wish.power {
+            Ok(vm) => match desired.power {
                 Power::Running => case.running(vm),
                 _ => case.stopped(vm),
             },
@@ -144,13 +144,13 @@ impl Case<'_> {
     }
 
     /// The VM of this CVM, or what to do about there being none, an unknown one or too many.
-    fn the_one<'v>(&self, vms: &'v [SeenVm]) -> Result<&'v SeenVm, Step> {
+    fn the_one<'v>(&self, vms: &'v [ObservedVm]) -> Result<&'v ObservedVm, Step> {
         match &self.status.engine {
-            EngineState::Present { vm } if self.status.vm < self.wish.vm => {
+            EngineState::Present { vm } if self.status.vm < self.desired.vm => {
                 Err(self.replace(vm, vms))
             }
-            EngineState::Present { vm } => match vms.iter().find(|seen| seen.id == *vm) {
-                Some(recorded) => match vms.iter().find(|seen| seen.id != *vm) {
+            EngineState::Present { vm } => match vms.iter().find(|observed| observed.id == *vm) {
+                Some(recorded) => match vms.iter().find(|observed| observed.id != *vm) {
                     Some(other) => Err(self.duplicate(other)),
                     None => Ok(recorded),
                 },
@@ -169,8 +169,8 @@ impl Case<'_> {
     }
 
     /// The VM is to give way to another one.
-    fn replace(&self, vm: &EngineVmId, vms: &[SeenVm]) -> Step {
-        match vms.iter().find(|seen| seen.id == *vm).map(|seen| seen.power) {
+    fn replace(&self, vm: &EngineVmId, vms: &[ObservedVm]) -> Step {
+        match vms.iter().find(|observed| observed.id == *vm).map(|observed| observed.power) {
             None => Step::Forget,
             Some(VmPower::Removing) => self.look_again(),
             Some(_) => Step::Remove(vm.clone()),
@@ -178,7 +178,7 @@ impl Case<'_> {
     }
 
     fn create(&self) -> Step {
-        match self.wish.power {
+        match self.desired.power {
             Power::Stopped => Step::Done,
             _ if self.worn_out() => Step::Fail(
                 FailureCode::NodeUnavailable,
@@ -189,7 +189,7 @@ impl Case<'_> {
     }
 
     /// A second VM with our mark: removed when it is surely not running, never guessed about.
-    fn duplicate(&self, other: &SeenVm) -> Step {
+    fn duplicate(&self, other: &ObservedVm) -> Step {
         match other.power {
             VmPower::Stopped => Step::Remove(other.id.clone()),
             VmPower::Removing => self.look_again(),
@@ -200,9 +200,9 @@ impl Case<'_> {
         }
     }
 
-    fn running(&self, vm: &SeenVm) -> Step {
-        let stale = self.status.pushed < self.wish.generation;
-        let older_boot = self.status.run < self.wish.run;
+    fn running(&self, vm: &ObservedVm) -> Step {
+        let stale = self.status.pushed < self.desired.generation;
+        let older_boot = self.status.run < self.desired.run;
         match vm.power {
             VmPower::Running if stale || older_boot => self.bring_down(vm),
             VmPower::Running => self.booting(vm),
@@ -218,7 +218,7 @@ impl Case<'_> {
         }
     }
 
-    fn booting(&self, vm: &SeenVm) -> Step {
+    fn booting(&self, vm: &ObservedVm) -> Step {
         match (&vm.boot, self.status.boot_until) {
             (Boot::Done, _) => Step::Done,
             (Boot::Failed(why), _) => Step::Fail(FailureCode::BootFailed, why.clone()),
@@ -235,8 +235,8 @@ impl Case<'_> {
         }
     }
 
-    fn stopped(&self, vm: &SeenVm) -> Step {
-        let stale = self.status.pushed < self.wish.generation;
+    fn stopped(&self, vm: &ObservedVm) -> Step {
+        let stale = self.status.pushed < self.desired.generation;
         let changing = self.open.is_some_and(OperationKind::is_configuration);
         match vm.power {
             // A node that refuses the configuration says so now, not at the next start.
@@ -250,8 +250,8 @@ impl Case<'_> {
         }
     }
 
-    fn bring_down(&self, vm: &SeenVm) -> Step {
-        match (self.wish.stop, self.status.stopping) {
+    fn bring_down(&self, vm: &ObservedVm) -> Step {
+        match (self.desired.stop, self.status.stopping) {
             (StopMode::Graceful { timeout_s, .. }, None) => self.ask_down(vm, timeout_s),
             // Asked, perhaps; asking again is harmless, the deadline stays.
             (StopMode::Graceful { .. }, Some(asked))
@@ -263,14 +263,14 @@ impl Case<'_> {
         }
     }
 
-    fn ask_down(&self, vm: &SeenVm, timeout_s: u32) -> Step {
+    fn ask_down(&self, vm: &ObservedVm, timeout_s: u32) -> Step {
         let until = self.now.plus(Duration::from_secs(timeout_s.into()));
         Step::Shutdown(vm.id.clone(), Stopping { until, forced: false, sent: false })
     }
 
     /// A VM that was asked to go down and has not yet.
-    fn going_down(&self, vm: &SeenVm) -> Step {
-        match (self.wish.stop, self.status.stopping) {
+    fn going_down(&self, vm: &ObservedVm) -> Step {
+        match (self.desired.stop, self.status.stopping) {
             (_, Some(off)) if off.forced && off.sent && self.now < off.until => self.look_again(),
             (StopMode::Graceful { force: false, timeout_s }, None) => self.ask_down(vm, timeout_s),
             (StopMode::Hard, _) | (_, None) => self.power_off(vm),
@@ -283,7 +283,7 @@ impl Case<'_> {
         }
     }
 
-    fn power_off(&self, vm: &SeenVm) -> Step {
+    fn power_off(&self, vm: &ObservedVm) -> Step {
         if self.worn_out() {
             return Step::Fail(
                 FailureCode::NodeUnavailable,
@@ -298,7 +298,7 @@ impl Case<'_> {
     }
 
     /// Removal is repeated for every VM with our mark until none is left.
-    fn deleted(&self, vms: &[SeenVm]) -> Step {
+    fn deleted(&self, vms: &[ObservedVm]) -> Step {
         match vms.iter().find(|vm| vm.power != VmPower::Removing) {
             Some(vm) => Step::Remove(vm.id.clone()),
             None if !vms.is_empty() => self.look_again(),
@@ -310,7 +310,7 @@ impl Case<'_> {
     }
 }
 
-fn oldest(vms: &[SeenVm]) -> &SeenVm {
+fn oldest(vms: &[ObservedVm]) -> &ObservedVm {
     &vms[0]
 }
 
@@ -320,8 +320,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
-    fn wish(power: Power) -> Wish {
-        Wish {
+    fn desired(power: Power) -> DesiredState {
+        DesiredState {
             power,
             run: 1,
             generation: 1,
@@ -330,8 +330,8 @@ mod tests {
         }
     }
 
-    fn vm(id: &str, power: VmPower, boot: Boot) -> SeenVm {
-        SeenVm {
+    fn vm(id: &str, power: VmPower, boot: Boot) -> ObservedVm {
+        ObservedVm {
             id: EngineVmId(id.to_owned()),
             power,
             boot,
@@ -352,8 +352,8 @@ mod tests {
         }
     }
 
-    fn next(wish: &Wish, status: &Status, seen: Vec<SeenVm>) -> Step {
-        plan(None, wish, status, &Seen::Vms(seen), NOW, &Limits::default())
+    fn next(desired: &DesiredState, status: &Status, observed: Vec<ObservedVm>) -> Step {
+        plan(None, desired, status, &Observed::Vms(observed), NOW, &Limits::default())
     }
 
     fn later(seconds: u64) -> Timestamp {
@@ -363,15 +363,21 @@ mod tests {
     #[test]
     fn silence_of_a_node_decides_nothing() {
         for power in [Power::Running, Power::Stopped, Power::Deleted] {
-            let step =
-                plan(None, &wish(power), &present(), &Seen::Unreachable, NOW, &Limits::default());
+            let step = plan(
+                None,
+                &desired(power),
+                &present(),
+                &Observed::Unreachable,
+                NOW,
+                &Limits::default(),
+            );
             assert!(matches!(step, Step::Wait(_)), "{step:?}");
         }
     }
 
     #[test]
     fn creation_looks_before_it_asks_again() {
-        let running = wish(Power::Running);
+        let running = desired(Power::Running);
         assert_eq!(next(&running, &Status::new(), vec![]), Step::CreateStopped);
         let asked = |until| Status {
             engine: EngineState::Creating { until, generation: 1 },
@@ -391,16 +397,16 @@ mod tests {
     #[test]
     fn a_second_vm_that_may_run_is_never_removed() {
         for power in [VmPower::Running, VmPower::Exited, VmPower::Stopping] {
-            let seen =
+            let observed =
                 vec![vm("a", VmPower::Stopped, Boot::Unknown), vm("b", power, Boot::Unknown)];
-            let step = next(&wish(Power::Running), &present(), seen);
+            let step = next(&desired(Power::Running), &present(), observed);
             assert!(matches!(step, Step::Fail(FailureCode::DuplicateVm, _)), "{step:?}");
         }
     }
 
     #[test]
     fn a_stale_configuration_is_pushed_before_any_start() {
-        let newer = Wish { generation: 2, ..wish(Power::Running) };
+        let newer = DesiredState { generation: 2, ..desired(Power::Running) };
         let id = EngineVmId("a".to_owned());
         let stopped = vec![vm("a", VmPower::Stopped, Boot::Unknown)];
         assert_eq!(next(&newer, &present(), stopped), Step::Push(id));
@@ -412,10 +418,10 @@ mod tests {
 
     #[test]
     fn a_stopped_cvm_gets_its_new_configuration_and_stays_stopped() {
-        let newer = Wish { generation: 2, ..wish(Power::Stopped) };
-        let seen = Seen::Vms(vec![vm("a", VmPower::Stopped, Boot::Unknown)]);
+        let newer = DesiredState { generation: 2, ..desired(Power::Stopped) };
+        let observed = Observed::Vms(vec![vm("a", VmPower::Stopped, Boot::Unknown)]);
         let next =
-            |open, status: &Status| plan(open, &newer, status, &seen, NOW, &Limits::default());
+            |open, status: &Status| plan(open, &newer, status, &observed, NOW, &Limits::default());
         let push = Step::Push(EngineVmId("a".to_owned()));
         assert_eq!(next(Some(OperationKind::Update), &present()), push);
         assert_eq!(next(Some(OperationKind::Rollback), &present()), push);
@@ -437,15 +443,16 @@ mod tests {
             stopping: Some(Stopping { until, forced: false, sent: true }),
             ..present()
         };
-        let gentle = wish(Power::Stopped);
+        let gentle = desired(Power::Stopped);
         assert!(matches!(next(&gentle, &asked(later(1)), up()), Step::Wait(_)));
         assert!(matches!(next(&gentle, &asked(NOW), up()), Step::ForceStop(..)));
-        let patient = Wish { stop: StopMode::Graceful { timeout_s: 60, force: false }, ..gentle };
+        let patient =
+            DesiredState { stop: StopMode::Graceful { timeout_s: 60, force: false }, ..gentle };
         assert!(matches!(
             next(&patient, &asked(NOW), up()),
             Step::Fail(FailureCode::ShutdownTimeout, _)
         ));
-        let hard = Wish { stop: StopMode::Hard, ..gentle };
+        let hard = DesiredState { stop: StopMode::Hard, ..gentle };
         assert!(matches!(next(&hard, &asked(later(1)), up()), Step::ForceStop(..)));
     }
 
@@ -456,7 +463,7 @@ mod tests {
             stopping: Some(Stopping { until: later(9), forced, sent }),
             ..present()
         };
-        let gentle = wish(Power::Stopped);
+        let gentle = desired(Power::Stopped);
         let Step::Shutdown(_, again) = next(&gentle, &status(false, false), up()) else {
             panic!("not asked again");
         };
@@ -468,7 +475,7 @@ mod tests {
 
     #[test]
     fn a_restart_is_a_boot_newer_than_the_last() {
-        let again = Wish { run: 2, ..wish(Power::Running) };
+        let again = DesiredState { run: 2, ..desired(Power::Running) };
         let up = vec![vm("a", VmPower::Running, Boot::Done)];
         assert!(matches!(next(&again, &present(), up.clone()), Step::Shutdown(..)));
         let down = vec![vm("a", VmPower::Stopped, Boot::Unknown)];
@@ -480,7 +487,7 @@ mod tests {
     fn running_is_not_booted() {
         let started = Status { boot_until: Some(later(1)), ..present() };
         let boot = |boot| vec![vm("a", VmPower::Running, boot)];
-        let running = wish(Power::Running);
+        let running = desired(Power::Running);
         assert!(matches!(next(&running, &started, boot(Boot::Unknown)), Step::Wait(_)));
         assert_eq!(next(&running, &started, boot(Boot::Done)), Step::Done);
         let late = Status { boot_until: Some(NOW), ..present() };
@@ -496,7 +503,7 @@ mod tests {
 
     #[test]
     fn deletion_ends_when_nothing_carries_the_mark() {
-        let gone = wish(Power::Deleted);
+        let gone = desired(Power::Deleted);
         let one = vec![vm("a", VmPower::Running, Boot::Done)];
         assert!(matches!(next(&gone, &present(), one), Step::Remove(_)));
         let going = vec![vm("a", VmPower::Removing, Boot::Unknown)];
@@ -511,7 +518,7 @@ mod tests {
 
     #[test]
     fn a_vm_gives_way_to_another_one_and_is_not_taken_for_lost() {
-        let another = Wish { vm: 2, generation: 2, ..wish(Power::Running) };
+        let another = DesiredState { vm: 2, generation: 2, ..desired(Power::Running) };
         let one = |power| vec![vm("a", power, Boot::Done)];
         for power in [VmPower::Running, VmPower::Stopped, VmPower::Exited, VmPower::Stopping] {
             assert_eq!(
@@ -523,14 +530,14 @@ mod tests {
         assert_eq!(next(&another, &present(), vec![]), Step::Forget);
         let forgotten = Status { engine: EngineState::Absent, vm: 2, ..present() };
         assert_eq!(next(&another, &forgotten, vec![]), Step::CreateStopped);
-        let off = Wish { power: Power::Stopped, ..another };
+        let off = DesiredState { power: Power::Stopped, ..another };
         assert_eq!(next(&off, &present(), vec![]), Step::Forget);
         assert_eq!(next(&off, &forgotten, vec![]), Step::Done);
     }
 
     #[test]
     fn a_lost_vm_is_said_so_and_not_made_anew() {
-        let step = next(&wish(Power::Running), &present(), vec![]);
+        let step = next(&desired(Power::Running), &present(), vec![]);
         assert!(matches!(step, Step::Fail(FailureCode::VmLost, _)));
     }
 }

@@ -7,8 +7,8 @@
 //! | [`console`] | pages for people | the store, the engine |
 //! | [`work`] | reconcilers | http |
 //! | [`gateway`] | host names to CVMs | http |
-//! | [`traffic`] | requests that the gateway has under way | – |
-//! | [`follow`] | what other processes on the database do | http |
+//! | [`inflight`] | requests that the gateway has under way | – |
+//! | [`peer_sync`] | what other processes on the database do | http |
 //! | [`serve`] | starting and stopping all of it | – |
 //!
 //! [`system`] is the only place with a real clock and real randomness, [`config`] the only one that
@@ -18,11 +18,11 @@ pub mod app;
 pub mod config;
 pub mod console;
 pub mod crash;
-pub mod follow;
 pub mod gateway;
 pub mod http;
+pub mod inflight;
+pub mod peer_sync;
 pub mod serve;
 pub mod system;
 pub mod telemetry;
-pub mod traffic;
 pub mod work;

@@ -14,7 +14,7 @@ use axum::{
     http::{Request, StatusCode},
     routing::{any, get},
 };
-use casemate_core::{cvm::SeenVm, id::EngineVmId};
+use casemate_core::{cvm::ObservedVm, id::EngineVmId};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
 };
@@ -43,10 +43,10 @@ impl Node for Published {
     async fn inventory(&self) -> Result<Inventory, CallError> {
         self.sim.inventory().await
     }
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         self.sim.list().await
     }
-    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
         self.sim.find(mark).await
     }
     async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError> {
@@ -67,8 +67,8 @@ impl Node for Published {
     async fn remove(&self, vm: &EngineVmId) -> Result<(), CallError> {
         self.sim.remove(vm).await
     }
-    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
-        self.sim.dial(vm, port).await?;
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+        self.sim.resolve_port(vm, port).await?;
         match port {
             8080 => Ok(Dial::Tcp(self.at)),
             port => Err(DialError::NotPublished { port, published: vec![8080] }),
@@ -93,7 +93,7 @@ async fn world() -> (World, String, Gateway) {
     let (id, old) =
         world.ctx.fleet.own().iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
     let node = Arc::new(Published { sim: world.sim.clone(), at });
-    let node = FleetNode::new(id, &old.name, "sim", "local", node, (*old.seen().0).clone());
+    let node = FleetNode::new(id, &old.name, "sim", "local", node, (*old.observed().0).clone());
     let fleet = Fleet::new([(id, Arc::new(node))].into(), world.ctx.fleet.kms.clone());
     let parts = ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() };
     world.ctx = parts.into();

@@ -52,8 +52,8 @@ impl Stage {
         let here: Arc<FakeChain> = Arc::new(chain.clone());
         let world = world.governed_by(vec![("kms-base-1", KmsType::Base, KMS, here)]);
         let nodes = world.ctx.fleet.all();
-        let elsewhere = Inventory { device_id: OTHER_HOST, ..(*nodes[1].seen().0).clone() };
-        nodes[1].note(Some(elsewhere));
+        let elsewhere = Inventory { device_id: OTHER_HOST, ..(*nodes[1].observed().0).clone() };
+        nodes[1].record_answer(Some(elsewhere));
         for image in images(&world) {
             chain.allow_os_image(KMS, image, true);
         }
@@ -108,7 +108,7 @@ fn with(mut body: Value, more: Value) -> Value {
 
 fn images(world: &World) -> Vec<[u8; 32]> {
     let mut images = Vec::new();
-    for image in &world.ctx.fleet.all()[0].seen().0.images {
+    for image in &world.ctx.fleet.all()[0].observed().0.images {
         let mut hash = [0; 32];
         hex::decode_to_slice(image.os_image_hash.as_deref().unwrap(), &mut hash).unwrap();
         images.push(hash);

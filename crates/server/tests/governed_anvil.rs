@@ -47,7 +47,7 @@ impl Stage {
         let anvil = Anvil::start(8453, &[]).await;
         let kms = anvil.deploy_kms().await;
         let world = World::new().await;
-        for image in &world.ctx.fleet.all()[0].seen().0.images {
+        for image in &world.ctx.fleet.all()[0].observed().0.images {
             let mut hash = [0; 32];
             hex::decode_to_slice(image.os_image_hash.as_ref().unwrap(), &mut hash).unwrap();
             anvil.allow_os_image(kms, hash, true).await;

@@ -25,9 +25,9 @@ use casemate_server::{
         ctx,
         fleet::{Fleet, FleetKms, Governed},
         power::{self, Verb},
-        update::{self, Asked, Outcome},
+        update::{self, ChangeRequest, Outcome},
     },
-    work::{self, proofs},
+    work::{self, reorg_watch},
 };
 use casemate_store::{
     accounts,
@@ -175,7 +175,7 @@ impl Bench {
             docker_compose_file: Some(COMPOSE.replace("busybox:1.36", image)),
             ..Change::default()
         };
-        let asked = Asked::from(change);
+        let asked = ChangeRequest::from(change);
         let mut tx = self.ctx.begin().await.unwrap();
         let cvm = self.cvm().await;
         let needs = approval::needs(&self.ctx, &mut tx, &cvm, &asked).await.unwrap();
@@ -412,14 +412,14 @@ async fn verified() -> Bench {
 #[tokio::test]
 async fn a_block_is_watched_until_it_is_settled() {
     let bench = verified().await;
-    proofs::look(&bench.ctx).await.unwrap();
+    reorg_watch::look(&bench.ctx).await.unwrap();
     assert_eq!(proofs_of(&bench).await, [5]);
     bench.world.clock.advance_ms(31 * 60 * 1000);
     bench.chain.with(|said| said.silent = true);
-    proofs::look(&bench.ctx).await.unwrap();
+    reorg_watch::look(&bench.ctx).await.unwrap();
     assert_eq!(proofs_of(&bench).await, [5], "nothing follows from silence");
     bench.chain.with(|said| said.silent = false);
-    proofs::look(&bench.ctx).await.unwrap();
+    reorg_watch::look(&bench.ctx).await.unwrap();
     assert_eq!(proofs_of(&bench).await, [] as [u64; 0]);
     assert_eq!(bench.count("governance.undone").await, 0);
 }
@@ -434,7 +434,7 @@ async fn what_a_chain_took_back_is_told_once_and_the_guest_left_alone() {
         said.refused.push(hash);
     });
     for _ in 0..3 {
-        proofs::look(&bench.ctx).await.unwrap();
+        reorg_watch::look(&bench.ctx).await.unwrap();
     }
     assert_eq!(bench.count("governance.undone").await, 1);
     bench.world.settle().await;
@@ -450,7 +450,7 @@ async fn what_is_still_allowed_after_a_reorganisation_has_a_newer_proof() {
         said.first = 6;
     });
     for _ in 0..3 {
-        proofs::look(&bench.ctx).await.unwrap();
+        reorg_watch::look(&bench.ctx).await.unwrap();
     }
     assert_eq!(proofs_of(&bench).await, [9]);
     assert_eq!(bench.count("governance.verified_again").await, 2);

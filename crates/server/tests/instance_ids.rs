@@ -25,7 +25,7 @@ async fn instance_id(world: &World, name: &str) -> Value {
 }
 
 fn vms(world: &World) -> Vec<EngineVmId> {
-    world.sim.host().vms().unwrap().into_iter().map(|vm| vm.seen.id).collect()
+    world.sim.host().vms().unwrap().into_iter().map(|vm| vm.observed.id).collect()
 }
 
 #[tokio::test]

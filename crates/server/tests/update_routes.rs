@@ -165,7 +165,7 @@ async fn each_single_purpose_route_changes_its_thing() {
     if images.status.is_success() {
         assert!(images.json().as_array().is_some_and(|images| !images.is_empty()));
     }
-    let node = &world.ctx.fleet.own().values().next().unwrap().seen().0;
+    let node = &world.ctx.fleet.own().values().next().unwrap().observed().0;
     let other = node.images.iter().find(|image| !detail_image(&image.name)).unwrap();
     for field in ["os_image_name", "image"] {
         let body = json!({ field: other.name });

@@ -144,7 +144,7 @@ impl Engine {
 
     /// What a `SELECT` says at its end to take the rows it reads until commit. SQLite needs no word:
     /// there is one writer. The weaker lock of PostgreSQL lets others refer to the row meanwhile.
-    pub(crate) const fn take(self) -> &'static str {
+    pub(crate) const fn for_update(self) -> &'static str {
         match self {
             Self::Sqlite => "",
             Self::Postgres => " FOR NO KEY UPDATE",
@@ -152,7 +152,7 @@ impl Engine {
     }
 
     /// The same, leaving out rows that somebody else has taken.
-    pub(crate) const fn take_free(self) -> &'static str {
+    pub(crate) const fn for_update_skip_locked(self) -> &'static str {
         match self {
             Self::Sqlite => "",
             Self::Postgres => " FOR NO KEY UPDATE SKIP LOCKED",

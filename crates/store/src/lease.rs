@@ -1,12 +1,12 @@
 //! Who works on which CVM. A lease is a row, taken by one conditional `UPDATE … RETURNING` that
 //! raises the fence; every later write names the fence and fails as [`Error::Stale`] when another
-//! claim or a new wish came in between. Losing a lease loses no work: whatever was done on the node
+//! claim or a new desired state came in between. Losing a lease loses no work: whatever was done on the node
 //! is seen by the next holder's first look.
 //!
-//! A new wish takes the lease away, unless its holder may have a call under way ([`Record::calling`]):
+//! A new desired state takes the lease away, unless its holder may have a call under way ([`Record::calling`]):
 //! a node does not know our fences, and a call that lands late would undo what was done for the newer
-//! wish. That holder learns by its next write that it is stale and gives the lease back
-//! ([`give_back`]); until then, or until the lease has run out, nobody works for the newer wish.
+//! desired state. That holder learns by its next write that it is stale and gives the lease back
+//! ([`give_back`]); until then, or until the lease has run out, nobody works for the newer desired state.
 //!
 //! `due_at` is when the next turn may begin, so that one index answers who is due and when to look
 //! again: a claim moves it to the end of the lease, a holder that gives the lease back sets it.
@@ -22,7 +22,7 @@ use sqlx::{query, query_as, query_scalar};
 
 use crate::{
     Db, Error, Tx,
-    cvms::{Cvm, Row, SELECT, Taking},
+    cvms::{Cvm, Row, SELECT, UsageDelta},
     db::Engine,
     error::corrupt,
     freshness::Subject,
@@ -107,7 +107,7 @@ impl Tx {
              again = FALSE, calling = FALSE, fence = fence + 1, lease_fence = fence + 1 \
              WHERE id IN (SELECT id FROM due) AND {FREE} RETURNING id",
             on_nodes(self.engine()),
-            self.engine().take_free()
+            self.engine().for_update_skip_locked()
         );
         on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
             .bind(claimant.node_list())
@@ -151,7 +151,7 @@ pub async fn release_all(db: &Db, owner: &str) -> Result<(), Error> {
 }
 
 /// Gives back the lease of a holder that has become stale, now that no call of it is under way. What
-/// there is to do for the newer wish is due at once. Another's lease stays.
+/// there is to do for the newer desired state is due at once. Another's lease stays.
 pub async fn give_back(db: &Db, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {
     const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, again = FALSE, \
         calling = FALSE, due_at = CASE WHEN due_at IS NULL THEN NULL ELSE $3 END \
@@ -207,10 +207,10 @@ impl Tx {
         self.touch(Subject::Cvm(cvm.id));
         let gone = record.deleted;
         // Told by the guest; what a VM that is out of sight had last stays known.
-        let seen = record.status.seen.as_ref();
-        let told = seen.and_then(|vm| vm.instance_id);
+        let observed = record.status.observed.as_ref();
+        let told = observed.and_then(|vm| vm.instance_id);
         let kept = record.lease_until.filter(|_| cvm.claimed && !gone);
-        let changed = on_tx!(self, |c| query_as::<_, Taking>(SQL)
+        let changed = on_tx!(self, |c| query_as::<_, UsageDelta>(SQL)
             .bind(cvm.id.0)
             .bind(cvm.fence)
             .bind(status)
@@ -222,11 +222,11 @@ impl Tx {
             .bind(now.micros())
             .bind(cvm.claimed)
             .bind(record.calling && kept.is_some())
-            .bind(seen.is_some() || record.status.engine == EngineState::Absent)
+            .bind(observed.is_some() || record.status.engine == EngineState::Absent)
             .fetch_optional(c))?;
         match changed {
             None => Err(Error::Stale),
-            Some(taking) if gone => self.tally(&taking, -1, now).await.map(drop),
+            Some(usage) if gone => self.count_usage(&usage, -1, now).await.map(drop),
             Some(_) => Ok(()),
         }
     }

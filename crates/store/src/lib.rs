@@ -9,7 +9,7 @@
 //! | [`kms`] | which KMS the database belongs to |
 //! | [`provisions`] | documents, app ids, prepared deployments |
 //! | [`readiness`] | when instances of an app take requests |
-//! | [`cvms`] | wish and fact of every CVM, lists, look-ups |
+//! | [`cvms`] | desired state and fact of every CVM, lists, look-ups |
 //! | [`lease`] | who works on which CVM |
 //! | [`operations`] | durable changes |
 //! | [`prepared`] | documents prepared for an update |

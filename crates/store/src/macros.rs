@@ -11,14 +11,14 @@ macro_rules! on_tx {
             $crate::db::Tx::Sqlite(tx) => match tx.connection() {
                 Ok($c) => {
                     let result = $query.await;
-                    tx.note(result)
+                    tx.check(result)
                 }
                 Err(error) => Err(error),
             },
             $crate::db::Tx::Postgres(tx) => match tx.connection() {
                 Ok($c) => {
                     let result = $query.await;
-                    tx.note(result)
+                    tx.check(result)
                 }
                 Err(error) => Err(error),
             },
@@ -50,14 +50,14 @@ macro_rules! exec_tx {
             $crate::db::Tx::Sqlite(tx) => match tx.connection() {
                 Ok(c) => {
                     let result = $query.execute(c).await.map(|done| done.rows_affected());
-                    tx.note(result)
+                    tx.check(result)
                 }
                 Err(error) => Err(error),
             },
             $crate::db::Tx::Postgres(tx) => match tx.connection() {
                 Ok(c) => {
                     let result = $query.execute(c).await.map(|done| done.rows_affected());
-                    tx.note(result)
+                    tx.check(result)
                 }
                 Err(error) => Err(error),
             },

@@ -17,7 +17,8 @@ pub struct NodeRow {
     /// The instance in whose data directory it keeps its files.
     pub owner: String,
     /// That instance serves it until then, in microseconds.
-    pub kept_until: i64,
+    #[sqlx(rename = "kept_until")]
+    pub lease_expires_at: i64,
     /// Where that instance's gateway listens: `127.0.0.1:8091`; empty: nowhere.
     pub gateway: String,
     /// Where it stands.
@@ -47,7 +48,7 @@ pub struct NewNode<'a> {
     /// The instance that serves it.
     pub owner: &'a str,
     /// It does so until then, unless it says so again.
-    pub kept_until: Timestamp,
+    pub lease_expires_at: Timestamp,
     /// Where its gateway listens; empty: nowhere.
     pub gateway: &'a str,
     /// Where it stands.
@@ -114,7 +115,7 @@ impl Tx {
             .bind(node.name)
             .bind(node.kind)
             .bind(node.owner)
-            .bind(node.kept_until.micros())
+            .bind(node.lease_expires_at.micros())
             .bind(node.gateway)
             .bind(node.region)
             .bind(node.inventory)
@@ -129,7 +130,7 @@ impl Tx {
             .bind(node.name)
             .bind(node.kind)
             .bind(node.owner)
-            .bind(node.kept_until.micros())
+            .bind(node.lease_expires_at.micros())
             .bind(node.gateway)
             .bind(node.region)
             .bind(node.inventory)
@@ -159,7 +160,7 @@ impl Tx {
     /// Takes the node's row for this transaction and says what is taken there. Two admissions to one
     /// node run one after the other on both engines.
     pub async fn lock_node_and_sum(&mut self, id: NodeId) -> Result<Taken, Error> {
-        let sql = format!("{TAKEN} WHERE id = $1{}", self.engine().take());
+        let sql = format!("{TAKEN} WHERE id = $1{}", self.engine().for_update());
         let taken = on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql))
             .bind(id.0)
             .fetch_optional(c))?;

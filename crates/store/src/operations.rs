@@ -186,11 +186,11 @@ pub async fn get(db: &Db, id: OperationId) -> Result<Option<Operation>, Error> {
 /// How an operation ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// As wished.
+    /// As desired.
     Succeeded,
     /// Otherwise.
     Failed(FailureCode, String),
-    /// A later wish took its place.
+    /// A later desired state took its place.
     Superseded,
     /// Its user called it off.
     Cancelled,

@@ -166,11 +166,11 @@ const COLUMNS: &str = "SELECT id, workspace_id, app_id, kms_id, node_id, spec, s
 impl Tx {
     /// Takes the workspace's row until commit: provisions, commits and replicas of one workspace run one
     /// after the other, so that of two equal ones the second sees what the first did.
-    pub async fn take_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
+    pub async fn lock_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
         if self.engine() == Engine::Sqlite {
             return Ok(());
         }
-        let sql = format!("SELECT id FROM workspaces WHERE id = $1{}", self.engine().take());
+        let sql = format!("SELECT id FROM workspaces WHERE id = $1{}", self.engine().for_update());
         on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
             .bind(workspace.0)
             .fetch_optional(c))
@@ -209,7 +209,7 @@ impl Tx {
             WHERE p.workspace_id = $1 AND p.name = $2 AND p.compose_hash = $3 AND p.kms_id = $4 \
             AND p.cvm_id IS NULL AND p.expires_at > $5 AND a.committed_at IS NULL \
             ORDER BY p.created_at, p.id LIMIT 1";
-        self.take_workspace(workspace).await?;
+        self.lock_workspace(workspace).await?;
         let found = on_tx!(self, |c| query_scalar::<_, String>(SQL)
             .bind(workspace.0)
             .bind(name)
@@ -311,7 +311,7 @@ impl Tx {
             "{COLUMNS} WHERE workspace_id = $1 AND compose_hash = $2{of_app} \
              ORDER BY created_at DESC, id DESC LIMIT 50"
         );
-        self.take_workspace(workspace).await?;
+        self.lock_workspace(workspace).await?;
         let rows = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
             .bind(workspace.0)
             .bind(hash.to_string())

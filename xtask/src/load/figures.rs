@@ -83,7 +83,7 @@ impl Figures {
     }
 
     /// Notes a figure; returns the line that shows it.
-    pub fn note(
+    pub fn record(
         &mut self,
         name: impl Into<String>,
         value: f64,
@@ -99,9 +99,9 @@ impl Figures {
 
     /// Notes rate, median and 99th percentile of a sample; returns the line that shows them.
     pub fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) -> String {
-        self.note(format!("{name}: rate"), sample.rate(), "/s", budgets.0);
-        self.note(format!("{name}: p50"), sample.within_ms((50, 100)), "ms", Budget::None);
-        self.note(format!("{name}: p99"), sample.within_ms((99, 100)), "ms", budgets.1);
+        self.record(format!("{name}: rate"), sample.rate(), "/s", budgets.0);
+        self.record(format!("{name}: p50"), sample.within_ms((50, 100)), "ms", Budget::None);
+        self.record(format!("{name}: p99"), sample.within_ms((99, 100)), "ms", budgets.1);
         let [.., rate, p50, p99] = self.all.as_slice() else { return String::new() };
         let verdicts = [rate.verdict(), p99.verdict()].join("  ");
         let amounts = [rate, p50, p99].map(Figure::amount);

@@ -122,8 +122,8 @@ impl Bench {
         self.disk().await?;
         let began = Instant::now();
         let server = Server::start_with(binary, &data, "sim", &SIMULATED)?;
-        self.note("start-up, empty", ms(began.elapsed()), "ms", Budget::None);
-        self.note("resident memory, empty", resident(&server, "VmRSS")?, "MB", Budget::None);
+        self.record("start-up, empty", ms(began.elapsed()), "ms", Budget::None);
+        self.record("resident memory, empty", resident(&server, "VmRSS")?, "MB", Budget::None);
         let api = Api::of(&server)?;
 
         let first = self.fill(&api, self.size.first).await?;
@@ -140,23 +140,23 @@ impl Bench {
             let ratio = after.within_ms((50, 100)) / before.within_ms((50, 100));
             let name =
                 format!("{name} page of 100: {} CVMs to {}", self.size.full, self.size.first);
-            self.note(name, ratio, RATIO, Budget::AtMost(1.2));
+            self.record(name, ratio, RATIO, Budget::AtMost(1.2));
         }
         let (connections, creates) = self.size.creates[1];
         self.creates(&api, connections, creates).await?;
-        self.note(
+        self.record(
             "resident memory, after all this",
             resident(&server, "VmRSS")?,
             "MB",
             Budget::None,
         );
-        self.note("resident memory, peak", resident(&server, "VmHWM")?, "MB", Budget::None);
+        self.record("resident memory, peak", resident(&server, "VmHWM")?, "MB", Budget::None);
         server.stop()?;
         self.restart(binary, &data).await
     }
 
-    fn note(&mut self, name: impl Into<String>, value: f64, unit: &'static str, budget: Budget) {
-        say(&self.figures.note(name, value, unit, budget));
+    fn record(&mut self, name: impl Into<String>, value: f64, unit: &'static str, budget: Budget) {
+        say(&self.figures.record(name, value, unit, budget));
     }
 
     fn sample(&mut self, name: &str, sample: &Sample, budgets: (Budget, Budget)) {
@@ -165,7 +165,7 @@ impl Bench {
 
     async fn disk(&mut self) -> anyhow::Result<()> {
         let syncs = Sample::new(Instant::now(), bare::syncs(&self.dir, 200)?);
-        self.note(
+        self.record(
             "disk: 4 KiB appended and synced, p50",
             syncs.within_ms((50, 100)),
             "ms",
@@ -193,7 +193,7 @@ impl Bench {
         api.settle(&uuids).await?;
         self.cvms += wanted;
         let name = format!("deployed until running, {} CVMs there", self.cvms);
-        self.note(name, count(wanted) / began.elapsed().as_secs_f64(), "/s", Budget::None);
+        self.record(name, count(wanted) / began.elapsed().as_secs_f64(), "/s", Budget::None);
         Ok(uuids)
     }
 
@@ -219,7 +219,7 @@ impl Bench {
         }
         self.sample("bare axum handler, the same bytes", &theirs, NO_BUDGETS);
         self.sample("GET /cvms/{id}", &ours, NO_BUDGETS);
-        self.note("GET /cvms/{id} to bare handler", median(ratios), RATIO, Budget::AtLeast(0.5));
+        self.record("GET /cvms/{id} to bare handler", median(ratios), RATIO, Budget::AtLeast(0.5));
         Ok(())
     }
 
@@ -243,7 +243,7 @@ impl Bench {
             _ => NO_BUDGETS,
         };
         self.sample(&name, &sample, budgets);
-        self.note(
+        self.record(
             format!("{name}: to bare commits"),
             sample.rate() / self.commits,
             RATIO,
@@ -253,7 +253,7 @@ impl Bench {
         let bare = BareServer::start(&self.dir, &body)?;
         let time = self.size.time / 3;
         let theirs = http::same(bare.address, connections, &sample_request, time).await?;
-        self.note(
+        self.record(
             format!("{name}: to bare handler"),
             sample.rate() / theirs.rate(),
             RATIO,
@@ -297,7 +297,7 @@ impl Bench {
         let began = Instant::now();
         let server = Server::start_with(binary, data, "sim", &SIMULATED)?;
         let there = self.cvms;
-        self.note(
+        self.record(
             format!("start-up, {there} CVMs"),
             ms(began.elapsed()),
             "ms",
@@ -307,9 +307,9 @@ impl Bench {
         let (before, rest) = (processor_ms(&server)?, self.size.time * 4);
         tokio::time::sleep(rest).await;
         let share = (processor_ms(&server)? - before) / ms(rest) * 100.0;
-        self.note(format!("processor time at rest, {there} CVMs"), share, "%", Budget::None);
+        self.record(format!("processor time at rest, {there} CVMs"), share, "%", Budget::None);
         let memory = resident(&server, "VmRSS")?;
-        self.note(
+        self.record(
             format!("resident memory, {there} CVMs at rest"),
             memory,
             "MB",

@@ -295,12 +295,12 @@ async fn said(config: &Config, nodes: &OfNodes) -> Result<Report, Fail> {
 async fn check(global: &Global, args: CheckArgs) -> Result<(), Fail> {
     let config = read(global, args.config)?;
     if config.kms.contracts.is_empty() {
-        ui::note("no KMS is governed by a contract: casemate admin kms add adds one");
+        ui::print_note("no KMS is governed by a contract: casemate admin kms add adds one");
     }
     let nodes = match of_nodes(global).await {
         Ok(nodes) => nodes,
         Err(why) => {
-            ui::note(format!("hosts and OS images are not asked about: {}", why.message));
+            ui::print_note(format!("hosts and OS images are not asked about: {}", why.message));
             OfNodes::default()
         }
     };

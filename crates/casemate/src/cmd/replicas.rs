@@ -19,7 +19,7 @@ use serde_json::json;
 use super::cvms::{
     One,
     change::{DropEnv, Present, guard},
-    wait::{told, wait},
+    wait::{progress_printer, wait},
 };
 use crate::{
     cli::Global,
@@ -268,7 +268,7 @@ async fn tell(
     }
     if own.wait {
         let within = Duration::from_secs(own.timeout);
-        wait(client, id, "running", within, told(global.json)).await?;
+        wait(client, id, "running", within, progress_printer(global.json)).await?;
     }
     let info = client.cvm_info(id).await?;
     if global.json {
@@ -341,7 +341,7 @@ async fn remove(
     }
     if let Some(within) = within {
         for cvm in &meant {
-            wait(&client, &cvm.id, "deleted", within, told(global.json)).await?;
+            wait(&client, &cvm.id, "deleted", within, progress_printer(global.json)).await?;
         }
     }
     let status = if within.is_some() { "deleted" } else { "deleting" };

@@ -67,7 +67,7 @@ async fn show_last_lines(client: &Client, cvm: &str) {
     // There may be none, or no server any more; the failure itself is what is told.
     let lines = last_lines(client, cvm, LAST_LINES).await.unwrap_or_default();
     for line in lines.lines() {
-        ui::note(format!("  {line}"));
+        ui::print_note(format!("  {line}"));
     }
 }
 
@@ -94,7 +94,7 @@ impl Steps {
         let line = format!("{}: {text}", self.name);
         match &self.bar {
             Some(bar) => bar.set_message(line),
-            None => ui::note(line),
+            None => ui::print_note(line),
         }
         self.last = text;
     }

@@ -17,7 +17,7 @@ use crate::{
     cli::Global,
     cmd::cvms::{
         change::{self, Diff, Present},
-        wait::{told, wait},
+        wait::{progress_printer, wait},
     },
     fail::Fail,
     ui,
@@ -78,7 +78,7 @@ pub async fn deploy(
     }
     let provisioned = client.provision(&request(project, vars)).await?;
     for warning in &provisioned.warnings {
-        ui::note(format!("note: {warning}"));
+        ui::print_note(format!("note: {warning}"));
     }
     create(client, &provisioned, vars).await
 }
@@ -149,8 +149,8 @@ async fn existing(client: &Client, name: &str, within: Duration) -> Result<Optio
     if target != Some("deleted") {
         return Ok(Some(cvm));
     }
-    ui::note(format!("{name} is being deleted; waiting for its end …"));
-    wait(client, &cvm.id, "deleted", within, told(true)).await?;
+    ui::print_note(format!("{name} is being deleted; waiting for its end …"));
+    wait(client, &cvm.id, "deleted", within, progress_printer(true)).await?;
     Ok(None)
 }
 

@@ -45,23 +45,27 @@ pub async fn ready(global: &Global, nodes: &[NodeArg]) -> Result<Instance, Fail>
     let dir = DataDir::find(global.data_dir.as_deref());
     if let Some(client) = running(&dir).await? {
         if !nodes.is_empty() && !global.json {
-            ui::note("note: Casemate runs already; --node counts only for one that is started.");
+            ui::print_note(
+                "note: Casemate runs already; --node counts only for one that is started.",
+            );
         }
         return Ok(Instance { client, started: false, process: Embedded::find(&dir) });
     }
     if !global.json {
-        ui::note(format!("Starting Casemate in {} …", dir.path().display()));
+        ui::print_note(format!("Starting Casemate in {} …", dir.path().display()));
     }
     let mut serving = Serving::start(&dir, nodes)?;
     let client = answering(&dir, &mut serving).await?;
     if !global.json {
-        ui::note(format!(
+        ui::print_note(format!(
             "Casemate answers at {}; it goes on in the background.",
             client.base_url()
         ));
         let log = serving.log();
         if let Some((_, why)) = log.lines().rev().find_map(|line| line.split_once(NO_ENGINE)) {
-            ui::note(format!("No container engine is usable, so the node is simulated: {why}"));
+            ui::print_note(format!(
+                "No container engine is usable, so the node is simulated: {why}"
+            ));
         }
     }
     Ok(Instance { client, started: true, process: process(&dir).await })

@@ -102,7 +102,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
         && !vars.is_empty()
         && !global.json
     {
-        ui::note(
+        ui::print_note(
             "note: the CVM exists already; it keeps the values of its variables, they are not sent again. To send them: casemate cvms envs update.",
         );
     }
@@ -143,28 +143,28 @@ fn tell(global: &Global, instance: &Instance, outcome: Outcome, cvm: &CvmInfo) {
         ui::line("  no URL: the compose file publishes no port");
     }
     if let Some(warning) = show::warning(cvm) {
-        ui::note(warning);
+        ui::print_note(warning);
     }
 }
 
 async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), Fail> {
-    ui::note("Its output follows; Ctrl-C stops following, not the CVM.");
+    ui::print_note("Its output follows; Ctrl-C stops following, not the CVM.");
     let end = tokio::select! {
         end = follow(&instance.client, &cvm.id, 20) => end?,
         asked = instance.gone() => {
             if !asked {
                 return Err(boot::gone());
             }
-            ui::note("Casemate was stopped.");
+            ui::print_note("Casemate was stopped.");
             return Ok(());
         }
     };
     let way_out = || stop_command(args);
     match end {
         End::Interrupted => {
-            ui::note(format!("\n{} goes on. To stop it: {}", cvm.name, way_out()));
+            ui::print_note(format!("\n{} goes on. To stop it: {}", cvm.name, way_out()));
         }
-        End::Silent(status) => ui::note(format!("{} is {status}.", cvm.name)),
+        End::Silent(status) => ui::print_note(format!("{} is {status}.", cvm.name)),
         End::Unread => {}
     }
     Ok(())

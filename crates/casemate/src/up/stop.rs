@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::{UpArgs, instance, pid::Embedded, project::Project};
 use crate::{
     cli::Global,
-    cmd::cvms::wait::{told, wait},
+    cmd::cvms::wait::{progress_printer, wait},
     connect,
     fail::Fail,
     local::DataDir,
@@ -74,7 +74,7 @@ async fn shut_down(
     }
     client.shutdown(&cvm.id).await?;
     let within = timeout.map_or(DOWN_WITHIN, Duration::from_secs);
-    let state = wait(client, &cvm.id, "stopped", within, told(global.json)).await?;
+    let state = wait(client, &cvm.id, "stopped", within, progress_printer(global.json)).await?;
     Ok(state.status)
 }
 

@@ -334,9 +334,9 @@ impl Case {
             assert_eq!(
                 (cvm.spec.vm, cvm.status.vm),
                 (1 + replaced, 1 + replaced),
-                "one VM for each wish"
+                "one VM for each desired state"
             );
-            assert_eq!(cvm.instance_id, cvm.status.seen.as_ref().and_then(|vm| vm.instance_id));
+            assert_eq!(cvm.instance_id, cvm.status.observed.as_ref().and_then(|vm| vm.instance_id));
         }
         if cvms.is_empty() {
             closed_once(&db, CvmId(1), &self.endings()).await;

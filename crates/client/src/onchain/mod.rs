@@ -19,12 +19,12 @@
 
 mod error;
 mod key;
+mod overview;
 mod rpc;
-mod seen;
 mod send;
 
 pub use error::ChainError;
 pub use key::{Key, KeyError, secret_file};
+pub use overview::{Overview, deployed_app};
 pub use rpc::{Rpc, hex0x, well_known};
-pub use seen::{Overview, deployed_app};
 pub use send::{Mined, Prepared};

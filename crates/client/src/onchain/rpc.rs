@@ -161,7 +161,7 @@ impl Rpc {
     }
 
     /// Asks once, for what must not be done twice.
-    pub(super) async fn tell(&self, method: &str, params: Value) -> Result<Value, ChainError> {
+    pub(super) async fn send_raw(&self, method: &str, params: Value) -> Result<Value, ChainError> {
         self.once(method, &params).await.map_err(|fault| self.error(fault))
     }
 

@@ -105,7 +105,7 @@ impl Rpc {
         let signed = TxEnvelope::from(transaction.into_signed(signature));
         let hash = TxHash::from_bytes(signed.tx_hash().0);
         let raw = hex0x(&signed.encoded_2718());
-        match self.tell("eth_sendRawTransaction", json!([raw])).await {
+        match self.send_raw("eth_sendRawTransaction", json!([raw])).await {
             Ok(_) | Err(ChainError::Unanswered { .. }) => Ok(hash),
             // A node that has it already says so in words of its own.
             Err(ChainError::Refused(words)) if words.contains("already known") => Ok(hash),

@@ -1,7 +1,7 @@
 //! When a configuration that is stored has come in force.
 
 use crate::{
-    cvm::{Power, Spec, Status, Wish},
+    cvm::{DesiredState, Power, Spec, Status},
     operation::OperationKind,
 };
 
@@ -11,11 +11,11 @@ use crate::{
 #[must_use]
 pub const fn brings_in_force(
     kind: OperationKind,
-    wish: &Wish,
+    desired: &DesiredState,
     spec: &Spec,
     status: &Status,
 ) -> bool {
-    let is_used = match wish.power {
+    let is_used = match desired.power {
         Power::Running => true,
         Power::Stopped => matches!(kind, OperationKind::Update),
         Power::Deleted => false,
@@ -34,8 +34,9 @@ mod tests {
         use Power::{Deleted, Running, Stopped};
         let spec = Spec { revision: 3, ..configuration().spec };
         let holds = |kind, power, pushed| {
-            let wish = Wish { power, run: 1, generation: 3, vm: 1, stop: StopMode::Hard };
-            brings_in_force(kind, &wish, &spec, &Status { pushed, ..Status::new() })
+            let desired =
+                DesiredState { power, run: 1, generation: 3, vm: 1, stop: StopMode::Hard };
+            brings_in_force(kind, &desired, &spec, &Status { pushed, ..Status::new() })
         };
         for kind in [Create, Start, Restart, Update, Rollback] {
             assert!(holds(kind, Running, 3), "{kind:?}");

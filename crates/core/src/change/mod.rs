@@ -208,7 +208,7 @@ impl Change {
     /// have allowed. A change that was nothing new to what waited before it may lead elsewhere when
     /// that did not come in force.
     #[must_use]
-    pub fn keeps_its_word(&self, from: &ComposeHash, to: &ComposeHash) -> bool {
+    pub fn matches_approval(&self, from: &ComposeHash, to: &ComposeHash) -> bool {
         from == to || self.document.as_ref() == Some(to)
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     compose::ComposeInput,
-    cvm::{EngineState, Power, Resources, Status, StopMode, Wish},
+    cvm::{DesiredState, EngineState, Power, Resources, Status, StopMode},
     id::{AppId, EngineVmId},
     seal::EnvPublicKey,
 };
@@ -192,7 +192,8 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
     let old = configuration().spec;
     let before = Before { spec: old.clone(), sealed_env: None, generation: 3 };
     let (next, _) = changed(&Change { vcpu: Some(2), ..Change::default() });
-    let wish = Wish { power: Power::Running, run: 1, generation: 4, stop: StopMode::Hard, vm: 1 };
+    let desired =
+        DesiredState { power: Power::Running, run: 1, generation: 4, stop: StopMode::Hard, vm: 1 };
     let status = Status {
         engine: EngineState::Present { vm: EngineVmId("a".to_owned()) },
         pushed: 4,
@@ -201,18 +202,18 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
         attempts: 3,
         ..Status::new()
     };
-    let (spec, back, after) = withdraw(&next.spec, &wish, &status, &before);
+    let (spec, back, after) = withdraw(&next.spec, &desired, &status, &before);
     assert_eq!(spec, Spec { revision: 5, ..old });
     assert_eq!((back.generation, back.power, back.run), (5, Power::Running, 1));
     assert_eq!((after.pushed, after.attempts), (4, 0), "pushed anew");
     let (grown, _) = changed(&Change { disk_gb: Some(40), ..Change::default() });
-    let (spec, ..) = withdraw(&grown.spec, &wish, &status, &before);
+    let (spec, ..) = withdraw(&grown.spec, &desired, &status, &before);
     assert_eq!(spec.resources.disk_gb, 40, "a disk does not shrink");
     let untold = Status { pushed: 3, offered: 3, ..status.clone() };
-    let (spec, back, after) = withdraw(&next.spec, &wish, &untold, &before);
+    let (spec, back, after) = withdraw(&next.spec, &desired, &untold, &before);
     assert_eq!((spec.revision, back.generation, after.pushed), (3, 3, 3), "the node has it still");
     let unsure = Status { pushed: 3, ..status };
-    let (_, back, after) = withdraw(&next.spec, &wish, &unsure, &before);
+    let (_, back, after) = withdraw(&next.spec, &desired, &unsure, &before);
     assert!(after.pushed < back.generation, "an offer without an answer may have been taken");
 }
 
@@ -298,9 +299,9 @@ fn a_bound_change_puts_exactly_its_document_in_force() {
         let (after, _) = apply(base, &bound, Some(&next.document)).unwrap();
         assert_eq!(after.spec.compose_hash, approved);
         assert_eq!(after.document.document(), next.document.document());
-        assert!(bound.keeps_its_word(&base.spec.compose_hash, &after.spec.compose_hash));
+        assert!(bound.matches_approval(&base.spec.compose_hash, &after.spec.compose_hash));
     }
     let (loose, _) = apply(&moved, &change, None).unwrap();
     assert_ne!(loose.spec.compose_hash, approved, "as a patch it leads elsewhere");
-    assert!(!change.keeps_its_word(&moved.spec.compose_hash, &loose.spec.compose_hash));
+    assert!(!change.matches_approval(&moved.spec.compose_hash, &loose.spec.compose_hash));
 }

@@ -1,9 +1,9 @@
 //! Going back to the configuration from before a change that did not work. There is no undo: going
-//! back is another wish.
+//! back is another desired state.
 
 use serde::{Deserialize, Serialize};
 
-use crate::cvm::{Spec, Status, StopMode, Wish};
+use crate::cvm::{DesiredState, Spec, Status, StopMode};
 
 /// The configuration from before a change; kept with the operation while it is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,16 +12,21 @@ pub struct Before {
     pub spec: Spec,
     /// The sealed environment, lower-case hex.
     pub sealed_env: Option<String>,
-    /// Generation that the wish had.
+    /// Generation that the desired state had.
     pub generation: i64,
 }
 
-/// The configuration, wish and status that lead back, on or off as now. Where the node was never
+/// The configuration, desired state and status that lead back, on or off as now. Where the node was never
 /// offered a newer configuration everything is as it was, and the guest, if it runs, is left alone;
 /// else the old configuration gets a new revision, and the node is told again. A disk that may have
 /// grown stays as large as it is, and a VM that may be gone is not gone back to.
 #[must_use]
-pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (Spec, Wish, Status) {
+pub fn withdraw(
+    now: &Spec,
+    desired: &DesiredState,
+    status: &Status,
+    before: &Before,
+) -> (Spec, DesiredState, Status) {
     let status = Status {
         stopping: None,
         drains_until: None,
@@ -33,7 +38,7 @@ pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (S
     let (spec, generation) = if untold {
         (before.spec.clone(), before.generation)
     } else {
-        let revision = now.revision.max(wish.generation) + 1;
+        let revision = now.revision.max(desired.generation) + 1;
         let mut spec = Spec { revision, ..before.spec.clone() };
         spec.resources.disk_gb = spec.resources.disk_gb.max(now.resources.disk_gb);
         spec.vm = spec.vm.max(now.vm);
@@ -42,5 +47,5 @@ pub fn withdraw(now: &Spec, wish: &Wish, status: &Status, before: &Before) -> (S
     // A guest that does not come up with the newer one has nothing to lose.
     let force = spec.allow_force_stop || !untold;
     let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force };
-    (spec, Wish { generation, stop, ..*wish }, status)
+    (spec, DesiredState { generation, stop, ..*desired }, status)
 }

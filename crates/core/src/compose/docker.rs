@@ -161,7 +161,7 @@ pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
         published.extend(service.ports.iter().flatten().flat_map(published_tcp));
         variables.extend(service.environment.iter().flat_map(Environment::passed_on));
         for (label, value) in service.labels.iter().flat_map(LabelForm::pairs) {
-            labels.note(name, label, value);
+            labels.record(name, label, value);
         }
     }
     published.sort_unstable();

@@ -6,7 +6,7 @@ pub mod spec;
 pub mod status;
 
 pub use phase::{Phase, phase, serves};
-pub use spec::{GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode, Wish};
+pub use spec::{DesiredState, GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode};
 pub use status::{
-    Boot, EngineState, Failure, FailureCode, Seen, SeenVm, Status, Stopping, VmPower,
+    Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Status, Stopping, VmPower,
 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Boot, Power, Status, VmPower, Wish, status::EngineState};
+use super::{Boot, DesiredState, Power, Status, VmPower, status::EngineState};
 use crate::operation::OperationKind;
 
 /// `status` on the wire (DESIGN §4.5).
@@ -23,7 +23,7 @@ pub enum Phase {
     Updating,
     /// Down, data kept.
     Stopped,
-    /// Not what was wished, and nothing under way.
+    /// Not what was desired, and nothing under way.
     Error,
     /// Gone.
     Deleted,
@@ -64,7 +64,7 @@ impl Phase {
     }
 }
 
-/// The phase of a CVM from its wish, what is recorded of it and the operation under way, if any.
+/// The phase of a CVM from its desired state, what is recorded of it and the operation under way, if any.
 ///
 /// While an operation is open the phase is the operation's: a new CVM is `starting` even while its
 /// VM is still stopped on the node, because clients take `stopped` for failure.
@@ -73,8 +73,8 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
     if let Some(kind) = open {
         return kind.phase();
     }
-    let seen = status.seen.as_ref().map(|vm| vm.power);
-    match (power, seen) {
+    let observed = status.observed.as_ref().map(|vm| vm.power);
+    match (power, observed) {
         (Power::Deleted, _) => Phase::Deleted,
         (Power::Running, _) if status.failure.as_ref().is_some_and(|why| !why.rolled_back) => {
             Phase::Error
@@ -89,24 +89,24 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
 }
 
 /// Whether requests may be sent to a CVM: it is up, and nothing is to bring it down. From the commit of
-/// a wish that brings it down it is not. An operation that leaves the guest alone (a start of one that
+/// a desired state that brings it down it is not. An operation that leaves the guest alone (a start of one that
 /// runs) changes nothing.
 #[must_use]
-pub fn serves(phase: Phase, wish: &Wish, status: &Status) -> bool {
+pub fn serves(phase: Phase, desired: &DesiredState, status: &Status) -> bool {
     if !matches!(status.engine, EngineState::Present { .. }) {
         return false;
     }
     let up = status
-        .seen
+        .observed
         .as_ref()
         .is_some_and(|vm| vm.power == VmPower::Running && vm.boot == Boot::Done);
     match phase {
         Phase::Running => true,
         Phase::Starting | Phase::Restarting | Phase::Updating => {
-            up && wish.power == Power::Running
-                && status.run >= wish.run
-                && status.pushed >= wish.generation
-                && status.vm >= wish.vm
+            up && desired.power == Power::Running
+                && status.run >= desired.run
+                && status.pushed >= desired.generation
+                && status.vm >= desired.vm
                 && status.stopping.is_none()
         }
         Phase::Stopping | Phase::ShuttingDown | Phase::Stopped | Phase::Error | Phase::Deleted => {
@@ -119,13 +119,13 @@ pub fn serves(phase: Phase, wish: &Wish, status: &Status) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        cvm::{SeenVm, StopMode},
+        cvm::{ObservedVm, StopMode},
         id::EngineVmId,
     };
 
     #[test]
     fn a_guest_that_is_to_go_down_serves_nobody() {
-        let vm = SeenVm {
+        let vm = ObservedVm {
             id: EngineVmId("a".to_owned()),
             power: VmPower::Running,
             boot: Boot::Done,
@@ -136,19 +136,24 @@ mod tests {
             exited_at: None,
         };
         let engine = EngineState::Present { vm: vm.id.clone() };
-        let up = Status { engine, pushed: 3, run: 2, seen: Some(vm.clone()), ..Status::new() };
-        let wish =
-            Wish { power: Power::Running, run: 2, generation: 3, vm: 1, stop: StopMode::Hard };
-        assert!(serves(Phase::Running, &wish, &up));
-        assert!(serves(Phase::Starting, &wish, &up), "started twice");
-        assert!(!serves(Phase::Restarting, &Wish { run: 3, ..wish }, &up));
-        assert!(!serves(Phase::Updating, &Wish { generation: 4, ..wish }, &up));
-        assert!(!serves(Phase::Updating, &Wish { vm: 2, ..wish }, &up), "another VM");
-        assert!(!serves(Phase::Stopping, &Wish { power: Power::Stopped, ..wish }, &up));
-        assert!(!serves(Phase::Updating, &Wish { power: Power::Stopped, ..wish }, &up));
-        let booting = SeenVm { boot: Boot::Progress("pulling".to_owned()), ..vm };
-        let booting = Status { seen: Some(booting), ..up };
-        assert!(!serves(Phase::Restarting, &wish, &booting));
-        assert!(!serves(Phase::Running, &wish, &Status::new()), "no VM");
+        let up = Status { engine, pushed: 3, run: 2, observed: Some(vm.clone()), ..Status::new() };
+        let desired = DesiredState {
+            power: Power::Running,
+            run: 2,
+            generation: 3,
+            vm: 1,
+            stop: StopMode::Hard,
+        };
+        assert!(serves(Phase::Running, &desired, &up));
+        assert!(serves(Phase::Starting, &desired, &up), "started twice");
+        assert!(!serves(Phase::Restarting, &DesiredState { run: 3, ..desired }, &up));
+        assert!(!serves(Phase::Updating, &DesiredState { generation: 4, ..desired }, &up));
+        assert!(!serves(Phase::Updating, &DesiredState { vm: 2, ..desired }, &up), "another VM");
+        assert!(!serves(Phase::Stopping, &DesiredState { power: Power::Stopped, ..desired }, &up));
+        assert!(!serves(Phase::Updating, &DesiredState { power: Power::Stopped, ..desired }, &up));
+        let booting = ObservedVm { boot: Boot::Progress("pulling".to_owned()), ..vm };
+        let booting = Status { observed: Some(booting), ..up };
+        assert!(!serves(Phase::Restarting, &desired, &booting));
+        assert!(!serves(Phase::Running, &desired, &Status::new()), "no VM");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// Counts the configurations that a node has to be told, from 1. The newest may wait for the next
-    /// start: then it is higher than [`Wish::generation`].
+    /// start: then it is higher than [`DesiredState::generation`].
     #[serde(default = "first")]
     pub revision: i64,
     /// Name within the workspace, 5–63 characters ([`crate::name`]).
@@ -130,14 +130,14 @@ pub struct PortMap {
 
 /// What a CVM should be doing, apart from its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wish {
+pub struct DesiredState {
     /// On, off or gone.
     pub power: Power,
-    /// Counts the wanted boots: a restart is a wish for a boot newer than the last one.
+    /// Counts the wanted boots: a restart is a desired state for a boot newer than the last one.
     pub run: i64,
     /// Generation of the configuration that must be on the node before the next start.
     pub generation: i64,
-    /// How a running VM is brought down when the wish needs it down (stop, restart, update).
+    /// How a running VM is brought down when the desired state needs it down (stop, restart, update).
     pub stop: StopMode,
     /// Which VM it is to have ([`Spec::vm`]); an earlier one is removed with its disk.
     pub vm: i64,

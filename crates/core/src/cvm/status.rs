@@ -13,7 +13,7 @@ use crate::{
 pub struct Status {
     /// Whether the node has a VM for this CVM.
     pub engine: EngineState,
-    /// Which VM that is or is going to be; compare [`super::Wish::vm`].
+    /// Which VM that is or is going to be; compare [`super::DesiredState::vm`].
     #[serde(default = "first")]
     pub vm: i64,
     /// Generation whose whole configuration the node was given last.
@@ -21,7 +21,7 @@ pub struct Status {
     /// Generation that the node was offered last, whatever came of it.
     #[serde(default)]
     pub offered: i64,
-    /// Number of the boot that was asked for last; compare [`super::Wish::run`].
+    /// Number of the boot that was asked for last; compare [`super::DesiredState::run`].
     pub run: i64,
     /// A stop or shutdown under way.
     #[serde(default)]
@@ -36,8 +36,8 @@ pub struct Status {
     #[serde(default)]
     pub attempts: u32,
     /// The VM as it was last seen.
-    #[serde(default)]
-    pub seen: Option<SeenVm>,
+    #[serde(default, rename = "seen")]
+    pub observed: Option<ObservedVm>,
     /// Why the last operation failed; cleared by the next one.
     #[serde(default)]
     pub failure: Option<Failure>,
@@ -60,7 +60,7 @@ impl Status {
             drains_until: None,
             boot_until: None,
             attempts: 0,
-            seen: None,
+            observed: None,
             failure: None,
         }
     }
@@ -169,16 +169,16 @@ impl FailureCode {
 
 /// What a look at the node showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observed {
     /// The node could not be asked. Not the same as: there is no VM.
     Unreachable,
     /// Every VM that carries this CVM's mark, the oldest first.
-    Vms(Vec<SeenVm>),
+    Vms(Vec<ObservedVm>),
 }
 
 /// One VM as its node shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SeenVm {
+pub struct ObservedVm {
     /// The node's id.
     pub id: EngineVmId,
     /// Wanted and actual power, as dstack-vmm tells them.

@@ -1,6 +1,6 @@
 //! From what a chain says to a verdict.
 //!
-//! [`weigh`] looks at the transaction that is named, if one is: it has to have succeeded, and in it the
+//! [`evaluate_receipt`] looks at the transaction that is named, if one is: it has to have succeeded, and in it the
 //! app itself has to have added the hash. To whom it was sent says nothing: that is a Safe, a timelock,
 //! an entry point, or the contract of the KMS. [`decide`] looks at the state, and has the last word.
 
@@ -9,8 +9,8 @@ use alloy_sol_types::SolEvent;
 use super::{
     Block, Proof, Question, Refusal, State, Verdict,
     interface::AppContract::ComposeHashAdded,
+    messages,
     rules::{Mask, Rule},
-    words,
 };
 use crate::id::{Address, TxHash};
 
@@ -61,7 +61,7 @@ pub struct Receipt {
 
 /// What a transaction comes to as evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Weighed {
+pub enum ReceiptEvaluation {
     /// It is what it is said to be.
     Holds,
     /// It may become that: look again. When there is no time left this is the answer.
@@ -74,35 +74,40 @@ pub enum Weighed {
 /// to wait for it.
 #[must_use]
 pub fn not_found(transaction: TxHash, policy: &Policy) -> Refusal {
-    words::not_found(transaction, policy.chain_id)
+    messages::not_found(transaction, policy.chain_id)
 }
 
 /// Weighs the named transaction. `settled` is the height up to which blocks count: the newest one, or
 /// the newest one that the chain calls safe or final.
 #[must_use]
-pub fn weigh(
+pub fn evaluate_receipt(
     question: &Question,
     transaction: TxHash,
     receipt: &Receipt,
     settled: u64,
     policy: &Policy,
-) -> Weighed {
+) -> ReceiptEvaluation {
     let chain = policy.chain_id;
     if !receipt.canonical {
-        return Weighed::NotYet(not_found(transaction, policy));
+        return ReceiptEvaluation::NotYet(not_found(transaction, policy));
     }
     if !receipt.succeeded && policy.mask.applies(Rule::ReceiptStatus) {
-        return Weighed::Refused(words::reverted(question, transaction, chain));
+        return ReceiptEvaluation::Refused(messages::reverted(question, transaction, chain));
     }
     if !receipt.logs.iter().any(|log| adds(log, question, policy.mask)) {
-        return Weighed::Refused(words::no_event(question, transaction, &receipt.logs, chain));
+        return ReceiptEvaluation::Refused(messages::no_event(
+            question,
+            transaction,
+            &receipt.logs,
+            chain,
+        ));
     }
     let seen = confirmations(&receipt.block, settled);
     let wanted = policy.confirmations.max(1);
     if seen < wanted && policy.mask.applies(Rule::Confirmations) {
-        return Weighed::NotYet(words::unconfirmed(transaction, seen, wanted, chain));
+        return ReceiptEvaluation::NotYet(messages::unconfirmed(transaction, seen, wanted, chain));
     }
-    Weighed::Holds
+    ReceiptEvaluation::Holds
 }
 
 /// In how many settled blocks something is that is in `block`.
@@ -128,18 +133,18 @@ pub fn decide(question: &Question, state: &State, policy: &Policy) -> Verdict {
     let off = |rule| !policy.mask.applies(rule);
     let chain = policy.chain_id;
     if !state.kms_exists {
-        return Verdict::Refused(words::no_kms(question, state, chain));
+        return Verdict::Refused(messages::no_kms(question, state, chain));
     }
     if !state.registered && !off(Rule::Registration) {
-        return Verdict::Refused(words::not_registered(question, state, chain));
+        return Verdict::Refused(messages::not_registered(question, state, chain));
     }
     if !state.app_exists {
-        return Verdict::Refused(words::no_app(question, state, chain));
+        return Verdict::Refused(messages::no_app(question, state, chain));
     }
     let hash = state.hash_allowed || off(Rule::State);
     let device = state.device_allowed() || off(Rule::Device);
     if !(hash && device) {
-        return Verdict::Refused(words::not_allowed(question, state, (hash, device), chain));
+        return Verdict::Refused(messages::not_allowed(question, state, (hash, device), chain));
     }
     Verdict::Allowed(Proof {
         chain_id: chain,

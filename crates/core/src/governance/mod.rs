@@ -11,11 +11,11 @@ pub mod calldata;
 mod gate;
 pub mod interface;
 pub mod judge;
+mod messages;
 pub mod plan;
 pub mod returned;
 pub mod rules;
 pub mod view;
-mod words;
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,10 @@
 
 mod call;
 mod facts;
+mod messages;
 mod safe;
 #[cfg(test)]
 mod tests;
-mod words;
 
 pub use self::{
     call::{Call, Input, Transaction, checksummed},

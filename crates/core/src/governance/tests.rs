@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{
     Account, Block, BootInfo, Question, Refusal, State, Verdict, calldata,
     interface::AppContract,
-    judge::{Log, Policy, Receipt, Weighed, decide, not_found, weigh},
+    judge::{Log, Policy, Receipt, ReceiptEvaluation, decide, evaluate_receipt, not_found},
     returned::{self, Returned},
     rules::Mask,
     view,
@@ -58,21 +58,21 @@ fn receipt(logs: Vec<Log>) -> Receipt {
     Receipt { block: block(10), canonical: true, succeeded: true, logs }
 }
 
-fn weighed(receipt: &Receipt, settled: u64) -> Weighed {
-    weigh(&question(), TX, receipt, settled, &policy())
+fn evaluation(receipt: &Receipt, settled: u64) -> ReceiptEvaluation {
+    evaluate_receipt(&question(), TX, receipt, settled, &policy())
 }
 
 /// The text of a refusal of the transaction, which is final.
-fn refused(weighed: Weighed) -> String {
-    match weighed {
-        Weighed::Refused(Refusal::Transaction(text)) => text,
+fn refused(evaluation: ReceiptEvaluation) -> String {
+    match evaluation {
+        ReceiptEvaluation::Refused(Refusal::Transaction(text)) => text,
         other => panic!("{other:?}"),
     }
 }
 
-fn not_yet(weighed: Weighed) -> String {
-    match weighed {
-        Weighed::NotYet(Refusal::Transaction(text)) => text,
+fn not_yet(evaluation: ReceiptEvaluation) -> String {
+    match evaluation {
+        ReceiptEvaluation::NotYet(Refusal::Transaction(text)) => text,
         other => panic!("{other:?}"),
     }
 }
@@ -87,7 +87,7 @@ fn state_refused(verdict: Verdict) -> String {
 #[test]
 fn a_transaction_in_which_the_app_added_the_hash_holds() {
     let evidence = receipt(vec![added(OTHER_APP, [9; 32]), added(APP.into(), *HASH.as_bytes())]);
-    assert_eq!(weighed(&evidence, 10), Weighed::Holds);
+    assert_eq!(evaluation(&evidence, 10), ReceiptEvaluation::Holds);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_transaction_that_is_not_there_or_on_a_lost_block_is_waited_for() {
     let Refusal::Transaction(unknown) = not_found(TX, &policy()) else {
         panic!("of the transaction")
     };
-    for text in [unknown, not_yet(weighed(&orphan, 10))] {
+    for text in [unknown, not_yet(evaluation(&orphan, 10))] {
         assert!(text.contains("0x7777") && text.contains("chain 8453"), "{text}");
         assert!(text.contains("Safe transaction"), "{text}");
     }
@@ -105,7 +105,7 @@ fn a_transaction_that_is_not_there_or_on_a_lost_block_is_waited_for() {
 #[test]
 fn a_transaction_that_reverted_proves_nothing() {
     let failed = Receipt { succeeded: false, ..receipt(Vec::new()) };
-    let text = refused(weighed(&failed, 10));
+    let text = refused(evaluation(&failed, 10));
     assert!(text.contains("reverted") && text.contains(&APP.to_string()), "{text}");
 }
 
@@ -132,7 +132,7 @@ fn the_event_has_to_be_the_apps_own_and_of_this_hash() {
         ),
     ];
     for (log, expected) in cases {
-        let text = refused(weighed(&receipt(vec![log]), 10));
+        let text = refused(evaluation(&receipt(vec![log]), 10));
         assert!(text.contains(expected), "{text}");
         assert!(text.contains(&HASH.to_string()), "{text}");
     }
@@ -143,14 +143,17 @@ fn confirmations_count_the_transactions_own_block() {
     let evidence = receipt(vec![added(APP.into(), *HASH.as_bytes())]);
     let three = Policy::new(8453, 3);
     for (settled, seen) in [(9, 0), (10, 1), (11, 2)] {
-        let text = not_yet(weigh(&question(), TX, &evidence, settled, &three));
+        let text = not_yet(evaluate_receipt(&question(), TX, &evidence, settled, &three));
         assert!(text.contains(&format!("{seen} of 3 confirmations")), "{text}");
     }
-    assert_eq!(weigh(&question(), TX, &evidence, 12, &three), Weighed::Holds);
+    assert_eq!(evaluate_receipt(&question(), TX, &evidence, 12, &three), ReceiptEvaluation::Holds);
     // Even a policy of none wants the block to be there.
     let none = Policy::new(8453, 0);
-    assert!(matches!(weigh(&question(), TX, &evidence, 9, &none), Weighed::NotYet(_)));
-    assert_eq!(weigh(&question(), TX, &evidence, 10, &none), Weighed::Holds);
+    assert!(matches!(
+        evaluate_receipt(&question(), TX, &evidence, 9, &none),
+        ReceiptEvaluation::NotYet(_)
+    ));
+    assert_eq!(evaluate_receipt(&question(), TX, &evidence, 10, &none), ReceiptEvaluation::Holds);
 }
 
 #[test]
@@ -359,6 +362,6 @@ proptest! {
         let log = Log { removed, ..added(address, data) };
         let evidence = Receipt { canonical, succeeded, ..receipt(vec![log]) };
         let holds = canonical && succeeded && own && same && !removed && settled >= 10;
-        prop_assert_eq!(weighed(&evidence, settled) == Weighed::Holds, holds);
+        prop_assert_eq!(evaluation(&evidence, settled) == ReceiptEvaluation::Holds, holds);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    cvm::{EngineState, Status, StopMode, Wish},
+    cvm::{DesiredState, EngineState, Status, StopMode},
     plan::Step,
     time::Timestamp,
 };
@@ -17,7 +17,7 @@ pub const HARD_PATIENCE: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn drains_until(
     step: &Step,
-    wish: &Wish,
+    desired: &DesiredState,
     status: &Status,
     now: Timestamp,
     patience: Duration,
@@ -35,7 +35,7 @@ pub fn drains_until(
         | Step::Done
         | Step::Fail(..) => false,
     };
-    let patience = match wish.stop {
+    let patience = match desired.stop {
         StopMode::Hard => patience.min(HARD_PATIENCE),
         StopMode::Graceful { .. } => patience,
     };
@@ -54,8 +54,8 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn wish(power: Power, stop: StopMode) -> Wish {
-        Wish { power, run: 1, generation: 1, vm: 1, stop }
+    fn desired(power: Power, stop: StopMode) -> DesiredState {
+        DesiredState { power, run: 1, generation: 1, vm: 1, stop }
     }
 
     fn down() -> Stopping {
@@ -65,13 +65,14 @@ mod tests {
     #[test]
     fn the_first_call_that_brings_a_guest_down_waits_once() {
         let vm = || EngineVmId("a".to_owned());
-        let graceful = wish(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
-        let hard = wish(Power::Stopped, StopMode::Hard);
-        let gone = wish(Power::Deleted, StopMode::Hard);
+        let graceful = desired(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
+        let hard = desired(Power::Stopped, StopMode::Hard);
+        let gone = desired(Power::Deleted, StopMode::Hard);
         let engine = EngineState::Present { vm: vm() };
         let fresh = Status { engine, ..Status::new() };
-        let ask = |step: &Step, wish: &Wish, status: &Status| {
-            drains_until(step, wish, status, NOW, PATIENCE).map(|until| until.since(NOW).as_secs())
+        let ask = |step: &Step, desired: &DesiredState, status: &Status| {
+            drains_until(step, desired, status, NOW, PATIENCE)
+                .map(|until| until.since(NOW).as_secs())
         };
         assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &fresh), Some(10));
         assert_eq!(ask(&Step::ForceStop(vm(), down()), &hard, &fresh), Some(2));
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn no_patience_is_no_drain() {
-        let graceful = wish(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
+        let graceful = desired(Power::Stopped, StopMode::Graceful { timeout_s: 60, force: true });
         let step = Step::Shutdown(EngineVmId("a".to_owned()), down());
         assert_eq!(drains_until(&step, &graceful, &Status::new(), NOW, Duration::ZERO), None);
     }

@@ -33,7 +33,7 @@ pub struct Labels(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Labels {
     /// Takes note of a label.
-    pub fn note(&mut self, service: &str, name: &str, value: String) {
+    pub fn record(&mut self, service: &str, name: &str, value: String) {
         if let Some(name) = name.strip_prefix(PREFIX) {
             self.0.entry(service.to_owned()).or_default().insert(name.to_owned(), value);
         }
@@ -134,7 +134,7 @@ mod tests {
     fn check(labels: &[(&str, &str)]) -> Result<Option<Check>, String> {
         let mut all = Labels::default();
         for (name, value) in labels {
-            all.note("web", name, (*value).to_owned());
+            all.record("web", name, (*value).to_owned());
         }
         all.check(&[80, 8080]).map_err(|error| error.to_string())
     }
@@ -181,8 +181,8 @@ mod tests {
             assert!(why.contains(name) && why.contains(rest), "{why}");
         }
         let mut two = Labels::default();
-        two.note("web", "casemate.ready.tcp", "80".to_owned());
-        two.note("api", "casemate.ready.tcp", "80".to_owned());
+        two.record("web", "casemate.ready.tcp", "80".to_owned());
+        two.record("api", "casemate.ready.tcp", "80".to_owned());
         let why = two.check(&[80]).unwrap_err();
         assert_eq!((why.service.as_str(), why.label.as_str()), ("web", "casemate.ready.tcp"));
     }

@@ -15,7 +15,7 @@ use std::{fmt, net::SocketAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
 use casemate_core::{
-    cvm::{Gpus, PortMap, SeenVm},
+    cvm::{Gpus, ObservedVm, PortMap},
     id::{AppId, ComposeHash, DeviceId, EngineVmId, VmUuid},
     instance::InstanceSeed,
     seal::SealedEnv,
@@ -32,10 +32,10 @@ pub trait Node: Send + Sync + fmt::Debug {
     async fn inventory(&self) -> Result<Inventory, CallError>;
 
     /// All VMs of this host that carry a mark ([`Mark`]), oldest first; one call, whole list.
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError>;
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError>;
 
     /// The VMs that carry this mark, oldest first. Usually none or one; two after a lost answer.
-    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError>;
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError>;
 
     /// Makes a VM, *stopped*, and returns the id the node gave it. Not idempotent.
     async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError>;
@@ -58,7 +58,7 @@ pub trait Node: Send + Sync + fmt::Debug {
 
     /// Where the gateway reaches a published port of the VM. `port` is the compose file's published
     /// port (the left side of `8080:80`).
-    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError>;
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError>;
 
     /// The containers' output, oldest line first, as text lines `service | text`.
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError>;

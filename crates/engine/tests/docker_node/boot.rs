@@ -148,7 +148,7 @@ secrets:
     }];
     let vm = world.up(&config).await;
     assert_eq!(world.get(&vm, 7000).await, "costs $5, a $HOME 'b'");
-    assert!(matches!(world.node.dial(&vm, 7000).await, Ok(Dial::Tcp(_))));
+    assert!(matches!(world.node.resolve_port(&vm, 7000).await, Ok(Dial::Tcp(_))));
     assert!(std::net::TcpStream::connect(("127.0.0.1", free)).is_ok());
     assert_eq!(docker(&["exec", &container(&vm, "a"), "cat", "/run/secrets/tok"]), "t0ken");
 }

@@ -30,7 +30,7 @@ async fn a_whole_life() {
     assert_eq!(world.get(&vm, 8080).await, "hello-s3cret 1");
     assert!(!holds(world.dir(), "hello-s3cret"), "a value was written to the node's disk");
     assert_eq!(
-        world.node.dial(&vm, 80).await,
+        world.node.resolve_port(&vm, 80).await,
         Err(DialError::NotPublished { port: 80, published: vec![8080] })
     );
     world.node.start(&vm).await.unwrap();
@@ -38,7 +38,7 @@ async fn a_whole_life() {
     world.node.stop(&vm).await.unwrap();
     assert_eq!(world.look(&config).await.power, VmPower::Stopped);
     assert!(!world.guest(&vm, "/dstack/shared/term").exists(), "a hard stop told the app");
-    assert!(matches!(world.node.dial(&vm, 8080).await, Err(DialError::NotUp(_))));
+    assert!(matches!(world.node.resolve_port(&vm, 8080).await, Err(DialError::NotUp(_))));
     let policy = |expected: &str| {
         let container = left(&["ps", "-a"], &vm);
         let found =

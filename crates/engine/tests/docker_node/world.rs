@@ -11,7 +11,7 @@ use std::{
 };
 
 use casemate_core::{
-    cvm::{Boot, SeenVm, VmPower},
+    cvm::{Boot, ObservedVm, VmPower},
     id::{AppId, EngineVmId},
     seal::{self, EnvVar, SealedEnv},
     time::{Clock, Entropy, Timestamp},
@@ -127,20 +127,20 @@ impl World {
     }
 
     /// The VM as it is.
-    pub async fn look(&self, config: &VmConfig) -> SeenVm {
+    pub async fn look(&self, config: &VmConfig) -> ObservedVm {
         let mut found = self.node.find(&config.mark).await.unwrap();
         assert_eq!(found.len(), 1);
         found.remove(0)
     }
 
     /// Waits for the end of a boot.
-    pub async fn booted(&self, config: &VmConfig) -> SeenVm {
+    pub async fn booted(&self, config: &VmConfig) -> ObservedVm {
         eventually("boot done", || async {
-            let seen = self.look(config).await;
-            if let Boot::Failed(cause) = &seen.boot {
+            let observed = self.look(config).await;
+            if let Boot::Failed(cause) = &observed.boot {
                 panic!("boot failed: {cause}");
             }
-            (seen.boot == Boot::Done).then_some(seen)
+            (observed.boot == Boot::Done).then_some(observed)
         })
         .await
     }
@@ -167,7 +167,7 @@ impl World {
     /// The body of `GET /` at a published port.
     pub async fn get(&self, vm: &EngineVmId, port: u16) -> String {
         eventually(&format!("an answer at {port}"), || async {
-            match self.node.dial(vm, port).await {
+            match self.node.resolve_port(vm, port).await {
                 Ok(Dial::Tcp(address)) => http_get(address).await,
                 Ok(Dial::Page(_)) => panic!("a docker node has containers"),
                 Err(DialError::NotUp(_)) => None,
@@ -193,7 +193,7 @@ impl World {
         self.node.remove(vm).await.unwrap();
         eventually("removed", || async {
             let found = self.node.find(&config.mark).await.unwrap();
-            assert!(found.iter().all(|seen| seen.power == VmPower::Removing), "{found:?}");
+            assert!(found.iter().all(|observed| observed.power == VmPower::Removing), "{found:?}");
             found.is_empty().then_some(())
         })
         .await;

@@ -37,7 +37,7 @@ pub struct Nodes {
 pub fn about(ctx: &Ctx) -> About {
     let mut nodes: BTreeMap<(String, &'static str), Nodes> = BTreeMap::new();
     for node in ctx.fleet.all() {
-        let (inventory, up) = node.seen();
+        let (inventory, up) = node.observed();
         let tee = inventory.tee;
         let entry = nodes.entry((node.kind.clone(), tee.as_str())).or_insert_with(|| Nodes {
             kind: node.kind.clone(),

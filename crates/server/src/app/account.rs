@@ -7,7 +7,7 @@ use casemate_store::{Tx, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error, kept::KeptCaller, work::Work};
+use super::{Caller, Ctx, Error, cache::CachedCaller, work::Work};
 
 /// A token of 32 random bytes: `phak_` and 43 characters.
 pub fn new_token(entropy: &dyn Entropy) -> SecretString {
@@ -28,7 +28,7 @@ impl Ctx {
     /// Who this token speaks for.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Arc<Caller>>, Error> {
         let (hash, now) = (token_hash(token), self.now());
-        let kept = self.kept.callers.get(&hash).filter(|kept| {
+        let kept = self.cache.callers.get(&hash).filter(|kept| {
             self.db.accounts_are_current(kept.stamp) && kept.expires_at.is_none_or(|end| end > now)
         });
         if let Some(kept) = kept {
@@ -39,7 +39,9 @@ impl Ctx {
         let expires_at = found.expires_at;
         let caller = Arc::new(Caller::from(found));
         if let Some(stamp) = self.db.accounts_stamp(moment) {
-            self.kept.callers.put(hash, KeptCaller { caller: caller.clone(), expires_at, stamp });
+            self.cache
+                .callers
+                .put(hash, CachedCaller { caller: caller.clone(), expires_at, stamp });
         }
         Ok(Some(caller))
     }

@@ -41,9 +41,13 @@ fn not_found(text: &str) -> Error {
 }
 
 /// The CVMs that an app of the caller has and had, newest first; never none.
-async fn past(ctx: &Ctx, caller: &Caller, text: &str) -> Result<(AppId, Vec<PastCvm>), Error> {
+async fn cvms_of_app(
+    ctx: &Ctx,
+    caller: &Caller,
+    text: &str,
+) -> Result<(AppId, Vec<PastCvm>), Error> {
     let app = app_id(text)?;
-    let found = stored::past(&ctx.db, caller.workspace.id, &app, CVMS).await?;
+    let found = stored::app_history(&ctx.db, caller.workspace.id, &app, CVMS).await?;
     if found.is_empty() { Err(not_found(text)) } else { Ok((app, found)) }
 }
 
@@ -84,7 +88,7 @@ pub async fn history(
     text: &str,
     wanted: &EventsAsked,
 ) -> Result<AppEvents, Error> {
-    let (_, mut known) = past(ctx, caller, text).await?;
+    let (_, mut known) = cvms_of_app(ctx, caller, text).await?;
     known.retain(|cvm| wanted.cvm.is_none_or(|uuid| uuid == cvm.uuid));
     let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
     let told = events::of_cvms(&ctx.db, &ids, &wanted.asked, wanted.limit.into()).await?;
@@ -146,7 +150,7 @@ pub async fn usage(
     text: &str,
     wanted: UsageAsked,
 ) -> Result<AppUsage, Error> {
-    let (_, known) = past(ctx, caller, text).await?;
+    let (_, known) = cvms_of_app(ctx, caller, text).await?;
     let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
     let asked = Asked {
         kind: Some(KIND_OF_TURNS.to_owned()),

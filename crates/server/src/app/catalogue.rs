@@ -38,7 +38,7 @@ pub fn instance_types(ctx: &Ctx) -> Vec<InstanceTypeView> {
 pub fn os_images(ctx: &Ctx) -> Vec<OsImageView> {
     let mut images: Vec<OsImageView> = Vec::new();
     for node in ctx.fleet.all() {
-        for image in &node.seen().0.images {
+        for image in &node.observed().0.images {
             if !images.iter().any(|known| known.name == image.name) {
                 images.push(views::image(image));
             }
@@ -56,7 +56,7 @@ pub async fn available_os_images(
 ) -> Result<(Vec<OsImageView>, String), Error> {
     let cvm = cvms::find(ctx, caller, text).await?;
     let images =
-        ctx.fleet.node(cvm.node).map(|node| node.seen().0.images.clone()).unwrap_or_default();
+        ctx.fleet.node(cvm.node).map(|node| node.observed().0.images.clone()).unwrap_or_default();
     Ok((images.iter().map(views::image).collect(), cvm.spec.image))
 }
 

@@ -1,5 +1,5 @@
 //! The second phase of a deployment: one transaction consumes the provision, admits the CVM, and
-//! writes its wish, its operation and its event. Committing twice gives the same CVM.
+//! writes its desired state, its operation and its event. Committing twice gives the same CVM.
 //!
 //! Writers wait for one another, so what can be read is read before: [`ready`] looks for the one
 //! provision that nearly every commit means, [`create`] writes, and its writes check what was read. Where
@@ -35,7 +35,7 @@ use casemate_store::{
 use self::governed::{Ask, Evidence};
 use super::{
     Caller, Ctx, Error,
-    events::{self, Happening, Place},
+    events::{self, CvmEvent, EventScope},
     fleet::{self, FleetKms},
     kms,
     provision::{check_sealed_env, env_key, node},
@@ -53,7 +53,7 @@ pub struct Committed {
     /// The CVM, with its document.
     pub view: CvmView,
     /// The event to announce after the transaction; `None` when the CVM was there already.
-    pub news: Option<EventSeq>,
+    pub last_event: Option<EventSeq>,
 }
 
 /// How a commit ends.
@@ -227,7 +227,7 @@ async fn decide(
     if let Some(cvm) = existing(tx, caller, request, of_app, &found, open).await? {
         let document = super::cvms::document(ctx, &cvm).await?;
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-        return Ok(Step::Done(Box::new(Committed { view, news: None })));
+        return Ok(Step::Done(Box::new(Committed { view, last_event: None })));
     }
     let (Some(newest), Some(kms), Some(app)) = (open, kms, app) else {
         return Err(missing(tx, caller, &found, request, now).await?);
@@ -265,16 +265,16 @@ async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<
     if !tx.consume_provision(provision.id, &app, cvm.id).await? {
         return Err(StoreError::Stale.into());
     }
-    let mut news = begin(ctx, tx, caller, &mut cvm).await?;
+    let mut last_event = begin(ctx, tx, caller, &mut cvm).await?;
     if let Some(evidence) = evidence {
         let operation = cvm.operation.map(|operation| operation.id);
-        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation };
-        let verified = Happening::Verified(Box::new(evidence.told(&cvm.spec)));
-        news = events::write(tx, place, &[verified], ctx.now()).await?;
+        let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation };
+        let verified = CvmEvent::Verified(Box::new(evidence.verified(&cvm.spec)));
+        last_event = events::write(tx, scope, &[verified], ctx.now()).await?;
     }
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     crash::point(|| "accept.create.before_commit".to_owned());
-    Ok(Committed { view, news: Some(news) })
+    Ok(Committed { view, last_event: Some(last_event) })
 }
 
 /// Opens the operation that brings a new CVM about, and tells of it.
@@ -286,10 +286,10 @@ pub(super) async fn begin(
 ) -> Result<EventSeq, Error> {
     let (id, kind, now) = (ctx.operation_id(), OperationKind::Create, ctx.now());
     tx.open_operation(id, cvm.id, kind, 1, caller.user.id, now).await?;
-    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(id) };
-    let news = events::write(tx, place, &[Happening::Accepted(kind)], now).await?;
+    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: Some(id) };
+    let last_event = events::write(tx, scope, &[CvmEvent::Accepted(kind)], now).await?;
     cvm.operation = Some(OpenOperation { id, kind, started_at: now });
-    Ok(news)
+    Ok(last_event)
 }
 
 /// A CVM about to be written, with names of its own and everything else as it is said here.
@@ -348,7 +348,7 @@ async fn existing(
     found: &[Provision],
     open: Option<&Provision>,
 ) -> Result<Option<Cvm>, Error> {
-    live.retain(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted);
+    live.retain(|cvm| cvm.workspace == caller.workspace.id && cvm.desired.power != Power::Deleted);
     if let Some(same) = live.iter().position(|cvm| cvm.spec.compose_hash == request.compose_hash) {
         return Ok(Some(live.swap_remove(same)));
     }
@@ -356,7 +356,7 @@ async fn existing(
     let consumed = found.iter().map_while(|provision| provision.cvm);
     for id in consumed.filter(|_| open.is_none()) {
         let made = tx.cvm(id).await?;
-        if let Some(cvm) = made.filter(|cvm| cvm.wish.power != Power::Deleted) {
+        if let Some(cvm) = made.filter(|cvm| cvm.desired.power != Power::Deleted) {
             return Ok(Some(cvm));
         }
     }
@@ -444,7 +444,7 @@ async fn insert(
         Err(StoreError::Conflict(_)) => return Err(duplicate_name(&name)),
         other => other?,
     };
-    admit(fleet::capacity(&target.seen().0), fleet::amount(inserted.before), wanted).map_err(
+    admit(fleet::capacity(&target.observed().0), fleet::amount(inserted.before), wanted).map_err(
         |why| {
             let code = super::provision::refusal_code(&why);
             let field = super::provision::refused_field(&why);

@@ -14,8 +14,8 @@ use casemate_store::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{approval::guesses::Guesses, error::Error, fleet::Fleet, kept::Kept};
-use crate::{config::Config, traffic::Traffic};
+use super::{approval::token_rate_limit::TokenRateLimit, cache::Cache, error::Error, fleet::Fleet};
+use crate::{config::Config, inflight::InFlightRequests};
 
 /// The world of a use case. One reference to it all: it is cloned several times in every request.
 #[derive(Debug, Clone)]
@@ -49,11 +49,11 @@ pub struct World {
     /// The DNS, for diagnoses.
     pub dns: Arc<dyn Dns>,
     /// What was read before and is still so.
-    pub kept: Arc<Kept>,
+    pub cache: Arc<Cache>,
     /// Requests that the gateway here has under way.
-    pub traffic: Arc<Traffic>,
+    pub inflight: Arc<InFlightRequests>,
     /// Commit tokens that nobody was given.
-    pub guesses: Arc<Guesses>,
+    pub token_rate_limit: Arc<TokenRateLimit>,
     /// Configuration.
     pub config: Arc<Config>,
     /// Addresses under which this process is reached.
@@ -61,7 +61,7 @@ pub struct World {
     /// Wakes the reconcilers. Only a hint: a lost one costs a second.
     pub wake: Arc<Notify>,
     /// Place of the newest event this process knows of; readers wait on it.
-    pub news: Arc<watch::Sender<EventSeq>>,
+    pub last_event: Arc<watch::Sender<EventSeq>>,
     /// Cancelled when the process is to end: answers without an end of their own end then.
     pub stop: CancellationToken,
 }
@@ -101,7 +101,7 @@ impl Ctx {
 
     /// Tells readers of a committed change.
     pub fn publish(&self, seq: EventSeq) {
-        self.news.send_if_modified(|newest| {
+        self.last_event.send_if_modified(|newest| {
             let newer = seq > *newest;
             *newest = seq.max(*newest);
             newer

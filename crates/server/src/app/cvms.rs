@@ -27,8 +27,8 @@ use serde::Serialize;
 
 use super::{
     Caller, Ctx, Error,
+    cache::{CachedReply, FixedName, Surroundings},
     fleet::{Fleet, FleetKms},
-    kept::{FixedName, KeptReply, Surroundings},
     views,
 };
 
@@ -68,7 +68,7 @@ pub async fn reply<T: Serialize>(
     render: impl FnOnce(&CvmView) -> T,
 ) -> Result<Bytes, Error> {
     let key = FixedName::of(&CvmName::parse(text)).map(|name| (name, version));
-    if let Some(kept) = key.as_ref().and_then(|key| ctx.kept.replies.get(key))
+    if let Some(kept) = key.as_ref().and_then(|key| ctx.cache.replies.get(key))
         && kept.around.hold(ctx, caller)
         && ctx.db.is_current(kept.cvm, kept.stamp).await?
     {
@@ -84,7 +84,7 @@ pub async fn reply<T: Serialize>(
     let body = Bytes::from(body);
     if let (Some(key), Some(stamp)) = (key, ctx.db.stamp(&cvm, moment)) {
         let around = Surroundings { caller: caller.clone(), node };
-        ctx.kept.replies.put(key, KeptReply { cvm: cvm.id, stamp, around, body: body.clone() });
+        ctx.cache.replies.put(key, CachedReply { cvm: cvm.id, stamp, around, body: body.clone() });
     }
     Ok(body)
 }
@@ -119,12 +119,12 @@ impl Ctx {
         &self,
         hash: &ComposeHash,
     ) -> Result<Option<Arc<str>>, casemate_store::Error> {
-        if let Some(kept) = self.kept.documents.get(hash) {
+        if let Some(kept) = self.cache.documents.get(hash) {
             return Ok(Some(kept));
         }
         let Some(text) = provisions::document(&self.db, hash).await? else { return Ok(None) };
         let text = Arc::<str>::from(text);
-        self.kept.documents.put(*hash, text.clone());
+        self.cache.documents.put(*hash, text.clone());
         Ok(Some(text))
     }
 }

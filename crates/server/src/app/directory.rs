@@ -39,7 +39,7 @@ pub async fn page(ctx: &Ctx, request: &SeekRequest) -> Result<Directory, Error> 
 
 async fn length(ctx: &Ctx) -> Result<u64, Error> {
     let now = ctx.now();
-    let kept = || ctx.kept.directory.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = || ctx.cache.directory.lock().unwrap_or_else(PoisonError::into_inner);
     let known = *kept();
     if let Some((_, length)) = known.filter(|(at, _)| now.since(*at) < COUNT_KEPT) {
         return Ok(length);
@@ -71,7 +71,7 @@ fn public_cvm(ctx: &Ctx, cvm: &Cvm) -> PublicCvm {
     let node = ctx.fleet.node(cvm.node);
     PublicCvm {
         status: cvm.phase.as_str().to_owned(),
-        tee: node.map(|node| node.seen().0.tee.as_str().to_owned()),
+        tee: node.map(|node| node.observed().0.tee.as_str().to_owned()),
         public_urls: urls.into_iter().map(|url| url.app).collect(),
         vcpu: sysinfo.then_some(resources.vcpu),
         memory: sysinfo.then_some(resources.memory_mb),

@@ -15,7 +15,7 @@ use super::views;
 
 /// Something that happened to a CVM.
 #[derive(Debug, Clone)]
-pub enum Happening {
+pub enum CvmEvent {
     /// A change was accepted.
     Accepted(OperationKind),
     /// What a change does to the names of variables.
@@ -102,7 +102,7 @@ impl Verified {
     }
 }
 
-impl Happening {
+impl CvmEvent {
     /// The end of an operation.
     pub fn ended(kind: OperationKind, ending: &Ending) -> Self {
         let (how, failure) = match ending {
@@ -170,7 +170,7 @@ impl Happening {
 
 /// Where something happened.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct EventScope {
     /// Whose CVM it is.
     pub workspace: WorkspaceId,
     /// Which CVM.
@@ -183,15 +183,15 @@ pub struct Place {
 /// place of the last event; `None`: it was closed already.
 pub async fn close(
     tx: &mut Tx,
-    place: Place,
+    scope: EventScope,
     (operation, kind): (OperationId, OperationKind),
     ending: &Ending,
     now: Timestamp,
 ) -> Result<Option<EventSeq>, Error> {
     let mut newest = None;
     for closed in tx.close_operation(operation, ending, now).await? {
-        let place = Place { operation: Some(closed), ..place };
-        newest = Some(write(tx, place, &[Happening::ended(kind, ending)], now).await?);
+        let scope = EventScope { operation: Some(closed), ..scope };
+        newest = Some(write(tx, scope, &[CvmEvent::ended(kind, ending)], now).await?);
     }
     Ok(newest)
 }
@@ -199,23 +199,23 @@ pub async fn close(
 /// Writes down what happened, in order; returns the place of the last event.
 pub async fn write(
     tx: &mut Tx,
-    place: Place,
-    happenings: &[Happening],
+    scope: EventScope,
+    cvm_events: &[CvmEvent],
     now: Timestamp,
 ) -> Result<EventSeq, Error> {
-    let events: Vec<NewEvent<'_>> = happenings
+    let events: Vec<NewEvent<'_>> = cvm_events
         .iter()
         .map(|happening| NewEvent {
-            workspace: place.workspace,
-            cvm: Some(place.cvm),
-            operation: place.operation,
+            workspace: scope.workspace,
+            cvm: Some(scope.cvm),
+            operation: scope.operation,
             kind: happening.kind(),
             body: happening.body(),
         })
         .collect();
-    for happening in happenings {
-        if let Happening::Verified(it) | Happening::VerifiedAgain(it) = happening {
-            tx.keep_proof(place.cvm, &it.question.hash, &it.proof, now).await?;
+    for happening in cvm_events {
+        if let CvmEvent::Verified(it) | CvmEvent::VerifiedAgain(it) = happening {
+            tx.keep_proof(scope.cvm, &it.question.hash, &it.proof, now).await?;
         }
     }
     tx.append_events(&events, now).await

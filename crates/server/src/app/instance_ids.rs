@@ -65,7 +65,7 @@ impl Sieve {
 }
 
 /// One CVM's. Returns what was done and the event to announce.
-pub async fn one(
+pub async fn replace_one(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
@@ -87,7 +87,7 @@ pub async fn many(
     wanted: Wanted,
 ) -> Result<(InstanceIdsView, Option<EventSeq>), Error> {
     let mut view = InstanceIdsView::default();
-    let mut news = None;
+    let mut last_event = None;
     let chosen = match names {
         Some(names) => named(ctx, caller, names, sieve, &mut view).await?,
         None => all(ctx, caller, sieve, &mut view).await?,
@@ -96,7 +96,7 @@ pub async fn many(
         let done = settle(ctx, tx, caller, &cvm, &name, wanted).await;
         match done {
             Ok((item, seq)) => {
-                news = news.max(seq);
+                last_event = last_event.max(seq);
                 view.items.push(item);
             }
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
@@ -110,7 +110,7 @@ pub async fn many(
             }
         }
     }
-    Ok((view, news))
+    Ok((view, last_event))
 }
 
 async fn named(
@@ -225,7 +225,7 @@ async fn replace(
     };
     let change = Change { renew: Some(renew), ..Change::default() };
     if wanted.dry_run {
-        let current = tx.take_cvm(cvm.id).await?.ok_or_else(cvms::not_found)?;
+        let current = tx.lock_cvm(cvm.id).await?.ok_or_else(cvms::not_found)?;
         update::preview(ctx, tx, &current, &change).await?;
         let why = Some("dry_run: nothing was done".to_owned());
         return Ok((item(Some(cvm), name, InstanceIdOutcome::Updated, why), None));
@@ -240,7 +240,7 @@ async fn replace(
     let done = item(Some(cvm), name, InstanceIdOutcome::Updated, reason);
     let correlation_id = Some(accepted.operation);
     let view = InstanceIdView { new, by_gateway: false, correlation_id, ..done };
-    Ok((view, Some(accepted.news)))
+    Ok((view, Some(accepted.last_event)))
 }
 
 /// Whether a guest of this node keeps the seed of its id on its disk.

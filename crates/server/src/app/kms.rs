@@ -223,7 +223,7 @@ async fn contract_on_chain(ctx: &Ctx, governed: &Governed) -> OnchainContract {
 fn hosts(ctx: &Ctx) -> Vec<(DeviceId, String)> {
     let mut hosts: Vec<(DeviceId, String)> = Vec::new();
     for node in ctx.fleet.all() {
-        let device = node.seen().0.device_id;
+        let device = node.observed().0.device_id;
         match hosts.iter_mut().find(|(other, _)| *other == device) {
             Some((_, names)) => *names = format!("{names}, {}", node.name),
             None => hosts.push((device, node.name.clone())),
@@ -278,7 +278,7 @@ pub async fn inspect(ctx: &Ctx, reference: &str) -> Result<KmsInspection, Error>
 }
 
 fn teepod(node: &FleetNode, url: &str) -> KmsTeepod {
-    let (inventory, reachable) = node.seen();
+    let (inventory, reachable) = node.observed();
     let image = |image: &casemate_engine::node::Image| KmsTeepodImage {
         name: image.name.clone(),
         version: image.version.clone(),

@@ -3,9 +3,9 @@
 
 pub mod about;
 pub mod account;
-pub mod allowed;
 pub mod app_facts;
 pub mod approval;
+pub mod cache;
 pub mod catalogue;
 pub mod commit;
 pub mod ctx;
@@ -17,7 +17,6 @@ pub mod events;
 pub mod fleet;
 pub mod governance;
 pub mod instance_ids;
-pub mod kept;
 pub mod kms;
 pub mod logs;
 pub mod network;

@@ -118,7 +118,7 @@ fn record(
             Some(_) if one.state == OperationState::Pending => OperationState::Running,
             _ => one.state,
         },
-        target: one.kind.target(match cvm.wish.power {
+        target: one.kind.target(match cvm.desired.power {
             Power::Deleted => Power::Running,
             power => power,
         }),
@@ -241,23 +241,23 @@ pub async fn batch_stop(
     texts: &[String],
 ) -> Result<(BatchStopView, Option<EventSeq>), Error> {
     let mut view = BatchStopView::default();
-    let mut news = None;
+    let mut last_event = None;
     for text in texts {
         let done = match cvms::find(ctx, caller, text).await {
             Ok(cvm) => power::apply(ctx, tx, caller, cvm.id, Verb::Stop).await,
             Err(error) => Err(error),
         };
         match done {
-            Ok(done) if done.news.is_some() => {
+            Ok(done) if done.last_event.is_some() => {
                 view.stopped += 1;
-                news = news.max(done.news);
+                last_event = last_event.max(done.last_event);
             }
             Ok(_) => view.skipped += 1,
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => view.errors.push((text.clone(), error.words())),
         }
     }
-    Ok((view, news))
+    Ok((view, last_event))
 }
 
 /// The place in a list that a cursor means.

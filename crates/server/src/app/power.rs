@@ -1,12 +1,12 @@
-//! Start, stop, shutdown, restart, delete: each is a new wish, an operation and an event.
+//! Start, stop, shutdown, restart, delete: each is a new desired state, an operation and an event.
 //!
 //! A power verb supersedes the *steps* under way: the open operation closes as superseded and the new
-//! wish is what reconcilers work for from then on. The newest configuration stays, and changes that
+//! desired state is what reconcilers work for from then on. The newest configuration stays, and changes that
 //! wait keep waiting; only a deletion discards them. A verb whose end is reached already makes nothing.
 
 use casemate_api::view::CvmView;
 use casemate_core::{
-    cvm::{Phase, Power, StopMode, Wish},
+    cvm::{DesiredState, Phase, Power, StopMode},
     id::{CvmId, EventSeq},
     operation::OperationKind,
     time::Timestamp,
@@ -15,7 +15,7 @@ use casemate_store::{Tx, cvms::Cvm, operations::Ending};
 
 use super::{
     Caller, Ctx, Error,
-    events::{self, Happening, Place},
+    events::{self, CvmEvent, EventScope},
     views,
 };
 use crate::crash;
@@ -55,8 +55,8 @@ impl Verb {
         match self {
             Self::Start => match open {
                 Some(OperationKind::Create | OperationKind::Start | OperationKind::Restart) => true,
-                Some(kind) => kind.is_configuration() && cvm.wish.power == Power::Running,
-                None => cvm.phase == Phase::Running && cvm.wish.power == Power::Running,
+                Some(kind) => kind.is_configuration() && cvm.desired.power == Power::Running,
+                None => cvm.phase == Phase::Running && cvm.desired.power == Power::Running,
             },
             Self::Stop => match open {
                 Some(kind) => kind == OperationKind::Stop,
@@ -68,32 +68,32 @@ impl Verb {
             },
             Self::Restart { .. } => false,
             // A delete that failed may be asked for again.
-            Self::Delete => cvm.wish.power == Power::Deleted && open.is_some(),
+            Self::Delete => cvm.desired.power == Power::Deleted && open.is_some(),
         }
     }
 
-    fn wish(self, cvm: &Cvm) -> Wish {
+    fn desired(self, cvm: &Cvm) -> DesiredState {
         let graceful = StopMode::Graceful {
             timeout_s: cvm.spec.shutdown_timeout_s,
             force: cvm.spec.allow_force_stop,
         };
-        let old = cvm.wish;
+        let old = cvm.desired;
         // A start brings in what was left for it.
         let newest = old.generation.max(cvm.spec.revision);
         match self {
             Self::Start => {
-                Wish { power: Power::Running, generation: newest, stop: graceful, ..old }
+                DesiredState { power: Power::Running, generation: newest, stop: graceful, ..old }
             }
-            Self::Stop => Wish { power: Power::Stopped, stop: StopMode::Hard, ..old },
-            Self::Shutdown => Wish { power: Power::Stopped, stop: graceful, ..old },
-            Self::Restart { force } => Wish {
+            Self::Stop => DesiredState { power: Power::Stopped, stop: StopMode::Hard, ..old },
+            Self::Shutdown => DesiredState { power: Power::Stopped, stop: graceful, ..old },
+            Self::Restart { force } => DesiredState {
                 power: Power::Running,
                 run: old.run.max(cvm.status.run) + 1,
                 generation: newest,
                 stop: if force { StopMode::Hard } else { graceful },
                 ..old
             },
-            Self::Delete => Wish { power: Power::Deleted, stop: StopMode::Hard, ..old },
+            Self::Delete => DesiredState { power: Power::Deleted, stop: StopMode::Hard, ..old },
         }
     }
 }
@@ -104,7 +104,7 @@ pub struct Done {
     /// The CVM with its document.
     pub view: CvmView,
     /// The event to announce after the transaction; `None` when nothing was to be done.
-    pub news: Option<EventSeq>,
+    pub last_event: Option<EventSeq>,
 }
 
 /// Applies a verb to a CVM of the caller's workspace.
@@ -116,16 +116,16 @@ pub async fn apply(
     verb: Verb,
 ) -> Result<Done, Error> {
     let cvm = tx
-        .take_cvm(id)
+        .lock_cvm(id)
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id)
         .ok_or_else(super::cvms::not_found)?;
-    let news =
+    let last_event =
         if verb.is_done(&cvm) { None } else { Some(change(ctx, tx, caller, &cvm, verb).await?) };
     let cvm = tx.cvm(id).await?.ok_or_else(super::cvms::not_found)?;
     let document = super::cvms::document(ctx, &cvm).await?;
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-    Ok(Done { view, news })
+    Ok(Done { view, last_event })
 }
 
 async fn change(
@@ -135,11 +135,11 @@ async fn change(
     cvm: &Cvm,
     verb: Verb,
 ) -> Result<EventSeq, Error> {
-    if cvm.wish.power == Power::Deleted && verb != Verb::Delete {
+    if cvm.desired.power == Power::Deleted && verb != Verb::Delete {
         return Err(super::cvms::not_found());
     }
     let (now, kind) = (ctx.now(), verb.kind());
-    let wish = verb.wish(cvm);
+    let desired = verb.desired(cvm);
     let mut status = cvm.status.clone();
     status.failure = None;
     status.attempts = 0;
@@ -147,32 +147,32 @@ async fn change(
     status.drains_until = None;
     status.boot_until = None;
     let phase = kind.phase();
-    tx.set_wish(cvm, &wish, &status, phase, now).await?;
-    let mut happenings = Vec::new();
+    tx.set_desired(cvm, &desired, &status, phase, now).await?;
+    let mut cvm_events = Vec::new();
     if let Some(open) = cvm.operation {
-        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
-        events::close(tx, place, (open.id, open.kind), &Ending::Superseded, now).await?;
+        let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+        events::close(tx, scope, (open.id, open.kind), &Ending::Superseded, now).await?;
     }
     if verb == Verb::Delete {
         drop_what_waits(tx, cvm, now).await?;
     }
     let operation = ctx.operation_id();
-    tx.open_operation(operation, cvm.id, kind, wish.generation, caller.user.id, now).await?;
-    happenings.push(Happening::Accepted(kind));
+    tx.open_operation(operation, cvm.id, kind, desired.generation, caller.user.id, now).await?;
+    cvm_events.push(CvmEvent::Accepted(kind));
     if phase != cvm.phase {
-        happenings.push(Happening::Phase(cvm.phase, phase));
+        cvm_events.push(CvmEvent::Phase(cvm.phase, phase));
     }
-    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) };
-    let news = events::write(tx, place, &happenings, now).await?;
+    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) };
+    let last_event = events::write(tx, scope, &cvm_events, now).await?;
     crash::point(|| format!("accept.{}.before_commit", kind.as_str()));
-    Ok(news)
+    Ok(last_event)
 }
 
 async fn drop_what_waits(tx: &mut Tx, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {
     for operation in tx.open_changes(cvm.id).await? {
-        let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+        let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
         let what = (operation, OperationKind::Update);
-        events::close(tx, place, what, &Ending::Superseded, now).await?;
+        events::close(tx, scope, what, &Ending::Superseded, now).await?;
     }
     Ok(())
 }

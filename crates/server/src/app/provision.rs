@@ -4,15 +4,15 @@
 //! provision to preview. The hash returned is the hash of the bytes that the node will boot, because
 //! those bytes are made here, once, and only carried from then on.
 
-mod carry;
+mod capabilities;
 mod compose;
 mod identity;
-mod kind;
+mod passthrough;
 mod size;
 
-pub(super) use carry::{check_user_config, gpus, ports};
+pub(super) use capabilities::{Unsupported, check_document, find_unsupported_in_spec};
 pub(super) use compose::{check_env_keys, refusal as compose_refusal};
-pub(super) use kind::{Cannot, cannot_take, check_document};
+pub(super) use passthrough::{check_user_config, gpus, ports};
 pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
 use casemate_api::{error::ErrorCode, provision::ProvisionRequest, view::ProvisionView};
@@ -49,14 +49,18 @@ pub async fn provision(
     }
     let document = compose.document();
     let compose_hash = hash(&document);
-    kind::refuse_what_none_can(&request)?;
-    let sealed_env = carry::sealed_env(&request, compose.kms_enabled)?;
-    let user_config = carry::user_config(&request)?;
+    capabilities::refuse_what_none_can(&request)?;
+    let sealed_env = passthrough::sealed_env(&request, compose.kms_enabled)?;
+    let user_config = passthrough::user_config(&request)?;
     let ports = ports(request.ports.as_deref())?;
     let gpus = gpus(request.gpus.as_ref())?;
-    let asked =
-        kind::Asked { request: &request, compose: &compose, ports: &ports, gpus: gpus.as_ref() };
-    let matched = size::place(ctx, &asked).await?;
+    let requirements = capabilities::Requirements {
+        request: &request,
+        compose: &compose,
+        ports: &ports,
+        gpus: gpus.as_ref(),
+    };
+    let matched = size::place(ctx, &requirements).await?;
 
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
@@ -120,7 +124,7 @@ fn view(
     app: Option<AppId>,
     unknown: &[String],
 ) -> ProvisionView {
-    let (inventory, _) = matched.node.seen();
+    let (inventory, _) = matched.node.observed();
     let spec = &prepared.spec;
     let warnings = match unknown {
         [] => Vec::new(),
@@ -164,7 +168,7 @@ pub(super) fn check_sealed_env(
     given: Option<&str>,
     kms_enabled: bool,
 ) -> Result<Option<String>, Error> {
-    carry::checked("encrypted_env", given, kms_enabled)
+    passthrough::checked("encrypted_env", given, kms_enabled)
 }
 
 /// The node of this id, or the error that says it is not there.

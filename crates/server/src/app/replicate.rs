@@ -31,15 +31,15 @@ use casemate_core::{
 use casemate_store::{Error as StoreError, Tx, commit_tokens::Kind, cvms::Cvm};
 use serde::{Deserialize, Serialize};
 
-use self::{target::Wish, template::Template};
+use self::{target::TargetRequest, template::Template};
 use super::{
     Caller, Ctx, Error,
     approval::{
-        self, Clearance, Contracts, Prepared, Said, Void,
+        self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection,
         confirm::{self, Confirmation, Found, Path},
     },
     commit,
-    events::{self, Happening, Place, Verified},
+    events::{self, CvmEvent, EventScope, Verified},
     fleet::FleetNode,
     governance, provision, update, views,
     work::{Answer, Begun, IdempotencyKey, Work},
@@ -156,7 +156,7 @@ pub struct Replicated {
     /// The CVM, with its document.
     pub view: CvmView,
     /// The event to announce after the transaction.
-    pub news: EventSeq,
+    pub last_event: EventSeq,
 }
 
 /// How a request for another machine ends.
@@ -177,7 +177,7 @@ pub async fn replicate(
     key: Option<IdempotencyKey>,
     of: &Of,
     wanted: &Wanted,
-    said: &Said,
+    headers: &ApprovalHeaders,
 ) -> Result<Outcome, Error> {
     if let Some(name) = &wanted.name {
         name::check(name).map_err(|why| Error::invalid("name", why))?;
@@ -185,7 +185,7 @@ pub async fn replicate(
     if let Some(keys) = &wanted.env_keys {
         provision::check_env_keys(keys)?;
     }
-    let mut prepare = said.prepare_only;
+    let mut prepare = headers.prepare_only;
     let mut clearance = Clearance::default();
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
@@ -193,11 +193,11 @@ pub async fn replicate(
             Begun::Fresh(work) => work,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
-        let attempt = Attempt { ctx, caller, wanted, said, clearance: &clearance };
+        let attempt = Attempt { ctx, caller, wanted, headers, clearance: &clearance };
         let (contracts, question) = match Box::pin(attempt.of(&mut work.tx, of, prepare)).await {
             Ok(Tried::Made(made)) => return Ok(Outcome::Done(work, made)),
             Ok(Tried::Prepared(prepared)) => {
-                work.finish_refused(prepared.news).await?;
+                work.finish_refused(prepared.last_event).await?;
                 return Ok(Outcome::Prepared(prepared));
             }
             Ok(Tried::Asks(contracts, question)) => (contracts, question),
@@ -209,7 +209,7 @@ pub async fn replicate(
         };
         // Contracts are asked outside of the transaction.
         drop(work);
-        let transaction = governance::transaction(said.transaction.as_deref())?;
+        let transaction = governance::transaction(headers.transaction.as_deref())?;
         match clearance.ask(contracts.governed, &Question { transaction, ..question }).await {
             Ok(()) => {}
             // Nobody said that they do, so the client is told what to register.
@@ -229,7 +229,7 @@ pub async fn commit_prepared(
     ctx: &Ctx,
     token: &str,
     path: &Path<'_>,
-    said: Result<Said, Error>,
+    headers: Result<ApprovalHeaders, Error>,
     key: Option<IdempotencyKey>,
 ) -> Result<Outcome, Error> {
     let kinds = match path {
@@ -237,10 +237,10 @@ pub async fn commit_prepared(
         Path::App(_) => [Kind::Instance],
     };
     let (row, caller) = confirm::of_path(ctx, token, &kinds, path).await?;
-    let said = said?;
+    let headers = headers?;
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
-        let found = confirm::find(ctx, row.clone(), &said).await?;
+        let found = confirm::find(ctx, row.clone(), &headers).await?;
         let mut work = match ctx.begin_work(&caller, key.clone()).await? {
             Begun::Fresh(work) => work,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
@@ -273,10 +273,10 @@ async fn made_before(
 ) -> Result<Replicated, Error> {
     let made =
         made.ok_or_else(|| Error::Internal("a machine was made and not noted".to_owned()))?;
-    let cvm = tx.cvm(made).await?.ok_or(Void::Used)?;
+    let cvm = tx.cvm(made).await?.ok_or(TokenRejection::Used)?;
     let document = tx.document(&cvm.spec.compose_hash).await?.unwrap_or_default();
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-    Ok(Replicated { view, news: EventSeq(0) })
+    Ok(Replicated { view, last_event: EventSeq(0) })
 }
 
 /// [`StoreError::Stale`]: something came in between.
@@ -287,21 +287,21 @@ async fn begin_prepared(
     confirmed: &Confirmation,
 ) -> Result<Replicated, Error> {
     let hash = &confirmed.row.hash;
-    tx.take_workspace(caller.workspace.id).await?;
-    let template = tx.take_cvm(confirmed.row.cvm).await?;
-    let template = template.filter(confirm::is_live).ok_or(Void::Gone)?;
-    let row = tx.preparation(hash).await?.ok_or(Void::Unknown)?;
+    tx.lock_workspace(caller.workspace.id).await?;
+    let template = tx.lock_cvm(confirmed.row.cvm).await?;
+    let template = template.filter(confirm::is_live).ok_or(TokenRejection::Gone)?;
+    let row = tx.preparation(hash).await?.ok_or(TokenRejection::Unknown)?;
     // Otherwise another request was first: the next attempt finds what it made.
     if row.used_at.is_some() {
         return Err(StoreError::Stale.into());
     }
     if approval::digest(&confirm::base(ctx, tx, &row, &template).await?) != row.base {
-        return Err(Void::Moved.into());
+        return Err(TokenRejection::Moved.into());
     }
     let wanted = confirm::machine(&row)?;
-    let said = Said::default();
+    let headers = ApprovalHeaders::default();
     let clearance = &confirmed.clearance;
-    let attempt = Attempt { ctx, caller, wanted: &wanted, said: &said, clearance };
+    let attempt = Attempt { ctx, caller, wanted: &wanted, headers: &headers, clearance };
     let template = Template { beside: template.node, cvm: template };
     let Tried::Made(made) = attempt.like(tx, template, row.kind, false).await? else {
         // The device of its node is another one than contracts were asked about.
@@ -334,13 +334,13 @@ struct Attempt<'c, 'a> {
     ctx: &'c Ctx,
     caller: &'a Caller,
     wanted: &'a Wanted,
-    said: &'a Said,
+    headers: &'a ApprovalHeaders,
     clearance: &'a Clearance,
 }
 
 impl<'c> Attempt<'c, '_> {
     async fn of(&self, tx: &mut Tx, of: &Of, prepare: bool) -> Result<Tried<'c>, Error> {
-        tx.take_workspace(self.caller.workspace.id).await?;
+        tx.lock_workspace(self.caller.workspace.id).await?;
         let template = template::choose(self.ctx, tx, self.caller, of, self.wanted).await?;
         self.like(tx, template, of.kind(), prepare).await
     }
@@ -362,16 +362,21 @@ impl<'c> Attempt<'c, '_> {
         };
         let mut next = configuration(&present, wanted, prepared.as_ref())?;
         next.spec.name = name_of(tx, workspace, &present.spec.name, wanted.name.as_deref()).await?;
-        let wish = Wish { named: wanted.node, beside, image: wanted.image.as_deref(), next: &next };
-        let node = target::choose(ctx, tx, &wish).await?;
+        let target_request = TargetRequest {
+            named: wanted.node,
+            beside,
+            image: wanted.image.as_deref(),
+            next: &next,
+        };
+        let node = target::choose(ctx, tx, &target_request).await?;
         let verified = match approval::contracts(ctx, &template.kms)? {
             None => {
-                self.said.refuse_where_nothing_governs()?;
+                self.headers.refuse_where_nothing_governs()?;
                 None
             }
             Some(contracts) => {
                 let hash = next.spec.compose_hash;
-                let device = node.seen().0.device_id;
+                let device = node.observed().0.device_id;
                 let question = approval::question(contracts.governed, &template, hash, device);
                 match self.clearance.of(&question, &template) {
                     Some(verified) => Some(verified),
@@ -416,16 +421,16 @@ impl<'c> Attempt<'c, '_> {
         let inserted = tx.insert_cvm(new, ctx.now()).await?;
         target::still_fits(tx, node, &inserted).await?;
         let mut cvm = inserted.cvm;
-        let mut news = commit::begin(ctx, tx, caller, &mut cvm).await?;
+        let mut last_event = commit::begin(ctx, tx, caller, &mut cvm).await?;
         if let Some(verified) = verified {
             let operation = cvm.operation.map(|open| open.id);
-            let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation };
-            let told = [Happening::Verified(verified)];
-            news = news.max(events::write(tx, place, &told, ctx.now()).await?);
+            let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation };
+            let told = [CvmEvent::Verified(verified)];
+            last_event = last_event.max(events::write(tx, scope, &told, ctx.now()).await?);
         }
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
         crash::point(|| "accept.replicate.before_commit".to_owned());
-        Ok(Tried::Made(Box::new(Replicated { view, news })))
+        Ok(Tried::Made(Box::new(Replicated { view, last_event })))
     }
 }
 

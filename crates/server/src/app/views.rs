@@ -28,10 +28,10 @@ use super::{
 /// The view of a CVM, without its document.
 pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
     let spec = &cvm.spec;
-    let seen = cvm.status.seen.as_ref();
+    let observed = cvm.status.observed.as_ref();
     let node = ctx.fleet.node(cvm.node);
     let gateway = spec.facts.gateway_enabled.then(|| gateway(ctx));
-    let running = seen.is_some_and(|vm| vm.power == VmPower::Running);
+    let running = observed.is_some_and(|vm| vm.power == VmPower::Running);
     CvmView {
         id: cvm.id,
         reference: cvm.reference.clone(),
@@ -45,18 +45,18 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
             kind: open.kind,
             correlation_id: open.id,
             started_at: open.started_at.to_string(),
-            target: open.kind.target(cvm.wish.power),
+            target: open.kind.target(cvm.desired.power),
         }),
-        boot_progress: seen
+        boot_progress: observed
             .filter(|vm| running && vm.boot != Boot::Unknown)
             .map(|vm| vm.boot.as_str().to_owned()),
-        boot_error: seen.and_then(boot_error),
-        shutdown_progress: seen.and_then(|vm| vm.shutdown_progress.clone()),
-        uptime: seen
+        boot_error: observed.and_then(boot_error),
+        shutdown_progress: observed.and_then(|vm| vm.shutdown_progress.clone()),
+        uptime: observed
             .filter(|_| running)
             .and_then(|vm| vm.started_at)
             .map(|at| human(ctx.now().since(at))),
-        exited_at: seen.and_then(|vm| vm.exited_at).map(|at| at.to_string()),
+        exited_at: observed.and_then(|vm| vm.exited_at).map(|at| at.to_string()),
         failure: cvm.status.failure.as_ref().map(|failure| FailureView {
             code: failure.code.as_str().to_owned(),
             cause: failure.cause.clone(),
@@ -73,7 +73,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
         instance_type: spec.resources.instance_type.clone(),
         price_per_hour: price(ctx, spec.resources.instance_type.as_deref()),
         node: node.as_deref().map(node_ref),
-        os: os(node.as_deref().map(|node| node.seen().0).as_deref(), &spec.image),
+        os: os(node.as_deref().map(|node| node.observed().0).as_deref(), &spec.image),
         kms: spec.env_public_key.as_ref().and_then(|_| ctx.fleet.kms_of(&cvm.kms)).map(kms),
         onchain: ctx.fleet.kms_of(&cvm.kms).and_then(|kms| kms.governed.as_ref()).map(|_| {
             OnchainView {
@@ -123,7 +123,7 @@ pub fn update(accepted: &Accepted) -> UpdateView {
         (None, Effect::Nothing) => "Nothing to change: the CVM is like that already",
         (None, Effect::Record) => "Updated; no restart needed",
         (None, Effect::NextStart) => "Update accepted; it counts from the next start on",
-        (None, Effect::Restart) if accepted.cvm.wish.power == Power::Stopped => {
+        (None, Effect::Restart) if accepted.cvm.desired.power == Power::Stopped => {
             "Update accepted; the CVM stays stopped"
         }
         (None, Effect::Restart) => "Update accepted; the CVM restarts with it",
@@ -149,7 +149,7 @@ pub fn with_document(mut view: CvmView, document: &str) -> CvmView {
     view
 }
 
-fn boot_error(vm: &casemate_core::cvm::SeenVm) -> Option<String> {
+fn boot_error(vm: &casemate_core::cvm::ObservedVm) -> Option<String> {
     match &vm.boot {
         Boot::Failed(why) => Some(why.clone()),
         // dstack keeps the last error after a later success; that is no error.
@@ -234,7 +234,7 @@ const fn tee(tee: casemate_engine::node::Tee) -> Tee {
 
 /// A node as a CVM shows it.
 pub fn node_ref(node: &FleetNode) -> NodeRefView {
-    let (inventory, reachable) = node.seen();
+    let (inventory, reachable) = node.observed();
     NodeRefView {
         id: node.id,
         name: node.name.clone(),
@@ -249,7 +249,7 @@ pub fn node_ref(node: &FleetNode) -> NodeRefView {
 
 /// A node with what is left on it.
 pub fn node(ctx: &Ctx, node: &FleetNode, candidate: &Candidate) -> NodeView {
-    let (inventory, reachable) = node.seen();
+    let (inventory, reachable) = node.observed();
     let left = |all: i64, taken: i64| u32::try_from((all - taken).max(0)).unwrap_or(u32::MAX);
     let (all, taken) = (&candidate.capacity, &candidate.taken);
     NodeView {

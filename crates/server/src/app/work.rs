@@ -91,36 +91,40 @@ impl Ctx {
 }
 
 impl Work {
-    /// Commits with a JSON answer; `news` is announced after that.
+    /// Commits with a JSON answer; `last_event` is announced after that.
     pub async fn finish<T: Serialize>(
         self,
         status: u16,
         reply: &T,
-        news: Option<EventSeq>,
+        last_event: Option<EventSeq>,
     ) -> Result<Answer, Error> {
         let body = serde_json::to_string(reply)
             .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))?;
-        self.finish_text(status, body, news).await
+        self.finish_text(status, body, last_event).await
     }
 
     /// Commits without an answer: the request was refused, and something was written down for it all
     /// the same. Repeated under its key it is a new request.
-    pub async fn finish_refused(self, news: EventSeq) -> Result<(), Error> {
+    pub async fn finish_refused(self, last_event: EventSeq) -> Result<(), Error> {
         self.tx.commit().await?;
-        self.ctx.announce(news);
+        self.ctx.announce(last_event);
         Ok(())
     }
 
     /// Commits with an answer without a body.
-    pub async fn finish_empty(self, status: u16, news: Option<EventSeq>) -> Result<Answer, Error> {
-        self.finish_text(status, String::new(), news).await
+    pub async fn finish_empty(
+        self,
+        status: u16,
+        last_event: Option<EventSeq>,
+    ) -> Result<Answer, Error> {
+        self.finish_text(status, String::new(), last_event).await
     }
 
     async fn finish_text(
         mut self,
         status: u16,
         body: String,
-        news: Option<EventSeq>,
+        last_event: Option<EventSeq>,
     ) -> Result<Answer, Error> {
         if let Some(key) = self.key {
             let answer = Remembered {
@@ -132,8 +136,8 @@ impl Work {
         }
         self.tx.commit().await?;
         crash::point(|| "accept.after_commit".to_owned());
-        if let Some(news) = news {
-            self.ctx.announce(news);
+        if let Some(last_event) = last_event {
+            self.ctx.announce(last_event);
         }
         Ok(Answer { status, body, replayed: false })
     }

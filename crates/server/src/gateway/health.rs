@@ -66,7 +66,7 @@ impl Boot {
             vm,
             run: cvm.status.run,
             generation: cvm.status.pushed,
-            started_at: cvm.status.seen.as_ref().and_then(|vm| vm.started_at),
+            started_at: cvm.status.observed.as_ref().and_then(|vm| vm.started_at),
         }
     }
 }
@@ -235,7 +235,7 @@ impl Gateway {
         else {
             return Err("it has no VM".to_owned());
         };
-        let address = match node.node.dial(vm, check.port).await {
+        let address = match node.node.resolve_port(vm, check.port).await {
             Ok(Dial::Tcp(address)) => address,
             Ok(Dial::Page(_)) => return Ok(()),
             Err(error) => return Err(error.to_string()),
@@ -319,7 +319,8 @@ impl Looks {
         let found = cvms::by_id(&self.gateway.ctx.db, workspace, id).await;
         found.is_ok_and(|now| {
             now.is_some_and(|now| {
-                serves(now.phase, &now.wish, &now.status) && Boot::of(&now) == Boot::of(&self.cvm)
+                serves(now.phase, &now.desired, &now.status)
+                    && Boot::of(&now) == Boot::of(&self.cvm)
             })
         })
     }

@@ -4,7 +4,7 @@
 //! An app id leads to one of its instances that are up and ready ([`health`]): the one with the fewest
 //! requests under way. An instance id leads to that instance as long as it is up, ready or not. What an
 //! instance did not answer goes to the next one if that cannot do anything twice ([`send`]). A request is
-//! counted in before it is looked whether its CVM still serves ([`crate::traffic`]), so that a CVM is
+//! counted in before it is looked whether its CVM still serves ([`crate::inflight`]), so that a CVM is
 //! brought down when it has no requests left.
 //!
 //! Answers that are the gateway's own say why in one line: 404 for an id nobody has or a port nobody
@@ -120,7 +120,7 @@ impl Gateway {
             .ok_or_else(|| Own::new(StatusCode::BAD_REQUEST, "the request names no host"))?;
         let target = Target::parse(&host, &self.domain)?;
         let only = only(request.headers_mut().remove(INSTANCE).as_ref())?;
-        let mut carried = Carried::take(request, &host).await?;
+        let mut carried = Carried::from_request(request, &host).await?;
         let mut tried = HashSet::new();
         let mut last = None;
         for _ in 0..ATTEMPTS {

@@ -16,7 +16,7 @@ use casemate_store::{
 };
 
 use super::{Gateway, Own, health::Boot, target::Target};
-use crate::traffic::UnderWay;
+use crate::inflight::InFlightGuard;
 
 /// A choice that the world overtook is made again, so many times.
 const ROUNDS: usize = 8;
@@ -36,7 +36,7 @@ pub(super) struct Ask<'a> {
 pub(super) struct Chosen {
     pub cvm: Cvm,
     pub dial: Dial,
-    pub under_way: UnderWay,
+    pub in_flight_guard: InFlightGuard,
     /// It is reached through the gateway of another process.
     pub elsewhere: bool,
 }
@@ -59,21 +59,21 @@ impl Gateway {
             let candidates: Vec<Candidate> = ready
                 .iter()
                 .map(|cvm| Candidate {
-                    in_flight: self.ctx.traffic.under_way(cvm.id),
+                    in_flight: self.ctx.inflight.count(cvm.id),
                     is_suspect: self.health.is_suspect(cvm.id, now),
                 })
                 .collect();
             let Some(at) = choose(&candidates, self.ctx.entropy.u64()) else { break };
             let cvm = &ready[at];
-            let under_way = self.ctx.traffic.enter(cvm.id);
+            let in_flight_guard = self.ctx.inflight.enter(cvm.id);
             // Only from here on a reconciler waits for us: if it did not serve before, nobody would.
             if !self.still_serves(cvm, moment).await? {
                 continue;
             }
-            match self.dial(cvm, ask.target.port).await {
+            match self.resolve_port(cvm, ask.target.port).await {
                 Ok(dial) => {
                     let elsewhere = !self.ctx.fleet.own().contains_key(&cvm.node);
-                    return Ok(Chosen { cvm: cvm.clone(), dial, under_way, elsewhere });
+                    return Ok(Chosen { cvm: cvm.clone(), dial, in_flight_guard, elsewhere });
                 }
                 Err(own) => {
                     refused.insert(cvm.id);
@@ -118,7 +118,7 @@ impl Gateway {
         let mut up = Vec::with_capacity(all.len());
         let by_app = all.iter().any(|cvm| cvm.spec.app_id == target.id);
         for cvm in all {
-            if serves(cvm.phase, &cvm.wish, &cvm.status) {
+            if serves(cvm.phase, &cvm.desired, &cvm.status) {
                 up.push(cvm);
             } else {
                 self.health.forget(cvm.id);
@@ -160,11 +160,11 @@ impl Gateway {
         }
         let now = cvms::by_id(db, cvm.workspace, cvm.id).await.map_err(|error| database(&error))?;
         Ok(now.is_some_and(|now| {
-            serves(now.phase, &now.wish, &now.status) && Boot::of(&now) == Boot::of(cvm)
+            serves(now.phase, &now.desired, &now.status) && Boot::of(&now) == Boot::of(cvm)
         }))
     }
 
-    async fn dial(&self, cvm: &Cvm, port: u16) -> Result<Dial, Own> {
+    async fn resolve_port(&self, cvm: &Cvm, port: u16) -> Result<Dial, Own> {
         let name = &cvm.spec.name;
         let EngineState::Present { vm } = &cvm.status.engine else {
             return Err(Own::unavailable(format!("{name} is {}", cvm.phase.as_str())));
@@ -172,7 +172,7 @@ impl Gateway {
         let node = self.ctx.fleet.node(cvm.node).ok_or_else(|| {
             Own::unavailable(format!("the node of {name} is not served by this process"))
         })?;
-        let dialled = node.node.dial(vm, port).await;
+        let dialled = node.node.resolve_port(vm, port).await;
         if let Ok(Dial::Tcp(address)) = &dialled
             && Some(*address) == self.own
         {

@@ -33,7 +33,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{Gateway, INSTANCE, OWN, Own, pick::Chosen};
-use crate::traffic::UnderWay;
+use crate::inflight::InFlightGuard;
 
 /// Bytes of a body that are kept at most, either way.
 const KEPT: u64 = 64 * 1024;
@@ -72,7 +72,7 @@ pub(super) enum Failed {
 
 impl Carried {
     /// Takes a request apart; a small body is read.
-    pub(super) async fn take(mut request: Request<Body>, host: &str) -> Result<Self, Own> {
+    pub(super) async fn from_request(mut request: Request<Body>, host: &str) -> Result<Self, Own> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let inbound = upgrade.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
@@ -147,7 +147,7 @@ impl Gateway {
         chosen: Chosen,
         carried: &mut Carried,
     ) -> Result<Response<Body>, Failed> {
-        let Chosen { cvm, dial, under_way, elsewhere } = chosen;
+        let Chosen { cvm, dial, in_flight_guard, elsewhere } = chosen;
         let address = match dial {
             Dial::Page(html) => return Ok(page(html)),
             Dial::Tcp(address) => address,
@@ -163,7 +163,7 @@ impl Gateway {
         if let Some(inbound) = carried.inbound.take()
             && response.status() == StatusCode::SWITCHING_PROTOCOLS
         {
-            join(inbound, hyper::upgrade::on(&mut response), under_way);
+            join(inbound, hyper::upgrade::on(&mut response), in_flight_guard);
             return Ok(response);
         }
         strip_hop_headers(response.headers_mut(), false);
@@ -173,7 +173,9 @@ impl Gateway {
         response.headers_mut().remove(OWN);
         let small = response.body().size_hint().exact().is_some_and(|length| length <= KEPT);
         if !(repeatable && small) {
-            return Ok(response.map(|body| Body::new(Counted { body, _under_way: under_way })));
+            return Ok(
+                response.map(|body| Body::new(Counted { body, _in_flight_guard: in_flight_guard }))
+            );
         }
         let (parts, body) = response.into_parts();
         let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
@@ -225,20 +227,20 @@ fn uri(text: &str) -> Result<Uri, Failed> {
 }
 
 /// Two sides of an upgrade, until one of them ends.
-fn join(inbound: OnUpgrade, outbound: OnUpgrade, under_way: UnderWay) {
+fn join(inbound: OnUpgrade, outbound: OnUpgrade, in_flight_guard: InFlightGuard) {
     tokio::spawn(async move {
         if let (Ok(inbound), Ok(outbound)) = tokio::join!(inbound, outbound) {
             let (mut inbound, mut outbound) = (TokioIo::new(inbound), TokioIo::new(outbound));
             let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
         }
-        drop(under_way);
+        drop(in_flight_guard);
     });
 }
 
 /// A body whose request is under way until its end.
 struct Counted {
     body: Body,
-    _under_way: UnderWay,
+    _in_flight_guard: InFlightGuard,
 }
 
 impl hyper::body::Body for Counted {

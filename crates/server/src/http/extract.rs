@@ -15,7 +15,7 @@ use casemate_api::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{edge::MAX_BODY, error::ApiError};
+use super::{error::ApiError, middleware::MAX_BODY};
 use crate::app::{
     Caller, Ctx, Error,
     work::{Answer, IdempotencyKey},

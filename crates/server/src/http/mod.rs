@@ -1,9 +1,9 @@
 //! Routes. A handler reads the request into a use case's terms, calls it, and renders what it gives
-//! for the version asked for; nothing else. [`edge`] does what is the same for all of them.
+//! for the version asked for; nothing else. [`middleware`] does what is the same for all of them.
 
-pub mod edge;
 pub mod error;
 pub mod extract;
+pub mod middleware;
 pub mod openapi;
 pub mod ops;
 pub mod v1;
@@ -24,5 +24,5 @@ pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
     }
     let routes =
         routes.fallback(error::no_such_route).method_not_allowed_fallback(error::no_such_method);
-    edge::wrap(routes, ctx)
+    middleware::wrap(routes, ctx)
 }

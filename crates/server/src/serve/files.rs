@@ -20,14 +20,14 @@ pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> StartError {
 }
 
 /// Makes the data directory and takes it for this process.
-pub(super) fn take_data_dir(dir: &Path) -> Result<File, StartError> {
+pub(super) fn lock_data_dir(dir: &Path) -> Result<File, StartError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file(dir))?;
-    take(&dir.join("lock"), dir)
+    lock_file(&dir.join("lock"), dir)
 }
 
 /// Takes a SQLite file outside of the data directory for this process: what is kept in memory rests on
 /// nobody else writing it.
-pub(super) fn take_database(url: &str, dir: &Path) -> Result<Option<File>, StartError> {
+pub(super) fn lock_database(url: &str, dir: &Path) -> Result<Option<File>, StartError> {
     let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
     let path = Path::new(path.strip_prefix("//").unwrap_or(path));
     if path.parent() == Some(dir) {
@@ -35,11 +35,11 @@ pub(super) fn take_database(url: &str, dir: &Path) -> Result<Option<File>, Start
     }
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    take(Path::new(&name), path).map(Some)
+    lock_file(Path::new(&name), path).map(Some)
 }
 
 /// Locks a file for this process, in the name of what it stands for.
-fn take(path: &Path, what: &Path) -> Result<File, StartError> {
+fn lock_file(path: &Path, what: &Path) -> Result<File, StartError> {
     let lock =
         File::options().create(true).truncate(false).write(true).open(path).map_err(file(path))?;
     match lock.try_lock() {

@@ -42,9 +42,8 @@ use crate::{
         fleet::{Fleet, FleetKms},
     },
     config::{Config, Role},
-    follow,
     gateway::Gateway,
-    http, system,
+    http, peer_sync, system,
     telemetry::Metrics,
     work,
 };
@@ -157,17 +156,17 @@ impl Running {
 fn reconcile(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     let stop = &ctx.stop;
     tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
-    tasks.spawn(work::presence::run(ctx.clone(), owner, stop.clone()));
+    tasks.spawn(work::heartbeat::run(ctx.clone(), owner, stop.clone()));
     tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
-    tasks.spawn(work::proofs::run(ctx.clone(), stop.clone()));
+    tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }
 
 /// Starts the service; returns when it answers.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let (clock, entropy) = (system::clock(), system::entropy());
     let dir = config.data_dir.clone();
-    let locks = (files::take_data_dir(&dir)?, files::take_database(&config.database(), &dir)?);
+    let locks = (files::lock_data_dir(&dir)?, files::lock_database(&config.database(), &dir)?);
     files::forget_urls(&dir)?;
     let db = open_database(&config).await?;
     let first_key = first_start(&db, &*entropy, &*clock, &dir).await?;
@@ -204,20 +203,20 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         clock,
         entropy,
         fleet: Arc::new(Fleet::new(nodes, kms_here).governed_by(governed)),
-        kept: Arc::default(),
-        traffic: Arc::default(),
-        guesses: Arc::default(),
+        cache: Arc::default(),
+        inflight: Arc::default(),
+        token_rate_limit: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config: Arc::new(config),
         addresses: Arc::new(addresses),
         wake: Arc::new(Notify::new()),
-        news: Arc::new(watch::Sender::new(EventSeq(newest.0))),
+        last_event: Arc::new(watch::Sender::new(EventSeq(newest.0))),
         stop: stop.clone(),
     });
-    follow::know_nodes(&ctx, &owner).await.map_err(first)?;
+    peer_sync::know_nodes(&ctx, &owner).await.map_err(first)?;
 
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
-    tasks.spawn(follow::run(ctx.clone(), owner.clone(), stop.clone()));
+    tasks.spawn(peer_sync::run(ctx.clone(), owner.clone(), stop.clone()));
     if ctx.config.has(Role::Worker) {
         reconcile(&tasks, &ctx, owner);
     }
@@ -268,7 +267,7 @@ pub async fn pending_migrations(config: &Config) -> Result<Vec<Pending>, StartEr
 pub async fn migrate(config: &Config) -> Result<Vec<Pending>, StartError> {
     let url = config.database();
     let _lock = if url.starts_with("sqlite:") {
-        Some(files::take_data_dir(&config.data_dir)?)
+        Some(files::lock_data_dir(&config.data_dir)?)
     } else {
         None
     };

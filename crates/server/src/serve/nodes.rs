@@ -187,7 +187,7 @@ impl Opener<'_> {
                 name: &candidate,
                 kind: kind.as_str(),
                 owner: self.owner,
-                kept_until: now.plus(self.config.work.node_missing()),
+                lease_expires_at: now.plus(self.config.work.node_missing()),
                 gateway: &gateway,
                 region: &self.config.region,
                 inventory,

@@ -17,8 +17,8 @@ use std::{future::Future, time::Duration};
 
 use casemate_core::{
     cvm::{
-        Boot, EngineState, Failure, FailureCode, Power, Seen, SeenVm, Status, Stopping, VmPower,
-        Wish, phase,
+        Boot, DesiredState, EngineState, Failure, FailureCode, Observed, ObservedVm, Power, Status,
+        Stopping, VmPower, phase,
     },
     governance::gate,
     id::{EngineVmId, EventSeq},
@@ -35,14 +35,14 @@ use casemate_store::{
     operations::Ending,
 };
 
-use super::gate::{Answer, ask};
+use super::boot_check::{Answer, check_boot};
 use crate::{
     app::{
         Ctx,
-        events::{self, Happening, Place},
+        events::{self, CvmEvent, EventScope},
         fleet::FleetNode,
         revisions,
-        update::{self, Because},
+        update::{self, RollbackReason},
     },
     crash,
 };
@@ -73,13 +73,13 @@ enum Next {
 
 /// A CVM whose lease is ours.
 #[derive(Debug)]
-pub struct Held {
+pub struct LeasedCvm {
     /// As this process knows it: of its status, more may be known than is written down.
     cvm: Cvm,
     /// The status that is written down.
     recorded: Status,
     /// What happened and is not written down yet.
-    news: Vec<Happening>,
+    new_events: Vec<CvmEvent>,
     /// The step whose outcome is not written down yet.
     concluded: Option<&'static str>,
     /// When the lease ends.
@@ -88,14 +88,14 @@ pub struct Held {
     silent: Option<String>,
 }
 
-impl Held {
+impl LeasedCvm {
     /// One that was just claimed, with a lease until then.
     pub fn new(cvm: Cvm, lease_until: Timestamp) -> Box<Self> {
         let recorded = cvm.status.clone();
         Box::new(Self {
             cvm,
             recorded,
-            news: Vec::new(),
+            new_events: Vec::new(),
             concluded: None,
             lease_until,
             silent: None,
@@ -109,80 +109,80 @@ pub enum Pause {
     /// The lease is given back, or lost.
     Over,
     /// Nothing to do before this time. Whoever does not wait gives the lease back ([`release`]).
-    Until(Timestamp, Box<Held>),
+    Until(Timestamp, Box<LeasedCvm>),
 }
 
 /// Works on a CVM until there is nothing to do now.
-pub async fn work(ctx: &Ctx, mut held: Box<Held>) -> Pause {
+pub async fn work(ctx: &Ctx, mut leased: Box<LeasedCvm>) -> Pause {
     for _ in 0..STEPS_PER_LEASE {
-        match Box::pin(turn(ctx, &mut held)).await {
+        match Box::pin(turn(ctx, &mut leased)).await {
             Ok(Next::GoOn) => {}
-            Ok(Next::Waits(until)) => return Pause::Until(until, held),
+            Ok(Next::Waits(until)) => return Pause::Until(until, leased),
             Ok(Next::Released) => return Pause::Over,
             Err(StoreError::Stale) => {
-                give_back(ctx, &held.cvm).await;
+                give_back(ctx, &leased.cvm).await;
                 return Pause::Over;
             }
             Err(error) => {
-                tracing::error!(cvm = %held.cvm.id, error = &error as &dyn std::error::Error,
+                tracing::error!(cvm = %leased.cvm.id, error = &error as &dyn std::error::Error,
                     "turn not recorded; the lease runs out and the CVM is looked at again");
                 return Pause::Over;
             }
         }
     }
     let soon = ctx.now().plus(LOOK_LEAST);
-    release(ctx, held, soon).await;
+    release(ctx, leased, soon).await;
     Pause::Over
 }
 
 /// Works on a CVM and does not wait with it.
-pub async fn work_and_release(ctx: &Ctx, held: Box<Held>) {
-    if let Pause::Until(due, held) = Box::pin(work(ctx, held)).await {
-        release(ctx, held, due).await;
+pub async fn work_and_release(ctx: &Ctx, leased: Box<LeasedCvm>) {
+    if let Pause::Until(due, leased) = Box::pin(work(ctx, leased)).await {
+        release(ctx, leased, due).await;
     }
 }
 
 /// Gives a lease back until then.
-pub async fn release(ctx: &Ctx, mut held: Box<Held>, due: Timestamp) {
-    let status = held.cvm.status.clone();
-    if let Err(error) = Turn::new(ctx, &mut held).release(status, Vec::new(), due).await {
+pub async fn release(ctx: &Ctx, mut leased: Box<LeasedCvm>, due: Timestamp) {
+    let status = leased.cvm.status.clone();
+    if let Err(error) = Turn::new(ctx, &mut leased).release(status, Vec::new(), due).await {
         tracing::debug!(%error, "lease lost");
-        give_back(ctx, &held.cvm).await;
+        give_back(ctx, &leased.cvm).await;
     }
 }
 
-/// There is a newer wish, and from now on no call for the older one is under way.
+/// There is a newer desired state, and from now on no call for the older one is under way.
 async fn give_back(ctx: &Ctx, cvm: &Cvm) {
     if let Err(error) = lease::give_back(&ctx.db, cvm, ctx.now()).await {
         tracing::warn!(cvm = %cvm.id, %error, "lease not given back; it runs out by itself");
     }
 }
 
-async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
-    let cvm = &held.cvm;
+async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
+    let cvm = &leased.cvm;
     let limits = ctx.config.work.limits();
     let Some(target) = ctx.fleet.own().get(&cvm.node).cloned() else {
-        return Turn::new(ctx, held).orphaned().await;
+        return Turn::new(ctx, leased).orphaned().await;
     };
     let mark = Mark::new(&cvm.spec.name, cvm.uuid);
-    let seen = observe(ctx, &target, &mark).await;
+    let observed = observe(ctx, &target, &mark).await;
     let open = cvm.operation.map(|open| open.kind);
-    let step = plan(open, &cvm.wish, &cvm.status, &seen, ctx.now(), &limits);
-    let mut turn = Turn::new(ctx, held);
-    let mut before = turn.look(&seen);
+    let step = plan(open, &cvm.desired, &cvm.status, &observed, ctx.now(), &limits);
+    let mut turn = Turn::new(ctx, leased);
+    let mut before = turn.look(&observed);
     if let Some(until) = turn.drains(&step) {
         return turn.drain(before, until).await;
     }
     match turn.allowed(&before.0, &step, &target).await {
         Answer::Allowed(verified) => {
-            before.1.extend(verified.map(Happening::VerifiedAgain));
-            turn.held.silent = None;
+            before.1.extend(verified.map(CvmEvent::VerifiedAgain));
+            turn.leased.silent = None;
         }
         Answer::Refused(why) => return turn.not_allowed(before, why).await,
         Answer::Silent(why) => return turn.silent(before, &step, why).await,
     }
     match step {
-        Step::Wait(_) => turn.wait(before, &seen).await,
+        Step::Wait(_) => turn.wait(before, &observed).await,
         Step::Done => turn.done(before).await,
         Step::Fail(code, cause) => turn.fail(before, code, cause).await,
         Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
@@ -191,12 +191,12 @@ async fn turn(ctx: &Ctx, held: &mut Held) -> Result<Next, StoreError> {
     }
 }
 
-async fn observe(ctx: &Ctx, target: &FleetNode, mark: &Mark) -> Seen {
+async fn observe(ctx: &Ctx, target: &FleetNode, mark: &Mark) -> Observed {
     match bounded(ctx, target.node.find(mark)).await {
-        Ok(vms) => Seen::Vms(vms),
+        Ok(vms) => Observed::Vms(vms),
         Err(error) => {
             tracing::debug!(node = %target.name, %error, "node not seen");
-            Seen::Unreachable
+            Observed::Unreachable
         }
     }
 }
@@ -216,12 +216,12 @@ async fn bounded<T>(
 /// A CVM in one turn of its reconciler.
 struct Turn<'a> {
     ctx: &'a Ctx,
-    held: &'a mut Held,
+    leased: &'a mut LeasedCvm,
 }
 
 impl<'a> Turn<'a> {
-    const fn new(ctx: &'a Ctx, held: &'a mut Held) -> Self {
-        Self { ctx, held }
+    const fn new(ctx: &'a Ctx, leased: &'a mut LeasedCvm) -> Self {
+        Self { ctx, leased }
     }
 
     fn lease(&self) -> Duration {
@@ -229,74 +229,77 @@ impl<'a> Turn<'a> {
     }
 
     /// The status after this look, and what of it is news.
-    fn look(&self, seen: &Seen) -> (Status, Vec<Happening>) {
-        let mut status = self.held.cvm.status.clone();
-        let Seen::Vms(vms) = seen else { return (status, Vec::new()) };
+    fn look(&self, observed: &Observed) -> (Status, Vec<CvmEvent>) {
+        let mut status = self.leased.cvm.status.clone();
+        let Observed::Vms(vms) = observed else { return (status, Vec::new()) };
         let ours = match &status.engine {
-            EngineState::Present { vm } => vms.iter().find(|seen| seen.id == *vm),
+            EngineState::Present { vm } => vms.iter().find(|observed| observed.id == *vm),
             EngineState::Absent | EngineState::Creating { .. } => vms.first(),
         };
-        let mut news = Vec::new();
-        if let Some(progress) = boot_news(status.seen.as_ref(), ours) {
-            news.push(Happening::Boot(progress));
+        let mut new_events = Vec::new();
+        if let Some(progress) = boot_event(status.observed.as_ref(), ours) {
+            new_events.push(CvmEvent::Boot(progress));
         }
-        status.seen = ours.cloned();
-        (status, news)
+        status.observed = ours.cloned();
+        (status, new_events)
     }
 
     async fn wait(
         &mut self,
-        (mut status, news): (Status, Vec<Happening>),
-        seen: &Seen,
+        (mut status, new_events): (Status, Vec<CvmEvent>),
+        observed: &Observed,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
-        let age = self.held.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
+        let age =
+            self.leased.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
         // A guest that somebody else started has the time of any other to finish its boot.
-        let is_up = status.seen.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
-        if is_up && self.held.cvm.operation.is_some() && self.held.cvm.wish.power == Power::Running
+        let is_up = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+        if is_up
+            && self.leased.cvm.operation.is_some()
+            && self.leased.cvm.desired.power == Power::Running
         {
             let until = now.plus(self.ctx.config.work.limits().boot);
             status.boot_until = status.boot_until.or(Some(until));
         }
         let mut pause = (age / 4).clamp(LOOK_LEAST, LOOK_MOST);
-        if *seen == Seen::Unreachable {
+        if *observed == Observed::Unreachable {
             pause = pause.max(Duration::from_secs(1));
         }
-        self.pause((status, news), now.plus(pause)).await
+        self.pause((status, new_events), now.plus(pause)).await
     }
 
     /// Looks again at this time; writes only what is new, or the lease where it runs out.
     async fn pause(
         &mut self,
-        (status, news): (Status, Vec<Happening>),
+        (status, new_events): (Status, Vec<CvmEvent>),
         until: Timestamp,
     ) -> Result<Next, StoreError> {
-        let unwritten = !self.held.news.is_empty() || !news.is_empty();
+        let unwritten = !self.leased.new_events.is_empty() || !new_events.is_empty();
         // Half of it is left then: more than the looks until the next renewal take.
-        let runs_out = self.held.lease_until < until.plus(self.lease() / 2);
-        if unwritten || status != self.held.recorded || runs_out {
-            self.keep(status, news, false).await?;
+        let runs_out = self.leased.lease_until < until.plus(self.lease() / 2);
+        if unwritten || status != self.leased.recorded || runs_out {
+            self.keep(status, new_events, false).await?;
         }
         Ok(Next::Waits(until))
     }
 
     /// Until when this step waits for the requests that the gateway here has under way to the CVM. The
-    /// wish is committed, so there will be no more of them.
+    /// desired state is committed, so there will be no more of them.
     fn drains(&self, step: &Step) -> Option<Timestamp> {
-        let Cvm { id, wish, status, .. } = &self.held.cvm;
+        let Cvm { id, desired, status, .. } = &self.leased.cvm;
         let patience = Duration::from_secs(self.ctx.config.gateway.drain_s);
-        let until = drains_until(step, wish, status, self.ctx.now(), patience);
-        let under_way = self.ctx.traffic.under_way(*id);
+        let until = drains_until(step, desired, status, self.ctx.now(), patience);
+        let under_way = self.ctx.inflight.count(*id);
         until.filter(|_| under_way > 0)
     }
 
     /// That requests under way are waited for no longer, where somebody waited.
-    fn end_drain(&self, step: &Step, news: &mut Vec<Happening>) {
-        let Cvm { id, status, .. } = &self.held.cvm;
+    fn end_drain(&self, step: &Step, new_events: &mut Vec<CvmEvent>) {
+        let Cvm { id, status, .. } = &self.leased.cvm;
         let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
         if down && status.drains_until.is_some() && status.stopping.is_none() {
-            news.push(Happening::Step { name: "drain", outcome: "done".to_owned() });
-            let left = self.ctx.traffic.under_way(*id);
+            new_events.push(CvmEvent::Step { name: "drain", outcome: "done".to_owned() });
+            let left = self.ctx.inflight.count(*id);
             let outcome = if left == 0 { "drained" } else { "given_up" };
             metrics::counter!("casemate_gateway_drains_total", "outcome" => outcome).increment(1);
             tracing::info!(cvm = %id, left, "requests under way were waited for");
@@ -305,42 +308,42 @@ impl<'a> Turn<'a> {
 
     async fn drain(
         &mut self,
-        (mut status, mut news): (Status, Vec<Happening>),
+        (mut status, mut new_events): (Status, Vec<CvmEvent>),
         until: Timestamp,
     ) -> Result<Next, StoreError> {
         if status.drains_until.is_none() {
-            news.push(Happening::Step { name: "drain", outcome: "intended".to_owned() });
+            new_events.push(CvmEvent::Step { name: "drain", outcome: "intended".to_owned() });
         }
         status.drains_until = Some(until);
         let soon = self.ctx.now().plus(DRAIN_LOOK);
-        self.pause((status, news), soon.min(until)).await
+        self.pause((status, new_events), soon.min(until)).await
     }
 
     async fn done(
         &mut self,
-        (mut status, news): (Status, Vec<Happening>),
+        (mut status, new_events): (Status, Vec<CvmEvent>),
     ) -> Result<Next, StoreError> {
         status.stopping = None;
         status.drains_until = None;
         status.boot_until = None;
         status.attempts = 0;
         // What was taken back stays told until the next change.
-        if self.held.cvm.operation.is_none_or(|open| open.kind != OperationKind::Rollback) {
+        if self.leased.cvm.operation.is_none_or(|open| open.kind != OperationKind::Rollback) {
             status.failure = None;
         }
-        self.close(status, news, &Ending::Succeeded).await
+        self.close(status, new_events, &Ending::Succeeded).await
     }
 
     async fn fail(
         &mut self,
-        (mut status, news): (Status, Vec<Happening>),
+        (mut status, new_events): (Status, Vec<CvmEvent>),
         code: FailureCode,
         cause: String,
     ) -> Result<Next, StoreError> {
         status.stopping = None;
         status.drains_until = None;
         status.boot_until = None;
-        let cause = match (&status.failure, self.held.cvm.operation) {
+        let cause = match (&status.failure, self.leased.cvm.operation) {
             (Some(first), Some(open)) if open.kind == OperationKind::Rollback => {
                 format!("{cause}; this was the way back from: {}", first.cause)
             }
@@ -348,16 +351,16 @@ impl<'a> Turn<'a> {
         };
         let at = self.ctx.now();
         status.failure = Some(Failure { code, cause: cause.clone(), at, rolled_back: false });
-        self.close(status, news, &Ending::Failed(code, cause)).await
+        self.close(status, new_events, &Ending::Failed(code, cause)).await
     }
 
     /// Whether the contracts that govern the app let this step be done.
     async fn allowed(&self, status: &Status, step: &Step, target: &FleetNode) -> Answer {
-        let cvm = &self.held.cvm;
-        match gate(step, &cvm.wish, status) {
+        let cvm = &self.leased.cvm;
+        match gate(step, &cvm.desired, status) {
             Some(gate) => {
                 let limit = Duration::from_secs(self.ctx.config.work.call_timeout_s);
-                Box::pin(ask(self.ctx, cvm, target, gate, limit)).await
+                Box::pin(check_boot(self.ctx, cvm, target, gate, limit)).await
             }
             None => Answer::Allowed(None),
         }
@@ -365,7 +368,7 @@ impl<'a> Turn<'a> {
 
     async fn not_allowed(
         &mut self,
-        before: (Status, Vec<Happening>),
+        before: (Status, Vec<CvmEvent>),
         why: String,
     ) -> Result<Next, StoreError> {
         self.fail(before, FailureCode::NotAllowed, why).await
@@ -374,91 +377,95 @@ impl<'a> Turn<'a> {
     /// No answer is no verdict: it is asked again, for as long as a boot may take.
     async fn silent(
         &mut self,
-        (status, mut news): (Status, Vec<Happening>),
+        (status, mut new_events): (Status, Vec<CvmEvent>),
         step: &Step,
         why: String,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
-        let asked = self.held.cvm.operation.map_or(now, |open| open.started_at);
+        let asked = self.leased.cvm.operation.map_or(now, |open| open.started_at);
         if now >= asked.plus(self.ctx.config.work.limits().boot) {
-            return self.fail((status, news), FailureCode::ChainUnavailable, why).await;
+            return self.fail((status, new_events), FailureCode::ChainUnavailable, why).await;
         }
-        if self.held.silent.as_ref() != Some(&why) {
-            tracing::warn!(cvm = %self.held.cvm.id, step = step.name(), why, "no word from the chain");
-            news.push(Happening::Step { name: step.name(), outcome: why.clone() });
-            self.held.silent = Some(why);
+        if self.leased.silent.as_ref() != Some(&why) {
+            tracing::warn!(cvm = %self.leased.cvm.id, step = step.name(), why, "no word from the chain");
+            new_events.push(CvmEvent::Step { name: step.name(), outcome: why.clone() });
+            self.leased.silent = Some(why);
         }
         let pause = (now.since(asked) / 4).clamp(CHAIN_LEAST, CHAIN_MOST);
-        self.pause((status, news), now.plus(pause)).await
+        self.pause((status, new_events), now.plus(pause)).await
     }
 
     /// Nobody serves the node: what is under way fails, what is at rest rests.
     async fn orphaned(&mut self) -> Result<Next, StoreError> {
-        let status = self.held.cvm.status.clone();
-        if self.held.cvm.operation.is_none() {
+        let status = self.leased.cvm.status.clone();
+        if self.leased.cvm.operation.is_none() {
             self.record(status, Vec::new(), None, None).await?;
             return Ok(Next::Released);
         }
-        let cause = match self.ctx.fleet.node(self.held.cvm.node) {
+        let cause = match self.ctx.fleet.node(self.leased.cvm.node) {
             Some(node) => format!(
                 "node {} is served by no running process: start casemate with --node {} on the data \
                  directory that the node is in, and try again",
                 node.name, node.kind
             ),
-            None => format!("node {} is served by no running process", self.held.cvm.node),
+            None => format!("node {} is served by no running process", self.leased.cvm.node),
         };
         self.fail((status, Vec::new()), FailureCode::NodeUnavailable, cause).await
     }
 
-    fn adopt(&mut self, (mut status, mut news): (Status, Vec<Happening>), vm: EngineVmId) -> Next {
+    fn adopt(
+        &mut self,
+        (mut status, mut new_events): (Status, Vec<CvmEvent>),
+        vm: EngineVmId,
+    ) -> Next {
         status.pushed = match status.engine {
             EngineState::Creating { generation, .. } => generation,
             EngineState::Absent | EngineState::Present { .. } => 0,
         };
         status.engine = EngineState::Present { vm };
-        news.push(Happening::Step { name: "adopt", outcome: "done".to_owned() });
-        self.learn("adopt", status, news);
+        new_events.push(CvmEvent::Step { name: "adopt", outcome: "done".to_owned() });
+        self.learn("adopt", status, new_events);
         Next::GoOn
     }
 
     /// The VM that was to give way is gone.
-    fn forget(&mut self, (mut status, mut news): (Status, Vec<Happening>)) -> Next {
+    fn forget(&mut self, (mut status, mut new_events): (Status, Vec<CvmEvent>)) -> Next {
         status = Status {
             engine: EngineState::Absent,
-            vm: self.held.cvm.wish.vm,
+            vm: self.leased.cvm.desired.vm,
             pushed: 0,
             stopping: None,
             boot_until: None,
             attempts: 0,
-            seen: None,
+            observed: None,
             ..status
         };
-        news.push(Happening::Step { name: "forget", outcome: "done".to_owned() });
-        self.learn("forget", status, news);
+        new_events.push(CvmEvent::Step { name: "forget", outcome: "done".to_owned() });
+        self.learn("forget", status, new_events);
         Next::GoOn
     }
 
     /// Knows more than is written down; the next write says it.
-    fn learn(&mut self, step: &'static str, status: Status, news: Vec<Happening>) {
-        self.held.cvm.status = status;
-        self.held.news.extend(news);
-        self.held.concluded = Some(step);
+    fn learn(&mut self, step: &'static str, status: Status, new_events: Vec<CvmEvent>) {
+        self.leased.cvm.status = status;
+        self.leased.new_events.extend(new_events);
+        self.leased.concluded = Some(step);
     }
 
     /// Intent, call, outcome.
     async fn act(
         &mut self,
-        (status, mut news): (Status, Vec<Happening>),
+        (status, mut new_events): (Status, Vec<CvmEvent>),
         step: Step,
         target: &FleetNode,
         mark: &Mark,
         limits: &Limits,
     ) -> Result<Next, StoreError> {
         let name = step.name();
-        self.end_drain(&step, &mut news);
+        self.end_drain(&step, &mut new_events);
         let intent = Status { drains_until: None, ..self.intend(status, &step, limits) };
-        news.push(Happening::Step { name, outcome: "intended".to_owned() });
-        self.keep(intent, news, true).await?;
+        new_events.push(CvmEvent::Step { name, outcome: "intended".to_owned() });
+        self.keep(intent, new_events, true).await?;
         self.point(name, "intended");
         let outcome = self.call(&step, &*target.node, mark).await?;
         self.point(name, "called");
@@ -472,14 +479,14 @@ impl<'a> Turn<'a> {
             Step::CreateStopped => {
                 status.engine = EngineState::Creating {
                     until: now.plus(limits.create_settles),
-                    generation: self.held.cvm.wish.generation,
+                    generation: self.leased.cvm.desired.generation,
                 };
-                status.vm = self.held.cvm.wish.vm;
-                status.offered = self.held.cvm.wish.generation;
+                status.vm = self.leased.cvm.desired.vm;
+                status.offered = self.leased.cvm.desired.generation;
                 status.attempts += 1;
             }
             Step::Start(_) => {
-                status.run = self.held.cvm.wish.run;
+                status.run = self.leased.cvm.desired.run;
                 status.boot_until = Some(now.plus(limits.boot));
                 status.stopping = None;
                 status.attempts += 1;
@@ -489,10 +496,10 @@ impl<'a> Turn<'a> {
                 status.stopping = Some(*stopping);
                 status.attempts += 1;
             }
-            Step::Push(_) => status.offered = self.held.cvm.wish.generation,
+            Step::Push(_) => status.offered = self.leased.cvm.desired.generation,
             // The newer configuration has cost the disk, or will have: there is no way back to it.
-            Step::Remove(_) if status.vm < self.held.cvm.wish.vm => {
-                status.offered = self.held.cvm.wish.generation;
+            Step::Remove(_) if status.vm < self.leased.cvm.desired.vm => {
+                status.offered = self.leased.cvm.desired.generation;
             }
             Step::Remove(_)
             | Step::Forget
@@ -530,20 +537,21 @@ impl<'a> Turn<'a> {
     }
 
     async fn config(&self, mark: &Mark) -> Result<VmConfig, StoreError> {
-        let spec = &self.held.cvm.spec;
+        let spec = &self.leased.cvm.spec;
         let corrupt = |column, reason: String| StoreError::Corrupt {
             table: "cvms",
             column,
-            row: self.held.cvm.id.to_string(),
+            row: self.leased.cvm.id.to_string(),
             reason,
         };
         let document = self.ctx.document(&spec.compose_hash).await?;
         let compose = document
             .map(|text| text.to_string())
             .ok_or_else(|| corrupt("compose_hash", "its document is missing".to_owned()))?;
-        let sealed_env = self.held.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
-            |why: casemate_core::seal::InvalidSealedEnv| corrupt("sealed_env", why.to_string()),
-        )?;
+        let sealed_env =
+            self.leased.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
+                |why: casemate_core::seal::InvalidSealedEnv| corrupt("sealed_env", why.to_string()),
+            )?;
         Ok(VmConfig {
             mark: mark.clone(),
             app_id: spec.app_id,
@@ -572,7 +580,7 @@ impl<'a> Turn<'a> {
         outcome: Result<Option<EngineVmId>, CallError>,
     ) -> Result<Next, StoreError> {
         let name = step.name();
-        let mut status = self.held.cvm.status.clone();
+        let mut status = self.leased.cvm.status.clone();
         match outcome {
             Ok(made) => {
                 match (step, made) {
@@ -583,15 +591,15 @@ impl<'a> Turn<'a> {
                         status.engine = EngineState::Present { vm };
                         status.attempts = 0;
                     }
-                    (Step::Push(_), _) => status.pushed = self.held.cvm.wish.generation,
+                    (Step::Push(_), _) => status.pushed = self.leased.cvm.desired.generation,
                     (Step::Shutdown(..) | Step::ForceStop(..), _) => {
                         status.stopping =
                             status.stopping.map(|down| Stopping { sent: true, ..down });
                     }
                     _ => {}
                 }
-                let news = vec![Happening::Step { name, outcome: "done".to_owned() }];
-                self.learn(name, status, news);
+                let new_events = vec![CvmEvent::Step { name, outcome: "done".to_owned() }];
+                self.learn(name, status, new_events);
                 Ok(Next::GoOn)
             }
             Err(CallError::Rejected(why)) => self.rejected(step, status, why).await,
@@ -637,23 +645,23 @@ impl<'a> Turn<'a> {
         status: Status,
         why: String,
     ) -> Result<Next, StoreError> {
-        tracing::info!(cvm = %self.held.cvm.id, step = step.name(), why, "step not done");
+        tracing::info!(cvm = %self.leased.cvm.id, step = step.name(), why, "step not done");
         let tries = status.attempts.min(6);
         let pause = LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST);
-        let news = vec![Happening::Step { name: step.name(), outcome: why }];
+        let new_events = vec![CvmEvent::Step { name: step.name(), outcome: why }];
         let due = self.ctx.now().plus(pause);
-        self.release(status, news, due).await
+        self.release(status, new_events, due).await
     }
 
     /// The outcome of a step was written down, if one was waiting for that.
     fn recorded(&mut self) {
-        if let Some(step) = self.held.concluded.take() {
+        if let Some(step) = self.leased.concluded.take() {
             self.point(step, "recorded");
         }
     }
 
     fn point(&self, step: &str, place: &str) {
-        let kind = self.held.cvm.operation.map_or("rest", |open| open.kind.as_str());
+        let kind = self.leased.cvm.operation.map_or("rest", |open| open.kind.as_str());
         crash::point(|| format!("{kind}.{step}.{place}"));
     }
 
@@ -661,12 +669,12 @@ impl<'a> Turn<'a> {
     async fn keep(
         &mut self,
         status: Status,
-        news: Vec<Happening>,
+        new_events: Vec<CvmEvent>,
         calling: bool,
     ) -> Result<(), StoreError> {
         let until = self.ctx.now().plus(self.lease());
-        self.record(status, news, Some((until, calling)), Some(self.ctx.now())).await?;
-        self.held.lease_until = until;
+        self.record(status, new_events, Some((until, calling)), Some(self.ctx.now())).await?;
+        self.leased.lease_until = until;
         Ok(())
     }
 
@@ -674,10 +682,10 @@ impl<'a> Turn<'a> {
     async fn release(
         &mut self,
         status: Status,
-        news: Vec<Happening>,
+        new_events: Vec<CvmEvent>,
         due: Timestamp,
     ) -> Result<Next, StoreError> {
-        self.record(status, news, None, Some(due)).await?;
+        self.record(status, new_events, None, Some(due)).await?;
         Ok(Next::Released)
     }
 
@@ -686,13 +694,13 @@ impl<'a> Turn<'a> {
     async fn close(
         &mut self,
         status: Status,
-        news: Vec<Happening>,
+        new_events: Vec<CvmEvent>,
         ending: &Ending,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
-        let open = self.held.cvm.operation;
-        let rest = phase(self.held.cvm.wish.power, &status, None);
-        let gone = *ending == Ending::Succeeded && self.held.cvm.wish.power == Power::Deleted;
+        let open = self.leased.cvm.operation;
+        let rest = phase(self.leased.cvm.desired.power, &status, None);
+        let gone = *ending == Ending::Succeeded && self.leased.cvm.desired.power == Power::Deleted;
         let record = Record {
             status: &status,
             phase: rest,
@@ -701,33 +709,33 @@ impl<'a> Turn<'a> {
             due_at: None,
             deleted: gone,
         };
-        let mut all = std::mem::take(&mut self.held.news);
-        all.extend(news);
+        let mut all = std::mem::take(&mut self.leased.new_events);
+        all.extend(new_events);
         let mut tx = self.ctx.db.begin().await?;
-        tx.record(&self.held.cvm, &record, now).await?;
-        let back = self.take_back(&mut tx, ending).await?;
+        tx.record(&self.leased.cvm, &record, now).await?;
+        let back = self.roll_back(&mut tx, ending).await?;
         if self.stays_up(&status, ending) {
             Box::pin(self.stay_up(&mut tx)).await?;
         }
-        let mut newest = events::write(&mut tx, self.place(), &all, now).await?;
+        let mut newest = events::write(&mut tx, self.scope(), &all, now).await?;
         if back.is_none() {
             if let Some(open) = open {
                 let what = (open.id, open.kind);
                 if *ending == Ending::Succeeded {
-                    revisions::note(self.ctx, &mut tx, &self.held.cvm, &status, what).await?;
+                    revisions::record(self.ctx, &mut tx, &self.leased.cvm, &status, what).await?;
                 }
-                let ended = events::close(&mut tx, self.place(), what, ending, now).await?;
+                let ended = events::close(&mut tx, self.scope(), what, ending, now).await?;
                 newest = newest.max(ended.unwrap_or(newest));
             }
-            if rest != self.held.cvm.phase {
-                let phase = [Happening::Phase(self.held.cvm.phase, rest)];
-                newest = newest.max(events::write(&mut tx, self.place(), &phase, now).await?);
+            if rest != self.leased.cvm.phase {
+                let phase = [CvmEvent::Phase(self.leased.cvm.phase, rest)];
+                newest = newest.max(events::write(&mut tx, self.scope(), &phase, now).await?);
             }
         }
         newest = newest.max(back.unwrap_or(EventSeq(0)));
         if back.is_none()
             && open.is_some()
-            && let Some(cvm) = tx.cvm(self.held.cvm.id).await?.filter(|_| !gone)
+            && let Some(cvm) = tx.cvm(self.leased.cvm.id).await?.filter(|_| !gone)
         {
             let begun = update::begin_queued(self.ctx, &mut tx, &cvm).await;
             newest = newest.max(begun.map_err(|error| self.ours(error))?);
@@ -744,7 +752,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A change of the configuration that failed leads back to the one before, if that was well.
-    async fn take_back(
+    async fn roll_back(
         &self,
         tx: &mut Tx,
         ending: &Ending,
@@ -753,17 +761,17 @@ impl<'a> Turn<'a> {
         if !code.leads_back() {
             return Ok(None);
         }
-        let Some(cvm) = tx.cvm(self.held.cvm.id).await? else { return Ok(None) };
-        let because = Because::Failed(*code, cause.clone());
-        let back = update::take_back(self.ctx, tx, &cvm, &because).await;
-        Ok(back.map_err(|error| self.ours(error))?.map(|(_, news)| news))
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(None) };
+        let rollback_reason = RollbackReason::Failed(*code, cause.clone());
+        let back = update::roll_back(self.ctx, tx, &cvm, &rollback_reason).await;
+        Ok(back.map_err(|error| self.ours(error))?.map(|(_, new_events)| new_events))
     }
 
     /// Whether it is a restart that was refused while the guest was up: it never began.
     fn stays_up(&self, status: &Status, ending: &Ending) -> bool {
         let restart =
-            self.held.cvm.operation.is_some_and(|open| open.kind == OperationKind::Restart);
-        let up = status.seen.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+            self.leased.cvm.operation.is_some_and(|open| open.kind == OperationKind::Restart);
+        let up = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
         let refused = matches!(
             ending,
             Ending::Failed(FailureCode::NotAllowed | FailureCode::ChainUnavailable, _)
@@ -771,18 +779,18 @@ impl<'a> Turn<'a> {
         restart && up && refused
     }
 
-    /// Nothing is wished any more of a restart that never began.
+    /// Nothing is desired any more of a restart that never began.
     async fn stay_up(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let Some(cvm) = tx.cvm(self.held.cvm.id).await? else { return Ok(()) };
-        let wish = Wish { run: cvm.status.run, ..cvm.wish };
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
+        let desired = DesiredState { run: cvm.status.run, ..cvm.desired };
         let failure = cvm.status.failure.clone().map(|why| Failure { rolled_back: true, ..why });
         let status = Status { failure, ..cvm.status.clone() };
         let intent = Intent {
             spec: &cvm.spec,
             sealed_env: cvm.sealed_env.as_deref(),
-            wish: &wish,
+            desired: &desired,
             status: &status,
-            phase: phase(wish.power, &status, None),
+            phase: phase(desired.power, &status, None),
             due: false,
         };
         tx.set_intent(&cvm, &intent, self.ctx.now()).await
@@ -795,17 +803,17 @@ impl<'a> Turn<'a> {
             error => StoreError::Corrupt {
                 table: "cvms",
                 column: "spec",
-                row: self.held.cvm.id.to_string(),
+                row: self.leased.cvm.id.to_string(),
                 reason: error.to_string(),
             },
         }
     }
 
-    const fn place(&self) -> Place {
-        Place {
-            workspace: self.held.cvm.workspace,
-            cvm: self.held.cvm.id,
-            operation: match self.held.cvm.operation {
+    const fn scope(&self) -> EventScope {
+        EventScope {
+            workspace: self.leased.cvm.workspace,
+            cvm: self.leased.cvm.id,
+            operation: match self.leased.cvm.operation {
                 Some(open) => Some(open.id),
                 None => None,
             },
@@ -815,17 +823,17 @@ impl<'a> Turn<'a> {
     async fn record(
         &mut self,
         status: Status,
-        more: Vec<Happening>,
+        more: Vec<CvmEvent>,
         kept: Option<(Timestamp, bool)>,
         due_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
         let now = self.ctx.now();
-        let mut news = std::mem::take(&mut self.held.news);
-        news.extend(more);
-        let open = self.held.cvm.operation.map(|open| open.kind);
-        let new_phase = phase(self.held.cvm.wish.power, &status, open);
-        if new_phase != self.held.cvm.phase {
-            news.push(Happening::Phase(self.held.cvm.phase, new_phase));
+        let mut new_events = std::mem::take(&mut self.leased.new_events);
+        new_events.extend(more);
+        let open = self.leased.cvm.operation.map(|open| open.kind);
+        let new_phase = phase(self.leased.cvm.desired.power, &status, open);
+        if new_phase != self.leased.cvm.phase {
+            new_events.push(CvmEvent::Phase(self.leased.cvm.phase, new_phase));
         }
         let mut tx = self.ctx.db.begin().await?;
         let record = Record {
@@ -836,22 +844,22 @@ impl<'a> Turn<'a> {
             due_at,
             deleted: false,
         };
-        tx.record(&self.held.cvm, &record, now).await?;
-        let newest = events::write(&mut tx, self.place(), &news, now).await?;
+        tx.record(&self.leased.cvm, &record, now).await?;
+        let newest = events::write(&mut tx, self.scope(), &new_events, now).await?;
         tx.commit().await?;
         if newest > EventSeq(0) {
             self.ctx.publish(newest);
         }
         self.recorded();
-        self.held.recorded.clone_from(&status);
-        self.held.cvm.status = status;
-        self.held.cvm.phase = new_phase;
+        self.leased.recorded.clone_from(&status);
+        self.leased.cvm.status = status;
+        self.leased.cvm.phase = new_phase;
         Ok(())
     }
 }
 
 /// What the guest says of its boot, where that is new.
-fn boot_news(before: Option<&SeenVm>, now: Option<&SeenVm>) -> Option<String> {
+fn boot_event(before: Option<&ObservedVm>, now: Option<&ObservedVm>) -> Option<String> {
     let now = now.filter(|vm| vm.power == VmPower::Running && vm.boot != Boot::Unknown)?;
     let known = before.is_some_and(|vm| vm.power == VmPower::Running && vm.boot == now.boot);
     (!known).then(|| match &now.boot {

@@ -21,7 +21,7 @@ use casemate_store::lease::{self, Claimant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::cvm::{self, Held, Pause};
+use super::cvm::{self, LeasedCvm, Pause};
 use crate::app::{Ctx, update::schedule};
 
 /// So many CVMs wait under their leases at once.
@@ -53,10 +53,10 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
         }
         while let Some(mut taken) = free(&places.work) {
             let Some(claimed) = claim(&ctx, &owner, taken.num_permits()).await else { break };
-            for held in claimed {
+            for leased in claimed {
                 // Never more than there are permits.
                 let Some(permit) = taken.split(1) else { break };
-                turns.spawn(keep_at(ctx.clone(), places.clone(), held, permit, stop.clone()));
+                turns.spawn(keep_at(ctx.clone(), places.clone(), leased, permit, stop.clone()));
             }
         }
     }
@@ -98,12 +98,12 @@ fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 async fn keep_at(
     ctx: Ctx,
     places: Places,
-    mut held: Box<Held>,
+    mut leased: Box<LeasedCvm>,
     mut working: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
     loop {
-        let (until, waits) = match Box::pin(cvm::work(&ctx, held)).await {
+        let (until, waits) = match Box::pin(cvm::work(&ctx, leased)).await {
             Pause::Over => break,
             Pause::Until(until, waits) => (until, waits),
         };
@@ -120,21 +120,21 @@ async fn keep_at(
         // On shutdown all leases are given back at once.
         let Some(Ok(permit)) = stop.run_until_cancelled(again).await else { return };
         drop(waiting);
-        (held, working) = (waits, permit);
+        (leased, working) = (waits, permit);
     }
     ctx.wake.notify_one();
 }
 
 /// A batch of due CVMs, now ours; `None` when there is nothing to do.
-async fn claim(ctx: &Ctx, owner: &str, limit: usize) -> Option<Vec<Box<Held>>> {
+async fn claim(ctx: &Ctx, owner: &str, limit: usize) -> Option<Vec<Box<LeasedCvm>>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
-    let held = |cvm| Held::new(cvm, now.plus(term));
+    let leased = |cvm| LeasedCvm::new(cvm, now.plus(term));
     let nodes = own_nodes(ctx);
     let claimant = Claimant { owner, nodes: &nodes };
     match lease::claim(&ctx.db, &claimant, now, term, limit).await {
         Ok(claimed) if claimed.is_empty() => None,
-        Ok(claimed) => Some(claimed.into_iter().map(held).collect()),
+        Ok(claimed) => Some(claimed.into_iter().map(leased).collect()),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "no CVM could be claimed");
             None
@@ -160,8 +160,8 @@ pub async fn settle_now(ctx: &Ctx, owner: &str) -> usize {
     let mut turns = 0;
     delete_due(ctx).await;
     while let Some(claimed) = claim(ctx, owner, ctx.config.work.concurrency).await {
-        for held in claimed {
-            cvm::work_and_release(ctx, held).await;
+        for leased in claimed {
+            cvm::work_and_release(ctx, leased).await;
             turns += 1;
         }
     }

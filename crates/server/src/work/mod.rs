@@ -1,10 +1,10 @@
-//! Reconcilers: make the world match the wishes. Nothing here is called by a request; a request only
+//! Reconcilers: make the world match the desired states. Nothing here is called by a request; a request only
 //! wakes the [`driver`].
 
+mod boot_check;
 pub mod cvm;
 pub mod driver;
-mod gate;
+pub mod heartbeat;
 pub mod janitor;
 pub mod nodes;
-pub mod presence;
-pub mod proofs;
+pub mod reorg_watch;

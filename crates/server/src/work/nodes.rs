@@ -5,7 +5,7 @@
 //! after the reading raises a fence, and what is concluded from an older record is not written.
 //!
 //! Deliberately absent: repair. What was changed on the host is shown, and left alone until somebody
-//! wishes otherwise; a CVM under way is its reconciler's business.
+//! changes what is desired; a CVM under way is its reconciler's business.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -14,7 +14,7 @@ use std::{
 };
 
 use casemate_core::{
-    cvm::{EngineState, Phase, SeenVm, VmPower, phase},
+    cvm::{EngineState, ObservedVm, Phase, VmPower, phase},
     id::{CvmId, EngineVmId, EventSeq, VmUuid},
 };
 use casemate_engine::node::{CallError, Inventory, Mark};
@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{
     Ctx,
-    events::{self, Happening, Place},
+    events::{self, CvmEvent, EventScope},
     fleet::FleetNode,
 };
 
@@ -77,9 +77,9 @@ impl Watch {
         let Some(shown) = ask(ctx, node).await? else { return Ok(()) };
         let hashes: HashMap<_, _> = shown.iter().map(|(uuid, vms)| (*uuid, hash(vms))).collect();
         let suspects = match self.events {
-            Some(seen) if newest.0 - seen.0 <= MANY_EVENTS => {
+            Some(observed) if newest.0 - observed.0 <= MANY_EVENTS => {
                 let mut changed = self.again.clone();
-                changed.extend(stored_events::cvms_between(&ctx.db, seen, newest).await?);
+                changed.extend(stored_events::cvms_between(&ctx.db, observed, newest).await?);
                 changed.extend(self.changed(ctx, node, &hashes).await?);
                 differing(ctx, node, &changed, &shown).await?
             }
@@ -126,7 +126,7 @@ async fn ask(
 ) -> Result<Option<HashMap<VmUuid, Shown>>, StoreError> {
     let answer: Result<(Inventory, _), _> =
         bounded(ctx, async { Ok((node.node.inventory().await?, node.node.list().await?)) }).await;
-    let (was_reachable, is_reachable) = (node.seen().1, answer.is_ok());
+    let (was_reachable, is_reachable) = (node.observed().1, answer.is_ok());
     if was_reachable != is_reachable {
         if !is_reachable {
             tracing::warn!(node = %node.name, "node does not answer");
@@ -136,10 +136,10 @@ async fn ask(
         tx.commit().await?;
     }
     let Ok((inventory, vms)) = answer else {
-        node.note(None);
+        node.record_answer(None);
         return Ok(None);
     };
-    node.note(Some(inventory));
+    node.record_answer(Some(inventory));
     let mut shown: HashMap<VmUuid, Shown> = HashMap::new();
     for (mark, vm) in vms {
         shown.entry(mark.uuid()).or_default().push((vm.id, vm.power));
@@ -171,7 +171,7 @@ fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, Shown>) -> bool {
     let Some(vm) = recorded(cvm) else { return false };
     let vms = shown.get(&cvm.uuid);
     let power = vms.and_then(|vms| vms.iter().find(|(id, _)| id == vm)).map(|(_, power)| *power);
-    power != cvm.status.seen.as_ref().map(|seen| seen.power)
+    power != cvm.status.observed.as_ref().map(|observed| observed.power)
 }
 
 /// Those of these CVMs of the node that differ from what it showed.
@@ -233,16 +233,16 @@ async fn record_differences(
 }
 
 /// Records a difference, if there is one that users see.
-async fn compare(ctx: &Ctx, cvm: &Cvm, shown: Vec<SeenVm>) -> Result<(), StoreError> {
+async fn compare(ctx: &Ctx, cvm: &Cvm, shown: Vec<ObservedVm>) -> Result<(), StoreError> {
     let Some(vm) = recorded(cvm) else { return Ok(()) };
-    let ours = shown.into_iter().find(|seen| seen.id == *vm);
-    let power = |vm: &Option<SeenVm>| vm.as_ref().map(|vm| vm.power);
-    if power(&ours) == power(&cvm.status.seen) {
+    let ours = shown.into_iter().find(|observed| observed.id == *vm);
+    let power = |vm: &Option<ObservedVm>| vm.as_ref().map(|vm| vm.power);
+    if power(&ours) == power(&cvm.status.observed) {
         return Ok(());
     }
     let mut status = cvm.status.clone();
-    status.seen.clone_from(&ours);
-    let shows = phase(cvm.wish.power, &status, None);
+    status.observed.clone_from(&ours);
+    let shows = phase(cvm.desired.power, &status, None);
     let what = match &ours {
         None => "the VM is no longer on its node".to_owned(),
         Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
@@ -268,12 +268,12 @@ async fn record(
         deleted: false,
     };
     tx.record(cvm, &record, now).await?;
-    let mut news = vec![Happening::Drift(what)];
+    let mut new_events = vec![CvmEvent::Drift(what)];
     if shows != cvm.phase {
-        news.push(Happening::Phase(cvm.phase, shows));
+        new_events.push(CvmEvent::Phase(cvm.phase, shows));
     }
-    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
-    let newest = events::write(&mut tx, place, &news, now).await?;
+    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+    let newest = events::write(&mut tx, scope, &new_events, now).await?;
     tx.commit().await?;
     ctx.announce(newest);
     Ok(())

@@ -249,7 +249,7 @@ impl World {
                 name,
                 kind,
                 owner: "test",
-                kept_until: clock.now(),
+                lease_expires_at: clock.now(),
                 gateway: "",
                 region,
                 inventory: "{}",
@@ -280,9 +280,9 @@ impl World {
             clock: clock.clone(),
             entropy,
             fleet: Arc::new(fleet),
-            kept: Arc::default(),
-            traffic: Arc::default(),
-            guesses: Arc::default(),
+            cache: Arc::default(),
+            inflight: Arc::default(),
+            token_rate_limit: Arc::default(),
             config: Arc::new(config),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),
@@ -290,7 +290,7 @@ impl World {
                 gateway_scheme: "http",
             }),
             wake: Arc::new(Notify::new()),
-            news: Arc::new(watch::Sender::new(EventSeq(0))),
+            last_event: Arc::new(watch::Sender::new(EventSeq(0))),
             stop: CancellationToken::new(),
         });
         let router = http::router(ctx.clone(), Metrics::install());
@@ -300,8 +300,8 @@ impl World {
     /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
     pub fn replica(&self) -> Self {
         let ctx = Ctx::from(ctx::World {
-            kept: Arc::default(),
-            traffic: Arc::default(),
+            cache: Arc::default(),
+            inflight: Arc::default(),
             ..(*self.ctx).clone()
         });
         Self {

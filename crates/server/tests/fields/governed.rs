@@ -42,7 +42,7 @@ async fn world() -> (World, FakeChain) {
     let chain = FakeChain::new(8453);
     chain.add_kms(KMS);
     let world = World::fleet(vec![TestNode::sim()], |_| {}).await;
-    for image in &world.ctx.fleet.all()[0].seen().0.images {
+    for image in &world.ctx.fleet.all()[0].observed().0.images {
         let mut hash = [0; 32];
         hex::decode_to_slice(image.os_image_hash.as_ref().unwrap(), &mut hash).unwrap();
         chain.allow_os_image(KMS, hash, true);

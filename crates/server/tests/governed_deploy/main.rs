@@ -59,8 +59,8 @@ impl Stage {
         let second = TestNode { name: "sim-2", ..TestNode::sim() };
         let stage = Self::of(World::fleet(vec![TestNode::sim(), second], |_| {}).await);
         let node = &stage.world.ctx.fleet.all()[1];
-        let inventory = Inventory { device_id: OTHER_HOST, ..(*node.seen().0).clone() };
-        node.note(Some(inventory));
+        let inventory = Inventory { device_id: OTHER_HOST, ..(*node.observed().0).clone() };
+        node.record_answer(Some(inventory));
         stage
     }
 
@@ -130,7 +130,7 @@ const OTHER_HOST: DeviceId = DeviceId::from_bytes([0xde; 32]);
 fn images(world: &World) -> Vec<[u8; 32]> {
     let mut images = Vec::new();
     for node in world.ctx.fleet.all() {
-        for image in &node.seen().0.images {
+        for image in &node.observed().0.images {
             let mut hash = [0; 32];
             if let Some(text) = &image.os_image_hash {
                 hex::decode_to_slice(text, &mut hash).unwrap();

@@ -22,8 +22,8 @@ const SECOND: DeviceId = DeviceId::from_bytes([2; 32]);
 async fn stage() -> Stage {
     let stage = Stage::with(World::fleet(two_nodes(), |_| {}).await).await;
     let node = stage.world.ctx.fleet.node(NodeId(2)).unwrap();
-    let told = Inventory { device_id: SECOND, ..(*node.seen().0).clone() };
-    node.note(Some(told));
+    let told = Inventory { device_id: SECOND, ..(*node.observed().0).clone() };
+    node.record_answer(Some(told));
     stage
 }
 

@@ -96,18 +96,18 @@ async fn without_requests_nothing_is_put_off() {
 #[tokio::test]
 async fn a_stream_counts_until_it_is_dropped() {
     let stage = Stage::with(1, "{}").await;
-    let (cvm, traffic) = (stage.cvm("web-1").await.id, &stage.world.ctx.traffic);
+    let (cvm, inflight) = (stage.cvm("web-1").await.id, &stage.world.ctx.inflight);
     let request = stage.request("GET", "/stream", Body::empty());
     let response = stage.gateway.answer(request).await.unwrap();
-    assert_eq!(traffic.under_way(cvm), 1);
+    assert_eq!(inflight.count(cvm), 1);
     stage.send("POST", "/cvms/web-1/shutdown", Value::Null).await;
     assert!(!down_within(&stage, 1000).await);
     drop(response);
-    assert_eq!(traffic.under_way(cvm), 0);
+    assert_eq!(inflight.count(cvm), 0);
     assert!(down_within(&stage, 200).await);
 }
 
-/// A wish that is taken back while requests are waited for leaves everything as it is.
+/// A desired state that is taken back while requests are waited for leaves everything as it is.
 #[tokio::test]
 async fn a_start_takes_back_a_stop_that_waits() {
     let stage = Stage::with(1, "{}").await;

@@ -36,16 +36,17 @@ fn beside(stage: &Stage, gateway: SocketAddr) -> Gateway {
         name: node.name.clone(),
         kind: node.kind.clone(),
         owner: "test".to_owned(),
-        kept_until: 0,
+        lease_expires_at: 0,
         gateway: gateway.to_string(),
         region: node.region.clone(),
-        inventory: serde_json::to_string(&*node.seen().0).unwrap(),
+        inventory: serde_json::to_string(&*node.observed().0).unwrap(),
         reachable: true,
         seen_at: 0,
     };
     let fleet = Fleet::new([].into(), world.fleet.kms.clone());
-    fleet.know([FleetNode::elsewhere(&row, true).unwrap()]);
-    let parts = ctx::World { fleet: Arc::new(fleet), traffic: Arc::default(), ..(**world).clone() };
+    fleet.know([FleetNode::remote(&row, true).unwrap()]);
+    let parts =
+        ctx::World { fleet: Arc::new(fleet), inflight: Arc::default(), ..(**world).clone() };
     Gateway::new(Ctx::from(parts), "localhost", None)
 }
 

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode},
 };
 use casemate_core::{
-    cvm::{SeenVm, Spec, StopMode},
+    cvm::{ObservedVm, Spec, StopMode},
     id::{AppId, CvmRef, EngineVmId, VmUuid},
     operation::OperationKind,
 };
@@ -53,10 +53,10 @@ impl Node for Host {
     async fn inventory(&self) -> Result<Inventory, CallError> {
         self.sim.inventory().await
     }
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         self.sim.list().await
     }
-    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
         self.sim.find(mark).await
     }
     async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError> {
@@ -81,8 +81,8 @@ impl Node for Host {
         self.guest(vm).kill();
         self.sim.remove(vm).await
     }
-    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
-        self.sim.dial(vm, port).await?;
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+        self.sim.resolve_port(vm, port).await?;
         let address = self.guest(vm).address();
         match (port, address) {
             (8080, Some(address)) => Ok(Dial::Tcp(address)),

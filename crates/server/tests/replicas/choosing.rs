@@ -85,7 +85,7 @@ async fn the_newest_document_is_what_another_compose_file_is_put_into() {
 }
 
 #[tokio::test]
-async fn an_updated_cvm_is_replicated_as_it_is_wished() {
+async fn an_updated_cvm_is_replicated_as_it_is_desired() {
     let world = World::new().await;
     deployed(&world, json!({})).await;
     let change = json!({ "vcpu": 2, "docker_compose_file": format!("{COMPOSE}# v2\n") });

@@ -154,7 +154,7 @@ async fn names_take_the_least_free_number_and_are_cut_to_fit() {
     }
     world.call("DELETE", "/cvms/my-app-3", "", None).await;
     let again = world.post("/cvms/my-app/replicas", json!({})).await.ok();
-    assert_eq!(again["name"], "my-app-3", "free as soon as its deletion is wished");
+    assert_eq!(again["name"], "my-app-3", "free as soon as its deletion is desired");
     let own = replicate(&world, "my-app", json!({ "name": "second-name" })).await;
     assert_eq!(own["name"], "second-name");
     assert_eq!(replicate(&world, "second-name", json!({})).await["name"], "second-name-2");

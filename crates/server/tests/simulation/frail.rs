@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use casemate_core::{cvm::SeenVm, id::EngineVmId};
+use casemate_core::{cvm::ObservedVm, id::EngineVmId};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
 };
@@ -93,11 +93,11 @@ impl Node for Frail {
         self.host.inventory().await
     }
 
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         self.host.list().await
     }
 
-    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
         self.pass(self.host.find(mark)).await
     }
 
@@ -125,8 +125,8 @@ impl Node for Frail {
         self.pass(self.host.remove(vm)).await
     }
 
-    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
-        self.host.dial(vm, port).await
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+        self.host.resolve_port(vm, port).await
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

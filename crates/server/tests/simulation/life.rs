@@ -20,10 +20,10 @@ use casemate_server::{
         self, Caller,
         approval::Clearance,
         power::{self, Verb},
-        update::{self, Asked},
+        update::{self, ChangeRequest},
     },
     work::{
-        cvm::{self as reconciler, Held, Pause},
+        cvm::{self as reconciler, LeasedCvm, Pause},
         nodes::Watch,
     },
 };
@@ -57,7 +57,7 @@ pub struct Life {
     model: Model,
     watch: Watch,
     /// What waits under its lease, and until when.
-    waiting: Vec<(Timestamp, Box<Held>)>,
+    waiting: Vec<(Timestamp, Box<LeasedCvm>)>,
     trace: bool,
 }
 
@@ -178,9 +178,10 @@ impl Life {
     async fn change(&mut self, change: Change, dies: bool) {
         let ctx = &self.world.ctx;
         let mut tx = ctx.begin().await.unwrap();
-        let asked = Asked::from(change.clone());
+        let change_request = ChangeRequest::from(change.clone());
         let nothing = Clearance::default();
-        let outcome = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await;
+        let outcome =
+            update::accept(ctx, &mut tx, &self.caller, self.cvm, &change_request, &nothing).await;
         match outcome.and_then(update::Outcome::accepted) {
             Ok(_) if dies => {}
             Ok(accepted) => {
@@ -206,13 +207,15 @@ impl Life {
         let whole = revisions::get(&ctx.db, app, &all[at].id).await.unwrap().unwrap();
         let mut tx = ctx.begin().await.unwrap();
         let accepted = async {
-            let cvm = update::take(&mut tx, &self.caller, self.cvm).await?;
-            let asked = app::revisions::asked(ctx, &mut tx, &cvm, &whole, request).await?;
+            let cvm = update::lock_cvm(&mut tx, &self.caller, self.cvm).await?;
+            let change_request =
+                app::revisions::change_request(ctx, &mut tx, &cvm, &whole, request).await?;
             let nothing = Clearance::default();
             let caller = &self.caller;
-            let done = update::accept(ctx, &mut tx, caller, self.cvm, &asked, &nothing).await?;
+            let done =
+                update::accept(ctx, &mut tx, caller, self.cvm, &change_request, &nothing).await?;
             let done = done.accepted()?;
-            Ok::<_, app::Error>((done, asked.change))
+            Ok::<_, app::Error>((done, change_request.change))
         };
         match Box::pin(accepted).await {
             Ok(_) if dies => {}
@@ -270,16 +273,16 @@ impl Life {
         self.world.ctx.fleet.own().keys().copied().collect()
     }
 
-    async fn claim(&self, owner: &str) -> Option<Box<Held>> {
+    async fn claim(&self, owner: &str) -> Option<Box<LeasedCvm>> {
         let ctx = &self.world.ctx;
         let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
         let claimant = Claimant { owner, nodes: &self.nodes() };
         let claimed = lease::claim(&ctx.db, &claimant, now, term, 1).await.unwrap().pop();
-        claimed.map(|cvm| Held::new(cvm, now.plus(term)))
+        claimed.map(|cvm| LeasedCvm::new(cvm, now.plus(term)))
     }
 
     /// What has waited long enough, or is due.
-    async fn next(&mut self) -> Option<Box<Held>> {
+    async fn next(&mut self) -> Option<Box<LeasedCvm>> {
         let now = self.world.ctx.now();
         match self.waiting.iter().position(|(until, _)| *until <= now) {
             Some(index) => Some(self.waiting.remove(index).1),
@@ -290,9 +293,9 @@ impl Life {
     /// One turn, if something is due; in it the process may die, or be held up while others act: by
     /// chance, or so.
     async fn turn(&mut self, interruption: Option<&Want>) {
-        let Some(held) = self.next().await else { return };
+        let Some(leased) = self.next().await else { return };
         let (ctx, frail) = (self.world.ctx.clone(), Arc::clone(&self.frail));
-        let turn = reconciler::work(&ctx, held);
+        let turn = reconciler::work(&ctx, leased);
         tokio::pin!(turn);
         loop {
             tokio::select! {
@@ -312,11 +315,11 @@ impl Life {
                     frail.go_on.notify_one();
                 }
                 pause = &mut turn => {
-                    let Pause::Until(until, held) = pause else { return };
+                    let Pause::Until(until, leased) = pause else { return };
                     if self.dice.chance(70) {
-                        self.waiting.push((until, held));
+                        self.waiting.push((until, leased));
                     } else {
-                        reconciler::release(&ctx, held, until).await;
+                        reconciler::release(&ctx, leased, until).await;
                     }
                     return;
                 }
@@ -338,10 +341,10 @@ impl Life {
 
     /// Another task takes what is due, if it may.
     async fn rival(&self) {
-        let Some(held) = self.claim(RIVAL).await else { return };
+        let Some(leased) = self.claim(RIVAL).await else { return };
         self.tell(|| "another goes on".to_owned());
-        if let Pause::Until(until, held) = reconciler::work(&self.world.ctx, held).await {
-            reconciler::release(&self.world.ctx, held, until).await;
+        if let Pause::Until(until, leased) = reconciler::work(&self.world.ctx, leased).await {
+            reconciler::release(&self.world.ctx, leased, until).await;
         }
     }
 
@@ -372,10 +375,10 @@ impl Life {
     async fn settle(&mut self) {
         for _ in 0..PATIENCE {
             match self.next().await {
-                Some(held) => {
-                    let pause = reconciler::work(&self.world.ctx, held).await;
-                    if let Pause::Until(until, held) = pause {
-                        self.waiting.push((until, held));
+                Some(leased) => {
+                    let pause = reconciler::work(&self.world.ctx, leased).await;
+                    if let Pause::Until(until, leased) = pause {
+                        self.waiting.push((until, leased));
                     }
                 }
                 None if lease::busy(&self.world.ctx.db).await.unwrap() == 0 => {

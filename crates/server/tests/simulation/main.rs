@@ -61,9 +61,9 @@ fn template() -> (tempfile::TempDir, String) {
     })
 }
 
-/// A call that lands after a newer wish was taken up would undo it: the node does not know our fences.
+/// A call that lands after a newer desired state was taken up would undo it: the node does not know our fences.
 #[test]
-fn nobody_works_for_a_newer_wish_while_a_call_for_the_older_is_under_way() {
+fn nobody_works_for_a_newer_desired_state_while_a_call_for_the_older_is_under_way() {
     let (dir, key) = template();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for want in [Want::Power(Verb::Stop), Want::Power(Verb::Delete), Want::CancelOpen] {

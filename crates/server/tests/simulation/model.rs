@@ -119,7 +119,7 @@ impl Model {
         let known: BTreeSet<_> = facts.operations.iter().map(|one| one.id).collect();
         let lost: Vec<_> = self.accepted.keys().filter(|id| !known.contains(id)).collect();
         assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-        assert_eq!(facts.cvm.wish.power, self.power, "the last verb");
+        assert_eq!(facts.cvm.desired.power, self.power, "the last verb");
         if self.power != Power::Deleted {
             self.configuration(facts);
         }
@@ -209,21 +209,21 @@ fn put<T: Clone>(slot: &mut T, value: Option<&T>) {
 /// VM.
 pub fn node_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
     let cvm = &facts.cvm;
-    if cvm.wish.power == Power::Deleted {
+    if cvm.desired.power == Power::Deleted {
         assert!(vms.is_empty(), "left behind: {vms:?}");
         return;
     }
     let failed = cvm.status.failure.as_ref().is_some_and(|why| !why.rolled_back);
     let EngineState::Present { vm: id } = &cvm.status.engine else {
-        assert!(failed || cvm.wish.power == Power::Stopped, "no VM and no reason: {cvm:?}");
+        assert!(failed || cvm.desired.power == Power::Stopped, "no VM and no reason: {cvm:?}");
         return;
     };
-    let Some(vm) = vms.iter().find(|vm| vm.seen.id == *id) else {
+    let Some(vm) = vms.iter().find(|vm| vm.observed.id == *id) else {
         assert_eq!(cvm.phase, Phase::Error, "a VM that is gone");
         return;
     };
     assert!(
-        failed || cvm.status.vm >= cvm.wish.vm,
+        failed || cvm.status.vm >= cvm.desired.vm,
         "the VM before the one that is wished: {cvm:?}"
     );
     if cvm.status.pushed == cvm.spec.revision {
@@ -233,15 +233,15 @@ pub fn node_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
     if failed || struck && facts.drifted() {
         return;
     }
-    if cvm.wish.power == Power::Running {
+    if cvm.desired.power == Power::Running {
         assert_eq!(cvm.phase, Phase::Running, "{cvm:?}");
-        assert_eq!(vm.seen.power, VmPower::Running);
+        assert_eq!(vm.observed.power, VmPower::Running);
         assert!(vm.serves, "{vm:?}");
-        assert_eq!(cvm.status.pushed, cvm.wish.generation, "it runs what is wished");
+        assert_eq!(cvm.status.pushed, cvm.desired.generation, "it runs what is desired");
         assert_eq!(vm.booted, Some(vm.config.compose_hash), "it runs what it was given");
     } else {
         assert_eq!(cvm.phase, Phase::Stopped, "{cvm:?}");
-        assert!(matches!(vm.seen.power, VmPower::Stopped), "{vm:?}");
+        assert!(matches!(vm.observed.power, VmPower::Stopped), "{vm:?}");
     }
 }
 
@@ -279,7 +279,7 @@ pub fn history_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
     }
     let newest = facts.revisions.last().unwrap();
     let EngineState::Present { vm: id } = &cvm.status.engine else { return };
-    let config = &vms.iter().find(|vm| vm.seen.id == *id).unwrap().config;
+    let config = &vms.iter().find(|vm| vm.observed.id == *id).unwrap().config;
     let sealed_env = config.sealed_env.as_ref().map(ToString::to_string);
     assert_eq!(newest.revision.compose_hash, config.compose_hash, "{newest:?}");
     assert_eq!((&newest.user_config, &newest.sealed_env), (&config.user_config, &sealed_env));

@@ -11,8 +11,8 @@ use sqlx::{query_as, query_scalar};
 
 use super::{
     Cvm, Part, Seek,
+    pagination::Walk,
     row::{LISTED, Row},
-    seek::Walk,
 };
 use crate::{Db, Error, error::corrupt};
 

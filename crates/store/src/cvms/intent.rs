@@ -1,14 +1,14 @@
-//! A new configuration of a CVM, with the wish that brings it about; and its end at a set time.
+//! A new configuration of a CVM, with the desired state that brings it about; and its end at a set time.
 
 use casemate_core::{
-    cvm::{Phase, Spec, Status, Wish},
+    cvm::{DesiredState, Phase, Spec, Status},
     id::{CvmId, UserId, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query, query_as};
 
 use super::{
-    Cvm, Taking,
+    Cvm, UsageDelta,
     row::{bad, power_word, spec_text},
 };
 use crate::{Error, Tx, freshness::Subject};
@@ -20,8 +20,8 @@ pub struct Intent<'a> {
     pub spec: &'a Spec,
     /// The sealed environment, hex.
     pub sealed_env: Option<&'a str>,
-    /// The wish.
-    pub wish: &'a Wish,
+    /// The desired state.
+    pub desired: &'a DesiredState,
     /// What is recorded, as it is to be from now on.
     pub status: &'a Status,
     /// The word users see.
@@ -31,8 +31,8 @@ pub struct Intent<'a> {
 }
 
 impl Tx {
-    /// Writes a new configuration over the one that was read, with its wish, and makes the CVM due if
-    /// there is work to do. With the lease under way it is as in [`Tx::set_wish`]. [`Error::Stale`]:
+    /// Writes a new configuration over the one that was read, with its desired state, and makes the CVM due if
+    /// there is work to do. With the lease under way it is as in [`Tx::set_desired`]. [`Error::Stale`]:
     /// the CVM changed since it was read. A name must be known to be free.
     pub async fn set_intent(
         &mut self,
@@ -53,8 +53,8 @@ impl Tx {
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
         self.touch(Subject::Cvm(read.id));
         let id = read.id.0;
-        let (spec, wish) = (intent.spec, intent.wish);
-        let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
+        let (spec, desired) = (intent.spec, intent.desired);
+        let stop = serde_json::to_string(&desired.stop).map_err(bad("stop_mode", id))?;
         let status = serde_json::to_string(intent.status).map_err(bad("status", id))?;
         let text = spec_text(spec, id)?;
         let changed = exec_tx!(
@@ -62,9 +62,9 @@ impl Tx {
             query(SQL)
                 .bind(id)
                 .bind(read.fence)
-                .bind(power_word(wish.power))
-                .bind(wish.run)
-                .bind(wish.generation)
+                .bind(power_word(desired.power))
+                .bind(desired.run)
+                .bind(desired.generation)
                 .bind(stop)
                 .bind(status)
                 .bind(intent.phase.as_str())
@@ -89,8 +89,8 @@ impl Tx {
             self.keep_for_good(&read.spec.compose_hash).await?;
             self.keep_for_good(&spec.compose_hash).await?;
         }
-        let taking = |spec: &Spec| Taking::of(read, spec);
-        self.retally(&taking(&read.spec), &taking(spec)).await
+        let usage = |spec: &Spec| UsageDelta::of(read, spec);
+        self.adjust_usage(&usage(&read.spec), &usage(spec)).await
     }
 
     /// Sets or clears the time at which a CVM is deleted by itself. [`Error::Stale`]: it is gone.

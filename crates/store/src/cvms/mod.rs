@@ -1,8 +1,8 @@
-//! Wish and fact of every CVM: look-ups, lists, and the writes of requests. The writes of
+//! Desired state and fact of every CVM: look-ups, lists, and the writes of requests. The writes of
 //! reconcilers are in [`crate::lease`].
 
 use casemate_core::{
-    cvm::{Phase, Spec, Status, StopMode, Wish},
+    cvm::{DesiredState, Phase, Spec, Status, StopMode},
     id::{CvmId, CvmRef, InstanceId, KmsId, NodeId, OperationId, UserId, VmUuid, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
@@ -12,24 +12,24 @@ mod apps;
 mod directory;
 mod facets;
 mod find;
+mod history;
 mod intent;
 mod list;
-mod past;
+mod pagination;
 mod row;
-mod seek;
-mod tally;
+mod usage_counters;
 mod write;
 
 pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
 pub use directory::{PublicApp, directory, directory_length};
 pub use facets::{Facets, facets};
 pub use find::{by_id, by_uuids, for_gateway, resolve};
+pub use history::{PastCvm, app_history};
 pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page};
-pub use past::{PastCvm, past};
+pub use pagination::{Part, Seek};
 pub(crate) use row::{Row, SELECT};
-pub use seek::{Part, Seek};
-pub(crate) use tally::Taking;
+pub(crate) use usage_counters::UsageDelta;
 pub use write::Inserted;
 
 /// One CVM.
@@ -54,7 +54,7 @@ pub struct Cvm {
     /// Sealed env, hex. Lists leave it out too.
     pub sealed_env: Option<String>,
     /// What it should be doing.
-    pub wish: Wish,
+    pub desired: DesiredState,
     /// What is recorded of it.
     pub status: Status,
     /// The word users see.
@@ -65,13 +65,13 @@ pub struct Cvm {
     pub operation: Option<OpenOperation>,
     /// Raised with everything that readers see of it.
     pub version: i64,
-    /// Raised by every claim, by every new wish, and when a lease is given back.
+    /// Raised by every claim, by every new desired state, and when a lease is given back.
     pub fence: i64,
     /// Read by the claim that gave us its lease; whoever read it otherwise only looks on.
     pub claimed: bool,
     /// When it was committed.
     pub created_at: Timestamp,
-    /// When wish, status or phase was written last.
+    /// When desired state, status or phase was written last.
     pub updated_at: Timestamp,
     /// When it is to be deleted by itself.
     pub delete_at: Option<Timestamp>,

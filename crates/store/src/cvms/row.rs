@@ -1,7 +1,7 @@
 //! A row of `cvms` and what it means.
 
 use casemate_core::{
-    cvm::{Power, Spec, Wish},
+    cvm::{DesiredState, Power, Spec},
     id::{CvmId, KmsId, NodeId, UserId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
@@ -107,7 +107,7 @@ impl Row {
             node: NodeId(self.node_id),
             kms: KmsId(self.kms_id),
             sealed_env: self.sealed_env,
-            wish: Wish {
+            desired: DesiredState {
                 power: word(&self.power).map_err(bad("power", id))?,
                 run: self.run,
                 generation: self.generation,

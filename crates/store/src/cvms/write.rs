@@ -3,21 +3,21 @@
 use std::collections::BTreeSet;
 
 use casemate_core::{
-    cvm::{Phase, PortMap, Power, Spec, Status, Wish},
+    cvm::{DesiredState, Phase, PortMap, Power, Spec, Status},
     id::{AppId, ComposeHash, CvmId, NodeId, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
 use super::{
-    Cvm, NewCvm, Taking,
+    Cvm, NewCvm, UsageDelta,
     row::{Row, SELECT, bad, power_word, spec_text},
 };
 use crate::{Error, Tx, freshness::Subject, nodes::Taken};
 
 impl NewCvm {
-    fn taking(&self) -> Taking {
-        Taking {
+    fn usage(&self) -> UsageDelta {
+        UsageDelta {
             workspace_id: self.workspace.0,
             node_id: self.node.0,
             created_by: self.created_by.0,
@@ -52,7 +52,13 @@ impl NewCvm {
             kms: self.kms,
             spec: self.spec,
             sealed_env: self.sealed_env,
-            wish: Wish { power: Power::Running, run: 1, generation: 1, stop: self.stop, vm: 1 },
+            desired: DesiredState {
+                power: Power::Running,
+                run: 1,
+                generation: 1,
+                stop: self.stop,
+                vm: 1,
+            },
             status: Status::new(),
             phase: Phase::Starting,
             instance_id: None,
@@ -68,7 +74,7 @@ impl NewCvm {
 }
 
 impl Tx {
-    /// Writes a new CVM, wished running, due at once. [`Error::Conflict`]: its name is taken. Whether the
+    /// Writes a new CVM, desired running, due at once. [`Error::Conflict`]: its name is taken. Whether the
     /// node has the room is for the caller to say, who goes on or drops the transaction.
     pub async fn insert_cvm(&mut self, new: NewCvm, now: Timestamp) -> Result<Inserted, Error> {
         const SQL: &str = "INSERT INTO cvms (id, reference, vm_uuid, workspace_id, created_by, app_id, \
@@ -77,8 +83,8 @@ impl Tx {
             user_config, image, instance_type, listed) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 'running', 1, $13, $14, \
             'starting', $15, $16, $17, 1, 0, $18, $18, $18, $19, $20, $21, $22)";
-        let taking = new.taking();
-        let counted = self.tally(&taking, 1, now).await?;
+        let usage = new.usage();
+        let counted = self.count_usage(&usage, 1, now).await?;
         let id = self.draw("cvm").await?;
         self.touch(Subject::Cvm(CvmId(id)));
         let json = |text: Result<String, serde_json::Error>| text.map_err(bad("spec", id));
@@ -91,20 +97,20 @@ impl Tx {
                 .bind(id)
                 .bind(new.reference.to_string())
                 .bind(new.uuid.to_string())
-                .bind(taking.workspace_id)
-                .bind(taking.created_by)
-                .bind(&taking.app_id)
+                .bind(usage.workspace_id)
+                .bind(usage.created_by)
+                .bind(&usage.app_id)
                 .bind(&new.spec.name)
-                .bind(taking.node_id)
+                .bind(usage.node_id)
                 .bind(new.kms.as_ref())
                 .bind(new.spec.compose_hash.to_string())
                 .bind(spec)
                 .bind(&new.sealed_env)
                 .bind(stop)
                 .bind(status)
-                .bind(taking.vcpu)
-                .bind(taking.memory_mb)
-                .bind(taking.disk_gb)
+                .bind(usage.vcpu)
+                .bind(usage.memory_mb)
+                .bind(usage.disk_gb)
                 .bind(now.micros())
                 .bind(&new.spec.user_config)
                 .bind(&new.spec.image)
@@ -114,9 +120,9 @@ impl Tx {
         let before = Taken {
             node_id: counted.node.node_id,
             slots: counted.node.slots - 1,
-            vcpu: counted.node.vcpu - taking.vcpu,
-            memory_mb: counted.node.memory_mb - taking.memory_mb,
-            disk_gb: counted.node.disk_gb - taking.disk_gb,
+            vcpu: counted.node.vcpu - usage.vcpu,
+            memory_mb: counted.node.memory_mb - usage.memory_mb,
+            disk_gb: counted.node.disk_gb - usage.disk_gb,
         };
         let cvm = new.written(CvmId(id), now);
         Ok(Inserted { cvm, before, of_app: counted.of_app })
@@ -141,7 +147,7 @@ impl Tx {
     }
 
     /// The CVM that holds this name, if one does. A name is free again once the deletion of its CVM
-    /// is wished.
+    /// is desired.
     pub async fn cvm_of_name(
         &mut self,
         workspace: WorkspaceId,
@@ -215,14 +221,14 @@ impl Tx {
         Ok(ports)
     }
 
-    /// Writes a new wish over the one that was read, with the phase it shows, and makes the CVM due.
+    /// Writes a new desired state over the one that was read, with the phase it shows, and makes the CVM due.
     /// The lease under way, if any, is taken away, or, where a call may be under way, waited for
     /// ([`crate::lease`]): its holder learns [`Error::Stale`].
     /// [`Error::Stale`] here: the CVM changed since it was read.
-    pub async fn set_wish(
+    pub async fn set_desired(
         &mut self,
         read: &Cvm,
-        wish: &Wish,
+        desired: &DesiredState,
         status: &Status,
         phase: Phase,
         now: Timestamp,
@@ -237,16 +243,16 @@ impl Tx {
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
         self.touch(Subject::Cvm(read.id));
         let id = read.id.0;
-        let stop = serde_json::to_string(&wish.stop).map_err(bad("stop_mode", id))?;
+        let stop = serde_json::to_string(&desired.stop).map_err(bad("stop_mode", id))?;
         let status = serde_json::to_string(status).map_err(bad("status", id))?;
         let changed = exec_tx!(
             self,
             query(SQL)
                 .bind(id)
                 .bind(read.fence)
-                .bind(power_word(wish.power))
-                .bind(wish.run)
-                .bind(wish.generation)
+                .bind(power_word(desired.power))
+                .bind(desired.run)
+                .bind(desired.generation)
                 .bind(stop)
                 .bind(status)
                 .bind(phase.as_str())
@@ -256,7 +262,7 @@ impl Tx {
     }
 
     /// Asks for another look at a CVM: it is due now, or as soon as the lease under way is given
-    /// back. For wishes that the world no longer fulfils.
+    /// back. For desired states that the world no longer fulfils.
     pub async fn make_due(&mut self, cvm: CvmId, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET \
             again = (lease_until IS NOT NULL AND lease_until > $2), \

@@ -99,7 +99,7 @@ impl PgTx {
         Ok(&mut self.inner)
     }
 
-    pub(crate) fn note<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
+    pub(crate) fn check<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
         self.spoilt = result.is_err();
         Ok(result?)
     }

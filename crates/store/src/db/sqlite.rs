@@ -312,7 +312,7 @@ impl SqliteTx {
         Ok(held.connection()?)
     }
 
-    pub(crate) fn note<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
+    pub(crate) fn check<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
         self.spoilt = result.is_err();
         Ok(result?)
     }

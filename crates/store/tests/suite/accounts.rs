@@ -73,7 +73,8 @@ async fn a_nodes_name_belongs_to_one_instance(db: Db) {
     tx.keep_nodes("there", at(60)).await.unwrap();
     tx.commit().await.unwrap();
     let all = nodes::all(&db).await.unwrap();
-    let kept: Vec<_> = all.iter().map(|node| (node.id(), &*node.owner, node.kept_until)).collect();
+    let kept: Vec<_> =
+        all.iter().map(|node| (node.id(), &*node.owner, node.lease_expires_at)).collect();
     let expected = [(world.node, "here", START.micros()), (second, "there", at(60).micros())];
     assert_eq!(kept, expected);
     assert_eq!(all[1].gateway, "10.0.0.2:80");

@@ -168,7 +168,9 @@ async fn one_of_every_kind(world: &World, nodes: [NodeId; 2]) -> Vec<(String, [K
             new.node = nodes[kind.node];
             tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
             let cvm = tx.insert_cvm(new, START).await.unwrap().cvm;
-            tx.set_wish(&cvm, &cvm.wish, &cvm.status, PHASES[kind.phase], START).await.unwrap();
+            tx.set_desired(&cvm, &cvm.desired, &cvm.status, PHASES[kind.phase], START)
+                .await
+                .unwrap();
         }
         apps.push((name, kinds));
     }
@@ -237,7 +239,7 @@ async fn a_changed_cvm_is_found_as_it_is_now(db: Db) {
     let intent = Intent {
         spec: &spec,
         sealed_env: None,
-        wish: &cvm.wish,
+        desired: &cvm.desired,
         status: &cvm.status,
         phase: Phase::Updating,
         due: true,

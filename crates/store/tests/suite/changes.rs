@@ -33,7 +33,7 @@ async fn enqueue(world: &World, cvm: CvmId, vcpu: u32) -> OperationId {
         generation: 1,
     };
     let mut tx = world.db.begin().await.unwrap();
-    tx.take_cvm(cvm).await.unwrap().unwrap();
+    tx.lock_cvm(cvm).await.unwrap().unwrap();
     tx.enqueue_change(&new, START).await.unwrap();
     tx.commit().await.unwrap();
     id
@@ -129,7 +129,7 @@ async fn a_configuration_is_written_whole_and_tallied(db: Db) {
         let intent = Intent {
             spec,
             sealed_env: Some("ab"),
-            wish: &read.wish,
+            desired: &read.desired,
             status: &read.status,
             phase: read.phase,
             due: true,

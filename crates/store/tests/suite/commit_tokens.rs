@@ -30,7 +30,7 @@ async fn prepare(
 ) -> TokenHash {
     let hash = token();
     let mut tx = world.db.begin().await.unwrap();
-    tx.take_cvm(cvm.id).await.unwrap().unwrap();
+    tx.lock_cvm(cvm.id).await.unwrap().unwrap();
     tx.keep_document(&document, "{}", now).await.unwrap();
     let new = NewPreparation {
         hash: &hash,

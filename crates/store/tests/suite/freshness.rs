@@ -31,8 +31,8 @@ async fn every_write_that_readers_see_ends_a_stamp(db: Db) {
     world.cvm("bravo").await;
     assert!(is_current(&world, &cvm, first).await, "another CVM is none of its business");
 
-    world.wish(cvm.id, Power::Stopped, at(1)).await;
-    assert!(!is_current(&world, &cvm, first).await, "a new wish");
+    world.set_desired_power(cvm.id, Power::Stopped, at(1)).await;
+    assert!(!is_current(&world, &cvm, first).await, "a new desired state");
 
     let (_, second) = read(&world, &cvm).await;
     let claimed = crate::world::claim(&db, "w", at(2), TERM, 10).await.unwrap();
@@ -55,7 +55,7 @@ async fn what_was_rolled_back_changes_nothing_that_was_read(db: Db) {
     let cvm = world.cvm("alpha").await;
     let (before, _) = read(&world, &cvm).await;
     let mut tx = db.begin().await.unwrap();
-    tx.set_wish(&before, &before.wish, &before.status, Phase::Stopping, at(1)).await.unwrap();
+    tx.set_desired(&before, &before.desired, &before.status, Phase::Stopping, at(1)).await.unwrap();
     drop(tx);
     let (after, stamp) = read(&world, &cvm).await;
     assert_eq!(before, after);
@@ -67,7 +67,7 @@ async fn what_was_rolled_back_changes_nothing_that_was_read(db: Db) {
 async fn nothing_acknowledged_is_hidden(db: Db) {
     let world = World::crowded(db.clone()).await;
     let cvm = world.cvm("alpha").await;
-    let acknowledged = Arc::new(std::sync::atomic::AtomicI64::new(cvm.wish.run));
+    let acknowledged = Arc::new(std::sync::atomic::AtomicI64::new(cvm.desired.run));
     let over = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..4)
         .map(|_| {
@@ -88,8 +88,8 @@ async fn nothing_acknowledged_is_hidden(db: Db) {
                             let found = cvms::by_id(&world.db, world.workspace, cvm.id);
                             let found = found.await.unwrap().unwrap();
                             let stamp = world.db.stamp(&found, moment);
-                            kept = stamp.map(|stamp| (found.wish.run, stamp));
-                            found.wish.run
+                            kept = stamp.map(|stamp| (found.desired.run, stamp));
+                            found.desired.run
                         }
                     };
                     assert!(shown >= least, "{shown} after {least} was acknowledged");
@@ -104,14 +104,15 @@ async fn nothing_acknowledged_is_hidden(db: Db) {
     for number in 0..150 {
         let mut tx = db.begin().await.unwrap();
         let read = tx.cvm(cvm.id).await.unwrap().unwrap();
-        let wish = casemate_core::cvm::Wish { run: read.wish.run + 1, ..read.wish };
+        let desired =
+            casemate_core::cvm::DesiredState { run: read.desired.run + 1, ..read.desired };
         // The clock stands still: freshness does not hang on it.
-        tx.set_wish(&read, &wish, &read.status, Phase::Running, START).await.unwrap();
+        tx.set_desired(&read, &desired, &read.status, Phase::Running, START).await.unwrap();
         if number % 3 == 0 {
             drop(tx);
         } else {
             tx.commit().await.unwrap();
-            acknowledged.fetch_max(wish.run, Ordering::SeqCst);
+            acknowledged.fetch_max(desired.run, Ordering::SeqCst);
         }
         tokio::task::yield_now().await;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use casemate_core::{
-    cvm::{Phase, Power, Wish},
+    cvm::{DesiredState, Phase, Power},
     id::CvmId,
 };
 use casemate_store::{
@@ -101,24 +101,27 @@ async fn a_kept_lease_is_kept(db: Db) {
     assert_eq!(claim_one(&world, "two", 90).await.status.attempts, 3);
 }
 
-async fn a_new_wish_takes_the_lease_away(db: Db) {
+async fn a_new_desired_state_takes_the_lease_away(db: Db) {
     let world = World::new(db.clone()).await;
     world.cvm("alpha").await;
     let held = claim_one(&world, "one", 0).await;
-    world.wish(held.id, Power::Stopped, at(5)).await;
+    world.set_desired_power(held.id, Power::Stopped, at(5)).await;
     let late = record(&world, &held, &at_rest(&held.status, Phase::Running), 6).await;
     assert!(matches!(late, Err(Error::Stale)), "{late:?}");
     let next = claim_one(&world, "two", 6).await;
-    assert_eq!((next.id, next.wish.power, next.phase), (held.id, Power::Stopped, Phase::Stopping));
+    assert_eq!(
+        (next.id, next.desired.power, next.phase),
+        (held.id, Power::Stopped, Phase::Stopping)
+    );
     let mut tx = db.begin().await.unwrap();
-    let wish = Wish { power: Power::Running, ..held.wish };
-    let stale = tx.set_wish(&held, &wish, &held.status, Phase::Starting, at(7)).await;
+    let desired = DesiredState { power: Power::Running, ..held.desired };
+    let stale = tx.set_desired(&held, &desired, &held.status, Phase::Starting, at(7)).await;
     assert!(matches!(stale, Err(Error::Stale)), "{stale:?}");
     tx.commit().await.unwrap();
-    assert_eq!(world.read(held.id).await.wish.power, Power::Stopped);
+    assert_eq!(world.read(held.id).await.desired.power, Power::Stopped);
 }
 
-async fn a_new_wish_waits_for_a_call_under_way(db: Db) {
+async fn a_new_desired_state_waits_for_a_call_under_way(db: Db) {
     let world = World::new(db.clone()).await;
     world.cvm("alpha").await;
     let held = claim_one(&world, "one", 0).await;
@@ -128,13 +131,13 @@ async fn a_new_wish_waits_for_a_call_under_way(db: Db) {
         ..at_rest(&held.status, Phase::Starting)
     };
     record(&world, &held, &calls, 0).await.unwrap();
-    world.wish(held.id, Power::Stopped, at(5)).await;
+    world.set_desired_power(held.id, Power::Stopped, at(5)).await;
     let late = record(&world, &held, &at_rest(&held.status, Phase::Running), 6).await;
     assert!(matches!(late, Err(Error::Stale)), "{late:?}");
     assert_eq!(claim(&db, "two", at(6), TERM, 9).await.unwrap(), [], "a call may be under way");
     assert_eq!(due(&world).await, Some(30));
     lease::give_back(&db, &held, at(6)).await.unwrap();
-    assert_eq!(claim_one(&world, "two", 6).await.wish.power, Power::Stopped);
+    assert_eq!(claim_one(&world, "two", 6).await.desired.power, Power::Stopped);
     lease::give_back(&db, &held, at(6)).await.unwrap();
     assert_eq!(due(&world).await, Some(36), "the next one's lease is another");
 }
@@ -211,11 +214,11 @@ async fn a_deleted_one_is_out_of_reach(db: Db) {
     let again = record(&world, &cvm, &again, 3).await;
     assert!(matches!(again, Err(Error::Stale)), "{again:?}");
     let mut tx = db.begin().await.unwrap();
-    let wished = tx.set_wish(&cvm, &cvm.wish, &cvm.status, Phase::Starting, at(4)).await;
+    let wished = tx.set_desired(&cvm, &cvm.desired, &cvm.status, Phase::Starting, at(4)).await;
     assert!(matches!(wished, Err(Error::Stale)), "{wished:?}");
 }
 
-/// Workers, wishes and events in the orders the service uses them: no deadlock, no lost change.
+/// Workers, desired states and events in the orders the service uses them: no deadlock, no lost change.
 async fn workers_and_requests_do_not_block_each_other(db: Db) {
     let world = World::crowded(db.clone()).await;
     let mut all = Vec::new();
@@ -245,8 +248,8 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
                 let mut tx = world.db.begin().await.unwrap();
                 let id = all[(request + round) % all.len()];
                 let cvm = tx.cvm(id).await.unwrap().unwrap();
-                let wish = Wish { run: cvm.wish.run + 1, ..cvm.wish };
-                match tx.set_wish(&cvm, &wish, &cvm.status, Phase::Restarting, at(0)).await {
+                let desired = DesiredState { run: cvm.desired.run + 1, ..cvm.desired };
+                match tx.set_desired(&cvm, &desired, &cvm.status, Phase::Restarting, at(0)).await {
                     Ok(()) => {}
                     Err(Error::Stale) => continue,
                     Err(error) => panic!("{error:?}"),
@@ -275,7 +278,7 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
     }
     let mut runs = 0;
     for id in &all {
-        runs += world.read(*id).await.wish.run - 1;
+        runs += world.read(*id).await.desired.run - 1;
     }
     assert_eq!(runs, written);
 }
@@ -303,8 +306,8 @@ casemate_store::each_backend!(
     eight_workers_claim_each_of_200_once,
     a_lease_keeps_others_out_until_it_ends,
     a_kept_lease_is_kept,
-    a_new_wish_takes_the_lease_away,
-    a_new_wish_waits_for_a_call_under_way,
+    a_new_desired_state_takes_the_lease_away,
+    a_new_desired_state_waits_for_a_call_under_way,
     a_call_for_another_look_is_heard_during_a_lease,
     who_only_looks_on_writes_at_rest_and_once,
     leases_given_back_at_shutdown_are_free_at_once,

@@ -37,7 +37,7 @@ async fn a_name_is_unique_among_those_not_deleted(db: Db) {
     assert!(matches!(second, Err(Error::Conflict(_))), "{second:?}");
     drop(tx);
     world.foreign().await.cvm("alpha").await;
-    world.wish(first.id, Power::Deleted, at(1)).await;
+    world.set_desired_power(first.id, Power::Deleted, at(1)).await;
     let second = world.cvm("alpha").await;
     let named = cvms::resolve(&db, world.workspace, &CvmName::parse("alpha")).await.unwrap();
     assert_eq!(ids(&named), [second.id, first.id]);

@@ -1,8 +1,8 @@
-//! Random wishes, claims and records of one CVM against a model in memory: the fence only grows, at
+//! Random desired states, claims and records of one CVM against a model in memory: the fence only grows, at
 //! most one operation runs, at most one holder writes, and nothing that is due is forgotten.
 
 use casemate_core::{
-    cvm::{Phase, Power, Wish},
+    cvm::{DesiredState, Phase, Power},
     id::{CvmId, OperationId},
     operation::OperationKind,
 };
@@ -25,8 +25,8 @@ use crate::world::{TERM, World, at, at_rest, claim, next_due, number, operation_
 enum Action {
     /// Time passes.
     Later(u64),
-    /// A request reads the CVM, as it is or as it was some reads ago, and wishes.
-    Wish {
+    /// A request reads the CVM, as it is or as it was some reads ago, and sets the desired state.
+    SetDesired {
         power: Power,
         stale: bool,
     },
@@ -59,7 +59,7 @@ fn action() -> impl Strategy<Value = Action> {
     ];
     prop_oneof![
         2 => (1..40_u64).prop_map(Action::Later),
-        2 => (power, any::<bool>()).prop_map(|(power, stale)| Action::Wish { power, stale }),
+        2 => (power, any::<bool>()).prop_map(|(power, stale)| Action::SetDesired { power, stale }),
         1 => proptest::strategy::Just(Action::Call),
         4 => proptest::strategy::Just(Action::Claim),
         4 => (0..4_usize, any::<bool>(), any::<bool>(), proptest::option::of(0..40_u64))
@@ -119,7 +119,7 @@ impl Run<'_> {
     async fn apply(&mut self, action: &Action) {
         match action {
             Action::Later(seconds) => self.model.now += seconds,
-            Action::Wish { power, stale } => self.wish(*power, *stale).await,
+            Action::SetDesired { power, stale } => self.set_desired(*power, *stale).await,
             Action::Call => self.call().await,
             Action::Claim => self.claim().await,
             Action::Record { holder, keep, calling, due } => {
@@ -133,13 +133,13 @@ impl Run<'_> {
         self.check().await;
     }
 
-    async fn wish(&mut self, power: Power, stale: bool) {
+    async fn set_desired(&mut self, power: Power, stale: bool) {
         let read = if stale { self.reads.first() } else { self.reads.last() };
         let Some(read) = read.cloned() else { return };
-        let wish = Wish { power, ..read.wish };
+        let desired = DesiredState { power, ..read.desired };
         let mut tx = self.world.db.begin().await.unwrap();
         let phase = Phase::Updating;
-        let result = tx.set_wish(&read, &wish, &read.status, phase, at(self.model.now)).await;
+        let result = tx.set_desired(&read, &desired, &read.status, phase, at(self.model.now)).await;
         tx.commit().await.unwrap();
         assert_eq!(is_stale(&result), read.fence != self.model.fence);
         if result.is_ok() {
@@ -269,7 +269,7 @@ impl Run<'_> {
         let db = &self.world.db;
         let cvm = cvms::by_id(db, self.world.workspace, self.id).await.unwrap().unwrap();
         assert_eq!(cvm.fence, self.model.fence);
-        assert_eq!(cvm.wish.power, self.model.power);
+        assert_eq!(cvm.desired.power, self.model.power);
         assert_eq!(cvm.operation.map(|open| open.id), self.model.operation);
         assert_eq!(next_due(db).await.unwrap(), self.model.due.map(at));
         assert!(self.reads.last().is_none_or(|before| before.fence <= cvm.fence));

@@ -117,7 +117,7 @@ async fn prepare_and_commit(world: &World) {
     tx.names_held(world.workspace, &["alpha".to_owned()]).await.unwrap();
     tx.ports_on_node(world.node, None).await.unwrap();
     tx.taken().await.unwrap();
-    tx.take_workspace(world.workspace).await.unwrap();
+    tx.lock_workspace(world.workspace).await.unwrap();
     tx.make_due(cvm, START).await.unwrap();
     tx.commit().await.unwrap();
     provisions::first_open(db, world.workspace, &document, &app, START).await.unwrap();
@@ -141,7 +141,7 @@ async fn read_everything(world: &World) {
     }
     let app = cvm.spec.app_id.to_string();
     cvms::facets(db, workspace).await.unwrap();
-    cvms::past(db, workspace, &cvm.spec.app_id, 10).await.unwrap();
+    cvms::app_history(db, workspace, &cvm.spec.app_id, 10).await.unwrap();
     let key = AppKey { created_at: START, app_id: cvm.spec.app_id };
     for after in [None, Some(&key)] {
         cvms::directory(db, after, 10).await.unwrap();
@@ -270,7 +270,7 @@ async fn change(world: &World, id: CvmId) {
     let change = Change::default();
     let (first, second) = (operation_id(), operation_id());
     let mut tx = world.db.begin().await.unwrap();
-    let cvm = tx.take_cvm(id).await.unwrap().unwrap();
+    let cvm = tx.lock_cvm(id).await.unwrap().unwrap();
     for operation in [first, second] {
         let new = NewChange {
             id: operation,
@@ -325,7 +325,7 @@ async fn change(world: &World, id: CvmId) {
     let intent = Intent {
         spec: &spec,
         sealed_env: None,
-        wish: &cvm.wish,
+        desired: &cvm.desired,
         status: &cvm.status,
         phase: cvm.phase,
         due: true,
@@ -533,7 +533,7 @@ async fn variety(world: &World, many: usize) {
         tx.bind_app_id(&app, world.workspace, None, &new.spec.name, &new.kms, START).await.unwrap();
         let cvm = tx.insert_cvm(new, START).await.unwrap().cvm;
         let phase = if at % 10 == 0 { Phase::Stopped } else { Phase::Running };
-        tx.set_wish(&cvm, &cvm.wish, &cvm.status, phase, START).await.unwrap();
+        tx.set_desired(&cvm, &cvm.desired, &cvm.status, phase, START).await.unwrap();
     }
     tx.commit().await.unwrap();
 }

@@ -31,18 +31,18 @@ async fn documents_of_an_app_are_those_of_its_live_cvms(db: Db) {
     );
     tx.commit().await.unwrap();
 
-    world.wish(second.id, Power::Deleted, at(1)).await;
+    world.set_desired_power(second.id, Power::Deleted, at(1)).await;
     assert_eq!(documents(&world).await, [(hash(8), third.id), (hash(7), first.id)]);
     world.delete(first.id, at(2)).await;
     assert_eq!(documents(&world).await, [(hash(8), third.id)]);
     assert_eq!(documents(&world.foreign().await).await, [], "another workspace sees nothing");
 }
 
-async fn names_are_held_until_their_deletion_is_wished(db: Db) {
+async fn names_are_held_until_their_deletion_is_desired(db: Db) {
     let world = World::new(db.clone()).await;
     let kept = world.cvm("app-2").await;
     let goes = world.cvm("app-3").await;
-    world.wish(goes.id, Power::Deleted, at(1)).await;
+    world.set_desired_power(goes.id, Power::Deleted, at(1)).await;
     let asked: Vec<String> =
         ["app-2", "app-3", "app-4", "it's \"quoted\""].map(str::to_owned).into();
     let mut tx = db.begin().await.unwrap();
@@ -79,6 +79,6 @@ async fn what_a_node_has_left_is_seen_within_the_transaction(db: Db) {
 
 casemate_store::each_backend!(
     documents_of_an_app_are_those_of_its_live_cvms,
-    names_are_held_until_their_deletion_is_wished,
+    names_are_held_until_their_deletion_is_desired,
     what_a_node_has_left_is_seen_within_the_transaction,
 );

@@ -29,14 +29,14 @@ fn names(names: &[&str]) -> Vec<String> {
 /// What is stored of a CVM, from now on.
 async fn give(world: &World, cvm: CvmId, sealed_env: Option<&str>, change: impl FnOnce(&mut Spec)) {
     let mut tx = world.db.begin().await.unwrap();
-    let read = tx.take_cvm(cvm).await.unwrap().unwrap();
+    let read = tx.lock_cvm(cvm).await.unwrap().unwrap();
     let mut spec = read.spec.clone();
     change(&mut spec);
     tx.keep_document(&spec.compose_hash, "{}", START).await.unwrap();
     let intent = Intent {
         spec: &spec,
         sealed_env,
-        wish: &read.wish,
+        desired: &read.desired,
         status: &read.status,
         phase: read.phase,
         due: false,
@@ -55,7 +55,7 @@ async fn close(
 ) -> Option<RevisionRef> {
     let (operation, revision) = (operation_id(), id());
     let mut tx = world.db.begin().await.unwrap();
-    tx.take_cvm(cvm).await.unwrap().unwrap();
+    tx.lock_cvm(cvm).await.unwrap().unwrap();
     tx.open_operation(operation, cvm, kind, 1, world.user, now).await.unwrap();
     let written = tx.note_revision(&revision, cvm, operation, &names(env_keys), now).await.unwrap();
     tx.close_operation(operation, &Ending::Succeeded, now).await.unwrap();

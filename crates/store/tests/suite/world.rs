@@ -8,7 +8,8 @@ use std::{
 use casemate_core::{
     compose::Facts,
     cvm::{
-        Boot, EngineState, Phase, Power, Resources, SeenVm, Spec, Status, StopMode, VmPower, Wish,
+        Boot, DesiredState, EngineState, ObservedVm, Phase, Power, Resources, Spec, Status,
+        StopMode, VmPower,
     },
     id::{
         AppId, ComposeHash, CvmId, CvmRef, EngineVmId, InstanceId, KmsId, NodeId, OperationId,
@@ -35,7 +36,7 @@ pub fn sim(name: &str) -> NewNode<'_> {
         name,
         kind: "sim",
         owner: "here",
-        kept_until: START,
+        lease_expires_at: START,
         gateway: "",
         region: "local",
         inventory: "{}",
@@ -230,9 +231,9 @@ impl World {
         }
     }
 
-    /// Wishes a CVM gone and writes it down as gone.
+    /// Sets the desired state of a CVM to deleted and writes it down as gone.
     pub async fn delete(&self, id: CvmId, now: Timestamp) {
-        self.wish(id, Power::Deleted, now).await;
+        self.set_desired_power(id, Power::Deleted, now).await;
         let mut tx = self.db.begin().await.unwrap();
         let cvm = Cvm { claimed: true, ..tx.cvm(id).await.unwrap().unwrap() };
         let gone = Record { deleted: true, ..at_rest(&cvm.status, Phase::Deleted) };
@@ -240,11 +241,11 @@ impl World {
         tx.commit().await.unwrap();
     }
 
-    pub async fn wish(&self, id: CvmId, power: Power, now: Timestamp) {
+    pub async fn set_desired_power(&self, id: CvmId, power: Power, now: Timestamp) {
         let mut tx = self.db.begin().await.unwrap();
         let cvm = tx.cvm(id).await.unwrap().unwrap();
-        let wish = Wish { power, ..cvm.wish };
-        tx.set_wish(&cvm, &wish, &cvm.status, Phase::Stopping, now).await.unwrap();
+        let desired = DesiredState { power, ..cvm.desired };
+        tx.set_desired(&cvm, &desired, &cvm.status, Phase::Stopping, now).await.unwrap();
         tx.commit().await.unwrap();
     }
 
@@ -279,7 +280,7 @@ pub const fn at_rest(status: &Status, phase: Phase) -> Record<'_> {
 /// A CVM whose guest has told its instance id.
 pub fn told(instance: InstanceId) -> Status {
     let vm = EngineVmId("vm".to_owned());
-    let seen = SeenVm {
+    let observed = ObservedVm {
         id: vm.clone(),
         power: VmPower::Running,
         boot: Boot::Done,
@@ -289,7 +290,7 @@ pub fn told(instance: InstanceId) -> Status {
         started_at: None,
         exited_at: None,
     };
-    Status { engine: EngineState::Present { vm }, seen: Some(seen), ..Status::new() }
+    Status { engine: EngineState::Present { vm }, observed: Some(observed), ..Status::new() }
 }
 
 pub fn spec(app: AppId, compose_hash: ComposeHash, name: &str) -> Spec {

@@ -97,6 +97,6 @@ fn row(app: &App) -> Vec<String> {
 
 fn more(found: &AppsPage) {
     if u64::from(found.page) < found.total_pages {
-        ui::note(format!("{} apps in all; next: --page {}", found.total, found.page + 1));
+        ui::print_note(format!("{} apps in all; next: --page {}", found.total, found.page + 1));
     }
 }

@@ -127,7 +127,11 @@ pub(super) async fn list(global: &Global, args: List) -> Result<(), Fail> {
         "no revisions",
     );
     if u64::from(found.page) < found.total_pages {
-        ui::note(format!("{} revisions in all; next: --page {}", found.total, found.page + 1));
+        ui::print_note(format!(
+            "{} revisions in all; next: --page {}",
+            found.total,
+            found.page + 1
+        ));
     }
     Ok(())
 }
@@ -192,7 +196,7 @@ pub(super) async fn compare(global: &Global, args: Compare) -> Result<(), Fail> 
     if global.json {
         ui::json(&diff);
     } else if diff.identical {
-        ui::note("nothing differs");
+        ui::print_note("nothing differs");
     } else {
         for line in told(&diff) {
             ui::line(line);

@@ -80,7 +80,7 @@ pub async fn prepare(
     let error = match client.prepare_cvm_patch(id, patch, guard).await {
         Ok(accepted) => {
             if !global.json {
-                ui::note("note: nothing has to be approved, so it is applied at once");
+                ui::print_note("note: nothing has to be approved, so it is applied at once");
             }
             warn(global, &accepted.course);
             return Ok(Some(accepted));

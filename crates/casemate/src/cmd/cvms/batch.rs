@@ -6,7 +6,7 @@ use casemate_api::operation::MAX_BATCH;
 use clap::Subcommand;
 use tokio::time::Instant;
 
-use super::wait::{told, wait};
+use super::wait::{progress_printer, wait};
 use crate::{cli::Global, connect, fail::Fail, ui};
 
 #[derive(Debug, Subcommand)]
@@ -41,7 +41,7 @@ pub(super) async fn run(global: &Global, command: Batch) -> Result<(), Fail> {
         let ends = Instant::now() + Duration::from_secs(timeout);
         for cvm in cvms.iter().filter(|cvm| !failed(cvm)) {
             let left = ends.saturating_duration_since(Instant::now());
-            wait(&client, cvm, "stopped", left, told(true)).await?;
+            wait(&client, cvm, "stopped", left, progress_printer(true)).await?;
         }
     }
     if global.json {

@@ -45,7 +45,7 @@ async fn copy(client: &Client, cvm: &str, mut tail: u32) -> Result<End, Fail> {
             Err(error) if comes_back(&error) => {
                 misses += 1;
                 if misses == 1 {
-                    ui::note(format!("lost the logs, trying again: {error}"));
+                    ui::print_note(format!("lost the logs, trying again: {error}"));
                 }
                 if misses > MAX_MISSES {
                     return Err(error.into());

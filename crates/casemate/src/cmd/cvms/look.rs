@@ -25,7 +25,7 @@ pub(super) async fn get(global: &Global, cvm: &str) -> Result<(), Fail> {
     let info = client.cvm_info(cvm).await?;
     show::detail(&info);
     if let Some(warning) = show::warning(&info) {
-        ui::note(warning);
+        ui::print_note(warning);
     }
     Ok(())
 }
@@ -37,7 +37,7 @@ pub(super) async fn logs(global: &Global, cvm: &str, follow: bool, tail: u32) ->
             .suggest("Leave out --follow or --json.")),
         (true, false) => {
             if let follow::End::Silent(status) = follow::follow(&client, cvm, tail).await? {
-                ui::note(format!("{cvm} is {status}"));
+                ui::print_note(format!("{cvm} is {status}"));
             }
             Ok(())
         }

@@ -76,7 +76,7 @@ pub(super) async fn list(global: &Global, args: List) -> Result<(), Fail> {
         table::print(&header, found.items.iter().map(row).collect(), "no operations");
     }
     if let Some(cursor) = &found.next_cursor {
-        ui::note(format!("{} operations in all; next: --cursor {cursor}", found.total));
+        ui::print_note(format!("{} operations in all; next: --cursor {cursor}", found.total));
     }
     Ok(())
 }

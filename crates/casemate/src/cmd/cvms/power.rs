@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Power,
-    wait::{told, wait},
+    wait::{progress_printer, wait},
 };
 use crate::{cli::Global, connect, fail::Fail, ui};
 
@@ -52,7 +52,9 @@ pub(super) async fn act(global: &Global, args: Power, verb: Verb) -> Result<(), 
     }
     let within = Duration::from_secs(args.timeout);
     // By its id: an instance id or a name may be another CVM's by then.
-    let state = wait(&client, &vm.id.to_string(), verb.target(), within, told(global.json)).await?;
+    let state =
+        wait(&client, &vm.id.to_string(), verb.target(), within, progress_printer(global.json))
+            .await?;
     if global.json {
         ui::json(&state);
     } else {
@@ -72,7 +74,7 @@ pub(super) async fn delete(global: &Global, args: Power, yes: bool) -> Result<()
     client.delete_cvm(&info.id).await?;
     if args.wait {
         let within = Duration::from_secs(args.timeout);
-        wait(&client, &info.id, "deleted", within, told(global.json)).await?;
+        wait(&client, &info.id, "deleted", within, progress_printer(global.json)).await?;
     }
     let status = if args.wait { "deleted" } else { "deleting" };
     if global.json {

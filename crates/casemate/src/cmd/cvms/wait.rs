@@ -38,12 +38,12 @@ fn failed(state: &CvmState) -> Fail {
 }
 
 /// Tells every change on stderr, a line each, unless it is to be quiet.
-pub fn told(quiet: bool) -> impl FnMut(&WatchEvent) {
+pub fn progress_printer(quiet: bool) -> impl FnMut(&WatchEvent) {
     let mut last = String::new();
     move |event| {
         let Some(text) = text(event) else { return };
         if !quiet && text != last {
-            ui::note(format!("  {text}"));
+            ui::print_note(format!("  {text}"));
             last = text;
         }
     }

@@ -24,7 +24,7 @@ use serde_json::Value;
 use super::{
     cvms::{
         change::DropEnv,
-        wait::{told, wait},
+        wait::{progress_printer, wait},
     },
     governance::chain::Signing,
 };
@@ -120,7 +120,7 @@ async fn finish(
 ) -> Result<(), Fail> {
     if args.wait {
         let within = Duration::from_secs(args.timeout);
-        wait(client, cvm, "running", within, told(global.json)).await?;
+        wait(client, cvm, "running", within, progress_printer(global.json)).await?;
     }
     let info = client.cvm_info(cvm).await?;
     reply["status"] = info.status.clone().into();
@@ -131,7 +131,7 @@ async fn finish(
     let app = info.app_id.unwrap_or_default();
     ui::line(format!("{} is {} (app {app})", info.name, info.status));
     if !args.wait {
-        ui::note(format!("follow it: casemate cvms logs {} -f", info.name));
+        ui::print_note(format!("follow it: casemate cvms logs {} -f", info.name));
     }
     Ok(())
 }

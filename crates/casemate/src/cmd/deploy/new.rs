@@ -66,7 +66,7 @@ pub async fn deploy(
     let provisioned = client.provision(&wanted).await?;
     if !global.json {
         for warning in &provisioned.warnings {
-            ui::note(format!("note: {warning}"));
+            ui::print_note(format!("note: {warning}"));
         }
     }
     let Some(governed) = Governed::of(&provisioned)? else {
@@ -147,7 +147,7 @@ async fn make(
         .detail("transaction", format!("0x{hash}"))
     })?;
     if !global.json {
-        ui::note(format!("app {}", checksummed(app.into())));
+        ui::print_note(format!("app {}", checksummed(app.into())));
     }
     Ok((app, Contract { deployer: Some(key.address()), transaction: Some(hash) }))
 }
@@ -263,9 +263,9 @@ async fn print(
         return Ok(());
     }
     show(&plan);
-    ui::note(
+    ui::print_note(
         "Once it is executed, its event AppDeployedViaFactory names the app; then, within 14 days:",
     );
-    ui::note("  casemate deploy … --app-id 0x…");
+    ui::print_note("  casemate deploy … --app-id 0x…");
     Ok(())
 }

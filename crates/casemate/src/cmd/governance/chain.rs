@@ -107,7 +107,10 @@ pub async fn carry_out(
     let from = checksummed(key.address());
     let cost = ether(prepared.cost);
     if !global.json {
-        ui::note(format!("{what}, chain {}, from {from}, at most {cost} ETH", rpc.chain_id()));
+        ui::print_note(format!(
+            "{what}, chain {}, from {from}, at most {cost} ETH",
+            rpc.chain_id()
+        ));
     }
     if !signing.yes && (global.json || !ui::confirm("Sign and send it?")) {
         return Err(Fail::new("not-confirmed", format!("{what} was not signed"))
@@ -117,14 +120,14 @@ pub async fn carry_out(
     }
     let hash = rpc.send(key, &prepared).await?;
     if !global.json {
-        ui::note(format!("sent 0x{hash}"));
+        ui::print_note(format!("sent 0x{hash}"));
     }
     let mined = rpc.mined(hash, signing.confirmations, MINED_WITHIN).await.map_err(|error| {
         // It may be on its way; whoever does it again should know.
         Fail::from(error).detail("transaction", format!("0x{hash}"))
     })?;
     if !global.json {
-        ui::note(format!("mined in block {}, {} gas", mined.block, mined.gas_used));
+        ui::print_note(format!("mined in block {}, {} gas", mined.block, mined.gas_used));
     }
     Ok(mined)
 }

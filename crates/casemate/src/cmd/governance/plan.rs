@@ -72,7 +72,7 @@ pub async fn run(global: &Global, args: PlanArgs) -> Result<(), Fail> {
     } else {
         show(&plan);
         if let Some(file) = &safe_batch {
-            ui::note(format!("written: {}", file.display()));
+            ui::print_note(format!("written: {}", file.display()));
         }
     }
     Ok(())

@@ -25,7 +25,7 @@ use casemate_core::{
     governance::{
         Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
         calldata::{self, NewApp},
-        judge::{self, Policy, Weighed},
+        judge::{self, Policy, ReceiptEvaluation},
         returned::{self, Returned},
         rules::Mask,
         view,
@@ -378,26 +378,28 @@ impl FakeChain {
         }
     }
 
-    fn weigh(&self, question: &Question, transaction: TxHash) -> Weighed {
+    fn evaluate_receipt(&self, question: &Question, transaction: TxHash) -> ReceiptEvaluation {
         let world = self.world();
         let head = world.ledger.head().block.number;
         match world.ledger.receipt(&transaction) {
-            Some(receipt) => judge::weigh(question, transaction, &receipt, head, &self.policy),
-            None => Weighed::NotYet(judge::not_found(transaction, &self.policy)),
+            Some(receipt) => {
+                judge::evaluate_receipt(question, transaction, &receipt, head, &self.policy)
+            }
+            None => ReceiptEvaluation::NotYet(judge::not_found(transaction, &self.policy)),
         }
     }
 
-    async fn evidence(&self, question: &Question, within: Duration) -> Weighed {
-        let Some(transaction) = question.transaction else { return Weighed::Holds };
+    async fn evidence(&self, question: &Question, within: Duration) -> ReceiptEvaluation {
+        let Some(transaction) = question.transaction else { return ReceiptEvaluation::Holds };
         let until = tokio::time::Instant::now() + within;
         let mut changes = self.shared.changed.subscribe();
         loop {
-            let weighed = self.weigh(question, transaction);
-            if !matches!(weighed, Weighed::NotYet(_)) {
-                return weighed;
+            let evaluation = self.evaluate_receipt(question, transaction);
+            if !matches!(evaluation, ReceiptEvaluation::NotYet(_)) {
+                return evaluation;
             }
             if tokio::time::timeout_at(until, changes.changed()).await.is_err() {
-                return weighed;
+                return evaluation;
             }
         }
     }
@@ -412,8 +414,12 @@ impl Chain for FakeChain {
     async fn verify(&self, question: &Question, within: Duration) -> Result<Verdict, Fault> {
         self.asked(|counts| &mut counts.verify).await?;
         match self.evidence(question, within).await {
-            Weighed::Holds => Ok(judge::decide(question, &self.read(question), &self.policy)),
-            Weighed::NotYet(refusal) | Weighed::Refused(refusal) => Ok(Verdict::Refused(refusal)),
+            ReceiptEvaluation::Holds => {
+                Ok(judge::decide(question, &self.read(question), &self.policy))
+            }
+            ReceiptEvaluation::NotYet(refusal) | ReceiptEvaluation::Refused(refusal) => {
+                Ok(Verdict::Refused(refusal))
+            }
         }
     }
 

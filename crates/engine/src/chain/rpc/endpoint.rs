@@ -123,7 +123,7 @@ impl Endpoint {
 
     /// It did not. What is asked of it next may meet another server.
     pub fn failed(&self, failure: &Failure) -> Trouble {
-        let (what, pause) = failure.told();
+        let (what, pause) = failure.message_and_retry_after();
         let other_chain = matches!(failure, Failure::OtherChain(_));
         let trouble = Trouble { host: self.host.clone(), what, other_chain };
         self.log(&trouble);

@@ -6,11 +6,11 @@
 //! contracts say, reverts included, is an answer and never a failure; what endpoints say about themselves is
 //! never an answer.
 
-mod asker;
 mod breaker;
+mod coalescer;
 mod config;
-mod desk;
 mod endpoint;
+mod failover;
 mod read;
 mod reply;
 mod wire;
@@ -32,7 +32,7 @@ use tokio::sync::Semaphore;
 pub use self::config::{Config, ConfigError, Tip};
 #[cfg(feature = "testing")]
 pub(super) use self::endpoint::client;
-use self::{asker::Asker, desk::Desk};
+use self::{coalescer::Coalescer, failover::Failover};
 use super::{Chain, Fault};
 
 /// States that are kept at most.
@@ -41,10 +41,10 @@ const KEPT: usize = 1024;
 /// A chain over JSON-RPC.
 #[derive(Debug)]
 pub struct RpcChain {
-    asker: Arc<Asker>,
+    failover: Arc<Failover>,
     keep: Duration,
     kept: Mutex<HashMap<Question, (Timestamp, State)>>,
-    desks: Desks,
+    coalescers: Coalescers,
 }
 
 /// Devices and OS images of a KMS.
@@ -52,30 +52,30 @@ type Lists = (Address, Vec<DeviceId>, Vec<[u8; 32]>);
 
 /// Questions that may wait for a transaction have places of their own: the others do not wait for them.
 #[derive(Debug)]
-struct Desks {
-    verify: Desk<(Question, Duration), Verdict>,
-    state: Desk<Question, State>,
-    boot: Desk<BootInfo, BootVerdict>,
-    kms_allows: Desk<Lists, (Vec<bool>, Vec<bool>)>,
-    is_canonical: Desk<Block, bool>,
-    simulate: Desk<(Address, Address, Vec<u8>), Result<(), String>>,
-    account: Desk<Address, Account>,
-    upgrades_disabled: Desk<AppId, Option<bool>>,
+struct Coalescers {
+    verify: Coalescer<(Question, Duration), Verdict>,
+    state: Coalescer<Question, State>,
+    boot: Coalescer<BootInfo, BootVerdict>,
+    kms_allows: Coalescer<Lists, (Vec<bool>, Vec<bool>)>,
+    is_canonical: Coalescer<Block, bool>,
+    simulate: Coalescer<(Address, Address, Vec<u8>), Result<(), String>>,
+    account: Coalescer<Address, Account>,
+    upgrades_disabled: Coalescer<AppId, Option<bool>>,
 }
 
-impl Desks {
+impl Coalescers {
     fn new(at_once: usize) -> Self {
         let waiting = Arc::new(Semaphore::new(at_once));
         let reading = Arc::new(Semaphore::new(at_once));
         Self {
-            verify: Desk::new(waiting),
-            state: Desk::new(Arc::clone(&reading)),
-            boot: Desk::new(Arc::clone(&reading)),
-            kms_allows: Desk::new(Arc::clone(&reading)),
-            is_canonical: Desk::new(Arc::clone(&reading)),
-            simulate: Desk::new(Arc::clone(&reading)),
-            account: Desk::new(Arc::clone(&reading)),
-            upgrades_disabled: Desk::new(reading),
+            verify: Coalescer::new(waiting),
+            state: Coalescer::new(Arc::clone(&reading)),
+            boot: Coalescer::new(Arc::clone(&reading)),
+            kms_allows: Coalescer::new(Arc::clone(&reading)),
+            is_canonical: Coalescer::new(Arc::clone(&reading)),
+            simulate: Coalescer::new(Arc::clone(&reading)),
+            account: Coalescer::new(Arc::clone(&reading)),
+            upgrades_disabled: Coalescer::new(reading),
         }
     }
 }
@@ -93,17 +93,17 @@ impl RpcChain {
     }
 
     fn with_mask(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
-        let asker = Arc::new(Asker::new(config, clock, mask)?);
+        let failover = Arc::new(Failover::new(config, clock, mask)?);
         Ok(Self {
-            asker,
+            failover,
             keep: config.keep,
             kept: Mutex::default(),
-            desks: Desks::new(config.at_once),
+            coalescers: Coalescers::new(config.at_once),
         })
     }
 
     fn kept(&self, question: &Question) -> Option<State> {
-        let now = self.asker.now();
+        let now = self.failover.now();
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.get(question).filter(|(read, _)| now.since(*read) < self.keep).map(|(_, state)| *state)
     }
@@ -126,13 +126,13 @@ impl RpcChain {
 #[async_trait]
 impl Chain for RpcChain {
     fn chain_id(&self) -> u64 {
-        self.asker.chain_id()
+        self.failover.chain_id()
     }
 
     async fn verify(&self, question: &Question, within: Duration) -> Result<Verdict, Fault> {
-        let (asker, question) = (Arc::clone(&self.asker), *question);
-        let work = async move { asker.verify(&question, within).await };
-        self.desks.verify.ask((question, within), work).await
+        let (failover, question) = (Arc::clone(&self.failover), *question);
+        let work = async move { failover.verify(&question, within).await };
+        self.coalescers.verify.ask((question, within), work).await
     }
 
     async fn state(&self, question: &Question) -> Result<State, Fault> {
@@ -140,17 +140,17 @@ impl Chain for RpcChain {
         if let Some(state) = self.kept(&question) {
             return Ok(state);
         }
-        let (asker, asked) = (Arc::clone(&self.asker), self.asker.now());
-        let work = async move { asker.state(&question).await };
-        let state = self.desks.state.ask(question, work).await?;
+        let (failover, asked) = (Arc::clone(&self.failover), self.failover.now());
+        let work = async move { failover.state(&question).await };
+        let state = self.coalescers.state.ask(question, work).await?;
         self.keep(question, asked, state);
         Ok(state)
     }
 
     async fn boot(&self, boot: &BootInfo) -> Result<BootVerdict, Fault> {
-        let (asker, asked) = (Arc::clone(&self.asker), boot.clone());
-        let work = async move { asker.boot(&asked).await };
-        self.desks.boot.ask(boot.clone(), work).await
+        let (failover, asked) = (Arc::clone(&self.failover), boot.clone());
+        let work = async move { failover.boot(&asked).await };
+        self.coalescers.boot.ask(boot.clone(), work).await
     }
 
     async fn kms_allows(
@@ -160,15 +160,15 @@ impl Chain for RpcChain {
         images: &[[u8; 32]],
     ) -> Result<(Vec<bool>, Vec<bool>), Fault> {
         let asked = (*kms, devices.to_vec(), images.to_vec());
-        let (asker, (kms, devices, images)) = (Arc::clone(&self.asker), asked.clone());
-        let work = async move { asker.kms_allows(&kms, &devices, &images).await };
-        self.desks.kms_allows.ask(asked, work).await
+        let (failover, (kms, devices, images)) = (Arc::clone(&self.failover), asked.clone());
+        let work = async move { failover.kms_allows(&kms, &devices, &images).await };
+        self.coalescers.kms_allows.ask(asked, work).await
     }
 
     async fn is_canonical(&self, block: &Block) -> Result<bool, Fault> {
-        let (asker, block) = (Arc::clone(&self.asker), *block);
-        let work = async move { asker.is_canonical(&block).await };
-        self.desks.is_canonical.ask(block, work).await
+        let (failover, block) = (Arc::clone(&self.failover), *block);
+        let work = async move { failover.is_canonical(&block).await };
+        self.coalescers.is_canonical.ask(block, work).await
     }
 
     async fn simulate(
@@ -177,20 +177,20 @@ impl Chain for RpcChain {
         to: Address,
         data: Vec<u8>,
     ) -> Result<Result<(), String>, Fault> {
-        let (asker, call) = (Arc::clone(&self.asker), data.clone());
-        let work = async move { asker.simulate(&from, &to, &call).await };
-        self.desks.simulate.ask((from, to, data), work).await
+        let (failover, call) = (Arc::clone(&self.failover), data.clone());
+        let work = async move { failover.simulate(&from, &to, &call).await };
+        self.coalescers.simulate.ask((from, to, data), work).await
     }
 
     async fn account(&self, address: &Address) -> Result<Account, Fault> {
-        let (asker, address) = (Arc::clone(&self.asker), *address);
-        let work = async move { asker.account(&address).await };
-        self.desks.account.ask(address, work).await
+        let (failover, address) = (Arc::clone(&self.failover), *address);
+        let work = async move { failover.account(&address).await };
+        self.coalescers.account.ask(address, work).await
     }
 
     async fn upgrades_disabled(&self, app: &AppId) -> Result<Option<bool>, Fault> {
-        let (asker, app) = (Arc::clone(&self.asker), *app);
-        let work = async move { asker.upgrades_disabled(&app).await };
-        self.desks.upgrades_disabled.ask(app, work).await
+        let (failover, app) = (Arc::clone(&self.failover), *app);
+        let work = async move { failover.upgrades_disabled(&app).await };
+        self.coalescers.upgrades_disabled.ask(app, work).await
     }
 }

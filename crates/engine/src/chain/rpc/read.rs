@@ -4,7 +4,7 @@
 use casemate_core::{
     governance::{
         Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
-        judge::{self, Policy, Receipt, Weighed},
+        judge::{self, Policy, Receipt, ReceiptEvaluation},
         returned::{self, Returned},
         rules::Mask,
         view,
@@ -68,10 +68,10 @@ async fn look_at_both(
         state_at(endpoint, question, head, policy.mask),
     )
     .await?;
-    Ok(match judge::weigh(question, transaction, &receipt, settled.number, policy) {
-        Weighed::Holds => Look::Answer(judge::decide(question, &state, policy)),
-        Weighed::Refused(refusal) => Look::Answer(Verdict::Refused(refusal)),
-        Weighed::NotYet(refusal) => Look::NotYet(Verdict::Refused(refusal)),
+    Ok(match judge::evaluate_receipt(question, transaction, &receipt, settled.number, policy) {
+        ReceiptEvaluation::Holds => Look::Answer(judge::decide(question, &state, policy)),
+        ReceiptEvaluation::Refused(refusal) => Look::Answer(Verdict::Refused(refusal)),
+        ReceiptEvaluation::NotYet(refusal) => Look::NotYet(Verdict::Refused(refusal)),
     })
 }
 

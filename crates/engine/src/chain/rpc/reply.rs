@@ -37,7 +37,7 @@ impl Failure {
     }
 
     /// In words fit for users, and the pause it asks for.
-    pub fn told(&self) -> (String, Option<Duration>) {
+    pub fn message_and_retry_after(&self) -> (String, Option<Duration>) {
         match self {
             Self::Down { what, pause } => (what.clone(), *pause),
             Self::Behind => ("it has not the newest block yet".to_owned(), None),

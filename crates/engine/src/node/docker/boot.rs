@@ -137,7 +137,7 @@ async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Li
         guestfs::put(&root, "/dstack/app-compose.json", text.as_bytes())?;
         match for_user {
             Some(text) => guestfs::put(&root, "/dstack/user_config", &text)?,
-            None => guestfs::take(&root, "/dstack/user_config")?,
+            None => guestfs::take_file(&root, "/dstack/user_config")?,
         }
         if let Some(file) = compose_file {
             guestfs::put(&root, "/dstack/docker-compose.yaml", file.as_bytes())?;

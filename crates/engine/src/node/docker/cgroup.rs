@@ -82,7 +82,7 @@ impl Cgroups {
     }
 
     /// For the operator.
-    pub fn note(&self) -> String {
+    pub fn description(&self) -> String {
         match self {
             Self::V1(_) => {
                 "CPU and memory limits apply to each CVM as a whole (cgroup v1)".to_owned()
@@ -217,7 +217,7 @@ mod tests {
     fn elsewhere_each_service_is_limited_and_the_note_says_so() {
         for (local, driver) in [(false, "cgroupfs"), (true, "systemd")] {
             let groups = Cgroups::find(local, driver);
-            assert!(groups.note().contains("each container"), "{}", groups.note());
+            assert!(groups.description().contains("each container"), "{}", groups.description());
             assert_eq!(
                 groups.limits(&vm(), 1, 64).unwrap(),
                 Limits::PerService { vcpu: 1, memory_mb: 64 }

@@ -90,7 +90,7 @@ pub(super) fn put(root: &Path, guest: &str, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Removes a file of the guest; none is fine.
-pub(super) fn take(root: &Path, guest: &str) -> io::Result<()> {
+pub(super) fn take_file(root: &Path, guest: &str) -> io::Result<()> {
     let guest = Path::new(guest);
     let dir = resolve(root, guest.parent().unwrap_or(guest))?;
     guest.file_name().map_or(Ok(()), |name| files::remove_if_there(&dir.join(name)))

@@ -56,7 +56,7 @@ fn notes(node: &Shared) -> Vec<String> {
     let mut notes = vec![
         "no TEE: the host reads memory, disks and variables of every CVM".to_owned(),
         "OS images are names only: containers run on the host's kernel".to_owned(),
-        node.cgroups.note(),
+        node.cgroups.description(),
         "disk sizes are not enforced".to_owned(),
     ];
     if !node.local {

@@ -10,11 +10,11 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`open`] | finds engine and compose, takes up the directory, goes on with what was under way |
+//! | [`connect`] | finds engine and compose, takes up the directory, goes on with what was under way |
 //! | [`boot`], [`script`], [`compose`] | sealed configuration → running containers |
 //! | [`scan`], [`mod@derive`] | what a compose file may ask for, and what becomes of it. Pure |
-//! | [`down`] | stop, shutdown, remove |
-//! | [`seen`], [`dial`], [`logs`], [`inventory`] | looking |
+//! | [`shutdown`] | stop, shutdown, remove |
+//! | [`observed`], [`resolve_port`], [`logs`], [`inventory`] | looking |
 
 mod agent;
 mod boot;
@@ -22,11 +22,10 @@ mod cgroup;
 mod client;
 mod compose;
 mod config;
+mod connect;
 mod container;
 pub mod derive;
-mod dial;
 mod document;
-mod down;
 mod engine;
 mod env;
 mod files;
@@ -36,11 +35,12 @@ mod inspect;
 mod inventory;
 mod keys;
 mod logs;
-mod open;
+mod observed;
+mod resolve_port;
 mod scan;
 mod script;
-mod seen;
 mod shared;
+mod shutdown;
 mod tar;
 mod vm;
 mod vmdir;
@@ -53,7 +53,7 @@ use std::{
 
 use async_trait::async_trait;
 use casemate_core::{
-    cvm::{Boot, SeenVm},
+    cvm::{Boot, ObservedVm},
     id::EngineVmId,
     instance::InstanceSeed,
     time::{Clock, Entropy},
@@ -105,8 +105,8 @@ impl DockerNode {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ConnectError> {
-        let node = open::open(config, keys, clock, entropy).await?;
-        open::resume(&node).await?;
+        let node = connect::open(config, keys, clock, entropy).await?;
+        connect::resume(&node).await?;
         Ok(Self { node })
     }
 
@@ -173,20 +173,22 @@ impl Node for DockerNode {
         inventory::inventory(&self.node).await
     }
 
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         let containers = self.node.engine.containers(None).await?;
         let vms = self.node.all().into_iter();
         Ok(vms
-            .filter_map(|vm| Some((vm.record().manifest.mark()?, seen::seen(&vm, &containers))))
+            .filter_map(|vm| {
+                Some((vm.record().manifest.mark()?, observed::observe(&vm, &containers)))
+            })
             .collect())
     }
 
-    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
         let mut found = Vec::new();
         for vm in self.node.all() {
             if vm.record().manifest.mark().is_some_and(|own| own.uuid() == mark.uuid()) {
                 let containers = self.node.engine.containers(Some(&vm.id)).await?;
-                found.push(seen::seen(&vm, &containers));
+                found.push(observed::observe(&vm, &containers));
             }
         }
         Ok(found)
@@ -237,7 +239,7 @@ impl Node for DockerNode {
         vm.next_job();
         let _work = vm.work.lock().await;
         vm.set_going_down(Some("powering off"));
-        let killed = down::kill_all(&self.node, &vm).await;
+        let killed = shutdown::kill_all(&self.node, &vm).await;
         vm.set_agent(None);
         self.node.ports.clear(&vm.id);
         vm.set_going_down(None);
@@ -255,7 +257,7 @@ impl Node for DockerNode {
         });
         set.await.map_err(not_written)?;
         vm.set_going_down(Some("powering off"));
-        self.node.spawn(&vm, down::shut_down(Arc::clone(&self.node), Arc::clone(&vm)));
+        self.node.spawn(&vm, shutdown::shut_down(Arc::clone(&self.node), Arc::clone(&vm)));
         Ok(())
     }
 
@@ -266,13 +268,13 @@ impl Node for DockerNode {
             return Ok(());
         }
         vm.set_removing().await.map_err(not_written)?;
-        self.node.spawn(&vm, down::remove(Arc::clone(&self.node), Arc::clone(&vm)));
+        self.node.spawn(&vm, shutdown::remove(Arc::clone(&self.node), Arc::clone(&vm)));
         Ok(())
     }
 
-    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
         let vm = self.living(vm).map_err(|error| DialError::NotUp(error.to_string()))?;
-        dial::dial(&self.node, &vm, port).await
+        resolve_port::resolve_port(&self.node, &vm, port).await
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     DockerConfig, GuestKeys, agent, cgroup::Cgroups, compose::Compose, derive::Grants,
-    dial::PortCache, document::Document, engine::Engine, vm::Vm,
+    document::Document, engine::Engine, resolve_port::PortCache, vm::Vm,
 };
 use crate::error::CallError;
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use casemate_core::{
-    cvm::SeenVm,
+    cvm::ObservedVm,
     id::{ComposeHash, EngineVmId, VmUuid},
     time::Timestamp,
 };
@@ -16,7 +16,7 @@ use crate::node::{Mark, VmConfig};
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimVm {
     /// As the host shows it to [`crate::node::Node::find`].
-    pub seen: SeenVm,
+    pub observed: ObservedVm,
     /// What is on its disk, for its next boot.
     pub config: Arc<VmConfig>,
     /// What its present or last run booted.

@@ -40,7 +40,7 @@ pub(super) fn create(on: &mut Session<'_>, config: &Arc<VmConfig>) -> Result<Eng
         gone_at: None,
     };
     let id = vm.id.clone();
-    on.note(Effect::Made { vm: id.clone(), mark: vm.name() });
+    on.record_effect(Effect::Made { vm: id.clone(), mark: vm.name() });
     on.put(vm);
     Ok(id)
 }
@@ -160,7 +160,7 @@ pub(super) fn shutdown(on: &mut Session<'_>, mut vm: Vm) -> Result<(), Trouble> 
     }
     let at = on.later("shutdown", on.config.shutdown_ms, &vm);
     if let Some(at) = vm.ask_down(at) {
-        on.note(Effect::Ends { vm: vm.id.clone(), at });
+        on.record_effect(Effect::Ends { vm: vm.id.clone(), at });
     }
     on.put(vm);
     Ok(())
@@ -181,9 +181,9 @@ impl Session<'_> {
     pub(super) fn boot(&mut self, vm: &mut Vm, by: StartedBy) {
         vm.begin(self.now, self.circumstances(vm));
         let config = Arc::clone(&vm.config);
-        self.note(Effect::Began { vm: vm.id.clone(), mark: vm.name(), by, config });
+        self.record_effect(Effect::Began { vm: vm.id.clone(), mark: vm.name(), by, config });
         if let Some(end) = vm.run.as_ref().and_then(|run| run.ends) {
-            self.note(Effect::Ends { vm: vm.id.clone(), at: end.at });
+            self.record_effect(Effect::Ends { vm: vm.id.clone(), at: end.at });
         }
     }
 
@@ -193,13 +193,13 @@ impl Session<'_> {
 
     pub(super) fn end_run(&mut self, vm: &mut Vm, end: End) {
         if vm.end(end) {
-            self.note(Effect::Ends { vm: vm.id.clone(), at: end.at });
+            self.record_effect(Effect::Ends { vm: vm.id.clone(), at: end.at });
         }
     }
 
     pub(super) fn note_removed(&mut self, vm: &Vm, at: Timestamp, behind_back: bool) {
         let (id, mark) = (vm.id.clone(), vm.name());
-        self.note(Effect::Removed { vm: id, mark, at, had_run: vm.runs > 0, behind_back });
+        self.record_effect(Effect::Removed { vm: id, mark, at, had_run: vm.runs > 0, behind_back });
     }
 
     fn later(&self, what: &str, mean_ms: u64, vm: &Vm) -> Timestamp {

@@ -82,7 +82,7 @@ fn present(disk: &mut dyn Disk, now: Timestamp) -> io::Result<Vec<SimVm>> {
 
 fn sim_vm(vm: Vm, now: Timestamp) -> SimVm {
     SimVm {
-        seen: vm.seen(now),
+        observed: vm.observed(now),
         booted: vm.run.as_ref().map(|run| run.compose_hash),
         serves: vm.serves(now),
         config: vm.config,

@@ -11,8 +11,8 @@
 //!
 //! | room | what |
 //! |---|---|
-//! | [`calls`], [`strikes`] | what the host does when it is called, what faults do to it |
-//! | [`carry`], [`session`] | one call: its faults, what it reads, its changes, commit |
+//! | [`calls`], [`vm_faults`] | what the host does when it is called, what faults do to it |
+//! | [`call_faults`], [`session`] | one call: its faults, what it reads, its changes, commit |
 //! | [`vm`], [`boot`] | one VM and the course of its runs |
 //! | [`store`], [`stored`] | files or memory, all or nothing |
 //! | [`journal`], [`audit`], [`host`] | what really happened, for tests |
@@ -23,8 +23,8 @@
 
 mod audit;
 mod boot;
+mod call_faults;
 mod calls;
-mod carry;
 mod config;
 mod draw;
 mod faults;
@@ -35,16 +35,16 @@ mod serial;
 mod session;
 mod store;
 mod stored;
-mod strikes;
 #[cfg(test)]
 mod tests;
 mod vm;
+mod vm_faults;
 
 use std::{io, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use casemate_core::{
-    cvm::{Boot, SeenVm, VmPower},
+    cvm::{Boot, ObservedVm, VmPower},
     id::{DeviceId, EngineVmId},
     time::{Clock, Entropy},
 };
@@ -58,7 +58,7 @@ pub use self::{
     journal::{Answer, Call, Effect, Method, StartedBy},
 };
 use self::{
-    carry::{Shared, Target},
+    call_faults::{Shared, Target},
     serial::Serial,
     session::{Session, Trouble},
     store::Store,
@@ -129,19 +129,19 @@ impl Node for SimNode {
         self.call(Method::Inventory, Target::Host, |session| Ok(inventory(session.config))).await
     }
 
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         self.call(Method::List, Target::Host, |session| {
             let now = session.now;
-            Ok(session.all(|vm| (vm.config.mark.clone(), vm.seen(now)))?)
+            Ok(session.all(|vm| (vm.config.mark.clone(), vm.observed(now)))?)
         })
         .await
     }
 
-    async fn find(&self, mark: &Mark) -> Result<Vec<SeenVm>, CallError> {
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
         let uuid = mark.uuid();
         self.call(Method::Find, Target::Mark(mark.clone()), move |session| {
             let now = session.now;
-            Ok(session.marked(uuid)?.iter().map(|vm| vm.seen(now)).collect())
+            Ok(session.marked(uuid)?.iter().map(|vm| vm.observed(now)).collect())
         })
         .await
     }
@@ -181,12 +181,12 @@ impl Node for SimNode {
         .await
     }
 
-    async fn dial(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
         let dialled = self.call_vm(Method::Dial, vm, move |session, vm| {
             if vm.serves(session.now) {
                 return Ok(Dial::Page(page::page(&vm, port, session.now)));
             }
-            Err(Trouble::refused(not_up(&vm.seen(session.now))))
+            Err(Trouble::refused(not_up(&vm.observed(session.now))))
         });
         dialled.await.map_err(|error| match error {
             CallError::Rejected(text) => DialError::NotUp(text),
@@ -201,8 +201,8 @@ impl Node for SimNode {
     }
 }
 
-fn not_up(seen: &SeenVm) -> String {
-    match (seen.power, &seen.boot) {
+fn not_up(observed: &ObservedVm) -> String {
+    match (observed.power, &observed.boot) {
         (VmPower::Running, Boot::Progress(text)) => format!("the CVM is starting: {text}"),
         (VmPower::Running, Boot::Failed(text)) => format!("the CVM did not boot: {text}"),
         (VmPower::Running, Boot::Unknown | Boot::Done) => "the CVM is starting".to_owned(),

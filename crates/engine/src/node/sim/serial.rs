@@ -6,7 +6,7 @@ use bytes::Bytes;
 use casemate_core::{id::EngineVmId, time::Timestamp};
 use futures_util::{StreamExt as _, stream};
 
-use super::{boot::Says, carry::Shared, vm::Vm};
+use super::{boot::Says, call_faults::Shared, vm::Vm};
 use crate::node::{CallError, LogQuery, LogStream};
 
 /// The log as it is at one moment.
@@ -31,7 +31,7 @@ impl Serial {
             line(run.began, "SIMULATED CVM: there is no machine, nothing runs"),
             line(run.began, &format!("dstack: booting, compose hash {}", run.compose_hash)),
         ];
-        lines.extend(run.said(now).map(|step| line(step.at, &spoken(&step.says, vm, now))));
+        lines.extend(run.steps_until(now).map(|step| line(step.at, &spoken(&step.says, vm, now))));
         if let Some(end) = run.ends.filter(|end| end.at <= now) {
             let how = if end.by_itself { "reboot: Power down" } else { "powered off by the host" };
             lines.push(line(end.at, how));

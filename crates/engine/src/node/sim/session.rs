@@ -133,7 +133,7 @@ impl<'a> Session<'a> {
         self.changes.drops.insert(vm.key());
     }
 
-    pub(super) fn note(&mut self, effect: Effect) {
+    pub(super) fn record_effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }
 

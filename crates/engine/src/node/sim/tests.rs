@@ -16,7 +16,7 @@ use std::{
 
 use casemate_core::{
     compose::app_compose,
-    cvm::SeenVm,
+    cvm::ObservedVm,
     id::{AppId, EngineVmId, VmUuid},
     time::{Clock, Entropy, Timestamp},
 };
@@ -110,7 +110,7 @@ impl World {
     }
 
     /// The only VM with this mark.
-    pub async fn seen(&self, mark: &Mark) -> SeenVm {
+    pub async fn observed(&self, mark: &Mark) -> ObservedVm {
         let vms = self.node.find(mark).await.unwrap();
         assert_eq!(vms.len(), 1, "{vms:?}");
         vms.into_iter().next().unwrap()

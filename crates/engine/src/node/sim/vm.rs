@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use casemate_core::{
     compose::app_compose,
-    cvm::{Boot, SeenVm, VmPower},
+    cvm::{Boot, ObservedVm, VmPower},
     id::{ComposeHash, EngineVmId, InstanceId},
     time::Timestamp,
 };
@@ -87,13 +87,13 @@ impl Run {
     }
 
     /// What was said by now.
-    pub(super) fn said(&self, now: Timestamp) -> impl Iterator<Item = &Step> {
+    pub(super) fn steps_until(&self, now: Timestamp) -> impl Iterator<Item = &Step> {
         let until = self.ends.map_or(now, |end| now.min(end.at));
         self.steps.iter().filter(move |step| step.at <= until)
     }
 
     fn reached(&self, now: Timestamp, word: &str) -> bool {
-        self.said(now).any(|step| matches!(&step.says, Says::Progress(text) if text == word))
+        self.steps_until(now).any(|step| matches!(&step.says, Says::Progress(text) if text == word))
     }
 
     /// Ends the run, unless it ends before anyway.
@@ -145,7 +145,7 @@ impl Vm {
 
     /// The instance id as the disk shows it.
     pub(super) fn instance_id(&self, now: Timestamp) -> Option<InstanceId> {
-        let told = |run: &&Run| run.said(now).any(|step| step.says == Says::Instance);
+        let told = |run: &&Run| run.steps_until(now).any(|step| step.says == Says::Instance);
         let id = match self.run.as_ref().filter(told) {
             Some(run) => run.instance,
             None => self.told,
@@ -155,8 +155,8 @@ impl Vm {
     }
 
     /// The VM as its host shows it.
-    pub(super) fn seen(&self, now: Timestamp) -> SeenVm {
-        SeenVm {
+    pub(super) fn observed(&self, now: Timestamp) -> ObservedVm {
+        ObservedVm {
             id: self.id.clone(),
             power: self.power(now),
             boot: self.boot(now),
@@ -178,7 +178,10 @@ impl Vm {
 
     fn remembered(&self, now: Timestamp) -> impl Iterator<Item = &Step> {
         let since = self.memory.since;
-        self.run.iter().flat_map(move |run| run.said(now)).filter(move |step| step.at > since)
+        self.run
+            .iter()
+            .flat_map(move |run| run.steps_until(now))
+            .filter(move |step| step.at > since)
     }
 
     /// `boot_progress` of dstack. It outlives the run: a stopped VM goes on showing its last word.

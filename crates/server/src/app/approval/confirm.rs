@@ -18,13 +18,14 @@ use casemate_store::{
 };
 
 use super::{
-    Clearance, Said, Void, contracts, device, digest, question, token_hash, void::Standing,
+    ApprovalHeaders, Clearance, TokenRejection, contracts, device, digest, question, token_hash,
+    token_rejection::Standing,
 };
 use crate::{
     app::{
         Caller, Ctx, Error, governance,
         replicate::Wanted,
-        update::{self, Accepted, Asked, Effect, Outcome},
+        update::{self, Accepted, ChangeRequest, Effect, Outcome},
         work::{Answer, Begun, IdempotencyKey, Work},
     },
     crash,
@@ -52,11 +53,13 @@ pub enum Found {
 }
 
 /// The newest update that was prepared for a CVM, confirmed with an API key.
-pub async fn of_cvm(ctx: &Ctx, cvm: &Cvm, said: &Said) -> Result<Found, Error> {
-    let row = commit_tokens::newest_update(&ctx.db, cvm.id).await?.ok_or(Void::NothingPrepared)?;
-    match super::void::standing(&row, None, ctx.now()) {
-        Err(Void::Unknown) => Err(Void::NothingPrepared.into()),
-        _ => find(ctx, row, said).await,
+pub async fn of_cvm(ctx: &Ctx, cvm: &Cvm, headers: &ApprovalHeaders) -> Result<Found, Error> {
+    let row = commit_tokens::newest_update(&ctx.db, cvm.id)
+        .await?
+        .ok_or(TokenRejection::NothingPrepared)?;
+    match super::token_rejection::standing(&row, None, ctx.now()) {
+        Err(TokenRejection::Unknown) => Err(TokenRejection::NothingPrepared.into()),
+        _ => find(ctx, row, headers).await,
     }
 }
 
@@ -69,8 +72,10 @@ pub async fn of_token(ctx: &Ctx, token: &str) -> Result<Preparation, Error> {
     };
     match row {
         Some(row) => Ok(row),
-        None if ctx.guesses.too_many(ctx.now()) => Err(Error::code(ErrorCode::RateLimited)),
-        None => Err(Void::Unknown.into()),
+        None if ctx.token_rate_limit.too_many(ctx.now()) => {
+            Err(Error::code(ErrorCode::RateLimited))
+        }
+        None => Err(TokenRejection::Unknown.into()),
     }
 }
 
@@ -93,14 +98,14 @@ pub async fn of_path(
         }
     };
     if !meant {
-        return Err(Void::Unknown.into());
+        return Err(TokenRejection::Unknown.into());
     }
     if !kinds.contains(&row.kind) {
-        return Err(Void::OtherKind(row.kind).into());
+        return Err(TokenRejection::OtherKind(row.kind).into());
     }
     // Who prepared it answers for it; whoever left the workspace does not any more.
     let principal = accounts::member(&ctx.db, row.created_by, row.workspace).await?;
-    let caller = principal.map(Caller::from).ok_or(Void::Unknown)?;
+    let caller = principal.map(Caller::from).ok_or(TokenRejection::Unknown)?;
     Ok((row, caller))
 }
 
@@ -114,27 +119,29 @@ pub enum Path<'a> {
 }
 
 /// Looks whether it still stands, and asks contracts. Never within a transaction.
-pub async fn find(ctx: &Ctx, row: Preparation, said: &Said) -> Result<Found, Error> {
-    match super::void::standing(&row, said.hash.as_ref(), ctx.now())? {
+pub async fn find(ctx: &Ctx, row: Preparation, headers: &ApprovalHeaders) -> Result<Found, Error> {
+    match super::token_rejection::standing(&row, headers.hash.as_ref(), ctx.now())? {
         Standing::Live => {}
         Standing::Before(operation, made) => return Ok(Found::Before(operation, made)),
     }
-    let transaction = governance::transaction(said.transaction.as_deref())?;
+    let transaction = governance::transaction(headers.transaction.as_deref())?;
     let cvm = cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.filter(is_live);
-    let cvm = cvm.ok_or(Void::Gone)?;
+    let cvm = cvm.ok_or(TokenRejection::Gone)?;
     let contracts = contracts(ctx, &cvm.kms)?
         .filter(|contracts| contracts.governed.chain.chain_id() == row.chain_id)
-        .ok_or(Void::OtherContracts)?;
+        .ok_or(TokenRejection::OtherContracts)?;
     let mut tx = ctx.begin().await?;
     let base = base(ctx, &mut tx, &row, &cvm).await?;
     // Read after that: what moved the configuration may have been this very preparation.
-    let row = tx.preparation(&row.hash).await?.ok_or(Void::Unknown)?;
+    let row = tx.preparation(&row.hash).await?.ok_or(TokenRejection::Unknown)?;
     drop(tx);
-    if let Standing::Before(operation, made) = super::void::standing(&row, None, ctx.now())? {
+    if let Standing::Before(operation, made) =
+        super::token_rejection::standing(&row, None, ctx.now())?
+    {
         return Ok(Found::Before(operation, made));
     }
     if digest(&base) != row.base {
-        return Err(Void::Moved.into());
+        return Err(TokenRejection::Moved.into());
     }
     let device = device(ctx, node(&row, &cvm)?)?;
     let mut asked = question(contracts.governed, &cvm, row.compose_hash, device);
@@ -147,7 +154,7 @@ pub async fn find(ctx: &Ctx, row: Preparation, said: &Said) -> Result<Found, Err
 
 /// Whether a CVM is there and not about to go.
 pub fn is_live(cvm: &Cvm) -> bool {
-    cvm.wish.power != Power::Deleted
+    cvm.desired.power != Power::Deleted
 }
 
 /// The configuration now that something was prepared on.
@@ -178,7 +185,7 @@ pub fn machine(row: &Preparation) -> Result<Wanted, Error> {
 }
 
 /// What was prepared, of an update.
-pub fn update(row: &Preparation) -> Result<Asked, Error> {
+pub fn update(row: &Preparation) -> Result<ChangeRequest, Error> {
     serde_json::from_str(row.request.as_deref().unwrap_or_default())
         .map_err(|error| Error::Internal(format!("what was prepared does not parse: {error}")))
 }
@@ -190,18 +197,18 @@ pub async fn begin(
     tx: &mut Tx,
     caller: &Caller,
     confirmation: &Confirmation,
-    again: Option<&Asked>,
+    again: Option<&ChangeRequest>,
 ) -> Result<Accepted, Error> {
     let hash = &confirmation.row.hash;
-    let cvm = tx.take_cvm(confirmation.row.cvm).await?;
-    let cvm = cvm.filter(is_live).ok_or(Void::Gone)?;
-    let row = tx.preparation(hash).await?.ok_or(Void::Unknown)?;
-    match super::void::standing(&row, None, ctx.now())? {
+    let cvm = tx.lock_cvm(confirmation.row.cvm).await?;
+    let cvm = cvm.filter(is_live).ok_or(TokenRejection::Gone)?;
+    let row = tx.preparation(hash).await?.ok_or(TokenRejection::Unknown)?;
+    match super::token_rejection::standing(&row, None, ctx.now())? {
         Standing::Live => {}
         Standing::Before(operation, _) => return before(tx, &cvm, operation).await,
     }
     if digest(&base(ctx, tx, &row, &cvm).await?) != row.base {
-        return Err(Void::Moved.into());
+        return Err(TokenRejection::Moved.into());
     }
     let mut asked = update(&row)?;
     if let Some(again) = again {
@@ -210,7 +217,7 @@ pub async fn begin(
             let same = next.spec.compose_hash == row.compose_hash
                 && again.change.bound_to(row.compose_hash) == asked.change;
             if !same {
-                return Err(Void::OtherRequest.into());
+                return Err(TokenRejection::OtherRequest.into());
             }
         }
         asked.guard = again.guard.or(asked.guard);
@@ -235,11 +242,11 @@ pub async fn commit_update(
     ctx: &Ctx,
     token: &str,
     path: &Path<'_>,
-    said: Result<Said, Error>,
+    headers: Result<ApprovalHeaders, Error>,
     key: Option<IdempotencyKey>,
 ) -> Result<Committed, Error> {
     let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
-    let found = find(ctx, row, &said?).await?;
+    let found = find(ctx, row, &headers?).await?;
     let mut work = match ctx.begin_work(&caller, key).await? {
         Begun::Fresh(work) => work,
         Begun::Answered(before) => return Ok(Committed::Answered(before)),
@@ -248,7 +255,7 @@ pub async fn commit_update(
         Found::Before(operation, _) => Ok(Committed::Now(work, operation, None)),
         Found::Now(confirmed) => {
             let accepted = begin(ctx, &mut work.tx, &caller, &confirmed, None).await?;
-            Ok(Committed::Now(work, accepted.operation, Some(accepted.news)))
+            Ok(Committed::Now(work, accepted.operation, Some(accepted.last_event)))
         }
     }
 }
@@ -264,7 +271,7 @@ pub enum Committed {
 
 /// The answer to a confirmation that came before: its operation, and the CVM as it is.
 pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Accepted, Error> {
-    let cvm = tx.cvm(cvm.id).await?.ok_or(Void::Gone)?;
+    let cvm = tx.cvm(cvm.id).await?.ok_or(TokenRejection::Gone)?;
     Ok(Accepted {
         promised: cvm.spec.clone(),
         cvm,
@@ -273,6 +280,6 @@ pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Ac
         waits_behind: None,
         allowed_envs_changed: false,
         report: None,
-        news: EventSeq(0),
+        last_event: EventSeq(0),
     })
 }

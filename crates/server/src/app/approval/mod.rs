@@ -17,9 +17,9 @@
 //! beside a CVM do not touch it, so they do not stand in each other's way either.
 
 pub mod confirm;
-pub mod guesses;
 pub mod show;
-mod void;
+pub mod token_rate_limit;
+mod token_rejection;
 
 use std::time::Duration;
 
@@ -37,19 +37,19 @@ use casemate_store::{
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-pub use void::Void;
+pub use token_rejection::TokenRejection;
 
 use super::{
     Caller, Ctx, Error,
-    events::{self, Happening, Place, Verified},
+    events::{self, CvmEvent, EventScope, Verified},
     fleet::{FleetKms, Governed},
     governance,
-    update::{self, Asked, request},
+    update::{self, ChangeRequest, request},
 };
 
 /// What a request says of approval, in headers or in its body.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
+pub struct ApprovalHeaders {
     /// It is only to be prepared, and its token told.
     pub prepare_only: bool,
     /// The document that was approved.
@@ -58,7 +58,7 @@ pub struct Said {
     pub transaction: Option<String>,
 }
 
-impl Said {
+impl ApprovalHeaders {
     /// Whether it confirms what was prepared.
     pub const fn confirms(&self) -> bool {
         self.hash.is_some() || self.transaction.is_some()
@@ -102,7 +102,7 @@ pub fn contracts<'a>(ctx: &'a Ctx, id: &KmsId) -> Result<Option<Contracts<'a>>, 
 /// The device that a node is to contracts.
 pub fn device(ctx: &Ctx, node: NodeId) -> Result<DeviceId, Error> {
     match ctx.fleet.node(node) {
-        Some(node) => Ok(node.seen().0.device_id),
+        Some(node) => Ok(node.observed().0.device_id),
         None => Err(Error::because(
             ErrorCode::NodeUnreachable,
             "the node of this CVM is not known here, and with it its device id",
@@ -145,7 +145,7 @@ pub async fn needs<'a>(
     ctx: &'a Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
-    asked: &Asked,
+    asked: &ChangeRequest,
 ) -> Result<Option<(Contracts<'a>, Question)>, Error> {
     let (base, next, _) = update::preview(ctx, tx, cvm, &asked.change).await?;
     asks(ctx, cvm, &base, &next)
@@ -221,7 +221,7 @@ pub struct Prepared {
     /// Facts besides those that clients look for.
     pub also: Vec<ErrorDetail>,
     /// The event to announce after the transaction.
-    pub news: EventSeq,
+    pub last_event: EventSeq,
 }
 
 /// Keeps the document and what is to be done with it. Nothing else is changed.
@@ -256,10 +256,10 @@ pub async fn prepare(
         expires_at,
     };
     tx.keep_preparation(&new, now).await?;
-    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
     let what = kind.as_str();
-    let told = Happening::Prepared { what, hash: question.hash, chain_id, until: expires_at };
-    let news = events::write(tx, place, &[told], now).await?;
+    let told = CvmEvent::Prepared { what, hash: question.hash, chain_id, until: expires_at };
+    let last_event = events::write(tx, scope, &[told], now).await?;
     Ok(Prepared {
         kind,
         token,
@@ -267,7 +267,7 @@ pub async fn prepare(
         question,
         kms: contracts.kms.clone(),
         also: Vec::new(),
-        news,
+        last_event,
     })
 }
 

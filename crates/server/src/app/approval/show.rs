@@ -18,7 +18,9 @@ use casemate_store::{
 };
 use serde_json::{Value, json};
 
-use super::{Contracts, Void, confirm, contracts, digest, question, void::Standing};
+use super::{
+    Contracts, TokenRejection, confirm, contracts, digest, question, token_rejection::Standing,
+};
 use crate::app::{Ctx, Error, fleet::FleetKms, governance, revisions::diff, views};
 
 /// The page that shows a person what to approve.
@@ -73,9 +75,9 @@ pub async fn of_token(ctx: &Ctx, token: &str) -> Result<PreparationView, Error> 
 /// Everything of it that whoever holds its token may see; nothing of it is secret. Not of one that is
 /// too old: that reads as one that was never given.
 pub async fn preparation(ctx: &Ctx, row: &Preparation) -> Result<PreparationView, Error> {
-    let standing = super::void::standing(row, None, ctx.now());
-    if standing == Err(Void::Unknown) {
-        return Err(Void::Unknown.into());
+    let standing = super::token_rejection::standing(row, None, ctx.now());
+    if standing == Err(TokenRejection::Unknown) {
+        return Err(TokenRejection::Unknown.into());
     }
     let cvm = cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.filter(confirm::is_live);
     let base = match &cvm {
@@ -86,8 +88,8 @@ pub async fn preparation(ctx: &Ctx, row: &Preparation) -> Result<PreparationView
         }
     };
     let state = match (&standing, &base) {
-        (Ok(Standing::Before(..)) | Err(Void::Used), _) => PreparationState::Used,
-        (Err(Void::Superseded), _) => PreparationState::Superseded,
+        (Ok(Standing::Before(..)) | Err(TokenRejection::Used), _) => PreparationState::Used,
+        (Err(TokenRejection::Superseded), _) => PreparationState::Superseded,
         (_, None) => PreparationState::Deleted,
         (_, Some(base)) if digest(base) != row.base => PreparationState::Outdated,
         _ => PreparationState::Pending,
@@ -117,7 +119,7 @@ pub async fn preparation(ctx: &Ctx, row: &Preparation) -> Result<PreparationView
         cvm: cvm.as_ref().map(|cvm| (cvm.id, cvm.reference.clone(), cvm.spec.name.clone())),
         app_id: row.app,
         compose_hash: row.compose_hash,
-        device_id: node.as_ref().map(|node| node.seen().0.device_id),
+        device_id: node.as_ref().map(|node| node.observed().0.device_id),
         node: node.as_ref().map(|node| node.name.clone()),
         kms: contracts.map(|contracts| views::kms(contracts.kms)),
         chain_id: row.chain_id,
@@ -154,7 +156,7 @@ async fn chain(
     node: Option<NodeId>,
 ) -> Chain {
     let node = node.unwrap_or(cvm.node);
-    let Some(device) = ctx.fleet.node(node).map(|node| node.seen().0.device_id) else {
+    let Some(device) = ctx.fleet.node(node).map(|node| node.observed().0.device_id) else {
         return Chain::default();
     };
     let asked = question(governed, cvm, row.compose_hash, device);

@@ -89,14 +89,14 @@ impl Evidence {
     }
 
     /// It as the record has it.
-    pub(super) fn told(&self, spec: &Spec) -> Verified {
+    pub(super) fn verified(&self, spec: &Spec) -> Verified {
         Verified { question: self.question, proof: self.proof, deployer: spec.deployer }
     }
 }
 
 /// The host of a provision as it is known now.
 fn device(ctx: &Ctx, provision: &Provision) -> Result<DeviceId, Error> {
-    Ok(node(ctx, provision.node)?.seen().0.device_id)
+    Ok(node(ctx, provision.node)?.observed().0.device_id)
 }
 
 /// The app that a request names: by its id, or by the address of its contract, which is the same.

@@ -1,7 +1,7 @@
 //! The nodes and the KMS this process works with, and what was last told of each. A process opens its
 //! own nodes; those of other processes on the same database it knows from their rows ([`elsewhere`]).
 
-mod elsewhere;
+mod remote;
 
 use std::{
     collections::BTreeMap,
@@ -39,12 +39,12 @@ pub struct FleetNode {
     pub takes_new: bool,
     /// The way to it.
     pub node: Arc<dyn Node>,
-    seen: RwLock<SeenNode>,
+    observed: RwLock<ObservedNode>,
 }
 
 /// What a node told of itself last.
 #[derive(Debug, Clone)]
-struct SeenNode {
+struct ObservedNode {
     inventory: Arc<Inventory>,
     reachable: bool,
     /// Another one with every change of the other two; never the same for two nodes.
@@ -68,7 +68,8 @@ impl FleetNode {
         inventory: Inventory,
     ) -> Self {
         let inventory = Arc::new(inventory);
-        let seen = RwLock::new(SeenNode { inventory, reachable: true, revision: revision() });
+        let observed =
+            RwLock::new(ObservedNode { inventory, reachable: true, revision: revision() });
         Self {
             id,
             name: name.to_owned(),
@@ -76,39 +77,39 @@ impl FleetNode {
             region: region.to_owned(),
             takes_new: true,
             node,
-            seen,
+            observed,
         }
     }
 
     /// What it told of itself last, and whether it answers now.
-    pub fn seen(&self) -> (Arc<Inventory>, bool) {
-        let seen = self.seen.read().unwrap_or_else(PoisonError::into_inner);
-        (seen.inventory.clone(), seen.reachable)
+    pub fn observed(&self) -> (Arc<Inventory>, bool) {
+        let observed = self.observed.read().unwrap_or_else(PoisonError::into_inner);
+        (observed.inventory.clone(), observed.reachable)
     }
 
     /// Names what is known of it now; another one when that has changed.
     pub fn revision(&self) -> u64 {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner).revision
+        self.observed.read().unwrap_or_else(PoisonError::into_inner).revision
     }
 
     /// Notes that it answered, or that it did not.
-    pub fn note(&self, answer: Option<Inventory>) {
+    pub fn record_answer(&self, answer: Option<Inventory>) {
         let reachable = answer.is_some();
-        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
-        let told = answer.filter(|inventory| *inventory != *seen.inventory);
-        let changed = told.is_some() || seen.reachable != reachable;
-        seen.reachable = reachable;
+        let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
+        let told = answer.filter(|inventory| *inventory != *observed.inventory);
+        let changed = told.is_some() || observed.reachable != reachable;
+        observed.reachable = reachable;
         if let Some(inventory) = told {
-            seen.inventory = Arc::new(inventory);
+            observed.inventory = Arc::new(inventory);
         }
         if changed {
-            seen.revision = revision();
+            observed.revision = revision();
         }
     }
 
     /// The node as placement sees it.
     pub fn candidate(&self, taken: &[Taken]) -> Candidate {
-        let (inventory, reachable) = self.seen();
+        let (inventory, reachable) = self.observed();
         let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
         Candidate {
             id: self.id,

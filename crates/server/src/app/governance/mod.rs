@@ -1,6 +1,7 @@
 //! What contracts say, as use cases need it: a verdict as a refusal, silence as "try again".
 
 pub mod plan;
+pub mod status;
 
 use std::time::Duration;
 

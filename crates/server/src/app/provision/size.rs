@@ -13,7 +13,7 @@ use casemate_core::{
 use casemate_engine::node::Image;
 use casemate_store::nodes;
 
-use super::kind::{self, Asked, Cannot};
+use super::capabilities::{self, Requirements, Unsupported};
 use crate::{
     app::{Ctx, Error, fleet::FleetNode},
     config::InstanceType,
@@ -32,14 +32,14 @@ pub struct Match {
 
 /// Finds size, image and node for a request. Nodes of a kind that cannot do what it asks are passed
 /// over; where no other is left, the field is refused.
-pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
-    let request = asked.request;
+pub async fn place(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Match, Error> {
+    let request = requirements.request;
     let resources = resources(ctx, request)?;
     if ctx.fleet.all().is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
             .suggest("Start casemate with --node docker or --node sim."));
     }
-    let (able, unable) = able(ctx, asked)?;
+    let (able, unable) = able(ctx, requirements)?;
     let images = images(&able, request)?;
     let taken = nodes::taken(&ctx.db).await?;
     let candidates: Vec<Candidate> = able.iter().map(|node| node.candidate(&taken)).collect();
@@ -54,7 +54,8 @@ pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
         match choose(&candidates, &demand) {
             Ok(id) => {
                 let node = super::node(ctx, id)?;
-                let own = node.seen().0.images.iter().find(|own| own.name == image.name).cloned();
+                let own =
+                    node.observed().0.images.iter().find(|own| own.name == image.name).cloned();
                 return Ok(Match { node, image: own.unwrap_or(image), resources });
             }
             Err(why) if refused.is_none() => refused = Some(no_place(&why, &demand)),
@@ -70,11 +71,11 @@ pub async fn place(ctx: &Ctx, asked: &Asked<'_>) -> Result<Match, Error> {
 }
 
 /// Nodes that can do what is asked, and those that cannot.
-type Sorted = (Vec<Arc<FleetNode>>, Vec<(Arc<FleetNode>, Cannot)>);
+type Sorted = (Vec<Arc<FleetNode>>, Vec<(Arc<FleetNode>, Unsupported)>);
 
 /// The nodes that are meant by `node_id` and `region`, sorted.
-fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<Sorted, Error> {
-    let request = asked.request;
+fn able(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Sorted, Error> {
+    let request = requirements.request;
     if let Some(id) = request.node_id {
         super::node(ctx, id)?;
     }
@@ -85,7 +86,7 @@ fn able(ctx: &Ctx, asked: &Asked<'_>) -> Result<Sorted, Error> {
     };
     let (mut able, mut unable) = (Vec::new(), Vec::new());
     for node in ctx.fleet.all().into_iter().filter(meant) {
-        match kind::cannot(&node, asked) {
+        match capabilities::find_unsupported(&node, requirements) {
             None => able.push(node),
             Some(cannot) => unable.push((node, cannot)),
         }
@@ -164,7 +165,7 @@ pub fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, E
 /// without, unless `prefer_dev` wants one kind only.
 fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Image>, Error> {
     let mut known: Vec<Image> = Vec::new();
-    for image in nodes.iter().flat_map(|node| node.seen().0.images.clone()) {
+    for image in nodes.iter().flat_map(|node| node.observed().0.images.clone()) {
         if !known.iter().any(|other| other.name == image.name) {
             known.push(image);
         }

@@ -15,7 +15,7 @@ use crate::app::{Ctx, Error, fleet, fleet::FleetNode, provision};
 
 /// What is to be placed, and where it may go.
 #[derive(Debug, Clone, Copy)]
-pub struct Wish<'a> {
+pub struct TargetRequest<'a> {
     /// This node and no other.
     pub named: Option<NodeId>,
     /// Otherwise this one, if it can.
@@ -30,7 +30,7 @@ pub struct Wish<'a> {
 #[derive(Debug, Clone)]
 enum Why {
     /// Its kind cannot do what the configuration asks.
-    Kind(provision::Cannot),
+    Kind(provision::Unsupported),
     /// Another CVM has a host port there.
     Port(PortMap),
     /// It gets no CVMs unless it is named.
@@ -42,8 +42,12 @@ enum Why {
 type Refused = Vec<(Arc<FleetNode>, Why)>;
 
 /// Chooses the node.
-pub async fn choose(ctx: &Ctx, tx: &mut Tx, wish: &Wish<'_>) -> Result<Arc<FleetNode>, Error> {
-    let nodes = match wish.named {
+pub async fn choose(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    request: &TargetRequest<'_>,
+) -> Result<Arc<FleetNode>, Error> {
+    let nodes = match request.named {
         Some(id) => vec![provision::node(ctx, id)?],
         None => ctx.fleet.all(),
     };
@@ -53,11 +57,13 @@ pub async fn choose(ctx: &Ctx, tx: &mut Tx, wish: &Wish<'_>) -> Result<Arc<Fleet
     }
     let mut refused: Refused = Vec::new();
     let mut able = Vec::new();
-    let spec = &wish.next.spec;
+    let spec = &request.next.spec;
     for node in nodes {
-        let why = if wish.named.is_none() && !node.takes_new {
+        let why = if request.named.is_none() && !node.takes_new {
             Some(Why::Unasked)
-        } else if let Some(cannot) = provision::cannot_take(&node, spec, &wish.next.document) {
+        } else if let Some(cannot) =
+            provision::find_unsupported_in_spec(&node, spec, &request.next.document)
+        {
             Some(Why::Kind(cannot))
         } else if spec.ports.is_empty() {
             None
@@ -71,7 +77,7 @@ pub async fn choose(ctx: &Ctx, tx: &mut Tx, wish: &Wish<'_>) -> Result<Arc<Fleet
     }
     let taken = tx.taken().await?;
     let candidates: Vec<Candidate> = able.iter().map(|node| node.candidate(&taken)).collect();
-    match best(&candidates, wish) {
+    match best(&candidates, request) {
         Ok(id) => provision::node(ctx, id),
         Err(not) => {
             for (name, why) in not {
@@ -80,21 +86,24 @@ pub async fn choose(ctx: &Ctx, tx: &mut Tx, wish: &Wish<'_>) -> Result<Arc<Fleet
                 }
             }
             refused.sort_by_key(|(node, _)| node.id);
-            Err(refusal(wish, &refused))
+            Err(refusal(request, &refused))
         }
     }
 }
 
 /// The node of the source if it fits, else the one with most left.
-fn best(nodes: &[Candidate], wish: &Wish<'_>) -> Result<NodeId, Vec<(String, Refusal)>> {
-    let spec = &wish.next.spec;
+fn best(
+    nodes: &[Candidate],
+    request: &TargetRequest<'_>,
+) -> Result<NodeId, Vec<(String, Refusal)>> {
+    let spec = &request.next.spec;
     let anywhere = Demand {
         node: None,
         region: None,
         image: spec.image.clone(),
         amount: provision::amount(&spec.resources),
     };
-    let beside = Demand { node: Some(wish.beside), ..anywhere.clone() };
+    let beside = Demand { node: Some(request.beside), ..anywhere.clone() };
     place(nodes, &beside).or_else(|_| place(nodes, &anywhere)).map_err(|why| match why {
         NoPlace::Refused(refused) => refused,
         NoPlace::UnknownNode(_) => Vec::new(),
@@ -112,7 +121,7 @@ fn clash(ports: &[PortMap], taken: &[PortMap]) -> Option<PortMap> {
 pub async fn still_fits(tx: &mut Tx, node: &FleetNode, made: &Inserted) -> Result<(), Error> {
     let spec = &made.cvm.spec;
     let wanted = provision::amount(&spec.resources);
-    let room = admit(fleet::capacity(&node.seen().0), fleet::amount(made.before), wanted);
+    let room = admit(fleet::capacity(&node.observed().0), fleet::amount(made.before), wanted);
     let port = match spec.ports.as_slice() {
         [] => None,
         ports => clash(ports, &tx.ports_on_node(node.id, Some(made.cvm.id)).await?),
@@ -124,24 +133,24 @@ pub async fn still_fits(tx: &mut Tx, node: &FleetNode, made: &Inserted) -> Resul
 }
 
 impl Why {
-    const fn code(&self, wish: &Wish<'_>) -> ErrorCode {
+    const fn code(&self, request: &TargetRequest<'_>) -> ErrorCode {
         match self {
             Self::Kind(_) => ErrorCode::FieldNotServed,
             Self::Port(_) => ErrorCode::StateConflict,
             Self::Unasked => ErrorCode::NodeNotAccessible,
-            Self::Place(Refusal::Image(_)) if wish.image.is_none() => {
+            Self::Place(Refusal::Image(_)) if request.image.is_none() => {
                 ErrorCode::ReplicaImageNotAvailable
             }
             Self::Place(why) => provision::refusal_code(why),
         }
     }
 
-    const fn field(&self, wish: &Wish<'_>) -> &'static str {
+    const fn field(&self, request: &TargetRequest<'_>) -> &'static str {
         match self {
             Self::Kind(cannot) => cannot.field,
             Self::Port(_) => "ports",
             Self::Unasked => "node_id",
-            Self::Place(Refusal::Image(_)) if wish.image.is_some() => "os_image",
+            Self::Place(Refusal::Image(_)) if request.image.is_some() => "os_image",
             Self::Place(why) => provision::refused_field(why),
         }
     }
@@ -172,7 +181,7 @@ impl Why {
                 .to_owned(),
             Self::Unasked => format!("Name it to use it: node_id {}.", node.id),
             Self::Place(Refusal::Image(_)) => {
-                let (inventory, _) = node.seen();
+                let (inventory, _) = node.observed();
                 let names: Vec<&str> =
                     inventory.images.iter().map(|image| image.name.as_str()).collect();
                 format!("Name as os_image what {} has: {}.", node.name, names.join(", "))
@@ -185,19 +194,19 @@ impl Why {
 }
 
 /// What all nodes say is what is wrong; of several reasons none is the one.
-fn refusal(wish: &Wish<'_>, refused: &Refused) -> Error {
-    let code = refused.first().map(|(_, why)| why.code(wish));
-    let same = |code: &ErrorCode| refused.iter().all(|(_, why)| why.code(wish) == *code);
+fn refusal(request: &TargetRequest<'_>, refused: &Refused) -> Error {
+    let code = refused.first().map(|(_, why)| why.code(request));
+    let same = |code: &ErrorCode| refused.iter().all(|(_, why)| why.code(request) == *code);
     let code = code.filter(same).unwrap_or(ErrorCode::ResourceNotAvailable);
     let reasons: Vec<String> =
         refused.iter().map(|(node, why)| format!("{} {}", node.name, why.words())).collect();
     let all = reasons.join("; ");
-    let mut error = match (wish.named, refused.as_slice()) {
+    let mut error = match (request.named, refused.as_slice()) {
         (Some(_), [_]) => Error::because(code, all.clone()),
         _ => Error::because(code, format!("no node takes this: {all}")),
     };
-    let field = refused.first().map(|(_, why)| why.field(wish));
-    let agreed = |field: &&str| refused.iter().all(|(_, why)| why.field(wish) == *field);
+    let field = refused.first().map(|(_, why)| why.field(request));
+    let agreed = |field: &&str| refused.iter().all(|(_, why)| why.field(request) == *field);
     if let Some(field) = field.filter(agreed) {
         error = error.detail(ErrorDetail::message(field, all));
     }

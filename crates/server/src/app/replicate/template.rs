@@ -53,7 +53,7 @@ pub async fn choose(
         Err(Why::NoSuch(hash)) => return Err(no_such(&hash, &documents)),
     };
     let cvm = tx
-        .take_cvm(chosen)
+        .lock_cvm(chosen)
         .await?
         .filter(|cvm| is_live(cvm) && cvm.workspace == caller.workspace.id)
         .ok_or(StoreError::Stale)?;

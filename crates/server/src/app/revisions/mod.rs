@@ -32,7 +32,7 @@ use casemate_store::{
     revisions::{self, Revision, Whole},
 };
 
-pub use redeploy::{AppRedeploy, OnApp, asked, on_cvm};
+pub use redeploy::{AppRedeploy, OnApp, change_request, on_cvm};
 
 use super::{Caller, Ctx, Error, cvms};
 
@@ -41,14 +41,14 @@ const MAX_PENDING: i64 = 1000;
 
 /// Keeps what is in force on a CVM as a revision, if this operation, which succeeds, has brought
 /// something else in force than its newest revision has. `status` is what is recorded with its end.
-pub async fn note(
+pub async fn record(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
     status: &Status,
     (operation, kind): (OperationId, OperationKind),
 ) -> Result<(), StoreError> {
-    if !brings_in_force(kind, &cvm.wish, &cvm.spec, status) {
+    if !brings_in_force(kind, &cvm.desired, &cvm.spec, status) {
         return Ok(());
     }
     let id = RevisionRef::from_random(ctx.entropy.u64());

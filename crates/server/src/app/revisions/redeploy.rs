@@ -29,18 +29,18 @@ use crate::app::{
     Caller, Ctx, Error,
     approval::{self, Clearance, Contracts, Prepared},
     cvms,
-    update::{self, Asked, EnvGuard, Outcome, request as read},
+    update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
     views,
 };
 
 /// The change that puts a revision in force on a CVM, which must be taken.
-pub async fn asked(
+pub async fn change_request(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
     revision: &Whole,
     request: &RedeployRequest,
-) -> Result<Asked, Error> {
+) -> Result<ChangeRequest, Error> {
     let text = document(ctx, &revision.revision.compose_hash).await?;
     let names = known_names(&revision.env_keys, &parse(&text)?);
     let given = request.encrypted_env.clone().map_or(Patch::Absent, Patch::Value);
@@ -72,7 +72,7 @@ pub async fn asked(
     let allowed = &next.document.allowed_envs;
     let left = present.into_iter().filter(|name| allowed.contains(name)).collect();
     let guard = Some(EnvGuard::Report);
-    Ok(Asked { named: Some(left), guard, ..change.into() })
+    Ok(ChangeRequest { named: Some(left), guard, ..change.into() })
 }
 
 fn mismatch(revision: &BTreeSet<String>, present: &BTreeSet<String>) -> Error {
@@ -109,10 +109,10 @@ pub async fn on_cvm(
     id: CvmId,
     revision: &str,
     request: &RedeployRequest,
-) -> Result<Asked, Error> {
-    let cvm = update::take(tx, caller, id).await?;
+) -> Result<ChangeRequest, Error> {
+    let cvm = update::lock_cvm(tx, caller, id).await?;
     let revision = find(ctx, &cvm.spec.app_id, revision).await?;
-    asked(ctx, tx, &cvm, &revision, request).await
+    change_request(ctx, tx, &cvm, &revision, request).await
 }
 
 /// What becomes of a revision on several CVMs.
@@ -150,20 +150,20 @@ impl AppRedeploy<'_> {
         Ok(targets)
     }
 
-    async fn asked(
+    async fn change_request(
         &self,
         ctx: &Ctx,
         tx: &mut Tx,
         caller: &Caller,
         target: &Cvm,
-    ) -> Result<Asked, Error> {
+    ) -> Result<ChangeRequest, Error> {
         let one = RedeployRequest {
             allow_env_mismatch: self.request.allow_env_mismatch,
             ..RedeployRequest::default()
         };
-        let asked =
+        let change_request =
             on_cvm(ctx, tx, caller, target.id, self.path.1, &one).await.map_err(of(target))?;
-        Ok(Asked { guard: self.guard.or(asked.guard), ..asked })
+        Ok(ChangeRequest { guard: self.guard.or(change_request.guard), ..change_request })
     }
 
     /// What contracts have to allow for it, each thing once.
@@ -175,9 +175,9 @@ impl AppRedeploy<'_> {
     ) -> Result<Vec<(Contracts<'c>, Question)>, Error> {
         let mut needs: Vec<(Contracts<'c>, Question)> = Vec::new();
         for target in self.targets(ctx, caller).await? {
-            let asked = self.asked(ctx, tx, caller, &target).await?;
-            let cvm = update::take(tx, caller, target.id).await?;
-            let need = approval::needs(ctx, tx, &cvm, &asked).await?;
+            let change_request = self.change_request(ctx, tx, caller, &target).await?;
+            let cvm = update::lock_cvm(tx, caller, target.id).await?;
+            let need = approval::needs(ctx, tx, &cvm, &change_request).await?;
             needs.extend(need.filter(|(_, one)| needs.iter().all(|(_, other)| other != one)));
         }
         Ok(needs)
@@ -188,11 +188,11 @@ impl AppRedeploy<'_> {
         &self,
         ctx: &Ctx,
         caller: &Caller,
-        said: &approval::Said,
+        headers: &approval::ApprovalHeaders,
     ) -> Result<(), Error> {
         match self.targets(ctx, caller).await?.first() {
             Some(first) if approval::contracts(ctx, &first.kms)?.is_none() => {
-                said.refuse_where_nothing_governs()
+                headers.refuse_where_nothing_governs()
             }
             _ => Ok(()),
         }
@@ -214,20 +214,21 @@ impl AppRedeploy<'_> {
         {
             return Ok(OnApp::Prepared(Box::new(prepared)));
         }
-        let mut news = EventSeq(0);
+        let mut last_event = EventSeq(0);
         let mut done = Vec::with_capacity(targets.len());
         for target in targets {
-            let asked = self.asked(ctx, tx, caller, &target).await?;
-            let outcome = update::accept(ctx, tx, caller, target.id, &asked, clearance).await;
+            let change_request = self.change_request(ctx, tx, caller, &target).await?;
+            let outcome =
+                update::accept(ctx, tx, caller, target.id, &change_request, clearance).await;
             let accepted = outcome.and_then(Outcome::accepted).map_err(of(&target))?;
-            news = news.max(accepted.news);
+            last_event = last_event.max(accepted.last_event);
             done.push(RedeployView {
                 vm_uuid: target.uuid,
                 cvm_name: accepted.cvm.spec.name.clone(),
                 update: views::update(&accepted),
             });
         }
-        Ok(OnApp::Accepted(done, news))
+        Ok(OnApp::Accepted(done, last_event))
     }
 
     async fn prepare(
@@ -241,9 +242,9 @@ impl AppRedeploy<'_> {
     ) -> Result<Option<Prepared>, Error> {
         let mut first: Option<Prepared> = None;
         for target in targets {
-            let asked = self.asked(ctx, tx, caller, target).await?;
-            let cvm = update::take(tx, caller, target.id).await?;
-            let need = approval::needs(ctx, tx, &cvm, &asked).await.map_err(of(target))?;
+            let change_request = self.change_request(ctx, tx, caller, target).await?;
+            let cvm = update::lock_cvm(tx, caller, target.id).await?;
+            let need = approval::needs(ctx, tx, &cvm, &change_request).await.map_err(of(target))?;
             let Some((_, question)) = need.filter(|(_, one)| !clearance.covers(one)) else {
                 continue;
             };
@@ -253,7 +254,8 @@ impl AppRedeploy<'_> {
                     .suggest("Name one in vm_uuids, or leave the header out."));
             }
             let nothing = Clearance::default();
-            let outcome = update::accept(ctx, tx, caller, target.id, &asked, &nothing).await;
+            let outcome =
+                update::accept(ctx, tx, caller, target.id, &change_request, &nothing).await;
             let Outcome::Prepared(prepared) = outcome.map_err(of(target))? else {
                 return Err(Error::Internal("a document came in force unasked".to_owned()));
             };
@@ -320,7 +322,7 @@ async fn all_or_the_one(
     let Some(found) = found else { return Err(cvms::not_found()) };
     let is_part = usize::try_from(found.live).is_ok_and(|live| live > found.cvms.len());
     let mut live = found.cvms;
-    live.retain(|cvm| cvm.wish.power != Power::Deleted);
+    live.retain(|cvm| cvm.desired.power != Power::Deleted);
     match live.len() {
         0 => Err(cvms::not_found()),
         1 if !is_part => Ok(live),

@@ -50,7 +50,7 @@ async fn name(
 }
 
 fn image(node: &FleetNode, base: &Configuration, next: &Configuration) -> Result<(), Error> {
-    let (inventory, _) = node.seen();
+    let (inventory, _) = node.observed();
     let wanted = &next.spec.image;
     if *wanted == base.spec.image || inventory.images.iter().any(|image| image.name == *wanted) {
         return Ok(());
@@ -116,7 +116,7 @@ async fn room(tx: &mut Tx, cvm: &Cvm, node: &FleetNode, wanted: &Resources) -> R
         return Ok(());
     }
     let taken = fleet::amount(tx.lock_node_and_sum(cvm.node).await?);
-    admit(fleet::capacity(&node.seen().0), taken, more).map_err(|why| {
+    admit(fleet::capacity(&node.observed().0), taken, more).map_err(|why| {
         Error::because(provision::refusal_code(&why), format!("{} {why}", node.name))
             .detail(ErrorDetail::message(provision::refused_field(&why), why.to_string()))
             .suggest("Ask for less, or make room on the node.")

@@ -17,7 +17,7 @@ use casemate_core::{
 };
 use casemate_store::{Tx, cvms::Cvm, prepared::Prepared};
 
-use super::{Asked, configuration, preview, request, take};
+use super::{ChangeRequest, configuration, lock_cvm, preview, request};
 use crate::app::{Caller, Ctx, Error, provision, views};
 
 /// Checks a document for a CVM, keeps it for 14 days, and says its hash.
@@ -29,7 +29,7 @@ pub async fn prepare(
     file: &ComposeFile,
     unknown: &[String],
 ) -> Result<ComposeProvisionView, Error> {
-    let cvm = take(tx, caller, id).await?;
+    let cvm = lock_cvm(tx, caller, id).await?;
     let present = configuration(tx, &cvm).await?.document;
     let document = document(file, &cvm, &present)?;
     let sealed_env = match &file.encrypted_env {
@@ -54,7 +54,7 @@ pub async fn prepare(
     let node = ctx.fleet.node(cvm.node);
     Ok(ComposeProvisionView {
         app_id: cvm.spec.app_id,
-        device_id: node.map(|node| node.seen().0.device_id),
+        device_id: node.map(|node| node.observed().0.device_id),
         compose_hash,
         kms: cvm
             .spec
@@ -77,8 +77,8 @@ pub async fn commit(
     caller: &Caller,
     id: CvmId,
     asked: &ComposeCommitRequest,
-) -> Result<Asked, Error> {
-    let cvm = take(tx, caller, id).await?;
+) -> Result<ChangeRequest, Error> {
+    let cvm = lock_cvm(tx, caller, id).await?;
     let hash = &asked.compose_hash;
     let fact = ErrorDetail::value("compose_hash", hash.to_string());
     let again = format!("POST /api/v1/cvms/{}/compose_file/provision prepares it again.", cvm.id);
@@ -112,7 +112,7 @@ pub async fn commit(
     let named = env_keys.clone().or_else(|| names_changed.then_some(document.allowed_envs));
     let change =
         Change { document: Some(*hash), allowed_envs, sealed_env, env_keys, ..Change::default() };
-    Ok(Asked { named, ..change.into() })
+    Ok(ChangeRequest { named, ..change.into() })
 }
 
 /// The change that puts a document in force whose hash the client knows already.
@@ -122,7 +122,7 @@ pub async fn replace(
     caller: &Caller,
     id: CvmId,
     asked: &ComposeReplaceRequest,
-) -> Result<Asked, Error> {
+) -> Result<ChangeRequest, Error> {
     let whole = ComposeFile { update_env_vars: Some(true), ..asked.compose_file.clone() };
     let prepared = prepare(ctx, tx, caller, id, &whole, &[])
         .await

@@ -4,7 +4,7 @@
 //! force when its turn comes, written down as an operation, and begun at once where nothing else is
 //! under way. Otherwise it waits; when an operation ends, the reconciler begins what waits
 //! ([`begin_queued`]), all that fits together in one restart. A change that fails is taken back
-//! ([`take_back`]): the configuration from before is a new wish, in an operation of its own.
+//! ([`roll_back`]): the configuration from before is a new desired state, in an operation of its own.
 //!
 //! Promises: of an accepted change everything takes effect or nothing; accepted changes take effect
 //! in the order of acceptance; a change that does not apply any more ends with its cause and takes no
@@ -23,7 +23,7 @@ use casemate_core::{
         Before, Change, Configuration, EnvReport, NotApplicable, apply, env_report, withdraw,
     },
     compose::AppCompose,
-    cvm::{Failure, FailureCode, Phase, Power, Spec, Status, StopMode, Wish},
+    cvm::{DesiredState, Failure, FailureCode, Phase, Power, Spec, Status, StopMode},
     id::{ComposeHash, CvmId, EventSeq, OperationId},
     operation::OperationKind,
 };
@@ -42,7 +42,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Caller, Ctx, Error,
     approval::{self, Clearance, Prepared},
-    events::{self, Happening, Place},
+    events::{self, CvmEvent, EventScope},
     revisions,
 };
 use crate::crash;
@@ -61,7 +61,7 @@ pub enum EnvGuard {
 /// `commit_tokens.request`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Asked {
+pub struct ChangeRequest {
     /// What.
     pub change: Change,
     /// Names of the fields the request changes, as clients call them.
@@ -74,7 +74,7 @@ pub struct Asked {
     pub guard: Option<EnvGuard>,
 }
 
-impl From<Change> for Asked {
+impl From<Change> for ChangeRequest {
     fn from(change: Change) -> Self {
         let named = change.env_keys.clone().or_else(|| change.allowed_envs.clone());
         let fields = change.fields().into_iter().map(str::to_owned).collect();
@@ -100,7 +100,7 @@ pub struct Accepted {
     /// What it does to the names of variables, where the request named some.
     pub report: Option<EnvReport>,
     /// The event to announce after the transaction.
-    pub news: EventSeq,
+    pub last_event: EventSeq,
 }
 
 /// How a request for a change ends.
@@ -131,24 +131,25 @@ pub async fn accept(
     tx: &mut Tx,
     caller: &Caller,
     id: CvmId,
-    asked: &Asked,
+    change_request: &ChangeRequest,
     clearance: &Clearance,
 ) -> Result<Outcome, Error> {
-    let cvm = take(tx, caller, id).await?;
+    let cvm = lock_cvm(tx, caller, id).await?;
     let queued = queued(ctx, tx, &cvm).await?;
     let base = projected(ctx, tx, &cvm, &queued).await?;
-    let (next, effect) = change(ctx, tx, &cvm, &base, &asked.change).await?;
-    consent(&cvm, effect, asked)?;
-    let report = env_report(&base, &next, asked.named.as_deref());
-    guard(tx, caller, asked, report.as_ref()).await?;
+    let (next, effect) = change(ctx, tx, &cvm, &base, &change_request.change).await?;
+    consent(&cvm, effect, change_request)?;
+    let report = env_report(&base, &next, change_request.named.as_deref());
+    guard(tx, caller, change_request, report.as_ref()).await?;
     let asks = approval::asks(ctx, &cvm, &base, &next)?;
     // From here on it leads to this document and no other.
-    let bound = asks.as_ref().map(|(_, question)| asked.change.bound_to(question.hash));
+    let bound = asks.as_ref().map(|(_, question)| change_request.change.bound_to(question.hash));
     let verified = match asks {
         None => None,
         Some((contracts, question)) => {
             let Some(verified) = clearance.of(&question, &cvm) else {
-                let asked = Asked { change: bound.unwrap_or_default(), ..asked.clone() };
+                let change_request =
+                    ChangeRequest { change: bound.unwrap_or_default(), ..change_request.clone() };
                 let new = approval::New {
                     kind: Kind::Update,
                     cvm: &cvm,
@@ -156,7 +157,7 @@ pub async fn accept(
                     next: &next,
                     contracts,
                     question,
-                    request: serde_json::to_string(&asked),
+                    request: serde_json::to_string(&change_request),
                 };
                 let prepared = approval::prepare(ctx, tx, caller, new).await?;
                 return Ok(Outcome::Prepared(Box::new(prepared)));
@@ -171,12 +172,12 @@ pub async fn accept(
     if bound.is_some() {
         tx.keep_document(&next.spec.compose_hash, &next.document.document(), now).await?;
     }
-    let wanted = bound.as_ref().unwrap_or(&asked.change);
+    let wanted = bound.as_ref().unwrap_or(&change_request.change);
     if let Some(hash) = &wanted.document {
         tx.keep_for_good(hash).await?;
     }
     let operation = ctx.operation_id();
-    let fields: Vec<&str> = asked.fields.iter().map(String::as_str).collect();
+    let fields: Vec<&str> = change_request.fields.iter().map(String::as_str).collect();
     let new = NewChange {
         id: operation,
         cvm: cvm.id,
@@ -184,19 +185,19 @@ pub async fn accept(
         change: wanted,
         fields: &fields,
         report: report.as_ref(),
-        generation: cvm.wish.generation,
+        generation: cvm.desired.generation,
     };
     tx.enqueue_change(&new, now).await?;
-    let place = place(&cvm, operation);
-    let mut told = vec![Happening::Accepted(OperationKind::Update)];
-    told.extend(verified.map(Happening::Verified));
+    let scope = scope(&cvm, operation);
+    let mut told = vec![CvmEvent::Accepted(OperationKind::Update)];
+    told.extend(verified.map(CvmEvent::Verified));
     if let Some(report) = report.as_ref().filter(|report| **report != EnvReport::default()) {
-        told.push(Happening::EnvNames(report.clone()));
+        told.push(CvmEvent::EnvNames(report.clone()));
     }
     let waits = cvm.operation.is_some();
-    let mut news = events::write(tx, place, &told, now).await?;
+    let mut last_event = events::write(tx, scope, &told, now).await?;
     if !waits {
-        news = news.max(begin_queued(ctx, tx, &cvm).await?);
+        last_event = last_event.max(begin_queued(ctx, tx, &cvm).await?);
     }
     let after = tx.cvm(cvm.id).await?.ok_or_else(super::cvms::not_found)?;
     crash::point(|| "accept.update.before_commit".to_owned());
@@ -208,7 +209,7 @@ pub async fn accept(
         allowed_envs_changed: base.document.allowed_envs != next.document.allowed_envs,
         promised: next.spec,
         report,
-        news,
+        last_event,
     })))
 }
 
@@ -223,10 +224,10 @@ pub async fn in_force_next(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm) -> Result<Configur
 }
 
 /// A live CVM of the caller, taken until commit.
-pub async fn take(tx: &mut Tx, caller: &Caller, id: CvmId) -> Result<Cvm, Error> {
-    tx.take_cvm(id)
+pub async fn lock_cvm(tx: &mut Tx, caller: &Caller, id: CvmId) -> Result<Cvm, Error> {
+    tx.lock_cvm(id)
         .await?
-        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
+        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.desired.power != Power::Deleted)
         .ok_or_else(super::cvms::not_found)
 }
 
@@ -236,16 +237,16 @@ pub async fn preview(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
-    asked: &Change,
+    change_request: &Change,
 ) -> Result<(Configuration, Configuration, Effect), Error> {
     let base = in_force_next(ctx, tx, cvm).await?;
-    let (next, effect) = change(ctx, tx, cvm, &base, asked).await?;
+    let (next, effect) = change(ctx, tx, cvm, &base, change_request).await?;
     Ok((base, next, effect))
 }
 
-fn consent(cvm: &Cvm, effect: Effect, asked: &Asked) -> Result<(), Error> {
-    let is_on = cvm.wish.power == Power::Running;
-    if effect < Effect::Restart || asked.may_restart || !is_on {
+fn consent(cvm: &Cvm, effect: Effect, change_request: &ChangeRequest) -> Result<(), Error> {
+    let is_on = cvm.desired.power == Power::Running;
+    if effect < Effect::Restart || change_request.may_restart || !is_on {
         return Ok(());
     }
     Err(Error::field(
@@ -259,14 +260,14 @@ fn consent(cvm: &Cvm, effect: Effect, asked: &Asked) -> Result<(), Error> {
 async fn guard(
     tx: &mut Tx,
     caller: &Caller,
-    asked: &Asked,
+    change_request: &ChangeRequest,
     report: Option<&EnvReport>,
 ) -> Result<(), Error> {
     let missing = report.map(|report| report.missing.as_slice()).unwrap_or_default();
     if missing.is_empty() {
         return Ok(());
     }
-    let refuse = match asked.guard {
+    let refuse = match change_request.guard {
         Some(said) => said == EnvGuard::Refuse,
         None => tx.refuses_dropped_env(caller.workspace.id).await?,
     };
@@ -350,7 +351,7 @@ async fn in_turn(
 ) -> Result<(Configuration, Effect), Error> {
     let (next, effect) = change(ctx, tx, cvm, base, waiting).await?;
     let (from, to) = (&base.spec.compose_hash, &next.spec.compose_hash);
-    if !waiting.keeps_its_word(from, to) && approval::contracts(ctx, &cvm.kms)?.is_some() {
+    if !waiting.matches_approval(from, to) && approval::contracts(ctx, &cvm.kms)?.is_some() {
         return Err(approval::unapproved(to));
     }
     Ok((next, effect))
@@ -383,8 +384,8 @@ pub(super) fn not_applicable(why: NotApplicable) -> Error {
     Error::field(code, field, reason).suggest(way_out)
 }
 
-fn place(cvm: &Cvm, operation: OperationId) -> Place {
-    Place { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) }
+fn scope(cvm: &Cvm, operation: OperationId) -> EventScope {
+    EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) }
 }
 
 /// What goes in one: the longest beginning of the queue of which no member was told to go with fewer.
@@ -399,17 +400,17 @@ fn batch(queued: &[Queued]) -> usize {
 
 /// Begins what waits for a CVM on which nothing is under way. Returns the place of the last event.
 pub async fn begin_queued(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm) -> Result<EventSeq, Error> {
-    let mut news = EventSeq(0);
+    let mut last_event = EventSeq(0);
     let mut cvm = cvm.clone();
     loop {
         let queued = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
         let Some(batch) = queued.get(..batch(&queued)).filter(|batch| !batch.is_empty()) else {
-            return Ok(news);
+            return Ok(last_event);
         };
         let (seq, under_way) = begin(ctx, tx, &cvm, batch).await?;
-        news = news.max(seq);
+        last_event = last_event.max(seq);
         if under_way {
-            return Ok(news);
+            return Ok(last_event);
         }
         cvm = tx
             .cvm(cvm.id)
@@ -426,7 +427,7 @@ async fn begin(
     batch: &[Queued],
 ) -> Result<(EventSeq, bool), Error> {
     let now = ctx.now();
-    let mut news = EventSeq(0);
+    let mut last_event = EventSeq(0);
     let old = configuration(tx, cvm).await?;
     let (mut next, mut effect) = (old.clone(), Effect::Nothing);
     let mut taken = Vec::new();
@@ -440,34 +441,34 @@ async fn begin(
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => {
                 let ending = Ending::Failed(FailureCode::NotApplicable, error.words());
-                news = news.max(close(ctx, tx, cvm, waiting.id, &ending).await?);
+                last_event = last_event.max(close(ctx, tx, cvm, waiting.id, &ending).await?);
             }
         }
     }
     // A guest that is off is told at once, so that a refusal comes now and not at the next start.
     let tell = effect == Effect::Restart
-        || effect == Effect::NextStart && cvm.wish.power == Power::Stopped;
+        || effect == Effect::NextStart && cvm.desired.power == Power::Stopped;
     if next.spec.compose_hash != old.spec.compose_hash {
         tx.keep_document(&next.spec.compose_hash, &next.document.document(), now).await?;
     }
     let Some((leader, others)) = taken.split_last().filter(|_| tell) else {
-        let told = untold(ctx, tx, cvm, &old, next, &taken).await?;
-        return Ok((news.max(told), false));
+        let told = close_without_node(ctx, tx, cvm, &old, next, &taken).await?;
+        return Ok((last_event.max(told), false));
     };
     let settled = matches!(cvm.phase, Phase::Running | Phase::Stopped);
     let before = settled.then(|| Before {
         spec: old.spec.clone(),
         sealed_env: old.sealed_env.clone(),
-        generation: cvm.wish.generation,
+        generation: cvm.desired.generation,
     });
-    let wish = Wish {
+    let desired = DesiredState {
         generation: next.spec.revision,
         stop: StopMode::Graceful {
             timeout_s: next.spec.shutdown_timeout_s,
             force: next.spec.allow_force_stop,
         },
         vm: next.spec.vm,
-        ..cvm.wish
+        ..cvm.desired
     };
     let status = Status {
         failure: None,
@@ -481,23 +482,23 @@ async fn begin(
     let intent = Intent {
         spec: &next.spec,
         sealed_env: next.sealed_env.as_deref(),
-        wish: &wish,
+        desired: &desired,
         status: &status,
         phase,
         due: true,
     };
     tx.set_intent(cvm, &intent, now).await?;
-    tx.run_changes(*leader, others, wish.generation, before.as_ref(), now).await?;
-    let mut told = vec![Happening::Begun { with: others.len() }];
+    tx.run_changes(*leader, others, desired.generation, before.as_ref(), now).await?;
+    let mut told = vec![CvmEvent::Begun { with: others.len() }];
     if phase != cvm.phase {
-        told.push(Happening::Phase(cvm.phase, phase));
+        told.push(CvmEvent::Phase(cvm.phase, phase));
     }
-    news = news.max(events::write(tx, place(cvm, *leader), &told, now).await?);
-    Ok((news, true))
+    last_event = last_event.max(events::write(tx, scope(cvm, *leader), &told, now).await?);
+    Ok((last_event, true))
 }
 
 /// Ends changes that no node has to be told of now. Returns the place of the last event.
-async fn untold(
+async fn close_without_node(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
@@ -509,7 +510,7 @@ async fn untold(
         let intent = Intent {
             spec: &next.spec,
             sealed_env: next.sealed_env.as_deref(),
-            wish: &cvm.wish,
+            desired: &cvm.desired,
             status: &cvm.status,
             phase: cvm.phase,
             due: false,
@@ -523,13 +524,13 @@ async fn untold(
     {
         let after = Cvm { spec: next.spec, ..cvm.clone() };
         let what = (*operation, OperationKind::Update);
-        revisions::note(ctx, tx, &after, &cvm.status, what).await?;
+        revisions::record(ctx, tx, &after, &cvm.status, what).await?;
     }
-    let mut news = EventSeq(0);
+    let mut last_event = EventSeq(0);
     for operation in taken {
-        news = news.max(close(ctx, tx, cvm, *operation, &Ending::Succeeded).await?);
+        last_event = last_event.max(close(ctx, tx, cvm, *operation, &Ending::Succeeded).await?);
     }
-    Ok(news)
+    Ok(last_event)
 }
 
 async fn close(
@@ -540,13 +541,13 @@ async fn close(
     ending: &Ending,
 ) -> Result<EventSeq, Error> {
     let what = (operation, OperationKind::Update);
-    let newest = events::close(tx, place(cvm, operation), what, ending, ctx.now()).await?;
+    let newest = events::close(tx, scope(cvm, operation), what, ending, ctx.now()).await?;
     Ok(newest.unwrap_or(EventSeq(0)))
 }
 
 /// Why a change is taken back.
 #[derive(Debug, Clone)]
-pub enum Because {
+pub enum RollbackReason {
     /// It did not work.
     Failed(FailureCode, String),
     /// Its user called it off.
@@ -554,13 +555,13 @@ pub enum Because {
 }
 
 /// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried in
-/// halves, and wishes the configuration from before. `None`: there is nothing to go back to, and
+/// halves, and makes the configuration from before the desired one. `None`: there is nothing to go back to, and
 /// nothing was done. Returns the operation that leads back and the place of the last event.
-pub async fn take_back(
+pub async fn roll_back(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
-    because: &Because,
+    rollback_reason: &RollbackReason,
 ) -> Result<Option<(OperationId, EventSeq)>, Error> {
     let Some(open) = cvm.operation.filter(|open| open.kind == OperationKind::Update) else {
         return Ok(None);
@@ -569,43 +570,44 @@ pub async fn take_back(
     let now = ctx.now();
     let by = tx.asked_by(open.id).await?.unwrap_or(cvm.created_by);
     let split = tx.split_batch(open.id).await?;
-    let mut news = EventSeq(0);
-    match because {
-        Because::Failed(..) if split => {
-            let again = [Happening::Split];
-            news = events::write(tx, place(cvm, open.id), &again, now).await?;
+    let mut last_event = EventSeq(0);
+    match rollback_reason {
+        RollbackReason::Failed(..) if split => {
+            let again = [CvmEvent::Split];
+            last_event = events::write(tx, scope(cvm, open.id), &again, now).await?;
         }
-        Because::Failed(code, cause) => {
+        RollbackReason::Failed(code, cause) => {
             let ending = Ending::Failed(*code, cause.clone());
-            news = news.max(close(ctx, tx, cvm, open.id, &ending).await?);
+            last_event = last_event.max(close(ctx, tx, cvm, open.id, &ending).await?);
         }
-        Because::Cancelled(which) => {
-            news = news.max(close(ctx, tx, cvm, *which, &Ending::Cancelled).await?);
+        RollbackReason::Cancelled(which) => {
+            last_event = last_event.max(close(ctx, tx, cvm, *which, &Ending::Cancelled).await?);
         }
     }
-    let (spec, wish, status) = withdraw(&cvm.spec, &cvm.wish, &cvm.status, &before);
-    let failure = match because {
-        Because::Failed(code, cause) if !split => {
+    let (spec, desired, status) = withdraw(&cvm.spec, &cvm.desired, &cvm.status, &before);
+    let failure = match rollback_reason {
+        RollbackReason::Failed(code, cause) if !split => {
             Some(Failure { code: *code, cause: cause.clone(), at: now, rolled_back: true })
         }
-        Because::Failed(..) | Because::Cancelled(_) => None,
+        RollbackReason::Failed(..) | RollbackReason::Cancelled(_) => None,
     };
     let status = Status { failure, ..status };
     let phase = OperationKind::Rollback.phase();
     let intent = Intent {
         spec: &spec,
         sealed_env: before.sealed_env.as_deref(),
-        wish: &wish,
+        desired: &desired,
         status: &status,
         phase,
         due: true,
     };
     tx.set_intent(cvm, &intent, now).await?;
     let operation = ctx.operation_id();
-    tx.open_operation(operation, cvm.id, OperationKind::Rollback, wish.generation, by, now).await?;
-    let told = [Happening::Accepted(OperationKind::Rollback)];
-    news = news.max(events::write(tx, place(cvm, operation), &told, now).await?);
-    Ok(Some((operation, news)))
+    tx.open_operation(operation, cvm.id, OperationKind::Rollback, desired.generation, by, now)
+        .await?;
+    let told = [CvmEvent::Accepted(OperationKind::Rollback)];
+    last_event = last_event.max(events::write(tx, scope(cvm, operation), &told, now).await?);
+    Ok(Some((operation, last_event)))
 }
 
 /// What a cancellation did.
@@ -616,10 +618,10 @@ pub struct Cancelled {
     /// The operation that leads back to what was before, where one is needed.
     pub rollback: Option<OperationId>,
     /// The event to announce after the transaction.
-    pub news: Option<EventSeq>,
+    pub last_event: Option<EventSeq>,
 }
 
-const NOTHING: Cancelled = Cancelled { operation: None, rollback: None, news: None };
+const NOTHING: Cancelled = Cancelled { operation: None, rollback: None, last_event: None };
 
 /// Calls off a change: the one under way, or the named one, waiting or under way. Only changes of the
 /// configuration can be called off.
@@ -630,7 +632,7 @@ pub async fn cancel(
     id: CvmId,
     which: Option<OperationId>,
 ) -> Result<Cancelled, Error> {
-    let cvm = take(tx, caller, id).await?;
+    let cvm = lock_cvm(tx, caller, id).await?;
     let Some(which) = which.or(cvm.operation.map(|open| open.id)) else {
         return Ok(NOTHING);
     };
@@ -644,18 +646,26 @@ pub async fn cancel(
     }
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {
-        let news = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
+        let last_event = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
         crash::point(|| "accept.cancel.before_commit".to_owned());
-        return Ok(Cancelled { operation: Some(which), rollback: None, news: Some(news) });
+        return Ok(Cancelled {
+            operation: Some(which),
+            rollback: None,
+            last_event: Some(last_event),
+        });
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
     if open.is_none() && !joined {
         return Ok(NOTHING);
     }
-    match take_back(ctx, tx, &cvm, &Because::Cancelled(which)).await? {
-        Some((rollback, news)) => {
+    match roll_back(ctx, tx, &cvm, &RollbackReason::Cancelled(which)).await? {
+        Some((rollback, last_event)) => {
             crash::point(|| "accept.cancel.before_commit".to_owned());
-            Ok(Cancelled { operation: Some(which), rollback: Some(rollback), news: Some(news) })
+            Ok(Cancelled {
+                operation: Some(which),
+                rollback: Some(rollback),
+                last_event: Some(last_event),
+            })
         }
         None => Err(Error::because(
             ErrorCode::OperationNotCancellable,

@@ -12,7 +12,7 @@ use casemate_core::{
 };
 use casemate_store::Tx;
 
-use super::Asked;
+use super::ChangeRequest;
 use crate::app::{Caller, Error, provision};
 
 /// Where host ports are chosen that a client leaves open.
@@ -45,9 +45,9 @@ pub async fn ports(
     caller: &Caller,
     id: CvmId,
     request: &PortsRequest,
-) -> Result<Asked, Error> {
+) -> Result<ChangeRequest, Error> {
     let cvm = tx
-        .take_cvm(id)
+        .lock_cvm(id)
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id)
         .ok_or_else(crate::app::cvms::not_found)?;

@@ -17,13 +17,13 @@ use casemate_core::{
     name,
 };
 
-use super::Asked;
+use super::ChangeRequest;
 use crate::app::{Ctx, Error, provision};
 
 const SHUTDOWN_TIMEOUT: std::ops::RangeInclusive<u32> = 10..=1200;
 
 /// `PATCH /cvms/{id}`.
-pub fn patch(ctx: &Ctx, request: &CvmPatch) -> Result<Asked, Error> {
+pub fn patch(ctx: &Ctx, request: &CvmPatch) -> Result<ChangeRequest, Error> {
     let change = Change {
         docker_compose_file: request.docker_compose_file.clone(),
         pre_launch_script: or_empty(&request.pre_launch_script),
@@ -48,11 +48,11 @@ pub fn patch(ctx: &Ctx, request: &CvmPatch) -> Result<Asked, Error> {
         ..Change::default()
     };
     let may_restart = request.allow_restart.unwrap_or(true);
-    Ok(Asked { may_restart, ..change.into() })
+    Ok(ChangeRequest { may_restart, ..change.into() })
 }
 
 /// `PATCH /cvms/{id}/resources`.
-pub fn resources(ctx: &Ctx, request: &ResourcesRequest) -> Result<Asked, Error> {
+pub fn resources(ctx: &Ctx, request: &ResourcesRequest) -> Result<ChangeRequest, Error> {
     let change = Change {
         instance_type: size(ctx, request.instance_type.as_deref())?,
         vcpu: request.vcpu,
@@ -61,11 +61,11 @@ pub fn resources(ctx: &Ctx, request: &ResourcesRequest) -> Result<Asked, Error> 
         ..Change::default()
     };
     let may_restart = request.allow_restart.unwrap_or(true);
-    Ok(Asked { may_restart, ..change.into() })
+    Ok(ChangeRequest { may_restart, ..change.into() })
 }
 
 /// `PATCH /cvms/{id}/visibility`.
-pub fn visibility(request: VisibilityRequest) -> Asked {
+pub fn visibility(request: VisibilityRequest) -> ChangeRequest {
     Change {
         public_logs: request.public_logs,
         public_sysinfo: request.public_sysinfo,
@@ -77,7 +77,7 @@ pub fn visibility(request: VisibilityRequest) -> Asked {
 }
 
 /// `PATCH /cvms/{id}/listed`.
-pub fn listed(request: ListedRequest) -> Result<Asked, Error> {
+pub fn listed(request: ListedRequest) -> Result<ChangeRequest, Error> {
     match request.listed {
         Some(listed) => Ok(Change { listed: Some(listed), ..Change::default() }.into()),
         None => Err(Error::invalid("listed", "is required")),
@@ -85,13 +85,13 @@ pub fn listed(request: ListedRequest) -> Result<Asked, Error> {
 }
 
 /// `PATCH /cvms/{id}/name`.
-pub fn rename(request: &NameRequest) -> Result<Asked, Error> {
+pub fn rename(request: &NameRequest) -> Result<ChangeRequest, Error> {
     name::check(&request.name).map_err(|why| Error::invalid("name", why))?;
     Ok(Change { name: Some(request.name.clone()), ..Change::default() }.into())
 }
 
 /// `PATCH /cvms/{id}/os-image`.
-pub fn os_image(request: &OsImageRequest) -> Result<Asked, Error> {
+pub fn os_image(request: &OsImageRequest) -> Result<ChangeRequest, Error> {
     match image(Some(&request.os_image_name)) {
         Some(image) => Ok(Change { image: Some(image), ..Change::default() }.into()),
         None => Err(Error::invalid("os_image_name", "must name an OS image")),
@@ -99,17 +99,17 @@ pub fn os_image(request: &OsImageRequest) -> Result<Asked, Error> {
 }
 
 /// `PATCH /cvms/{id}/docker-compose`: the text itself.
-pub fn docker_compose(text: String) -> Asked {
+pub fn docker_compose(text: String) -> ChangeRequest {
     Change { docker_compose_file: Some(text), ..Change::default() }.into()
 }
 
 /// `PATCH /cvms/{id}/pre-launch-script`: the text itself; empty takes it away.
-pub fn pre_launch_script(text: String) -> Asked {
+pub fn pre_launch_script(text: String) -> ChangeRequest {
     Change { pre_launch_script: Some(text), ..Change::default() }.into()
 }
 
 /// `PATCH /cvms/{id}/envs`: the names that are sealed become the allowed ones.
-pub fn envs(request: &EnvsRequest) -> Result<Asked, Error> {
+pub fn envs(request: &EnvsRequest) -> Result<ChangeRequest, Error> {
     let keys = env_keys(request.env_keys.as_ref())?;
     let sealed_env = sealed_env(&Patch::Value(request.encrypted_env.clone()))?;
     if sealed_env.is_keep() {
@@ -121,13 +121,13 @@ pub fn envs(request: &EnvsRequest) -> Result<Asked, Error> {
 }
 
 /// `PATCH /cvms/{id}/user_config`.
-pub fn user_config_only(request: &UserConfigRequest) -> Result<Asked, Error> {
+pub fn user_config_only(request: &UserConfigRequest) -> Result<ChangeRequest, Error> {
     let user_config = user_config(&request.user_config)?;
     Ok(Change { user_config, ..Change::default() }.into())
 }
 
 /// `PATCH /cvms/{id}/network-config`.
-pub fn network_config(request: &NetworkConfigRequest) -> Asked {
+pub fn network_config(request: &NetworkConfigRequest) -> ChangeRequest {
     Change {
         kms_urls: request.kms_urls.clone(),
         gateway_urls: request.gateway_urls.clone(),

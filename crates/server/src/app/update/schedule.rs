@@ -12,7 +12,7 @@ use casemate_store::{
 
 use crate::app::{
     Caller, Ctx, Error, cvms,
-    events::{self, Happening, Place},
+    events::{self, CvmEvent, EventScope},
     power::{self, Verb},
 };
 
@@ -28,9 +28,9 @@ pub async fn set(
     at: Option<Option<Timestamp>>,
 ) -> Result<(Cvm, Option<EventSeq>), Error> {
     let cvm = tx
-        .take_cvm(id)
+        .lock_cvm(id)
         .await?
-        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.wish.power != Power::Deleted)
+        .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.desired.power != Power::Deleted)
         .ok_or_else(cvms::not_found)?;
     let now = ctx.now();
     let Some(at) = at.filter(|at| *at != cvm.delete_at) else { return Ok((cvm, None)) };
@@ -38,9 +38,9 @@ pub async fn set(
         return Err(Error::invalid("scheduled_delete_at", "must be in the future, or null"));
     }
     tx.schedule_deletion(cvm.id, at, caller.user.id, now).await?;
-    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation: None };
-    let news = events::write(tx, place, &[Happening::DeletionSet(at)], now).await?;
-    Ok((Cvm { delete_at: at, updated_at: now, ..cvm }, Some(news)))
+    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
+    let last_event = events::write(tx, scope, &[CvmEvent::DeletionSet(at)], now).await?;
+    Ok((Cvm { delete_at: at, updated_at: now, ..cvm }, Some(last_event)))
 }
 
 /// Deletes the CVMs whose time has come, in the name of whoever set it; returns how many.
@@ -55,8 +55,8 @@ pub async fn delete_due(ctx: &Ctx) -> Result<usize, Error> {
         let caller = Caller::from(principal);
         let done = power::apply(ctx, &mut tx, &caller, one.cvm, Verb::Delete).await?;
         tx.commit().await?;
-        if let Some(news) = done.news {
-            ctx.announce(news);
+        if let Some(last_event) = done.last_event {
+            ctx.announce(last_event);
         }
     }
     Ok(due.len())

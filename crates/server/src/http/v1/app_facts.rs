@@ -17,8 +17,9 @@ use casemate_core::{time::Timestamp, usage::Span};
 
 use crate::{
     app::{
-        Ctx, Error, allowed,
+        Ctx, Error,
         app_facts::{self, EventsAsked, UsageAsked},
+        governance::status,
     },
     http::{
         error::ApiError,
@@ -194,7 +195,7 @@ pub async fn kms_info(
     Auth(caller): Auth,
     Path(app): Path<String>,
 ) -> Result<Json<AppKmsInfo>, ApiError> {
-    Ok(Json(allowed::kms_info(&ctx, &caller, &app).await?))
+    Ok(Json(status::kms_info(&ctx, &caller, &app).await?))
 }
 
 /// Whether a CVM gets its app's keys, with its document and host or with others.
@@ -219,7 +220,7 @@ pub async fn cvm_is_allowed(
     Path(cvm): Path<String>,
     request: Body<IsAllowedRequest>,
 ) -> Result<Json<IsAllowed>, ApiError> {
-    let view = allowed::cvm_is_allowed(&ctx, &caller, &cvm, &request.value).await?;
+    let view = status::cvm_is_allowed(&ctx, &caller, &cvm, &request.value).await?;
     Ok(Json(render::is_allowed(&view, version.version)))
 }
 
@@ -246,7 +247,7 @@ pub async fn app_is_allowed(
     Path(app): Path<String>,
     request: Body<IsAllowedRequest>,
 ) -> Result<Json<IsAllowed>, ApiError> {
-    let view = allowed::app_is_allowed(&ctx, &caller, &app, &request.value).await?;
+    let view = status::app_is_allowed(&ctx, &caller, &app, &request.value).await?;
     Ok(Json(render::is_allowed(&view, version.version)))
 }
 
@@ -268,7 +269,7 @@ pub async fn cvms_are_allowed(
     version: Version,
     Path(app): Path<String>,
 ) -> Result<Json<CvmsAllowed>, ApiError> {
-    let view = allowed::cvms_are_allowed(&ctx, &caller, &app).await?;
+    let view = status::cvms_are_allowed(&ctx, &caller, &app).await?;
     Ok(Json(render::cvms_allowed(&view, version.version)))
 }
 
@@ -292,6 +293,6 @@ pub async fn device_allowlist(
     version: Version,
     Path(app): Path<String>,
 ) -> Result<Json<DeviceAllowlist>, ApiError> {
-    let view = allowed::device_allowlist(&ctx, &caller, &app).await?;
+    let view = status::device_allowlist(&ctx, &caller, &app).await?;
     Ok(Json(render::device_allowlist(&view, version.version)))
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::{
     app::{
         Ctx, Error,
-        approval::{Said, confirm, show},
+        approval::{ApprovalHeaders, confirm, show},
     },
     http::{
         error::ApiError,
@@ -37,7 +37,7 @@ pub struct TokenQuery {
 pub(super) fn credential<'a>(
     body: &'a CommitTokenRequest,
     query: &'a TokenQuery,
-) -> Result<(&'a str, Result<Said, Error>), Error> {
+) -> Result<(&'a str, Result<ApprovalHeaders, Error>), Error> {
     let filled = |text: &'a Option<String>| text.as_deref().filter(|text| !text.is_empty());
     let token = filled(&body.token).or_else(|| filled(&query.token)).ok_or_else(|| {
         Error::field(ErrorCode::HashInvalidOrExpired, "token", "is missing")
@@ -48,7 +48,7 @@ pub(super) fn credential<'a>(
             .suggest("Leave it out: the token knows it.")
     });
     let transaction = filled(&body.transaction_hash);
-    Ok((token, hash.map(|hash| Said::default().or(hash, transaction))))
+    Ok((token, hash.map(|hash| ApprovalHeaders::default().or(hash, transaction))))
 }
 
 /// What was prepared: what has to be registered, what the chain says, what would be different.
@@ -105,12 +105,12 @@ pub async fn commit(
     request: Json<CommitTokenRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, key, .. } = request;
-    let (token, said) = credential(&value, &query)?;
+    let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    match Box::pin(confirm::commit_update(&ctx, token, &path, said, key)).await? {
+    match Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await? {
         confirm::Committed::Answered(before) => Ok(answer(before)),
-        confirm::Committed::Now(work, operation, news) => {
-            Ok(answer(work.finish(202, &render::committed(operation), news).await?))
+        confirm::Committed::Now(work, operation, last_event) => {
+            Ok(answer(work.finish(202, &render::committed(operation), last_event).await?))
         }
     }
 }

@@ -107,5 +107,5 @@ async fn do_commit(
         Outcome::Answered(before) => return Ok(answer(before)),
     };
     let reply = render::cvm_commit(&done.view, version.version);
-    Ok(answer(work.finish(200, &reply, done.news).await?))
+    Ok(answer(work.finish(200, &reply, done.last_event).await?))
 }

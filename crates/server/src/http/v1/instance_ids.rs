@@ -97,9 +97,10 @@ async fn one(
         Begun::Fresh(work) => work,
         Begun::Answered(before) => return Ok(answer(before)),
     };
-    let (view, news) = instance_ids::one(ctx, &mut work.tx, caller, cvm, wanted).await?;
+    let (view, last_event) =
+        instance_ids::replace_one(ctx, &mut work.tx, caller, cvm, wanted).await?;
     let reply = render::instance_id(&view, version.version);
-    Ok(answer(work.finish(200, &reply, news).await?))
+    Ok(answer(work.finish(200, &reply, last_event).await?))
 }
 
 /// Looks for missing instance ids; with `overwrite` and without `missing_only`, replaces those there
@@ -170,7 +171,7 @@ async fn many(
         Begun::Answered(before) => return Ok(answer(before)),
     };
     let done = instance_ids::many(ctx, &mut work.tx, caller, names, sieve, wanted).await;
-    let (view, news) = done?;
+    let (view, last_event) = done?;
     let reply = render::instance_ids(&view, version.version);
-    Ok(answer(work.finish(200, &reply, news).await?))
+    Ok(answer(work.finish(200, &reply, last_event).await?))
 }

@@ -155,7 +155,7 @@ pub async fn cancel(
     let which = request.value.correlation_id;
     let done = update::cancel(&ctx, &mut work.tx, &caller, id, which).await?;
     let view = CancelView { cancelled: done.operation, rollback: done.rollback };
-    Ok(answer(work.finish(200, &render::cancelled(&view), done.news).await?))
+    Ok(answer(work.finish(200, &render::cancelled(&view), done.last_event).await?))
 }
 
 /// Powers many CVMs off at once, at most 50.
@@ -186,6 +186,6 @@ pub async fn batch_stop(
         Begun::Fresh(work) => work,
         Begun::Answered(before) => return Ok(answer(before)),
     };
-    let (view, news) = operations::batch_stop(&ctx, &mut work.tx, &caller, ids).await?;
-    Ok(answer(work.finish(200, &render::batch_stop(&view), news).await?))
+    let (view, last_event) = operations::batch_stop(&ctx, &mut work.tx, &caller, ids).await?;
+    Ok(answer(work.finish(200, &render::batch_stop(&view), last_event).await?))
 }

@@ -33,10 +33,10 @@ async fn act(
     let id = cvms::find(ctx, caller, cvm).await?.id;
     let done = apply(ctx, &mut work.tx, caller, id, verb).await?;
     if verb == Verb::Delete {
-        return Ok(answer(work.finish_empty(204, done.news).await?));
+        return Ok(answer(work.finish_empty(204, done.last_event).await?));
     }
     let reply = render::vm_action(&done.view, version.version);
-    Ok(answer(work.finish(200, &reply, done.news).await?))
+    Ok(answer(work.finish(200, &reply, done.last_event).await?))
 }
 
 macro_rules! bodiless_verb {

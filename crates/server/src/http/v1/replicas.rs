@@ -23,7 +23,7 @@ use super::{
 use crate::{
     app::{
         Caller, Ctx, Error,
-        approval::{Said, confirm},
+        approval::{ApprovalHeaders, confirm},
         replicate::{self, Of, Outcome, Wanted},
         work::IdempotencyKey,
     },
@@ -35,13 +35,16 @@ use crate::{
 
 /// What a request says to the contracts that govern the app.
 #[derive(Debug)]
-pub struct Says(Said);
+pub struct ReplicaHeaders(ApprovalHeaders);
 
-impl<S: Send + Sync> FromRequestParts<S> for Says {
+impl<S: Send + Sync> FromRequestParts<S> for ReplicaHeaders {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(Self(Said { prepare_only: prepares_only(&parts.headers), ..Said::default() }))
+        Ok(Self(ApprovalHeaders {
+            prepare_only: prepares_only(&parts.headers),
+            ..ApprovalHeaders::default()
+        }))
     }
 }
 
@@ -50,11 +53,11 @@ async fn make<T: Serialize>(
     caller: &Caller,
     key: Option<IdempotencyKey>,
     (of, wanted): (Of, Wanted),
-    said: &Said,
+    headers: &ApprovalHeaders,
     render: impl FnOnce(&CvmView) -> T,
 ) -> Result<Response, ApiError> {
-    let outcome = replicate::replicate(ctx, caller, key, &of, &wanted, said).await?;
-    finish(ctx, outcome, said.prepare_only, render).await
+    let outcome = replicate::replicate(ctx, caller, key, &of, &wanted, headers).await?;
+    finish(ctx, outcome, headers.prepare_only, render).await
 }
 
 async fn finish<T: Serialize>(
@@ -68,7 +71,7 @@ async fn finish<T: Serialize>(
         Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, prepare_only).await.into()),
         Outcome::Done(work, done) => {
             let reply = render(&done.view);
-            Ok(answer(work.finish(200, &reply, Some(done.news)).await?))
+            Ok(answer(work.finish(200, &reply, Some(done.last_event)).await?))
         }
     }
 }
@@ -101,11 +104,11 @@ pub async fn of_cvm(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    Says(said): Says,
+    ReplicaHeaders(headers): ReplicaHeaders,
     request: Json<ReplicateRequest>,
 ) -> Result<Response, ApiError> {
     let what = (Of::Cvm { cvm, app: None }, request.value.into());
-    make(&ctx, &caller, request.key, what, &said, vm(version.version)).await
+    make(&ctx, &caller, request.key, what, &headers, vm(version.version)).await
 }
 
 /// Makes another CVM of the same app, as `POST /cvms/{cvm_id}/replicas` does.
@@ -129,11 +132,11 @@ pub async fn of_app_cvm(
     Auth(caller): Auth,
     version: Version,
     Path((app, cvm)): Path<(String, String)>,
-    Says(said): Says,
+    ReplicaHeaders(headers): ReplicaHeaders,
     request: Json<ReplicateRequest>,
 ) -> Result<Response, ApiError> {
     let what = (Of::Cvm { cvm, app: Some(app) }, request.value.into());
-    make(&ctx, &caller, request.key, what, &said, vm(version.version)).await
+    make(&ctx, &caller, request.key, what, &headers, vm(version.version)).await
 }
 
 /// Makes another CVM of an app, with the configuration of its newest one, or with another compose file.
@@ -158,20 +161,21 @@ pub async fn of_app(
     MaybeAuth(caller): MaybeAuth,
     version: Version,
     Path(app): Path<String>,
-    Says(said): Says,
+    ReplicaHeaders(headers): ReplicaHeaders,
     request: Json<InstanceRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, key, .. } = request;
     let render = |view: &CvmView| render::new_instance(view, version.version);
-    let said = said.or(None, value.transaction_hash.as_deref());
+    let headers = headers.or(None, value.transaction_hash.as_deref());
     if let Some(token) = &value.token {
-        let said = said.or(value.compose_hash, None);
+        let headers = headers.or(value.compose_hash, None);
         let path = confirm::Path::App(&app);
-        let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, Ok(said), key)).await?;
+        let done =
+            Box::pin(replicate::commit_prepared(&ctx, token, &path, Ok(headers), key)).await?;
         return finish(&ctx, done, false, render).await;
     }
     let caller = caller.ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
-    make(&ctx, &caller, key, (Of::App(app), value.into()), &said, render).await
+    make(&ctx, &caller, key, (Of::App(app), value.into()), &headers, render).await
 }
 
 /// Commits a replica that was prepared for the approval of a contract. Needs no key: the token is it.
@@ -202,8 +206,8 @@ pub async fn commit(
     request: Json<CommitTokenRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, key, .. } = request;
-    let (token, said) = credential(&value, &query)?;
+    let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, said, key)).await?;
+    let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, headers, key)).await?;
     finish(&ctx, done, false, vm(version.version)).await
 }

@@ -17,11 +17,11 @@ use casemate_api::{
 };
 use casemate_core::governance::Question;
 
-use super::update::{Change, Named, Said, Start, Turn, accepted};
+use super::update::{ChangeFlow, ChangeHeaders, Named, Start, Turn, accepted};
 use crate::{
     app::{
         Ctx, Error,
-        approval::{Clearance, Void},
+        approval::{Clearance, TokenRejection},
         governance,
         revisions::{self, AppRedeploy, OnApp},
         work::Begun,
@@ -148,20 +148,20 @@ pub async fn redeploy(
     Auth(caller): Auth,
     Path((cvm, revision)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
-    said: Said,
+    headers: ChangeHeaders,
     body: Body<RedeployRequest>,
 ) -> Result<Response, ApiError> {
     let Body { value: request, unknown, key } = body;
-    let said = said.or(None, value(&pairs, "transaction_hash"));
-    let (_, start) = Change::open(&ctx, &caller, said, &cvm, key, unknown).await?;
-    let change = match start {
-        Start::Fresh(change) => change,
+    let headers = headers.or(None, value(&pairs, "transaction_hash"));
+    let (_, start) = ChangeFlow::open(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let flow = match start {
+        Start::Fresh(flow) => flow,
         Start::Answered(before) => return Ok(before),
     };
     let named = Named::Revision(&revision, &request);
-    let (change, accepted) = accepted!(Box::pin(change.accept_named(named)));
-    let reply = render::redeployed(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    let (flow, accepted) = accepted!(Box::pin(flow.accept_named(named)));
+    let reply = render::redeployed(&flow.view(&accepted));
+    flow.reply(202, &reply, &accepted).await
 }
 
 /// Puts an earlier revision in force on CVMs of its app: all that are named, or nothing is changed.
@@ -190,11 +190,11 @@ pub async fn redeploy_app(
     Auth(caller): Auth,
     Path((app, revision)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
-    said: Said,
+    headers: ChangeHeaders,
     body: Body<AppRedeployRequest>,
 ) -> Result<Response, ApiError> {
     let Body { value: request, unknown, key } = body;
-    let Said { guard, approval } = said.or(None, value(&pairs, "transaction_hash"));
+    let ChangeHeaders { guard, approval } = headers.or(None, value(&pairs, "transaction_hash"));
     let redeploy = AppRedeploy { path: (&app, &revision), request: &request, guard };
     let mut work = match ctx.begin_work(&caller, key.clone()).await? {
         Begun::Fresh(work) => work,
@@ -211,7 +211,7 @@ pub async fn redeploy_app(
         let transaction = governance::transaction(approval.transaction.as_deref())?;
         for (contracts, question) in needs {
             if approval.hash.is_some_and(|hash| hash != question.hash) {
-                return Err(Error::from(Void::OtherHash(question.hash)).into());
+                return Err(Error::from(TokenRejection::OtherHash(question.hash)).into());
             }
             clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
         }
@@ -222,17 +222,17 @@ pub async fn redeploy_app(
     }
     let only = approval.prepare_only;
     let done = Box::pin(redeploy.accept(&ctx, &mut work.tx, &caller, &clearance, only)).await?;
-    let (mut views, news) = match done {
-        OnApp::Accepted(views, news) => (views, news),
+    let (mut views, last_event) = match done {
+        OnApp::Accepted(views, last_event) => (views, last_event),
         OnApp::Prepared(prepared) => {
-            work.finish_refused(prepared.news).await?;
+            work.finish_refused(prepared.last_event).await?;
             return Err(prepared.refusal(&ctx, only).await.into());
         }
     };
     for view in &mut views {
         view.update.warnings.extend(ignored(&unknown));
     }
-    Ok(answer(work.finish(202, &render::app_redeployed(&views), Some(news)).await?))
+    Ok(answer(work.finish(202, &render::app_redeployed(&views), Some(last_event)).await?))
 }
 
 fn ignored(unknown: &[String]) -> Option<String> {

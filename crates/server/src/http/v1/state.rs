@@ -128,7 +128,7 @@ fn events(watch: Watch) -> impl Stream<Item = Result<Event, Infallible>> {
 impl Watch {
     /// The next event; waits for it.
     async fn next(&mut self) -> Event {
-        let mut news = self.ctx.news.subscribe();
+        let mut last_event = self.ctx.last_event.subscribe();
         loop {
             match cvms::watch(&self.ctx, &self.caller, self.cvm).await {
                 Ok((Some(view), _)) => self.last = view,
@@ -153,7 +153,7 @@ impl Watch {
                 return Event::default().event("complete").data(self.ending(None));
             }
             tokio::select! {
-                _ = news.changed() => {}
+                _ = last_event.changed() => {}
                 () = tokio::time::sleep(LOOK) => {}
                 () = tokio::time::sleep_until(self.ends) => {
                     self.over = true;

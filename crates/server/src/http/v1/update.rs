@@ -34,9 +34,9 @@ use serde::Serialize;
 use crate::{
     app::{
         Caller, Ctx, Error,
-        approval::{self, Clearance, Void, confirm::Found},
+        approval::{self, Clearance, TokenRejection, confirm::Found},
         cvms, governance, revisions,
-        update::{self, Asked, EnvGuard, compose, network, request},
+        update::{self, ChangeRequest, EnvGuard, compose, network, request},
         views,
         work::{Begun, IdempotencyKey, Work},
     },
@@ -48,22 +48,22 @@ use crate::{
 
 /// What a request says of its change in headers.
 #[derive(Debug)]
-pub struct Said {
+pub struct ChangeHeaders {
     /// What becomes of a change that drops a variable which the compose file uses.
     pub guard: Option<EnvGuard>,
     /// What it says to the contracts that govern the app.
-    pub approval: approval::Said,
+    pub approval: approval::ApprovalHeaders,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Said {
+impl<S: Send + Sync> FromRequestParts<S> for ChangeHeaders {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        Ok(said(&parts.headers)?)
+        Ok(read_headers(&parts.headers)?)
     }
 }
 
-impl Said {
+impl ChangeHeaders {
     /// The same with what the body says of approval where headers say nothing.
     pub(super) fn or(self, hash: Option<ComposeHash>, transaction: Option<&str>) -> Self {
         Self { approval: self.approval.or(hash, transaction), ..self }
@@ -72,11 +72,11 @@ impl Said {
 
 /// Whether a request says that it is only to be prepared.
 pub(super) fn prepares_only(headers: &HeaderMap) -> bool {
-    let said = headers.get("x-prepare-only").map(|value| value.to_str().unwrap_or("?"));
-    said.is_some_and(|word| !word.is_empty() && !word.eq_ignore_ascii_case("false"))
+    let value = headers.get("x-prepare-only").map(|value| value.to_str().unwrap_or("?"));
+    value.is_some_and(|word| !word.is_empty() && !word.eq_ignore_ascii_case("false"))
 }
 
-fn said(headers: &HeaderMap) -> Result<Said, Error> {
+fn read_headers(headers: &HeaderMap) -> Result<ChangeHeaders, Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let hash = match text("x-compose-hash").filter(|text| !text.is_empty()) {
         None => None,
@@ -86,7 +86,7 @@ fn said(headers: &HeaderMap) -> Result<Said, Error> {
         })?),
     };
     let transaction = text("x-transaction-hash").filter(|text| !text.is_empty());
-    let approval = approval::Said {
+    let approval = approval::ApprovalHeaders {
         prepare_only: prepares_only(headers),
         hash,
         transaction: transaction.map(str::to_owned),
@@ -101,14 +101,14 @@ fn said(headers: &HeaderMap) -> Result<Said, Error> {
                 .suggest("Leave it out for the workspace's policy."));
         }
     };
-    Ok(Said { guard, approval })
+    Ok(ChangeHeaders { guard, approval })
 }
 
 /// A request for a change, until its answer.
-pub(super) struct Change<'a> {
+pub(super) struct ChangeFlow<'a> {
     ctx: &'a Ctx,
     caller: &'a Caller,
-    said: Said,
+    headers: ChangeHeaders,
     cvm: CvmId,
     key: Option<IdempotencyKey>,
     work: Work,
@@ -118,14 +118,14 @@ pub(super) struct Change<'a> {
 }
 
 pub(super) enum Start<'a> {
-    Fresh(Box<Change<'a>>),
+    Fresh(Box<ChangeFlow<'a>>),
     Answered(Response),
 }
 
 /// How a request for a change goes on.
 pub(super) enum Turn<'a> {
     /// It is accepted, and to be answered.
-    Accepted(Box<Change<'a>>, Box<update::Accepted>),
+    Accepted(Box<ChangeFlow<'a>>, Box<update::Accepted>),
     /// It was answered before.
     Answered(Response),
 }
@@ -142,8 +142,8 @@ pub(super) enum Named<'a> {
 }
 
 impl Named<'_> {
-    async fn asked(self, change: &mut Change<'_>) -> Result<Asked, Error> {
-        let Change { ctx, caller, cvm, work, .. } = change;
+    async fn change_request(self, flow: &mut ChangeFlow<'_>) -> Result<ChangeRequest, Error> {
+        let ChangeFlow { ctx, caller, cvm, work, .. } = flow;
         let tx = &mut work.tx;
         match self {
             Self::Provisioned(request) => compose::commit(ctx, tx, caller, *cvm, request).await,
@@ -161,37 +161,37 @@ impl Named<'_> {
     }
 }
 
-impl<'a> Change<'a> {
+impl<'a> ChangeFlow<'a> {
     /// Begins. A request that confirms what was prepared has contracts asked first.
     async fn start(
         ctx: &'a Ctx,
         caller: &'a Caller,
-        said: Said,
+        headers: ChangeHeaders,
         cvm: &str,
         key: Option<IdempotencyKey>,
         unknown: Vec<String>,
     ) -> Result<Start<'a>, ApiError> {
-        let (cvm, change) = match Self::open(ctx, caller, said, cvm, key, unknown).await? {
-            (cvm, Start::Fresh(change)) => (cvm, change),
+        let (cvm, flow) = match Self::open(ctx, caller, headers, cvm, key, unknown).await? {
+            (cvm, Start::Fresh(flow)) => (cvm, flow),
             (_, answered) => return Ok(answered),
         };
-        let (Some(cvm), true) = (cvm, change.said.approval.confirms()) else {
-            return Ok(Start::Fresh(change));
+        let (Some(cvm), true) = (cvm, flow.headers.approval.confirms()) else {
+            return Ok(Start::Fresh(flow));
         };
         if approval::contracts(ctx, &cvm.kms)?.is_none() {
-            change.said.approval.refuse_where_nothing_governs()?;
-            return Ok(Start::Fresh(change));
+            flow.headers.approval.refuse_where_nothing_governs()?;
+            return Ok(Start::Fresh(flow));
         }
         // Contracts are asked outside of the transaction.
-        let Self { said, key, work, unknown, .. } = *change;
+        let Self { headers, key, work, unknown, .. } = *flow;
         drop(work);
-        let found = approval::confirm::of_cvm(ctx, &cvm, &said.approval).await?;
+        let found = approval::confirm::of_cvm(ctx, &cvm, &headers.approval).await?;
         Ok(match ctx.begin_work(caller, key.clone()).await? {
             Begun::Answered(before) => Start::Answered(answer(before)),
             Begun::Fresh(work) => Start::Fresh(Box::new(Self {
                 ctx,
                 caller,
-                said,
+                headers,
                 cvm: cvm.id,
                 key,
                 work: *work,
@@ -205,7 +205,7 @@ impl<'a> Change<'a> {
     pub(super) async fn open(
         ctx: &'a Ctx,
         caller: &'a Caller,
-        said: Said,
+        headers: ChangeHeaders,
         cvm: &str,
         key: Option<IdempotencyKey>,
         unknown: Vec<String>,
@@ -220,27 +220,32 @@ impl<'a> Change<'a> {
             Begun::Fresh(work) => {
                 let found = cvms::find(ctx, caller, cvm).await?;
                 let (cvm, work, confirmed) = (found.id, *work, None);
-                let change = Self { ctx, caller, said, cvm, key, work, confirmed, unknown };
-                Ok((Some(found), Start::Fresh(Box::new(change))))
+                let flow = Self { ctx, caller, headers, cvm, key, work, confirmed, unknown };
+                Ok((Some(found), Start::Fresh(Box::new(flow))))
             }
         }
     }
 
     /// Accepts the change, or what it confirms.
-    async fn accept(mut self: Box<Self>, asked: Asked) -> Result<Turn<'a>, ApiError> {
-        let asked = Asked { guard: self.said.guard.or(asked.guard), ..asked };
+    async fn accept(
+        mut self: Box<Self>,
+        change_request: ChangeRequest,
+    ) -> Result<Turn<'a>, ApiError> {
+        let change_request =
+            ChangeRequest { guard: self.headers.guard.or(change_request.guard), ..change_request };
         let Self { ctx, caller, .. } = *self;
         match self.confirmed.take() {
-            None => self.accept_with(asked, &Clearance::default()).await,
+            None => self.accept_with(change_request, &Clearance::default()).await,
             Some(Found::Before(operation, _)) => {
-                let cvm = update::take(&mut self.work.tx, caller, self.cvm).await?;
+                let cvm = update::lock_cvm(&mut self.work.tx, caller, self.cvm).await?;
                 let before = approval::confirm::before(&mut self.work.tx, &cvm, operation).await?;
                 Ok(Turn::Accepted(self, Box::new(before)))
             }
             Some(Found::Now(confirmed)) => {
                 let tx = &mut self.work.tx;
                 let accepted =
-                    approval::confirm::begin(ctx, tx, caller, &confirmed, Some(&asked)).await?;
+                    approval::confirm::begin(ctx, tx, caller, &confirmed, Some(&change_request))
+                        .await?;
                 Ok(Turn::Accepted(self, Box::new(accepted)))
             }
         }
@@ -250,16 +255,19 @@ impl<'a> Change<'a> {
     /// told of it.
     async fn accept_with(
         mut self: Box<Self>,
-        asked: Asked,
+        change_request: ChangeRequest,
         clearance: &Clearance,
     ) -> Result<Turn<'a>, ApiError> {
-        let asked = Asked { guard: self.said.guard.or(asked.guard), ..asked };
+        let change_request =
+            ChangeRequest { guard: self.headers.guard.or(change_request.guard), ..change_request };
         let Self { ctx, caller, cvm, .. } = *self;
-        match update::accept(ctx, &mut self.work.tx, caller, cvm, &asked, clearance).await? {
+        match update::accept(ctx, &mut self.work.tx, caller, cvm, &change_request, clearance)
+            .await?
+        {
             update::Outcome::Accepted(accepted) => Ok(Turn::Accepted(self, accepted)),
             update::Outcome::Prepared(prepared) => {
-                self.work.finish_refused(prepared.news).await?;
-                Err(prepared.refusal(ctx, self.said.approval.prepare_only).await.into())
+                self.work.finish_refused(prepared.last_event).await?;
+                Err(prepared.refusal(ctx, self.headers.approval.prepare_only).await.into())
             }
         }
     }
@@ -271,42 +279,42 @@ impl<'a> Change<'a> {
         named: Named<'_>,
     ) -> Result<Turn<'a>, ApiError> {
         let Self { ctx, caller, cvm, .. } = *self;
-        let asked = named.asked(&mut self).await?;
-        let taken = update::take(&mut self.work.tx, caller, cvm).await?;
-        let says = self.said.approval.clone();
+        let change_request = named.change_request(&mut self).await?;
+        let taken = update::lock_cvm(&mut self.work.tx, caller, cvm).await?;
+        let says = self.headers.approval.clone();
         let Some((contracts, mut question)) =
-            approval::needs(ctx, &mut self.work.tx, &taken, &asked).await?
+            approval::needs(ctx, &mut self.work.tx, &taken, &change_request).await?
         else {
             if approval::contracts(ctx, &taken.kms)?.is_none() {
                 says.refuse_where_nothing_governs()?;
             }
-            return self.accept_with(asked, &Clearance::default()).await;
+            return self.accept_with(change_request, &Clearance::default()).await;
         };
         if says.prepare_only || !(says.confirms() || named.may_be_registered()) {
-            return self.accept_with(asked, &Clearance::default()).await;
+            return self.accept_with(change_request, &Clearance::default()).await;
         }
         if says.hash.is_some_and(|hash| hash != question.hash) {
-            return Err(Error::from(Void::OtherHash(question.hash)).into());
+            return Err(Error::from(TokenRejection::OtherHash(question.hash)).into());
         }
         question.transaction = governance::transaction(says.transaction.as_deref())?;
         // Contracts are asked outside of the transaction.
-        let Self { said, key, work, unknown, .. } = *self;
+        let Self { headers, key, work, unknown, .. } = *self;
         drop(work);
         let mut clearance = Clearance::default();
         match clearance.ask(contracts.governed, &question).await {
             // It was not said that they do, so the client is told what to register.
             Err(Error::Refused(no)) if no.code == ErrorCode::HashNotAllowed && !says.confirms() => {
             }
-            asked => asked?,
+            answer => answer?,
         }
         let work = match ctx.begin_work(caller, key.clone()).await? {
             Begun::Answered(before) => return Ok(Turn::Answered(answer(before))),
             Begun::Fresh(work) => *work,
         };
         let confirmed = None;
-        let mut again = Box::new(Self { ctx, caller, said, cvm, key, work, confirmed, unknown });
-        let asked = named.asked(&mut again).await?;
-        again.accept_with(asked, &clearance).await
+        let mut again = Box::new(Self { ctx, caller, headers, cvm, key, work, confirmed, unknown });
+        let change_request = named.change_request(&mut again).await?;
+        again.accept_with(change_request, &clearance).await
     }
 
     pub(super) fn view(&self, accepted: &update::Accepted) -> UpdateView {
@@ -323,7 +331,7 @@ impl<'a> Change<'a> {
         reply: &T,
         accepted: &update::Accepted,
     ) -> Result<Response, ApiError> {
-        Ok(answer(self.work.finish(status, reply, Some(accepted.news)).await?))
+        Ok(answer(self.work.finish(status, reply, Some(accepted.last_event)).await?))
     }
 }
 
@@ -331,7 +339,7 @@ impl<'a> Change<'a> {
 macro_rules! fresh {
     ($start:expr) => {
         match $start.await? {
-            Start::Fresh(change) => change,
+            Start::Fresh(flow) => flow,
             Start::Answered(before) => return Ok(before),
         }
     };
@@ -341,7 +349,7 @@ macro_rules! fresh {
 macro_rules! accepted {
     ($turn:expr) => {
         match $turn.await? {
-            Turn::Accepted(change, accepted) => (change, accepted),
+            Turn::Accepted(flow, accepted) => (flow, accepted),
             Turn::Answered(before) => return Ok(before),
         }
     };
@@ -352,15 +360,15 @@ pub(super) use accepted;
 async fn usual(
     ctx: &Ctx,
     caller: &Caller,
-    said: Said,
+    headers: ChangeHeaders,
     cvm: &str,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
-    asked: Result<Asked, Error>,
+    change_request: Result<ChangeRequest, Error>,
 ) -> Result<Response, ApiError> {
-    let change = fresh!(Change::start(ctx, caller, said, cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(asked?));
-    let reply = render::update_result(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    let flow = fresh!(ChangeFlow::start(ctx, caller, headers, cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(change_request?));
+    let reply = render::update_result(&flow.view(&accepted));
+    flow.reply(202, &reply, &accepted).await
 }
 
 /// Changes any part of a CVM's configuration: all that is named, or nothing.
@@ -388,22 +396,22 @@ pub async fn patch(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<CvmPatch>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let said = said.or(value.compose_hash, value.transaction_hash.as_deref());
-    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(request::patch(&ctx, &value)?));
-    let reply = render::accepted(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
+    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(request::patch(&ctx, &value)?));
+    let reply = render::accepted(&flow.view(&accepted));
+    flow.reply(202, &reply, &accepted).await
 }
 
 /// Declares a route that changes one thing and answers the usual result.
 macro_rules! one_thing {
     (
         $(#[doc = $doc:literal])* $name:ident, $method:ident, $path:literal, $operation:literal,
-        $body:ty, |$ctx:ident, $value:ident| $asked:expr
+        $body:ty, |$ctx:ident, $value:ident| $change_request:expr
     ) => {
         $(#[doc = $doc])*
         #[utoipa::path(
@@ -424,12 +432,12 @@ macro_rules! one_thing {
             State($ctx): State<Ctx>,
             Auth(caller): Auth,
             Path(cvm): Path<String>,
-            said: Said,
+            headers: ChangeHeaders,
             request: Json<$body>,
         ) -> Result<Response, ApiError> {
             let Json { value: $value, unknown, key } = request;
-            let asked = $asked;
-            usual(&$ctx, &caller, said, &cvm, (key, unknown), asked).await
+            let change_request = $change_request;
+            usual(&$ctx, &caller, headers, &cvm, (key, unknown), change_request).await
         }
     };
 }
@@ -476,12 +484,12 @@ pub async fn docker_compose(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     raw: Raw,
 ) -> Result<Response, ApiError> {
     let (text, key) = text(raw, "docker_compose_file")?;
-    let asked = Ok(request::docker_compose(text));
-    usual(&ctx, &caller, said, &cvm, (key, Vec::new()), asked).await
+    let change_request = Ok(request::docker_compose(text));
+    usual(&ctx, &caller, headers, &cvm, (key, Vec::new()), change_request).await
 }
 
 /// Replaces the pre-launch script. The body is the script itself; an empty one takes it away.
@@ -503,12 +511,12 @@ pub async fn pre_launch_script(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     raw: Raw,
 ) -> Result<Response, ApiError> {
     let (text, key) = text(raw, "pre_launch_script")?;
-    let asked = Ok(request::pre_launch_script(text));
-    usual(&ctx, &caller, said, &cvm, (key, Vec::new()), asked).await
+    let change_request = Ok(request::pre_launch_script(text));
+    usual(&ctx, &caller, headers, &cvm, (key, Vec::new()), change_request).await
 }
 
 /// Replaces the sealed environment. The names, where they are given, become the allowed ones.
@@ -530,15 +538,15 @@ pub async fn envs(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<EnvsRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let said = said.or(value.compose_hash, value.transaction_hash.as_deref());
-    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(request::envs(&value)?));
-    let reply = render::envs_update_result(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
+    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(request::envs(&value)?));
+    let reply = render::envs_update_result(&flow.view(&accepted));
+    flow.reply(202, &reply, &accepted).await
 }
 
 /// Changes what is readable without a key, and whether the CVM is listed.
@@ -560,17 +568,17 @@ pub async fn visibility(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<VisibilityRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(request::visibility(value)));
+    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(request::visibility(value)));
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    let mut change = change;
-    let document = change.work.tx.document(&accepted.cvm.spec.compose_hash).await?;
+    let mut flow = flow;
+    let document = flow.work.tx.document(&accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
-    change.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await
+    flow.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await
 }
 
 /// Shows a CVM in the public directory, or no longer.
@@ -592,14 +600,14 @@ pub async fn listed(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<ListedRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(request::listed(value)?));
+    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(request::listed(value)?));
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    change.reply(200, &render::vm_action(&view, version.version), &accepted).await
+    flow.reply(200, &render::vm_action(&view, version.version), &accepted).await
 }
 
 /// Renames a CVM.
@@ -621,13 +629,13 @@ pub async fn name(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<NameRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(request::rename(&value)?));
-    Ok(answer(change.work.finish_empty(204, Some(accepted.news)).await?))
+    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(request::rename(&value)?));
+    Ok(answer(flow.work.finish_empty(204, Some(accepted.last_event)).await?))
 }
 
 /// Sets or clears the time at which a CVM is deleted by itself.
@@ -661,9 +669,9 @@ pub async fn scheduled_delete(
         Patch::Null => Some(None),
         Patch::Value(at) => Some(Some(at)),
     };
-    let (cvm, news) = update::schedule::set(&ctx, &mut work.tx, &caller, id, at).await?;
+    let (cvm, last_event) = update::schedule::set(&ctx, &mut work.tx, &caller, id, at).await?;
     let view = views::cvm(&ctx, &caller, &cvm);
-    Ok(answer(work.finish(200, &render::vm_action(&view, version.version), news).await?))
+    Ok(answer(work.finish(200, &render::vm_action(&view, version.version), last_event).await?))
 }
 
 /// Changes the addresses that the guest is told: at its next start, or with `restart` now.
@@ -685,14 +693,14 @@ pub async fn network_config(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<NetworkConfigRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let (change, accepted) = accepted!(change.accept(request::network_config(&value)));
-    let reply = render::network_config(&network::config(&accepted.promised, change.cvm));
-    change.reply(200, &reply, &accepted).await
+    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let (flow, accepted) = accepted!(flow.accept(request::network_config(&value)));
+    let reply = render::network_config(&network::config(&accepted.promised, flow.cvm));
+    flow.reply(200, &reply, &accepted).await
 }
 
 /// Replaces all host ports of a CVM.
@@ -714,15 +722,15 @@ pub async fn ports(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<PortsRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut change = fresh!(Change::start(&ctx, &caller, said, &cvm, key, unknown));
-    let asked = network::ports(&mut change.work.tx, &caller, change.cvm, &value).await?;
-    let (change, accepted) = accepted!(change.accept(asked));
-    let reply = render::ports(&network::config(&accepted.promised, change.cvm).ports);
-    change.reply(200, &reply, &accepted).await
+    let mut flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    let change_request = network::ports(&mut flow.work.tx, &caller, flow.cvm, &value).await?;
+    let (flow, accepted) = accepted!(flow.accept(change_request));
+    let reply = render::ports(&network::config(&accepted.promised, flow.cvm).ports);
+    flow.reply(200, &reply, &accepted).await
 }
 
 /// Prepares a compose update: checks the document, hashes it, and keeps it for 14 days.
@@ -765,9 +773,9 @@ pub async fn compose_provision(
                 }
                 _ => {
                     let hash = prepared.compose_hash;
-                    let asked = approval::question(contracts.governed, &found, hash, device);
+                    let question = approval::question(contracts.governed, &found, hash, device);
                     drop(work);
-                    let state = governance::glance(contracts.governed, &asked).await;
+                    let state = governance::glance(contracts.governed, &question).await;
                     registered = Some((hash, state.is_some_and(|state| state.hash_allowed)));
                     continue;
                 }
@@ -781,30 +789,30 @@ async fn named(
     ctx: &Ctx,
     caller: &Caller,
     cvm: &str,
-    said: Said,
+    headers: ChangeHeaders,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     named: Named<'_>,
 ) -> Result<Response, ApiError> {
-    let (_, start) = Change::open(ctx, caller, said, cvm, key, unknown).await?;
-    let change = match start {
-        Start::Fresh(change) => change,
+    let (_, start) = ChangeFlow::open(ctx, caller, headers, cvm, key, unknown).await?;
+    let flow = match start {
+        Start::Fresh(flow) => flow,
         Start::Answered(before) => return Ok(before),
     };
-    let (change, accepted) = accepted!(Box::pin(change.accept_named(named)));
-    let reply = render::update_result(&change.view(&accepted));
-    change.reply(202, &reply, &accepted).await
+    let (flow, accepted) = accepted!(Box::pin(flow.accept_named(named)));
+    let reply = render::update_result(&flow.view(&accepted));
+    flow.reply(202, &reply, &accepted).await
 }
 
 async fn commit(
     ctx: Ctx,
     caller: Arc<Caller>,
     cvm: String,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let said = said.or(None, value.transaction_hash.as_deref());
-    named(&ctx, &caller, &cvm, said, (key, unknown), Named::Provisioned(&value)).await
+    let headers = headers.or(None, value.transaction_hash.as_deref());
+    named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Provisioned(&value)).await
 }
 
 /// Puts a prepared compose update in force.
@@ -826,10 +834,10 @@ pub async fn compose_commit(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
-    commit(ctx, caller, cvm, said, request).await
+    commit(ctx, caller, cvm, headers, request).await
 }
 
 /// Puts a prepared compose update in force, as the written documentation has it.
@@ -851,10 +859,10 @@ pub async fn compose_commit_documented(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
-    commit(ctx, caller, cvm, said, request).await
+    commit(ctx, caller, cvm, headers, request).await
 }
 
 /// Puts a document in force whose hash the client has computed already.
@@ -876,9 +884,9 @@ pub async fn compose_replace(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    said: Said,
+    headers: ChangeHeaders,
     request: Json<ComposeReplaceRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    named(&ctx, &caller, &cvm, said, (key, unknown), Named::Hashed(&value)).await
+    named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Hashed(&value)).await
 }

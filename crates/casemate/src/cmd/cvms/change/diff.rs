@@ -91,7 +91,7 @@ impl Diff {
     /// Shows it on stderr.
     pub fn show(&self, name: &str) {
         let coloured = ui::stderr_is_terminal() && variable("NO_COLOR").is_none();
-        ui::note(self.text(name, coloured).trim_end());
+        ui::print_note(self.text(name, coloured).trim_end());
     }
 
     fn text(&self, name: &str, coloured: bool) -> String {

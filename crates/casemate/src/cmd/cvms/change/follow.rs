@@ -70,8 +70,8 @@ impl Steps {
 
     fn tell(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| ui::note(text)),
-            None => ui::note(text),
+            Some(bar) => bar.suspend(|| ui::print_note(text)),
+            None => ui::print_note(text),
         }
     }
 

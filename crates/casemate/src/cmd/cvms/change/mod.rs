@@ -164,10 +164,10 @@ pub fn warn(global: &Global, course: &Course) {
         return;
     }
     for warning in &course.warnings {
-        ui::note(format!("note: {warning}"));
+        ui::print_note(format!("note: {warning}"));
     }
     if let Some(place) = course.queue_position {
-        ui::note(format!("waits for its turn; {place} changes go before it"));
+        ui::print_note(format!("waits for its turn; {place} changes go before it"));
     }
 }
 

@@ -101,7 +101,7 @@ async fn what_another_process_made_and_removed_is_seen() {
     let first = a.create(&config(1, "")).await;
     assert_eq!(b.node.find(&mark(1)).await.unwrap().len(), 1);
     let second = b.create(&config(1, "")).await;
-    let ids = |vms: Vec<casemate_core::cvm::SeenVm>| -> Vec<_> {
+    let ids = |vms: Vec<casemate_core::cvm::ObservedVm>| -> Vec<_> {
         vms.into_iter().map(|vm| vm.id).collect()
     };
     assert_eq!(ids(a.node.find(&mark(1)).await.unwrap()), [first.clone(), second.clone()]);

@@ -86,17 +86,17 @@ async fn a_restarted_vmm_forgets_boots_but_not_guests() {
     let vm = world.booted(&config(1, "")).await;
     world.started(&config(2, "")).await;
     world.pass(1000);
-    let before = world.seen(&mark(1)).await;
+    let before = world.observed(&mark(1)).await;
     assert_eq!(before.boot, Boot::Done);
     world.fault(Fault::new(FaultKind::RestartVmm));
-    let after = world.seen(&mark(1)).await;
+    let after = world.observed(&mark(1)).await;
     assert_eq!((after.power, &after.boot), (VmPower::Running, &Boot::Unknown));
     assert_eq!((after.instance_id, after.started_at), (before.instance_id, before.started_at));
-    assert!(world.node.dial(&vm, 80).await.is_ok());
-    assert_eq!(world.seen(&mark(2)).await.boot, Boot::Unknown);
+    assert!(world.node.resolve_port(&vm, 80).await.is_ok());
+    assert_eq!(world.observed(&mark(2)).await.boot, Boot::Unknown);
     world.pass(1000);
-    assert_eq!(world.seen(&mark(1)).await.boot, Boot::Unknown);
-    assert_eq!(world.seen(&mark(2)).await.boot, Boot::Done);
+    assert_eq!(world.observed(&mark(1)).await.boot, Boot::Unknown);
+    assert_eq!(world.observed(&mark(2)).await.boot, Boot::Done);
 }
 
 #[tokio::test]
@@ -104,8 +104,8 @@ async fn a_start_of_a_running_vm_boots_nothing_and_forgets_the_progress() {
     let world = World::new();
     let vm = world.booted(&config(1, "")).await;
     world.node.start(&vm).await.unwrap();
-    let seen = world.seen(&mark(1)).await;
-    assert_eq!((seen.power, seen.boot), (VmPower::Running, Boot::Unknown));
+    let observed = world.observed(&mark(1)).await;
+    assert_eq!((observed.power, observed.boot), (VmPower::Running, Boot::Unknown));
     assert_eq!(world.host.audit().unwrap().mark(&mark(1)).starts, 1);
 }
 
@@ -118,10 +118,10 @@ async fn a_rebooted_host_boots_the_wanted_vms_with_what_is_on_their_disks() {
     world.node.stop(&down).await.unwrap();
     world.node.push(&up, &new).await.unwrap();
     world.fault(Fault::new(FaultKind::RebootHost));
-    let seen = world.seen(&mark(1)).await;
-    assert_eq!((seen.power, seen.boot.as_str()), (VmPower::Running, "booting"));
-    let seen = world.seen(&mark(2)).await;
-    assert_eq!((seen.power, seen.boot), (VmPower::Stopped, Boot::Unknown));
+    let observed = world.observed(&mark(1)).await;
+    assert_eq!((observed.power, observed.boot.as_str()), (VmPower::Running, "booting"));
+    let observed = world.observed(&mark(2)).await;
+    assert_eq!((observed.power, observed.boot), (VmPower::Stopped, Boot::Unknown));
     let audit = world.host.audit().unwrap();
     let runs = audit.starts_of(&mark(1));
     assert_eq!(runs.len(), 2);
@@ -182,9 +182,9 @@ async fn a_slow_boot_is_slow() {
     world.fault(Fault::new(FaultKind::SlowBoot).on(Method::Start));
     world.started(&config(1, "")).await;
     world.pass(14_000);
-    assert_ne!(world.seen(&mark(1)).await.boot, Boot::Done);
+    assert_ne!(world.observed(&mark(1)).await.boot, Boot::Done);
     world.pass(2_000);
-    assert_eq!(world.seen(&mark(1)).await.boot, Boot::Done);
+    assert_eq!(world.observed(&mark(1)).await.boot, Boot::Done);
 }
 
 #[tokio::test]

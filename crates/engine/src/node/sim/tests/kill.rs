@@ -108,7 +108,7 @@ fn check(dir: &Path) {
         }
     }
     let there: BTreeSet<EngineVmId> =
-        host.vms().unwrap().into_iter().map(|vm| vm.seen.id).collect();
+        host.vms().unwrap().into_iter().map(|vm| vm.observed.id).collect();
     assert_eq!(there, &made - &removed);
 }
 

@@ -48,7 +48,7 @@ async fn a_boot_goes_through_dstacks_words_and_is_running_long_before_it_is_done
     world.started(&config(1, "")).await;
     let mut words = Vec::new();
     for _ in 0..2000 {
-        let vm = world.seen(&mark(1)).await;
+        let vm = world.observed(&mark(1)).await;
         assert_eq!(vm.power, VmPower::Running);
         if words.last().map(String::as_str) != Some(vm.boot.as_str()) {
             words.push(vm.boot.as_str().to_owned());
@@ -76,14 +76,14 @@ async fn a_boot_goes_through_dstacks_words_and_is_running_long_before_it_is_done
 async fn the_instance_id_is_the_guests_and_outlives_its_runs() {
     let world = World::new();
     let vm = world.booted(&config(1, "")).await;
-    let id = world.seen(&mark(1)).await.instance_id.unwrap();
+    let id = world.observed(&mark(1)).await.instance_id.unwrap();
     world.node.stop(&vm).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.instance_id, Some(id));
+    assert_eq!(world.observed(&mark(1)).await.instance_id, Some(id));
     world.node.start(&vm).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.instance_id, Some(id));
+    assert_eq!(world.observed(&mark(1)).await.instance_id, Some(id));
     world.booted(&document(2, &serde_json::json!({ "no_instance_id": true }))).await;
-    assert_eq!(world.seen(&mark(2)).await.boot, Boot::Done);
-    assert_eq!(world.seen(&mark(2)).await.instance_id, None);
+    assert_eq!(world.observed(&mark(2)).await.boot, Boot::Done);
+    assert_eq!(world.observed(&mark(2)).await.instance_id, None);
 }
 
 #[tokio::test]
@@ -93,19 +93,19 @@ async fn markers_make_boots_fail_hang_or_exit() {
         world.started(&config(n, &format!("services: {{}} # x-sim-boot: {text}"))).await;
     }
     world.pass(60_000);
-    let fail = world.seen(&mark(1)).await;
+    let fail = world.observed(&mark(1)).await;
     assert_eq!(fail.boot, Boot::Failed("failed to start containers".to_owned()));
     assert_eq!(fail.power, VmPower::Running);
-    let never = world.seen(&mark(2)).await;
+    let never = world.observed(&mark(2)).await;
     assert_eq!(never.boot, Boot::Progress("starting containers".to_owned()));
-    let deny = world.seen(&mark(3)).await;
+    let deny = world.observed(&mark(3)).await;
     assert_eq!(deny.boot, Boot::Progress("requesting app keys".to_owned()));
     assert!(deny.boot_error.unwrap().contains("Boot denied"));
     assert_eq!(deny.instance_id, None);
-    let exit = world.seen(&mark(4)).await;
+    let exit = world.observed(&mark(4)).await;
     assert_eq!(exit.power, VmPower::Exited);
     assert!(exit.exited_at.unwrap() > exit.started_at.unwrap());
-    let warn = world.seen(&mark(5)).await;
+    let warn = world.observed(&mark(5)).await;
     assert_eq!(warn.boot, Boot::Done);
     assert!(warn.boot_error.is_some());
 }
@@ -116,12 +116,12 @@ async fn a_stop_is_immediate_and_repeatable_and_leaves_the_last_word() {
     let vm = world.booted(&config(1, "")).await;
     for _ in 0..2 {
         world.node.stop(&vm).await.unwrap();
-        let seen = world.seen(&mark(1)).await;
-        assert_eq!((seen.power, seen.boot), (VmPower::Stopped, Boot::Done));
-        assert_eq!(seen.exited_at, None);
+        let observed = world.observed(&mark(1)).await;
+        assert_eq!((observed.power, observed.boot), (VmPower::Stopped, Boot::Done));
+        assert_eq!(observed.exited_at, None);
     }
     world.node.start(&vm).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.boot, Boot::Progress("booting".to_owned()));
+    assert_eq!(world.observed(&mark(1)).await.boot, Boot::Progress("booting".to_owned()));
 }
 
 #[tokio::test]
@@ -131,14 +131,14 @@ async fn a_shutdown_needs_a_guest_agent_and_takes_its_time() {
     assert!(rejected(world.node.shutdown(&vm).await).contains("Connect"));
     world.pass(2000);
     world.node.shutdown(&vm).await.unwrap();
-    let seen = world.seen(&mark(1)).await;
-    assert_eq!(seen.power, VmPower::Stopping);
-    assert_eq!(seen.shutdown_progress.as_deref(), Some("powering off"));
+    let observed = world.observed(&mark(1)).await;
+    assert_eq!(observed.power, VmPower::Stopping);
+    assert_eq!(observed.shutdown_progress.as_deref(), Some("powering off"));
     world.pass(699);
-    assert_eq!(world.seen(&mark(1)).await.power, VmPower::Stopping);
+    assert_eq!(world.observed(&mark(1)).await.power, VmPower::Stopping);
     world.pass(1);
-    let seen = world.seen(&mark(1)).await;
-    assert_eq!((seen.power, seen.exited_at), (VmPower::Stopped, Some(world.now())));
+    let observed = world.observed(&mark(1)).await;
+    assert_eq!((observed.power, observed.exited_at), (VmPower::Stopped, Some(world.now())));
     assert!(rejected(world.node.shutdown(&vm).await).contains("Connect"));
 }
 
@@ -151,10 +151,10 @@ async fn some_guests_do_not_go_down_by_themselves() {
         world.node.shutdown(vm).await.unwrap();
     }
     world.pass(600_000);
-    assert_eq!(world.seen(&mark(1)).await.power, VmPower::Stopping);
-    assert_eq!(world.seen(&mark(2)).await.power, VmPower::Running);
+    assert_eq!(world.observed(&mark(1)).await.power, VmPower::Stopping);
+    assert_eq!(world.observed(&mark(2)).await.power, VmPower::Running);
     world.node.stop(&never).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.power, VmPower::Stopped);
+    assert_eq!(world.observed(&mark(1)).await.power, VmPower::Stopped);
 }
 
 #[tokio::test]
@@ -163,9 +163,9 @@ async fn a_start_during_a_shutdown_does_not_save_the_guest() {
     let vm = world.booted(&config(1, "")).await;
     world.node.shutdown(&vm).await.unwrap();
     world.node.start(&vm).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.power, VmPower::Running);
+    assert_eq!(world.observed(&mark(1)).await.power, VmPower::Running);
     world.pass(1000);
-    assert_eq!(world.seen(&mark(1)).await.power, VmPower::Exited);
+    assert_eq!(world.observed(&mark(1)).await.power, VmPower::Exited);
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn a_removal_ends_later_and_for_good() {
     let vm = world.booted(&config(1, "")).await;
     world.node.remove(&vm).await.unwrap();
     world.node.remove(&vm).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.power, VmPower::Removing);
+    assert_eq!(world.observed(&mark(1)).await.power, VmPower::Removing);
     assert_eq!(rejected(world.node.start(&vm).await), "VM is being removed");
     world.pass(300);
     assert_eq!(world.node.find(&mark(1)).await.unwrap(), []);
@@ -199,12 +199,12 @@ async fn a_push_takes_effect_at_the_next_boot() {
     let (old, new) = (config(1, "old"), config(1, "new # x-sim-boot: fail"));
     let vm = world.booted(&old).await;
     world.node.push(&vm, &new).await.unwrap();
-    assert_eq!(world.seen(&mark(1)).await.boot, Boot::Done);
+    assert_eq!(world.observed(&mark(1)).await.boot, Boot::Done);
     assert_eq!(world.host.vms().unwrap()[0].booted, Some(old.compose_hash));
     world.node.stop(&vm).await.unwrap();
     world.node.start(&vm).await.unwrap();
     world.pass(2000);
-    assert!(matches!(world.seen(&mark(1)).await.boot, Boot::Failed(_)));
+    assert!(matches!(world.observed(&mark(1)).await.boot, Boot::Failed(_)));
     let audit = world.host.audit().unwrap();
     let ran: Vec<_> = audit.starts_of(&mark(1)).iter().map(|s| s.config.compose_hash).collect();
     assert_eq!(ran, [old.compose_hash, new.compose_hash]);
@@ -254,23 +254,25 @@ async fn capacity_is_never_enforced_but_host_ports_are() {
 async fn a_booted_vm_answers_with_a_page_that_says_what_it_is() {
     let world = World::new();
     let vm = world.started(&config(1, "")).await;
-    let early = world.node.dial(&vm, 8080).await;
+    let early = world.node.resolve_port(&vm, 8080).await;
     assert_eq!(early, Err(DialError::NotUp("the CVM is starting: booting".to_owned())));
     world.pass(2000);
-    let Dial::Page(page) = world.node.dial(&vm, 8080).await.unwrap() else { panic!("no page") };
-    let seen = world.seen(&mark(1)).await;
+    let Dial::Page(page) = world.node.resolve_port(&vm, 8080).await.unwrap() else {
+        panic!("no page")
+    };
+    let observed = world.observed(&mark(1)).await;
     for part in [
         "simulated CVM",
         "Nothing runs here",
         &config(1, "").app_id.to_string(),
         &config(1, "").compose_hash.to_string(),
-        &seen.instance_id.unwrap().to_string(),
+        &observed.instance_id.unwrap().to_string(),
         ">8080<",
     ] {
         assert!(page.contains(part), "{part}");
     }
     world.node.stop(&vm).await.unwrap();
-    let down = world.node.dial(&vm, 8080).await;
+    let down = world.node.resolve_port(&vm, 8080).await;
     assert_eq!(down, Err(DialError::NotUp("the CVM is stopped".to_owned())));
 }
 
@@ -278,7 +280,7 @@ async fn a_booted_vm_answers_with_a_page_that_says_what_it_is() {
 async fn the_instance_id_is_made_as_dstack_makes_it() {
     let world = World::new();
     world.booted(&config(1, "")).await;
-    let id = world.seen(&mark(1)).await.instance_id.unwrap();
+    let id = world.observed(&mark(1)).await.instance_id.unwrap();
     let seed = world.node.shared.store.locked(|disk| {
         let key = disk.keys(Which::All)?.remove(0);
         Ok(disk.vm(&key)?.instance_seed)

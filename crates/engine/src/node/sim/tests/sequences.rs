@@ -44,7 +44,7 @@ struct Watch {
 impl Watch {
     fn look(&mut self, world: &World, label: &str) {
         let vms = world.host.vms().unwrap();
-        let ids: BTreeSet<_> = vms.iter().map(|vm| vm.seen.id.clone()).collect();
+        let ids: BTreeSet<_> = vms.iter().map(|vm| vm.observed.id.clone()).collect();
         assert_eq!(ids.len(), vms.len(), "{label}: an id was given twice");
         assert!(ids.is_disjoint(&self.gone), "{label}: a VM came back");
         self.gone.extend(self.there.difference(&ids).cloned());
@@ -67,17 +67,17 @@ fn starts(world: &World) -> BTreeMap<EngineVmId, Timestamp> {
 }
 
 fn check(vm: &SimVm, starts: &BTreeMap<EngineVmId, Timestamp>, now: Timestamp, label: &str) {
-    let first = starts.get(&vm.seen.id);
+    let first = starts.get(&vm.observed.id);
     let booted = first.is_some_and(|first| *first < now);
-    assert!(vm.seen.instance_id.is_none() || booted, "{label}: instance id before boot");
-    assert_eq!(vm.seen.started_at.is_some(), first.is_some(), "{label}: started_at");
-    let on = matches!(vm.seen.power, VmPower::Running | VmPower::Stopping);
+    assert!(vm.observed.instance_id.is_none() || booted, "{label}: instance id before boot");
+    assert_eq!(vm.observed.started_at.is_some(), first.is_some(), "{label}: started_at");
+    let on = matches!(vm.observed.power, VmPower::Running | VmPower::Stopping);
     assert!(on || !vm.serves, "{label}: serves while off");
 }
 
 /// A VM is there if it was made and is not removed, and only then.
 fn account(world: &World, vms: &[SimVm], label: &str) {
-    let there: BTreeSet<_> = vms.iter().map(|vm| vm.seen.id.clone()).collect();
+    let there: BTreeSet<_> = vms.iter().map(|vm| vm.observed.id.clone()).collect();
     let (mut made, mut leaving, mut gone) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for effect in world.host.calls().unwrap().into_iter().flat_map(|call| call.effects) {
         match effect {

@@ -124,7 +124,7 @@ impl Trace {
             Act::Stop(vm) => format!("{:?}", node.stop(&self.vm(*vm)).await),
             Act::Shutdown(vm) => format!("{:?}", node.shutdown(&self.vm(*vm)).await),
             Act::Remove(vm) => format!("{:?}", node.remove(&self.vm(*vm)).await),
-            Act::Dial(vm) => format!("{:?}", node.dial(&self.vm(*vm), 80).await),
+            Act::Dial(vm) => format!("{:?}", node.resolve_port(&self.vm(*vm), 80).await),
             Act::Find(n) => format!("{:?}", node.find(&mark(*n)).await),
             Act::List => format!("{:?}", node.list().await),
             Act::Pass(millis) => {
@@ -139,8 +139,8 @@ impl Trace {
             }
         };
         for vm in self.world.host.vms().unwrap() {
-            if !self.known.contains(&vm.seen.id) {
-                self.known.push(vm.seen.id);
+            if !self.known.contains(&vm.observed.id) {
+                self.known.push(vm.observed.id);
             }
         }
         told

@@ -33,7 +33,7 @@ const NO_DEVICE: &str = "Device not allowed";
 pub async fn facts(target: &Target, wanted: &Wanted) -> Result<Facts, Fault> {
     let chain = &target.governed.chain;
     let devices: Vec<DeviceId> =
-        target.spots.iter().map(|spot| spot.node.seen().0.device_id).collect();
+        target.spots.iter().map(|spot| spot.node.observed().0.device_id).collect();
     let first = devices.first().copied().unwrap_or(DeviceId::from_bytes([0; 32]));
     let state = chain.state(&question(target, wanted.hash, first)).await?;
     let images = images(target).await?;
@@ -185,7 +185,7 @@ async fn app_facts(
 async fn tcb_required(target: &Target, wanted: &Wanted) -> Result<Option<bool>, Fault> {
     let spot = target.spots.iter().find_map(|spot| Some((spot, spot.image?)));
     let Some((spot, image)) = spot else { return Ok(None) };
-    let device = spot.node.seen().0.device_id;
+    let device = spot.node.observed().0.device_id;
     Ok(match boot(target, wanted, device, image, BEHIND).await? {
         BootVerdict::Denied(_, reason) if reason == MINDS => Some(true),
         BootVerdict::Allowed(_) => Some(false),

@@ -58,7 +58,7 @@ pub struct Spot {
 
 impl Spot {
     fn of(node: Arc<FleetNode>, image: &str) -> Self {
-        let (inventory, _) = node.seen();
+        let (inventory, _) = node.observed();
         let found = inventory.images.iter().find(|known| known.name == image);
         let image = found.and_then(|known| digest(known.os_image_hash.as_deref()));
         Self { node, image }

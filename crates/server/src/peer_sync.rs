@@ -23,7 +23,7 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
             tokio::time::sleep(EVENTS).await;
             match events::newest(&ctx.db).await {
                 Ok(newest) => {
-                    if newest > *ctx.news.borrow() {
+                    if newest > *ctx.last_event.borrow() {
                         ctx.announce(newest);
                     }
                 }
@@ -51,9 +51,9 @@ pub async fn know_nodes(ctx: &Ctx, owner: &str) -> Result<(), Error> {
     let (rows, taken) = (nodes::all(&ctx.db).await?, nodes::taken(&ctx.db).await?);
     let now = ctx.now().micros();
     ctx.fleet.know(rows.iter().filter_map(|row| {
-        let served = row.owner != owner && row.kept_until > now;
+        let served = row.owner != owner && row.lease_expires_at > now;
         let has_cvms = taken.iter().any(|taken| taken.node_id == row.id);
-        (served || has_cvms).then(|| FleetNode::elsewhere(row, served)).flatten()
+        (served || has_cvms).then(|| FleetNode::remote(row, served)).flatten()
     }));
     Ok(())
 }

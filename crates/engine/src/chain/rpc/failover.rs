@@ -30,7 +30,7 @@ const LOOKS: usize = 2;
 
 /// Who asks.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub(super) struct Failover {
     endpoints: Vec<Endpoint>,
     policy: Policy,
     tip: Tip,
@@ -40,7 +40,7 @@ pub(super) struct Asker {
     clock: Arc<dyn Clock>,
 }
 
-impl Asker {
+impl Failover {
     pub fn new(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
         if config.endpoints.is_empty() {
             return Err(ConfigError::NoEndpoint(config.chain_id));

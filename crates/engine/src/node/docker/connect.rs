@@ -25,11 +25,11 @@ use super::{
     compose::Compose,
     container::{Container, Together, together},
     derive::{Grants, LABEL_AGENT},
-    dial::PortCache,
-    down,
     engine::{Engine, within},
     files,
+    resolve_port::PortCache,
     shared::{BOOTS, Ident, Shared},
+    shutdown,
     vm::Vm,
     vmdir::{Down, VmDir, make_dir, take_stock},
 };
@@ -198,7 +198,7 @@ async fn resume_one(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container])
     let alive = containers.iter().any(|one| one.alive());
     let same_run = record.state.host_run == node.host_run;
     match (record.removing, record.state.started) {
-        (true, _) => node.spawn(vm, down::remove(Arc::clone(node), Arc::clone(vm))),
+        (true, _) => node.spawn(vm, shutdown::remove(Arc::clone(node), Arc::clone(vm))),
         (false, true) if record.state.booted && fine && same_run => {
             take_over(node, vm, containers).await;
         }
@@ -209,8 +209,12 @@ async fn resume_one(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container])
         (false, false) if alive => {
             vm.set_going_down(Some("powering off"));
             match record.state.down {
-                Down::Graceful => node.spawn(vm, down::shut_down(Arc::clone(node), Arc::clone(vm))),
-                Down::Hard => node.spawn(vm, down::finish_off(Arc::clone(node), Arc::clone(vm))),
+                Down::Graceful => {
+                    node.spawn(vm, shutdown::shut_down(Arc::clone(node), Arc::clone(vm)))
+                }
+                Down::Hard => {
+                    node.spawn(vm, shutdown::finish_off(Arc::clone(node), Arc::clone(vm)))
+                }
             }
         }
         (false, false) => {}

@@ -19,7 +19,7 @@ use casemate_engine::chain::Fault;
 use casemate_store::cvms::Cvm;
 use futures_util::{StreamExt, stream};
 
-use super::{
+use crate::app::{
     Caller, Ctx, Error, cvms,
     fleet::{FleetKms, Governed},
     governance, kms, views,
@@ -89,8 +89,8 @@ pub async fn cvm_is_allowed(
     request: &IsAllowedRequest,
 ) -> Result<AllowedView, Error> {
     let cvm = cvms::find(ctx, caller, text).await?;
-    let asked = Asked::new(ctx, request, Some(cvm.spec.compose_hash), host(ctx, &cvm))?;
-    let allowed = asked.answer(ctx, &cvm.kms, cvm.spec.app_id).await?;
+    let query = StatusQuery::new(ctx, request, Some(cvm.spec.compose_hash), host(ctx, &cvm))?;
+    let allowed = query.answer(ctx, &cvm.kms, cvm.spec.app_id).await?;
     Ok(AllowedView { cvm: Some((cvm.id, cvm.reference)), ..allowed })
 }
 
@@ -102,18 +102,18 @@ pub async fn app_is_allowed(
     request: &IsAllowedRequest,
 ) -> Result<AllowedView, Error> {
     let app = cvms::app_record(ctx, caller, text).await?;
-    Asked::new(ctx, request, None, None)?.answer(ctx, &app.kms, app.app_id).await
+    StatusQuery::new(ctx, request, None, None)?.answer(ctx, &app.kms, app.app_id).await
 }
 
 /// What is asked about.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct StatusQuery {
     hash: ComposeHash,
     device: Option<DeviceId>,
     chain: Option<u64>,
 }
 
-impl Asked {
+impl StatusQuery {
     /// What a request asks; what it leaves out is as the CVM has it, if it is about one.
     fn new(
         ctx: &Ctx,
@@ -134,7 +134,7 @@ impl Asked {
                     Error::field(ErrorCode::NodeNotFound, "node_id", "names no node here")
                         .suggest("List them with GET /api/v1/teepods/available.")
                 })?;
-                Some(node.seen().0.device_id)
+                Some(node.observed().0.device_id)
             }
             (None, None) => here,
         };
@@ -166,7 +166,7 @@ impl Asked {
                 Err(Error::field(ErrorCode::FieldNotServed, "chain_id", why)
                     .suggest("Leave it out."))
             }
-            (Some(asked), Some(own)) if asked == own => Ok(()),
+            (Some(requested), Some(own)) if requested == own => Ok(()),
             (Some(_), Some(own)) => {
                 let why = format!("names another chain than that of the app's contract, {own}");
                 Err(Error::field(ErrorCode::InvalidRequest, "chain_id", why)
@@ -178,7 +178,7 @@ impl Asked {
 
 /// The host of a CVM, as far as it is known.
 fn host(ctx: &Ctx, cvm: &Cvm) -> Option<DeviceId> {
-    ctx.fleet.node(cvm.node).map(|node| node.seen().0.device_id)
+    ctx.fleet.node(cvm.node).map(|node| node.observed().0.device_id)
 }
 
 fn question(
@@ -281,7 +281,7 @@ pub async fn device_allowlist(
 fn hosts(ctx: &Ctx, cvms: &[Cvm]) -> Vec<AllowlistDeviceView> {
     let mut hosts: BTreeMap<DeviceId, AllowlistDeviceView> = BTreeMap::new();
     for node in ctx.fleet.all() {
-        let device = node.seen().0.device_id;
+        let device = node.observed().0.device_id;
         let host = hosts.entry(device).or_insert_with(|| AllowlistDeviceView {
             device,
             node: Some(node.name.clone()),

@@ -15,7 +15,7 @@ const REPEATED_WITHIN: u64 = 60 * 60;
 
 /// Why something cannot be committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Void {
+pub enum TokenRejection {
     /// No such token, or too old.
     Unknown,
     /// Nothing was prepared for the CVM, or it is too old.
@@ -38,7 +38,7 @@ pub enum Void {
     OtherKind(Kind),
 }
 
-impl Void {
+impl TokenRejection {
     const fn words(&self) -> &'static str {
         match self {
             Self::Unknown => "the commit token is not known, or it has expired",
@@ -82,17 +82,19 @@ impl Void {
     }
 }
 
-impl From<Void> for Error {
-    fn from(void: Void) -> Self {
-        let error = Self::because(ErrorCode::HashInvalidOrExpired, void.words());
-        let error = match &void {
-            Void::OtherHash(prepared) => {
+impl From<TokenRejection> for Error {
+    fn from(rejection: TokenRejection) -> Self {
+        let error = Self::because(ErrorCode::HashInvalidOrExpired, rejection.words());
+        let error = match &rejection {
+            TokenRejection::OtherHash(prepared) => {
                 error.detail(ErrorDetail::value("compose_hash", prepared.to_string()))
             }
-            Void::Unknown => error.detail(ErrorDetail::message("token", void.words())),
+            TokenRejection::Unknown => {
+                error.detail(ErrorDetail::message("token", rejection.words()))
+            }
             _ => error,
         };
-        error.suggest(void.way_out())
+        error.suggest(rejection.way_out())
     }
 }
 
@@ -110,19 +112,19 @@ pub fn standing(
     row: &Preparation,
     hash: Option<&ComposeHash>,
     now: Timestamp,
-) -> Result<Standing, Void> {
+) -> Result<Standing, TokenRejection> {
     if row.used_at.is_none() && row.expires_at <= now {
-        return Err(Void::Unknown);
+        return Err(TokenRejection::Unknown);
     }
     if hash.is_some_and(|hash| *hash != row.compose_hash) {
-        return Err(Void::OtherHash(row.compose_hash));
+        return Err(TokenRejection::OtherHash(row.compose_hash));
     }
     match (row.used_at, row.operation) {
         (Some(used), Some(operation)) if now.since(used).as_secs() < REPEATED_WITHIN => {
             Ok(Standing::Before(operation, row.made))
         }
-        (Some(_), _) => Err(Void::Used),
-        (None, _) if row.superseded_at.is_some() => Err(Void::Superseded),
+        (Some(_), _) => Err(TokenRejection::Used),
+        (None, _) if row.superseded_at.is_some() => Err(TokenRejection::Superseded),
         (None, _) => Ok(Standing::Live),
     }
 }
@@ -164,18 +166,22 @@ mod tests {
         let hash = ComposeHash::from_bytes([2; 32]);
         assert_eq!(standing(&row(), Some(&hash), at(999)), Ok(Standing::Live));
         assert_eq!(standing(&row(), None, at(999)), Ok(Standing::Live));
-        assert_eq!(standing(&row(), None, at(1000)), Err(Void::Unknown), "expired is unknown");
+        assert_eq!(
+            standing(&row(), None, at(1000)),
+            Err(TokenRejection::Unknown),
+            "expired is unknown"
+        );
         let other = ComposeHash::from_bytes([3; 32]);
-        assert_eq!(standing(&row(), Some(&other), at(1)), Err(Void::OtherHash(hash)));
+        assert_eq!(standing(&row(), Some(&other), at(1)), Err(TokenRejection::OtherHash(hash)));
         let superseded = Preparation { superseded_at: Some(at(5)), ..row() };
-        assert_eq!(standing(&superseded, None, at(6)), Err(Void::Superseded));
-        assert_eq!(standing(&superseded, None, at(1000)), Err(Void::Unknown));
+        assert_eq!(standing(&superseded, None, at(6)), Err(TokenRejection::Superseded));
+        assert_eq!(standing(&superseded, None, at(1000)), Err(TokenRejection::Unknown));
         let operation = OperationId::from_uuid(uuid::Uuid::nil());
         let used = Preparation { used_at: Some(at(900)), operation: Some(operation), ..row() };
         let before = Ok(Standing::Before(operation, None));
         assert_eq!(standing(&used, Some(&hash), at(901)), before);
         assert_eq!(standing(&used, None, at(900 + 3599)), before, "also past its end");
-        assert_eq!(standing(&used, Some(&other), at(901)), Err(Void::OtherHash(hash)));
-        assert_eq!(standing(&used, None, at(900 + 3600)), Err(Void::Used));
+        assert_eq!(standing(&used, Some(&other), at(901)), Err(TokenRejection::OtherHash(hash)));
+        assert_eq!(standing(&used, None, at(900 + 3600)), Err(TokenRejection::Used));
     }
 }

@@ -43,7 +43,7 @@ fn read((id, uuid, name, by, instance_type, created, deleted): Row) -> Result<Pa
 
 /// The newest CVMs of an app of a workspace, live or gone, at most `limit`, newest first. None: the
 /// workspace never had such an app.
-pub async fn past(
+pub async fn app_history(
     db: &Db,
     workspace: WorkspaceId,
     app: &AppId,

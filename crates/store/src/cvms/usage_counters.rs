@@ -12,7 +12,7 @@ use crate::{Error, Tx, nodes::Taken};
 
 /// What a live CVM takes, and where it is counted.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub(crate) struct Taking {
+pub(crate) struct UsageDelta {
     pub(crate) workspace_id: i64,
     pub(crate) node_id: i64,
     pub(crate) created_by: i64,
@@ -22,7 +22,7 @@ pub(crate) struct Taking {
     pub(crate) disk_gb: i64,
 }
 
-impl Taking {
+impl UsageDelta {
     /// What this CVM takes with this configuration.
     pub(super) fn of(cvm: &Cvm, spec: &Spec) -> Self {
         Self {
@@ -48,7 +48,11 @@ pub(crate) struct Counted {
 
 impl Tx {
     /// Counts a live CVM that takes something else from now on.
-    pub(super) async fn retally(&mut self, old: &Taking, new: &Taking) -> Result<(), Error> {
+    pub(super) async fn adjust_usage(
+        &mut self,
+        old: &UsageDelta,
+        new: &UsageDelta,
+    ) -> Result<(), Error> {
         const SQL: &str = "UPDATE nodes SET vcpu = vcpu + $2, memory_mb = memory_mb + $3, \
             disk_gb = disk_gb + $4 WHERE id = $1";
         if old == new {
@@ -67,9 +71,9 @@ impl Tx {
 
     /// Counts a CVM that is live from now on (`by` 1) or no longer (`by` −1). Two admissions to one node
     /// run one after the other on both engines: the node's row is taken until commit.
-    pub(crate) async fn tally(
+    pub(crate) async fn count_usage(
         &mut self,
-        taking: &Taking,
+        usage: &UsageDelta,
         by: i64,
         now: Timestamp,
     ) -> Result<Counted, Error> {
@@ -82,35 +86,40 @@ impl Tx {
         const LIST_LESS: &str = "UPDATE cvm_tallies SET cvms = cvms + $4 \
             WHERE workspace_id = $1 AND node_id = $2 AND created_by = $3";
         let node = on_tx!(self, |c| query_as::<_, Taken>(NODE)
-            .bind(taking.node_id)
+            .bind(usage.node_id)
             .bind(by)
-            .bind(by * taking.vcpu)
-            .bind(by * taking.memory_mb)
-            .bind(by * taking.disk_gb)
+            .bind(by * usage.vcpu)
+            .bind(by * usage.memory_mb)
+            .bind(by * usage.disk_gb)
             .fetch_one(c))?;
         // PostgreSQL checks the row to be inserted before it sees the conflict: −1 would not pass.
         let list = if by > 0 { LIST } else { LIST_LESS };
         exec_tx!(
             self,
             query(list)
-                .bind(taking.workspace_id)
-                .bind(taking.node_id)
-                .bind(taking.created_by)
+                .bind(usage.workspace_id)
+                .bind(usage.node_id)
+                .bind(usage.created_by)
                 .bind(by)
         )?;
-        let of_app = self.tally_app(taking, by, now).await?;
+        let of_app = self.count_app_usage(usage, by, now).await?;
         Ok(Counted { node, of_app })
     }
 
     /// An app is listed while it has live CVMs, and committed once it had one.
-    async fn tally_app(&mut self, taking: &Taking, by: i64, now: Timestamp) -> Result<i64, Error> {
+    async fn count_app_usage(
+        &mut self,
+        usage: &UsageDelta,
+        by: i64,
+        now: Timestamp,
+    ) -> Result<i64, Error> {
         const APP: &str = "UPDATE apps SET live = live + $2, \
             committed_at = COALESCE(committed_at, $3) WHERE app_id = $1 RETURNING live";
         const FIRST: &str = "INSERT INTO app_tallies (workspace_id, apps) VALUES ($1, 1) \
             ON CONFLICT (workspace_id) DO UPDATE SET apps = app_tallies.apps + 1";
         const LAST: &str = "UPDATE app_tallies SET apps = apps - 1 WHERE workspace_id = $1";
         let live = on_tx!(self, |c| query_scalar::<_, i64>(APP)
-            .bind(&taking.app_id)
+            .bind(&usage.app_id)
             .bind(by)
             .bind(now.micros())
             .fetch_one(c))?;
@@ -119,7 +128,7 @@ impl Tx {
             (0, -1) => LAST,
             _ => return Ok(live),
         };
-        exec_tx!(self, query(listed).bind(taking.workspace_id))?;
+        exec_tx!(self, query(listed).bind(usage.workspace_id))?;
         Ok(live)
     }
 }

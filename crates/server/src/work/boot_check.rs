@@ -32,7 +32,13 @@ pub enum Answer {
 }
 
 /// Asks, for at most `limit`.
-pub async fn ask(ctx: &Ctx, cvm: &Cvm, target: &FleetNode, gate: Gate, limit: Duration) -> Answer {
+pub async fn check_boot(
+    ctx: &Ctx,
+    cvm: &Cvm,
+    target: &FleetNode,
+    gate: Gate,
+    limit: Duration,
+) -> Answer {
     let Some(kms) = ctx.fleet.kms_of(&cvm.kms) else {
         return Answer::Silent(format!("KMS {} is not configured in this process", cvm.kms));
     };
@@ -80,14 +86,14 @@ async fn word(
 }
 
 fn boot_info(governed: &Governed, cvm: &Cvm, target: &FleetNode) -> BootInfo {
-    let (inventory, _) = target.seen();
+    let (inventory, _) = target.observed();
     let image = inventory.images.iter().find(|image| image.name == cvm.spec.image);
     let mut os_image_hash = [0; 32];
     if let Some(text) = image.and_then(|image| image.os_image_hash.as_deref()) {
         // What is no hash stays zero, which no contract allows.
         let _ = hex::decode_to_slice(text, &mut os_image_hash);
     }
-    let instance = cvm.status.seen.as_ref().and_then(|vm| vm.instance_id);
+    let instance = cvm.status.observed.as_ref().and_then(|vm| vm.instance_id);
     BootInfo {
         kms: governed.contract,
         app: cvm.spec.app_id,

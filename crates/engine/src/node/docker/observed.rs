@@ -1,6 +1,6 @@
 //! What a look at a VM shows: wanted × actual, as dstack-vmm tells it.
 
-use casemate_core::cvm::{Boot, SeenVm, VmPower};
+use casemate_core::cvm::{Boot, ObservedVm, VmPower};
 
 use super::{
     container::{Container, Together, together},
@@ -8,14 +8,17 @@ use super::{
 };
 
 /// The VM as it is, from its record and its containers.
-pub(super) fn seen<'a>(vm: &Vm, containers: impl IntoIterator<Item = &'a Container>) -> SeenVm {
+pub(super) fn observe<'a>(
+    vm: &Vm,
+    containers: impl IntoIterator<Item = &'a Container>,
+) -> ObservedVm {
     let containers: Vec<&Container> =
         containers.into_iter().filter(|one| one.vm == vm.id).collect();
     let record = vm.record();
     let (boot, boot_error) = vm.boot();
     let going_down = vm.going_down();
     let power = power(&record, &boot, going_down.is_some(), &containers);
-    SeenVm {
+    ObservedVm {
         id: vm.id.clone(),
         power,
         boot: if matches!(power, VmPower::Running | VmPower::Exited) {

@@ -11,7 +11,7 @@ use std::sync::{
 
 use casemate_api::version::ApiVersion;
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
-use casemate_server::{app::kept::FixedName, work::nodes::Watch};
+use casemate_server::{app::cache::FixedName, work::nodes::Watch};
 use casemate_store::Db;
 use common::{TestNode, World};
 use serde_json::Value;
@@ -22,7 +22,7 @@ async fn on(db: Db) -> World {
 
 fn is_kept(world: &World, uuid: &str) -> bool {
     let name = FixedName::Uuid(uuid.parse().unwrap());
-    world.ctx.kept.replies.get(&(name, ApiVersion::V20260121)).is_some()
+    world.ctx.cache.replies.get(&(name, ApiVersion::V20260121)).is_some()
 }
 
 async fn deployed(world: &World, name: &str) -> (String, String) {
@@ -102,7 +102,7 @@ async fn a_kept_reply_is_what_a_new_process_says(db: Db) {
     let (path, uuid) = deployed(&world, "alpha").await;
     assert_eq!(world.get(&path).await.ok()["node_info"]["status"], "ONLINE");
     assert!(is_kept(&world, &uuid));
-    world.ctx.fleet.own().values().next().unwrap().note(None);
+    world.ctx.fleet.own().values().next().unwrap().record_answer(None);
     assert_eq!(world.get(&path).await.ok()["node_info"]["status"], "OFFLINE");
     // What is kept is what a process that has just started says, in every version and at any time.
     for version in ["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] {
@@ -149,7 +149,7 @@ async fn a_vm_that_vanished_is_noticed_once(db: Db) {
     world.sim.host().set_faults([Fault::new(FaultKind::Unreachable)].to_vec()).unwrap();
     watch.look(&world.ctx, &node).await.unwrap();
     assert_eq!(newest().await, stopped, "silence says nothing of a VM");
-    assert!(!node.seen().1);
+    assert!(!node.observed().1);
 }
 
 casemate_store::each_backend!(

@@ -103,7 +103,7 @@ impl<K: Eq + Hash, V: Weight> Halves<K, V> {
 
 /// Who a token speaks for.
 #[derive(Debug, Clone)]
-pub struct KeptCaller {
+pub struct CachedCaller {
     /// They.
     pub caller: Arc<Caller>,
     /// When the token ends.
@@ -112,7 +112,7 @@ pub struct KeptCaller {
     pub stamp: Stamp,
 }
 
-impl Weight for KeptCaller {
+impl Weight for CachedCaller {
     fn weight(&self) -> usize {
         let (user, workspace) = (&self.caller.user, &self.caller.workspace);
         user.username.len() + user.email.len() + workspace.slug.len() + workspace.name.len()
@@ -159,7 +159,7 @@ pub struct Surroundings {
 
 /// A reply to `GET /cvms/{id}`.
 #[derive(Debug, Clone)]
-pub struct KeptReply {
+pub struct CachedReply {
     /// Which CVM it shows.
     pub cvm: CvmId,
     /// In which state.
@@ -170,7 +170,7 @@ pub struct KeptReply {
     pub body: Bytes,
 }
 
-impl Weight for KeptReply {
+impl Weight for CachedReply {
     fn weight(&self) -> usize {
         self.body.len()
     }
@@ -178,18 +178,18 @@ impl Weight for KeptReply {
 
 /// Everything that is kept.
 #[derive(Debug)]
-pub struct Kept {
+pub struct Cache {
     /// By SHA-256 of the token, in hex.
-    pub callers: Store<String, KeptCaller>,
+    pub callers: Store<String, CachedCaller>,
     /// By their hash.
     pub documents: Store<ComposeHash, Arc<str>>,
     /// By what was asked for.
-    pub replies: Store<(FixedName, ApiVersion), KeptReply>,
+    pub replies: Store<(FixedName, ApiVersion), CachedReply>,
     /// How many apps the public directory had, and when.
     pub directory: Mutex<Option<(Timestamp, u64)>>,
 }
 
-impl Default for Kept {
+impl Default for Cache {
     fn default() -> Self {
         Self {
             callers: Store::new(CALLERS),

@@ -13,7 +13,7 @@ use crate::app::{Error, fleet::FleetNode};
 
 /// What a request asks of the kind of its node.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct Requirements<'a> {
     /// The request.
     pub request: &'a ProvisionRequest,
     /// Its document.
@@ -26,7 +26,7 @@ pub struct Asked<'a> {
 
 /// A field that a kind of node cannot honour.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cannot {
+pub struct Unsupported {
     /// The field.
     pub field: &'static str,
     /// Why not. Begins with a verb.
@@ -35,7 +35,7 @@ pub struct Cannot {
     pub instead: String,
 }
 
-impl Cannot {
+impl Unsupported {
     /// The refusal.
     pub fn error(&self, node: &FleetNode) -> Error {
         let error = Error::field(ErrorCode::FieldNotServed, self.field, &self.why);
@@ -57,18 +57,26 @@ pub fn refuse_what_none_can(request: &ProvisionRequest) -> Result<(), Error> {
 }
 
 /// The first field that this node cannot honour.
-pub fn cannot(node: &FleetNode, asked: &Asked<'_>) -> Option<Cannot> {
+pub fn find_unsupported(node: &FleetNode, requirements: &Requirements<'_>) -> Option<Unsupported> {
     let is_docker = node.kind == "docker";
-    let fields = if is_docker { docker(asked).to_vec() } else { vm(asked).to_vec() };
-    let field = fields.into_iter().find(|(asked, ..)| *asked).map(|(_, field, why, instead)| {
-        Cannot { field, why: why.to_owned(), instead: instead.to_owned() }
-    });
-    field.or_else(|| host_given_away(node, asked.compose).filter(|_| is_docker))
+    let fields = if is_docker { docker(requirements).to_vec() } else { vm(requirements).to_vec() };
+    let field = fields.into_iter().find(|(requirements, ..)| *requirements).map(
+        |(_, field, why, instead)| Unsupported {
+            field,
+            why: why.to_owned(),
+            instead: instead.to_owned(),
+        },
+    );
+    field.or_else(|| host_given_away(node, requirements.compose).filter(|_| is_docker))
 }
 
 /// The first part of a configuration that is there already that this node cannot honour; by the name
 /// of the field of provision.
-pub fn cannot_take(node: &FleetNode, spec: &Spec, compose: &AppCompose) -> Option<Cannot> {
+pub fn find_unsupported_in_spec(
+    node: &FleetNode,
+    spec: &Spec,
+    compose: &AppCompose,
+) -> Option<Unsupported> {
     let request = ProvisionRequest {
         hugepages: Some(spec.resources.hugepages),
         pin_numa: Some(spec.resources.pin_numa),
@@ -77,18 +85,18 @@ pub fn cannot_take(node: &FleetNode, spec: &Spec, compose: &AppCompose) -> Optio
         ..ProvisionRequest::default()
     };
     let gpus = spec.resources.gpus.as_ref();
-    cannot(node, &Asked { request: &request, compose, ports: &spec.ports, gpus })
+    find_unsupported(node, &Requirements { request: &request, compose, ports: &spec.ports, gpus })
 }
 
 /// What the compose file asks of the host, on a docker node that does not grant it.
-fn host_given_away(node: &FleetNode, compose: &AppCompose) -> Option<Cannot> {
+fn host_given_away(node: &FleetNode, compose: &AppCompose) -> Option<Unsupported> {
     let text = compose.docker_compose_file.as_deref()?;
-    let refused = look_ahead(text, &node.seen().0.grants).err()?;
+    let refused = look_ahead(text, &node.observed().0.grants).err()?;
     let why = match &refused.service {
         Some(service) => format!("asks for {} in service {service}", refused.what),
         None => format!("asks for {}", refused.what),
     };
-    Some(Cannot {
+    Some(Unsupported {
         field: "compose_file.docker_compose_file",
         why: format!("{why}, which this docker node refuses"),
         instead: sentence(&refused.way_out),
@@ -118,13 +126,13 @@ type Line = (bool, &'static str, &'static str, &'static str);
 
 const LEAVE: &str = "Leave it out.";
 
-fn vm(asked: &Asked<'_>) -> [Line; 1] {
-    let plain = asked.request.encrypted == Some(false);
+fn vm(requirements: &Requirements<'_>) -> [Line; 1] {
+    let plain = requirements.request.encrypted == Some(false);
     [(plain, "encrypted", "cannot be false: the guest always encrypts its disk", LEAVE)]
 }
 
-fn docker(asked: &Asked<'_>) -> [Line; 8] {
-    let request = asked.request;
+fn docker(requirements: &Requirements<'_>) -> [Line; 8] {
+    let request = requirements.request;
     let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     [
         (
@@ -139,9 +147,9 @@ fn docker(asked: &Asked<'_>) -> [Line; 8] {
             "cannot be had on a docker node: there is no VM",
             LEAVE,
         ),
-        (asked.gpus.is_some(), "gpus", "cannot be attached on a docker node", LEAVE),
+        (requirements.gpus.is_some(), "gpus", "cannot be attached on a docker node", LEAVE),
         (
-            !asked.ports.is_empty(),
+            !requirements.ports.is_empty(),
             "ports",
             "cannot be mapped on a docker node",
             "Publish the ports in the compose file and reach them through the gateway.",
@@ -159,7 +167,7 @@ fn docker(asked: &Asked<'_>) -> [Line; 8] {
             LEAVE,
         ),
         (
-            asked.compose.local_key_provider_enabled,
+            requirements.compose.local_key_provider_enabled,
             "compose_file.local_key_provider_enabled",
             "cannot be had on a docker node: it has no sealing enclave",
             "Leave it out: the built-in KMS keeps the keys.",

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{
     Ctx,
-    events::{self, Happening, Place, Verified},
+    events::{self, CvmEvent, EventScope, Verified},
     fleet::{FleetNode, Governed},
 };
 
@@ -94,7 +94,7 @@ async fn look_at(
     let verdict = match canonical {
         Some(true) if ctx.now() >= open.since.plus(SETTLED) => None,
         Some(false) => {
-            let question = question(governed, cvm, node.seen().0.device_id, open);
+            let question = question(governed, cvm, node.observed().0.device_id, open);
             match governed.chain.verify(&question, Duration::ZERO).await {
                 Ok(verdict) => Some((question, verdict)),
                 Err(_) => return Ok(()),
@@ -118,20 +118,20 @@ async fn settle(
         return Ok(());
     }
     let operation = cvm.operation.map(|operation| operation.id);
-    let place = Place { workspace: cvm.workspace, cvm: cvm.id, operation };
+    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation };
     let (told, undone) = match verdict {
         None => (None, None),
         Some((question, Verdict::Allowed(proof))) => {
             let verified = Verified { question, proof, deployer: cvm.spec.deployer };
-            (Some(Happening::VerifiedAgain(Box::new(verified))), None)
+            (Some(CvmEvent::VerifiedAgain(Box::new(verified))), None)
         }
         Some((_, Verdict::Refused(why))) => {
-            (Some(Happening::Undone(open.hash, open.block)), Some(why))
+            (Some(CvmEvent::Undone(open.hash, open.block)), Some(why))
         }
     };
-    let mut news = None;
+    let mut last_event = None;
     if let Some(told) = told {
-        news = Some(events::write(&mut tx, place, &[told], now).await?);
+        last_event = Some(events::write(&mut tx, scope, &[told], now).await?);
     }
     tx.commit().await?;
     if let Some(why) = undone {
@@ -140,7 +140,7 @@ async fn settle(
             block = open.block.number, %why,
             "a chain took back what allowed a CVM to boot: it will not boot again");
     }
-    if let Some(seq) = news {
+    if let Some(seq) = last_event {
         ctx.publish(seq);
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use casemate_core::{cvm::SeenVm, id::EngineVmId};
+use casemate_core::{cvm::ObservedVm, id::EngineVmId};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
 };
@@ -13,28 +13,28 @@ use super::FleetNode;
 
 impl FleetNode {
     /// The node of a row; `None` where what it told of itself cannot be read.
-    pub fn elsewhere(row: &NodeRow, served: bool) -> Option<Self> {
+    pub fn remote(row: &NodeRow, served: bool) -> Option<Self> {
         let inventory: Inventory = serde_json::from_str(&row.inventory).ok()?;
-        let node = Elsewhere {
+        let node = RemoteNode {
             name: row.name.clone(),
             gateway: row.gateway.parse().ok().filter(|_| served),
         };
         let node =
             Self::new(row.id(), &row.name, &row.kind, &row.region, Arc::new(node), inventory);
         if !(served && row.reachable) {
-            node.note(None);
+            node.record_answer(None);
         }
         Some(node)
     }
 }
 
 #[derive(Debug)]
-struct Elsewhere {
+struct RemoteNode {
     name: String,
     gateway: Option<SocketAddr>,
 }
 
-impl Elsewhere {
+impl RemoteNode {
     fn why(&self) -> String {
         format!("{} is served by another process", self.name)
     }
@@ -45,14 +45,14 @@ impl Elsewhere {
 }
 
 #[async_trait]
-impl Node for Elsewhere {
+impl Node for RemoteNode {
     async fn inventory(&self) -> Result<Inventory, CallError> {
         self.call()
     }
-    async fn list(&self) -> Result<Vec<(Mark, SeenVm)>, CallError> {
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         self.call()
     }
-    async fn find(&self, _: &Mark) -> Result<Vec<SeenVm>, CallError> {
+    async fn find(&self, _: &Mark) -> Result<Vec<ObservedVm>, CallError> {
         self.call()
     }
     async fn create(&self, _: &VmConfig) -> Result<EngineVmId, CallError> {
@@ -74,7 +74,7 @@ impl Node for Elsewhere {
         self.call()
     }
     /// The gateway of the process that has the node answers for it; the host name goes along.
-    async fn dial(&self, _: &EngineVmId, _: u16) -> Result<Dial, DialError> {
+    async fn resolve_port(&self, _: &EngineVmId, _: u16) -> Result<Dial, DialError> {
         self.gateway.map(Dial::Tcp).ok_or_else(|| DialError::Unreachable(self.why()))
     }
     async fn logs(&self, _: &EngineVmId, _: LogQuery) -> Result<LogStream, CallError> {

@@ -11,9 +11,9 @@ const MOST: u32 = 60;
 
 /// How many unknown tokens came in the present minute.
 #[derive(Debug, Default)]
-pub struct Guesses(Mutex<(u64, u32)>);
+pub struct TokenRateLimit(Mutex<(u64, u32)>);
 
-impl Guesses {
+impl TokenRateLimit {
     /// Notes an unknown token. `true`: there were too many of them in this minute.
     pub fn too_many(&self, now: Timestamp) -> bool {
         let minute = now.unix_seconds() / 60;
@@ -32,12 +32,12 @@ mod tests {
 
     #[test]
     fn a_minute_has_room_for_so_many() {
-        let guesses = Guesses::default();
+        let token_rate_limit = TokenRateLimit::default();
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         for _ in 0..MOST {
-            assert!(!guesses.too_many(at(60)));
+            assert!(!token_rate_limit.too_many(at(60)));
         }
-        assert!(guesses.too_many(at(119)));
-        assert!(!guesses.too_many(at(120)), "the next minute");
+        assert!(token_rate_limit.too_many(at(119)));
+        assert!(!token_rate_limit.too_many(at(120)), "the next minute");
     }
 }

@@ -17,7 +17,7 @@ use casemate_store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::cvm::{self, Held};
+use super::cvm::{self, LeasedCvm};
 use crate::app::Ctx;
 
 const BEAT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
             return Ok(());
         }
         for cvm in claimed {
-            Box::pin(cvm::work_and_release(ctx, Held::new(cvm, now.plus(term)))).await;
+            Box::pin(cvm::work_and_release(ctx, LeasedCvm::new(cvm, now.plus(term)))).await;
         }
     }
 }
@@ -67,5 +67,5 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
 /// A node of our own that we did not open is served by nobody: this process has the data directory.
 fn is_missing(ctx: &Ctx, owner: &str, row: &NodeRow) -> bool {
     let ours = row.owner == owner;
-    !ctx.fleet.own().contains_key(&row.id()) && (ours || row.kept_until < ctx.now().micros())
+    !ctx.fleet.own().contains_key(&row.id()) && (ours || row.lease_expires_at < ctx.now().micros())
 }

@@ -46,7 +46,7 @@ impl PortCache {
 }
 
 /// Where a published port is.
-pub(super) async fn dial(node: &Shared, vm: &Vm, port: u16) -> Result<Dial, DialError> {
+pub(super) async fn resolve_port(node: &Shared, vm: &Vm, port: u16) -> Result<Dial, DialError> {
     if !vm.record().state.started {
         return Err(DialError::NotUp("the CVM is not started".to_owned()));
     }
