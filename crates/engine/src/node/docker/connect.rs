@@ -210,10 +210,10 @@ async fn resume_one(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container])
             vm.set_going_down(Some("powering off"));
             match record.state.down {
                 Down::Graceful => {
-                    node.spawn(vm, shutdown::shut_down(Arc::clone(node), Arc::clone(vm)))
+                    node.spawn(vm, shutdown::shut_down(Arc::clone(node), Arc::clone(vm)));
                 }
                 Down::Hard => {
-                    node.spawn(vm, shutdown::finish_off(Arc::clone(node), Arc::clone(vm)))
+                    node.spawn(vm, shutdown::finish_off(Arc::clone(node), Arc::clone(vm)));
                 }
             }
         }
