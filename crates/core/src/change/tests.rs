@@ -209,8 +209,8 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
     let (grown, _) = changed(&Change { disk_gb: Some(40), ..Change::default() });
     let (spec, ..) = withdraw(&grown.spec, &desired, &status, &before);
     assert_eq!(spec.resources.disk_gb, 40, "a disk does not shrink");
-    let untold = Status { pushed: 3, offered: 3, ..status.clone() };
-    let (spec, back, after) = withdraw(&next.spec, &desired, &untold, &before);
+    let never_offered = Status { pushed: 3, offered: 3, ..status.clone() };
+    let (spec, back, after) = withdraw(&next.spec, &desired, &never_offered, &before);
     assert_eq!((spec.revision, back.generation, after.pushed), (3, 3, 3), "the node has it still");
     let unsure = Status { pushed: 3, ..status };
     let (_, back, after) = withdraw(&next.spec, &desired, &unsure, &before);

@@ -34,8 +34,8 @@ pub fn withdraw(
         attempts: 0,
         ..status.clone()
     };
-    let untold = status.offered <= before.generation && status.pushed <= before.generation;
-    let (spec, generation) = if untold {
+    let never_offered = status.offered <= before.generation && status.pushed <= before.generation;
+    let (spec, generation) = if never_offered {
         (before.spec.clone(), before.generation)
     } else {
         let revision = now.revision.max(desired.generation) + 1;
@@ -45,7 +45,7 @@ pub fn withdraw(
         (spec, revision)
     };
     // A guest that does not come up with the newer one has nothing to lose.
-    let force = spec.allow_force_stop || !untold;
+    let force = spec.allow_force_stop || !never_offered;
     let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force };
     (spec, DesiredState { generation, stop, ..*desired }, status)
 }

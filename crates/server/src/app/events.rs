@@ -205,16 +205,16 @@ pub async fn write(
 ) -> Result<EventSeq, Error> {
     let events: Vec<NewEvent<'_>> = cvm_events
         .iter()
-        .map(|happening| NewEvent {
+        .map(|event| NewEvent {
             workspace: scope.workspace,
             cvm: Some(scope.cvm),
             operation: scope.operation,
-            kind: happening.kind(),
-            body: happening.body(),
+            kind: event.kind(),
+            body: event.body(),
         })
         .collect();
-    for happening in cvm_events {
-        if let CvmEvent::Verified(it) | CvmEvent::VerifiedAgain(it) = happening {
+    for event in cvm_events {
+        if let CvmEvent::Verified(it) | CvmEvent::VerifiedAgain(it) = event {
             tx.keep_proof(scope.cvm, &it.question.hash, &it.proof, now).await?;
         }
     }

@@ -228,7 +228,7 @@ impl<'a> Turn<'a> {
         Duration::from_secs(self.ctx.config.work.lease_s)
     }
 
-    /// The status after this look, and what of it is news.
+    /// The status after this look, and the events it gives rise to.
     fn look(&self, observed: &Observed) -> (Status, Vec<CvmEvent>) {
         let mut status = self.leased.cvm.status.clone();
         let Observed::Vms(vms) = observed else { return (status, Vec::new()) };

@@ -76,7 +76,7 @@ where
     }
 }
 
-/// Takes a question off the desk, whatever becomes of its task.
+/// Removes a question, whatever becomes of its task.
 struct Leaves<Q: Eq + Hash, V> {
     question: Q,
     in_flight: Arc<Mutex<InFlight<Q, V>>>,

@@ -68,7 +68,7 @@ impl Shared {
         self.session(|session| {
             let about = About::look_up(session, target)?;
             let verdict = session.judge(method, about.name.as_deref())?;
-            for (kind, victims) in &verdict.strikes {
+            for (kind, victims) in &verdict.vm_faults {
                 session.strike(*kind, victims, about.mark)?;
             }
             session.factor = verdict.factor.unwrap_or(1.0);

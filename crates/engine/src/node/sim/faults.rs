@@ -69,7 +69,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// Whether it befalls VMs and not the call.
-    const fn strikes_vms(self) -> bool {
+    const fn hits_vms(self) -> bool {
         match self {
             Self::RebootHost
             | Self::RestartVmm
@@ -190,7 +190,7 @@ impl Fault {
 
     fn matches(&self, method: Method, name: Option<&str>) -> bool {
         let this_method = self.method.is_none_or(|wanted| wanted == method);
-        let this_vm = self.fault.strikes_vms()
+        let this_vm = self.fault.hits_vms()
             || self.mark.as_ref().is_none_or(|part| name.is_some_and(|name| name.contains(part)));
         this_method && this_vm
     }
@@ -230,7 +230,7 @@ pub(super) enum Victims {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Verdict {
     pub fired: Vec<FaultKind>,
-    pub strikes: Vec<(FaultKind, Victims)>,
+    pub vm_faults: Vec<(FaultKind, Victims)>,
     pub text: String,
     pub factor: Option<f64>,
 }
@@ -243,7 +243,7 @@ impl Verdict {
     fn add(&mut self, fault: &Fault, victims: Victims) {
         self.fired.push(fault.fault);
         match fault.fault {
-            kind if kind.strikes_vms() => self.strikes.push((kind, victims)),
+            kind if kind.hits_vms() => self.vm_faults.push((kind, victims)),
             FaultKind::Refuse | FaultKind::Unreachable => self.text.clone_from(&fault.text),
             FaultKind::SlowBoot => self.factor = Some(fault.factor),
             _ => {}

@@ -145,9 +145,9 @@ pub async fn needs<'a>(
     ctx: &'a Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
-    asked: &ChangeRequest,
+    change_request: &ChangeRequest,
 ) -> Result<Option<(Contracts<'a>, Question)>, Error> {
-    let (base, next, _) = update::preview(ctx, tx, cvm, &asked.change).await?;
+    let (base, next, _) = update::preview(ctx, tx, cvm, &change_request.change).await?;
     asks(ctx, cvm, &base, &next)
 }
 

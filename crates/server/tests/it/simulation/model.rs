@@ -224,7 +224,7 @@ pub fn node_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
     };
     assert!(
         failed || cvm.status.vm >= cvm.desired.vm,
-        "the VM before the one that is wished: {cvm:?}"
+        "the VM before the one that is desired: {cvm:?}"
     );
     if cvm.status.pushed == cvm.spec.revision {
         assert!(same(&vm.config, facts), "the node has {:?}\nand not {cvm:?}", vm.config);
