@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use casemate_server::{
-    config::{Config, NodeKind, Overrides, Role, variable},
+    config::{Config, NodeChoice, Overrides, Role, variable},
     crash,
     serve::{self, Running},
 };
@@ -78,11 +78,11 @@ impl NodeArg {
         }
     }
 
-    const fn kind(self) -> NodeKind {
+    const fn kind(self) -> NodeChoice {
         match self {
-            Self::Docker => NodeKind::Docker,
-            Self::Sim => NodeKind::Sim,
-            Self::None => NodeKind::None,
+            Self::Docker => NodeChoice::Docker,
+            Self::Sim => NodeChoice::Sim,
+            Self::None => NodeChoice::None,
         }
     }
 }

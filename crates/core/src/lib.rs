@@ -2,7 +2,7 @@
 //! passed in ([`time`]), and every decision is a function from values to a value.
 //!
 //! Where to look: what a CVM should be and is ([`cvm`]), the next step towards it ([`plan`]), the
-//! configuration that a change leads to ([`change`]), the document a guest boots and its hash
+//! configuration that a change leads to ([`change`]), what a node can take ([`node`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]),
 //! whether an instance takes requests ([`ready`]), what contracts allow ([`governance`]).
 
@@ -15,6 +15,7 @@ pub mod governance;
 pub mod id;
 pub mod instance;
 pub mod name;
+pub mod node;
 pub mod operation;
 pub mod place;
 pub mod plan;

@@ -5,7 +5,7 @@ mod chains;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use casemate_core::plan::Limits;
+use casemate_core::{node::NodeKind, plan::Limits};
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -36,7 +36,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub database_url: String,
     #[serde(deserialize_with = "list")]
-    pub node: Vec<NodeKind>,
+    pub node: Vec<NodeChoice>,
     pub region: String,
     pub gateway: Gateway,
     pub provision: Provision,
@@ -62,10 +62,10 @@ pub enum Role {
     Console,
 }
 
-/// A kind of node this process can run.
+/// A node that this process is told to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NodeKind {
+pub enum NodeChoice {
     /// Containers on a Docker-compatible engine.
     Docker,
     /// A simulated dstack host.
@@ -74,13 +74,13 @@ pub enum NodeKind {
     None,
 }
 
-impl NodeKind {
-    /// The word in configuration and on the wire.
-    pub const fn as_str(self) -> &'static str {
+impl NodeChoice {
+    /// The kind; `None`: no node.
+    pub const fn kind(self) -> Option<NodeKind> {
         match self {
-            Self::Docker => "docker",
-            Self::Sim => "sim",
-            Self::None => "none",
+            Self::Docker => Some(NodeKind::Docker),
+            Self::Sim => Some(NodeKind::Sim),
+            Self::None => None,
         }
     }
 }
@@ -200,7 +200,7 @@ pub struct Overrides {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub role: Vec<Role>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub node: Vec<NodeKind>,
+    pub node: Vec<NodeChoice>,
 }
 
 /// Why the configuration is no good; names the key.
@@ -256,7 +256,7 @@ impl Config {
         if self.role.is_empty() {
             return refuse("role", "must name at least one of api, worker, console");
         }
-        if !self.has(Role::Worker) && self.node.iter().any(|kind| *kind != NodeKind::None) {
+        if !self.has(Role::Worker) && self.node.iter().any(|kind| *kind != NodeChoice::None) {
             return refuse("node", "is for a process with role worker: leave it out here");
         }
         if self.work.node_missing_s < 30 {
@@ -347,20 +347,20 @@ mod tests {
     fn flags_win_and_unknown_keys_are_named() {
         let flags = Overrides {
             listen: Some("127.0.0.1:0".parse().unwrap()),
-            node: vec![NodeKind::Sim],
+            node: vec![NodeChoice::Sim],
             ..Overrides::default()
         };
         let config = Config::load(None, &flags).unwrap();
-        assert_eq!((config.listen.port(), &*config.node), (0, &[NodeKind::Sim][..]));
+        assert_eq!((config.listen.port(), &*config.node), (0, &[NodeChoice::Sim][..]));
 
         let dir = tempfile::tempdir().unwrap();
         let words = "role = \"api, console\"\nnode = [\"none\"]\n";
         std::fs::write(dir.path().join("w.toml"), words).unwrap();
         let config = Config::load(Some(dir.path().join("w.toml")), &Overrides::default()).unwrap();
         assert_eq!(config.role, [Role::Api, Role::Console]);
-        assert_eq!(config.node, [NodeKind::None]);
+        assert_eq!(config.node, [NodeChoice::None]);
         for (roles, nodes, key) in
-            [(vec![Role::Api], vec![NodeKind::Sim], "node"), (vec![], vec![], "role")]
+            [(vec![Role::Api], vec![NodeChoice::Sim], "node"), (vec![], vec![], "role")]
         {
             let config = Config { role: roles, node: nodes, ..config.clone() };
             let error = config.check().unwrap_err().to_string();

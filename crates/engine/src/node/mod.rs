@@ -18,6 +18,7 @@ use casemate_core::{
     cvm::{Gpus, ObservedVm, PortMap},
     id::{AppId, ComposeHash, DeviceId, EngineVmId, VmUuid},
     instance::InstanceSeed,
+    node::Capabilities,
     seal::SealedEnv,
 };
 use futures_util::stream::BoxStream;
@@ -220,9 +221,9 @@ pub struct Inventory {
     pub images: Vec<Image>,
     /// What all CVMs together may take.
     pub capacity: Capacity,
-    /// What compose files may ask of the host, in the words of [`docker::derive::Grant`].
+    /// What configurations it can take. Rows of an older version have none: they promise nothing.
     #[serde(default)]
-    pub grants: Vec<String>,
+    pub capabilities: Capabilities,
     /// What an operator should know, for example where CPU limits apply.
     pub notes: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! What this instance is, for anybody who finds it: nothing here says what runs on it, or for whom.
 
+use casemate_core::node::NodeKind;
 use std::collections::BTreeMap;
 
 use casemate_engine::node::Tee;
@@ -21,8 +22,8 @@ pub struct About {
 /// The nodes of one kind with one protection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nodes {
-    /// `docker`, `sim`.
-    pub kind: String,
+    /// What drives their CVMs.
+    pub kind: NodeKind,
     /// What protects the memory of their VMs, in the wire's word.
     pub tee: &'static str,
     /// Whether that is anything at all.
@@ -35,12 +36,12 @@ pub struct Nodes {
 
 /// Says what this instance is.
 pub fn about(ctx: &Ctx) -> About {
-    let mut nodes: BTreeMap<(String, &'static str), Nodes> = BTreeMap::new();
+    let mut nodes: BTreeMap<(NodeKind, &'static str), Nodes> = BTreeMap::new();
     for node in ctx.fleet.all() {
         let (inventory, up) = node.observed();
         let tee = inventory.tee;
-        let entry = nodes.entry((node.kind.clone(), tee.as_str())).or_insert_with(|| Nodes {
-            kind: node.kind.clone(),
+        let entry = nodes.entry((node.kind, tee.as_str())).or_insert_with(|| Nodes {
+            kind: node.kind,
             tee: tee.as_str(),
             is_protected: !matches!(tee, Tee::None | Tee::Simulated),
             all: 0,

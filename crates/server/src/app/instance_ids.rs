@@ -245,7 +245,7 @@ async fn replace(
 
 /// Whether a guest of this node keeps the seed of its id on its disk.
 fn disk_hangs_on_id(ctx: &Ctx, node: NodeId) -> bool {
-    ctx.fleet.node(node).is_none_or(|node| node.kind != "docker")
+    ctx.fleet.node(node).is_none_or(|node| !node.observed().0.capabilities.instance_seeds)
 }
 
 fn item(

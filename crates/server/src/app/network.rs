@@ -2,6 +2,7 @@
 //! will be told, also while it does not answer.
 
 use casemate_api::view::{FirewallView, NetworkConfigView};
+use casemate_core::node::NodeKind;
 
 use super::{Caller, Ctx, Error, cvms, update};
 
@@ -18,13 +19,13 @@ pub async fn firewall(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Firewall
         let why = "the CVM's node is not configured any more";
         return Ok(FirewallView::Unavailable(why.to_owned()));
     };
-    let why = match node.kind.as_str() {
-        "docker" => {
+    let why = match (node.observed().0.capabilities.host_ports, node.kind) {
+        (false, _) => {
             "a docker node maps no host ports, so there is nothing to filter: published ports are \
              reached through the gateway"
         }
-        "sim" => "a simulated node has host ports and no firewall in front of them",
-        _ => "the node has no firewall in front of its host ports",
+        (true, NodeKind::Sim) => "a simulated node has host ports and no firewall in front of them",
+        (true, NodeKind::Docker) => "the node has no firewall in front of its host ports",
     };
     Ok(FirewallView::Unavailable(why.to_owned()))
 }

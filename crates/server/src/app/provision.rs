@@ -10,7 +10,7 @@ mod identity;
 mod passthrough;
 mod size;
 
-pub(super) use capabilities::{Unsupported, check_document, find_unsupported_in_spec};
+pub(super) use capabilities::{check_document, find_unsupported_in_spec};
 pub(super) use compose::{check_env_keys, refusal as compose_refusal};
 pub(super) use passthrough::{check_user_config, gpus, ports};
 pub(super) use size::{amount, instance_type, refusal_code, refused_field};

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use casemate_core::{
     id::NodeId,
+    node::NodeKind,
     time::{Clock, Entropy},
 };
 use casemate_engine::{
@@ -25,7 +26,7 @@ use casemate_store::{
 use super::StartError;
 use crate::{
     app::fleet::FleetNode,
-    config::{Config, NodeKind, Role},
+    config::{Config, Role},
 };
 
 /// What opening a node needs.
@@ -62,10 +63,9 @@ impl Opener<'_> {
             self.open_default(&mut opened).await?;
             return Ok(opened);
         }
-        for kind in &self.config.node {
-            if let Some(node) = self.kind(*kind).await? {
-                self.enlist(*kind, node, true, &mut opened).await?;
-            }
+        for kind in self.config.node.iter().filter_map(|choice| choice.kind()) {
+            let node = self.node_of(kind).await?;
+            self.enlist(kind, node, true, &mut opened).await?;
         }
         Ok(opened)
     }
@@ -86,7 +86,7 @@ impl Opener<'_> {
         };
         let rest = match kind {
             NodeKind::Docker => NodeKind::Sim,
-            NodeKind::Sim | NodeKind::None => NodeKind::Docker,
+            NodeKind::Sim => NodeKind::Docker,
         };
         let Some(name) = self.left_behind(rest).await.map_err(super::first)? else {
             return Ok(());
@@ -109,11 +109,10 @@ impl Opener<'_> {
         Ok(taken.iter().any(|taken| taken.node_id == row.id).then_some(row.name))
     }
 
-    async fn kind(&self, kind: NodeKind) -> Result<Option<Arc<dyn Node>>, StartError> {
+    async fn node_of(&self, kind: NodeKind) -> Result<Arc<dyn Node>, StartError> {
         match kind {
-            NodeKind::Docker => self.docker().await.map(Some),
-            NodeKind::Sim => self.sim().map(Some),
-            NodeKind::None => Ok(None),
+            NodeKind::Docker => self.docker().await,
+            NodeKind::Sim => self.sim(),
         }
     }
 
@@ -167,7 +166,7 @@ impl Opener<'_> {
         opened.descriptions.push(describe(&name, &inventory, takes_new));
         opened.descriptions.extend(inventory.notes.iter().cloned());
         let region = &self.config.region;
-        let mut node = FleetNode::new(id, &name, kind.as_str(), region, node, inventory);
+        let mut node = FleetNode::new(id, &name, kind, region, node, inventory);
         node.takes_new = takes_new;
         opened.nodes.insert(id, Arc::new(node));
         Ok(())

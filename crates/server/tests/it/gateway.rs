@@ -91,7 +91,14 @@ async fn world() -> (World, String, Gateway) {
     let (id, old) =
         world.ctx.fleet.own().iter().next().map(|(id, node)| (*id, node.clone())).unwrap();
     let node = Arc::new(Published { sim: world.sim.clone(), at });
-    let node = FleetNode::new(id, &old.name, "sim", "local", node, (*old.observed().0).clone());
+    let node = FleetNode::new(
+        id,
+        &old.name,
+        casemate_core::node::NodeKind::Sim,
+        "local",
+        node,
+        (*old.observed().0).clone(),
+    );
     let fleet = Fleet::new([(id, Arc::new(node))].into(), world.ctx.fleet.kms.clone());
     let parts = ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() };
     world.ctx = parts.into();

@@ -5,7 +5,6 @@
 //! A life that fails prints its seed; `SIMULATION_SEED=…` lives it again.
 
 use crate::common;
-#[expect(dead_code, reason = "the simulation of one CVM loads its randomness too")]
 use crate::simulation::dice;
 
 use std::{

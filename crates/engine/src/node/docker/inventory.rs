@@ -1,6 +1,7 @@
 //! What a docker node is and can take.
 
 use bollard::models::SystemInfo;
+use casemate_core::node::Capabilities;
 
 use super::{
     cgroup::Cgroups,
@@ -26,7 +27,7 @@ pub(super) async fn inventory(node: &Shared) -> Result<Inventory, CallError> {
         fmspc: None,
         images: node.config.images.iter().map(|name| image(name)).collect(),
         capacity: node.config.capacity.unwrap_or_else(|| capacity(&info)),
-        grants: node.config.allow.clone(),
+        capabilities: Capabilities::of_container_engine(node.config.allow.clone()),
         notes: notes(node),
     })
 }

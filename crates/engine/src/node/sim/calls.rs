@@ -82,7 +82,7 @@ fn check_resize(on: &Session<'_>, vm: &Vm, new: &VmConfig) -> Result<(), Trouble
 fn check_seed(on: &Session<'_>, config: &VmConfig) -> Result<(), Trouble> {
     match config.instance_seed {
         None => Ok(()),
-        Some(_) if on.config.takes_instance_seeds => Ok(()),
+        Some(_) if on.config.capabilities.instance_seeds => Ok(()),
         Some(_) => Err(Trouble::refused("the instance id hangs on the disk: make another VM")),
     }
 }

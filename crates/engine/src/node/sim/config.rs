@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use casemate_core::node::{Capabilities, NodeKind};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -27,9 +28,8 @@ pub struct SimConfig {
     pub images: Vec<Image>,
     /// Seed of all delays and random faults, fixed when the host is first opened; `None`: a new one.
     pub seed: Option<u64>,
-    /// Lets the control plane say what instance ids are made of, which no dstack host does and a docker
-    /// node does.
-    pub takes_instance_seeds: bool,
+    /// What the host says it can take: by default what a dstack host can.
+    pub capabilities: Capabilities,
     /// Which calls go to the journal.
     pub journal: Journal,
 }
@@ -86,7 +86,7 @@ impl Default for SimConfig {
                 .map(image)
                 .into(),
             seed: None,
-            takes_instance_seeds: false,
+            capabilities: Capabilities::of_vm_host(NodeKind::Sim),
             journal: Journal::default(),
         }
     }

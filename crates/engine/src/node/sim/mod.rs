@@ -221,7 +221,7 @@ fn inventory(config: &SimConfig) -> Inventory {
         fmspc: None,
         images: config.images.clone(),
         capacity: config.capacity,
-        grants: Vec::new(),
+        capabilities: config.capabilities.clone(),
         notes: vec!["simulated host: no CVM of this node runs anything".to_owned()],
     }
 }

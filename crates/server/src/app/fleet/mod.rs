@@ -14,6 +14,7 @@ use std::{
 use casemate_api::kms_type::KmsType;
 use casemate_core::{
     id::{Address, KmsId, NodeId},
+    node::NodeKind,
     place::{Amount, Candidate},
 };
 use casemate_engine::{
@@ -31,8 +32,8 @@ pub struct FleetNode {
     pub id: NodeId,
     /// Its name.
     pub name: String,
-    /// `docker`, `sim`.
-    pub kind: String,
+    /// What drives its CVMs.
+    pub kind: NodeKind,
     /// Where it stands.
     pub region: String,
     /// Whether CVMs are placed on it unasked.
@@ -62,7 +63,7 @@ impl FleetNode {
     pub fn new(
         id: NodeId,
         name: &str,
-        kind: &str,
+        kind: NodeKind,
         region: &str,
         node: Arc<dyn Node>,
         inventory: Inventory,
@@ -73,7 +74,7 @@ impl FleetNode {
         Self {
             id,
             name: name.to_owned(),
-            kind: kind.to_owned(),
+            kind,
             region: region.to_owned(),
             takes_new: true,
             node,

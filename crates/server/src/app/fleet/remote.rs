@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use casemate_core::{cvm::ObservedVm, id::EngineVmId};
+use casemate_core::{cvm::ObservedVm, id::EngineVmId, node::NodeKind};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
 };
@@ -15,12 +15,12 @@ impl FleetNode {
     /// The node of a row; `None` where what it told of itself cannot be read.
     pub fn remote(row: &NodeRow, served: bool) -> Option<Self> {
         let inventory: Inventory = serde_json::from_str(&row.inventory).ok()?;
+        let kind = NodeKind::parse(&row.kind)?;
         let node = RemoteNode {
             name: row.name.clone(),
             gateway: row.gateway.parse().ok().filter(|_| served),
         };
-        let node =
-            Self::new(row.id(), &row.name, &row.kind, &row.region, Arc::new(node), inventory);
+        let node = Self::new(row.id(), &row.name, kind, &row.region, Arc::new(node), inventory);
         if !(served && row.reachable) {
             node.record_answer(None);
         }

@@ -8,12 +8,13 @@ use casemate_api::{
 };
 use casemate_core::{
     cvm::Resources,
+    node::Unsupported,
     place::{Amount, Candidate, Demand, NoPlace, Refusal, place as choose},
 };
 use casemate_engine::node::Image;
 use casemate_store::nodes;
 
-use super::capabilities::{self, Requirements, Unsupported};
+use super::capabilities::{self, Requirements};
 use crate::{
     app::{Ctx, Error, fleet::FleetNode},
     config::InstanceType,
@@ -92,7 +93,7 @@ fn able(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Sorted, Error> {
         }
     }
     match unable.first() {
-        Some((node, cannot)) if able.is_empty() => Err(cannot.error(node)),
+        Some((node, cannot)) if able.is_empty() => Err(capabilities::refusal(cannot, node)),
         // Placement then says of each node that it stands elsewhere.
         None if able.is_empty() => Ok((ctx.fleet.all(), unable)),
         _ => Ok((able, unable)),

@@ -7,6 +7,7 @@ use casemate_core::{
     change::Configuration,
     cvm::PortMap,
     id::NodeId,
+    node::Unsupported,
     place::{Candidate, Demand, NoPlace, Refusal, admit, place},
 };
 use casemate_store::{Error as StoreError, Tx, cvms::Inserted};
@@ -30,7 +31,7 @@ pub struct TargetRequest<'a> {
 #[derive(Debug, Clone)]
 enum Why {
     /// Its kind cannot do what the configuration asks.
-    Kind(provision::Unsupported),
+    Kind(Unsupported),
     /// Another CVM has a host port there.
     Port(PortMap),
     /// It gets no CVMs unless it is named.

@@ -5,6 +5,7 @@ use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
     change::{Change, Configuration, Set},
     cvm::Resources,
+    node::{Requirements, unsupported},
     place::{Amount, admit},
 };
 use casemate_store::{Tx, cvms::Cvm};
@@ -23,7 +24,7 @@ pub async fn on_node(
     name(tx, cvm, base, next).await?;
     let Some(node) = ctx.fleet.node(cvm.node) else { return Ok(()) };
     image(&node, base, next)?;
-    kind(&node, base, change)?;
+    capabilities(&node, base, change)?;
     if next.document.docker_compose_file != base.document.docker_compose_file {
         provision::check_document(&node, &next.document)?;
     }
@@ -60,46 +61,24 @@ fn image(node: &FleetNode, base: &Configuration, next: &Configuration) -> Result
         .suggest(format!("Available: {}.", names.join(", "))))
 }
 
-fn kind(node: &FleetNode, base: &Configuration, change: &Change) -> Result<(), Error> {
-    let is_docker = node.kind == "docker";
-    let some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    let lines = [
-        (
-            matches!(change.gpus, Set::To(_)) && is_docker,
-            "gpus",
-            "cannot be attached on a docker node",
-        ),
-        (
-            change.ports.as_ref().is_some_and(|ports| !ports.is_empty()) && is_docker,
-            "ports",
-            "cannot be mapped on a docker node: publish them in the compose file",
-        ),
-        (
-            some(&change.kms_urls) && is_docker,
-            "kms_urls",
-            "cannot be set on a docker node: its guests use the built-in KMS",
-        ),
-        (
-            some(&change.gateway_urls) && is_docker,
-            "gateway_urls",
-            "cannot be set on a docker node: Casemate is its gateway",
-        ),
-        (
-            change.user_config == Set::Clear && base.spec.user_config.is_some() && !is_docker,
-            "user_config",
-            "cannot be cleared on this node: its engine keeps the last one; set it to {} instead",
-        ),
-        (
-            change.sealed_env == Set::Clear && base.sealed_env.is_some() && !is_docker,
-            "encrypted_env",
-            "cannot be cleared on this node: its engine keeps the last one; seal an empty list instead",
-        ),
-    ];
-    match lines.into_iter().find(|(asked, ..)| *asked) {
+fn capabilities(node: &FleetNode, base: &Configuration, change: &Change) -> Result<(), Error> {
+    let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    let asks = Requirements {
+        gpus: matches!(change.gpus, Set::To(_)),
+        ports: change.ports.as_ref().is_some_and(|ports| !ports.is_empty()),
+        kms_urls: given(&change.kms_urls),
+        gateway_urls: given(&change.gateway_urls),
+        clears_user_config: change.user_config == Set::Clear && base.spec.user_config.is_some(),
+        clears_sealed_env: change.sealed_env == Set::Clear && base.sealed_env.is_some(),
+        ..Requirements::default()
+    };
+    match unsupported(&asks, &node.observed().0.capabilities) {
         None => Ok(()),
-        Some((_, field, why)) => Err(Error::field(ErrorCode::FieldNotServed, field, why)
-            .suggest("Leave it out.")
-            .detail(ErrorDetail::value("node", node.name.clone()))),
+        Some(unsupported) => {
+            Err(Error::field(ErrorCode::FieldNotServed, unsupported.field, unsupported.why)
+                .suggest(unsupported.instead)
+                .detail(ErrorDetail::value("node", node.name.clone())))
+        }
     }
 }
 

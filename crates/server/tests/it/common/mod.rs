@@ -17,6 +17,7 @@ use axum::{
 use casemate_api::kms_type::KmsType;
 use casemate_core::{
     id::{Address, EventSeq, KmsId},
+    node::{Capabilities, NodeKind},
     time::{Clock, Entropy, Timestamp},
 };
 use casemate_engine::{
@@ -24,7 +25,7 @@ use casemate_engine::{
     dns::{Dns, Kind, LookupError},
     kms::{BuiltinKms, RootKeys},
     node::{
-        Inventory, Node,
+        Node,
         sim::{SimConfig, SimNode},
     },
 };
@@ -65,14 +66,12 @@ impl Clock for MockClock {
 
 pub const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
 
-/// A node of a world: a simulated host that says it is of this kind.
+/// A node of a world: a simulated host that says it is of this kind, with that kind's capabilities.
 pub struct TestNode {
     pub name: &'static str,
-    pub kind: &'static str,
+    pub kind: NodeKind,
     pub region: &'static str,
     pub host: SimConfig,
-    /// What its operator grants to compose files.
-    pub grants: Vec<String>,
     /// Whether CVMs are placed on it unasked.
     pub takes_new: bool,
 }
@@ -81,17 +80,23 @@ impl TestNode {
     pub fn sim() -> Self {
         Self {
             name: "sim-1",
-            kind: "sim",
+            kind: NodeKind::Sim,
             region: "local",
             host: SimConfig::fast(),
-            grants: Vec::new(),
             takes_new: true,
         }
     }
 
     pub fn docker() -> Self {
-        let host = SimConfig { takes_instance_seeds: true, ..SimConfig::fast() };
-        Self { name: "docker-1", kind: "docker", host, ..Self::sim() }
+        Self::docker_granting(&[])
+    }
+
+    /// A docker node whose operator grants this: its capabilities are those that the docker driver reports.
+    pub fn docker_granting(grants: &[&str]) -> Self {
+        let grants = grants.iter().map(|&word| word.to_owned()).collect();
+        let capabilities = Capabilities::of_container_engine(grants);
+        let host = SimConfig { capabilities, ..SimConfig::fast() };
+        Self { name: "docker-1", kind: NodeKind::Docker, host, ..Self::sim() }
     }
 }
 
@@ -238,13 +243,13 @@ impl World {
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
         let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
-        for TestNode { name, kind, region, host, grants, takes_new } in nodes {
+        for TestNode { name, kind, region, host, takes_new } in nodes {
             let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
-            let inventory = Inventory { grants, ..sim.inventory().await.unwrap() };
+            let inventory = sim.inventory().await.unwrap();
             let mut tx = db.begin().await.unwrap();
             let row = NewNode {
                 name,
-                kind,
+                kind: kind.as_str(),
                 owner: "test",
                 lease_expires_at: clock.now(),
                 gateway: "",

@@ -356,8 +356,7 @@ async fn what_gives_the_host_away_is_refused_before_it_boots_unless_granted() {
     for words in ["privileged", "service web", "docker node", "leave it out", "allow = "] {
         assert!(text.contains(words), "{words}: {text}");
     }
-    let mut node = TestNode::docker();
-    node.grants = vec!["privileged".to_owned()];
+    let node = TestNode::docker_granting(&["privileged"]);
     let granted = World::fleet(vec![node], |_| {}).await;
     granted.post("/cvms/provision", sent.clone()).await.ok();
     World::new().await.post("/cvms/provision", sent.clone()).await.ok();

@@ -34,7 +34,7 @@ fn beside(stage: &Stage, gateway: SocketAddr) -> Gateway {
     let row = NodeRow {
         id: id.0,
         name: node.name.clone(),
-        kind: node.kind.clone(),
+        kind: node.kind.as_str().to_owned(),
         owner: "test".to_owned(),
         lease_expires_at: 0,
         gateway: gateway.to_string(),

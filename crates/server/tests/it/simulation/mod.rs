@@ -14,8 +14,6 @@
 //! | [`life`] | one life |
 //! | [`model`] | what must hold |
 
-#![expect(clippy::print_stderr, reason = "a seed and its life are read on the terminal")]
-
 use crate::common;
 pub mod dice;
 mod frail;

@@ -402,7 +402,7 @@ async fn run(world: &World, uuid: &str, refusal: &Refusal) {
 
 /// A CVM of this kind, with another one beside it that has a name and, where it can, a port.
 async fn beside_another(node: TestNode, deploy: &Value) -> (World, String) {
-    let is_docker = node.kind == "docker";
+    let is_docker = node.kind == casemate_core::node::NodeKind::Docker;
     let (world, uuid) = world(node, deploy).await;
     world.deploy("taken-app").await;
     world.settle().await;

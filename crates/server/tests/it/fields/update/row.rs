@@ -339,7 +339,8 @@ async fn check_null(
     (world, uuid): (&World, &str),
     (before, after): (&Value, &Value),
 ) {
-    let cannot = world.ctx.fleet.node(casemate_core::id::NodeId(1)).unwrap().kind == "sim"
+    let cannot = world.ctx.fleet.node(casemate_core::id::NodeId(1)).unwrap().kind
+        == casemate_core::node::NodeKind::Sim
         && !line.refused.sim.is_empty();
     if route.is_text() || cannot {
         return;

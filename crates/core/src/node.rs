@@ -1,0 +1,315 @@
+//! Kinds of node and what a node can take: the one table of rules that every use case asks. A driver
+//! reports its [`Capabilities`] in its inventory; nothing else decides by the kind of a node.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What drives the CVMs of a node.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// Containers on a Docker-compatible engine; no TEE.
+    Docker,
+    /// A simulated dstack host.
+    #[default]
+    Sim,
+}
+
+impl NodeKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Docker, Self::Sim];
+
+    /// The word in the database, on the wire and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Sim => "sim",
+        }
+    }
+
+    /// The kind with this word; `None`: a newer version of Casemate knows it.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl fmt::Display for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether the disks of guests are encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskEncryption {
+    /// Each guest encrypts its disk.
+    Always,
+    /// Disks are plain directories of the host.
+    #[default]
+    Never,
+}
+
+/// What a node can take. The default offers nothing: a row written before a capability existed must not
+/// promise it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Capabilities {
+    /// The kind, for messages.
+    pub kind: NodeKind,
+    /// Memory of a VM on huge pages, and on one NUMA node.
+    pub memory_placement: bool,
+    /// GPUs can be attached.
+    pub gpus: bool,
+    /// Ports of the host can lead to a VM.
+    pub host_ports: bool,
+    /// Guests can be told addresses of a KMS.
+    pub kms_urls: bool,
+    /// Guests can be told addresses of a gateway.
+    pub gateway_urls: bool,
+    /// A sealing enclave beside the guest keeps keys.
+    pub local_key_provider: bool,
+    /// Whether the disks of guests are encrypted.
+    pub disk_encryption: DiskEncryption,
+    /// The control plane can say what the instance id is made of, and the disk stays. Otherwise the disk hangs on
+    /// the instance id.
+    pub instance_seeds: bool,
+    /// A configuration without user config, or without sealed variables, replaces one with.
+    pub clears_files: bool,
+    /// `None`: a VM isolates the app, so every compose file runs. `Some`: containers of the host run it, so only
+    /// what the operator grants (words of the driver) may reach the host.
+    pub compose_grants: Option<Vec<String>>,
+}
+
+impl Capabilities {
+    /// What a dstack host can take: each app is a VM.
+    pub const fn of_vm_host(kind: NodeKind) -> Self {
+        Self {
+            kind,
+            memory_placement: true,
+            gpus: true,
+            host_ports: true,
+            kms_urls: true,
+            gateway_urls: true,
+            local_key_provider: true,
+            disk_encryption: DiskEncryption::Always,
+            instance_seeds: false,
+            clears_files: false,
+            compose_grants: None,
+        }
+    }
+
+    /// What a container engine can take, with these grants of its operator.
+    pub const fn of_container_engine(grants: Vec<String>) -> Self {
+        Self {
+            kind: NodeKind::Docker,
+            memory_placement: false,
+            gpus: false,
+            host_ports: false,
+            kms_urls: false,
+            gateway_urls: false,
+            local_key_provider: false,
+            disk_encryption: DiskEncryption::Never,
+            instance_seeds: true,
+            clears_files: true,
+            compose_grants: Some(grants),
+        }
+    }
+}
+
+/// What a configuration asks of its node beyond room and an image. One `true` for each field that has a value
+/// other than its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Requirements {
+    /// `hugepages: true`.
+    pub hugepages: bool,
+    /// `pin_numa: true`.
+    pub pin_numa: bool,
+    /// GPUs are asked for.
+    pub gpus: bool,
+    /// Host ports are asked for.
+    pub ports: bool,
+    /// Addresses of a KMS are given.
+    pub kms_urls: bool,
+    /// Addresses of a gateway are given.
+    pub gateway_urls: bool,
+    /// `local_key_provider_enabled: true` in the document.
+    pub local_key_provider: bool,
+    /// `encrypted`, where it is given.
+    pub encrypted: Option<bool>,
+    /// The user config that the node has is to go.
+    pub clears_user_config: bool,
+    /// The sealed variables that the node has are to go.
+    pub clears_sealed_env: bool,
+}
+
+/// A field that a node cannot honour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The field, by its name in the request.
+    pub field: &'static str,
+    /// Why not. Begins with a verb.
+    pub why: String,
+    /// The way out, a sentence.
+    pub instead: String,
+}
+
+/// The first field that a node with these capabilities cannot honour. The columns "on docker" and "on sim" of
+/// `docs/fields.md` are this table.
+pub fn unsupported(
+    requirements: &Requirements,
+    capabilities: &Capabilities,
+) -> Option<Unsupported> {
+    const LEAVE: &str = "Leave it out.";
+    let (asks, has, kind) = (requirements, capabilities, capabilities.kind);
+    let rules = [
+        (
+            asks.hugepages && !has.memory_placement,
+            "hugepages",
+            format!("cannot be had on a {kind} node: there is no VM"),
+            LEAVE,
+        ),
+        (
+            asks.pin_numa && !has.memory_placement,
+            "pin_numa",
+            format!("cannot be had on a {kind} node: there is no VM"),
+            LEAVE,
+        ),
+        (asks.gpus && !has.gpus, "gpus", format!("cannot be attached on a {kind} node"), LEAVE),
+        (
+            asks.ports && !has.host_ports,
+            "ports",
+            format!("cannot be mapped on a {kind} node"),
+            "Publish the ports in the compose file and reach them through the gateway.",
+        ),
+        (
+            asks.kms_urls && !has.kms_urls,
+            "kms_urls",
+            format!("cannot be set on a {kind} node: its guests use the built-in KMS"),
+            LEAVE,
+        ),
+        (
+            asks.gateway_urls && !has.gateway_urls,
+            "gateway_urls",
+            format!("cannot be set on a {kind} node: Casemate is its gateway"),
+            LEAVE,
+        ),
+        (
+            asks.local_key_provider && !has.local_key_provider,
+            "compose_file.local_key_provider_enabled",
+            format!("cannot be had on a {kind} node: it has no sealing enclave"),
+            "Leave it out: the built-in KMS keeps the keys.",
+        ),
+        (
+            asks.encrypted == Some(true) && has.disk_encryption == DiskEncryption::Never,
+            "encrypted",
+            format!("cannot be had on a {kind} node: its disks are plain directories of the host"),
+            LEAVE,
+        ),
+        (
+            asks.encrypted == Some(false) && has.disk_encryption == DiskEncryption::Always,
+            "encrypted",
+            "cannot be false: the guest always encrypts its disk".to_owned(),
+            LEAVE,
+        ),
+        (
+            asks.clears_user_config && !has.clears_files,
+            "user_config",
+            "cannot be cleared on this node: its engine keeps the last one; set it to {} instead"
+                .to_owned(),
+            LEAVE,
+        ),
+        (
+            asks.clears_sealed_env && !has.clears_files,
+            "encrypted_env",
+            "cannot be cleared on this node: its engine keeps the last one; seal an empty list instead"
+                .to_owned(),
+            LEAVE,
+        ),
+    ];
+    let (_, field, why, instead) = rules.into_iter().find(|(breaks, ..)| *breaks)?;
+    Some(Unsupported { field, why, instead: instead.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Requirements = Requirements {
+        hugepages: true,
+        pin_numa: true,
+        gpus: true,
+        ports: true,
+        kms_urls: true,
+        gateway_urls: true,
+        local_key_provider: true,
+        encrypted: Some(true),
+        clears_user_config: true,
+        clears_sealed_env: true,
+    };
+
+    #[test]
+    fn nothing_asked_is_supported_everywhere() {
+        for capabilities in [
+            Capabilities::default(),
+            Capabilities::of_container_engine(Vec::new()),
+            Capabilities::of_vm_host(NodeKind::Sim),
+        ] {
+            assert_eq!(unsupported(&Requirements::default(), &capabilities), None);
+        }
+    }
+
+    #[test]
+    fn a_vm_host_takes_all_but_what_its_engine_keeps() {
+        let host = Capabilities::of_vm_host(NodeKind::Sim);
+        let field = |asks: Requirements| unsupported(&asks, &host).map(|found| found.field);
+        assert_eq!(field(ALL), Some("user_config"));
+        assert_eq!(field(Requirements { clears_user_config: false, ..ALL }), Some("encrypted_env"));
+        let kept = Requirements { clears_user_config: false, clears_sealed_env: false, ..ALL };
+        assert_eq!(field(kept), None);
+        assert_eq!(field(Requirements { encrypted: Some(false), ..kept }), Some("encrypted"));
+    }
+
+    /// Each requirement alone is refused by a container engine, by its own field.
+    #[test]
+    fn a_container_engine_refuses_each_by_its_field() {
+        let engine = Capabilities::of_container_engine(Vec::new());
+        let none = Requirements::default();
+        let cases = [
+            (Requirements { hugepages: true, ..none }, Some("hugepages")),
+            (Requirements { pin_numa: true, ..none }, Some("pin_numa")),
+            (Requirements { gpus: true, ..none }, Some("gpus")),
+            (Requirements { ports: true, ..none }, Some("ports")),
+            (Requirements { kms_urls: true, ..none }, Some("kms_urls")),
+            (Requirements { gateway_urls: true, ..none }, Some("gateway_urls")),
+            (
+                Requirements { local_key_provider: true, ..none },
+                Some("compose_file.local_key_provider_enabled"),
+            ),
+            (Requirements { encrypted: Some(true), ..none }, Some("encrypted")),
+            (Requirements { encrypted: Some(false), ..none }, None),
+            (Requirements { clears_user_config: true, clears_sealed_env: true, ..none }, None),
+        ];
+        for (asks, field) in cases {
+            assert_eq!(unsupported(&asks, &engine).map(|found| found.field), field);
+        }
+    }
+
+    #[test]
+    fn a_row_of_an_older_version_promises_nothing() {
+        let read: Capabilities = serde_json::from_str("{}").unwrap();
+        assert_eq!(read, Capabilities::default());
+        assert!(!read.host_ports && !read.gpus && read.compose_grants.is_none());
+    }
+
+    #[test]
+    fn every_kind_is_read_back() {
+        for kind in NodeKind::ALL {
+            assert_eq!(NodeKind::parse(kind.as_str()), Some(kind));
+        }
+        assert_eq!(NodeKind::parse("dstack"), None);
+    }
+}
