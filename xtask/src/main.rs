@@ -2,6 +2,7 @@
 
 mod bench;
 mod compat;
+mod edges;
 mod openapi;
 mod test;
 
@@ -24,6 +25,8 @@ enum Chore {
     Bench(bench::Options),
     /// Which operations of upstream's published API are served.
     Compat,
+    /// The edges between modules that must not exist.
+    Edges,
     /// Renews `docs/openapi.json`.
     Openapi,
 }
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Test(options) => test::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Compat => compat::run(),
+        Chore::Edges => edges::run(),
         Chore::Openapi => openapi::run(),
     }
 }

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::{
-    bench, compat,
+    bench, compat, edges,
     server::Server,
     stage::{Stages, cargo, command, say},
 };
@@ -42,6 +42,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 fn quick(stages: &mut Stages) -> anyhow::Result<()> {
     format(stages)?;
+    stages.run("edges", MINUTE, edges::run)?;
     stages.run("clippy", 8 * MINUTE, clippy)?;
     stages.run("tests without services", 8 * MINUTE, || {
         let mut tests = cargo(&["test", "--workspace", "--lib", "--bins"]);
@@ -52,6 +53,7 @@ fn quick(stages: &mut Stages) -> anyhow::Result<()> {
 
 fn whole(stages: &mut Stages) -> anyhow::Result<()> {
     format(stages)?;
+    stages.run("edges", MINUTE, edges::run)?;
     stages.run("environment", 10 * MINUTE, || {
         command(Command::new("bash").args(["scripts/test-env.sh", "all"]))
     })?;

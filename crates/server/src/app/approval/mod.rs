@@ -16,6 +16,7 @@
 //! base, and only one could be approved without making the other void. Machines that are prepared
 //! beside a CVM do not touch it, so they do not stand in each other's way either.
 
+pub mod change_flow;
 pub mod confirm;
 pub mod show;
 pub mod token_rate_limit;

@@ -32,7 +32,7 @@ use casemate_store::{
     revisions::{self, Revision, Whole},
 };
 
-pub use redeploy::{AppRedeploy, OnApp, change_request, on_cvm};
+pub use redeploy::{AppRedeploy, RedeployOutcome, change_request, on_cvm};
 
 use super::{Caller, Ctx, Error, cvms};
 

@@ -27,10 +27,11 @@ use casemate_store::{
 use super::{app, document, find, parse};
 use crate::app::{
     Caller, Ctx, Error,
-    approval::{self, Clearance, Contracts, Prepared},
-    cvms,
+    approval::{self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection},
+    cvms, governance,
     update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
     views,
+    work::{Answer, Begun, IdempotencyKey, Work},
 };
 
 /// The change that puts a revision in force on a CVM, which must be taken.
@@ -117,7 +118,7 @@ pub async fn on_cvm(
 
 /// What becomes of a revision on several CVMs.
 #[derive(Debug)]
-pub enum OnApp {
+enum OnApp {
     /// What became of it on each, and the event to announce.
     Accepted(Vec<RedeployView>, EventSeq),
     /// It is prepared for those for which contracts have to allow it; none is changed.
@@ -188,7 +189,7 @@ impl AppRedeploy<'_> {
         &self,
         ctx: &Ctx,
         caller: &Caller,
-        headers: &approval::ApprovalHeaders,
+        headers: &ApprovalHeaders,
     ) -> Result<(), Error> {
         match self.targets(ctx, caller).await?.first() {
             Some(first) if approval::contracts(ctx, &first.kms)?.is_none() => {
@@ -339,5 +340,60 @@ async fn all_or_the_one(
             found.live
         ))),
         _ => Ok(live),
+    }
+}
+
+/// A redeploy of an app's CVMs, accepted or answered before.
+#[derive(Debug)]
+pub enum RedeployOutcome {
+    /// To be answered: the CVMs, and the event to announce.
+    Accepted(Box<Work>, Vec<RedeployView>, EventSeq),
+    /// It was answered before.
+    Answered(Answer),
+}
+
+impl AppRedeploy<'_> {
+    /// Accepts the redeploy, or prepares it and refuses with what contracts have to allow. Contracts are asked
+    /// between two transactions, never within one.
+    pub async fn run(
+        &self,
+        ctx: &Ctx,
+        caller: &Caller,
+        approval: &ApprovalHeaders,
+        key: Option<IdempotencyKey>,
+    ) -> Result<RedeployOutcome, Error> {
+        let mut work = match ctx.begin_work(caller, key.clone()).await? {
+            Begun::Fresh(work) => work,
+            Begun::Answered(before) => return Ok(RedeployOutcome::Answered(before)),
+        };
+        let mut clearance = Clearance::default();
+        if approval.confirms() {
+            let needs = Box::pin(self.needs(ctx, &mut work.tx, caller)).await?;
+            drop(work);
+            if needs.is_empty() {
+                self.refuse_where_nothing_governs(ctx, caller, approval).await?;
+            }
+            let transaction = governance::transaction(approval.transaction.as_deref())?;
+            for (contracts, question) in needs {
+                if approval.hash.is_some_and(|hash| hash != question.hash) {
+                    return Err(TokenRejection::OtherHash(question.hash).into());
+                }
+                clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
+            }
+            work = match ctx.begin_work(caller, key).await? {
+                Begun::Fresh(work) => work,
+                Begun::Answered(before) => return Ok(RedeployOutcome::Answered(before)),
+            };
+        }
+        let only = approval.prepare_only;
+        match Box::pin(self.accept(ctx, &mut work.tx, caller, &clearance, only)).await? {
+            OnApp::Accepted(views, last_event) => {
+                Ok(RedeployOutcome::Accepted(work, views, last_event))
+            }
+            OnApp::Prepared(prepared) => {
+                work.finish_refused(prepared.last_event).await?;
+                Err(prepared.refusal(ctx, only).await)
+            }
+        }
     }
 }

@@ -1,5 +1,17 @@
 //! Revisions of apps, what is prepared, and the way back to an earlier revision.
 
+use super::update::accepted;
+use crate::{
+    app::{
+        Ctx, Error,
+        approval::change_flow::{ChangeFlow, ChangeOptions, Named, Start, Turn},
+        revisions::{self, AppRedeploy, RedeployOutcome},
+    },
+    http::{
+        error::ApiError,
+        extract::{Auth, Json as Body, answer},
+    },
+};
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -14,22 +26,6 @@ use casemate_api::{
         RevisionsPage,
     },
     revision::{AppRedeployRequest, RedeployRequest},
-};
-use casemate_core::governance::Question;
-
-use super::update::{ChangeFlow, ChangeHeaders, Named, Start, Turn, accepted};
-use crate::{
-    app::{
-        Ctx, Error,
-        approval::{Clearance, TokenRejection},
-        governance,
-        revisions::{self, AppRedeploy, OnApp},
-        work::Begun,
-    },
-    http::{
-        error::ApiError,
-        extract::{Auth, Json as Body, answer},
-    },
 };
 
 /// The last value of a name in a query; names that nobody asks for are no filter.
@@ -148,7 +144,7 @@ pub async fn redeploy(
     Auth(caller): Auth,
     Path((cvm, revision)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     body: Body<RedeployRequest>,
 ) -> Result<Response, ApiError> {
     let Body { value: request, unknown, key } = body;
@@ -156,12 +152,12 @@ pub async fn redeploy(
     let (_, start) = ChangeFlow::open(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let flow = match start {
         Start::Fresh(flow) => flow,
-        Start::Answered(before) => return Ok(before),
+        Start::Answered(before) => return Ok(answer(before)),
     };
     let named = Named::Revision(&revision, &request);
     let (flow, accepted) = accepted!(Box::pin(flow.accept_named(named)));
     let reply = render::redeployed(&flow.view(&accepted));
-    flow.reply(202, &reply, &accepted).await
+    Ok(answer(flow.reply(202, &reply, &accepted).await?))
 }
 
 /// Puts an earlier revision in force on CVMs of its app: all that are named, or nothing is changed.
@@ -190,45 +186,17 @@ pub async fn redeploy_app(
     Auth(caller): Auth,
     Path((app, revision)): Path<(String, String)>,
     Query(pairs): Query<Vec<(String, String)>>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     body: Body<AppRedeployRequest>,
 ) -> Result<Response, ApiError> {
     let Body { value: request, unknown, key } = body;
-    let ChangeHeaders { guard, approval } = headers.or(None, value(&pairs, "transaction_hash"));
+    let ChangeOptions { guard, approval } = headers.or(None, value(&pairs, "transaction_hash"));
     let redeploy = AppRedeploy { path: (&app, &revision), request: &request, guard };
-    let mut work = match ctx.begin_work(&caller, key.clone()).await? {
-        Begun::Fresh(work) => work,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
-    let mut clearance = Clearance::default();
-    if approval.confirms() {
-        let needs = Box::pin(redeploy.needs(&ctx, &mut work.tx, &caller)).await?;
-        // Contracts are asked outside of the transaction.
-        drop(work);
-        if needs.is_empty() {
-            redeploy.refuse_where_nothing_governs(&ctx, &caller, &approval).await?;
-        }
-        let transaction = governance::transaction(approval.transaction.as_deref())?;
-        for (contracts, question) in needs {
-            if approval.hash.is_some_and(|hash| hash != question.hash) {
-                return Err(Error::from(TokenRejection::OtherHash(question.hash)).into());
-            }
-            clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
-        }
-        work = match ctx.begin_work(&caller, key).await? {
-            Begun::Fresh(work) => work,
-            Begun::Answered(before) => return Ok(answer(before)),
+    let (work, mut views, last_event) =
+        match Box::pin(redeploy.run(&ctx, &caller, &approval, key)).await? {
+            RedeployOutcome::Accepted(work, views, last_event) => (work, views, last_event),
+            RedeployOutcome::Answered(before) => return Ok(answer(before)),
         };
-    }
-    let only = approval.prepare_only;
-    let done = Box::pin(redeploy.accept(&ctx, &mut work.tx, &caller, &clearance, only)).await?;
-    let (mut views, last_event) = match done {
-        OnApp::Accepted(views, last_event) => (views, last_event),
-        OnApp::Prepared(prepared) => {
-            work.finish_refused(prepared.last_event).await?;
-            return Err(prepared.refusal(&ctx, only).await.into());
-        }
-    };
     for view in &mut views {
         view.update.warnings.extend(ignored(&unknown));
     }

@@ -3,6 +3,23 @@
 
 use std::sync::Arc;
 
+use crate::{
+    app::{
+        Caller, Ctx, Error,
+        approval::{
+            ApprovalHeaders,
+            change_flow::{self, ChangeFlow, ChangeOptions, Named, Provisioned, Start, Turn},
+        },
+        cvms,
+        update::{self, ChangeRequest, EnvGuard, network, request},
+        views,
+        work::{Begun, IdempotencyKey},
+    },
+    http::{
+        error::ApiError,
+        extract::{Auth, Json, Raw, Version, answer},
+    },
+};
 use axum::{
     extract::{FromRequestParts, Path, State},
     http::{HeaderMap, request::Parts},
@@ -24,49 +41,13 @@ use casemate_api::{
         Accepted, ComposeProvisioned, CvmFlat, EnvsUpdateResult, HostPort, NetworkConfig,
         UpdateResult, Vm,
     },
-    revision::RedeployRequest,
-    view::UpdateView,
-};
-use casemate_core::id::{ComposeHash, CvmId};
-use casemate_store::cvms::Cvm;
-use serde::Serialize;
-
-use crate::{
-    app::{
-        Caller, Ctx, Error,
-        approval::{self, Clearance, TokenRejection, confirm::Found},
-        cvms, governance, revisions,
-        update::{self, ChangeRequest, EnvGuard, compose, network, request},
-        views,
-        work::{Begun, IdempotencyKey, Work},
-    },
-    http::{
-        error::ApiError,
-        extract::{Auth, Json, Raw, Version, answer},
-    },
 };
 
-/// What a request says of its change in headers.
-#[derive(Debug)]
-pub struct ChangeHeaders {
-    /// What becomes of a change that drops a variable which the compose file uses.
-    pub guard: Option<EnvGuard>,
-    /// What it says to the contracts that govern the app.
-    pub approval: approval::ApprovalHeaders,
-}
-
-impl<S: Send + Sync> FromRequestParts<S> for ChangeHeaders {
+impl<S: Send + Sync> FromRequestParts<S> for ChangeOptions {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         Ok(read_headers(&parts.headers)?)
-    }
-}
-
-impl ChangeHeaders {
-    /// The same with what the body says of approval where headers say nothing.
-    pub(super) fn or(self, hash: Option<ComposeHash>, transaction: Option<&str>) -> Self {
-        Self { approval: self.approval.or(hash, transaction), ..self }
     }
 }
 
@@ -76,7 +57,7 @@ pub(super) fn prepares_only(headers: &HeaderMap) -> bool {
     value.is_some_and(|word| !word.is_empty() && !word.eq_ignore_ascii_case("false"))
 }
 
-fn read_headers(headers: &HeaderMap) -> Result<ChangeHeaders, Error> {
+fn read_headers(headers: &HeaderMap) -> Result<ChangeOptions, Error> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let hash = match text("x-compose-hash").filter(|text| !text.is_empty()) {
         None => None,
@@ -86,7 +67,7 @@ fn read_headers(headers: &HeaderMap) -> Result<ChangeHeaders, Error> {
         })?),
     };
     let transaction = text("x-transaction-hash").filter(|text| !text.is_empty());
-    let approval = approval::ApprovalHeaders {
+    let approval = ApprovalHeaders {
         prepare_only: prepares_only(headers),
         hash,
         transaction: transaction.map(str::to_owned),
@@ -101,238 +82,7 @@ fn read_headers(headers: &HeaderMap) -> Result<ChangeHeaders, Error> {
                 .suggest("Leave it out for the workspace's policy."));
         }
     };
-    Ok(ChangeHeaders { guard, approval })
-}
-
-/// A request for a change, until its answer.
-pub(super) struct ChangeFlow<'a> {
-    ctx: &'a Ctx,
-    caller: &'a Caller,
-    headers: ChangeHeaders,
-    cvm: CvmId,
-    key: Option<IdempotencyKey>,
-    work: Work,
-    /// What it confirms, where contracts have allowed that.
-    confirmed: Option<Found>,
-    unknown: Vec<String>,
-}
-
-pub(super) enum Start<'a> {
-    Fresh(Box<ChangeFlow<'a>>),
-    Answered(Response),
-}
-
-/// How a request for a change goes on.
-pub(super) enum Turn<'a> {
-    /// It is accepted, and to be answered.
-    Accepted(Box<ChangeFlow<'a>>, Box<update::Accepted>),
-    /// It was answered before.
-    Answered(Response),
-}
-
-/// A change whose document the client has named beforehand.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Named<'a> {
-    /// One that was provisioned.
-    Provisioned(&'a ComposeCommitRequest),
-    /// One that comes with its hash.
-    Hashed(&'a ComposeReplaceRequest),
-    /// That of a revision.
-    Revision(&'a str, &'a RedeployRequest),
-}
-
-impl Named<'_> {
-    async fn change_request(self, flow: &mut ChangeFlow<'_>) -> Result<ChangeRequest, Error> {
-        let ChangeFlow { ctx, caller, cvm, work, .. } = flow;
-        let tx = &mut work.tx;
-        match self {
-            Self::Provisioned(request) => compose::commit(ctx, tx, caller, *cvm, request).await,
-            Self::Hashed(request) => compose::replace(ctx, tx, caller, *cvm, request).await,
-            Self::Revision(revision, request) => {
-                revisions::on_cvm(ctx, tx, caller, *cvm, revision, request).await
-            }
-        }
-    }
-
-    /// Whether the client may have registered the document before it says so: its hash was told, or is
-    /// the client's own.
-    const fn may_be_registered(self) -> bool {
-        matches!(self, Self::Provisioned(_) | Self::Hashed(_))
-    }
-}
-
-impl<'a> ChangeFlow<'a> {
-    /// Begins. A request that confirms what was prepared has contracts asked first.
-    async fn start(
-        ctx: &'a Ctx,
-        caller: &'a Caller,
-        headers: ChangeHeaders,
-        cvm: &str,
-        key: Option<IdempotencyKey>,
-        unknown: Vec<String>,
-    ) -> Result<Start<'a>, ApiError> {
-        let (cvm, flow) = match Self::open(ctx, caller, headers, cvm, key, unknown).await? {
-            (cvm, Start::Fresh(flow)) => (cvm, flow),
-            (_, answered) => return Ok(answered),
-        };
-        let (Some(cvm), true) = (cvm, flow.headers.approval.confirms()) else {
-            return Ok(Start::Fresh(flow));
-        };
-        if approval::contracts(ctx, &cvm.kms)?.is_none() {
-            flow.headers.approval.refuse_where_nothing_governs()?;
-            return Ok(Start::Fresh(flow));
-        }
-        // Contracts are asked outside of the transaction.
-        let Self { headers, key, work, unknown, .. } = *flow;
-        drop(work);
-        let found = approval::confirm::of_cvm(ctx, &cvm, &headers.approval).await?;
-        Ok(match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Answered(before) => Start::Answered(answer(before)),
-            Begun::Fresh(work) => Start::Fresh(Box::new(Self {
-                ctx,
-                caller,
-                headers,
-                cvm: cvm.id,
-                key,
-                work: *work,
-                confirmed: Some(found),
-                unknown,
-            })),
-        })
-    }
-
-    /// Begins without a look at what may have been prepared.
-    pub(super) async fn open(
-        ctx: &'a Ctx,
-        caller: &'a Caller,
-        headers: ChangeHeaders,
-        cvm: &str,
-        key: Option<IdempotencyKey>,
-        unknown: Vec<String>,
-    ) -> Result<(Option<Cvm>, Start<'a>), ApiError> {
-        // The JavaScript SDK repeats in the body how it names the CVM.
-        let unknown = unknown
-            .into_iter()
-            .filter(|name| !matches!(name.as_str(), "id" | "uuid" | "app_id" | "instance_id"))
-            .collect();
-        match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Answered(before) => Ok((None, Start::Answered(answer(before)))),
-            Begun::Fresh(work) => {
-                let found = cvms::find(ctx, caller, cvm).await?;
-                let (cvm, work, confirmed) = (found.id, *work, None);
-                let flow = Self { ctx, caller, headers, cvm, key, work, confirmed, unknown };
-                Ok((Some(found), Start::Fresh(Box::new(flow))))
-            }
-        }
-    }
-
-    /// Accepts the change, or what it confirms.
-    async fn accept(
-        mut self: Box<Self>,
-        change_request: ChangeRequest,
-    ) -> Result<Turn<'a>, ApiError> {
-        let change_request =
-            ChangeRequest { guard: self.headers.guard.or(change_request.guard), ..change_request };
-        let Self { ctx, caller, .. } = *self;
-        match self.confirmed.take() {
-            None => self.accept_with(change_request, &Clearance::default()).await,
-            Some(Found::Before(operation, _)) => {
-                let cvm = update::lock_cvm(&mut self.work.tx, caller, self.cvm).await?;
-                let before = approval::confirm::before(&mut self.work.tx, &cvm, operation).await?;
-                Ok(Turn::Accepted(self, Box::new(before)))
-            }
-            Some(Found::Now(confirmed)) => {
-                let tx = &mut self.work.tx;
-                let accepted =
-                    approval::confirm::begin(ctx, tx, caller, &confirmed, Some(&change_request))
-                        .await?;
-                Ok(Turn::Accepted(self, Box::new(accepted)))
-            }
-        }
-    }
-
-    /// Accepts the change with what contracts have allowed; what is missing is prepared, and the client
-    /// told of it.
-    async fn accept_with(
-        mut self: Box<Self>,
-        change_request: ChangeRequest,
-        clearance: &Clearance,
-    ) -> Result<Turn<'a>, ApiError> {
-        let change_request =
-            ChangeRequest { guard: self.headers.guard.or(change_request.guard), ..change_request };
-        let Self { ctx, caller, cvm, .. } = *self;
-        match update::accept(ctx, &mut self.work.tx, caller, cvm, &change_request, clearance)
-            .await?
-        {
-            update::Outcome::Accepted(accepted) => Ok(Turn::Accepted(self, accepted)),
-            update::Outcome::Prepared(prepared) => {
-                self.work.finish_refused(prepared.last_event).await?;
-                Err(prepared.refusal(ctx, self.headers.approval.prepare_only).await.into())
-            }
-        }
-    }
-
-    /// Accepts a change whose document the client has named beforehand: contracts are asked at once
-    /// where it confirms that, or may have had it registered already.
-    pub(super) async fn accept_named(
-        mut self: Box<Self>,
-        named: Named<'_>,
-    ) -> Result<Turn<'a>, ApiError> {
-        let Self { ctx, caller, cvm, .. } = *self;
-        let change_request = named.change_request(&mut self).await?;
-        let taken = update::lock_cvm(&mut self.work.tx, caller, cvm).await?;
-        let says = self.headers.approval.clone();
-        let Some((contracts, mut question)) =
-            approval::needs(ctx, &mut self.work.tx, &taken, &change_request).await?
-        else {
-            if approval::contracts(ctx, &taken.kms)?.is_none() {
-                says.refuse_where_nothing_governs()?;
-            }
-            return self.accept_with(change_request, &Clearance::default()).await;
-        };
-        if says.prepare_only || !(says.confirms() || named.may_be_registered()) {
-            return self.accept_with(change_request, &Clearance::default()).await;
-        }
-        if says.hash.is_some_and(|hash| hash != question.hash) {
-            return Err(Error::from(TokenRejection::OtherHash(question.hash)).into());
-        }
-        question.transaction = governance::transaction(says.transaction.as_deref())?;
-        // Contracts are asked outside of the transaction.
-        let Self { headers, key, work, unknown, .. } = *self;
-        drop(work);
-        let mut clearance = Clearance::default();
-        match clearance.ask(contracts.governed, &question).await {
-            // It was not said that they do, so the client is told what to register.
-            Err(Error::Refused(no)) if no.code == ErrorCode::HashNotAllowed && !says.confirms() => {
-            }
-            answer => answer?,
-        }
-        let work = match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Answered(before) => return Ok(Turn::Answered(answer(before))),
-            Begun::Fresh(work) => *work,
-        };
-        let confirmed = None;
-        let mut again = Box::new(Self { ctx, caller, headers, cvm, key, work, confirmed, unknown });
-        let change_request = named.change_request(&mut again).await?;
-        again.accept_with(change_request, &clearance).await
-    }
-
-    pub(super) fn view(&self, accepted: &update::Accepted) -> UpdateView {
-        let mut view = views::update(accepted);
-        if !self.unknown.is_empty() {
-            view.warnings.push(format!("ignored, because unknown: {}", self.unknown.join(", ")));
-        }
-        view
-    }
-
-    pub(super) async fn reply<T: Serialize>(
-        self,
-        status: u16,
-        reply: &T,
-        accepted: &update::Accepted,
-    ) -> Result<Response, ApiError> {
-        Ok(answer(self.work.finish(status, reply, Some(accepted.last_event)).await?))
-    }
+    Ok(ChangeOptions { guard, approval })
 }
 
 /// Goes on with what is to be done, or returns what was answered before.
@@ -340,7 +90,7 @@ macro_rules! fresh {
     ($start:expr) => {
         match $start.await? {
             Start::Fresh(flow) => flow,
-            Start::Answered(before) => return Ok(before),
+            Start::Answered(before) => return Ok(answer(before)),
         }
     };
 }
@@ -350,7 +100,7 @@ macro_rules! accepted {
     ($turn:expr) => {
         match $turn.await? {
             Turn::Accepted(flow, accepted) => (flow, accepted),
-            Turn::Answered(before) => return Ok(before),
+            Turn::Answered(before) => return Ok(answer(before)),
         }
     };
 }
@@ -360,7 +110,7 @@ pub(super) use accepted;
 async fn usual(
     ctx: &Ctx,
     caller: &Caller,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     cvm: &str,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     change_request: Result<ChangeRequest, Error>,
@@ -368,7 +118,7 @@ async fn usual(
     let flow = fresh!(ChangeFlow::start(ctx, caller, headers, cvm, key, unknown));
     let (flow, accepted) = accepted!(flow.accept(change_request?));
     let reply = render::update_result(&flow.view(&accepted));
-    flow.reply(202, &reply, &accepted).await
+    Ok(answer(flow.reply(202, &reply, &accepted).await?))
 }
 
 /// Changes any part of a CVM's configuration: all that is named, or nothing.
@@ -396,7 +146,7 @@ pub async fn patch(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<CvmPatch>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
@@ -404,7 +154,7 @@ pub async fn patch(
     let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
     let (flow, accepted) = accepted!(flow.accept(request::patch(&ctx, &value)?));
     let reply = render::accepted(&flow.view(&accepted));
-    flow.reply(202, &reply, &accepted).await
+    Ok(answer(flow.reply(202, &reply, &accepted).await?))
 }
 
 /// Declares a route that changes one thing and answers the usual result.
@@ -432,7 +182,7 @@ macro_rules! one_thing {
             State($ctx): State<Ctx>,
             Auth(caller): Auth,
             Path(cvm): Path<String>,
-            headers: ChangeHeaders,
+            headers: ChangeOptions,
             request: Json<$body>,
         ) -> Result<Response, ApiError> {
             let Json { value: $value, unknown, key } = request;
@@ -484,7 +234,7 @@ pub async fn docker_compose(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     raw: Raw,
 ) -> Result<Response, ApiError> {
     let (text, key) = text(raw, "docker_compose_file")?;
@@ -511,7 +261,7 @@ pub async fn pre_launch_script(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     raw: Raw,
 ) -> Result<Response, ApiError> {
     let (text, key) = text(raw, "pre_launch_script")?;
@@ -538,7 +288,7 @@ pub async fn envs(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<EnvsRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
@@ -546,7 +296,7 @@ pub async fn envs(
     let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
     let (flow, accepted) = accepted!(flow.accept(request::envs(&value)?));
     let reply = render::envs_update_result(&flow.view(&accepted));
-    flow.reply(202, &reply, &accepted).await
+    Ok(answer(flow.reply(202, &reply, &accepted).await?))
 }
 
 /// Changes what is readable without a key, and whether the CVM is listed.
@@ -568,7 +318,7 @@ pub async fn visibility(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<VisibilityRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
@@ -578,7 +328,7 @@ pub async fn visibility(
     let mut flow = flow;
     let document = flow.work.tx.document(&accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
-    flow.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await
+    Ok(answer(flow.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await?))
 }
 
 /// Shows a CVM in the public directory, or no longer.
@@ -600,14 +350,14 @@ pub async fn listed(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<ListedRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
     let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
     let (flow, accepted) = accepted!(flow.accept(request::listed(value)?));
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    flow.reply(200, &render::vm_action(&view, version.version), &accepted).await
+    Ok(answer(flow.reply(200, &render::vm_action(&view, version.version), &accepted).await?))
 }
 
 /// Renames a CVM.
@@ -629,7 +379,7 @@ pub async fn name(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<NameRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
@@ -693,14 +443,14 @@ pub async fn network_config(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<NetworkConfigRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
     let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
     let (flow, accepted) = accepted!(flow.accept(request::network_config(&value)));
     let reply = render::network_config(&network::config(&accepted.promised, flow.cvm));
-    flow.reply(200, &reply, &accepted).await
+    Ok(answer(flow.reply(200, &reply, &accepted).await?))
 }
 
 /// Replaces all host ports of a CVM.
@@ -722,7 +472,7 @@ pub async fn ports(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<PortsRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
@@ -730,7 +480,7 @@ pub async fn ports(
     let change_request = network::ports(&mut flow.work.tx, &caller, flow.cvm, &value).await?;
     let (flow, accepted) = accepted!(flow.accept(change_request));
     let reply = render::ports(&network::config(&accepted.promised, flow.cvm).ports);
-    flow.reply(200, &reply, &accepted).await
+    Ok(answer(flow.reply(200, &reply, &accepted).await?))
 }
 
 /// Prepares a compose update: checks the document, hashes it, and keeps it for 14 days.
@@ -755,33 +505,12 @@ pub async fn compose_provision(
     request: Json<ComposeFile>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
-    let mut registered = None;
-    loop {
-        let mut work = match ctx.begin_work(&caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
-            Begun::Answered(before) => return Ok(answer(before)),
-        };
-        let found = cvms::find(&ctx, &caller, &cvm).await?;
-        let tx = &mut work.tx;
-        let mut prepared = compose::prepare(&ctx, tx, &caller, found.id, &value, &unknown).await?;
-        match approval::contracts(&ctx, &found.kms)?.zip(prepared.device_id) {
-            None => {}
-            Some((contracts, device)) => match registered {
-                // Asked about this document a moment ago, outside of any transaction.
-                Some((hash, is_registered)) if hash == prepared.compose_hash => {
-                    prepared.compose_hash_registered = is_registered;
-                }
-                _ => {
-                    let hash = prepared.compose_hash;
-                    let question = approval::question(contracts.governed, &found, hash, device);
-                    drop(work);
-                    let state = governance::glance(contracts.governed, &question).await;
-                    registered = Some((hash, state.is_some_and(|state| state.hash_allowed)));
-                    continue;
-                }
-            },
+    match change_flow::provision(&ctx, &caller, &cvm, &value, &unknown, key).await? {
+        Provisioned::Answered(before) => Ok(answer(before)),
+        Provisioned::Now(work, prepared) => {
+            let reply = render::compose_provision(&prepared);
+            Ok(answer(work.finish(200, &reply, None).await?))
         }
-        return Ok(answer(work.finish(200, &render::compose_provision(&prepared), None).await?));
     }
 }
 
@@ -789,25 +518,25 @@ async fn named(
     ctx: &Ctx,
     caller: &Caller,
     cvm: &str,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     named: Named<'_>,
 ) -> Result<Response, ApiError> {
     let (_, start) = ChangeFlow::open(ctx, caller, headers, cvm, key, unknown).await?;
     let flow = match start {
         Start::Fresh(flow) => flow,
-        Start::Answered(before) => return Ok(before),
+        Start::Answered(before) => return Ok(answer(before)),
     };
     let (flow, accepted) = accepted!(Box::pin(flow.accept_named(named)));
     let reply = render::update_result(&flow.view(&accepted));
-    flow.reply(202, &reply, &accepted).await
+    Ok(answer(flow.reply(202, &reply, &accepted).await?))
 }
 
 async fn commit(
     ctx: Ctx,
     caller: Arc<Caller>,
     cvm: String,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
@@ -834,7 +563,7 @@ pub async fn compose_commit(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
     commit(ctx, caller, cvm, headers, request).await
@@ -859,7 +588,7 @@ pub async fn compose_commit_documented(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<ComposeCommitRequest>,
 ) -> Result<Response, ApiError> {
     commit(ctx, caller, cvm, headers, request).await
@@ -884,7 +613,7 @@ pub async fn compose_replace(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    headers: ChangeHeaders,
+    headers: ChangeOptions,
     request: Json<ComposeReplaceRequest>,
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
