@@ -8,6 +8,8 @@ mod boot;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod escape_spellings;
+#[cfg(test)]
 mod escapes;
 #[cfg(test)]
 mod life;

@@ -3,25 +3,26 @@
 //! and Rust clients read them.
 //!
 //! Served: `Info`, `Version` and `GetKey` (with `DeriveK256Key`, its older name), with keys of the KMS
-//! of this node. Everything else needs a TEE or certificates and answers 501 with the method's name.
+//! of this node if the app has one. Everything else needs a TEE or certificates and answers 501 with the method's name.
 //!
 //! **Across restarts.** A socket ends with the process that serves it, and a new one is a new file.
 //! A container that has the *file* mounted keeps the old, dead one. So containers get the directory
-//! `run/` mounted (at [`super::derive::AGENT_DIR`]) and a link at the path they know, put into the
+//! `run/` mounted read-only (at [`super::derive::AGENT_DIR`]) and a link at the path they know, put into the
 //! container before it starts: the link finds whatever socket is there now. Only where a link cannot
 //! be put, because the container's file system is read-only or a tmpfs covers the path, the file
 //! itself is mounted; such containers carry a label and are restarted after Casemate was.
 
+mod connections;
 mod reply;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, Permissions},
     io,
     os::{
         fd::AsRawFd,
-        unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt},
+        unix::fs::{FileTypeExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -32,7 +33,8 @@ use casemate_core::id::{AppId, ComposeHash, DeviceId, InstanceId};
 use tokio::net::UnixListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{GuestKeys, files};
+pub(super) use self::connections::Limits;
+use super::{GuestKeys, files, vmdir::make_dir};
 
 /// Names of the sockets in the agent's directory.
 const SOCKETS: [(&str, Service); 2] =
@@ -80,54 +82,56 @@ impl Drop for AgentHandle {
     }
 }
 
-/// Serves the agent of a guest in this directory.
+/// Serves the agent of a guest in `run`. `private` is a directory on the same file system that no
+/// container has mounted; made if it is missing.
 pub(super) fn serve(
     run: &Path,
+    private: &Path,
     identity: Identity,
     keys: Arc<dyn GuestKeys>,
+    limits: &Limits,
     tracker: &TaskTracker,
 ) -> io::Result<AgentHandle> {
+    make_dir(private, 0o700)?;
     let agent = Arc::new(Agent { identity, keys });
     let end = CancellationToken::new();
+    let places = limits.places();
     for (name, service) in SOCKETS {
-        let listener = bind(run, name)?;
-        let router = router(Arc::clone(&agent), service);
-        let ended = end.clone();
-        tracker.spawn(async move {
-            let served =
-                axum::serve(listener, router).with_graceful_shutdown(ended.cancelled_owned());
-            if let Err(error) = served.await {
-                tracing::warn!(%error, "a guest agent ended");
-            }
-        });
+        tracker.spawn(connections::serve(
+            bind(run, private, name)?,
+            router(Arc::clone(&agent), service),
+            limits.clone(),
+            Arc::clone(&places),
+            end.clone(),
+            tracker.clone(),
+        ));
     }
     Ok(AgentHandle(end))
 }
 
-/// Binds beside and renames: at the socket's place there is always a socket. Goes through the
-/// directory's descriptor, because paths of sockets are at most 107 bytes long. Containers cannot write
-/// to the directory; even so the mode is set through a descriptor of the socket itself, never of what a
-/// link at its place leads to.
-fn bind(run: &Path, name: &str) -> io::Result<UnixListener> {
-    let dir = File::open(run)?;
+/// Binds in the private directory and moves the socket: at its place there is always a socket, and
+/// neither binding nor the change of mode can meet a link that a container put there. Goes through the
+/// directory's descriptor, because paths of sockets are at most 107 bytes long.
+fn bind(run: &Path, private: &Path, name: &str) -> io::Result<UnixListener> {
+    let dir = File::open(private)?;
     let short = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
-    let short = if short.exists() { short } else { run.to_owned() };
-    let beside = short.join(format!(".{name}.new"));
-    files::remove_if_there(&beside)?;
-    let listener = UnixListener::bind(&beside)?;
-    open_to_everybody(&beside)?;
-    fs::rename(&beside, short.join(name))?;
+    let short = if short.exists() { short } else { private.to_owned() };
+    let made = short.join(name);
+    files::remove_if_there(&made)?;
+    let listener = UnixListener::bind(&made)?;
+    fs::set_permissions(&made, Permissions::from_mode(0o666))?;
+    fs::rename(&made, run.join(name))?;
     Ok(listener)
 }
 
-fn open_to_everybody(socket: &Path) -> io::Result<()> {
-    let found =
-        OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(socket)?;
-    if !found.metadata()?.file_type().is_socket() {
-        return Err(io::Error::other("the guest agent's socket was replaced"));
+/// Whether every socket of the agent is one, and no link to something else.
+pub(super) fn sockets_are_sockets(run: &Path) -> io::Result<bool> {
+    for (name, _) in SOCKETS {
+        if !fs::symlink_metadata(run.join(name))?.file_type().is_socket() {
+            return Ok(false);
+        }
     }
-    let itself = format!("/proc/self/fd/{}", found.as_raw_fd());
-    fs::set_permissions(itself, Permissions::from_mode(0o666))
+    Ok(true)
 }
 
 fn router(agent: Arc<Agent>, service: Service) -> Router {

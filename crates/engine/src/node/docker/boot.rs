@@ -3,24 +3,18 @@
 //! anew. A failed boot leaves the VM up with its message, as a guest would sit there: what to do
 //! about it is for the control plane to say.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
 
 use super::{
+    agent,
     compose::Model,
     container::{Container, ContainerState},
-    derive::{self, AGENT_DIR, DeriveInput, Derived, Limits},
+    derive::{self, AGENT_DIR, DeriveInput, Derived, GuestSource, Limits},
     document::{Document, Program},
     env::{self, GuestEnv},
-    guestfs, images,
-    inspect::{self, Expected},
-    scan,
+    guestfs, images, inspection, scan,
     script::{MAIN, stage},
     shared::Shared,
     tar::Tar,
@@ -173,8 +167,8 @@ async fn run(
         }
         Program::Compose(file) => {
             vm.progress("starting containers");
-            let (derived, sources) = plan(node, vm, config, file, env, limits).await?;
-            launch(node, vm, &project, &derived, sources, env).await
+            let plan = plan(node, vm, config, file, env, limits).await?;
+            launch(node, vm, &project, &plan, env).await
         }
     }
 }
@@ -199,15 +193,16 @@ async fn plan(
     file: &str,
     env: &GuestEnv,
     limits: &Limits,
-) -> Result<(Derived, Sources), String> {
+) -> Result<Plan, String> {
     let manifest = &config.record.manifest;
     scan::scan(file).map_err(|refused| refused.to_string())?;
     let vars = env.for_compose(file)?;
     let project = manifest.project();
     let read = node.compose.read(&project, file, &vars, env.get("COMPOSE_PROFILES"));
     let (model, warnings) = read.await.map_err(|error| error.to_string())?;
-    let sources = sources(vm, &model).await?;
-    let run = vm.dir.run();
+    let wanted = derive::guest_sources(&model);
+    let sources = sources(vm, wanted.clone()).await?;
+    let run = guestfs::as_text(vm.dir.run()).map_err(|error| error.to_string())?;
     let input = DeriveInput {
         vm: &vm.id,
         cvm: manifest.mark().ok_or("the VM has lost its name")?.uuid(),
@@ -215,6 +210,7 @@ async fn plan(
         grants: &node.grants,
         sources: &sources,
         run: &run,
+        project: &project,
         limits,
         ports: &manifest.ports,
         sealed_env: config.sealed.as_ref().map(SealedEnv::as_bytes).unwrap_or_default(),
@@ -226,15 +222,22 @@ async fn plan(
     for one in &derived.published {
         vm.say("boot", &format!("port {} is {}:{}", one.port, one.service, one.target));
     }
-    Ok((derived, sources))
+    Ok(Plan { derived, wanted, sources })
 }
 
-/// Paths of the guest, and where they lie on the host.
-type Sources = BTreeMap<String, PathBuf>;
+/// What a boot is about to tell the engine.
+struct Plan {
+    derived: Derived,
+    wanted: Vec<GuestSource>,
+    /// Where the wanted paths lay on the host when they were looked at.
+    sources: BTreeMap<String, String>,
+}
 
 /// Finds and makes what bind mounts need.
-async fn sources(vm: &Arc<Vm>, model: &serde_json::Value) -> Result<Sources, String> {
-    let wanted = derive::guest_sources(model);
+async fn sources(
+    vm: &Arc<Vm>,
+    wanted: Vec<GuestSource>,
+) -> Result<BTreeMap<String, String>, String> {
     let found = vm.on_disk(move |vm| {
         let root = vm.dir.root();
         let mut found = BTreeMap::new();
@@ -245,14 +248,8 @@ async fn sources(vm: &Arc<Vm>, model: &serde_json::Value) -> Result<Sources, Str
             } else {
                 guestfs::source(&root, &guest)?
             };
-            if host.to_str().is_none_or(|text| text.contains(':')) {
-                return Err(std::io::Error::other(format!(
-                    "{} leads to a path that is not UTF-8 or has a colon, which the engine cannot mount",
-                    source.path
-                )));
-            }
             if host.exists() {
-                found.insert(source.path, host);
+                found.insert(source.path, guestfs::as_text(host)?);
             }
         }
         Ok(found)
@@ -260,15 +257,15 @@ async fn sources(vm: &Arc<Vm>, model: &serde_json::Value) -> Result<Sources, Str
     found.await.map_err(|error| format!("bind mounts: {error}"))
 }
 
-/// Makes the containers, checks them, puts into them what they need, then starts them.
+/// Makes the containers, looks at what was made, puts into them what they need, then starts them.
 async fn launch(
     node: &Shared,
     vm: &Arc<Vm>,
     project: &str,
-    derived: &Derived,
-    sources: Sources,
+    plan: &Plan,
     env: &GuestEnv,
 ) -> Result<(), String> {
+    let derived = &plan.derived;
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
     if let Some(login) = images::login(env) {
         images::pull_all(&node.engine, &derived.images, &login).await?;
@@ -276,62 +273,43 @@ async fn launch(
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
-    let model = Model::new(&derived.model, passed);
+    let model = Model::new(&derived.model, passed).map_err(|error| error.to_string())?;
     node.compose.create(project, &model, limit).await.map_err(|error| error.to_string())?;
-    let containers =
-        node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
-    if let Err(cause) = check_created(node, vm, project, derived, sources, &containers).await {
-        for container in containers.iter().filter(|one| one.of_compose()) {
-            node.engine.remove(&container.id).await.map_err(|error| error.to_string())?;
-        }
+    if let Err(cause) = inspect(node, vm, project, plan).await {
+        let removed = node.engine.remove_project(project).await;
+        removed.map_err(|error| format!("{cause}; they cannot be removed: {error}"))?;
         return Err(cause);
     }
+    let containers =
+        node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
     for container in &containers {
         equip(node, container, derived).await?;
     }
-    node.compose.up(project, &model, limit).await.map_err(|error| error.to_string())?;
+    node.compose.start(project, &model, limit).await.map_err(|error| error.to_string())?;
     settle(node, vm).await
 }
 
-/// Compares what the engine created with what was derived; nothing has been started yet.
-async fn check_created(
-    node: &Shared,
-    vm: &Arc<Vm>,
-    project: &str,
-    derived: &Derived,
-    sources: Sources,
-    containers: &[Container],
-) -> Result<(), String> {
-    let mut created = Vec::new();
-    let mut own = BTreeSet::new();
-    for container in containers.iter().filter(|one| one.of_compose()) {
-        let (found, name) =
-            node.engine.created(container).await.map_err(|error| error.to_string())?;
-        own.extend([container.id.clone(), name]);
-        created.push(found);
-    }
-    let expected = Expected {
-        vm: &vm.id.0,
-        project,
-        containers: &own,
-        grants: &node.grants,
-        binds: inspect::bind_sources(&derived.model),
-        cgroup_parents: inspect::cgroup_parents(&derived.model),
-    };
-    created
-        .iter()
-        .try_for_each(|one| inspect::check(one, &expected))
+/// Compares what was created with what was derived. From here on only these containers can write into
+/// the guest's files, and the derivation refused a source inside a directory that they write to: paths
+/// that are still the same stay the same until the engine mounts them.
+async fn inspect(node: &Shared, vm: &Arc<Vm>, project: &str, plan: &Plan) -> Result<(), String> {
+    let (containers, volumes) =
+        node.engine.created(project).await.map_err(|error| error.to_string())?;
+    let expected = &plan.derived.expected;
+    inspection::compare(expected, &node.engine_defaults, &containers, &volumes)
         .map_err(|mismatch| mismatch.to_string())?;
-    let moved = vm.on_disk(move |vm| {
-        let root = vm.dir.root();
-        let moved = sources.into_iter().find(|(guest, host)| {
-            !inspect::is_unchanged(&guestfs::resolve(&root, Path::new(guest)), host)
-        });
-        Ok(moved.map(|(guest, _)| guest))
-    });
-    match moved.await.map_err(|error| format!("bind mounts: {error}"))? {
-        None => Ok(()),
-        Some(guest) => Err(format!("the source {guest} of a bind mount was replaced meanwhile")),
+    if sources(vm, plan.wanted.clone()).await? != plan.sources {
+        return Err("bind mounts: a path of the guest changed while the containers were created, \
+                    and they were removed: start again, and change links only in scripts"
+            .to_owned());
+    }
+    let sockets = vm.on_disk(|vm| agent::sockets_are_sockets(&vm.dir.run())).await;
+    match sockets {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("the guest agent's directory has something else than sockets, and the \
+                          containers were removed: start again"
+            .to_owned()),
+        Err(error) => Err(format!("guest agent: {error}")),
     }
 }
 

@@ -6,6 +6,8 @@
 //! Casemate runs as root, user `nobody`. *Acting* happens with the operator's own environment and a
 //! model that was derived and checked.
 
+mod interpolation;
+
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::Value;
@@ -66,7 +68,8 @@ impl Compose {
         Self { program, before, client, unprivileged }
     }
 
-    /// The file as compose understands it, variables filled in; and what compose warns of.
+    /// The file as compose understands it, variables filled in and every string as it is meant, and
+    /// what compose warns of.
     pub async fn read(
         &self,
         project: &str,
@@ -89,9 +92,7 @@ impl Compose {
             limit: READ_LIMIT,
         };
         let (output, said) = self.call(call).await?;
-        let model =
-            serde_json::from_slice(&output).map_err(|_| broken("its output is not JSON"))?;
-        Ok((unescape(model), warnings(&said)))
+        Ok((printed(&output)?, warnings(&said)))
     }
 
     /// Makes everything of the model, without starting it.
@@ -104,14 +105,14 @@ impl Compose {
         self.act(project, model, &["up", "--no-start", "--remove-orphans"], limit).await
     }
 
-    /// Starts everything of the model.
-    pub async fn up(
+    /// Starts the containers that [`Self::create`] made; makes none.
+    pub async fn start(
         &self,
         project: &str,
         model: &Model,
         limit: Duration,
     ) -> Result<(), ComposeError> {
-        self.act(project, model, &["up", "--detach", "--remove-orphans"], limit).await
+        self.act(project, model, &["start"], limit).await
     }
 
     /// Stops the containers of a project, the ones that depend on others first, each with its own
@@ -133,7 +134,7 @@ impl Compose {
         args.extend(verb.iter().map(|&arg| arg.to_owned()));
         let mut env = self.client.acting();
         env.extend(model.env.iter().cloned());
-        let call = Call { args, input: &model.json, env, unprivileged: false, limit };
+        let call = Call { args, input: &model.text, env, unprivileged: false, limit };
         self.call(call).await.map(|_| ())
     }
 
@@ -165,44 +166,35 @@ impl Compose {
     }
 }
 
+/// What `docker compose config` printed, with the strings that are meant.
+pub(super) fn printed(output: &[u8]) -> Result<Value, ComposeError> {
+    let model = serde_json::from_slice(output).map_err(|_| broken("its output is not JSON"))?;
+    interpolation::unescape(model).ok_or_else(|| broken("its output has a `$` that is not escaped"))
+}
+
 /// A derived model on its way to compose. `Debug` shows its size only.
 pub(super) struct Model {
-    json: Vec<u8>,
+    text: Vec<u8>,
     env: Vec<(String, String)>,
 }
 
 impl Model {
     /// The model, and variables that compose reads by itself.
-    pub fn new(model: &Value, env: Vec<(String, String)>) -> Self {
-        Self { json: escape(model).to_string().into_bytes(), env }
+    pub fn new(model: &Value, env: Vec<(String, String)>) -> Result<Self, ComposeError> {
+        let text = interpolation::write(model).map_err(|error| broken(&error.to_string()))?;
+        Ok(Self { text, env })
     }
-}
 
-/// The true strings of a model that compose printed: it prints every `$`, in keys too, as `$$`.
-pub(super) fn unescape(model: Value) -> Value {
-    match model {
-        Value::String(text) => Value::String(text.replace("$$", "$")),
-        Value::Array(items) => items.into_iter().map(unescape).collect(),
-        Value::Object(map) => {
-            map.into_iter().map(|(key, value)| (key.replace("$$", "$"), unescape(value))).collect()
-        }
-        other => other,
-    }
-}
-
-/// A model as compose reads it back: it interpolates every value, and no key.
-pub(super) fn escape(model: &Value) -> Value {
-    match model {
-        Value::String(text) => Value::String(text.replace('$', "$$")),
-        Value::Array(items) => items.iter().map(escape).collect(),
-        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), escape(value))).collect(),
-        other => other.clone(),
+    /// What compose reads.
+    #[cfg(test)]
+    pub fn text(&self) -> &[u8] {
+        &self.text
     }
 }
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Model({} bytes)", self.json.len())
+        write!(f, "Model({} bytes)", self.text.len())
     }
 }
 
@@ -296,15 +288,6 @@ mod tests {
             time=\"2026\" level=warning msg=\"obsolete\"\nError response from daemon: no such host\n";
         assert_eq!(meaning(stderr), "Error response from daemon: no such host");
         assert!(meaning(" Container a  Starting\n").contains("without saying why"));
-    }
-
-    #[test]
-    fn a_model_is_unescaped_once_and_escaped_once() {
-        let printed = serde_json::json!({"a$$b": ["$${X}", "$$$$"], "n": 1});
-        let model = unescape(printed);
-        assert_eq!(model, serde_json::json!({"a$b": ["${X}", "$$"], "n": 1}));
-        let written = escape(&model);
-        assert_eq!(written, serde_json::json!({"a$b": ["$${X}", "$$$$"], "n": 1}));
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    ConnectError, DockerConfig, GuestKeys,
+    ConnectError, DockerConfig, GuestKeys, agent,
     boot::boot,
     cgroup::Cgroups,
     client::{ClientEnv, find_compose},
@@ -26,7 +26,7 @@ use super::{
     container::{Container, Together, together},
     derive::{Grants, LABEL_AGENT},
     engine::{Engine, within},
-    files,
+    files, inspection,
     resolve_port::PortCache,
     shared::{BOOTS, Ident, Shared},
     shutdown,
@@ -61,6 +61,7 @@ pub(super) async fn open(
         info.server_version.as_deref().unwrap_or("?"),
         found.version
     );
+    let engine_defaults = inspection::read::defaults(&info);
     let compose_note = compose_note(&found.version);
     let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
     let local = client.is_local();
@@ -78,6 +79,7 @@ pub(super) async fn open(
     Ok(Arc::new(Shared {
         grants,
         engine: Engine::new(docker, ident.node.clone()),
+        engine_defaults,
         compose: Compose::new(found, client),
         cgroups,
         vms_dir: config.dir.join("vms"),
@@ -89,6 +91,7 @@ pub(super) async fn open(
         keys,
         clock,
         entropy,
+        agent_limits: agent::Limits::default(),
         boots: Semaphore::new(BOOTS),
         tracker: TaskTracker::new(),
         closing: CancellationToken::new(),

@@ -1,13 +1,15 @@
 //! The container engine, as far as a docker node talks to it.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    future::Future,
+    time::Duration,
+};
 
 use bollard::{
     Docker,
     errors::Error,
-    models::{
-        ContainerSummary, ContainerUpdateBody, MountPoint, RestartPolicy, RestartPolicyNameEnum,
-    },
+    models::{ContainerSummary, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum},
     query_parameters::{
         KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
         ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
@@ -20,7 +22,7 @@ use casemate_core::id::EngineVmId;
 use super::{
     container::Container,
     derive::{LABEL_NODE, LABEL_RESTART, LABEL_VM},
-    inspect::{Created, CreatedMount, CreatedVolume},
+    inspection::{Created, CreatedVolume, read},
 };
 use crate::error::CallError;
 
@@ -63,57 +65,42 @@ impl Engine {
             .collect())
     }
 
-    /// A created container with its mounts, as the engine has it.
-    pub async fn created(&self, container: &Container) -> Result<(Created, String), CallError> {
-        let found = within(QUICK, self.docker.inspect_container(&container.id, None)).await?;
-        let host = found.host_config.unwrap_or_default();
-        let mut mounts = Vec::new();
-        for mount in found.mounts.unwrap_or_default() {
-            mounts.push(self.created_mount(mount).await?);
+    /// Every container of a compose project as the engine created it, and the volumes they mount.
+    pub async fn created(
+        &self,
+        project: &str,
+    ) -> Result<(Vec<Created>, Vec<CreatedVolume>), CallError> {
+        let mut containers = Vec::new();
+        let mut names = BTreeSet::new();
+        for id in self.of_project(project).await? {
+            let found = within(QUICK, self.docker.inspect_container(&id, None)).await?;
+            let created = read::container(found);
+            let volumes = created.mounts.iter().filter(|mount| mount.kind == "volume");
+            names.extend(volumes.map(|mount| mount.name.clone()));
+            containers.push(created);
         }
-        let some = |mode: Option<String>| mode.unwrap_or_default();
-        let created = Created {
-            service: container.service.clone(),
-            mounts,
-            privileged: host.privileged.unwrap_or(false),
-            capabilities: host.cap_add.unwrap_or_default(),
-            security_options: host.security_opt.unwrap_or_default(),
-            devices: host.devices.map_or(0, |all| all.len())
-                + host.device_cgroup_rules.map_or(0, |all| all.len())
-                + host.device_requests.map_or(0, |all| all.len()),
-            network_mode: some(host.network_mode),
-            pid_mode: some(host.pid_mode),
-            ipc_mode: some(host.ipc_mode),
-            uts_mode: some(host.uts_mode),
-            userns_mode: some(host.userns_mode),
-            cgroup_parent: some(host.cgroup_parent),
-            volumes_from: host.volumes_from.unwrap_or_default(),
-        };
-        Ok((created, found.name.unwrap_or_default().trim_start_matches('/').to_owned()))
+        let mut volumes = Vec::new();
+        for name in names {
+            volumes.push(read::volume(within(QUICK, self.docker.inspect_volume(&name)).await?));
+        }
+        Ok((containers, volumes))
     }
 
-    async fn created_mount(&self, mount: MountPoint) -> Result<CreatedMount, CallError> {
-        let target = mount.destination.unwrap_or_default();
-        Ok(match mount.typ.as_deref().unwrap_or_default() {
-            "bind" => CreatedMount::Bind {
-                source: mount.source.unwrap_or_default().into(),
-                target,
-                writable: mount.rw.unwrap_or(true),
-            },
-            "volume" => {
-                let name = mount.name.unwrap_or_default();
-                let volume = within(QUICK, self.docker.inspect_volume(&name)).await?;
-                let volume = CreatedVolume {
-                    name,
-                    driver: volume.driver,
-                    options: volume.options.into_iter().collect(),
-                    labels: volume.labels.into_iter().collect(),
-                };
-                CreatedMount::Volume { volume, target }
-            }
-            "tmpfs" => CreatedMount::Tmpfs,
-            other => CreatedMount::Other(other.to_owned()),
-        })
+    /// Removes every container of a compose project.
+    pub async fn remove_project(&self, project: &str) -> Result<(), CallError> {
+        for id in self.of_project(project).await? {
+            self.remove(&id).await?;
+        }
+        Ok(())
+    }
+
+    /// Ids of the containers that compose made for a project, whatever else they are labelled with.
+    async fn of_project(&self, project: &str) -> Result<Vec<String>, CallError> {
+        let label = format!("com.docker.compose.project={project}");
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let found = within(QUICK, self.docker.list_containers(Some(options))).await?;
+        Ok(found.into_iter().filter_map(|summary| summary.id).collect())
     }
 
     /// Kills a container; fine if it is not running.

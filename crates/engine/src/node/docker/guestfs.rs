@@ -9,9 +9,10 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Component, Path, PathBuf},
 };
+
+use rustix::fs::{FileType, Mode, OFlags};
 
 use super::files;
 
@@ -75,10 +76,38 @@ fn steps(path: &Path) -> VecDeque<OsString> {
 /// [`resolve`], and a directory is made if nothing is there, as the engine of the guest would.
 pub(super) fn source(root: &Path, guest: &Path) -> io::Result<PathBuf> {
     let path = resolve(root, guest)?;
-    if fs::symlink_metadata(&path).is_err() {
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(&path)?;
-    }
+    let inside = path.strip_prefix(root).map_err(io::Error::other)?;
+    make_dirs(root, inside)?;
     Ok(path)
+}
+
+/// Makes what is missing of a path without links. Containers of the guest may run meanwhile, so each
+/// step starts at the directory of the last one and follows no link.
+fn make_dirs(root: &Path, inside: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut here = rustix::fs::open(root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    for step in inside {
+        let open = || rustix::fs::openat(&here, step, flags, Mode::empty());
+        let next = match open() {
+            Err(rustix::io::Errno::NOENT) => {
+                rustix::fs::mkdirat(&here, step, Mode::from_raw_mode(0o755))?;
+                open()?
+            }
+            other => other?,
+        };
+        if FileType::from_raw_mode(rustix::fs::fstat(&next)?.st_mode) == FileType::Symlink {
+            return Err(io::Error::other("a link was put into the path while it was looked at"));
+        }
+        here = next;
+    }
+    Ok(())
+}
+
+/// The text of a path of the host that was resolved; the engine is told it as JSON.
+pub(super) fn as_text(path: PathBuf) -> io::Result<String> {
+    path.into_os_string().into_string().map_err(|path| {
+        io::Error::other(format!("{} is not UTF-8: rename it", path.to_string_lossy()))
+    })
 }
 
 /// Writes a file of the guest.
@@ -148,6 +177,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         symlink("/x", dir.path().join("x")).unwrap();
         assert!(resolve(dir.path(), Path::new("/x/y")).is_err());
+    }
+
+    #[test]
+    fn making_directories_follows_no_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("data")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        make_dirs(&root, Path::new("data/a/b")).unwrap();
+        assert!(root.join("data/a/b").is_dir());
+        symlink(&outside, root.join("data/swapped")).unwrap();
+        assert!(make_dirs(&root, Path::new("data/swapped/x")).is_err());
+        assert!(make_dirs(&root, Path::new("data/swapped")).is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn capacity(info: &SystemInfo) -> Capacity {
 
 fn notes(node: &Shared) -> Vec<String> {
     let mut notes = vec![
+        "for one trusted tenant: containers share the kernel of the host".to_owned(),
         "no TEE: the host reads memory, disks and variables of every CVM".to_owned(),
         "OS images are names only: containers run on the host's kernel".to_owned(),
         node.cgroups.description(),

@@ -13,6 +13,7 @@
 //! | [`connect`] | finds engine and compose, takes up the directory, goes on with what was under way |
 //! | [`boot`], [`script`], [`compose`] | sealed configuration → running containers |
 //! | [`scan`], [`mod@derive`] | what a compose file may ask for, and what becomes of it. Pure |
+//! | [`inspection`] | what the engine created is what was derived, or nothing starts. Pure |
 //! | [`shutdown`] | stop, shutdown, remove |
 //! | [`observed`], [`resolve_port`], [`logs`], [`inventory`] | looking |
 
@@ -31,7 +32,7 @@ mod env;
 mod files;
 mod guestfs;
 mod images;
-mod inspect;
+mod inspection;
 mod inventory;
 mod keys;
 mod logs;

@@ -18,7 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     DockerConfig, GuestKeys, agent, cgroup::Cgroups, compose::Compose, derive::Grants,
-    document::Document, engine::Engine, resolve_port::PortCache, vm::Vm,
+    document::Document, engine::Engine, inspection::EngineDefaults, resolve_port::PortCache,
+    vm::Vm,
 };
 use crate::error::CallError;
 
@@ -31,6 +32,7 @@ pub(super) struct Shared {
     pub config: DockerConfig,
     pub grants: Grants,
     pub engine: Engine,
+    pub engine_defaults: EngineDefaults,
     pub compose: Compose,
     pub cgroups: Cgroups,
     pub vms_dir: PathBuf,
@@ -44,6 +46,7 @@ pub(super) struct Shared {
     pub keys: Arc<dyn GuestKeys>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    pub agent_limits: agent::Limits,
     pub boots: Semaphore,
     pub tracker: TaskTracker,
     pub closing: CancellationToken,
@@ -125,7 +128,9 @@ impl Shared {
             vcpu: manifest.vcpu,
             memory_mb: manifest.memory_mb,
         };
-        let agent = agent::serve(&vm.dir.run(), identity, Arc::clone(&self.keys), &self.tracker)?;
+        let (run, private) = (vm.dir.run(), vm.dir.agent());
+        let (keys, limits) = (Arc::clone(&self.keys), &self.agent_limits);
+        let agent = agent::serve(&run, &private, identity, keys, limits, &self.tracker)?;
         vm.set_agent(Some(agent));
         Ok(())
     }

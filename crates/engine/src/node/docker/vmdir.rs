@@ -9,7 +9,8 @@
 //!             state.json         what is wanted of it
 //!             .removing          being removed; survives everything but its own success
 //!             root/              the guest's private file system, as far as mounts show it
-//!             run/               the guest agent's sockets
+//!             run/               the guest agent's sockets; containers have it read-only
+//!             agent/             where these sockets are made; no container has it
 //! ```
 //!
 //! A VM is written under another name and renamed, so that a half-made one never shows.
@@ -144,9 +145,15 @@ impl VmDir {
     pub fn root(&self) -> PathBuf {
         self.0.join("root")
     }
-    /// The guest agent's sockets.
+
+    /// The guest agent's sockets, as containers see them.
     pub fn run(&self) -> PathBuf {
         self.0.join("run")
+    }
+
+    /// Where sockets are made before they are moved to [`Self::run`]. Never mounted.
+    pub fn agent(&self) -> PathBuf {
+        self.0.join("agent")
     }
 
     /// Makes the VM: complete, or not at all.

@@ -64,6 +64,7 @@ pub enum Start<'a> {
 }
 
 /// How a request for a change goes on.
+#[derive(Debug)]
 pub enum Turn<'a> {
     /// It is accepted, and to be answered.
     Accepted(Box<ChangeFlow<'a>>, Box<update::Accepted>),

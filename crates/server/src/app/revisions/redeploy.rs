@@ -201,7 +201,7 @@ impl AppRedeploy<'_> {
 
     /// Puts it in force on all of them, or prepares it for those for which contracts have to allow it:
     /// then nothing is changed. `prepare_only`: a token commits one CVM, so there must be one.
-    pub async fn accept(
+    async fn accept(
         &self,
         ctx: &Ctx,
         tx: &mut Tx,

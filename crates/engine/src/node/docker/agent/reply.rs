@@ -103,6 +103,11 @@ fn get_key(agent: &Agent, body: &[u8], [key, chain]: [&str; 2]) -> Response {
         "ed25519" => return not_served("GetKey with algorithm ed25519"),
         _ => return refused(StatusCode::BAD_REQUEST, "Unsupported algorithm"),
     }
+    if !agent.identity.has_kms {
+        let text = "this app has no KMS, so there is no key: set kms_enabled (or key_provider: kms) \
+                    in its app-compose document";
+        return refused(StatusCode::BAD_REQUEST, text);
+    }
     match agent.keys.get_key(&agent.identity.app_id, &asked.path, &asked.purpose) {
         Ok(found) => {
             use secrecy::ExposeSecret;

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use casemate_core::seal::EnvSecretKey;
 use secrecy::SecretBox;
 use serde_json::Value;
@@ -63,7 +65,9 @@ async fn the_agent_speaks_as_clients_expect() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path();
     let tracker = TaskTracker::new();
-    let _agent = serve(run, identity(), Arc::new(Keys), &tracker).unwrap();
+    let _agent =
+        serve(run, &run.join("private"), identity(), Arc::new(Keys), &Limits::default(), &tracker)
+            .unwrap();
 
     let (status, info) = call(run, "dstack.sock", "/Info", "{}").await;
     assert_eq!(status, 200);
@@ -92,7 +96,9 @@ async fn what_needs_a_tee_is_named_and_refused() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path();
     let tracker = TaskTracker::new();
-    let _agent = serve(run, identity(), Arc::new(Keys), &tracker).unwrap();
+    let _agent =
+        serve(run, &run.join("private"), identity(), Arc::new(Keys), &Limits::default(), &tracker)
+            .unwrap();
     for (socket, path, name) in [
         ("dstack.sock", "/GetQuote", "GetQuote"),
         ("dstack.sock", "/Attest", "Attest"),
@@ -114,11 +120,110 @@ async fn a_new_agent_takes_the_place_of_a_dead_one_also_in_a_long_path() {
     fs::create_dir(&run).unwrap();
     let tracker = TaskTracker::new();
     for _ in 0..2 {
-        let _agent = serve(&run, identity(), Arc::new(Keys), &tracker).unwrap();
+        let _agent = serve(
+            &run,
+            &dir.path().join("private"),
+            identity(),
+            Arc::new(Keys),
+            &Limits::default(),
+            &tracker,
+        )
+        .unwrap();
         let short = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(&run, short.path().join("run")).unwrap();
         let (status, _) =
             call(&short.path().join("run"), "tappd.sock", "/prpc/Tappd.Info", "{}").await;
         assert_eq!(status, 200);
     }
+}
+
+#[tokio::test]
+async fn links_at_the_places_of_sockets_are_replaced_and_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, canary) = (dir.path().join("run"), dir.path().join("canary"));
+    fs::create_dir(&run).unwrap();
+    fs::write(&canary, "mine").unwrap();
+    fs::set_permissions(&canary, Permissions::from_mode(0o600)).unwrap();
+    for name in ["dstack.sock", ".dstack.sock.new", "tappd.sock", ".tappd.sock.new"] {
+        std::os::unix::fs::symlink(&canary, run.join(name)).unwrap();
+    }
+    assert!(!sockets_are_sockets(&run).unwrap());
+    let private = dir.path().join("private");
+    let _agent =
+        serve(&run, &private, identity(), Arc::new(Keys), &Limits::default(), &TaskTracker::new())
+            .unwrap();
+    assert!(sockets_are_sockets(&run).unwrap());
+    let (status, _) = call(&run, "dstack.sock", "/Info", "{}").await;
+    assert_eq!(status, 200);
+    assert_eq!(fs::read_to_string(&canary).unwrap(), "mine");
+    assert_eq!(fs::metadata(&canary).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&private).unwrap().permissions().mode() & 0o777, 0o700);
+    fs::remove_file(run.join("tappd.sock")).unwrap();
+    std::os::unix::fs::symlink("/", run.join("tappd.sock")).unwrap();
+    assert!(!sockets_are_sockets(&run).unwrap());
+}
+
+#[tokio::test]
+async fn an_app_without_kms_gets_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path();
+    let without = Identity { has_kms: false, ..identity() };
+    let (private, tracker) = (run.join("private"), TaskTracker::new());
+    let _agent =
+        serve(run, &private, without, Arc::new(Keys), &Limits::default(), &tracker).unwrap();
+    let asked = r#"{"path":"a/b","purpose":"signing"}"#;
+    for (socket, path) in [
+        ("dstack.sock", "/GetKey"),
+        ("dstack.sock", "/prpc/DstackGuest.GetKey?json"),
+        ("tappd.sock", "/prpc/Tappd.DeriveK256Key?json"),
+    ] {
+        let (status, body) = call(run, socket, path, asked).await;
+        assert_eq!(status, 400, "{path}");
+        assert!(body["error"].as_str().unwrap().contains("no KMS"), "{body}");
+    }
+    assert_eq!(call(run, "dstack.sock", "/Info", "{}").await.0, 200);
+}
+
+/// Connections that send half a request hold no place of another CVM's, and their own ones not for
+/// long.
+#[tokio::test]
+async fn half_sent_requests_keep_nobody_else_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let (quiet, flooded) = (dir.path().join("quiet"), dir.path().join("flooded"));
+    let (private, tracker) = (dir.path().join("private"), TaskTracker::new());
+    let patient = Limits::new(8, 4, Duration::from_hours(1), Duration::from_hours(1));
+    let hasty = Limits::new(8, 4, Duration::from_millis(20), Duration::from_hours(1));
+    let mut agents = Vec::new();
+    for (run, limits) in [(&quiet, &patient), (&flooded, &patient)] {
+        fs::create_dir(run).unwrap();
+        agents.push(serve(run, &private, identity(), Arc::new(Keys), limits, &tracker).unwrap());
+    }
+    let open = async |run: &Path| {
+        let mut stream = UnixStream::connect(run.join("dstack.sock")).await.unwrap();
+        stream.write_all(b"POST /Info HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        stream
+    };
+    let mut half = Vec::new();
+    for _ in 0..100 {
+        half.push(open(&flooded).await);
+    }
+    assert_eq!(call(&quiet, "dstack.sock", "/Info", "{}").await.0, 200);
+    assert!(patient.free() >= 4, "one CVM took more than its places");
+    let (status, _) = call(&flooded, "tappd.sock", "/prpc/Tappd.Info", "{}").await;
+    assert_eq!(status, 200, "the other socket of the same CVM has a place");
+
+    agents.push(serve(&flooded, &private, identity(), Arc::new(Keys), &hasty, &tracker).unwrap());
+    let mut half = Vec::new();
+    for _ in 0..100 {
+        half.push(open(&flooded).await);
+    }
+    assert_eq!(
+        call(&flooded, "dstack.sock", "/Info", "{}").await.0,
+        200,
+        "they are closed in time"
+    );
+    let mut rest = Vec::new();
+    let mut one = half.remove(0);
+    let ended = tokio::time::timeout(Duration::from_secs(30), one.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "a connection with half a request is still open");
 }

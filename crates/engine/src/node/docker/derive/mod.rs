@@ -5,24 +5,22 @@
 //! output is a model that goes to `docker compose up` through a pipe. Both hold values of variables:
 //! they are never written down.
 //!
-//! Every string here is the true one. Compose writes `$` as `$$` and reads it so; [`super::compose`]
-//! undoes that once when it reads a model and does it once when it writes one. So a `$` means nothing in
-//! any decision below.
-//!
 //! | In the compose file | On a docker node |
 //! |---|---|
 //! | `container_name: x` | dropped; `x` stays a name on the service's networks |
 //! | `ports: 8080:80` | a free port of 127.0.0.1, and the label `casemate.port.8080=80/tcp` |
 //! | bind mount of `/p`, `./p`, `~/p` | the same path in the VM's own `root/` |
-//! | `dstack.sock`, `tappd.sock` | the simulated guest agent ([`super::agent`]) |
+//! | `dstack.sock`, `tappd.sock`, the directory they are in | the simulated guest agent ([`super::agent`]), read-only |
+//! | `driver_opts` of volumes | none, or a bounded tmpfs |
 //! | `name:` of volumes, networks, configs, secrets | dropped, so that two CVMs share nothing |
-//! | fixed subnets | dropped, unless a service has a fixed address in them |
+//! | fixed subnets and addresses | dropped; refused where the file relies on the address |
 //! | `network_mode: bridge` | the project's own network instead of the engine's shared one |
 //! | drivers of logs other than `json-file`, `local`, `none` | the engine's default |
 //! | `restart` | kept; switched off while the VM is down, so that it stays down |
 //! | what gives the host away | refused by name, unless the node grants it ([`Grant`]) |
 //! | keys we do not know | refused: what they do to a host is not known either |
 
+mod addresses;
 mod ahead;
 mod grants;
 mod mounts;
@@ -37,12 +35,9 @@ mod services;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt};
 
 use casemate_core::{
     cvm::PortMap,
@@ -51,14 +46,13 @@ use casemate_core::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+pub(super) use self::mounts::{GuestSource, guest_sources};
 pub use self::{
     ahead::look_ahead,
     grants::{Grant, Grants},
 };
-pub(super) use self::{
-    mounts::guest_sources,
-    refuse::{is_own_capability, is_safe_security_option, refuse_volume_options},
-};
+
+use super::inspection::{Expected, expected};
 
 /// A JSON object.
 type Object = Map<String, Value>;
@@ -139,9 +133,11 @@ pub(super) struct DeriveInput<'a> {
     pub node: &'a str,
     pub grants: &'a Grants,
     /// Where the paths named by [`guest_sources`] lie on the host.
-    pub sources: &'a BTreeMap<String, PathBuf>,
+    pub sources: &'a BTreeMap<String, String>,
     /// Directory of the guest agent's sockets.
-    pub run: &'a Path,
+    pub run: &'a str,
+    /// The compose project.
+    pub project: &'a str,
     pub limits: &'a Limits,
     /// Host ports mapped to the VM.
     pub ports: &'a [PortMap],
@@ -185,6 +181,8 @@ pub(super) struct AgentLink {
 pub(super) struct Derived {
     /// The model for `docker compose up`. Holds values of variables.
     pub model: Value,
+    /// What the engine must create for it.
+    pub expected: Expected,
     pub published: Vec<Published>,
     /// Links to make in the containers once they are there.
     pub links: Vec<AgentLink>,
@@ -216,9 +214,11 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
     project::rewrite(file, input, &mut notes)?;
     label_files(file, input);
     let images = images(file);
+    let expected = expected(file, input.project, &input.vm.0, &refuse::HARDENING);
     notes.published.sort();
     Ok(Derived {
         model,
+        expected,
         published: notes.published,
         links: notes.links,
         pass_env: notes.pass_env,

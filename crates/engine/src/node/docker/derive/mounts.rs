@@ -1,6 +1,6 @@
 //! Bind mounts: sources are paths of the guest, and the guest's file system is the VM's `root/`.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,8 @@ use super::{
     AGENT_DIR, AgentLink, DeriveInput, Grant, Grants, LABEL_AGENT, Notes, Object, Refused,
     add_labels, entries, list, refuse::not_granted, services, services::hides,
 };
+
+const WAY_OUT: &str = "mount a named volume, a path of the guest or a tmpfs, whole";
 
 /// A path of the guest that the host must have before the containers are made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +29,39 @@ enum Source {
     Engine,
     /// Anything else: a path of the guest, without `.` and `..`.
     Guest(String),
+}
+
+/// Refuses kinds of mounts and options that are not known to stay inside the CVM. Short forms, as they
+/// stand in the text of a file, have neither.
+pub(super) fn check_known(mount: &Value) -> Result<(), Refused> {
+    const KEYS: [&str; 8] =
+        ["type", "source", "target", "read_only", "consistency", "bind", "volume", "tmpfs"];
+    let Some(entry) = mount.as_object() else { return Ok(()) };
+    let at = target(mount);
+    let refused = |what: String| Err(Refused::new(what, WAY_OUT));
+    if let Some(kind) = entry.get("type")
+        && !matches!(kind.as_str(), Some("bind" | "volume" | "tmpfs"))
+    {
+        return refused(format!("a mount of type {kind} at {at}"));
+    }
+    if let Some(key) = entry.keys().find(|key| !KEYS.contains(&key.as_str()) && !is_extension(key))
+    {
+        return refused(format!("{key} for the mount at {at}"));
+    }
+    let options = [("volume", &["nocopy"][..]), ("tmpfs", &["size", "mode"])];
+    for (kind, known) in options {
+        let unknown = entry.get(kind).and_then(Value::as_object).and_then(|options| {
+            options.keys().find(|key| !known.contains(&key.as_str()) && !is_extension(key))
+        });
+        if let Some(key) = unknown {
+            return refused(format!("{kind}.{key} for the mount at {at}"));
+        }
+    }
+    Ok(())
+}
+
+fn is_extension(key: &str) -> bool {
+    key.starts_with("x-")
 }
 
 /// Paths of the guest that the model mounts, each once, sorted.
@@ -60,19 +95,18 @@ pub(super) fn rewrite(
     let Some(Value::Array(mounts)) = service.remove("volumes") else { return Ok(()) };
     let mut kept = Vec::new();
     let mut linked = false;
-    for mut mount in mounts {
+    for mount in mounts {
         match source_of(&mount) {
-            None => kept.push(mount),
-            Some(Source::Engine) => kept.push(engine(mount, input.grants)?),
+            None if matches!(kind(&mount), Some("volume" | "tmpfs")) => kept.push(mount),
+            None => return Err(Refused::new(format!("the mount {mount}"), WAY_OUT)),
+            Some(Source::Engine) => kept.push(engine(&mount, input.grants)?),
             Some(Source::AgentDir) => {
-                set_agent_source(&mut mount, input.run);
-                kept.push(mount);
+                kept.push(bind(input.run, target(&mount), true));
             }
             Some(Source::Agent(socket)) => {
                 let path = target(&mount).to_owned();
                 if hides(service, &path) {
-                    set_agent_source(&mut mount, &input.run.join(socket));
-                    kept.push(mount);
+                    kept.push(bind(&format!("{}/{socket}", input.run), &path, true));
                     add_labels(service, [(LABEL_AGENT.to_owned(), "direct".to_owned())]);
                 } else {
                     notes.links.push(AgentLink { service: name.to_owned(), path, socket });
@@ -81,15 +115,12 @@ pub(super) fn rewrite(
             }
             Some(Source::Guest(path)) => {
                 warn_about(name, &path, notes);
-                set_source(&mut mount, host_path(&path, input)?);
-                kept.push(mount);
+                kept.push(bind(host_path(&path, input)?, target(&mount), is_read_only(&mount)));
             }
         }
     }
     if linked {
-        kept.push(json!({
-            "type": "bind", "source": input.run, "target": AGENT_DIR, "read_only": true,
-        }));
+        kept.push(bind(input.run, AGENT_DIR, true));
     }
     if !kept.is_empty() {
         service.insert("volumes".to_owned(), Value::Array(kept));
@@ -98,7 +129,7 @@ pub(super) fn rewrite(
 }
 
 /// Where a path of the guest lies on the host.
-pub(super) fn host_path<'a>(path: &str, input: &DeriveInput<'a>) -> Result<&'a PathBuf, Refused> {
+pub(super) fn host_path<'a>(path: &str, input: &DeriveInput<'a>) -> Result<&'a String, Refused> {
     let missing = || Refused::new(format!("the file {path}"), "it is not there in the CVM");
     input.sources.get(path).ok_or_else(missing)
 }
@@ -109,12 +140,12 @@ pub(super) fn check_nesting(file: &Object, input: &DeriveInput<'_>) -> Result<()
     if input.grants.has(Grant::NestedBinds) {
         return Ok(());
     }
-    let found: Vec<(String, &PathBuf, bool)> = services(file)
+    let found: Vec<(String, &Path, bool)> = services(file)
         .flat_map(|(_, service)| binds(service))
         .filter_map(|mount| {
             let Some(Source::Guest(path)) = source_of(mount) else { return None };
-            let host = input.sources.get(&path)?;
-            Some((path, host, mount.get("read_only") != Some(&Value::Bool(true))))
+            let host = Path::new(input.sources.get(&path)?);
+            Some((path, host, !is_read_only(mount)))
         })
         .collect();
     if found.iter().any(|(path, _, writable)| path == "/" && *writable) {
@@ -124,7 +155,7 @@ pub(super) fn check_nesting(file: &Object, input: &DeriveInput<'_>) -> Result<()
     let inner = found
         .iter()
         .map(|(path, host, _)| (path, *host))
-        .chain(files.iter().filter_map(|path| Some((path, input.sources.get(path)?))));
+        .chain(files.iter().filter_map(|path| Some((path, Path::new(input.sources.get(path)?)))));
     for (path, host) in inner {
         let outer = found
             .iter()
@@ -166,7 +197,7 @@ fn binds(service: &Object) -> impl Iterator<Item = &Value> {
 
 /// `None`: not a bind mount.
 fn source_of(mount: &Value) -> Option<Source> {
-    if mount.get("type")?.as_str()? != "bind" {
+    if kind(mount)? != "bind" {
         return None;
     }
     let path = plain(mount.get("source").and_then(Value::as_str).unwrap_or_default());
@@ -181,39 +212,41 @@ fn source_of(mount: &Value) -> Option<Source> {
 }
 
 /// Refuses a mount of an engine's socket that is not granted.
-pub(super) fn check_engine(mount: Value, grants: &Grants) -> Result<(), Refused> {
-    match source_of(&mount) {
+pub(super) fn check_engine(mount: &Value, grants: &Grants) -> Result<(), Refused> {
+    match source_of(mount) {
         Some(Source::Engine) => engine(mount, grants).map(drop),
         _ => Ok(()),
     }
 }
 
-fn engine(mount: Value, grants: &Grants) -> Result<Value, Refused> {
-    if grants.has(Grant::DockerSocket) {
-        return Ok(mount);
-    }
+fn engine(mount: &Value, grants: &Grants) -> Result<Value, Refused> {
     let source = mount.get("source").and_then(Value::as_str).unwrap_or_default();
+    if grants.has(Grant::DockerSocket) {
+        return Ok(bind(source, target(mount), is_read_only(mount)));
+    }
     Err(not_granted(Grant::DockerSocket, &format!("a mount of {source}")))
+}
+
+fn kind(mount: &Value) -> Option<&str> {
+    mount.get("type")?.as_str()
 }
 
 fn target(mount: &Value) -> &str {
     mount.get("target").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Propagation is dropped with the rest of `bind`: it could carry mounts over to the host.
-fn set_source(mount: &mut Value, source: &Path) {
-    let Some(mount) = mount.as_object_mut() else { return };
-    mount.insert("source".to_owned(), json!(source));
-    mount.insert("bind".to_owned(), json!({"create_host_path": true}));
+fn is_read_only(mount: &Value) -> bool {
+    mount.get("read_only") == Some(&Value::Bool(true))
 }
 
-/// The agent's directory is read-only to every container: one that could write there would replace a
-/// socket by a link, and the next container that mounts the socket would get what the link names.
-fn set_agent_source(mount: &mut Value, source: &Path) {
-    set_source(mount, source);
-    if let Some(mount) = mount.as_object_mut() {
-        mount.insert("read_only".to_owned(), json!(true));
-    }
+/// A bind mount with nothing but these: propagation could carry mounts over to the host. Compose hands
+/// a mount whose source must exist to the engine field by field, and any other one as
+/// `source:target:mode`, in which a colon of a path is a separator.
+fn bind(source: &str, target: &str, read_only: bool) -> Value {
+    json!({
+        "type": "bind", "source": source, "target": target, "read_only": read_only,
+        "bind": {"create_host_path": false},
+    })
 }
 
 fn warn_about(service: &str, path: &str, notes: &mut Notes) {

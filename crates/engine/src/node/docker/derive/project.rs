@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    DeriveInput, Grant, Notes, Object, Refused, drop_labels, label_all,
+    DeriveInput, Grant, Notes, Object, Refused, addresses, drop_labels, label_all,
     mounts::{host_path, plain},
     object_mut, services,
 };
@@ -23,15 +23,15 @@ pub(super) fn rewrite(
 ) -> Result<(), Refused> {
     file.retain(|key, _| !key.starts_with("x-") && key != "name" && key != "version");
     default_network(file);
-    let fixed = fixed_addresses(file);
+    addresses::drop_fixed(file, input, notes)?;
     for (name, network) in objects_mut(file, "networks") {
         if owned(network) {
-            network_entry(name, network, fixed.contains(name), input, notes);
+            network_entry(name, network, input, notes);
         }
     }
     for (_, volume) in objects_mut(file, "volumes") {
         if owned(volume) {
-            volume.remove("name");
+            volume.retain(|key, _| key != "name" && !key.starts_with("x-"));
             drop_labels(volume);
             label_all(volume, input);
         }
@@ -57,48 +57,24 @@ fn default_network(file: &mut Object) {
     }
 }
 
-fn network_entry(
-    name: &str,
-    network: &mut Object,
-    fixed: bool,
-    input: &DeriveInput<'_>,
-    notes: &mut Notes,
-) {
+fn network_entry(name: &str, network: &mut Object, input: &DeriveInput<'_>, notes: &mut Notes) {
     drop_labels(network);
     network.remove("name");
     network.remove("attachable");
     if !input.grants.has(Grant::HostNetwork) {
         network.remove("driver");
-        if let Some(options) = network.get_mut("driver_opts").and_then(Value::as_object_mut) {
-            options.retain(|option, _| BRIDGE_OPTIONS.contains(&option.as_str()));
-        }
-    }
-    let configured =
-        network.get("ipam").and_then(Value::as_object).is_some_and(|ipam| !ipam.is_empty());
-    if !fixed {
-        network.remove("ipam");
-        if configured {
+        let ipam = network.remove("ipam");
+        if ipam.as_ref().and_then(Value::as_object).is_some_and(|ipam| !ipam.is_empty()) {
             network.remove("enable_ipv6");
             notes.warnings.push(format!(
                 "network {name}: its fixed subnet is dropped, the engine chooses one"
             ));
         }
-    }
-    label_all(network, input);
-}
-
-/// Networks in which some service has a fixed address: their subnets must stay.
-fn fixed_addresses(file: &Object) -> Vec<String> {
-    let mut names = Vec::new();
-    for (_, service) in services(file) {
-        let networks = service.get("networks").and_then(Value::as_object);
-        for (name, options) in networks.into_iter().flatten() {
-            if options.get("ipv4_address").is_some() || options.get("ipv6_address").is_some() {
-                names.push(name.clone());
-            }
+        if let Some(options) = network.get_mut("driver_opts").and_then(Value::as_object_mut) {
+            options.retain(|option, _| BRIDGE_OPTIONS.contains(&option.as_str()));
         }
     }
-    names
+    label_all(network, input);
 }
 
 /// Files of the guest and variables of the guest, instead of the host's.
@@ -119,7 +95,7 @@ fn content(entry: &mut Object, input: &DeriveInput<'_>, notes: &mut Notes) -> Re
     Ok(())
 }
 
-fn owned(entry: &Object) -> bool {
+pub(super) fn owned(entry: &Object) -> bool {
     entry.get("external").is_none_or(|external| external == false)
 }
 

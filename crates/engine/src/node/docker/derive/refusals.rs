@@ -34,6 +34,12 @@ fn what_gives_the_host_away_is_refused_unless_granted() {
         (json!({"cap_add": ["NET_ADMIN", "cap_bpf"]}), "capabilities"),
         (json!({"cap_add": ["ALL"]}), "capabilities"),
         (json!({"security_opt": ["seccomp:unconfined"]}), "security-opt"),
+        (json!({"security_opt": ["no-new-privileges:false"]}), "security-opt"),
+        (json!({"network_mode": "private"}), "external"),
+        (json!({"network_mode": "default"}), "external"),
+        (json!({"network_mode": "casemate-other_default"}), "external"),
+        (json!({"pid": "private"}), "external"),
+        (json!({"uts": "service:other"}), "external"),
         (json!({"runtime": "nvidia"}), "runtime"),
         (json!({"network_mode": "container:other"}), "external"),
         (json!({"volumes_from": ["container:other"]}), "external"),
@@ -62,6 +68,10 @@ fn what_reaches_out_of_the_file_is_refused_unless_granted() {
             json!({"volumes": {"n": {"driver_opts": {"type": "none", "o": "bind", "device": "/etc"}}}}),
             "volume-drivers",
         ),
+        (
+            json!({"volumes": {"n": {"driver_opts": {"type": "tmpfs", "o": "bind", "device": "/etc"}}}}),
+            "volume-drivers",
+        ),
     ];
     for (mut model, word) in cases {
         model["services"] = json!({"web": {"image": "x"}});
@@ -81,12 +91,18 @@ fn what_nobody_can_grant_is_refused_for_ever() {
         (json!({"image": "x", "use_api_socket": true}), "use_api_socket"),
         (json!({"image": "x", "env_file": ["/etc/shadow"]}), "env_file"),
         (json!({"command": ["x"]}), "image"),
+        (
+            json!({"image": "x", "networks": {"n": {"driver_opts": {"a": "b"}}}}),
+            "driver_opts in network n",
+        ),
     ] {
         let model = json!({"services": {"web": service}});
         let refused =
             try_derive(model, |given| given.grants = all.clone()).unwrap_err().to_string();
         assert!(refused.contains(word), "{refused}");
     }
+    let model = json!({"services": {}, "networks": {"n": {"config_from": "host"}}});
+    assert!(try_derive(model, |_| {}).unwrap_err().to_string().contains("config_from"));
     let model = json!({"services": {}, "include": ["x"]});
     assert!(try_derive(model, |_| {}).is_err());
 }

@@ -1,18 +1,16 @@
 //! What a docker node refuses. The list of what is *not* refused is closed: a key that is neither
 //! harmless nor looked at is refused too.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::{Grant, Grants, Object, Refused, entries, list, services, text};
+use super::{Grant, Grants, Object, Refused, entries, list, mounts, services, text, volumes};
 
 /// Keys of a file that mean nothing, or that [`super::project`] rewrites.
 const FILE_KEYS: [&str; 7] =
     ["name", "version", "services", "networks", "volumes", "configs", "secrets"];
 
 /// Keys of a service that reach no further than its containers, or that are rewritten.
-const KEPT: [&str; 61] = [
+const KEPT: [&str; 59] = [
     "annotations",
     "attach",
     "blkio_config",
@@ -50,7 +48,6 @@ const KEPT: [&str; 61] = [
     "mem_reservation",
     "mem_swappiness",
     "memswap_limit",
-    "networks",
     "pids_limit",
     "platform",
     "ports",
@@ -71,7 +68,6 @@ const KEPT: [&str; 61] = [
     "tty",
     "ulimits",
     "user",
-    "volumes",
     "working_dir",
     "extends",
 ];
@@ -100,6 +96,10 @@ const OWN_CAPABILITIES: [&str; 20] = [
     "SYS_PTRACE",
 ];
 
+/// Options that only take rights away.
+pub(super) const HARDENING: [&str; 3] =
+    ["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"];
+
 /// Refuses what the file asks for and the node does not grant.
 pub(super) fn file(file: &Object, grants: &Grants) -> Result<(), Refused> {
     for key in file.keys() {
@@ -112,33 +112,8 @@ pub(super) fn file(file: &Object, grants: &Grants) -> Result<(), Refused> {
     }
     entries(file, "networks").try_for_each(|(name, entry)| network(name, entry, grants))?;
     entries(file, "volumes").try_for_each(|(name, entry)| volume(name, entry, grants))?;
-    for (name, entry) in entries(file, "volumes") {
-        if !grants.has(Grant::VolumeDrivers) {
-            refuse_volume_options(&options(entry)).map_err(|what| volume_options(name, &what))?;
-        }
-    }
     for (kind, key) in [("config", "configs"), ("secret", "secrets")] {
-        entries(file, key).try_for_each(|(name, entry)| content(kind, name, entry, grants))?;
-    }
-    for (name, entry) in services(file) {
-        mounts(entry).map_err(|refused| refused.in_service(name))?;
-    }
-    Ok(())
-}
-
-/// Types of mounts that the derivation rewrites or that touch nothing of the host.
-const MOUNT_TYPES: [&str; 3] = ["bind", "volume", "tmpfs"];
-
-/// Every mount has a known type.
-fn mounts(service: &Object) -> Result<(), Refused> {
-    for mount in list(service, "volumes") {
-        let kind = mount.get("type").and_then(Value::as_str).unwrap_or_default();
-        if !MOUNT_TYPES.contains(&kind) {
-            return Err(Refused::new(
-                format!("a mount of type {kind}"),
-                "use a bind mount, a named volume or a tmpfs",
-            ));
-        }
+        entries(file, key).try_for_each(|(name, entry)| external(kind, name, entry, grants))?;
     }
     Ok(())
 }
@@ -165,6 +140,8 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
         if bad && !grants.has(grant) { Err(not_granted(grant, what)) } else { Ok(()) }
     };
     match key {
+        "networks" => endpoints(value),
+        "volumes" => list(entry, key).iter().try_for_each(mounts::check_known),
         _ if KEPT.contains(&key) || key.starts_with("x-") => Ok(()),
         "build" => Err(Refused::new(
             "build",
@@ -181,16 +158,12 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
         "devices" | "device_cgroup_rules" | "gpus" => unless(filled(value), Grant::Devices, key),
         "deploy" => unless(reserves_devices(value), Grant::Devices, "reserved devices"),
         "cap_add" => list(entry, key).iter().filter_map(Value::as_str).try_for_each(|capability| {
-            unless(
-                !is_own_capability(capability),
-                Grant::Capabilities,
-                &format!("cap_add {capability}"),
-            )
+            unless(reaches_out(capability), Grant::Capabilities, &format!("cap_add {capability}"))
         }),
         "security_opt" => {
             list(entry, key).iter().filter_map(Value::as_str).try_for_each(|option| {
-                let refused = !is_safe_security_option(option);
-                unless(refused, Grant::SecurityOpt, &format!("security_opt {option}"))
+                let what = format!("security_opt {option}");
+                unless(!HARDENING.contains(&option), Grant::SecurityOpt, &what)
             })
         }
         "runtime" | "credential_spec" => unless(filled(value), Grant::Runtime, key),
@@ -214,51 +187,70 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
     }
 }
 
-fn namespace(key: &str, value: &Value, host: Grant, grants: &Grants) -> Result<(), Refused> {
-    let mode = value.as_str().unwrap_or_default();
-    let grant = match mode {
-        "host" => host,
-        _ if mode.starts_with("container:") => Grant::External,
-        "" | "none" | "bridge" | "private" | "shareable" => return Ok(()),
-        _ if mode.starts_with("service:") => return Ok(()),
-        _ => Grant::External,
-    };
-    if grants.has(grant) { Ok(()) } else { Err(not_granted(grant, &format!("{key}: {mode}"))) }
-}
-
-/// Keys of a network that the derivation keeps or drops.
-const NETWORK_KEYS: [&str; 10] = [
-    "attachable",
-    "driver",
-    "driver_opts",
-    "enable_ipv4",
-    "enable_ipv6",
-    "external",
-    "internal",
-    "ipam",
-    "labels",
-    "name",
-];
-/// Keys of a volume that the derivation checks or drops.
-const VOLUME_KEYS: [&str; 5] = ["driver", "driver_opts", "external", "labels", "name"];
-/// Keys of a config or secret that the derivation rewrites or drops.
-const CONTENT_KEYS: [&str; 6] = ["content", "environment", "external", "file", "labels", "name"];
-
-/// Refuses keys that are not on a list.
-fn known_keys(kind: &str, name: &str, entry: &Object, keys: &[&str]) -> Result<(), Refused> {
-    let unknown = entry.keys().find(|key| !keys.contains(&key.as_str()) && !key.starts_with("x-"));
-    match unknown {
-        None => Ok(()),
-        Some(key) => Err(Refused::new(
-            format!("{key} in the {kind} {name}, which it does not know"),
-            "leave it out",
-        )),
+/// Modes that stay inside the CVM, for each key: the same word means another thing elsewhere (a
+/// `network_mode` of any other word is the name of a network of the engine).
+fn own_modes(key: &str) -> &'static [&'static str] {
+    match key {
+        "network_mode" => &["", "none", "bridge"],
+        "ipc" => &["", "none", "private", "shareable"],
+        "cgroup" => &["", "private"],
+        _ => &[""],
     }
 }
 
+fn namespace(key: &str, value: &Value, host: Grant, grants: &Grants) -> Result<(), Refused> {
+    let mode = match value {
+        Value::Null => "",
+        Value::String(mode) => mode,
+        other => return Err(not_granted(host, &format!("{key}: {other}"))),
+    };
+    let of_service = matches!(key, "network_mode" | "ipc" | "pid") && mode.starts_with("service:");
+    if own_modes(key).contains(&mode) || of_service {
+        return Ok(());
+    }
+    let grant = if mode == "host" { host } else { Grant::External };
+    if grants.has(grant) { Ok(()) } else { Err(not_granted(grant, &format!("{key}: {mode}"))) }
+}
+
+/// What a service may say of its place in a network.
+fn endpoints(networks: &Value) -> Result<(), Refused> {
+    const KEYS: [&str; 7] = [
+        "aliases",
+        "ipv4_address",
+        "ipv6_address",
+        "link_local_ips",
+        "mac_address",
+        "priority",
+        "gw_priority",
+    ];
+    for (name, options) in networks.as_object().into_iter().flatten() {
+        let mut keys = options.as_object().into_iter().flatten().map(|(key, _)| key);
+        if let Some(key) = keys.find(|key| !KEYS.contains(&key.as_str()) && !key.starts_with("x-"))
+        {
+            return Err(unknown(&format!("{key} in network {name}")));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    const KEYS: [&str; 9] = [
+        "name",
+        "driver",
+        "driver_opts",
+        "ipam",
+        "external",
+        "internal",
+        "attachable",
+        "labels",
+        "enable_ipv6",
+    ];
+    if let Some(key) =
+        entry.keys().find(|key| !KEYS.contains(&key.as_str()) && !key.starts_with("x-"))
+    {
+        return Err(unknown(&format!("{key} for network {name}")));
+    }
     external("network", name, entry, grants)?;
-    known_keys("network", name, entry, &NETWORK_KEYS)?;
     let driver = text(entry, "driver").unwrap_or("bridge");
     if matches!(driver, "bridge" | "default" | "") || grants.has(Grant::HostNetwork) {
         return Ok(());
@@ -266,89 +258,9 @@ pub(super) fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(),
     Err(not_granted(Grant::HostNetwork, &format!("driver {driver} for network {name}")))
 }
 
-/// Refuses what can be known of a volume while options may still have variables in them.
 pub(super) fn volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     external("volume", name, entry, grants)?;
-    known_keys("volume", name, entry, &VOLUME_KEYS)?;
-    if grants.has(Grant::VolumeDrivers) {
-        return Ok(());
-    }
-    let driver = text(entry, "driver").unwrap_or("local");
-    if !matches!(driver, "local" | "default" | "") {
-        return Err(not_granted(
-            Grant::VolumeDrivers,
-            &format!("driver {driver} for volume {name}"),
-        ));
-    }
-    options(entry)
-        .iter()
-        .try_for_each(|(option, value)| volume_option(option, value))
-        .map_err(|what| volume_options(name, &what))
-}
-
-pub(super) fn content(
-    kind: &str,
-    name: &str,
-    entry: &Object,
-    grants: &Grants,
-) -> Result<(), Refused> {
-    external(kind, name, entry, grants)?;
-    known_keys(kind, name, entry, &CONTENT_KEYS)
-}
-
-/// The options of a volume; what is no text becomes the text that compose makes of it.
-fn options(entry: &Object) -> BTreeMap<String, String> {
-    let options = entry.get("driver_opts").and_then(Value::as_object);
-    options
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (name.clone(), text)
-        })
-        .collect()
-}
-
-fn volume_options(name: &str, what: &str) -> Refused {
-    not_granted(Grant::VolumeDrivers, &format!("driver_opts of the volume {name}: {what}"))
-}
-
-/// Checks the options of a volume of the driver `local`: none, or those of a tmpfs. The driver hands
-/// them to mount(2), and under a flag such as `bind` the kernel ignores the type: so `device` must be
-/// `tmpfs` too, and `o` may hold the options of a tmpfs only. The error names the option.
-pub(in crate::node::docker) fn refuse_volume_options(
-    options: &BTreeMap<String, String>,
-) -> Result<(), String> {
-    options.iter().try_for_each(|(option, value)| volume_option(option, value))?;
-    for needed in ["type", "device"] {
-        if !options.is_empty() && !options.contains_key(needed) {
-            return Err(format!("{needed} is missing, it must be tmpfs"));
-        }
-    }
-    Ok(())
-}
-
-/// One option of a volume.
-fn volume_option(option: &str, value: &str) -> Result<(), String> {
-    let known = match option {
-        "type" | "device" => value == "tmpfs",
-        "o" => value.split(',').all(is_tmpfs_option),
-        _ => false,
-    };
-    if known { Ok(()) } else { Err(format!("{option}={value}")) }
-}
-
-/// `size=64m`, `mode=1777`, `uid=1000`, `gid=1000`, and the flags that take rights away.
-fn is_tmpfs_option(option: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    match option.split_once('=') {
-        Some(("size", value)) => {
-            digits(value.strip_suffix(['k', 'K', 'm', 'M', 'g', 'G', '%']).unwrap_or(value))
-        }
-        Some(("mode" | "uid" | "gid" | "nr_inodes", value)) => digits(value),
-        Some(_) => false,
-        None => matches!(option, "noexec" | "nosuid" | "nodev" | "ro" | "rw"),
-    }
+    volumes::check(name, entry, grants)
 }
 
 pub(super) fn external(
@@ -389,23 +301,10 @@ pub(super) fn not_granted(grant: Grant, what: &str) -> Refused {
     )
 }
 
-/// Whether a capability, with or without `CAP_`, acts only inside the container's own namespaces.
-pub(in crate::node::docker) fn is_own_capability(capability: &str) -> bool {
+fn reaches_out(capability: &str) -> bool {
     let upper = capability.to_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    OWN_CAPABILITIES.contains(&name)
-}
-
-/// Whether a security option only takes rights away.
-pub(in crate::node::docker) fn is_safe_security_option(option: &str) -> bool {
-    matches!(
-        option,
-        "no-new-privileges"
-            | "no-new-privileges:true"
-            | "no-new-privileges=true"
-            | "no-new-privileges:false"
-            | "no-new-privileges=false"
-    )
+    !OWN_CAPABILITIES.contains(&name)
 }
 
 fn any_privileged(hooks: &Value) -> bool {

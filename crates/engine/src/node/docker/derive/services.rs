@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    DeriveInput, LABEL_RESTART, Limits, Notes, Object, add_labels, drop_labels, label_all, list,
-    object_mut, text,
+    DeriveInput, Grant, LABEL_RESTART, Limits, Notes, Object, add_labels, drop_labels, label_all,
+    list, object_mut, text,
 };
 
 /// Log drivers whose output the engine can show again.
@@ -17,16 +17,16 @@ pub(super) fn rewrite(
     input: &DeriveInput<'_>,
     notes: &mut Notes,
 ) {
-    for key in ["profiles", "develop", "extends"] {
-        service.remove(key);
-    }
+    service.retain(|key, _| {
+        !matches!(key.as_str(), "profiles" | "develop" | "extends") && !key.starts_with("x-")
+    });
     drop_labels(service);
     network_mode(name, service, notes);
     aliases(service);
     environment(service);
     logging(name, service, notes);
     restart(service);
-    limits(service, input.limits);
+    limits(service, input);
     label_all(service, input);
 }
 
@@ -99,10 +99,12 @@ fn deploy_policy(service: &Object) -> Option<String> {
     })
 }
 
-fn limits(service: &mut Object, limits: &Limits) {
-    match limits {
+fn limits(service: &mut Object, input: &DeriveInput<'_>) {
+    let own_group = text(service, "cgroup_parent").is_some_and(|group| !group.is_empty());
+    match input.limits {
+        Limits::Parent(_) if own_group && input.grants.has(Grant::HostCgroup) => {}
         Limits::Parent(group) => {
-            service.entry("cgroup_parent").or_insert_with(|| json!(group));
+            service.insert("cgroup_parent".to_owned(), json!(group));
         }
         Limits::PerService { vcpu, memory_mb } => {
             let bytes = u64::from(*memory_mb) * 1024 * 1024;

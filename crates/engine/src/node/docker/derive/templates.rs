@@ -6,13 +6,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{tests::try_derive, *};
-use crate::node::docker::{
-    compose::{escape, unescape},
-    scan,
-};
+use serde_json::json;
 
-fn read(text: &str) -> Value {
+use super::{tests::try_derive, *};
+use crate::node::docker::{compose, scan};
+
+fn read(text: &[u8]) -> Value {
     let mut child = Command::new("docker")
         .args(["compose", "-p", "p", "--project-directory", "/dstack", "--env-file", "/dev/null"])
         .args(["-f", "-", "config", "--format", "json"])
@@ -26,23 +25,26 @@ fn read(text: &str) -> Value {
         .expect(
             "these tests need the docker command with Compose v2; run scripts/test-env.sh compose",
         );
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(text).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "docker compose (v2 is needed): {said}\n{text}");
-    unescape(serde_json::from_slice(&output.stdout).unwrap())
+    assert!(output.status.success(), "docker compose (v2 is needed): {said}");
+    compose::printed(&output.stdout).unwrap()
 }
 
 /// Derives a file and has compose read the result.
 fn through(text: &str) -> (Derived, Value) {
     scan::scan(text).unwrap();
-    let derived = try_derive(read(text), |_| {}).unwrap();
-    let again = read(&escape(&derived.model).to_string());
+    let derived = try_derive(read(text.as_bytes()), |_| {}).unwrap();
+    let again = read(compose::Model::new(&derived.model, Vec::new()).unwrap().text());
     (derived, again)
 }
 
 fn refusal(text: &str) -> String {
-    scan::scan(text).and_then(|()| try_derive(read(text), |_| {})).unwrap_err().to_string()
+    scan::scan(text)
+        .and_then(|()| try_derive(read(text.as_bytes()), |_| {}))
+        .unwrap_err()
+        .to_string()
 }
 
 #[test]
@@ -129,7 +131,8 @@ networks:
     );
     assert_eq!(again["volumes"]["pgdata"]["name"], "p_pgdata");
     assert_eq!(again["networks"]["front"]["name"], "p_front");
-    assert_eq!(again["networks"]["back"]["ipam"]["config"][0]["subnet"], "172.28.0.0/16");
+    assert_eq!(again["networks"]["back"]["ipam"], json!({}), "the engine chooses the subnet");
+    assert!(derived.warnings.iter().any(|warning| warning.contains("172.28.0.10")));
     assert_eq!(again["services"]["worker"]["volumes"][1]["source"], "/vms/v/root/root/data");
     assert_eq!(again["services"]["db"]["volumes"][1]["source"], "/vms/v/root/root/init");
     assert_eq!(again["services"]["app"]["cgroup_parent"], "/casemate/v");
@@ -188,5 +191,97 @@ fn files_that_want_the_machine_are_refused_by_name() {
     ] {
         let refused = refusal(text);
         assert!(refused.contains(words), "{refused}");
+    }
+}
+
+/// What compose reads of a derived model is what was derived, character by character: keys, values,
+/// paths, and what another YAML parser would fold.
+#[test]
+fn every_string_survives_the_way_through() {
+    let (derived, again) = through(
+        r#"
+x-odd: &odd
+  ? "K$$EY${TOKEN}"
+  : "$$$${PATH} ${TOKEN} $$(id)"
+services:
+  web:
+    image: x
+    environment: {<<: *odd, E: "a\u2028b\u0085c\ufeff\u007f\U0001F600é"}
+    labels: {"l$$x": "$$y"}
+    extra_hosts: {"h$$": "1.2.3.4"}
+    command: ["echo", "$${PATH:+..}", "$$$$", "a\u2028b"]
+    volumes:
+      - "/data/$$link:/h"
+      - {type: bind, source: "/data/a\u2028b\u0085", target: "/t$$"}
+      - {type: bind, source: "/data/x:/etc", target: "/colon"}
+    configs: [{source: c, target: "/c$$"}, d]
+configs:
+  c: {file: "/data/$$f"}
+  d: {content: "$$host ${TOKEN}"}
+"#,
+    );
+    let service = |model: &Value, key: &str| model["services"]["web"][key].clone();
+    for key in ["environment", "command", "configs"] {
+        assert_eq!(service(&again, key), service(&derived.model, key), "{key}");
+    }
+    assert_eq!(service(&again, "labels")["l$$x"], "$y");
+    assert_eq!(service(&again, "environment")["K$$EY${TOKEN}"], "$${PATH} a $b 'c' $(id)");
+    assert_eq!(service(&again, "extra_hosts"), json!(["h$$=1.2.3.4"]));
+    assert_eq!(again["configs"]["c"]["file"], "/vms/v/root/data/$f");
+    assert_eq!(again["configs"]["d"]["content"], "$host a $b 'c'");
+    let mounts = service(&again, "volumes");
+    let of = |at: usize, key: &str| mounts[at][key].as_str().unwrap().to_owned();
+    assert_eq!((of(0, "source"), of(0, "target")), ("/vms/v/root/data/$link".into(), "/h".into()));
+    assert_eq!(of(1, "source"), "/vms/v/root/data/a\u{2028}b\u{85}");
+    assert_eq!(of(1, "target"), "/t$");
+    assert_eq!(of(2, "source"), "/vms/v/root/data/x:/etc");
+}
+
+/// A file may say the same in many ways; compose resolves them, and the decision is on the result.
+#[test]
+fn mounts_of_the_host_are_refused_in_every_spelling() {
+    for volumes in [
+        "{vol: {driver_opts: {type: tmpfs, o: bind, device: /etc}}}",
+        "{vol: {driver: local, driver_opts: {o: 'size=1m,bind', type: tmpfs, device: tmpfs}}}",
+        "{vol: {driver_opts: {type: tmpfs, o: 'b${EMPTY:-}ind', device: '${EMPTY:-/etc}'}}}",
+        "{vol: {driver_opts: {type: $TYPE, o: rbind, device: /etc}}}",
+        "{other: &o {driver_opts: {type: tmpfs, o: bind, device: /etc}}, vol: *o}",
+        "{vol: {<<: {driver_opts: {type: none, o: bind, device: /etc}}}}",
+        "{vol: {driver_opts: !override {type: tmpfs, o: bind, device: /etc}}}",
+        "{vol: {driver_opts: {\"type\": \"\\x74mpfs\", o: \"\\x62ind\", device: /etc}}}",
+        "{vol: {driver_opts: {type: tmpfs, o: 'size=1m,mode=1777,remount', device: tmpfs}}}",
+        "{vol: {driver_opts: {type: nfs, o: addr=127.0.0.1, device: ':/'}}}",
+        "{vol: {driver_opts: {type: overlay, o: 'lowerdir=/etc', device: overlay}}}",
+        "{vol: {driver_opts: {type: tmpfs, device: 'tmpfs$$'}}}",
+        "{vol: {driver_opts: {device: /dev/sda1}}}",
+    ] {
+        let text =
+            format!("services: {{a: {{image: x, volumes: ['vol:/h']}}}}\nvolumes: {volumes}");
+        let refused = refusal(&text);
+        assert!(refused.contains("volume") && refused.contains("volume-drivers"), "{refused}");
+    }
+    let tmpfs = "services: {a: {image: x, volumes: ['vol:/h']}}\nvolumes: \
+                 {vol: {driver_opts: {type: tmpfs, device: tmpfs, o: 'size=${SIZE:-8m},uid=1000'}}}";
+    assert_eq!(through(tmpfs).1["volumes"]["vol"]["driver_opts"]["o"], "size=8m,uid=1000");
+}
+
+/// The agent's directory and its sockets are one place in the long and the short form.
+#[test]
+fn the_agents_directory_is_mounted_read_only_however_it_is_written() {
+    for (mount, path) in [
+        ("'/var/run/dstack:/d'", "/vms/v/run"),
+        ("'/run/dstack:/d:rw'", "/vms/v/run"),
+        ("'/var/run/../run/dstack/:/d:rw,z'", "/vms/v/run"),
+        ("{type: bind, source: /var/run/dstack, target: /d, read_only: false}", "/vms/v/run"),
+        ("'/var/run/${EMPTY:-dstack}:/d'", "/vms/v/run"),
+        ("'/var/run/dstack.sock:/d'", "/vms/v/run/dstack.sock"),
+        ("'/var/run/dstack/tappd.sock:/d:rw'", "/vms/v/run/tappd.sock"),
+        ("{type: bind, source: /run/dstack/dstack.sock, target: /d}", "/vms/v/run/dstack.sock"),
+    ] {
+        let text = format!("services: {{a: {{image: x, read_only: true, volumes: [{mount}]}}}}");
+        let (_, again) = through(&text);
+        let mounts = &again["services"]["a"]["volumes"];
+        assert_eq!(mounts.as_array().unwrap().len(), 1, "{mount}");
+        assert_eq!((&mounts[0]["source"], &mounts[0]["read_only"]), (&json!(path), &json!(true)));
     }
 }

@@ -9,7 +9,7 @@ pub(super) struct Given {
     pub grants: Grants,
     limits: Limits,
     ports: Vec<PortMap>,
-    sources: BTreeMap<String, PathBuf>,
+    sources: BTreeMap<String, String>,
     sealed_env: Vec<u8>,
 }
 
@@ -18,7 +18,7 @@ pub(super) fn try_derive(
     model: Value,
     change: impl FnOnce(&mut Given),
 ) -> Result<Derived, Refused> {
-    let host = |path: &str| PathBuf::from(format!("/vms/v/root{path}"));
+    let host = |path: &str| format!("/vms/v/root{path}");
     let mut given = Given {
         grants: Grants::default(),
         limits: Limits::Parent("/casemate/v".to_owned()),
@@ -36,7 +36,8 @@ pub(super) fn try_derive(
         node: "n",
         grants: &given.grants,
         sources: &given.sources,
-        run: Path::new("/vms/v/run"),
+        run: "/vms/v/run",
+        project: "p",
         limits: &given.limits,
         ports: &given.ports,
         sealed_env: &given.sealed_env,
@@ -137,7 +138,7 @@ fn bind_mounts_lie_in_the_private_directory() {
     ]}));
     let volumes = &web(&out)["volumes"];
     assert_eq!(volumes[0]["source"], "/vms/v/root/dstack/data");
-    assert_eq!(volumes[0]["bind"], json!({"create_host_path": true}), "propagation is dropped");
+    assert_eq!(volumes[0]["bind"], json!({"create_host_path": false}), "propagation is dropped");
     assert_eq!(volumes[1]["source"], "/vms/v/root/etc/passwd");
     assert_eq!(volumes[2]["source"], "db");
 }
@@ -162,8 +163,58 @@ fn agent_sockets_are_links_and_files_only_where_no_link_can_be() {
         assert_eq!(web(&out)["volumes"][0]["source"], "/vms/v/run/dstack.sock");
         assert_eq!(web(&out)["labels"][LABEL_AGENT], "direct");
     }
-    let out = derived(json!({"volumes": [bind("/var/run/dstack", "/var/run/dstack")]}));
-    assert_eq!(web(&out)["volumes"][0]["source"], "/vms/v/run");
+}
+
+/// A container that could write there could put a link in the place of a socket.
+#[test]
+fn the_agents_directory_is_read_only_in_every_spelling() {
+    for source in ["/var/run/dstack", "/run/dstack", "/var/run/dstack/", "/var/./run/../run/dstack"]
+    {
+        for read_only in [json!(null), json!(false), json!(true)] {
+            let mount = json!({
+                "type": "bind", "source": source, "target": "/d", "read_only": read_only,
+                "bind": {"create_host_path": true, "propagation": "rshared"},
+            });
+            let out = derived(json!({"volumes": [mount]}));
+            let expected = json!({
+                "type": "bind", "source": "/vms/v/run", "target": "/d", "read_only": true,
+                "bind": {"create_host_path": false},
+            });
+            assert_eq!(web(&out)["volumes"], json!([expected]), "{source}");
+        }
+    }
+    let direct = json!({"read_only": true, "volumes": [bind("/run/dstack.sock", "/s")]});
+    assert_eq!(web(&derived(direct))["volumes"][0]["read_only"], true);
+    let links = json!({"volumes": [bind("/run/dstack.sock", "/s")]});
+    assert_eq!(web(&derived(links))["volumes"][0]["read_only"], true);
+}
+
+#[test]
+fn mounts_of_other_kinds_and_with_other_options_are_refused_by_name() {
+    for (mount, word) in [
+        (json!({"type": "npipe", "source": "/x", "target": "/y"}), "npipe"),
+        (json!({"type": "image", "source": "x", "target": "/y"}), "image"),
+        (json!({"type": "cluster", "source": "x", "target": "/y"}), "cluster"),
+        (
+            json!({"type": "volume", "source": "v", "target": "/y", "volume": {"subpath": "l"}}),
+            "subpath",
+        ),
+        (
+            json!({"type": "tmpfs", "target": "/y", "tmpfs": {"size": 1, "options": "bind"}}),
+            "options",
+        ),
+        (
+            json!({"type": "volume", "source": "v", "target": "/y", "propagation": "shared"}),
+            "propagation",
+        ),
+        (json!({"source": "/etc", "target": "/y"}), "/etc"),
+        (json!("/etc:/y"), "/etc"),
+    ] {
+        let model = json!({"services": {"web": {"image": "x", "volumes": [mount]}}});
+        let refused = try_derive(model, |_| {}).unwrap_err();
+        assert_eq!(refused.service.as_deref(), Some("web"));
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
 }
 
 #[test]
@@ -209,7 +260,7 @@ fn names_and_fixed_subnets_do_not_collide() {
     );
     assert!(out.model["networks"].get("default").is_none(), "nobody uses it");
     let out = try_derive(model(json!({"ipv4_address": "10.0.0.5"})), |_| {}).unwrap();
-    assert!(out.model["networks"]["front"].get("ipam").is_some());
+    assert!(out.model["networks"]["front"].get("ipam").is_none());
 }
 
 #[test]
@@ -226,6 +277,7 @@ fn restart_policies_are_kept_and_labelled() {
 #[test]
 fn limits_apply_to_the_group_or_to_each_service() {
     assert_eq!(web(&derived(json!({})))["cgroup_parent"], "/casemate/v");
+    assert_eq!(web(&derived(json!({"cgroup_parent": ""})))["cgroup_parent"], "/casemate/v");
     let each = Limits::PerService { vcpu: 2, memory_mb: 1024 };
     let limited = |service: Value| {
         let model = json!({"services": {"web": with_image(service)}});
@@ -249,13 +301,13 @@ fn values_do_not_come_from_the_compose_process() {
     let model = json!({
         "services": {"web": {"image": "x", "environment": {"A": "b", "UNSET": null}, "secrets": [{"source": "t"}]}},
         "secrets": {"t": {"name": "p_t", "environment": "HOME"}},
-        "configs": {"c": {"name": "p_c", "content": "$$x"}, "f": {"file": "/dstack/f.conf"}},
+        "configs": {"c": {"name": "p_c", "content": "$x"}, "f": {"file": "/dstack/f.conf"}},
     });
     let out = try_derive(model, |_| {}).unwrap();
     assert_eq!(web(&out)["environment"], json!({"A": "b"}));
     assert_eq!(out.pass_env, [("CASEMATE_VALUE_0".to_owned(), "HOME".to_owned())]);
     assert_eq!(out.model["secrets"]["t"], json!({"environment": "CASEMATE_VALUE_0"}));
-    assert_eq!(out.model["configs"]["c"], json!({"content": "$$x"}));
+    assert_eq!(out.model["configs"]["c"], json!({"content": "$x"}));
     assert_eq!(out.model["configs"]["f"]["file"], "/vms/v/root/dstack/f.conf");
 }
 
