@@ -19,7 +19,7 @@ pub use force::brings_in_force;
 pub use withdraw::{Before, withdraw};
 
 use crate::{
-    compose::{AppCompose, ComposeError, ComposeInput, hash},
+    compose::{AppCompose, ComposeError, ComposeInput, Reason, hash},
     cvm::{Gpus, PortMap, Spec},
     id::{ComposeHash, RevisionRef},
     instance::InstanceSeed,
@@ -235,19 +235,21 @@ pub struct Size {
 }
 
 /// Why a change cannot be applied to a configuration. `field` is the field of the change as clients
-/// call it; `reason` begins with a verb.
+/// call it; `message` begins with a verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {reason}")]
+#[error("{field} {message}")]
 pub struct NotApplicable {
     /// The field.
     pub field: &'static str,
+    /// The kind of fault, for decisions.
+    pub reason: Reason,
     /// What is wrong and what would be right.
-    pub reason: String,
+    pub message: String,
 }
 
 impl From<ComposeError> for NotApplicable {
     fn from(error: ComposeError) -> Self {
-        Self { field: error.field, reason: error.reason }
+        Self { field: error.field, reason: error.reason, message: error.message }
     }
 }
 
@@ -392,7 +394,8 @@ fn bound_to_disk(old: &AppCompose, new: &AppCompose) -> Result<(), NotApplicable
         None => Ok(()),
         Some((field, _)) => Err(NotApplicable {
             field,
-            reason: "cannot change: the CVM's disk was made with it, and its data would be lost"
+            reason: Reason::LosesData,
+            message: "cannot change: the CVM's disk was made with it, and its data would be lost"
                 .to_owned(),
         }),
     }
@@ -406,13 +409,18 @@ fn resources(spec: &mut Spec, change: &Change) -> Result<(), NotApplicable> {
     let disk_gb = change.disk_gb.unwrap_or(old.disk_gb);
     for (field, value) in [("vcpu", vcpu), ("memory", memory_mb), ("disk_size", disk_gb)] {
         if value == 0 {
-            return Err(NotApplicable { field, reason: "must be at least 1".to_owned() });
+            return Err(NotApplicable {
+                field,
+                reason: Reason::Invalid,
+                message: "must be at least 1".to_owned(),
+            });
         }
     }
     if disk_gb < old.disk_gb {
         return Err(NotApplicable {
             field: "disk_size",
-            reason: format!("can only grow: the disk has {} GB", old.disk_gb),
+            reason: Reason::CanOnlyGrow,
+            message: format!("can only grow: the disk has {} GB", old.disk_gb),
         });
     }
     match named {
@@ -433,7 +441,8 @@ fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<
     if matches!(change.sealed_env, Set::To(_)) && spec.env_public_key.is_none() {
         return Err(NotApplicable {
             field: "encrypted_env",
-            reason: "needs a KMS: without one the guest has no key to open it".to_owned(),
+            reason: Reason::Invalid,
+            message: "needs a KMS: without one the guest has no key to open it".to_owned(),
         });
     }
     let Some(keys) = &change.env_keys else {
@@ -444,7 +453,8 @@ fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<
     if let Some(key) = keys.iter().find(|key| !document.allowed_envs.contains(key)) {
         return Err(NotApplicable {
             field: "env_keys",
-            reason: format!(
+            reason: Reason::Invalid,
+            message: format!(
                 "holds {key}, which is not among the allowed ones: {}",
                 document.allowed_envs.join(", ")
             ),
@@ -459,7 +469,8 @@ fn renew(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<(), 
     if document.no_instance_id {
         return Err(NotApplicable {
             field: "instance_id",
-            reason: "cannot be renewed: the app runs with no_instance_id".to_owned(),
+            reason: Reason::Invalid,
+            message: "cannot be renewed: the app runs with no_instance_id".to_owned(),
         });
     }
     match how {

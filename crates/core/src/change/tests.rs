@@ -163,7 +163,7 @@ fn what_the_disk_was_made_with_stays() {
     ];
     for other in cases {
         let refused = apply(&now, &prepared, Some(&other)).unwrap_err();
-        assert!(refused.reason.contains("disk"), "{refused}");
+        assert!(refused.message.contains("disk"), "{refused}");
     }
 }
 

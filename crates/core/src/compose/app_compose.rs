@@ -69,16 +69,41 @@ pub struct ComposeInput {
 
 /// Why an app-compose document cannot be made. `field` names the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {reason}")]
+#[error("{field}: {message}")]
 pub struct ComposeError {
     /// The field as clients call it, without `compose_file.`.
     pub field: &'static str,
-    /// What is wrong and what would be right.
-    pub reason: String,
+    /// The kind of fault, for decisions.
+    pub reason: Reason,
+    /// What is wrong and what would be right; begins with a verb.
+    pub message: String,
 }
 
-fn refuse<T>(field: &'static str, reason: impl Into<String>) -> Result<T, ComposeError> {
-    Err(ComposeError { field, reason: reason.into() })
+/// The kind of fault of a field, for whoever decides by it; the message is for people only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The value is not one of those that are allowed.
+    Invalid,
+    /// The field is missing or empty.
+    Required,
+    /// The field would be ignored beside the others.
+    NoEffect,
+    /// The value is smaller than the present one, and can only grow.
+    CanOnlyGrow,
+    /// The change would lose data of the guest.
+    LosesData,
+}
+
+fn refuse<T>(field: &'static str, message: impl Into<String>) -> Result<T, ComposeError> {
+    refuse_for(Reason::Invalid, field, message)
+}
+
+fn refuse_for<T>(
+    reason: Reason,
+    field: &'static str,
+    message: impl Into<String>,
+) -> Result<T, ComposeError> {
+    Err(ComposeError { field, reason, message: message.into() })
 }
 
 /// A normalised document. Fields stand in the order of their names: that *is* the canonical form.
@@ -299,20 +324,27 @@ fn check_program(runner: &str, input: &ComposeInput) -> Result<(), ComposeError>
     let compose = input.docker_compose_file.as_deref().unwrap_or("");
     let bash = input.bash_script.as_deref().unwrap_or("");
     match runner {
-        "bash" if bash.trim().is_empty() => refuse("bash_script", "is required with runner bash"),
-        "bash" if !compose.is_empty() => {
-            refuse("docker_compose_file", "has no effect with runner bash; leave it out")
+        "bash" if bash.trim().is_empty() => {
+            refuse_for(Reason::Required, "bash_script", "is required with runner bash")
         }
+        "bash" if !compose.is_empty() => refuse_for(
+            Reason::NoEffect,
+            "docker_compose_file",
+            "has no effect with runner bash; leave it out",
+        ),
         "bash" => Ok(()),
-        "docker-compose" if !bash.is_empty() => {
-            refuse("bash_script", "has no effect with runner docker-compose; set runner to bash")
-        }
+        "docker-compose" if !bash.is_empty() => refuse_for(
+            Reason::NoEffect,
+            "bash_script",
+            "has no effect with runner docker-compose; set runner to bash",
+        ),
         "docker-compose" if compose.trim().is_empty() => {
-            refuse("docker_compose_file", "is required and must not be empty")
+            refuse_for(Reason::Required, "docker_compose_file", "is required and must not be empty")
         }
         "docker-compose" => docker::inspect(compose).map(|_| ()).map_err(|error| ComposeError {
             field: "docker_compose_file",
-            reason: error.to_string(),
+            reason: Reason::Invalid,
+            message: error.to_string(),
         }),
         _ => refuse("runner", "must be docker-compose or bash"),
     }

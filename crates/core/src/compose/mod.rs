@@ -4,4 +4,6 @@
 pub mod app_compose;
 pub mod docker;
 
-pub use app_compose::{AppCompose, ComposeError, ComposeInput, Facts, MAX_COMPOSE_BYTES, hash};
+pub use app_compose::{
+    AppCompose, ComposeError, ComposeInput, Facts, MAX_COMPOSE_BYTES, Reason, hash,
+};

@@ -195,3 +195,38 @@ async fn a_log_can_be_followed() {
     };
     tokio::time::timeout(Duration::from_mins(1), read).await.unwrap();
 }
+
+/// Processes, logs and checks of one CVM end somewhere.
+#[tokio::test]
+async fn what_a_cvm_takes_of_the_engine_is_bounded() {
+    let world = World::new().await;
+    let compose = format!(
+        "services:\n  a:\n    image: {IMAGE}\n    command: sleep 1000\n    \
+         healthcheck: {{test: [CMD, 'true'], interval: 1ms}}\n"
+    );
+    let config = config(&compose);
+    let vm = world.up(&config).await;
+    let inspect = |what: &str| {
+        docker(&["inspect", &container(&vm, "a"), "--format", &format!("{{{{{what}}}}}")])
+    };
+    assert_eq!(
+        inspect("json .HostConfig.LogConfig.Config"),
+        r#"{"max-file":"3","max-size":"10m"}"#
+    );
+    assert_eq!(inspect(".Config.Healthcheck.Interval"), "1s");
+    let note = world.node.inventory().await.unwrap().notes.join("\n");
+    if note.contains("as a whole") {
+        let pid = inspect(".State.Pid");
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let own =
+            groups.lines().find(|line| line.contains(":pids:") || line.starts_with("0::/casemate"));
+        let group = own.and_then(|line| line.rsplit(':').next()).unwrap();
+        let group = group.rsplit_once('/').unwrap().0;
+        let limits = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
+            .map(|root| std::fs::read_to_string(format!("{root}{group}/pids.max")));
+        assert!(limits.into_iter().flatten().any(|limit| limit.trim() == "4096"), "{groups}");
+    } else {
+        assert_eq!(inspect(".HostConfig.PidsLimit"), "4096");
+    }
+    world.remove(&config, &vm).await;
+}

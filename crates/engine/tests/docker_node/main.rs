@@ -14,4 +14,6 @@ mod escapes;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod world;

@@ -70,10 +70,23 @@ impl World {
         world
     }
 
+    /// A node that is set up in another way.
+    pub async fn with(change: impl FnOnce(&mut DockerConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut world = Self::in_dir_with(dir.path(), change).await;
+        world.own = Some(dir);
+        world
+    }
+
     /// A node in this directory, which stays.
     pub async fn in_dir(dir: &Path) -> Self {
+        Self::in_dir_with(dir, |_| {}).await
+    }
+
+    async fn in_dir_with(dir: &Path, change: impl FnOnce(&mut DockerConfig)) -> Self {
         let mut config = DockerConfig::new(dir.join("node"));
         IMAGE.clone_into(&mut config.script_image);
+        change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
         let node = connect(&config, &kms).await;
         Self { dir: dir.to_owned(), own: None, node, kms, config }
@@ -221,7 +234,7 @@ impl Drop for World {
             }
         }
         for vm in std::fs::read_dir(self.dir.join("node/vms")).into_iter().flatten().flatten() {
-            for controller in ["", "cpu", "memory"] {
+            for controller in ["", "cpu", "memory", "pids"] {
                 let group = Path::new("/sys/fs/cgroup").join(controller).join("casemate");
                 let _ = std::fs::remove_dir(group.join(vm.file_name()));
             }

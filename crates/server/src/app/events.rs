@@ -2,7 +2,7 @@
 
 use casemate_core::{
     change::EnvReport,
-    cvm::Phase,
+    cvm::{Boot, Phase},
     governance::{Block, Proof, Question},
     id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
@@ -30,13 +30,13 @@ pub enum CvmEvent {
     /// The word users see changed.
     Phase(Phase, Phase),
     /// The guest told how far it is.
-    Boot(String),
+    Boot(Boot),
     /// A reconciler is about to do a step, or has done it.
     Step {
         /// Which step.
         name: &'static str,
-        /// `intended`, `done`, or what went wrong.
-        outcome: String,
+        /// How far it is, or how it ended.
+        outcome: StepResult,
     },
     /// A change ended.
     Ended {
@@ -70,6 +70,47 @@ pub enum CvmEvent {
     /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
     /// somebody must act.
     Undone(ComposeHash, Block),
+}
+
+/// How far a step is, or how it ended. Stored as `code` and, for people, `outcome`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepResult {
+    /// It is about to be done.
+    Intended,
+    /// It was done.
+    Done,
+    /// The node was not there to take it; why.
+    NodeUnreachable(String),
+    /// It may have been done; why that is not known.
+    OutcomeUnknown(String),
+    /// The node refused it; why.
+    Refused(String),
+    /// It waits for a chain that does not answer; why.
+    ChainSilent(String),
+}
+
+impl StepResult {
+    /// The stable word, in events and operations.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Intended => "intended",
+            Self::Done => "done",
+            Self::NodeUnreachable(_) => "node_unreachable",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::Refused(_) => "refused",
+            Self::ChainSilent(_) => "chain_silent",
+        }
+    }
+
+    /// The same for people.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Intended | Self::Done => self.code().to_owned(),
+            Self::NodeUnreachable(why) => format!("node unreachable: {why}"),
+            Self::OutcomeUnknown(why) => format!("outcome unknown: {why}"),
+            Self::Refused(why) | Self::ChainSilent(why) => why.clone(),
+        }
+    }
 }
 
 /// What a contract was asked, what it said, and who is said to have deployed it.
@@ -144,8 +185,17 @@ impl CvmEvent {
             Self::Begun { with } => json!({ "with": with }),
             Self::Split => json!({}),
             Self::Phase(from, to) => json!({ "from": from.as_str(), "to": to.as_str() }),
-            Self::Boot(progress) => json!({ "progress": progress }),
-            Self::Step { name, outcome } => json!({ "step": name, "outcome": outcome }),
+            Self::Boot(boot) => {
+                let (state, progress) = match boot {
+                    Boot::Failed(why) => ("failed", format!("failed: {why}")),
+                    Boot::Done => ("done", "done".to_owned()),
+                    Boot::Unknown | Boot::Progress(_) => ("progress", boot.as_str().to_owned()),
+                };
+                json!({ "state": state, "progress": progress })
+            }
+            Self::Step { name, outcome } => {
+                json!({ "step": name, "code": outcome.code(), "outcome": outcome.message() })
+            }
             Self::Ended { kind, how, failure: None } => {
                 json!({ "kind": kind.as_str(), "how": how })
             }

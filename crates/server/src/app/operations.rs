@@ -163,7 +163,8 @@ fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<
         match event.kind.as_str() {
             "operation.step" => {
                 let (name, outcome) = (text(&body, "step"), text(&body, "outcome"));
-                if outcome == "intended" {
+                let code = step_code(&body);
+                if code == "intended" {
                     steps.push(begin(name, event));
                     continue;
                 }
@@ -173,7 +174,7 @@ fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<
                     steps.push(begin(name, event));
                 }
                 if let Some(last) = steps.last_mut() {
-                    end(last, event, outcome);
+                    end(last, event, code, outcome);
                 }
             }
             "cvm.boot" => {
@@ -182,9 +183,10 @@ fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<
                     steps.push(begin("boot", event));
                 }
                 if let Some(last) = steps.last_mut()
-                    && (progress == "done" || progress.starts_with("failed"))
+                    && let state @ ("done" | "failed") = boot_state(&body)
                 {
-                    end(last, event, progress);
+                    let code = if state == "done" { state } else { "refused" };
+                    end(last, event, code, progress);
                 }
             }
             _ => {}
@@ -201,20 +203,35 @@ fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<
     steps
 }
 
-fn end(step: &mut StepView, event: &Event, outcome: &str) {
+/// The code of a step's event. Events of versions before codes have the exact words `intended` and `done`, and a
+/// message for everything else.
+fn step_code(body: &Value) -> &str {
+    match (text(body, "code"), text(body, "outcome")) {
+        ("", word @ ("intended" | "done")) => word,
+        ("", _) => "refused",
+        (code, _) => code,
+    }
+}
+
+/// The state of a boot's event. Events of versions before states say `done`, or their progress.
+fn boot_state(body: &Value) -> &str {
+    match (text(body, "state"), text(body, "progress")) {
+        ("", "done") => "done",
+        ("", _) => "progress",
+        (state, _) => state,
+    }
+}
+
+fn end(step: &mut StepView, event: &Event, code: &str, message: &str) {
     step.ended_at = Some(at(event));
-    let (result, code) = match outcome {
-        "done" => (StepOutcome::Done, None),
-        _ if outcome.starts_with("node unreachable") => {
-            (StepOutcome::Unknown, Some("node_unreachable"))
-        }
-        _ if outcome.starts_with("outcome unknown") => {
-            (StepOutcome::Unknown, Some("outcome_unknown"))
-        }
-        _ => (StepOutcome::Failed, Some("refused")),
+    let result = match code {
+        "done" => StepOutcome::Done,
+        "node_unreachable" | "outcome_unknown" => StepOutcome::Unknown,
+        _ => StepOutcome::Failed,
     };
     step.outcome = Some(result);
-    step.cause = code.map(|code| CauseView { code: code.to_owned(), message: outcome.to_owned() });
+    step.cause =
+        (code != "done").then(|| CauseView { code: code.to_owned(), message: message.to_owned() });
 }
 
 fn phases(events: &[Event]) -> Vec<OperationEventView> {
@@ -266,4 +283,47 @@ pub fn cursor(text: &str) -> Result<i64, Error> {
     text.parse().map_err(|_| {
         Error::Invalid(vec![ValidationItem::at(&["query", "cursor"], "value_error", why, text)])
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_of_older_versions_are_read_by_their_exact_words() {
+        for (body, code) in [
+            (json!({"step": "start", "outcome": "intended"}), "intended"),
+            (json!({"step": "start", "outcome": "done"}), "done"),
+            (json!({"step": "start", "outcome": "node unreachable: x"}), "refused"),
+            (json!({"code": "outcome_unknown", "outcome": "done"}), "outcome_unknown"),
+        ] {
+            assert_eq!(step_code(&body), code, "{body}");
+        }
+        for (body, state) in [
+            (json!({"progress": "done"}), "done"),
+            (json!({"progress": "starting containers"}), "progress"),
+            (json!({"state": "failed", "progress": "failed: x"}), "failed"),
+        ] {
+            assert_eq!(boot_state(&body), state, "{body}");
+        }
+    }
+
+    #[test]
+    fn only_codes_decide_how_a_step_ended() {
+        use crate::app::events::StepResult;
+        let results = [
+            StepResult::Done,
+            StepResult::NodeUnreachable("done".to_owned()),
+            StepResult::OutcomeUnknown("done".to_owned()),
+            StepResult::Refused("node unreachable".to_owned()),
+            StepResult::ChainSilent("done".to_owned()),
+        ];
+        let codes = results.map(|result| result.code());
+        assert_eq!(
+            codes,
+            ["done", "node_unreachable", "outcome_unknown", "refused", "chain_silent"]
+        );
+    }
 }

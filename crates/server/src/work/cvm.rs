@@ -39,7 +39,7 @@ use super::boot_check::{Answer, check_boot};
 use crate::{
     app::{
         Ctx,
-        events::{self, CvmEvent, EventScope},
+        events::{self, CvmEvent, EventScope, StepResult},
         fleet::FleetNode,
         revisions,
         update::{self, RollbackReason},
@@ -298,7 +298,7 @@ impl<'a> Turn<'a> {
         let Cvm { id, status, .. } = &self.leased.cvm;
         let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
         if down && status.drains_until.is_some() && status.stopping.is_none() {
-            new_events.push(CvmEvent::Step { name: "drain", outcome: "done".to_owned() });
+            new_events.push(CvmEvent::Step { name: "drain", outcome: StepResult::Done });
             let left = self.ctx.inflight.count(*id);
             let outcome = if left == 0 { "drained" } else { "given_up" };
             metrics::counter!("casemate_gateway_drains_total", "outcome" => outcome).increment(1);
@@ -312,7 +312,7 @@ impl<'a> Turn<'a> {
         until: Timestamp,
     ) -> Result<Next, StoreError> {
         if status.drains_until.is_none() {
-            new_events.push(CvmEvent::Step { name: "drain", outcome: "intended".to_owned() });
+            new_events.push(CvmEvent::Step { name: "drain", outcome: StepResult::Intended });
         }
         status.drains_until = Some(until);
         let soon = self.ctx.now().plus(DRAIN_LOOK);
@@ -388,7 +388,10 @@ impl<'a> Turn<'a> {
         }
         if self.leased.silent.as_ref() != Some(&why) {
             tracing::warn!(cvm = %self.leased.cvm.id, step = step.name(), why, "no word from the chain");
-            new_events.push(CvmEvent::Step { name: step.name(), outcome: why.clone() });
+            new_events.push(CvmEvent::Step {
+                name: step.name(),
+                outcome: StepResult::ChainSilent(why.clone()),
+            });
             self.leased.silent = Some(why);
         }
         let pause = (now.since(asked) / 4).clamp(CHAIN_LEAST, CHAIN_MOST);
@@ -423,7 +426,7 @@ impl<'a> Turn<'a> {
             EngineState::Absent | EngineState::Present { .. } => 0,
         };
         status.engine = EngineState::Present { vm };
-        new_events.push(CvmEvent::Step { name: "adopt", outcome: "done".to_owned() });
+        new_events.push(CvmEvent::Step { name: "adopt", outcome: StepResult::Done });
         self.learn("adopt", status, new_events);
         Next::GoOn
     }
@@ -440,7 +443,7 @@ impl<'a> Turn<'a> {
             observed: None,
             ..status
         };
-        new_events.push(CvmEvent::Step { name: "forget", outcome: "done".to_owned() });
+        new_events.push(CvmEvent::Step { name: "forget", outcome: StepResult::Done });
         self.learn("forget", status, new_events);
         Next::GoOn
     }
@@ -464,7 +467,7 @@ impl<'a> Turn<'a> {
         let name = step.name();
         self.end_drain(&step, &mut new_events);
         let intent = Status { drains_until: None, ..self.intend(status, &step, limits) };
-        new_events.push(CvmEvent::Step { name, outcome: "intended".to_owned() });
+        new_events.push(CvmEvent::Step { name, outcome: StepResult::Intended });
         self.keep(intent, new_events, true).await?;
         self.point(name, "intended");
         let outcome = self.call(&step, &*target.node, mark).await?;
@@ -598,7 +601,7 @@ impl<'a> Turn<'a> {
                     }
                     _ => {}
                 }
-                let new_events = vec![CvmEvent::Step { name, outcome: "done".to_owned() }];
+                let new_events = vec![CvmEvent::Step { name, outcome: StepResult::Done }];
                 self.learn(name, status, new_events);
                 Ok(Next::GoOn)
             }
@@ -607,10 +610,10 @@ impl<'a> Turn<'a> {
                 if matches!(step, Step::CreateStopped) {
                     status.engine = EngineState::Absent;
                 }
-                self.put_off(step, status, format!("node unreachable: {why}")).await
+                self.put_off(step, status, StepResult::NodeUnreachable(why)).await
             }
             Err(CallError::Unknown(why)) => {
-                self.put_off(step, status, format!("outcome unknown: {why}")).await
+                self.put_off(step, status, StepResult::OutcomeUnknown(why)).await
             }
         }
     }
@@ -623,12 +626,12 @@ impl<'a> Turn<'a> {
         why: String,
     ) -> Result<Next, StoreError> {
         match step {
-            Step::Remove(_) => self.put_off(step, status, why).await,
+            Step::Remove(_) => self.put_off(step, status, StepResult::Refused(why)).await,
             // A guest that cannot be asked to go down is powered off at the deadline.
             Step::Shutdown(..) => {
                 let now = self.ctx.now();
                 status.stopping = Some(Stopping { until: now, forced: false, sent: true });
-                self.put_off(step, status, why).await
+                self.put_off(step, status, StepResult::Refused(why)).await
             }
             _ => {
                 if matches!(step, Step::CreateStopped) {
@@ -643,12 +646,12 @@ impl<'a> Turn<'a> {
         &mut self,
         step: &Step,
         status: Status,
-        why: String,
+        outcome: StepResult,
     ) -> Result<Next, StoreError> {
-        tracing::info!(cvm = %self.leased.cvm.id, step = step.name(), why, "step not done");
+        tracing::info!(cvm = %self.leased.cvm.id, step = step.name(), why = outcome.message(), "step not done");
         let tries = status.attempts.min(6);
         let pause = LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST);
-        let new_events = vec![CvmEvent::Step { name: step.name(), outcome: why }];
+        let new_events = vec![CvmEvent::Step { name: step.name(), outcome }];
         let due = self.ctx.now().plus(pause);
         self.release(status, new_events, due).await
     }
@@ -859,11 +862,8 @@ impl<'a> Turn<'a> {
 }
 
 /// What the guest says of its boot, where that is new.
-fn boot_event(before: Option<&ObservedVm>, now: Option<&ObservedVm>) -> Option<String> {
+fn boot_event(before: Option<&ObservedVm>, now: Option<&ObservedVm>) -> Option<Boot> {
     let now = now.filter(|vm| vm.power == VmPower::Running && vm.boot != Boot::Unknown)?;
     let known = before.is_some_and(|vm| vm.power == VmPower::Running && vm.boot == now.boot);
-    (!known).then(|| match &now.boot {
-        Boot::Failed(why) => format!("failed: {why}"),
-        other => other.as_str().to_owned(),
-    })
+    (!known).then(|| now.boot.clone())
 }

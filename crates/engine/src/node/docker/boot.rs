@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
+use tokio::sync::SemaphorePermit;
 
 use super::{
     agent,
@@ -15,7 +16,7 @@ use super::{
     document::{Document, Program},
     env::{self, GuestEnv},
     guestfs, images, inspection, scan,
-    script::{MAIN, stage},
+    script::{MAIN, Stage, stage},
     shared::Shared,
     tar::Tar,
     vm::{Record, Vm},
@@ -38,7 +39,6 @@ struct Config {
 
 /// Boots a VM; the outcome is in the VM.
 pub(super) async fn boot(node: Arc<Shared>, vm: Arc<Vm>) {
-    let Ok(_turn) = node.boots.acquire().await else { return };
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
     let outcome = match tokio::time::timeout(limit, steps(&node, &vm)).await {
         Ok(outcome) => outcome,
@@ -68,12 +68,21 @@ fn step(vm: &Vm) -> String {
     }
 }
 
+/// A place among the boots that work on this host at one time. Given up before anything that the
+/// tenant decides how long it takes: scripts, and services that wait for one another.
+async fn turn(node: &Shared) -> Result<SemaphorePermit<'_>, String> {
+    node.boots.acquire().await.map_err(|_| "the node is closing".to_owned())
+}
+
 async fn steps(node: &Arc<Shared>, vm: &Arc<Vm>) -> Result<(), String> {
+    let working = turn(node).await?;
     let config = load(vm).await?;
     vm.progress("requesting app keys");
     let mut env = keys(node, vm, &config).await?;
     vm.progress("preparing files");
     let limits = prepare(node, vm, &config).await?;
+    clear(node, vm, &config.program).await?;
+    drop(working);
     let outcome = run(node, vm, &config, &mut env, &limits).await;
     outcome.map_err(|cause| env.scrub(&cause))
 }
@@ -150,7 +159,34 @@ async fn run(
 ) -> Result<(), String> {
     let project = config.record.manifest.project();
     let stage = stage(node, vm, limits, &project);
-    clear(node, vm, &config.program).await?;
+    let ran = scripts(vm, config, env, &stage).await;
+    if matches!(config.program, Program::Compose(_)) {
+        stage.remove_network().await?;
+    }
+    ran?;
+    match &config.program {
+        Program::Bash(script) => {
+            vm.progress("running main script");
+            let _working = turn(node).await?;
+            stage.start_main(script, env).await
+        }
+        Program::Compose(file) => {
+            vm.progress("starting containers");
+            let working = turn(node).await?;
+            let plan = plan(node, vm, config, file, env, limits).await?;
+            drop(working);
+            launch(node, vm, &project, &plan, env).await
+        }
+    }
+}
+
+/// Runs the scripts that come before the program.
+async fn scripts(
+    vm: &Vm,
+    config: &Config,
+    env: &mut GuestEnv,
+    stage: &Stage<'_>,
+) -> Result<(), String> {
     for script in config.document.init_scripts() {
         vm.progress("init-script");
         stage.run("init-script", &script, env).await?;
@@ -160,17 +196,7 @@ async fn run(
         let exports = stage.run("pre-launch", script, env).await?;
         env.extend(exports);
     }
-    match &config.program {
-        Program::Bash(script) => {
-            vm.progress("running main script");
-            stage.start_main(script, env).await
-        }
-        Program::Compose(file) => {
-            vm.progress("starting containers");
-            let plan = plan(node, vm, config, file, env, limits).await?;
-            launch(node, vm, &project, &plan, env).await
-        }
-    }
+    Ok(())
 }
 
 /// Removes what a cut-off boot left of its scripts, and what belongs to the other kind of program.
@@ -274,6 +300,7 @@ async fn launch(
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
     let model = Model::new(&derived.model, passed).map_err(|error| error.to_string())?;
+    let working = turn(node).await?;
     node.compose.create(project, &model, limit).await.map_err(|error| error.to_string())?;
     if let Err(cause) = inspect(node, vm, project, plan).await {
         let removed = node.engine.remove_project(project).await;
@@ -285,6 +312,7 @@ async fn launch(
     for container in &containers {
         equip(node, container, derived).await?;
     }
+    drop(working);
     node.compose.start(project, &model, limit).await.map_err(|error| error.to_string())?;
     settle(node, vm).await
 }

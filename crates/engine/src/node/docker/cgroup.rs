@@ -13,6 +13,8 @@ use super::derive::Limits;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const OURS: &str = "casemate";
+/// Processes and threads of one CVM.
+pub(super) const MAX_PIDS: u32 = 4096;
 /// Length of a scheduling period.
 const PERIOD_US: u64 = 100_000;
 
@@ -58,7 +60,7 @@ impl Cgroups {
             fs::write(group.join(file.1), value)?;
         }
         Ok(match self {
-            Self::No(_) => Limits::PerService { vcpu, memory_mb },
+            Self::No(_) => Limits::PerService { vcpu, memory_mb, pids: MAX_PIDS },
             _ => Limits::Parent(format!("/{OURS}/{vm}")),
         })
     }
@@ -85,14 +87,14 @@ impl Cgroups {
     pub fn description(&self) -> String {
         match self {
             Self::V1(_) => {
-                "CPU and memory limits apply to each CVM as a whole (cgroup v1)".to_owned()
+                "CPU, memory and process limits apply to each CVM as a whole (cgroup v1)".to_owned()
             }
             Self::V2(_) => {
-                "CPU and memory limits apply to each CVM as a whole (cgroup v2)".to_owned()
+                "CPU, memory and process limits apply to each CVM as a whole (cgroup v2)".to_owned()
             }
             Self::No(why) => {
                 format!(
-                    "CPU and memory limits apply to each container by itself, not to the CVM: {why}"
+                    "CPU, memory and process limits apply to each container by itself, not to the CVM: {why}"
                 )
             }
         }
@@ -105,10 +107,12 @@ impl Cgroups {
                 (("cpu", "cpu.cfs_period_us"), PERIOD_US.to_string()),
                 (("cpu", "cpu.cfs_quota_us"), quota.to_string()),
                 (("memory", "memory.limit_in_bytes"), bytes.to_string()),
+                (("pids", "pids.max"), MAX_PIDS.to_string()),
             ],
             Self::V2(_) => vec![
                 (("", "cpu.max"), format!("{quota} {PERIOD_US}")),
                 (("", "memory.max"), bytes.to_string()),
+                (("", "pids.max"), MAX_PIDS.to_string()),
             ],
             Self::No(_) => Vec::new(),
         }
@@ -116,7 +120,7 @@ impl Cgroups {
 
     const fn controllers(&self) -> &'static [&'static str] {
         match self {
-            Self::V1(_) => &["cpu", "memory"],
+            Self::V1(_) => &["cpu", "memory", "pids"],
             Self::V2(_) => &[""],
             Self::No(_) => &[],
         }
@@ -144,7 +148,7 @@ impl Cgroups {
         }
         if let Self::V2(root) = self {
             for dir in [root.clone(), root.join(OURS)] {
-                fs::write(dir.join("cgroup.subtree_control"), "+cpu +memory")?;
+                fs::write(dir.join("cgroup.subtree_control"), "+cpu +memory +pids")?;
             }
         }
         self.writable()
@@ -193,7 +197,7 @@ mod tests {
     #[test]
     fn version_1_has_a_group_per_controller() {
         let dir = tempfile::tempdir().unwrap();
-        for controller in ["cpu", "memory"] {
+        for controller in ["cpu", "memory", "pids"] {
             fs::create_dir_all(dir.path().join(controller)).unwrap();
         }
         let groups = Cgroups::V1(dir.path().to_owned());
@@ -202,6 +206,7 @@ mod tests {
         let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
         assert_eq!(read("cpu/casemate/v/cpu.cfs_quota_us"), "200000");
         assert_eq!(read("memory/casemate/v/memory.limit_in_bytes"), (512 << 20).to_string());
+        assert_eq!(read("pids/casemate/v/pids.max"), MAX_PIDS.to_string());
     }
 
     #[test]
@@ -220,7 +225,7 @@ mod tests {
             assert!(groups.description().contains("each container"), "{}", groups.description());
             assert_eq!(
                 groups.limits(&vm(), 1, 64).unwrap(),
-                Limits::PerService { vcpu: 1, memory_mb: 64 }
+                Limits::PerService { vcpu: 1, memory_mb: 64, pids: MAX_PIDS }
             );
         }
     }

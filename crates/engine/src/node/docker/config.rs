@@ -36,6 +36,9 @@ pub struct DockerConfig {
     /// A boot, pulling of images included, that takes longer has failed.
     #[serde(default = "default_boot_timeout")]
     pub boot_timeout_s: u32,
+    /// An init or pre-launch script that takes longer has failed.
+    #[serde(default = "default_script_timeout")]
+    pub script_timeout_s: u32,
 }
 
 impl DockerConfig {
@@ -50,6 +53,7 @@ impl DockerConfig {
             images: default_images(),
             capacity: None,
             boot_timeout_s: default_boot_timeout(),
+            script_timeout_s: default_script_timeout(),
         }
     }
 }
@@ -68,4 +72,8 @@ fn default_images() -> Vec<String> {
 
 const fn default_boot_timeout() -> u32 {
     1800
+}
+
+const fn default_script_timeout() -> u32 {
+    600
 }

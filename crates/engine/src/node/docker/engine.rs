@@ -149,13 +149,17 @@ impl Engine {
         within(QUICK, self.docker.upload_to_container(id, Some(options), body)).await
     }
 
+    /// Removes a network; fine if there is none.
+    pub async fn remove_network(&self, name: &str) -> Result<(), CallError> {
+        tolerant(GONE, SLOW, self.docker.remove_network(name)).await
+    }
+
     /// Removes the networks and volumes of a VM; fails while one is in use.
     pub async fn remove_rest(&self, vm: &EngineVmId) -> Result<(), CallError> {
         let filters = self.filters(Some(vm));
         let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
         for network in within(QUICK, self.docker.list_networks(Some(options))).await? {
-            let id = network.id.unwrap_or_default();
-            tolerant(GONE, SLOW, self.docker.remove_network(&id)).await?;
+            self.remove_network(&network.id.unwrap_or_default()).await?;
         }
         let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
         let volumes = within(QUICK, self.docker.list_volumes(Some(options))).await?;

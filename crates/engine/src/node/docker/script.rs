@@ -7,7 +7,7 @@
 
 mod output;
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use bollard::{
     container::LogOutput,
@@ -73,6 +73,8 @@ pub(super) struct Stage<'a> {
     pub image: &'a str,
     pub labels: Vec<(String, String)>,
     pub limits: &'a Limits,
+    /// Longest time of a script that has to end.
+    pub script_limit: Duration,
     /// A text no output holds by chance.
     pub mark: String,
 }
@@ -96,6 +98,7 @@ pub(super) fn stage<'a>(
         image: &node.config.script_image,
         labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec(),
         limits,
+        script_limit: Duration::from_secs(node.config.script_timeout_s.into()),
         mark: hex::encode(mark),
     }
 }
@@ -108,13 +111,18 @@ impl Stage<'_> {
         script: &str,
         env: &GuestEnv,
     ) -> Result<Vec<(String, SecretString)>, String> {
+        self.network().await?;
         let body = self.guest(step, &["/casemate/sourced.sh"], env, true)?;
         let sourced = SOURCED.replace("MARK", &self.mark);
         let id =
             self.create(step, body, &[("sourced.sh", &sourced), ("script.sh", script)]).await?;
-        let ended = self.follow(&id, step, env).await;
+        let ended = tokio::time::timeout(self.script_limit, self.follow(&id, step, env)).await;
         let removed = self.engine.remove(&id).await;
-        let (code, output) = ended?;
+        let late = |_| {
+            let limit = self.script_limit.as_secs();
+            format!("{step} script did not end within {limit} s: start what runs on in a service")
+        };
+        let (code, output) = ended.map_err(late)??;
         removed.map_err(|error| error.to_string())?;
         if code != 0 {
             let last = env.scrub(&output.last_lines());
@@ -135,7 +143,8 @@ impl Stage<'_> {
     /// process that is not root cannot delete.
     pub async fn sweep(&self) -> Result<(), String> {
         let root = bind(&self.vm.dir.root(), "/guest", false);
-        let host = HostConfig { mounts: Some(vec![root]), ..Default::default() };
+        let network_mode = Some("none".to_owned());
+        let host = HostConfig { mounts: Some(vec![root]), network_mode, ..Default::default() };
         let body = self.container("sweep", &["/casemate/script.sh"], host, true);
         let id = self.create("sweep", body, &[("script.sh", SWEEP)]).await?;
         let ended = self.follow(&id, "sweep", &GuestEnv::default()).await;
@@ -148,7 +157,7 @@ impl Stage<'_> {
         format!("{}-{step}", self.project)
     }
 
-    /// The VM's network for the main script: the engine's own would be shared with other CVMs.
+    /// The VM's network for its scripts: the engine's own would be shared with other CVMs.
     async fn network(&self) -> Result<(), String> {
         let name = self.name("default");
         let docker = self.engine.docker();
@@ -159,6 +168,12 @@ impl Stage<'_> {
         let request = NetworkCreateRequest { name, labels, ..Default::default() };
         docker.create_network(request).await.map_err(|error| call_error(&error).to_string())?;
         Ok(())
+    }
+
+    /// Removes the network of scripts, where the app has others.
+    pub async fn remove_network(&self) -> Result<(), String> {
+        let removed = self.engine.remove_network(&self.name("default")).await;
+        removed.map_err(|error| error.to_string())
     }
 
     fn container(
@@ -203,17 +218,25 @@ impl Stage<'_> {
     }
 
     fn host_config(&self, boot_only: bool) -> Result<HostConfig, String> {
-        let no_log = HostConfigLogConfig { typ: Some("none".to_owned()), config: None };
+        let log = if boot_only {
+            HostConfigLogConfig { typ: Some("none".to_owned()), config: None }
+        } else {
+            let bounds = [("max-size", "10m"), ("max-file", "3")];
+            let bounds = bounds.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let typ = Some("json-file".to_owned());
+            HostConfigLogConfig { typ, config: Some(HashMap::from(bounds)) }
+        };
         let mut config = HostConfig {
             mounts: Some(self.mounts().map_err(|error| format!("guest directories: {error}"))?),
-            log_config: boot_only.then_some(no_log),
-            network_mode: (!boot_only).then(|| self.name("default")),
+            log_config: Some(log),
+            network_mode: Some(self.name("default")),
             init: Some(true),
             ..Default::default()
         };
         match self.limits {
             Limits::Parent(group) => config.cgroup_parent = Some(group.clone()),
-            Limits::PerService { vcpu, memory_mb } => {
+            Limits::PerService { vcpu, memory_mb, pids } => {
+                config.pids_limit = Some(i64::from(*pids));
                 config.nano_cpus = Some(i64::from(*vcpu) * 1_000_000_000);
                 config.memory = Some(i64::from(*memory_mb) * 1024 * 1024);
             }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::error::CallError;
 
-/// Boots at one time; the engine and the disk are shared.
+/// Boots that work on the engine and the disk at one time; both are shared.
 pub(super) const BOOTS: usize = 4;
 
 /// The node.

@@ -7,7 +7,7 @@ use casemate_api::{
     provision::ProvisionRequest,
 };
 use casemate_core::{
-    compose::{AppCompose, ComposeError, ComposeInput},
+    compose::{AppCompose, ComposeError, ComposeInput, Reason},
     seal,
 };
 
@@ -105,14 +105,12 @@ const fn storage_fs(inner: Patch<StorageFs>, outer: Option<StorageFs>) -> Patch<
 /// A compose file that is no good, in upstream's code, naming its field.
 pub fn refusal(error: ComposeError) -> Error {
     let code = match error.field {
-        "docker_compose_file" if error.reason.starts_with("is required") => {
-            ErrorCode::ComposeFileRequired
-        }
+        "docker_compose_file" if error.reason == Reason::Required => ErrorCode::ComposeFileRequired,
         "docker_compose_file" => ErrorCode::InvalidComposeFile,
         _ => ErrorCode::InvalidRequest,
     };
     let way_out = match error.field {
-        "docker_compose_file" if error.reason.starts_with("has no effect") => {
+        "docker_compose_file" if error.reason == Reason::NoEffect => {
             "Leave it out, or use runner docker-compose."
         }
         "docker_compose_file" => "Send a compose file with a `services:` mapping, at most 200 KiB.",
@@ -124,5 +122,5 @@ pub fn refusal(error: ComposeError) -> Error {
         "manifest_version" => "Leave it out for 2.",
         _ => "Leave it out.",
     };
-    Error::field(code, error.field, error.reason).suggest(way_out)
+    Error::field(code, error.field, error.message).suggest(way_out)
 }

@@ -12,7 +12,7 @@ use casemate_api::{
 };
 use casemate_core::{
     change::{Change, Set, env_report},
-    compose::{AppCompose, ComposeInput, hash},
+    compose::{AppCompose, ComposeInput, Reason, hash},
     id::CvmId,
 };
 use casemate_store::{Tx, cvms::Cvm, prepared::Prepared};
@@ -203,8 +203,8 @@ fn document(file: &ComposeFile, cvm: &Cvm, present: &AppCompose) -> Result<AppCo
     };
     // An empty file is 400 here, one that does not parse 422.
     AppCompose::new(input, &cvm.spec.name, &[]).map_err(|error| match error.field {
-        "docker_compose_file" if !error.reason.starts_with("is required") => {
-            Error::invalid("docker_compose_file", error.reason)
+        "docker_compose_file" if error.reason != Reason::Required => {
+            Error::invalid("docker_compose_file", error.message)
         }
         _ => provision::compose_refusal(error),
     })

@@ -22,7 +22,7 @@ use casemate_core::{
     change::{
         Before, Change, Configuration, EnvReport, NotApplicable, apply, env_report, withdraw,
     },
-    compose::AppCompose,
+    compose::{AppCompose, Reason},
     cvm::{DesiredState, Failure, FailureCode, Phase, Power, Spec, Status, StopMode},
     id::{ComposeHash, CvmId, EventSeq, OperationId},
     operation::OperationKind,
@@ -359,16 +359,14 @@ async fn in_turn(
 
 /// A change that does not fit, in upstream's code, naming its field.
 pub(super) fn not_applicable(why: NotApplicable) -> Error {
-    let NotApplicable { field, reason } = why;
+    let NotApplicable { field, reason, message } = why;
     let code = match field {
-        "docker_compose_file" if reason.starts_with("is required") => {
-            ErrorCode::ComposeFileRequired
-        }
+        "docker_compose_file" if reason == Reason::Required => ErrorCode::ComposeFileRequired,
         "docker_compose_file" => ErrorCode::InvalidComposeFile,
-        "disk_size" if reason.starts_with("can only grow") => ErrorCode::DiskCannotShrink,
+        "disk_size" if reason == Reason::CanOnlyGrow => ErrorCode::DiskCannotShrink,
         "env_keys" => ErrorCode::EnvKeyNotAllowed,
-        "vcpu" | "memory" | "disk_size" => return Error::invalid(field, reason),
-        _ if reason.contains("would be lost") => ErrorCode::DataLossRefused,
+        "vcpu" | "memory" | "disk_size" => return Error::invalid(field, message),
+        _ if reason == Reason::LosesData => ErrorCode::DataLossRefused,
         "encrypted_env" => ErrorCode::IncompatibleConfiguration,
         _ => ErrorCode::ChangeNotApplicable,
     };
@@ -381,7 +379,7 @@ pub(super) fn not_applicable(why: NotApplicable) -> Error {
         }
         _ => "Leave it out.",
     };
-    Error::field(code, field, reason).suggest(way_out)
+    Error::field(code, field, message).suggest(way_out)
 }
 
 fn scope(cvm: &Cvm, operation: OperationId) -> EventScope {

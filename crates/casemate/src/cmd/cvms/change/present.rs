@@ -4,7 +4,7 @@ use casemate_api::{error::ErrorCode, reply::CvmInfo};
 use casemate_client::{Client, OsEntropy, seal_env};
 use casemate_core::{
     change::{Change, Configuration, NotApplicable, Set, apply, env_report},
-    compose::{AppCompose, hash},
+    compose::{AppCompose, Reason, hash},
     cvm::{PortMap, Resources, Spec},
     id::AppId,
 };
@@ -168,14 +168,14 @@ fn megabytes(gigabytes: f64) -> u32 {
 }
 
 fn refused(why: NotApplicable) -> Fail {
-    let NotApplicable { field, reason } = why;
+    let NotApplicable { field, reason, message } = why;
     let code = match field {
         "docker_compose_file" => ErrorCode::InvalidComposeFile,
-        "disk_size" if reason.starts_with("can only grow") => ErrorCode::DiskCannotShrink,
+        "disk_size" if reason == Reason::CanOnlyGrow => ErrorCode::DiskCannotShrink,
         _ => ErrorCode::ChangeNotApplicable,
     };
-    let fail = Fail::new(code.code(), format!("{field} {reason}"));
-    fail.detail(field, reason).suggest("Leave it out, or ask for something else.")
+    let fail = Fail::new(code.code(), format!("{field} {message}"));
+    fail.detail(field, message).suggest("Leave it out, or ask for something else.")
 }
 
 #[cfg(test)]

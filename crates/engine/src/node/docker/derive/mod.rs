@@ -23,6 +23,7 @@
 mod addresses;
 mod ahead;
 mod grants;
+mod limits;
 mod mounts;
 mod names;
 mod ports;
@@ -122,6 +123,8 @@ pub(super) enum Limits {
         vcpu: u32,
         /// Memory in MiB.
         memory_mb: u32,
+        /// Processes and threads.
+        pids: u32,
     },
 }
 
@@ -202,9 +205,12 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
     let mut notes = Notes::default();
     names::resolve(file);
     refuse::file(file, input.grants)?;
+    limits::check(file)?;
     mounts::check_nesting(file, input)?;
     for (name, service) in services_mut(file) {
         services::rewrite(name, service, input, &mut notes);
+        limits::rewrite(name, service, &mut notes);
+        limits::per_service(service, input.limits);
         ports::rewrite(name, service, input, &mut notes);
         mounts::rewrite(name, service, input, &mut notes)
             .map_err(|refused| refused.in_service(name))?;

@@ -91,6 +91,7 @@ fn what_nobody_can_grant_is_refused_for_ever() {
         (json!({"image": "x", "use_api_socket": true}), "use_api_socket"),
         (json!({"image": "x", "env_file": ["/etc/shadow"]}), "env_file"),
         (json!({"command": ["x"]}), "image"),
+        (json!({"image": "x", "annotations": {"run.oci.handler": "krun"}}), "annotations"),
         (
             json!({"image": "x", "networks": {"n": {"driver_opts": {"a": "b"}}}}),
             "driver_opts in network n",

@@ -10,8 +10,7 @@ const FILE_KEYS: [&str; 7] =
     ["name", "version", "services", "networks", "volumes", "configs", "secrets"];
 
 /// Keys of a service that reach no further than its containers, or that are rewritten.
-const KEPT: [&str; 59] = [
-    "annotations",
+const KEPT: [&str; 58] = [
     "attach",
     "blkio_config",
     "cap_drop",
@@ -147,6 +146,11 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
             "build",
             "a CVM has no build context: push the image and name it under image:",
         )),
+        "annotations" if filled(value) => Err(Refused::new(
+            "annotations",
+            "they are instructions to the host's container runtime: use labels",
+        )),
+        "annotations" => Ok(()),
         "privileged" => unless(value == true, Grant::Privileged, "privileged"),
         "post_start" | "pre_stop" => unless(any_privileged(value), Grant::Privileged, key),
         "network_mode" => namespace(key, value, Grant::HostNetwork, grants),

@@ -106,7 +106,7 @@ fn limits(service: &mut Object, input: &DeriveInput<'_>) {
         Limits::Parent(group) => {
             service.insert("cgroup_parent".to_owned(), json!(group));
         }
-        Limits::PerService { vcpu, memory_mb } => {
+        Limits::PerService { vcpu, memory_mb, .. } => {
             let bytes = u64::from(*memory_mb) * 1024 * 1024;
             at_most(service, ["cpus", "cpus"], f64::from(*vcpu), |cpus| json!(cpus));
             at_most_bytes(service, bytes);

@@ -7,7 +7,7 @@ use super::*;
 /// What a node gives besides the model.
 pub(super) struct Given {
     pub grants: Grants,
-    limits: Limits,
+    pub limits: Limits,
     ports: Vec<PortMap>,
     sources: BTreeMap<String, String>,
     sealed_env: Vec<u8>,
@@ -278,7 +278,7 @@ fn restart_policies_are_kept_and_labelled() {
 fn limits_apply_to_the_group_or_to_each_service() {
     assert_eq!(web(&derived(json!({})))["cgroup_parent"], "/casemate/v");
     assert_eq!(web(&derived(json!({"cgroup_parent": ""})))["cgroup_parent"], "/casemate/v");
-    let each = Limits::PerService { vcpu: 2, memory_mb: 1024 };
+    let each = Limits::PerService { vcpu: 2, memory_mb: 1024, pids: 100 };
     let limited = |service: Value| {
         let model = json!({"services": {"web": with_image(service)}});
         web(&try_derive(model, |given| given.limits = each.clone()).unwrap()).clone()
@@ -346,7 +346,8 @@ fn odd_habits_are_changed_with_a_warning() {
     let out = derived(
         json!({"logging": {"driver": "awslogs"}, "network_mode": "bridge", "profiles": ["a"]}),
     );
-    assert!(web(&out).get("logging").is_none() && web(&out).get("network_mode").is_none());
+    assert_eq!(web(&out)["logging"]["driver"], "json-file");
+    assert!(web(&out).get("network_mode").is_none());
     assert!(web(&out).get("profiles").is_none());
     assert_eq!(out.warnings.len(), 2);
 }

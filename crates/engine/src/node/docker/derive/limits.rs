@@ -1,0 +1,253 @@
+//! What one CVM may take of an engine that it shares with others: processes, containers, networks,
+//! lines of logs, health checks.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Limits, Notes, Object, Refused, entries, services, text};
+
+/// Containers of one file, all replicas counted.
+const MAX_CONTAINERS: u64 = 64;
+/// Networks of one file: with its default pools an engine has about thirty of them.
+const MAX_NETWORKS: usize = 8;
+/// What a container's log may take on disk, and the size of one of its files.
+const MAX_LOG: u64 = 50 * 1024 * 1024;
+const LOG_FILE: &str = "10m";
+const LOG_FILES: &str = "3";
+/// A check starts a process in the container each time.
+const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Refuses more containers and networks than a CVM may have.
+pub(super) fn check(file: &Object) -> Result<(), Refused> {
+    let containers =
+        services(file).map(|(_, service)| replicas(service)).fold(0, u64::saturating_add);
+    if containers > MAX_CONTAINERS {
+        let what = format!("{containers} containers");
+        let way_out = format!("run at most {MAX_CONTAINERS}, all replicas counted");
+        return Err(Refused::new(what, way_out));
+    }
+    let networks = entries(file, "networks").count();
+    if networks > MAX_NETWORKS {
+        let way_out = format!("use at most {MAX_NETWORKS}");
+        return Err(Refused::new(format!("{networks} networks"), way_out));
+    }
+    Ok(())
+}
+
+fn replicas(service: &Object) -> u64 {
+    let scale = service.get("scale").and_then(Value::as_u64);
+    let deployed = service.get("deploy").and_then(|deploy| deploy.get("replicas"));
+    scale.or_else(|| deployed.and_then(Value::as_u64)).unwrap_or(1)
+}
+
+/// Bounds the logs and the health checks of a service.
+pub(super) fn rewrite(name: &str, service: &mut Object, notes: &mut Notes) {
+    logging(name, service, notes);
+    if let Some(check) = service.get_mut("healthcheck").and_then(Value::as_object_mut) {
+        health_check(name, check, notes);
+    }
+}
+
+/// Bounds what each service takes where no control group is around all of them.
+pub(super) fn per_service(service: &mut Object, limits: &Limits) {
+    let Limits::PerService { pids, .. } = limits else { return };
+    let most = u64::from(*pids);
+    let lower = |asked: &Value| {
+        let asked = asked.as_u64().or_else(|| asked.as_str()?.parse().ok());
+        json!(asked.filter(|asked| *asked > 0 && *asked < most).unwrap_or(most))
+    };
+    let deployed =
+        service.get_mut("deploy").and_then(|deploy| deploy.pointer_mut("/resources/limits/pids"));
+    if let Some(asked) = deployed {
+        *asked = lower(asked);
+    } else {
+        let asked = lower(service.get("pids_limit").unwrap_or(&Value::Null));
+        service.insert("pids_limit".to_owned(), asked);
+    }
+}
+
+/// Without options a log grows until the disk is full.
+fn logging(name: &str, service: &mut Object, notes: &mut Notes) {
+    let given = service.get("logging").and_then(Value::as_object);
+    let driver = given.and_then(|logging| text(logging, "driver")).unwrap_or("json-file");
+    if driver == "none" {
+        return;
+    }
+    let option = |key| {
+        let options = given?.get("options")?.as_object()?;
+        Some((key, options.get(key)?.as_str()?.to_owned()))
+    };
+    let mut kept: Vec<(&str, String)> =
+        ["max-size", "max-file", "tag", "labels", "env", "compress"]
+            .into_iter()
+            .filter_map(option)
+            .collect();
+    let count = given
+        .and_then(|logging| logging.get("options")?.as_object().map(Object::len))
+        .unwrap_or_default();
+    if kept.len() < count {
+        notes.warn(name, "log options other than sizes, tag, labels and env are dropped");
+    }
+    let of =
+        |wanted: &str| kept.iter().find(|(key, _)| *key == wanted).map(|(_, value)| value.as_str());
+    let files =
+        of("max-file").map_or(Some(1), |files| files.parse::<u64>().ok().filter(|n| *n > 0));
+    let total =
+        of("max-size").and_then(bytes).zip(files).map(|(size, files)| size.saturating_mul(files));
+    if total.is_none_or(|total| total > MAX_LOG) {
+        if of("max-size").is_some() {
+            notes.warn(name, format_args!("its log is bounded to {LOG_FILES} files of {LOG_FILE}"));
+        }
+        kept.retain(|(key, _)| !matches!(*key, "max-size" | "max-file"));
+        kept.push(("max-size", LOG_FILE.to_owned()));
+        kept.push(("max-file", LOG_FILES.to_owned()));
+    }
+    let options: Object =
+        kept.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
+    service.insert("logging".to_owned(), json!({"driver": driver, "options": options}));
+}
+
+/// `10m`, `512k`, `1g`, `1048576`.
+fn bytes(size: &str) -> Option<u64> {
+    let lower = size.to_ascii_lowercase();
+    let bare = lower.strip_suffix('b').unwrap_or(&lower);
+    let (digits, unit) = match bare.as_bytes().last()? {
+        b'k' => (&bare[..bare.len() - 1], 1 << 10),
+        b'm' => (&bare[..bare.len() - 1], 1 << 20),
+        b'g' => (&bare[..bare.len() - 1], 1 << 30),
+        _ => (bare, 1),
+    };
+    digits.parse::<u64>().ok().filter(|size| *size > 0)?.checked_mul(unit)
+}
+
+fn health_check(name: &str, check: &mut Object, notes: &mut Notes) {
+    for key in ["interval", "start_interval"] {
+        let Some(asked) = check.get(key).and_then(Value::as_str) else { continue };
+        if duration(asked).is_some_and(|asked| asked.is_zero() || asked >= MIN_CHECK_INTERVAL) {
+            continue;
+        }
+        notes.warn(name, format_args!("its health check's {key} of {asked} is raised to 1s"));
+        check.insert(key.to_owned(), json!("1s"));
+    }
+}
+
+/// A duration as compose prints it: `1m30s`, `1.5s`, `500ms`.
+fn duration(text: &str) -> Option<Duration> {
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let unit_at = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(unit_at);
+        let end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let unit = match &tail[..end] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" | "μs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        let seconds = number.parse::<f64>().ok()? * unit;
+        total = total.checked_add(Duration::try_from_secs_f64(seconds).ok()?)?;
+        rest = &tail[end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::docker::derive::tests::{derived, try_derive};
+
+    fn web(service: Value) -> Value {
+        derived(service).model["services"]["web"].clone()
+    }
+
+    #[test]
+    fn logs_are_bounded_whatever_is_asked() {
+        let bounded = json!({"max-size": "10m", "max-file": "3"});
+        assert_eq!(web(json!({}))["logging"], json!({"driver": "json-file", "options": bounded}));
+        for options in [
+            json!({"max-size": "100g"}),
+            json!({"max-size": "10m", "max-file": "1000"}),
+            json!({"max-size": "-1"}),
+            json!({"max-size": "0"}),
+            json!({"max-size": "10m", "max-file": "0"}),
+            json!({"max-size": "99999999999999999999g"}),
+            json!({"max-file": "2"}),
+            json!({"mode": "non-blocking", "max-buffer-size": "100g"}),
+        ] {
+            let out = web(json!({"logging": {"driver": "local", "options": options}}));
+            assert_eq!(out["logging"], json!({"driver": "local", "options": bounded}), "{options}");
+        }
+        let small = json!({"driver": "json-file", "options": {"max-size": "5m", "max-file": "2", "tag": "x"}});
+        assert_eq!(web(json!({"logging": small}))["logging"], small);
+        assert_eq!(
+            web(json!({"logging": {"driver": "none"}}))["logging"],
+            json!({"driver": "none"})
+        );
+    }
+
+    #[test]
+    fn health_checks_are_not_more_frequent_than_a_second() {
+        for (asked, given) in [
+            ("1ms", "1s"),
+            ("1us", "1s"),
+            ("999ms999µs", "1s"),
+            ("nonsense", "1s"),
+            ("-5s", "1s"),
+            ("1s", "1s"),
+            ("1m30s", "1m30s"),
+            ("0s", "0s"),
+        ] {
+            let check = json!({"test": ["CMD", "x"], "interval": asked, "start_interval": asked});
+            let out = web(json!({"healthcheck": check}));
+            assert_eq!(out["healthcheck"]["interval"], given, "{asked}");
+            assert_eq!(out["healthcheck"]["start_interval"], given, "{asked}");
+        }
+    }
+
+    #[test]
+    fn containers_and_networks_are_counted() {
+        let refusal = |model: Value| try_derive(model, |_| {}).unwrap_err().to_string();
+        for service in
+            [json!({"image": "x", "deploy": {"replicas": 65}}), json!({"image": "x", "scale": 65})]
+        {
+            assert!(refusal(json!({"services": {"a": service}})).contains("65 containers"));
+        }
+        let many: Object = (0..65).map(|at| (format!("s{at}"), json!({"image": "x"}))).collect();
+        assert!(refusal(json!({"services": many})).contains("65 containers"));
+        let none: Object = (0..200)
+            .map(|at| (format!("s{at}"), json!({"image": "x", "deploy": {"replicas": 0}})))
+            .collect();
+        assert!(try_derive(json!({"services": none}), |_| {}).is_ok());
+        let networks: Object = (0..9).map(|at| (format!("n{at}"), json!({}))).collect();
+        let model = json!({"services": {"a": {"image": "x"}}, "networks": networks});
+        assert!(refusal(model).contains("9 networks"));
+    }
+
+    #[test]
+    fn processes_are_bounded_per_service_where_there_is_no_group() {
+        let limits = Limits::PerService { vcpu: 1, memory_mb: 64, pids: 100 };
+        let limited = |mut service: Value| {
+            service["image"] = json!("x");
+            let model = json!({"services": {"web": service}});
+            let out = try_derive(model, |given| given.limits = limits.clone()).unwrap();
+            out.model["services"]["web"].clone()
+        };
+        for (asked, given) in [
+            (json!(null), 100),
+            (json!(-1), 100),
+            (json!(0), 100),
+            (json!(7), 7),
+            (json!("1000"), 100),
+        ] {
+            assert_eq!(limited(json!({"pids_limit": asked}))["pids_limit"], given, "{asked}");
+        }
+        let deployed = limited(json!({"deploy": {"resources": {"limits": {"pids": 1000}}}}));
+        assert_eq!(deployed["deploy"]["resources"]["limits"]["pids"], 100);
+        assert!(deployed.get("pids_limit").is_none());
+    }
+}
