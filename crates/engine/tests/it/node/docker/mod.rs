@@ -1,0 +1,8 @@
+//! A docker node on a real engine, with a real Compose v2. Without them these tests fail and say how
+//! to get them.
+
+mod apps;
+mod boot;
+mod crash;
+mod life;
+mod world;

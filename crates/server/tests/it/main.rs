@@ -1,0 +1,36 @@
+//! The service in process: the real router, store and reconcilers over simulated nodes, on a clock that only tests
+//! move. One binary, so that it is linked once; its modules mirror `src/app`.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | [`fields`] | `docs/fields.md`, row by row |
+//! | [`deploy`], [`update`], [`revisions`], [`instance_ids`] | the life of one CVM |
+//! | [`replicas`], [`replica_lives`] | several CVMs of an app |
+//! | [`governance`] | apps that contracts govern |
+//! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
+//! | [`gateway`], [`readiness`] | requests to apps |
+//! | [`simulation`] | random lives from seeds, with faults |
+//! | [`console`], [`openapi`] | pages, and the API's description |
+
+#![cfg(test)]
+
+mod app_events;
+mod cache;
+mod config_reads;
+mod console;
+mod deploy;
+mod fields;
+mod gateway;
+mod governance;
+mod instance_ids;
+mod lists;
+mod openapi;
+mod readiness;
+mod replica_lives;
+mod replicas;
+mod revisions;
+mod simulation;
+mod update;
+
+// A world: database, nodes, clock, requests.
+use casemate_testing::world as common;
