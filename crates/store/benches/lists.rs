@@ -16,8 +16,8 @@ use casemate_core::{
 use casemate_store::{
     Db,
     cvms::{self, AppFilter, AppKey, Filter, Search, Seek},
-    testing::{self, Fresh},
 };
+use casemate_testing::database::{self, Fresh};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
 
 const CVMS: i64 = 100_000;
@@ -137,7 +137,7 @@ async fn measure(what: &str, db: &Db) {
 }
 
 async fn on_sqlite() {
-    let fresh: Fresh = testing::sqlite().await;
+    let fresh: Fresh = database::sqlite().await;
     let mut raw = SqliteConnection::connect(&fresh.url()).await.unwrap();
     raw.execute(AssertSqlSafe(fill())).await.unwrap();
     raw.close().await.unwrap();
@@ -146,7 +146,7 @@ async fn on_sqlite() {
 }
 
 async fn on_postgres() {
-    let fresh: Fresh = testing::postgres().await;
+    let fresh: Fresh = database::postgres().await;
     let mut raw = PgConnection::connect(&fresh.url()).await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(fill())).execute(&mut raw).await.unwrap();
     raw.execute("ANALYZE").await.unwrap();

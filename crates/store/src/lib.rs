@@ -42,8 +42,6 @@ pub mod proofs;
 pub mod provisions;
 pub mod readiness;
 pub mod revisions;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 
 pub use db::{Db, Tx};
 pub use error::Error;

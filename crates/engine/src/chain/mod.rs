@@ -1,12 +1,8 @@
 //! A chain whose contracts govern apps, asked over JSON-RPC. Nothing is ever sent to it but questions.
 //!
-//! What is asked, and what follows from the answers, is `casemate_core::governance`. With the feature
-//! `testing` there is a chain in memory, `fake`, and one on a real EVM, `anvil`.
+//! What is asked, and what follows from the answers, is `casemate_core::governance`. The crate
+//! `casemate-testing` has a chain in memory and one on a real EVM.
 
-#[cfg(feature = "testing")]
-pub mod anvil;
-#[cfg(feature = "testing")]
-pub mod fake;
 pub mod rpc;
 
 use std::{fmt::Debug, time::Duration};
@@ -77,6 +73,6 @@ pub enum Fault {
 }
 
 /// Why a boot is denied where no contract of a KMS answers.
-fn no_kms(kms: &Address, chain_id: u64) -> String {
+pub fn no_kms(kms: &Address, chain_id: u64) -> String {
     format!("no contract of a KMS answers at 0x{kms} on chain {chain_id}")
 }

@@ -150,7 +150,7 @@ async fn a_vm_that_vanished_is_noticed_once(db: Db) {
     assert!(!node.observed().1);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     a_change_is_shown_by_every_replica,
     readers_keep_up_with_a_writer,
     a_kept_reply_is_what_a_new_process_says,

@@ -3,7 +3,6 @@
 //!
 //! | module | what it shows |
 //! |---|---|
-//! | [`common`] | a world: database, nodes, clock, requests |
 //! | [`fields`] | `docs/fields.md`, row by row |
 //! | [`deploy`], [`update`], [`revisions`], [`instance_ids`] | the life of one CVM |
 //! | [`replicas`], [`replica_lives`] | several CVMs of an app |
@@ -17,7 +16,6 @@
 
 mod app_events;
 mod cache;
-mod common;
 mod config_reads;
 mod console;
 mod deploy;
@@ -33,3 +31,6 @@ mod replicas;
 mod revisions;
 mod simulation;
 mod update;
+
+// A world: database, nodes, clock, requests.
+use casemate_testing::world as common;

@@ -2,7 +2,8 @@
 //! again with the same keys, stopped, started and deleted. When all has healed there is one replica
 //! for each key, a VM for each CVM, and no operation is open.
 //!
-//! A life that fails prints its seed; `SIMULATION_SEED=…` lives it again.
+//! A life that fails prints its seed; `SIMULATION_SEED=… cargo test -p casemate-server --test it
+//! replica_lives::` lives it again.
 
 use crate::common;
 use crate::simulation::dice;

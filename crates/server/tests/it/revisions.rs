@@ -27,7 +27,19 @@ fn other(tag: &str) -> String {
     COMPOSE.replace("1.36", tag)
 }
 
-impl World {
+/// What these tests ask of `my-app`.
+trait MyApp {
+    async fn detail(&self) -> Value;
+    async fn app(&self) -> String;
+    async fn patch(&self, body: Value);
+    async fn revisions(&self) -> Vec<Value>;
+    async fn kinds(&self) -> Vec<String>;
+    async fn redeploy(&self, revision: &Value, body: Value) -> Value;
+    fn boots(&self) -> usize;
+    async fn sibling(&self, name: &str) -> String;
+}
+
+impl MyApp for World {
     async fn detail(&self) -> Value {
         self.get("/cvms/my-app").await.ok()
     }

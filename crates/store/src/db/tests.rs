@@ -4,16 +4,14 @@ use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use casemate_core::time::Timestamp;
 use sqlx::{Connection, query, query_scalar, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
 use tokio::{sync::watch, task::JoinHandle};
 
 use super::{
-    Db, Tx,
+    Db, Durability, Tx,
     sqlite::{Outcome, SqliteTx},
 };
-use crate::{
-    Error,
-    testing::{self, Fresh},
-};
+use crate::Error;
 
 const NOW: Timestamp = Timestamp::from_micros(1);
 
@@ -74,10 +72,31 @@ async fn in_one_batch(
     (end, ends)
 }
 
+/// A new SQLite file without syncs. `casemate-testing` has the same for the `Db` of other crates, which is
+/// another type than the one under test here.
+struct Fresh {
+    db: Db,
+    dir: TempDir,
+}
+
+impl Fresh {
+    async fn reopen(&self) -> Db {
+        Db::open_sqlite(&self.dir.path().join("casemate.db"), Durability::Off).await.unwrap()
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite://{}", self.dir.path().join("casemate.db").display())
+    }
+
+    async fn finish(self) {
+        self.db.close().await;
+    }
+}
+
 async fn fresh() -> (Fresh, Db) {
-    let fresh = testing::sqlite().await;
-    let db = fresh.db.clone();
-    (fresh, db)
+    let dir = TempDir::new().unwrap();
+    let db = Db::open_sqlite(&dir.path().join("casemate.db"), Durability::Off).await.unwrap();
+    (Fresh { db: db.clone(), dir }, db)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -123,7 +123,7 @@ async fn admissions_to_one_node_see_each_other(db: Db) {
     assert_eq!(nodes::taken(&db).await.unwrap()[0].slots, 5);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     a_key_speaks_for_its_user_and_workspace,
     a_taken_name_is_a_conflict_and_spoils_its_transaction,
     a_node_keeps_its_id_under_its_name,

@@ -335,7 +335,7 @@ async fn one_app_shows_at_most_a_hundred_cvms(db: Db) {
     assert_eq!(cvms::of_apps(&db, world.workspace, &[]).await.unwrap(), []);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     an_app_is_listed_while_it_has_cvms,
     a_search_means_what_it_says,
     an_app_is_found_by_its_cvms,

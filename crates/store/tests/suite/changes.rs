@@ -200,7 +200,7 @@ async fn a_set_time_of_deletion_comes(db: Db) {
     assert!(matches!(set(Some(at(30))).await, Err(Error::Stale)));
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     changes_wait_in_order_and_go_in_one,
     a_list_of_operations_is_what_was_asked_for,
     a_configuration_is_written_whole_and_tallied,

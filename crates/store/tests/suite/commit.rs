@@ -6,8 +6,8 @@ use casemate_core::id::EventSeq;
 use casemate_store::{
     Db, Error, accounts,
     events::{self, NewEvent},
-    testing::{self, Fresh},
 };
+use casemate_testing::database::{self, Fresh};
 
 use crate::world::{START, World};
 
@@ -176,7 +176,7 @@ async fn what_comes_after_closing_is_refused(db: Db) {
     drop(world);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     transactions_may_read_beside_themselves,
     a_statement_given_up_spoils_its_transaction,
     what_comes_after_closing_is_refused,
@@ -188,7 +188,7 @@ macro_rules! each_fresh {
         mod fresh_sqlite {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let fresh = super::testing::sqlite().await;
+                let fresh = super::database::sqlite().await;
                 super::$name(&fresh).await;
                 fresh.finish().await;
             })+
@@ -196,7 +196,7 @@ macro_rules! each_fresh {
         mod fresh_postgres {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                let fresh = super::testing::postgres().await;
+                let fresh = super::database::postgres().await;
                 super::$name(&fresh).await;
                 fresh.finish().await;
             })+

@@ -10,8 +10,9 @@ use casemate_store::{
     Db, Error,
     commit_tokens::{self, Kind, NewPreparation, TokenHash},
     cvms::Cvm,
-    each_backend, provisions,
+    provisions,
 };
+use casemate_testing::each_backend;
 
 use crate::world::{START, World, at, hash, number, operation_id};
 

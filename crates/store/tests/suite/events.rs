@@ -102,7 +102,7 @@ async fn a_list_shows_its_own_events_only(db: Db) {
     assert_eq!(places(events::of_all(&db, none, -5).await.unwrap()), [] as [i64; 0]);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     a_reader_misses_nothing_while_eight_writers_append,
     a_list_shows_its_own_events_only,
 );

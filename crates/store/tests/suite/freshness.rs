@@ -142,7 +142,7 @@ async fn accounts_are_kept_where_only_this_process_writes_them(db: Db) {
     assert!(!db.accounts_are_current(stamp));
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     every_write_that_readers_see_ends_a_stamp,
     what_was_rolled_back_changes_nothing_that_was_read,
     nothing_acknowledged_is_hidden,

@@ -70,7 +70,7 @@ async fn an_answer_needs_its_key(db: Db) {
     assert!(matches!(end, Err(Error::Stale)), "{end:?}");
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     concurrent_requests_with_one_key_have_one_answer,
     a_request_that_ended_without_an_answer_leaves_the_key_free,
     keys_are_each_workspaces_own_and_forgotten_by_age,

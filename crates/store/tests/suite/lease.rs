@@ -301,7 +301,7 @@ async fn a_claim_leaves_other_nodes_alone(db: Db) {
     assert_eq!(lease::next_due(&db, &[]).await.unwrap(), None);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     a_claim_leaves_other_nodes_alone,
     eight_workers_claim_each_of_200_once,
     a_lease_keeps_others_out_until_it_ends,

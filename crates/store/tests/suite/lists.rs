@@ -294,7 +294,7 @@ async fn totals_stay_true_under_concurrent_changes(db: Db) {
     assert_eq!((taken[0].slots, taken[0].vcpu), (24, 48));
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     a_name_is_unique_among_those_not_deleted,
     a_cvm_is_found_by_every_name_and_only_at_home,
     uuids_of_others_and_of_nobody_are_left_out,

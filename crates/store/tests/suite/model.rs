@@ -11,8 +11,8 @@ use casemate_store::{
     cvms::{self, Cvm},
     lease::{self, Record},
     operations::Ending,
-    testing::{self, Fresh},
 };
+use casemate_testing::database::{self, Fresh};
 use proptest::{
     prelude::{Strategy, any, prop_oneof},
     test_runner::{Config, TestRunner},
@@ -316,10 +316,10 @@ fn explore(fresh: impl Future<Output = Fresh>, cases: u32) {
 
 #[test]
 fn the_row_follows_the_model_on_sqlite() {
-    explore(testing::sqlite(), 64);
+    explore(database::sqlite(), 64);
 }
 
 #[test]
 fn the_row_follows_the_model_on_postgres() {
-    explore(testing::postgres(), 24);
+    explore(database::postgres(), 24);
 }

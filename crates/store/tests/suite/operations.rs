@@ -73,7 +73,7 @@ async fn a_cause_may_hold_any_character(db: Db) {
     assert_eq!(cause, "exit code 'ü' \"%s\"");
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     one_operation_runs_per_cvm,
     an_operation_closes_exactly_once,
     a_cause_may_hold_any_character,

@@ -21,8 +21,9 @@ use casemate_store::{
     events, lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
     prepared::{self, Prepared},
-    proofs, provisions, readiness, revisions, testing,
+    proofs, provisions, readiness, revisions,
 };
+use casemate_testing::database;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tracing::{
     Event, Metadata, Subscriber,
@@ -421,7 +422,7 @@ fn is_ours(statement: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_statement_finds_its_rows_through_an_index() {
     let _ = tracing::subscriber::set_global_default(Notes);
-    let fresh = testing::sqlite().await;
+    let fresh = database::sqlite().await;
     every_statement_runs(fresh.db.clone()).await;
     let mut raw = SqliteConnection::connect(&fresh.url()).await.unwrap();
     let statements = STATEMENTS.lock().unwrap().clone();
@@ -468,7 +469,7 @@ fn filters_and_pages() -> Vec<(String, &'static str)> {
 /// for them, without the rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_filter_has_an_index_on_sqlite() {
-    let fresh = testing::sqlite().await;
+    let fresh = database::sqlite().await;
     let mut raw = SqliteConnection::connect(&fresh.url()).await.unwrap();
     for (sql, index) in filters_and_pages() {
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
@@ -541,7 +542,7 @@ async fn variety(world: &World, many: usize) {
 /// The same statements, as the store runs them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_filter_has_an_index_on_postgres() {
-    let fresh = testing::postgres().await;
+    let fresh = database::postgres().await;
     variety(&World::new(fresh.db.clone()).await, 300).await;
     let mut raw = PgConnection::connect(&fresh.url()).await.unwrap();
     raw.execute("VACUUM ANALYZE").await.unwrap();
@@ -577,4 +578,4 @@ async fn every_filter_has_an_index_on_postgres() {
     fresh.finish().await;
 }
 
-casemate_store::each_backend!(every_statement_runs);
+casemate_testing::each_backend!(every_statement_runs);

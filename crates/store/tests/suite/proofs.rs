@@ -65,4 +65,4 @@ async fn kept_once_and_settled_once(db: Db) {
     assert_eq!(all(&world).await, []);
 }
 
-casemate_store::each_backend!(kept_once_and_settled_once);
+casemate_testing::each_backend!(kept_once_and_settled_once);

@@ -383,7 +383,7 @@ async fn expiry_and_provisions_at_once(db: Db) {
     }
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     the_same_request_gets_the_same_id_until_consumed,
     equal_requests_at_once_get_one_id,
     nonces_are_unique,

@@ -30,4 +30,4 @@ async fn a_check_is_kept_with_its_app(db: Db) {
     assert_eq!(readiness::of_app(&db, &app).await.unwrap(), None);
 }
 
-casemate_store::each_backend!(a_check_is_kept_with_its_app);
+casemate_testing::each_backend!(a_check_is_kept_with_its_app);

@@ -77,7 +77,7 @@ async fn what_a_node_has_left_is_seen_within_the_transaction(db: Db) {
     assert_eq!(tx.ports_on_node(world.node, None).await.unwrap(), []);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     documents_of_an_app_are_those_of_its_live_cvms,
     names_are_held_until_their_deletion_is_desired,
     what_a_node_has_left_is_seen_within_the_transaction,

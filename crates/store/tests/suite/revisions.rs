@@ -201,7 +201,7 @@ async fn what_is_prepared_is_pending_until_it_was_in_force(db: Db) {
     assert_eq!(pending(at(9)).await, []);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     only_what_differs_is_a_revision,
     a_list_of_revisions_is_read_in_pages_and_outlives_its_cvms,
     a_document_of_a_revision_is_never_forgotten,

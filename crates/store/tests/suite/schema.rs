@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
-use casemate_store::{
-    Db, Error,
-    db::migrate,
-    testing::{self, Fresh},
-};
+use casemate_store::{Db, Error, db::migrate};
+use casemate_testing::database::{self, Fresh};
 use sqlx::{Connection, PgConnection, SqliteConnection, migrate::MigrateError};
 
 /// `table.column type`, with `not null`.
@@ -60,8 +57,8 @@ async fn postgres_facts(fresh: &Fresh) -> [BTreeSet<String>; 3] {
 
 #[tokio::test]
 async fn both_engines_have_the_same_schema() {
-    let sqlite = testing::sqlite().await;
-    let postgres = testing::postgres_from_zero().await;
+    let sqlite = database::sqlite().await;
+    let postgres = database::postgres_from_zero().await;
     let [ours, theirs] = [sqlite_facts(&sqlite).await, postgres_facts(&postgres).await];
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert!(ours.len() > 15, "{ours:?}");
@@ -74,7 +71,7 @@ async fn both_engines_have_the_same_schema() {
 
 #[tokio::test]
 async fn migrations_run_twice_are_migrations_run_once() {
-    let sqlite = testing::sqlite().await;
+    let sqlite = database::sqlite().await;
     let before = sqlite_facts(&sqlite).await;
     let again = sqlite.reopen().await;
     again.ping().await.unwrap();
@@ -82,7 +79,7 @@ async fn migrations_run_twice_are_migrations_run_once() {
     assert_eq!(sqlite_facts(&sqlite).await, before);
     sqlite.finish().await;
 
-    let postgres = testing::postgres_from_zero().await;
+    let postgres = database::postgres_from_zero().await;
     let before = postgres_facts(&postgres).await;
     let again = postgres.reopen().await;
     again.ping().await.unwrap();
@@ -94,7 +91,7 @@ async fn migrations_run_twice_are_migrations_run_once() {
 /// Replicas start together.
 #[tokio::test]
 async fn migrations_run_at_the_same_time_wait_for_each_other() {
-    let postgres = testing::postgres_from_zero().await;
+    let postgres = database::postgres_from_zero().await;
     let mut raw = PgConnection::connect(&postgres.url()).await.unwrap();
     sqlx::raw_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
         .execute(&mut raw)
@@ -147,7 +144,7 @@ async fn a_sqlite_file_tells_what_is_pending() {
 
 #[tokio::test]
 async fn a_postgres_database_tells_what_is_pending() {
-    let postgres = testing::postgres_from_zero().await;
+    let postgres = database::postgres_from_zero().await;
     let mut raw = PgConnection::connect(&postgres.url()).await.unwrap();
     let empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
     sqlx::raw_sql(empty).execute(&mut raw).await.unwrap();

@@ -293,7 +293,7 @@ fn host(url: &Url) -> Option<String> {
 
 /// Roots come from the system and cryptography is ring. An address of plain http needs no roots, and one of
 /// this machine no proxy.
-pub(in super::super) fn client(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
+fn client(url: &Url, timeout: Duration) -> Result<Client, reqwest::Error> {
     // Fails only if the process has chosen already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()

@@ -30,8 +30,6 @@ use casemate_core::{
 use tokio::sync::Semaphore;
 
 pub use self::config::{Config, ConfigError, Tip};
-#[cfg(feature = "testing")]
-pub(super) use self::endpoint::client;
 use self::{coalescer::Coalescer, failover::Failover};
 use super::{Chain, Fault};
 

@@ -7,7 +7,7 @@ use casemate_core::{
     governance::calldata::NewApp,
     id::{Address, AppId},
 };
-use casemate_engine::chain::fake::FakeChain;
+use casemate_testing::fake_chain::FakeChain;
 use serde_json::{Value, json};
 
 use crate::fields::{

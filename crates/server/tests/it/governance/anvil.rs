@@ -13,10 +13,10 @@ use casemate_core::{
 };
 use casemate_engine::chain::{
     Chain,
-    anvil::Anvil,
     rpc::{Config, RpcChain},
 };
 use casemate_server::system;
+use casemate_testing::anvil::Anvil;
 use common::{COMPOSE, Reply, World, provision_body};
 use secrecy::SecretString;
 use serde_json::{Value, json};

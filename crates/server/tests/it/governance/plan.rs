@@ -11,13 +11,8 @@ use casemate_core::{
     id::{Address, AppId, ComposeHash, DeviceId},
     time::Timestamp,
 };
-use casemate_engine::{
-    chain::{
-        Fault,
-        fake::{FakeChain, Generation},
-    },
-    node::Inventory,
-};
+use casemate_engine::{chain::Fault, node::Inventory};
+use casemate_testing::fake_chain::{FakeChain, Generation};
 use common::{COMPOSE, Reply, TestNode, World, provision_body};
 use serde_json::{Value, json};
 

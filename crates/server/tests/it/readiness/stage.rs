@@ -24,6 +24,7 @@ use casemate_store::{
     cvms::{self, Cvm, NewCvm},
     lease,
 };
+use casemate_testing::wait::poll;
 use serde_json::{Value, json};
 
 use crate::readiness::{
@@ -231,15 +232,12 @@ impl Stage {
 
     /// Asks until something holds of the answers.
     pub async fn until(&self, what: &str, mut holds: impl FnMut(&Said) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let said = self.ask("GET", "/who").await;
-            if holds(&said) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "never {what}: {said:?}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let mut said = None;
+        let held = poll(PATIENCE, async || {
+            let now = said.insert(self.ask("GET", "/who").await);
+            holds(now).then_some(())
+        });
+        assert!(held.await.is_some(), "never {what}: {said:?}");
     }
 
     /// Works in real time until nothing is due or leased: what goes on beside it keeps its share.

@@ -93,7 +93,7 @@ async fn a_node_is_never_given_more_than_it_has(db: Db) {
     assert_eq!((on(0), on(1)), (4, 3));
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     one_key_is_one_replica,
     replicas_made_at_once_have_names_of_their_own,
     a_node_is_never_given_more_than_it_has,

@@ -115,7 +115,8 @@ async fn a_host_port_goes_elsewhere_or_is_named() {
 
 #[tokio::test]
 async fn a_kind_that_cannot_is_passed_over_or_named() {
-    let docker = TestNode { host: host(slots(1000), all), ..TestNode::docker() };
+    let mut docker = TestNode::docker();
+    docker.host.capacity = slots(1000);
     let world = World::fleet(vec![docker, node("sim-1", slots(1), all)], |_| {}).await;
     deployed(&world, json!({ "node_id": 2, "hugepages": true })).await;
     let path = "/cvms/my-app/replicas";

@@ -178,10 +178,9 @@ impl Life {
     async fn change(&mut self, change: Change, dies: bool) {
         let ctx = &self.world.ctx;
         let mut tx = ctx.begin().await.unwrap();
-        let change_request = ChangeRequest::from(change.clone());
+        let asked = ChangeRequest::from(change.clone());
         let nothing = Clearance::default();
-        let outcome =
-            update::accept(ctx, &mut tx, &self.caller, self.cvm, &change_request, &nothing).await;
+        let outcome = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await;
         match outcome.and_then(update::Outcome::accepted) {
             Ok(_) if dies => {}
             Ok(accepted) => {
@@ -208,14 +207,12 @@ impl Life {
         let mut tx = ctx.begin().await.unwrap();
         let accepted = async {
             let cvm = update::lock_cvm(&mut tx, &self.caller, self.cvm).await?;
-            let change_request =
-                app::revisions::change_request(ctx, &mut tx, &cvm, &whole, request).await?;
+            let asked = app::revisions::change_request(ctx, &mut tx, &cvm, &whole, request).await?;
             let nothing = Clearance::default();
             let caller = &self.caller;
-            let done =
-                update::accept(ctx, &mut tx, caller, self.cvm, &change_request, &nothing).await?;
+            let done = update::accept(ctx, &mut tx, caller, self.cvm, &asked, &nothing).await?;
             let done = done.accepted()?;
-            Ok::<_, app::Error>((done, change_request.change))
+            Ok::<_, app::Error>((done, asked.change))
         };
         match Box::pin(accepted).await {
             Ok(_) if dies => {}
@@ -293,9 +290,9 @@ impl Life {
     /// One turn, if something is due; in it the process may die, or be held up while others act: by
     /// chance, or so.
     async fn turn(&mut self, interruption: Option<&Want>) {
-        let Some(leased) = self.next().await else { return };
+        let Some(held) = self.next().await else { return };
         let (ctx, frail) = (self.world.ctx.clone(), Arc::clone(&self.frail));
-        let turn = reconciler::work(&ctx, leased);
+        let turn = reconciler::work(&ctx, held);
         tokio::pin!(turn);
         loop {
             tokio::select! {
@@ -315,11 +312,11 @@ impl Life {
                     frail.go_on.notify_one();
                 }
                 pause = &mut turn => {
-                    let Pause::Until(until, leased) = pause else { return };
+                    let Pause::Until(until, held) = pause else { return };
                     if self.dice.chance(70) {
-                        self.waiting.push((until, leased));
+                        self.waiting.push((until, held));
                     } else {
-                        reconciler::release(&ctx, leased, until).await;
+                        reconciler::release(&ctx, held, until).await;
                     }
                     return;
                 }
@@ -341,10 +338,10 @@ impl Life {
 
     /// Another task takes what is due, if it may.
     async fn rival(&self) {
-        let Some(leased) = self.claim(RIVAL).await else { return };
+        let Some(held) = self.claim(RIVAL).await else { return };
         self.tell(|| "another goes on".to_owned());
-        if let Pause::Until(until, leased) = reconciler::work(&self.world.ctx, leased).await {
-            reconciler::release(&self.world.ctx, leased, until).await;
+        if let Pause::Until(until, held) = reconciler::work(&self.world.ctx, held).await {
+            reconciler::release(&self.world.ctx, held, until).await;
         }
     }
 
@@ -375,10 +372,10 @@ impl Life {
     async fn settle(&mut self) {
         for _ in 0..PATIENCE {
             match self.next().await {
-                Some(leased) => {
-                    let pause = reconciler::work(&self.world.ctx, leased).await;
-                    if let Pause::Until(until, leased) = pause {
-                        self.waiting.push((until, leased));
+                Some(held) => {
+                    let pause = reconciler::work(&self.world.ctx, held).await;
+                    if let Pause::Until(until, held) = pause {
+                        self.waiting.push((until, held));
                     }
                 }
                 None if lease::busy(&self.world.ctx.db).await.unwrap() == 0 => {

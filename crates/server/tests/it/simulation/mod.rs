@@ -3,8 +3,8 @@
 //! the newest configuration that was accepted and worked, or a recorded failure; nothing
 //! acknowledged is lost, two VMs never ran, no operation is open.
 //!
-//! A life that fails prints its seed; `SIMULATION_SEED=… cargo test -p casemate-server --test
-//! simulation` lives it again and tells what happens. `SIMULATION_LIVES` sets how many there are.
+//! A life that fails prints its seed; `SIMULATION_SEED=… cargo test -p casemate-server --test it
+//! simulation::` lives it again and tells what happens. `SIMULATION_LIVES` sets how many there are.
 //!
 //! | module | what it holds |
 //! |---|---|

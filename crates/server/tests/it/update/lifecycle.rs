@@ -45,10 +45,9 @@ impl Bench {
 
     async fn ask(&self, change: Change) -> Result<Accepted, Error> {
         let mut tx = self.world.ctx.begin().await.unwrap();
-        let change_request = ChangeRequest::from(change);
+        let asked = ChangeRequest::from(change);
         let (ctx, nothing) = (&self.world.ctx, Clearance::default());
-        let done =
-            update::accept(ctx, &mut tx, &self.caller, self.cvm, &change_request, &nothing).await?;
+        let done = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await?;
         let done = done.accepted()?;
         tx.commit().await.unwrap();
         Ok(done)

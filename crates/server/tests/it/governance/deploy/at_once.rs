@@ -84,7 +84,7 @@ async fn one_of_two_configurations_is_the_apps(db: Db) {
     assert_eq!(world.get("/cvms/paginated").await.ok()["total"], 1);
 }
 
-casemate_store::each_backend!(
+casemate_testing::each_backend!(
     many_commits_are_one_cvm,
     one_of_two_workspaces_gets_the_app,
     one_of_two_configurations_is_the_apps,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use casemate_api::kms_type::KmsType;
 use casemate_core::id::Address;
-use casemate_engine::chain::fake::FakeChain;
+use casemate_testing::fake_chain::FakeChain;
 use serde_json::{Value, json};
 
 use crate::governance::deploy::{KMS, body, common::World};

@@ -8,7 +8,8 @@ use casemate_core::{
     governance::{Account, calldata},
     id::{Address, AppId},
 };
-use casemate_engine::chain::{Fault, fake::FakeChain};
+use casemate_engine::chain::Fault;
+use casemate_testing::fake_chain::FakeChain;
 use serde_json::{Value, json};
 
 use crate::governance::deploy::{

@@ -25,8 +25,9 @@ use casemate_core::{
     id::{Address, AppId, ComposeHash, DeviceId, TxHash},
     time::Timestamp,
 };
-use casemate_engine::{chain::fake::FakeChain, node::Inventory};
+use casemate_engine::node::Inventory;
 use casemate_store::Db;
+use casemate_testing::fake_chain::FakeChain;
 use common::{Reply, TestNode, World, provision_body};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};

@@ -4,7 +4,8 @@ use casemate_core::{
     governance::calldata::{self, NewApp},
     id::{Address, AppId, TxHash},
 };
-use casemate_engine::chain::{Fault, fake::Generation};
+use casemate_engine::chain::Fault;
+use casemate_testing::fake_chain::Generation;
 use serde_json::{Value, json};
 
 use crate::governance::deploy::{

@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::http::Request;
-use casemate_store::{Db, each_backend};
+use casemate_store::Db;
+use casemate_testing::each_backend;
 use serde_json::json;
 
 use crate::governance::update::stage::Stage;

@@ -9,10 +9,7 @@ use casemate_core::{
     id::{Address, AppId, ComposeHash, CvmRef, DeviceId, KmsId, NodeId, TxHash, VmUuid},
     operation::OperationKind,
 };
-use casemate_engine::{
-    chain::{Chain, fake::FakeChain},
-    node::Node,
-};
+use casemate_engine::{chain::Chain, node::Node};
 use casemate_server::{
     app::{
         Ctx, ctx,
@@ -26,6 +23,7 @@ use casemate_store::{
     Db,
     cvms::{Cvm, NewCvm, by_id},
 };
+use casemate_testing::fake_chain::FakeChain;
 use serde_json::{Value, json};
 
 use crate::governance::update::common::{COMPOSE, Reply, TestNode, World};

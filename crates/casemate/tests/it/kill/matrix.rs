@@ -1,0 +1,135 @@
+//! The real binary, killed at every recorded step of every operation, on a simulated host that lives
+//! in files of its own and so outlives it. After a restart: nothing acknowledged is lost, there are
+//! never two VMs for one CVM, each operation closed once. Then the same with every answer of the host
+//! lost, and with every call carried out twice.
+//!
+//! The steps are not listed here: a first run without a crash writes down which points it passed
+//! (`CASEMATE_CRASH_LOG`), and each of them becomes a case.
+
+use std::collections::BTreeMap;
+
+use super::case::{Case, Verb};
+use casemate_engine::node::sim::{Fault, FaultKind, Method};
+
+/// A point that must be among those found, so that a matrix that finds nothing fails.
+const SOME_POINTS: [(Verb, &str); 26] = [
+    (Verb::Create, "accept.create.before_commit"),
+    (Verb::Create, "create.create_stopped.intended"),
+    (Verb::Create, "create.create_stopped.called"),
+    (Verb::Create, "create.start.called"),
+    (Verb::Replicate, "accept.replicate.before_commit"),
+    (Verb::Replicate, "create.create_stopped.called"),
+    (Verb::Replicate, "create.start.intended"),
+    (Verb::Stop, "stop.force_stop.called"),
+    (Verb::Restart, "restart.shutdown.called"),
+    (Verb::Start, "start.start.intended"),
+    (Verb::Delete, "delete.remove.called"),
+    (Verb::Change, "accept.update.before_commit"),
+    (Verb::Change, "update.push.called"),
+    (Verb::ChangeWhileOff, "update.push.intended"),
+    (Verb::Record, "accept.update.before_commit"),
+    (Verb::BadChange, "rollback.start.called"),
+    (Verb::Three, "update.push.called#2"),
+    (Verb::OneBadOfThree, "rollback.push.called#2"),
+    (Verb::Cancel, "accept.cancel.before_commit"),
+    (Verb::Cancel, "rollback.push.recorded"),
+    (Verb::Redeploy, "accept.update.before_commit"),
+    (Verb::Redeploy, "update.push.called"),
+    (Verb::Refresh, "update.remove.called"),
+    (Verb::Refresh, "update.forget.recorded"),
+    (Verb::Refresh, "update.create_stopped.called"),
+    (Verb::Refresh, "update.start.intended"),
+];
+
+/// The points that are passed, the n-th time as `name#n`.
+async fn points(verb: Verb) -> Vec<String> {
+    let case = Case::prepare(verb).await;
+    let mut instance = case.start(&[("CASEMATE_CRASH_LOG", "passed")]).await;
+    case.act(&mut instance).await.expect("nothing crashes here");
+    case.settle(&mut instance).await;
+    case.check(instance).await;
+    let log = std::fs::read_to_string(case.dir().join("passed")).expect("points were passed");
+    let mut passed: BTreeMap<&str, u32> = BTreeMap::new();
+    let nth = |name| {
+        let times = passed.entry(name).or_default();
+        *times += 1;
+        if *times == 1 { name.to_owned() } else { format!("{name}#{times}") }
+    };
+    let points: Vec<String> = log.lines().map(nth).collect();
+    match verb {
+        // What comes before is in `Three` too.
+        Verb::OneBadOfThree => {
+            points.into_iter().skip_while(|name| name != "update.close.recorded").collect()
+        }
+        _ => points,
+    }
+}
+
+async fn killed_everywhere(verb: Verb) {
+    let points = points(verb).await;
+    for (_, point) in SOME_POINTS.iter().filter(|(of, _)| *of == verb) {
+        let found = points.iter().any(|passed| passed == point);
+        assert!(found, "{point} is not passed any more: {points:?}");
+    }
+    for point in &points {
+        let case = Case::prepare(verb).await;
+        let mut dying = case.start(&[("CASEMATE_CRASH_AT", point)]).await;
+        // The answer may come before the crash or not at all; both are a client's daily bread.
+        let _ = case.act(&mut dying).await;
+        dying.died(point).await;
+        let mut instance = case.start(&[]).await;
+        case.act(&mut instance).await.unwrap_or_else(|why| panic!("{point}: repeated: {why}"));
+        case.settle(&mut instance).await;
+        case.check(instance).await;
+    }
+}
+
+/// Every answer of the host lost, every call carried out twice, every call dropped, once each.
+async fn misheard(verb: Verb) {
+    use Method::{Create, Push, Remove, Shutdown, Start, Stop};
+    for method in [Create, Push, Start, Stop, Shutdown, Remove] {
+        for kind in [FaultKind::LoseAnswer, FaultKind::Repeat, FaultKind::DropCall] {
+            let case = Case::prepare(verb).await;
+            case.host().set_faults([Fault::new(kind).on(method)].to_vec()).expect("faults are set");
+            let mut instance = case.start(&[]).await;
+            case.act(&mut instance).await.expect("the request is accepted");
+            case.settle(&mut instance).await;
+            case.check(instance).await;
+        }
+    }
+}
+
+macro_rules! matrix {
+    ($($killed:ident, $misheard:ident: $verb:expr;)+) => {
+        $(#[tokio::test]
+        async fn $killed() {
+            killed_everywhere($verb).await;
+        }
+
+        #[tokio::test]
+        async fn $misheard() {
+            misheard($verb).await;
+        })+
+    };
+}
+
+matrix! {
+    create_survives_every_kill, create_survives_every_mishap: Verb::Create;
+    replicate_survives_every_kill, replicate_survives_every_mishap: Verb::Replicate;
+    start_survives_every_kill, start_survives_every_mishap: Verb::Start;
+    stop_survives_every_kill, stop_survives_every_mishap: Verb::Stop;
+    shutdown_survives_every_kill, shutdown_survives_every_mishap: Verb::Shutdown;
+    restart_survives_every_kill, restart_survives_every_mishap: Verb::Restart;
+    delete_survives_every_kill, delete_survives_every_mishap: Verb::Delete;
+    change_survives_every_kill, change_survives_every_mishap: Verb::Change;
+    change_while_off_survives_every_kill, change_while_off_survives_every_mishap:
+        Verb::ChangeWhileOff;
+    record_survives_every_kill, record_survives_every_mishap: Verb::Record;
+    bad_change_survives_every_kill, bad_change_survives_every_mishap: Verb::BadChange;
+    three_survive_every_kill, three_survive_every_mishap: Verb::Three;
+    one_bad_of_three_survives_every_kill, one_bad_of_three_survives_every_mishap:
+        Verb::OneBadOfThree;
+    cancel_survives_every_kill, cancel_survives_every_mishap: Verb::Cancel;
+    redeploy_survives_every_kill, redeploy_survives_every_mishap: Verb::Redeploy;
+    refresh_survives_every_kill, refresh_survives_every_mishap: Verb::Refresh;
+}

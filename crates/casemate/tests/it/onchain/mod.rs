@@ -1,0 +1,10 @@
+//! `casemate deploy` and `casemate governance` as an owner of apps meets them: the real binary against a
+//! real server and anvil with the doubles of the contracts. Needs `scripts/test-env.sh chain` (node, anvil).
+
+mod acting;
+mod chain;
+mod deploying;
+mod recorder;
+mod refusing;
+mod stage;
+mod updating;

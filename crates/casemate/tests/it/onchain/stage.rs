@@ -1,0 +1,160 @@
+//! A server whose KMS is under a contract, a project, and keys.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{chain::Chain, recorder::Recorder};
+use crate::process::Process;
+
+pub const COMPOSE: &str = "services: {web: {image: 'busybox:1.36', environment: ['T=${TOKEN}']}}\n";
+/// A seconds' worth of patience for whatever the binary waits for.
+pub const WAIT: &str = "60";
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The code of the error, and its whole text.
+    #[track_caller]
+    pub fn refused(&self) -> (String, String) {
+        assert_ne!(self.code, Some(0), "{self:?}");
+        assert_eq!(self.out, "", "stdout is for results");
+        let last = self.err.lines().last().unwrap_or_default();
+        let value: Value = serde_json::from_str(last).unwrap_or_else(|_| panic!("{self:?}"));
+        (value["error"]["code"].as_str().expect("a code").to_owned(), value["error"].to_string())
+    }
+}
+
+pub struct Stage {
+    pub chain: Chain,
+    pub server: Process,
+    /// What is sent to the server.
+    pub api: Recorder,
+    /// What is sent to the chain.
+    pub rpc: Recorder,
+    dir: TempDir,
+}
+
+fn host(url: &str) -> &str {
+    url.trim_start_matches("http://").trim_end_matches('/')
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let chain = Chain::start(8453);
+        let dir = TempDir::new().expect("a directory");
+        let project = dir.path().join("My_Shop");
+        fs::create_dir(&project).expect("a project");
+        fs::write(project.join("docker-compose.yml"), COMPOSE).expect("a compose file");
+        let data = dir.path().join("data");
+        fs::create_dir(&data).expect("a data directory");
+        let chains =
+            format!("[{{name=\"base\",chain_id={},rpc_urls=[\"{}\"]}}]", chain.id, chain.rpc);
+        let contracts =
+            format!("[{{slug=\"kms-base-1\",chain=\"base\",address=\"{}\"}}]", chain.kms);
+        let variables =
+            [("CASEMATE_CHAINS", chains.as_str()), ("CASEMATE_KMS__CONTRACTS", contracts.as_str())];
+        let server = Process::start(&data, &["--node", "sim"], &variables).await;
+        let api = Recorder::before(host(&server.file("http.url").expect("its address")));
+        let rpc = Recorder::before(host(&chain.rpc));
+        let stage = Self { chain, server, api, rpc, dir };
+        stage.allow_images().await;
+        stage
+    }
+
+    /// The KMS allows the images that there are.
+    async fn allow_images(&self) {
+        let images = self.server.get("/os-images").await;
+        let images = images["items"].as_array().or(images.as_array()).expect("images").clone();
+        let owner = self.chain.accounts[0].address.clone();
+        for image in images {
+            let Some(hash) = image["os_image_hash"].as_str() else { continue };
+            self.chain.send(&owner, &self.chain.kms, &format!("0x06a3ae96{hash}")).await;
+        }
+    }
+
+    pub fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("its mode");
+        path
+    }
+
+    /// A file with the key of this account, for its owner alone.
+    pub fn key(&self, account: usize) -> String {
+        let key = &self.chain.accounts[account].private_key;
+        self.file(&format!("key-{account}"), &format!("{key}\n"), 0o600).display().to_string()
+    }
+
+    pub fn compose(&self, text: &str) {
+        fs::write(self.dir.path().join("My_Shop/docker-compose.yml"), text)
+            .expect("a compose file");
+    }
+
+    pub fn run(&self, args: &[&str]) -> Said {
+        self.run_with(args, &[])
+    }
+
+    pub fn run_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Said {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
+        command
+            .args(args)
+            .arg("--json")
+            .env_clear()
+            .env("CASEMATE_API_URL", format!("http://{}/api/v1", self.api.address))
+            .env("CASEMATE_API_KEY", &self.server.key)
+            .env("ETH_RPC_URL", format!("http://{}", self.rpc.address))
+            .current_dir(self.dir.path().join("My_Shop"));
+        for (name, value) in variables {
+            command.env(name, value);
+        }
+        let output = command.output().expect("casemate runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// A running app of account 1, without secrets.
+    pub fn deploy(&self) -> Value {
+        let key = self.key(1);
+        let args = [
+            "deploy",
+            "--kms",
+            "base",
+            "--private-key-file",
+            &key,
+            "--yes",
+            "--wait",
+            "--timeout",
+            WAIT,
+        ];
+        self.run(&args).json()
+    }
+
+    /// Whether the contract of an app allows a document.
+    pub async fn allows(&self, app: &str, hash: &str) -> bool {
+        let data = format!("0x2f6622e5{}", hash.trim_start_matches("0x"));
+        self.chain.word(&format!("0x{app}"), &data).await.ends_with('1')
+    }
+
+    /// The address of an owner as a file of calldata says it: a word.
+    pub fn word(address: &str) -> String {
+        format!("{:0>64}", address.trim_start_matches("0x").to_lowercase())
+    }
+
+    pub async fn cvm(&self, name: &str) -> Value {
+        self.server.until(name, "there", |seen| seen["status"] == json!("running")).await
+    }
+}

@@ -1,0 +1,11 @@
+//! A docker node on a real engine, with a real Compose v2. Without them these tests fail and say how
+//! to get them.
+
+mod apps;
+mod boot;
+mod crash;
+mod escape_spellings;
+mod escapes;
+mod life;
+mod neighbours;
+mod world;

@@ -1,0 +1,347 @@
+//! anvil for tests: a real EVM on a loopback port, with the doubles of `contracts/` on it. Its program is
+//! named by `TEST_ANVIL`, which `scripts/test-env.sh chain` writes down. What cannot be set up panics.
+
+#![expect(clippy::expect_used, reason = "for tests: a broken set-up has to be loud")]
+
+use std::{process::Stdio, time::Duration};
+
+use alloy_primitives::{Bytes, FixedBytes, U256};
+use alloy_sol_types::{SolCall, SolValue, sol};
+use casemate_core::{
+    governance::{
+        calldata::{self, NewApp, SafeExecution},
+        interface::KmsContract::AppDeployedViaFactory,
+    },
+    id::{Address, AppId, DeviceId, TxHash},
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use crate::fake_chain::Generation;
+
+/// Bytecode of the doubles, by name.
+const ARTIFACTS: &str = include_str!("../../../contracts/artifacts.json");
+/// Where wallets look for Multicall3.
+const MULTICALL3: &str = "0xcA11bde05977b3631167028862bE2a173976CA11";
+/// Enough for everything here; a given limit makes calls that revert be mined, too.
+const GAS: &str = "0x989680";
+/// How many of the newest states it keeps, in memory: else it leaves files behind when it is killed.
+const STATES: &str = "256";
+/// How long anvil may take to start on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+sol! {
+    interface Doubles {
+        function multiSend(bytes transactions) external payable;
+        function schedule(address target, uint256 value, bytes data, bytes32 predecessor, bytes32 salt, uint256 delay) external;
+        function execute(address target, uint256 value, bytes payload, bytes32 predecessor, bytes32 salt) external payable;
+        function addKmsDevice(bytes32 deviceId) external;
+        function addOsImageHash(bytes32 hash) external;
+        function removeOsImageHash(bytes32 hash) external;
+    }
+}
+
+/// A running anvil. It ends when it is dropped.
+#[derive(Debug)]
+pub struct Anvil {
+    rpc: String,
+    http: reqwest::Client,
+    accounts: Vec<Address>,
+    drain: JoinHandle<()>,
+    /// Killed when dropped.
+    _child: Child,
+}
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        self.drain.abort();
+    }
+}
+
+impl Anvil {
+    /// Starts one with this chain id and further arguments, Multicall3 in its place.
+    pub async fn start(chain_id: u64, arguments: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id.to_string()])
+            .args(["--prune-history", STATES, "--cache-path"])
+            .arg(std::env::temp_dir().join("casemate-anvil"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("anvil starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
+        let port =
+            tokio::time::timeout(START, port(&mut lines)).await.expect("anvil listens in time");
+        // It says each call; nobody may make it wait.
+        let drain = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let rpc = format!("http://127.0.0.1:{port}");
+        // The client is built with the crypto provider of the process, and needs no certificates.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(START).build();
+        let http = http.expect("an HTTP client");
+        let mut anvil = Self { rpc, http, accounts: Vec::new(), drain, _child: child };
+        let accounts = anvil.rpc("eth_accounts", json!([])).await;
+        anvil.accounts = serde_json::from_value(accounts).expect("addresses");
+        let code = format!("0x{}", artifact("Multicall3Double", "runtime"));
+        anvil.rpc("anvil_setCode", json!([MULTICALL3, code])).await;
+        anvil
+    }
+
+    /// The address of its endpoint.
+    #[must_use]
+    pub fn url(&self) -> SecretString {
+        SecretString::from(self.rpc.clone())
+    }
+
+    /// One of its ten accounts; it signs for each of them.
+    #[must_use]
+    pub fn account(&self, index: usize) -> Address {
+        self.accounts[index]
+    }
+
+    /// Any call; errors panic.
+    pub async fn rpc(&self, method: &str, params: Value) -> Value {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let reply = self.http.post(&self.rpc).json(&call).send().await.expect("anvil answers");
+        let mut reply: Value = reply.json().await.expect("anvil answers in JSON");
+        assert!(reply["error"].is_null(), "{method}: {}", reply["error"]);
+        reply["result"].take()
+    }
+
+    /// A transaction of one of its accounts, mined. It may revert: its receipt says so.
+    pub async fn send(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
+        let transaction = self.transact(call(from, to, &data)).await;
+        self.receipt(transaction).await;
+        transaction
+    }
+
+    /// A transaction that waits for [`Self::mine`], like all others until then.
+    pub async fn submit(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
+        self.rpc("evm_setAutomine", json!([false])).await;
+        self.transact(call(from, to, &data)).await
+    }
+
+    /// The same, which must succeed.
+    pub async fn done(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
+        let transaction = self.send(from, to, data).await;
+        let receipt = self.receipt(transaction).await;
+        assert_eq!(receipt["status"], "0x1", "a transaction of the set-up reverted");
+        transaction
+    }
+
+    /// Deploys a double with its constructor's arguments, encoded.
+    pub async fn deploy(&self, name: &str, arguments: &[u8]) -> Address {
+        let data = format!("0x{}{}", artifact(name, "creation"), hex::encode(arguments));
+        let call = json!({"from": shown(self.account(0)), "data": data, "gas": GAS});
+        let transaction = self.transact(call).await;
+        let receipt = self.receipt(transaction).await;
+        assert_eq!(receipt["status"], "0x1", "{name} is deployed");
+        serde_json::from_value(receipt["contractAddress"].clone()).expect("an address")
+    }
+
+    /// The contract of a KMS, owned by account 0.
+    pub async fn deploy_kms(&self) -> Address {
+        self.deploy("KmsDouble", &raw(self.account(0)).abi_encode()).await
+    }
+
+    /// Whether the KMS allows an OS image.
+    pub async fn allow_os_image(&self, kms: Address, image: [u8; 32], allow: bool) {
+        let hash = FixedBytes(image);
+        let data = if allow {
+            Doubles::addOsImageHashCall { hash }.abi_encode()
+        } else {
+            Doubles::removeOsImageHashCall { hash }.abi_encode()
+        };
+        self.done(self.account(0), kms, data).await;
+    }
+
+    /// The KMS may run on a device.
+    pub async fn allow_kms_device(&self, kms: Address, device: DeviceId) {
+        let call = Doubles::addKmsDeviceCall { deviceId: FixedBytes(*device.as_bytes()) };
+        self.done(self.account(0), kms, call.abi_encode()).await;
+    }
+
+    /// Deploys an app as clients do, through the contract of the KMS; by account 0, whoever owns it.
+    pub async fn deploy_app(&self, kms: Address, app: &NewApp) -> (AppId, TxHash) {
+        let data = calldata::deploy_and_register_app(app);
+        let transaction = self.done(self.account(0), kms, data).await;
+        let receipt = self.receipt(transaction).await;
+        let logs = receipt["logs"].as_array().expect("events");
+        let topic =
+            hex_word(<AppDeployedViaFactory as alloy_sol_types::SolEvent>::SIGNATURE_HASH.0);
+        let event = logs.iter().find(|log| log["topics"][0] == topic.as_str()).expect("its event");
+        let id = event["topics"][1]
+            .as_str()
+            .and_then(|word| word.get(26..))
+            .expect("an indexed address");
+        (id.parse().expect("an app id"), transaction)
+    }
+
+    /// The contract of an app that no KMS knows.
+    pub async fn place_app(&self, owner: Address, generation: Generation) -> AppId {
+        let none = FixedBytes([0; 32]);
+        let owner = raw(owner);
+        let address = match generation {
+            Generation::SingleStep => {
+                let arguments = (owner, false, false, none, none).abi_encode_params();
+                self.deploy("OldAppDouble", &arguments).await
+            }
+            Generation::TwoStep => {
+                let arguments = (owner, false, false, false, none, none).abi_encode_params();
+                self.deploy("AppDouble", &arguments).await
+            }
+        };
+        AppId::from_bytes(*address.as_bytes())
+    }
+
+    /// A Safe.
+    pub async fn deploy_safe(&self, owners: &[Address], threshold: u64) -> Address {
+        let owners: Vec<_> = owners.iter().map(|owner| raw(*owner)).collect();
+        let arguments = (owners, U256::from(threshold)).abi_encode_params();
+        self.deploy("SafeDouble", &arguments).await
+    }
+
+    /// One call through a Safe whose only signer is `signer`. With `gas` above zero the transaction succeeds
+    /// though the call fails.
+    pub async fn through_safe(
+        &self,
+        (safe, signer): (Address, Address),
+        (to, data): (Address, Vec<u8>),
+        gas: u64,
+    ) -> TxHash {
+        let signatures = approval(signer);
+        let execution = SafeExecution { to, data, delegate: false, gas, signatures };
+        self.send(signer, safe, calldata::safe_execution(execution)).await
+    }
+
+    /// Several calls through a Safe in one transaction.
+    pub async fn through_batch(
+        &self,
+        (safe, signer): (Address, Address),
+        calls: &[(Address, Vec<u8>)],
+    ) -> TxHash {
+        let batch = self.deploy("MultiSendDouble", &[]).await;
+        let packed: Vec<u8> = calls.iter().flat_map(packed).collect();
+        let data = Doubles::multiSendCall { transactions: Bytes::from(packed) }.abi_encode();
+        let signatures = approval(signer);
+        let execution = SafeExecution { to: batch, data, delegate: true, gas: 0, signatures };
+        self.send(signer, safe, calldata::safe_execution(execution)).await
+    }
+
+    /// A timelock whose proposer is `proposer`.
+    pub async fn deploy_timelock(&self, proposer: Address) -> Address {
+        self.deploy("TimelockDouble", &raw(proposer).abi_encode()).await
+    }
+
+    /// One call, scheduled in a timelock by `proposer` and executed by somebody else.
+    pub async fn through_timelock(
+        &self,
+        (timelock, proposer): (Address, Address),
+        (to, data): (Address, Vec<u8>),
+    ) -> TxHash {
+        let (target, data, none) = (raw(to), Bytes::from(data), FixedBytes([0; 32]));
+        let schedule = Doubles::scheduleCall {
+            target,
+            value: U256::ZERO,
+            data: data.clone(),
+            predecessor: none,
+            salt: none,
+            delay: U256::ZERO,
+        };
+        self.done(proposer, timelock, schedule.abi_encode()).await;
+        let execute = Doubles::executeCall {
+            target,
+            value: U256::ZERO,
+            payload: data,
+            predecessor: none,
+            salt: none,
+        };
+        self.send(self.account(9), timelock, execute.abi_encode()).await
+    }
+
+    /// More blocks; the first has what was submitted. Transactions are mined as they come again.
+    pub async fn mine(&self, blocks: u64) {
+        self.rpc("anvil_mine", json!([format!("{blocks:#x}")])).await;
+        self.rpc("evm_setAutomine", json!([true])).await;
+    }
+
+    /// Replaces the newest blocks by empty ones. What was in them is gone for good.
+    pub async fn reorg(&self, depth: u64) {
+        self.rpc("anvil_reorg", json!([depth, []])).await;
+    }
+
+    async fn transact(&self, call: Value) -> TxHash {
+        let hash = self.rpc("eth_sendTransaction", json!([call])).await;
+        serde_json::from_value(hash).expect("a transaction hash")
+    }
+
+    /// What came of a transaction: anvil mines it a moment after it took it.
+    async fn receipt(&self, transaction: TxHash) -> Value {
+        let until = Instant::now() + START;
+        loop {
+            let hash = json!([format!("0x{transaction}")]);
+            let receipt = self.rpc("eth_getTransactionReceipt", hash).await;
+            if receipt.is_object() {
+                return receipt;
+            }
+            assert!(Instant::now() < until, "transaction 0x{transaction} is mined");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+fn call(from: Address, to: Address, data: &[u8]) -> Value {
+    let data = format!("0x{}", hex::encode(data));
+    json!({"from": shown(from), "to": shown(to), "data": data, "gas": GAS})
+}
+
+fn program() -> std::ffi::OsString {
+    let named = std::env::var_os("TEST_ANVIL");
+    named.expect("TEST_ANVIL is not set: run `bash scripts/test-env.sh chain`, then source target/test-env/env")
+}
+
+async fn port(lines: &mut tokio::io::Lines<BufReader<ChildStdout>>) -> u16 {
+    loop {
+        let line = lines.next_line().await.expect("its output").expect("anvil keeps running");
+        if let Some(port) = line.trim().strip_prefix("Listening on 127.0.0.1:") {
+            return port.parse().expect("a port");
+        }
+    }
+}
+
+fn artifact(name: &str, kind: &str) -> String {
+    let artifacts: Value = serde_json::from_str(ARTIFACTS).expect("artifacts.json");
+    artifacts["contracts"][name][kind].as_str().expect("a double of that name").to_owned()
+}
+
+/// A signature of a Safe that says: who sends this approves it.
+fn approval(signer: Address) -> Vec<u8> {
+    [&[0; 12][..], signer.as_bytes(), &[0; 32], &[1]].concat()
+}
+
+/// One call of a batch, as MultiSend unpacks it.
+fn packed((to, data): &(Address, Vec<u8>)) -> Vec<u8> {
+    let length = U256::from(data.len()).to_be_bytes::<32>();
+    [&[0][..], to.as_bytes(), &[0; 32], &length, data].concat()
+}
+
+fn raw(address: Address) -> alloy_primitives::Address {
+    alloy_primitives::Address::from(*address.as_bytes())
+}
+
+fn shown(address: Address) -> String {
+    format!("0x{address}")
+}
+
+fn hex_word(word: [u8; 32]) -> String {
+    format!("0x{}", hex::encode(word))
+}

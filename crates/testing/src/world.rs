@@ -1,0 +1,365 @@
+//! A whole Casemate in this process: real router, real store, simulated node, and a clock that only
+//! moves when told to.
+
+#![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    http::{HeaderMap, Request, StatusCode},
+};
+use casemate_api::kms_type::KmsType;
+use casemate_core::{
+    id::{Address, EventSeq, KmsId},
+    node::{Capabilities, NodeKind},
+    time::{Clock, Entropy, Timestamp},
+};
+use casemate_engine::{
+    chain::Chain,
+    kms::{BuiltinKms, RootKeys},
+    node::{
+        Node,
+        sim::{SimConfig, SimNode},
+    },
+};
+use casemate_server::{
+    app::{
+        Ctx, account,
+        ctx::{self, Addresses},
+        fleet::{Fleet, FleetKms, FleetNode, Governed},
+    },
+    config::{Config, Overrides},
+    http,
+    system::SystemEntropy,
+    telemetry::Metrics,
+    work,
+};
+use casemate_store::{Db, db::Durability, lease, nodes::NewNode};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{clock::MockClock, dns::FakeDns};
+
+pub const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
+
+/// A node of a world: a simulated host that says it is of this kind, with that kind's capabilities.
+#[derive(Debug)]
+pub struct TestNode {
+    pub name: &'static str,
+    pub kind: NodeKind,
+    pub region: &'static str,
+    pub host: SimConfig,
+    /// Whether CVMs are placed on it unasked.
+    pub takes_new: bool,
+}
+
+impl TestNode {
+    pub fn sim() -> Self {
+        Self {
+            name: "sim-1",
+            kind: NodeKind::Sim,
+            region: "local",
+            host: SimConfig::fast(),
+            takes_new: true,
+        }
+    }
+
+    pub fn docker() -> Self {
+        Self::docker_granting(&[])
+    }
+
+    /// A docker node whose operator grants this: its capabilities are those that the docker driver reports.
+    pub fn docker_granting(grants: &[&str]) -> Self {
+        let grants = grants.iter().map(|&word| word.to_owned()).collect();
+        let capabilities = Capabilities::of_container_engine(grants);
+        let host = SimConfig { capabilities, ..SimConfig::fast() };
+        Self { name: "docker-1", kind: NodeKind::Docker, host, ..Self::sim() }
+    }
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub ctx: Ctx,
+    pub dns: Arc<FakeDns>,
+    pub clock: Arc<MockClock>,
+    /// The first node's host.
+    pub sim: SimNode,
+    /// Every node's host.
+    pub sims: Vec<SimNode>,
+    pub kms: Arc<BuiltinKms>,
+    pub key: String,
+    pub router: Router,
+    dir: Option<tempfile::TempDir>,
+}
+
+/// When a world's clock begins.
+const BEGINNING: i64 = 1_767_225_600_000_000;
+
+/// The database of a world and the key to it.
+#[derive(Debug)]
+pub struct Parts {
+    pub dir: Option<tempfile::TempDir>,
+    pub db: Db,
+    pub key: String,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Parts {
+    /// As after a first start on this database, which is empty.
+    pub async fn first(db: Db, entropy: Arc<dyn Entropy>) -> Self {
+        let began = Timestamp::from_micros(BEGINNING);
+        let first = account::first_start(&db, &*entropy, began).await.unwrap().unwrap();
+        let key = first.commit().await.unwrap().expose_secret().to_owned();
+        Self { dir: None, db, key, entropy }
+    }
+
+    /// As after a first start in this directory, which is empty.
+    pub async fn fresh(dir: tempfile::TempDir, entropy: Arc<dyn Entropy>) -> Self {
+        let db = Db::open_sqlite(&dir.path().join(DATABASE), Durability::Off).await.unwrap();
+        Self { dir: Some(dir), ..Self::first(db, entropy).await }
+    }
+
+    /// On a copy of a directory in which [`Self::fresh`] has made a database that is closed.
+    pub async fn copy(of: &std::path::Path, key: String, entropy: Arc<dyn Entropy>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(of).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+        let db = Db::open_sqlite(&dir.path().join(DATABASE), Durability::Off).await.unwrap();
+        Self { dir: Some(dir), db, key, entropy }
+    }
+}
+
+/// Name of a world's database file.
+const DATABASE: &str = "casemate.db";
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!(self.status.is_success(), "{}: {}", self.status, self.text);
+        if self.text.is_empty() { Value::Null } else { self.json() }
+    }
+
+    #[track_caller]
+    pub fn refused(self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        let body = self.json();
+        assert_eq!(body["error_code"], code, "{body}");
+        body
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::fleet(vec![TestNode::sim()], change).await
+    }
+
+    pub async fn fleet(nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = Parts::fresh(dir, Arc::new(SystemEntropy)).await;
+        Box::pin(Self::of(parts, nodes, |sim| Arc::new(sim), change)).await
+    }
+
+    /// On this database, which is empty.
+    pub async fn over(db: Db, nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
+        let parts = Parts::first(db, Arc::new(SystemEntropy)).await;
+        Box::pin(Self::of(parts, nodes, |sim| Arc::new(sim), change)).await
+    }
+
+    /// Of these parts; `reach` is how it reaches each of its hosts.
+    pub async fn of(
+        parts: Parts,
+        nodes: Vec<TestNode>,
+        reach: impl Fn(SimNode) -> Arc<dyn Node>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let _ = tracing_subscriber::fmt().with_env_filter("error").with_test_writer().try_init();
+        let Parts { dir, db, key, entropy } = parts;
+        let clock = Arc::new(MockClock::at(Timestamp::from_micros(BEGINNING)));
+        let mut config = Config::load(None, &Overrides::default()).unwrap();
+        change(&mut config);
+        let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
+        let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
+        for TestNode { name, kind, region, host, takes_new } in nodes {
+            let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
+            let inventory = sim.inventory().await.unwrap();
+            let mut tx = db.begin().await.unwrap();
+            let row = NewNode {
+                name,
+                kind: kind.as_str(),
+                owner: "test",
+                lease_expires_at: clock.now(),
+                gateway: "",
+                region,
+                inventory: "{}",
+            };
+            let id = tx.upsert_node(&row, clock.now()).await.unwrap().unwrap();
+            tx.commit().await.unwrap();
+            let mut node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
+            node.takes_new = takes_new;
+            fleet_nodes.insert(id, Arc::new(node));
+            sims.push(sim);
+        }
+        let fleet = Fleet::new(
+            fleet_nodes,
+            FleetKms {
+                id: KmsId("kms_test".to_owned()),
+                slug: "builtin".to_owned(),
+                url: "http://127.0.0.1:1".to_owned(),
+                k256_public_key: hex::encode(kms.k256_public().unwrap()),
+                ca_public_key: hex::encode(kms.ca_public_spki().unwrap()),
+                kms: kms.clone(),
+                governed: None,
+            },
+        );
+        let dns = Arc::new(FakeDns::default());
+        let ctx = Ctx::from(ctx::World {
+            db,
+            dns: dns.clone(),
+            clock: clock.clone(),
+            entropy,
+            fleet: Arc::new(fleet),
+            cache: Arc::default(),
+            inflight: Arc::default(),
+            token_rate_limit: Arc::default(),
+            config: Arc::new(config),
+            addresses: Arc::new(Addresses {
+                api: "http://127.0.0.1:1".to_owned(),
+                gateway_domain: "localhost:2".to_owned(),
+                gateway_scheme: "http",
+            }),
+            wake: Arc::new(Notify::new()),
+            last_event: Arc::new(watch::Sender::new(EventSeq(0))),
+            stop: CancellationToken::new(),
+        });
+        let router = http::router(ctx.clone(), Metrics::install());
+        Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, dir }
+    }
+
+    /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
+    pub fn replica(&self) -> Self {
+        let ctx = Ctx::from(ctx::World {
+            cache: Arc::default(),
+            inflight: Arc::default(),
+            ..(*self.ctx).clone()
+        });
+        Self {
+            router: http::router(ctx.clone(), Metrics::install()),
+            ctx,
+            dns: self.dns.clone(),
+            clock: self.clock.clone(),
+            sim: self.sim.clone(),
+            sims: self.sims.clone(),
+            kms: self.kms.clone(),
+            key: self.key.clone(),
+            dir: None,
+        }
+    }
+
+    /// The same world with a KMS under each of these contracts too: slug, kind, contract, chain.
+    pub fn governed_by(mut self, contracts: Vec<(&str, KmsType, Address, Arc<dyn Chain>)>) -> Self {
+        let builtin = self.ctx.fleet.kms.clone();
+        let under = |(slug, kind, contract, chain)| {
+            let gateway_app_id = Some("ab".repeat(20));
+            let governed = Governed { kind, contract, gateway_app_id, explorer: None, chain };
+            builtin.under(slug, governed)
+        };
+        let governed = contracts.into_iter().map(under).collect();
+        let own = self.ctx.fleet.own().clone();
+        let fleet = Arc::new(Fleet::new(own, builtin.clone()).governed_by(governed));
+        self.ctx = Ctx::from(ctx::World { fleet, ..(*self.ctx).clone() });
+        self.router = http::router(self.ctx.clone(), Metrics::install());
+        self
+    }
+
+    /// Where the database is, if it is SQLite's.
+    pub fn directory(&self) -> Option<&std::path::Path> {
+        self.dir.as_ref().map(tempfile::TempDir::path)
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Reply { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// A request with the key; `version` empty: no header.
+    pub async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        version: &str,
+        body: Option<Value>,
+    ) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header("x-api-key", &self.key)
+            .header("content-type", "application/json");
+        if !version.is_empty() {
+            request = request.header("x-phala-version", version);
+        }
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send(request.body(body).unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.call("GET", path, "2026-01-21", None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call("POST", path, "2026-01-21", Some(body)).await
+    }
+
+    /// Works until nothing is due or leased, moving the clock as needed.
+    pub async fn settle(&self) {
+        for _ in 0..100_000 {
+            Box::pin(work::driver::settle_now(&self.ctx, "test")).await;
+            if lease::busy(&self.ctx.db).await.unwrap() == 0 {
+                return;
+            }
+            self.clock.advance_ms(20);
+        }
+        panic!("the world does not come to rest");
+    }
+
+    pub async fn provision(&self, name: &str) -> Value {
+        self.post("/cvms/provision", provision_body(name)).await.ok()
+    }
+
+    /// Provision and commit; returns the commit's reply.
+    pub async fn deploy(&self, name: &str) -> Value {
+        let provisioned = self.provision(name).await;
+        let body = json!({
+            "app_id": provisioned["app_id"], "compose_hash": provisioned["compose_hash"]
+        });
+        self.post("/cvms", body).await.ok()
+    }
+}
+
+pub fn provision_body(name: &str) -> Value {
+    json!({ "name": name, "compose_file": { "docker_compose_file": COMPOSE, "name": "" } })
+}
