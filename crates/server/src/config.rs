@@ -158,6 +158,7 @@ pub struct Docker {
     pub host: String,
     pub script_image: String,
     pub allow: Vec<String>,
+    pub registries: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -120,6 +120,7 @@ impl Opener<'_> {
         let settings = &self.config.docker;
         let config = DockerConfig {
             allow: settings.allow.clone(),
+            registries: settings.registries.clone(),
             script_image: settings.script_image.clone(),
             host: Some(settings.host.clone()).filter(|host| !host.is_empty()),
             ..DockerConfig::new(self.config.data_dir.join("nodes/docker"))

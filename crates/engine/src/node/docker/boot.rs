@@ -293,9 +293,9 @@ async fn launch(
 ) -> Result<(), String> {
     let derived = &plan.derived;
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
-    if let Some(login) = images::login(env) {
-        images::pull_all(&node.engine, &derived.images, &login).await?;
-    }
+    let login = images::login(env);
+    let allowed = &node.config.registries;
+    images::pull_all(&node.engine, &derived.images, login.as_ref(), allowed).await?;
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();

@@ -40,11 +40,21 @@ impl ClientEnv {
         client
     }
 
-    /// Environment for a compose process that acts.
-    pub fn acting(&self) -> Vec<(String, String)> {
+    /// Environment of compose while it is looked for: its plugin may lie in the operator's home.
+    pub fn finding(&self) -> Vec<(String, String)> {
         let fixed = [("DOCKER_HOST", self.host.as_str()), ("COMPOSE_ANSI", "never")];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
         self.own.iter().cloned().chain(fixed).collect()
+    }
+
+    /// Environment of a compose process that acts. Without the operator's home it has no logins.
+    pub fn acting(&self) -> Vec<(String, String)> {
+        let homeless = self
+            .finding()
+            .into_iter()
+            .filter(|(name, _)| name != "HOME" && name != "DOCKER_CONFIG");
+        let none = [("HOME", "/nonexistent"), ("DOCKER_CONFIG", "/nonexistent")];
+        homeless.chain(none.map(|(name, value)| (name.to_owned(), value.to_owned()))).collect()
     }
 
     /// Whether the engine shares this host's files and addresses.
@@ -82,7 +92,7 @@ pub(super) async fn find_compose(
     client: &ClientEnv,
 ) -> Result<ComposeFound, ConnectError> {
     let docker = &config.docker;
-    let env = client.acting();
+    let env = client.finding();
     let version = run(docker, &["compose", "version", "--short"], &env, false).await;
     let version = match version {
         Err(error) => return Err(no_compose(docker, &error.to_string())),
@@ -156,6 +166,23 @@ fn no_compose(docker: &Path, cause: &str) -> ConnectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compose_process_that_acts_has_no_login_of_the_operator() {
+        let own = [("HOME", "/home/operator"), ("DOCKER_CONFIG", "/etc/docker"), ("PATH", "/bin")];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let env = ClientEnv { host: DEFAULT_HOST.to_owned(), own }.acting();
+        let values = |name: &str| {
+            let found = env.iter().filter(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(values("HOME"), ["/nonexistent"]);
+        assert_eq!(values("DOCKER_CONFIG"), ["/nonexistent"]);
+        assert_eq!(
+            (values("PATH"), values("DOCKER_HOST")),
+            (vec!["/bin".into()], vec![DEFAULT_HOST.into()])
+        );
+    }
 
     #[tokio::test]
     async fn without_compose_the_error_tells_the_way_to_it() {

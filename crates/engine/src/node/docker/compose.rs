@@ -119,8 +119,14 @@ impl Compose {
     /// time to end.
     pub async fn stop(&self, project: &str, limit: Duration) -> Result<(), ComposeError> {
         let args = ["--project-name", project, "stop"].map(str::to_owned).to_vec();
-        let env = self.client.acting();
+        let env = self.acting();
         self.call(Call { args, input: b"", env, unprivileged: false, limit }).await.map(|_| ())
+    }
+
+    /// The plugin alone needs nothing of the operator's. The docker command finds its plugin in the
+    /// operator's home; what it finds there besides is of no use to it, because compose pulls nothing.
+    fn acting(&self) -> Vec<(String, String)> {
+        if self.before.is_empty() { self.client.acting() } else { self.client.finding() }
     }
 
     async fn act(
@@ -132,7 +138,7 @@ impl Compose {
     ) -> Result<(), ComposeError> {
         let mut args = project_args(project);
         args.extend(verb.iter().map(|&arg| arg.to_owned()));
-        let mut env = self.client.acting();
+        let mut env = self.acting();
         env.extend(model.env.iter().cloned());
         let call = Call { args, input: &model.text, env, unprivileged: false, limit };
         self.call(call).await.map(|_| ())

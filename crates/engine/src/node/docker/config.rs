@@ -16,6 +16,10 @@ pub struct DockerConfig {
     /// `privileged`, `docker-socket`, `host-network`, …
     #[serde(default)]
     pub allow: Vec<String>,
+    /// Registries, as image names have them (`registry.lan:5000`), that apps may pull from although they
+    /// are not on the public network.
+    #[serde(default)]
+    pub registries: Vec<String>,
     /// Image in which pre-launch, init and bash scripts run.
     #[serde(default = "default_script_image")]
     pub script_image: String,
@@ -47,6 +51,7 @@ impl DockerConfig {
         Self {
             dir: dir.into(),
             allow: Vec::new(),
+            registries: Vec::new(),
             script_image: default_script_image(),
             host: None,
             docker: default_docker(),

@@ -1,6 +1,13 @@
-//! Pulling images. Compose pulls by itself with the operator's logins; this is for the app's own
-//! login (`DSTACK_DOCKER_USERNAME`, `DSTACK_DOCKER_PASSWORD`, `DSTACK_DOCKER_REGISTRY`), which a guest
-//! would hand to its docker and which must not be written to the host's disk.
+//! Images. Casemate pulls them itself, through the engine's API, before compose is asked to create
+//! anything, and compose pulls none. So no login of the operator is used: an image is pulled with the
+//! app's own login (`DSTACK_DOCKER_USERNAME`, `DSTACK_DOCKER_PASSWORD`, `DSTACK_DOCKER_REGISTRY`) or
+//! without one.
+//!
+//! The engine speaks to a registry from the host's network, and its replies show in errors. A registry
+//! at an address that is not public would be a way to the host's own services, so it is refused unless
+//! an operator lists it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bollard::{
     auth::DockerCredentials, errors::Error, query_parameters::CreateImageOptionsBuilder,
@@ -8,6 +15,7 @@ use bollard::{
 use futures_util::TryStreamExt;
 
 use super::{
+    derive::{ImageUse, Pull},
     engine::{Engine, call_error},
     env::GuestEnv,
 };
@@ -25,36 +33,138 @@ pub(super) fn login(env: &GuestEnv) -> Option<DockerCredentials> {
     })
 }
 
-/// Pulls those images of the login's registry that are not there.
+/// Pulls the images of an app as its file asks for. `allowed` are the registries that an operator lists.
 pub(super) async fn pull_all(
     engine: &Engine,
-    images: &[String],
-    login: &DockerCredentials,
+    images: &[ImageUse],
+    login: Option<&DockerCredentials>,
+    allowed: &[String],
 ) -> Result<(), String> {
-    let server = login.serveraddress.as_deref().unwrap_or(HUB);
-    for image in images.iter().filter(|image| registry(image) == host(server)) {
-        ensure(engine, image, Some(login.clone())).await?;
+    for image in images {
+        let there = is_there(engine, &image.name).await?;
+        match image.pull {
+            Pull::Missing | Pull::Never if there => continue,
+            Pull::Never => {
+                return Err(format!(
+                    "image {} is not on this node, and pull_policy: never forbids to pull it: \
+                     leave pull_policy out",
+                    image.name
+                ));
+            }
+            Pull::Missing | Pull::Always => {}
+        }
+        check_registry(&image.name, allowed).await?;
+        let own = login.filter(|login| {
+            registry(&image.name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
+        });
+        pull(engine, &image.name, image.platform.as_deref(), own.cloned()).await?;
     }
     Ok(())
 }
 
-/// Pulls an image unless it is there.
-pub(super) async fn ensure(
+/// Pulls an image of the node's own configuration unless it is there.
+pub(super) async fn ensure(engine: &Engine, image: &str) -> Result<(), String> {
+    if is_there(engine, image).await? { Ok(()) } else { pull(engine, image, None, None).await }
+}
+
+async fn is_there(engine: &Engine, image: &str) -> Result<bool, String> {
+    match engine.docker().inspect_image(image).await {
+        Ok(_) => Ok(true),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Err(error) => Err(call_error(&error).to_string()),
+    }
+}
+
+async fn pull(
     engine: &Engine,
     image: &str,
+    platform: Option<&str>,
     login: Option<DockerCredentials>,
 ) -> Result<(), String> {
-    match engine.docker().inspect_image(image).await {
-        Ok(_) => return Ok(()),
-        Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
-        Err(error) => return Err(call_error(&error).to_string()),
+    let mut options = CreateImageOptionsBuilder::new().from_image(&tagged(image));
+    if let Some(platform) = platform {
+        options = options.platform(platform);
     }
-    let options = CreateImageOptionsBuilder::new().from_image(&tagged(image)).build();
-    let steps = engine.docker().create_image(Some(options), None, login);
+    let steps = engine.docker().create_image(Some(options.build()), None, login);
     let pulled: Result<Vec<()>, Error> = steps.map_ok(|_| ()).try_collect().await;
     pulled
         .map(|_| ())
         .map_err(|error| format!("image {image} cannot be pulled: {}", call_error(&error)))
+}
+
+/// Refuses a registry that is not on the public network. Docker Hub is known to be.
+async fn check_registry(image: &str, allowed: &[String]) -> Result<(), String> {
+    let registry = registry(image);
+    if registry == HUB || allowed.iter().any(|one| one == registry) {
+        return Ok(());
+    }
+    let refused = |cause: &str| {
+        format!(
+            "image {image}: its registry {registry} {cause}: use a public registry (an operator can \
+             list this one under docker.registries)"
+        )
+    };
+    let (name, port) = name_and_port(registry);
+    let found = tokio::net::lookup_host((name, port)).await;
+    let addresses: Vec<IpAddr> =
+        found.map_err(|_| refused("is no such host"))?.map(|address| address.ip()).collect();
+    if addresses.is_empty() {
+        return Err(refused("is no such host"));
+    }
+    if addresses.iter().all(|address| is_public(*address)) {
+        Ok(())
+    } else {
+        Err(refused("is not on the public network"))
+    }
+}
+
+fn name_and_port(registry: &str) -> (&str, u16) {
+    let (name, port) = match registry.rsplit_once(':') {
+        Some((name, port)) if !registry.ends_with(']') => (name, port.parse().unwrap_or(443)),
+        _ => (registry, 443),
+    };
+    (name.trim_start_matches('[').trim_end_matches(']'), port)
+}
+
+/// Whether an address is one of the public network's, so that it is neither this host nor a neighbour.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    let reserved = matches!(
+        (a, b, c),
+        (0 | 10 | 127 | 240..=255, ..)
+            | (100, 64..=127, _)
+            | (169, 254, _)
+            | (172, 16..=31, _)
+            | (192, 0, 0 | 2)
+            | (192, 168, _)
+            | (198, 18..=19, _)
+            | (198, 51, 100)
+            | (203, 0, 113)
+    );
+    !reserved && !address.is_multicast()
+}
+
+/// Global unicast is `2000::/3`; addresses that stand for ones of version 4 are judged as those.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let parts = address.segments();
+    match parts {
+        [0, 0, 0, 0, 0, 0xffff, ..] => address.to_ipv4_mapped().is_some_and(is_public_v4),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
+        [0x2001, 0 | 0xdb8, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+fn embedded(high: u16, low: u16) -> bool {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    is_public_v4(Ipv4Addr::new(a, b, c, d))
 }
 
 /// Without a tag the engine would pull them all.
@@ -66,7 +176,13 @@ fn tagged(image: &str) -> String {
 /// The registry an image comes from.
 fn registry(image: &str) -> &str {
     match image.split_once('/') {
-        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => host(first),
+        Some((first, _))
+            if first.contains(['.', ':'])
+                || first == "localhost"
+                || first.contains(|c: char| c.is_ascii_uppercase()) =>
+        {
+            host(first)
+        }
         _ => HUB,
     }
 }
@@ -75,7 +191,8 @@ fn registry(image: &str) -> &str {
 fn host(server: &str) -> &str {
     let bare = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
     let host = bare.unwrap_or(server).split('/').next().unwrap_or(server);
-    if host.ends_with(HUB) { HUB } else { host }
+    let of_hub = host.strip_suffix(HUB).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    if of_hub { HUB } else { host }
 }
 
 #[cfg(test)]
@@ -89,11 +206,70 @@ mod tests {
             ("me/app:1", "docker.io"),
             ("ghcr.io/me/app@sha256:00", "ghcr.io"),
             ("localhost:5000/a", "localhost:5000"),
+            ("localhost/a", "localhost"),
+            ("LOCALHOST/a", "LOCALHOST"),
+            ("[::1]:5000/a", "[::1]:5000"),
             ("registry.docker.io/library/a", "docker.io"),
+            ("evildocker.io/a", "evildocker.io"),
         ] {
             assert_eq!(registry(image), expected, "{image}");
         }
         assert_eq!(host("https://index.docker.io/v1/"), HUB);
+        assert_eq!(name_and_port("[::1]:5000"), ("::1", 5000));
+        assert_eq!(name_and_port("ghcr.io"), ("ghcr.io", 443));
+    }
+
+    #[test]
+    fn addresses_of_this_host_and_its_neighbours_are_not_public() {
+        for address in [
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.17.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
+        ] {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+        for address in ["1.1.1.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn registries_of_the_host_are_refused_unless_listed() {
+        for image in [
+            "127.0.0.1:15056/x/y:1",
+            "localhost:5000/x",
+            "[::1]:5000/x",
+            "127.1:80/x",
+            "10.0.0.1/x",
+        ] {
+            let refused = check_registry(image, &[]).await.unwrap_err();
+            assert!(refused.contains("docker.registries"), "{refused}");
+        }
+        let listed = ["localhost:5000".to_owned()];
+        assert_eq!(check_registry("localhost:5000/x", &listed).await, Ok(()));
+        assert!(check_registry("localhost:5001/x", &listed).await.is_err());
+        assert_eq!(check_registry("nginx", &[]).await, Ok(()));
     }
 
     #[test]

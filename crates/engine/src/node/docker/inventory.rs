@@ -55,8 +55,9 @@ fn capacity(info: &SystemInfo) -> Capacity {
 
 fn notes(node: &Shared) -> Vec<String> {
     let mut notes = vec![
-        "for one trusted tenant: containers share the kernel of the host".to_owned(),
         "no TEE: the host reads memory, disks and variables of every CVM".to_owned(),
+        "for one trusted tenant: containers share the host's kernel, disk and image store"
+            .to_owned(),
         "OS images are names only: containers run on the host's kernel".to_owned(),
         node.cgroups.description(),
         "disk sizes are not enforced".to_owned(),

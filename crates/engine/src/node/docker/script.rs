@@ -260,7 +260,7 @@ impl Stage<'_> {
         body: ContainerCreateBody,
         files: &[(&str, &str)],
     ) -> Result<String, String> {
-        images::ensure(self.engine, self.image, None).await?;
+        images::ensure(self.engine, self.image).await?;
         let name = self.name(step);
         self.engine.remove(&name).await.map_err(|error| error.to_string())?;
         let options = CreateContainerOptionsBuilder::new().name(&name).build();

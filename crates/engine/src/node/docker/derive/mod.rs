@@ -17,6 +17,7 @@
 //! | `network_mode: bridge` | the project's own network instead of the engine's shared one |
 //! | drivers of logs other than `json-file`, `local`, `none` | the engine's default |
 //! | `restart` | kept; switched off while the VM is down, so that it stays down |
+//! | `pull_policy` | kept for [`super::images`]; compose pulls nothing |
 //! | what gives the host away | refused by name, unless the node grants it ([`Grant`]) |
 //! | keys we do not know | refused: what they do to a host is not known either |
 
@@ -179,6 +180,24 @@ pub(super) struct AgentLink {
     pub socket: &'static str,
 }
 
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Pull {
+    /// At every boot.
+    Always,
+    /// If the engine does not have it.
+    Missing,
+    Never,
+}
+
+/// An image of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ImageUse {
+    pub name: String,
+    pub platform: Option<String>,
+    pub pull: Pull,
+}
+
 /// What goes to the engine.
 #[derive(Debug, Clone)]
 pub(super) struct Derived {
@@ -192,7 +211,7 @@ pub(super) struct Derived {
     /// Variables that compose reads itself (`secrets: environment:`): (name for compose, guest's name).
     pub pass_env: Vec<(String, String)>,
     /// Images of all services.
-    pub images: Vec<String>,
+    pub images: Vec<ImageUse>,
     /// What was changed in a way the app may notice.
     pub warnings: Vec<String>,
 }
@@ -263,10 +282,21 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
     map.into_iter().flatten().filter_map(|(name, entry)| Some((name, entry.as_object_mut()?)))
 }
 
-fn images(file: &Object) -> Vec<String> {
-    let mut images: Vec<String> = services(file)
-        .filter_map(|(_, service)| Some(text(service, "image")?.to_owned()))
-        .collect();
+/// Takes what pulling needs out of the services: compose itself pulls nothing.
+fn images(file: &mut Object) -> Vec<ImageUse> {
+    let mut images = Vec::new();
+    for (_, service) in services_mut(file) {
+        let pull = match text(service, "pull_policy") {
+            Some("always") => Pull::Always,
+            Some("never") => Pull::Never,
+            _ => Pull::Missing,
+        };
+        let platform = text(service, "platform").map(str::to_owned);
+        let name = text(service, "image").map(str::to_owned);
+        images.extend(name.map(|name| ImageUse { name, platform, pull }));
+        service.remove("pull_refresh_after");
+        service.insert("pull_policy".to_owned(), Value::from("never"));
+    }
     images.sort();
     images.dedup();
     images

@@ -366,3 +366,30 @@ fn our_labels_are_not_the_files_to_set() {
         assert!(labels.get("com.docker.compose.project").is_none(), "{labels}");
     }
 }
+
+#[test]
+fn compose_pulls_nothing() {
+    let model = json!({"services": {
+        "a": {"image": "x", "pull_policy": "always", "platform": "linux/amd64"},
+        "b": {"image": "y", "pull_policy": "daily", "pull_refresh_after": "1d"},
+        "c": {"image": "y"},
+        "d": {"image": "z", "pull_policy": "never"},
+    }});
+    let out = try_derive(model, |_| {}).unwrap();
+    let image = |name: &str, platform: Option<&str>, pull| ImageUse {
+        name: name.to_owned(),
+        platform: platform.map(str::to_owned),
+        pull,
+    };
+    let expected = [
+        image("x", Some("linux/amd64"), Pull::Always),
+        image("y", None, Pull::Missing),
+        image("z", None, Pull::Never),
+    ];
+    assert_eq!(out.images, expected);
+    for service in ["a", "b", "c", "d"] {
+        let service = &out.model["services"][service];
+        assert_eq!(service["pull_policy"], "never");
+        assert!(service.get("pull_refresh_after").is_none());
+    }
+}

@@ -259,3 +259,24 @@ async fn an_address_of_a_compose_file_becomes_no_route_of_the_host() {
     let cause = world.failed(&relies).await;
     assert!(cause.contains("service a uses the fixed address 198.51.100.9"), "{cause}");
 }
+
+/// The engine would fetch from any address of the host and show the reply.
+#[tokio::test]
+async fn an_image_name_makes_the_engine_ask_no_service_of_the_host() {
+    let world = World::new().await;
+    let service = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    service.set_nonblocking(true).unwrap();
+    let port = service.local_addr().unwrap().port();
+    for host in ["127.0.0.1", "localhost", "127.1", "${NONE:-127.0.0.1}", "[::ffff:127.0.0.1]"] {
+        for policy in ["missing", "always", "daily", "build"] {
+            let text =
+                format!("services: {{a: {{image: '{host}:{port}/x/y:1', pull_policy: {policy}}}}}");
+            let config = config(&text);
+            let vm = world.start(&config).await;
+            let cause = world.failed(&config).await;
+            assert!(!cause.is_empty());
+            assert!(service.accept().is_err(), "{host} {policy}: the engine asked: {cause}");
+            world.remove(&config, &vm).await;
+        }
+    }
+}
