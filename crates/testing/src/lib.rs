@@ -3,12 +3,12 @@
 //! | module | what it has | feature |
 //! |---|---|---|
 //! | [`clock`] | a clock that moves when told to | |
-//! | [`database`] | a fresh database of either engine, `each_backend!` | `database` |
-//! | [`fake_chain`] | a chain in memory, and an endpoint of it that misbehaves on demand | `chain` |
-//! | [`anvil`] | a chain on a real EVM | `chain` |
-//! | [`dns`] | DNS records that a test sets | `world` |
+//! | `database` | a fresh database of either engine, `each_backend!` | `database` |
+//! | `fake_chain` | a chain in memory, and an endpoint of it that misbehaves on demand | `chain` |
+//! | `anvil` | a chain on a real EVM | `chain` |
+//! | `dns` | DNS records that a test sets | `world` |
 //! | [`wait`] | waiting for something that happens elsewhere | |
-//! | [`world`] | a whole service: router, store, simulated nodes | `world` |
+//! | `world` | a whole service: router, store, simulated nodes | `world` |
 //!
 //! Unit tests inside `core`, `store`, `engine` and `server` cannot use this crate: it is built against the
 //! crate without its tests, so the types differ.

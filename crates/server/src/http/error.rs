@@ -1,5 +1,5 @@
 //! The one place where an error becomes a response. The body waits in the response's extensions
-//! until [`super::edge`] knows the request id.
+//! until [`super::middleware`] knows the request id.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
 //! The nodes and the KMS this process works with, and what was last told of each. A process opens its
-//! own nodes; those of other processes on the same database it knows from their rows ([`elsewhere`]).
+//! own nodes; those of other processes on the same database it knows from their rows ([`remote`]).
 
 mod remote;
 

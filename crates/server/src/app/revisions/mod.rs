@@ -1,6 +1,6 @@
 //! Revisions: what was in force on an app's CVMs, kept for ever, and the way back to one of them.
 //!
-//! A revision is written in the transaction that closes an operation as succeeded ([`note`]), if what is
+//! A revision is written in the transaction that closes an operation as succeeded ([`record`]), if what is
 //! in force then differs from the CVM's newest revision. So a client that sees a CVM run with a hash
 //! finds the hash among the revisions, and what failed is never among them.
 //!
