@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What drives the CVMs of a node.
+/// The kind of a node: the software that runs its CVMs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
 )]
@@ -85,7 +85,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What a dstack host can take: each app is a VM.
+    /// The capabilities of a dstack host, where each app is a VM.
     pub const fn of_vm_host(kind: NodeKind) -> Self {
         Self {
             kind,
@@ -102,7 +102,7 @@ impl Capabilities {
         }
     }
 
-    /// What a container engine can take, with these grants of its operator.
+    /// The capabilities of a container engine, with these grants of its operator.
     pub const fn of_container_engine(grants: Vec<String>) -> Self {
         Self {
             kind: NodeKind::Docker,

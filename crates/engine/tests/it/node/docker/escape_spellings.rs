@@ -1,5 +1,6 @@
-//! Many spellings of compose files that try to reach a directory of the host. The canary lies outside of everything that the
-//! node may mount; a test reads it afterwards: nothing was written there, and nothing of it was shown.
+//! Many spellings of compose files that try to reach a directory of the host. The canary lies outside of
+//! everything that the node may mount. Afterwards a test reads it: nothing was written there, and nothing
+//! of it was shown.
 
 use std::{
     fs,
