@@ -35,6 +35,7 @@ pub mod governance;
 pub mod instance_id;
 pub mod kms_type;
 pub mod network;
+pub mod node_admin;
 pub mod num;
 pub mod operation;
 pub mod page;

@@ -42,7 +42,8 @@ pub use catalogue::{
 };
 pub use cvm::{
     AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmMark, CvmOs, CvmsPage, Endpoint, Failure,
-    Gateway, LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
+    Gateway, LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, Waiting,
+    WorkspaceMark,
 };
 pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod, Vm};
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};

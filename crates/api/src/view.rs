@@ -29,7 +29,7 @@ pub use casemate_core::cvm::Phase;
 pub use catalogue::{InstanceTypeView, OsImageView};
 pub use cvm::{
     CvmView, FailureView, GatewayView, LogUrlsView, OnchainView, OperationView, OsView, PersonView,
-    PublicUrl, TenantView,
+    PublicUrl, TenantView, WaitingView,
 };
 pub use domain::{CaaView, DnsRecordView, DomainView, RecordType};
 pub use instance_id::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};

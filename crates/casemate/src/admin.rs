@@ -1,6 +1,7 @@
 //! `casemate admin`: chores of whoever runs the service, done beside it.
 
 mod kms;
+mod node;
 
 use std::path::PathBuf;
 
@@ -18,6 +19,9 @@ pub enum Admin {
     /// KMS that contracts govern: add one to the configuration, check them.
     #[command(subcommand)]
     Kms(kms::Kms),
+    /// Nodes: add, look, cordon, remove.
+    #[command(subcommand)]
+    Node(node::Node),
 }
 
 /// Bring the database's schema up to date.
@@ -43,6 +47,7 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
     match command {
         Admin::Migrate(args) => migrate(global, args).await,
         Admin::Kms(command) => kms::run(global, command).await,
+        Admin::Node(command) => node::run(global, command).await,
     }
 }
 

@@ -174,6 +174,16 @@ impl Client {
         decode(&call.name, &self.send(&call).await?)
     }
 
+    pub(crate) async fn delete_with(
+        &self,
+        parts: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<(), Error> {
+        let mut call = call(Method::DELETE, &self.0.base, parts, query)?;
+        call.idempotency_key = Some(self.entropy().uuid_v4().to_string());
+        self.send(&call).await.map(drop)
+    }
+
     pub(crate) async fn delete(&self, parts: &[&str]) -> Result<(), Error> {
         let call = self.changing(Method::DELETE, parts)?;
         self.send(&call).await.map(drop)

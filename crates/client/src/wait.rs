@@ -85,6 +85,7 @@ impl Judge<'_> {
             shutdown_progress: None,
             correlation_id: None,
             failure: None,
+            waiting_for: None,
         })
     }
 

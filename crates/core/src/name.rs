@@ -35,6 +35,21 @@ pub fn check(name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
+/// Why a text cannot be the name of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 40 characters of a-z, 0-9 and -, and neither begin nor end with -")]
+pub struct InvalidNodeName;
+
+/// Checks the name of a node, which is also the name of a directory.
+pub fn check_node_name(name: &str) -> Result<(), InvalidNodeName> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_name = (1..=40).contains(&name.len())
+        && name.bytes().all(allowed)
+        && !name.starts_with('-')
+        && !name.ends_with('-');
+    if is_name { Ok(()) } else { Err(InvalidNodeName) }
+}
+
 /// The name of the `n`th CVM of an app: `<base>-<n>`. A base that leaves no room for the number is
 /// cut; a good base makes a good name.
 #[must_use]
@@ -48,6 +63,16 @@ pub fn numbered(base: &str, n: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_name_is_fit_for_a_directory() {
+        for good in ["a", "rack-1", "10"] {
+            assert_eq!(check_node_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a/b", "..", "a.b", "a b", &"a".repeat(41)] {
+            assert_eq!(check_node_name(bad), Err(InvalidNodeName), "{bad}");
+        }
+    }
 
     #[test]
     fn a_numbered_name_is_a_good_one() {

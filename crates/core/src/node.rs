@@ -1,7 +1,7 @@
 //! Kinds of node and what a node can take: the one table of rules that every use case asks. A driver
 //! reports its [`Capabilities`] in its inventory; nothing else decides by the kind of a node.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,55 @@ impl fmt::Display for NodeKind {
         f.write_str(self.as_str())
     }
 }
+
+/// What an operator has decided about a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It takes CVMs.
+    #[default]
+    Active,
+    /// It keeps its CVMs and takes no new ones.
+    Cordoned,
+    /// It is no longer part of the fleet. CVMs that were on it are given up.
+    Removed,
+}
+
+impl NodeState {
+    /// Every state.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Cordoned, Self::Removed];
+
+    /// The word in the database, on the wire and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Cordoned => "cordoned",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+impl FromStr for NodeState {
+    type Err = UnknownNodeState;
+
+    fn from_str(word: &str) -> Result<Self, UnknownNodeState> {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        known.ok_or_else(|| UnknownNodeState(word.to_owned()))
+    }
+}
+
+impl TryFrom<String> for NodeState {
+    type Error = UnknownNodeState;
+
+    fn try_from(word: String) -> Result<Self, UnknownNodeState> {
+        word.parse()
+    }
+}
+
+/// A state that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown state of a node: {0}")]
+pub struct UnknownNodeState(String);
 
 /// Whether the disks of guests are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

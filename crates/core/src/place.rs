@@ -3,7 +3,7 @@
 //! Deliberately absent: reservation. People provision to preview; admission happens at commit, on
 //! figures read in that transaction ([`admit`]).
 
-use crate::id::NodeId;
+use crate::{id::NodeId, node::NodeState};
 
 /// What a node has and what is taken there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Candidate {
     pub name: String,
     /// Where it stands.
     pub region: String,
+    /// Whether it takes new CVMs.
+    pub state: NodeState,
     /// Whether it answered last time.
     pub reachable: bool,
     /// Names of its OS images.
@@ -53,6 +55,9 @@ pub struct Demand {
 /// Why a node cannot take a CVM.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Its operator lets it take no new CVMs.
+    #[error("is {}", .0.as_str())]
+    Closed(NodeState),
     /// It did not answer last time.
     #[error("does not answer")]
     Unreachable,
@@ -120,6 +125,9 @@ pub fn admit(capacity: Amount, taken: Amount, wanted: Amount) -> Result<(), Refu
 }
 
 fn refusal(node: &Candidate, demand: &Demand) -> Option<Refusal> {
+    if node.state != NodeState::Active {
+        return Some(Refusal::Closed(node.state));
+    }
     if !node.reachable {
         return Some(Refusal::Unreachable);
     }
@@ -170,6 +178,7 @@ mod tests {
             id: NodeId(id),
             name: format!("node-{id}"),
             region: "local".to_owned(),
+            state: NodeState::Active,
             reachable: true,
             images: vec!["dstack-0.5.4".to_owned()],
             capacity: Amount { slots: 10, vcpu: 8, memory_mb: 16384, disk_gb: 500 },
@@ -195,9 +204,11 @@ mod tests {
     fn every_refused_node_says_why() {
         let away = Candidate { reachable: false, ..node(1, 0) };
         let elsewhere = Candidate { region: "eu".to_owned(), ..node(2, 0) };
+        let closed = Candidate { state: NodeState::Cordoned, ..node(5, 0) };
         let bare = Candidate { images: vec![], ..node(3, 0) };
         let wanted = Demand { region: Some("LOCAL".to_owned()), ..demand() };
-        let Err(NoPlace::Refused(why)) = place(&[away, elsewhere, bare, node(4, 7)], &wanted)
+        let Err(NoPlace::Refused(why)) =
+            place(&[away, elsewhere, bare, node(4, 7), closed], &wanted)
         else {
             panic!("no node can take this");
         };
@@ -209,6 +220,7 @@ mod tests {
                 Refusal::Region("eu".to_owned()),
                 Refusal::Image("dstack-0.5.4".to_owned()),
                 Refusal::Vcpu { free: 1, wanted: 2 },
+                Refusal::Closed(NodeState::Cordoned),
             ]
         );
     }

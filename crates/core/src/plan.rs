@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::{
     cvm::{
-        Boot, DesiredState, EngineState, FailureCode, Observed, ObservedVm, Power, Status,
+        Boot, DesiredState, EngineState, Failure, FailureCode, Observed, ObservedVm, Power, Status,
         StopMode, Stopping, VmPower,
     },
     id::EngineVmId,
@@ -131,6 +131,38 @@ pub fn plan(
             },
             Err(step) => step,
         },
+    }
+}
+
+/// Whether a CVM at rest is not as desired, so that its reconciler has something to do: asked after its
+/// node was away. One that failed for a reason of its own stays failed until somebody changes what is
+/// desired.
+pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedVm]) -> bool {
+    let node_failed = match &status.failure {
+        None => false,
+        Some(failure) if failure.rolled_back => false,
+        Some(Failure { code: FailureCode::NodeUnavailable | FailureCode::NodeGivenUp, .. }) => true,
+        Some(_) => return false,
+    };
+    // What counts from the next start on does not start it.
+    let is_up = matches!(vms, [vm] if vm.power == VmPower::Running);
+    if is_up && desired.power == Power::Running && !node_failed {
+        return false;
+    }
+    // Neither time nor limits decide here: a deadline that has passed is the reconciler's business.
+    let (now, limits) =
+        (Timestamp::from_micros(0), Limits { attempts: u32::MAX, ..Limits::default() });
+    let observed = Observed::Vms(vms.to_vec());
+    match plan(None, desired, status, &observed, now, &limits) {
+        Step::CreateStopped
+        | Step::Adopt(_)
+        | Step::Push(_)
+        | Step::Start(_)
+        | Step::Shutdown(..)
+        | Step::ForceStop(..)
+        | Step::Remove(_)
+        | Step::Forget => true,
+        Step::Wait(_) | Step::Done | Step::Fail(..) => node_failed,
     }
 }
 
@@ -373,6 +405,32 @@ mod tests {
             );
             assert!(matches!(step, Step::Wait(_)), "{step:?}");
         }
+    }
+
+    #[test]
+    fn after_an_outage_what_is_not_as_desired_is_reconciled_unless_it_failed_by_itself() {
+        let running = desired(Power::Running);
+        let one = |power| vec![vm("a", power, Boot::Done)];
+        let failed = |code| {
+            let cause = String::new();
+            let failure = Failure { code, cause, at: NOW, rolled_back: false };
+            Status { failure: Some(failure), ..present() }
+        };
+        assert!(!needs_reconcile(&running, &present(), &one(VmPower::Running)));
+        assert!(needs_reconcile(&running, &present(), &one(VmPower::Exited)));
+        assert!(needs_reconcile(&desired(Power::Stopped), &present(), &one(VmPower::Running)));
+        assert!(needs_reconcile(&desired(Power::Deleted), &present(), &one(VmPower::Stopped)));
+        assert!(!needs_reconcile(&running, &present(), &[]), "its disk is gone: nothing to do");
+        for (power, code) in [
+            (VmPower::Running, FailureCode::NodeUnavailable),
+            (VmPower::Stopped, FailureCode::NodeGivenUp),
+        ] {
+            let node = failed(code);
+            assert!(needs_reconcile(&running, &node, &one(power)));
+            assert!(!needs_reconcile(&running, &failed(FailureCode::BootFailed), &one(power)));
+        }
+        let next_start = DesiredState { generation: 2, ..running };
+        assert!(!needs_reconcile(&next_start, &present(), &one(VmPower::Running)));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `CASEMATE_…` variables, then what the caller sets from flags.
 
 mod chains;
+mod nodes;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -16,7 +17,10 @@ use serde::{
     de::{DeserializeOwned, IntoDeserializer},
 };
 
-pub use self::chains::{Chain, KmsContract};
+pub use self::{
+    chains::{Chain, KmsContract},
+    nodes::ConfiguredNode,
+};
 
 /// The defaults with their explanations.
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
@@ -37,6 +41,8 @@ pub struct Config {
     pub database_url: String,
     #[serde(deserialize_with = "list")]
     pub node: Vec<NodeChoice>,
+    #[serde(deserialize_with = "chains::tables")]
+    pub nodes: Vec<ConfiguredNode>,
     pub region: String,
     pub gateway: Gateway,
     pub provision: Provision,
@@ -115,6 +121,7 @@ pub struct Work {
     pub boot_timeout_s: u64,
     pub create_settles_s: u64,
     pub call_timeout_s: u64,
+    pub calls_per_node: usize,
     pub lease_s: u64,
     pub concurrency: usize,
     pub queue: u16,
@@ -260,12 +267,19 @@ impl Config {
         if !self.has(Role::Worker) && self.node.iter().any(|kind| *kind != NodeChoice::None) {
             return refuse("node", "is for a process with role worker: leave it out here");
         }
+        if !self.has(Role::Worker) && !self.nodes.is_empty() {
+            return refuse("nodes", "is for a process with role worker: leave it out here");
+        }
         if self.work.node_missing_s < 30 {
             return refuse("work.node_missing_s", "must be at least 30");
         }
         if self.work.concurrency == 0 {
             return refuse("work.concurrency", "must be at least 1");
         }
+        if self.work.calls_per_node == 0 {
+            return refuse("work.calls_per_node", "must be at least 1");
+        }
+        nodes::check(&self.nodes)?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

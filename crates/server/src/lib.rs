@@ -6,6 +6,7 @@
 //! | [`http`] | routes | the store, the engine |
 //! | [`console`] | pages for people | the store, the engine |
 //! | [`work`] | reconcilers | http |
+//! | [`nodes`] | the registry of nodes and one watch per node | http |
 //! | [`gateway`] | host names to CVMs | http |
 //! | [`inflight`] | requests that the gateway has under way | – |
 //! | [`peer_sync`] | what other processes on the database do | http |
@@ -21,6 +22,7 @@ pub mod crash;
 pub mod gateway;
 pub mod http;
 pub mod inflight;
+pub mod nodes;
 pub mod peer_sync;
 pub mod serve;
 pub mod system;

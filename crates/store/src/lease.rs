@@ -55,7 +55,8 @@ fn on_nodes(engine: Engine) -> String {
     format!("node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({list}) AS list)")
 }
 
-/// Claims up to `limit` CVMs that are due and free, the longest waiting first. One that this version
+/// Claims up to `limit` CVMs that are due and free, the longest waiting first. It writes: ask
+/// [`due_nodes`] first. One that this version
 /// cannot read is logged and keeps the others waiting no longer than its lease.
 pub async fn claim(
     db: &Db,
@@ -64,13 +65,7 @@ pub async fn claim(
     term: Duration,
     limit: i64,
 ) -> Result<Vec<Cvm>, Error> {
-    let any =
-        format!("SELECT id FROM cvms WHERE due_at <= $2 AND {} LIMIT 1", on_nodes(db.engine()));
-    let any = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(any))
-        .bind(claimant.node_list())
-        .bind(now.micros())
-        .fetch_optional(c))?;
-    if any.is_none() || limit <= 0 {
+    if limit <= 0 {
         return Ok(Vec::new());
     }
     let mut tx = db.begin().await?;
@@ -128,15 +123,31 @@ impl Tx {
     }
 }
 
+/// Those of these nodes that have a CVM which is due.
+pub async fn due_nodes(db: &Db, nodes: &[NodeId], now: Timestamp) -> Result<Vec<NodeId>, Error> {
+    let sql = format!(
+        "SELECT CAST(list.value AS BIGINT) AS id FROM ({}) AS list WHERE EXISTS (SELECT 1 FROM cvms \
+         WHERE node_id = CAST(list.value AS BIGINT) AND due_at <= $2)",
+        db.engine().elements()
+    );
+    let ids = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+        .bind(node_list(nodes))
+        .bind(now.micros())
+        .fetch_all(c))?;
+    Ok(ids.into_iter().map(NodeId).collect())
+}
+
 /// When the next CVM of these nodes falls due, or a lease runs out, whichever is first.
 pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Error> {
     let sql = format!(
-        "SELECT due_at FROM cvms WHERE due_at IS NOT NULL AND {} ORDER BY due_at LIMIT 1",
-        on_nodes(db.engine())
+        "SELECT MIN(first.due_at) FROM (SELECT (SELECT due_at FROM cvms \
+         WHERE node_id = CAST(list.value AS BIGINT) AND due_at IS NOT NULL \
+         ORDER BY due_at LIMIT 1) AS due_at FROM ({}) AS list) AS first",
+        db.engine().elements()
     );
-    let due = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
+    let due = on_read!(db, |c| query_scalar::<_, Option<i64>>(sqlx::AssertSqlSafe(sql))
         .bind(node_list(nodes))
-        .fetch_optional(c))?;
+        .fetch_one(c))?;
     Ok(due.map(Timestamp::from_micros))
 }
 

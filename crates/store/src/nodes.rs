@@ -1,6 +1,10 @@
 //! Nodes as they were last seen.
 
-use casemate_core::{id::NodeId, time::Timestamp};
+use casemate_core::{
+    id::NodeId,
+    node::{NodeKind, NodeState},
+    time::Timestamp,
+};
 use sqlx::{query, query_as, query_scalar};
 
 use crate::{Db, Error, Tx};
@@ -27,8 +31,15 @@ pub struct NodeRow {
     pub inventory: String,
     /// Whether it answered last time.
     pub reachable: bool,
-    /// When it was last asked.
+    /// When it last began or ceased to answer.
     pub seen_at: i64,
+    /// What its operator decided.
+    #[sqlx(try_from = "String")]
+    pub state: NodeState,
+    /// Its files are in the owner's data directory: no other instance can serve it.
+    pub pinned: bool,
+    /// How it is reached, as JSON; `None`: as the owner's configuration says.
+    pub settings: Option<String>,
 }
 
 impl NodeRow {
@@ -43,8 +54,8 @@ impl NodeRow {
 pub struct NewNode<'a> {
     /// Unique name.
     pub name: &'a str,
-    /// `docker`, `sim`.
-    pub kind: &'a str,
+    /// What drives its CVMs.
+    pub kind: NodeKind,
     /// The instance that serves it.
     pub owner: &'a str,
     /// It does so until then, unless it says so again.
@@ -55,6 +66,10 @@ pub struct NewNode<'a> {
     pub region: &'a str,
     /// What it tells of itself, as JSON.
     pub inventory: &'a str,
+    /// Whether only this instance can serve it.
+    pub pinned: bool,
+    /// How it is reached, as JSON; `None`: as the owner's configuration says.
+    pub settings: Option<&'a str>,
 }
 
 /// What CVMs that are not gone take from a node.
@@ -70,11 +85,32 @@ pub struct Taken {
     pub memory_mb: i64,
     /// GB.
     pub disk_gb: i64,
+    /// What the node's operator decided.
+    #[sqlx(try_from = "String")]
+    pub state: NodeState,
 }
 
-const TAKEN: &str = "SELECT id AS node_id, slots, vcpu, memory_mb, disk_gb FROM nodes";
+const TAKEN: &str = "SELECT id AS node_id, slots, vcpu, memory_mb, disk_gb, state FROM nodes";
 
-const COLUMNS_BY_ID: &str = "SELECT id, name, kind, owner, kept_until, gateway, region, inventory, reachable, seen_at \
+/// Binds the columns of a node as `$1` to `$10`.
+macro_rules! bind_node {
+    ($query:expr, $node:expr, $now:expr) => {
+        $query
+            .bind($node.name)
+            .bind($node.kind.as_str())
+            .bind($node.owner)
+            .bind($node.lease_expires_at.micros())
+            .bind($node.gateway)
+            .bind($node.region)
+            .bind($node.inventory)
+            .bind($now.micros())
+            .bind($node.pinned)
+            .bind($node.settings)
+    };
+}
+
+const COLUMNS_BY_ID: &str = "SELECT id, name, kind, owner, kept_until, gateway, region, inventory, reachable, seen_at, \
+    state, pinned, settings \
     FROM nodes ORDER BY id";
 
 /// Every node, by id.
@@ -95,66 +131,142 @@ impl Tx {
         on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
     }
 
-    /// Makes or renews the node of this name and returns its id; `None`: another instance has a node
-    /// of this name.
+    /// Makes or renews the node of this name, which takes CVMs again if it was removed, and returns its
+    /// id; `None`: another instance has a node of this name.
     pub async fn upsert_node(
         &mut self,
         node: &NewNode<'_>,
         now: Timestamp,
     ) -> Result<Option<NodeId>, Error> {
         const UPDATE: &str = "UPDATE nodes SET kind = $2, kept_until = $4, gateway = $5, \
-            region = $6, inventory = $7, reachable = TRUE, seen_at = $8 \
+            region = $6, inventory = $7, reachable = TRUE, seen_at = $8, pinned = $9, \
+            settings = $10, state = CASE state WHEN 'removed' THEN 'active' ELSE state END \
             WHERE name = $1 AND owner = $3 RETURNING id";
-        const INSERT: &str = "INSERT INTO nodes (name, kind, owner, kept_until, gateway, region, \
-            inventory, seen_at, created_at, id, reachable) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, TRUE) ON CONFLICT (name) DO UPDATE SET \
-            kind = excluded.kind, kept_until = excluded.kept_until, gateway = excluded.gateway, \
-            region = excluded.region, inventory = excluded.inventory, reachable = TRUE, \
-            seen_at = excluded.seen_at WHERE nodes.owner = excluded.owner RETURNING id";
-        let known = on_tx!(self, |c| query_scalar::<_, i64>(UPDATE)
-            .bind(node.name)
-            .bind(node.kind)
-            .bind(node.owner)
-            .bind(node.lease_expires_at.micros())
-            .bind(node.gateway)
-            .bind(node.region)
-            .bind(node.inventory)
-            .bind(now.micros())
+        let known = on_tx!(self, |c| bind_node!(query_scalar::<_, i64>(UPDATE), node, now)
             .fetch_optional(c))?;
-        if known.is_some() {
-            return Ok(known.map(NodeId));
+        match known {
+            Some(id) => Ok(Some(NodeId(id))),
+            None => self.insert_node(node, true, now).await,
         }
-        // Another process may have made it meanwhile; then the number drawn is lost.
+    }
+
+    /// Makes a node that has not answered yet. One that was removed under this name is the same node
+    /// again. `None`: the name is taken, or belonged to a node of another kind.
+    pub async fn add_node(
+        &mut self,
+        node: &NewNode<'_>,
+        now: Timestamp,
+    ) -> Result<Option<NodeId>, Error> {
+        const AGAIN: &str = "UPDATE nodes SET kind = $2, owner = $3, kept_until = $4, gateway = $5, \
+            region = $6, inventory = $7, reachable = FALSE, seen_at = $8, pinned = $9, \
+            settings = $10, state = 'active' \
+            WHERE name = $1 AND kind = $2 AND state = 'removed' RETURNING id";
+        let again = on_tx!(self, |c| bind_node!(query_scalar::<_, i64>(AGAIN), node, now)
+            .fetch_optional(c))?;
+        match again {
+            Some(id) => Ok(Some(NodeId(id))),
+            None => self.insert_node(node, false, now).await,
+        }
+    }
+
+    /// `None`: the name is taken. Then the number drawn is lost.
+    async fn insert_node(
+        &mut self,
+        node: &NewNode<'_>,
+        reachable: bool,
+        now: Timestamp,
+    ) -> Result<Option<NodeId>, Error> {
+        const INSERT: &str = "INSERT INTO nodes (name, kind, owner, kept_until, gateway, region, \
+            inventory, seen_at, pinned, settings, created_at, id, reachable) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $8, $11, $12) \
+            ON CONFLICT (name) DO UPDATE SET kept_until = excluded.kept_until \
+            WHERE nodes.owner = excluded.owner AND $12 RETURNING id";
         let id = self.draw("node").await?;
-        let made = on_tx!(self, |c| query_scalar::<_, i64>(INSERT)
-            .bind(node.name)
-            .bind(node.kind)
-            .bind(node.owner)
-            .bind(node.lease_expires_at.micros())
-            .bind(node.gateway)
-            .bind(node.region)
-            .bind(node.inventory)
-            .bind(now.micros())
+        let made = on_tx!(self, |c| bind_node!(query_scalar::<_, i64>(INSERT), node, now)
             .bind(id)
+            .bind(reachable)
             .fetch_optional(c))?;
         Ok(made.map(NodeId))
     }
 
-    /// Says that an instance goes on serving its nodes until then.
-    pub async fn keep_nodes(&mut self, owner: &str, until: Timestamp) -> Result<(), Error> {
-        const SQL: &str = "UPDATE nodes SET kept_until = $2 WHERE owner = $1";
-        exec_tx!(self, query(SQL).bind(owner).bind(until.micros())).map(drop)
+    /// Gives a node that is not removed new settings, where it is of this name and kind, and ours or
+    /// leased. Whether that was done.
+    pub async fn configure_node(&mut self, node: &NewNode<'_>) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE nodes SET region = $4, pinned = $5, settings = $6 \
+            WHERE name = $1 AND kind = $2 AND state <> 'removed' AND settings IS NOT NULL \
+            AND (owner = $3 OR (NOT pinned AND NOT $5))";
+        let done = exec_tx!(
+            self,
+            query(SQL)
+                .bind(node.name)
+                .bind(node.kind.as_str())
+                .bind(node.owner)
+                .bind(node.region)
+                .bind(node.pinned)
+                .bind(node.settings)
+        )?;
+        Ok(done == 1)
     }
 
-    /// Records whether a node answered.
+    /// Says that an instance goes on serving its nodes until then, and where its gateway listens.
+    pub async fn keep_nodes(
+        &mut self,
+        owner: &str,
+        gateway: &str,
+        until: Timestamp,
+    ) -> Result<(), Error> {
+        const SQL: &str = "UPDATE nodes SET kept_until = $2, gateway = $3 WHERE owner = $1";
+        exec_tx!(self, query(SQL).bind(owner).bind(until.micros()).bind(gateway)).map(drop)
+    }
+
+    /// Lets others serve at once those nodes of an instance that others can serve.
+    pub async fn release_nodes(&mut self, owner: &str) -> Result<(), Error> {
+        const SQL: &str = "UPDATE nodes SET kept_until = 0 WHERE owner = $1 AND NOT pinned";
+        exec_tx!(self, query(SQL).bind(owner)).map(drop)
+    }
+
+    /// Serves a node that nobody serves, from now until `until`. Whether it is ours then.
+    pub async fn take_node(
+        &mut self,
+        id: NodeId,
+        (owner, gateway): (&str, &str),
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE nodes SET owner = $2, gateway = $3, kept_until = $5 \
+            WHERE id = $1 AND NOT pinned AND state <> 'removed' AND kept_until < $4";
+        let taken = exec_tx!(
+            self,
+            query(SQL).bind(id.0).bind(owner).bind(gateway).bind(now.micros()).bind(until.micros())
+        )?;
+        Ok(taken == 1)
+    }
+
+    /// Records whether a node answered, and what it told of itself if that is new.
     pub async fn mark_node(
         &mut self,
         id: NodeId,
+        inventory: Option<&str>,
         reachable: bool,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE nodes SET reachable = $2, seen_at = $3 WHERE id = $1";
-        exec_tx!(self, query(SQL).bind(id.0).bind(reachable).bind(now.micros())).map(drop)
+        const SQL: &str = "UPDATE nodes SET reachable = $2, seen_at = $3, \
+            inventory = COALESCE($4, inventory) WHERE id = $1";
+        exec_tx!(self, query(SQL).bind(id.0).bind(reachable).bind(now.micros()).bind(inventory))
+            .map(drop)
+    }
+
+    /// Lets a node take CVMs, or no new ones. Whether there is such a node.
+    pub async fn set_node_state(&mut self, id: NodeId, state: NodeState) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE nodes SET state = $2 WHERE id = $1 AND state <> 'removed'";
+        Ok(exec_tx!(self, query(SQL).bind(id.0).bind(state.as_str()))? == 1)
+    }
+
+    /// Takes a node out of the fleet: with its CVMs, or only if it has none. Whether that was done.
+    pub async fn remove_node(&mut self, id: NodeId, with_cvms: bool) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE nodes SET state = 'removed', reachable = FALSE \
+            WHERE id = $1 AND (slots = 0 OR $2)";
+        Ok(exec_tx!(self, query(SQL).bind(id.0).bind(with_cvms))? == 1)
     }
 
     /// Takes the node's row for this transaction and says what is taken there. Two admissions to one

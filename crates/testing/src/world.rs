@@ -28,7 +28,7 @@ use casemate_server::{
     app::{
         Ctx, account,
         ctx::{self, Addresses},
-        fleet::{Fleet, FleetKms, FleetNode, Governed},
+        fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, Placing},
     },
     config::{Config, Overrides},
     http,
@@ -207,17 +207,19 @@ impl World {
             let mut tx = db.begin().await.unwrap();
             let row = NewNode {
                 name,
-                kind: kind.as_str(),
+                kind,
                 owner: "test",
                 lease_expires_at: clock.now(),
                 gateway: "",
                 region,
                 inventory: "{}",
+                pinned: true,
+                settings: None,
             };
             let id = tx.upsert_node(&row, clock.now()).await.unwrap().unwrap();
             tx.commit().await.unwrap();
-            let mut node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
-            node.takes_new = takes_new;
+            let node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
+            node.place(Placing { takes_new, ..Placing::default() });
             fleet_nodes.insert(id, Arc::new(node));
             sims.push(sim);
         }
@@ -244,6 +246,7 @@ impl World {
             inflight: Arc::default(),
             token_rate_limit: Arc::default(),
             config: Arc::new(config),
+            instance: Arc::new(Instance::new("test", None)),
             addresses: Arc::new(Addresses {
                 api: "http://127.0.0.1:1".to_owned(),
                 gateway_domain: "localhost:2".to_owned(),
@@ -259,11 +262,15 @@ impl World {
 
     /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
     pub fn replica(&self) -> Self {
-        let ctx = Ctx::from(ctx::World {
+        self.at(Ctx::from(ctx::World {
             cache: Arc::default(),
             inflight: Arc::default(),
             ..(*self.ctx).clone()
-        });
+        }))
+    }
+
+    /// The same in this process, which is on this world's database.
+    pub fn at(&self, ctx: Ctx) -> Self {
         Self {
             router: http::router(ctx.clone(), Metrics::install()),
             ctx,
@@ -286,7 +293,7 @@ impl World {
             builtin.under(slug, governed)
         };
         let governed = contracts.into_iter().map(under).collect();
-        let own = self.ctx.fleet.own().clone();
+        let own = (*self.ctx.fleet.own()).clone();
         let fleet = Arc::new(Fleet::new(own, builtin.clone()).governed_by(governed));
         self.ctx = Ctx::from(ctx::World { fleet, ..(*self.ctx).clone() });
         self.router = http::router(self.ctx.clone(), Metrics::install());

@@ -5,13 +5,13 @@ use crate::{
     page::Page,
     reply::{
         CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmOs, CvmsPage, Endpoint, Failure, Gateway,
-        LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, WorkspaceMark,
+        LogUrls, NodeInfo, NodeMark, Progress, Resource, UserMark, UserRef, Waiting, WorkspaceMark,
         WorkspaceRef,
     },
     version::ApiVersion,
     view::{
         CvmView, FailureView, GatewayView, LogUrlsView, NodeRefView, OperationView, PersonView,
-        PublicUrl, TenantView,
+        PublicUrl, TenantView, WaitingView,
     },
 };
 
@@ -93,6 +93,7 @@ pub fn cvm_info(view: &CvmView) -> CvmInfo {
         project_type: None,
         compose_file: None,
         failure: view.failure.as_ref().map(failure),
+        waiting_for: view.waiting_for.as_ref().map(waiting),
     }
 }
 
@@ -205,6 +206,14 @@ pub(super) fn person(person: &PersonView) -> UserRef {
         id: Some(user_id(person.id)),
         username: Some(person.username.clone()),
         avatar_url: None,
+    }
+}
+
+pub(super) fn waiting(waiting: &WaitingView) -> Waiting {
+    Waiting {
+        code: waiting.code.to_owned(),
+        cause: waiting.cause.clone(),
+        since: waiting.since.clone(),
     }
 }
 

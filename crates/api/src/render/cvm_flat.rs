@@ -1,7 +1,7 @@
 //! Flat CVM objects.
 
 use super::{
-    cvm::{app_url, billing_period, cvm_info, endpoints, failure},
+    cvm::{app_url, billing_period, cvm_info, endpoints, failure, waiting},
     cvm_id,
     kms::kms_node,
     user_id,
@@ -71,6 +71,7 @@ pub(super) fn flat(view: &CvmView, version: ApiVersion) -> CvmFlat {
         created_at: Some(view.created_at.clone()),
         updated_at: view.updated_at.clone(),
         failure: view.failure.as_ref().map(failure),
+        waiting_for: view.waiting_for.as_ref().map(waiting),
     }
 }
 

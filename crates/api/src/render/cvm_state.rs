@@ -1,6 +1,6 @@
 //! The state of CVMs.
 
-use super::cvm::failure;
+use super::cvm::{failure, waiting};
 use crate::{
     reply::{CvmState, CvmStatus, StatusBatch, StatusOperation},
     version::ApiVersion,
@@ -22,6 +22,7 @@ pub fn state(view: &CvmView) -> CvmState {
         shutdown_progress: view.shutdown_progress.clone(),
         correlation_id: view.operation.as_ref().map(|open| open.correlation_id.to_string()),
         failure: view.failure.as_ref().map(failure),
+        waiting_for: view.waiting_for.as_ref().map(waiting),
     }
 }
 

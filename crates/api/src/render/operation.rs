@@ -2,7 +2,7 @@
 
 use casemate_core::{id::UserId, operation::OperationState};
 
-use super::{update::env_report, user_id};
+use super::{cvm::waiting, update::env_report, user_id};
 use crate::{
     reply::{
         AnyId, BatchStop, BatchStopError, Cancelled, Cause, OperationEvent, OperationRecord,
@@ -51,6 +51,7 @@ fn record(view: &OperationRecordView, version: ApiVersion) -> OperationRecord {
         instance_name: view.instance_name.clone(),
         compose_hash: view.compose_hash.map(|hash| hash.to_string()),
         state: Some(view.state.as_str().to_owned()),
+        waiting_for: view.waiting_for.as_ref().map(waiting),
         error_code: view.failure.as_ref().map(|failure| failure.code.clone()),
         steps: view.steps.iter().map(step).collect(),
         queue_position: view.queue_position,

@@ -189,6 +189,9 @@ pub struct CvmInfo {
     /// Why the last operation failed (Casemate only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What the open operation waits for (Casemate only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<Waiting>,
 }
 
 /// Size and price of a CVM.
@@ -364,6 +367,18 @@ pub struct UserRef {
     pub username: Option<String>,
     /// Picture.
     pub avatar_url: Option<String>,
+}
+
+/// What an operation waits for: it goes on by itself when that is over (Casemate only).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Waiting {
+    /// For programs: `node_unreachable`.
+    pub code: String,
+    /// For people.
+    pub cause: String,
+    /// RFC 3339.
+    pub since: String,
 }
 
 /// Why the last operation of a CVM failed (Casemate only).

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AnyId, CvmInfo, Endpoint, Failure, KmsNode};
+use super::{AnyId, CvmInfo, Endpoint, Failure, KmsNode, Waiting};
 use crate::view::Tee;
 
 /// `GET /cvms/{id}` of 2025-10-28, and `PATCH /cvms/{id}/visibility` of every version.
@@ -98,6 +98,9 @@ pub struct CvmFlat {
     /// Why the last operation failed (Casemate only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What the open operation waits for (Casemate only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<Waiting>,
 }
 
 /// A node, as far as a flat CVM shows it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Failure;
+use super::{Failure, Waiting};
 
 /// `GET /cvms/{id}/state` without `target`, and the events of the stream with it. What is not known
 /// is absent: the official client refuses `null`.
@@ -46,6 +46,9 @@ pub struct CvmState {
     /// Why the last operation failed (Casemate only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What the open operation waits for (Casemate only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<Waiting>,
 }
 
 /// `POST /status/batch`: by `vm_uuid` as the client sent it. CVMs it may not see are left out.

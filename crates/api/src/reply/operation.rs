@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnyId, EnvReport};
+use super::{AnyId, EnvReport, Waiting};
 
 /// `GET /cvms/{id}/operations`: newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +65,9 @@ pub struct OperationRecord {
     /// Why it failed, for programs: `boot_timeout` (Casemate only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
+    /// What it waits for, while it is under way (Casemate only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<Waiting>,
     /// What was done for it, oldest first (Casemate only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<OperationStep>,

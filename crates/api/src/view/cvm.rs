@@ -44,6 +44,8 @@ pub struct CvmView {
     pub exited_at: Option<String>,
     /// Why the last operation failed.
     pub failure: Option<FailureView>,
+    /// What the open operation waits for.
+    pub waiting_for: Option<WaitingView>,
 
     /// Virtual CPUs.
     pub vcpu: u32,
@@ -134,6 +136,17 @@ pub struct OperationView {
     pub started_at: String,
     /// The phase it ends in.
     pub target: Phase,
+}
+
+/// What an operation waits for. On the wire only with Casemate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingView {
+    /// For programs, `node_unreachable`.
+    pub code: &'static str,
+    /// For people, one line.
+    pub cause: String,
+    /// Since when.
+    pub since: String,
 }
 
 /// Why the last operation failed. On the wire only with Casemate.

@@ -6,7 +6,7 @@ use casemate_core::{
     operation::{OperationKind, OperationState},
 };
 
-use super::EnvReportView;
+use super::{EnvReportView, WaitingView};
 
 /// One durable change, from request to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct OperationRecordView {
     pub duration_ms: Option<u64>,
     /// Why it failed.
     pub failure: Option<CauseView>,
+    /// What it waits for, while it is under way.
+    pub waiting_for: Option<WaitingView>,
     /// What was done for it, oldest first.
     pub steps: Vec<StepView>,
     /// What happened to the CVM meanwhile, oldest first.

@@ -16,7 +16,7 @@ use casemate_api::{
         OperationRecordView, OperationStatusView, OperationView, Origin, OsImageView, OsView,
         PendingPreviewView, PendingView, PersonView, Phase, PortView, ProvisionView, PublicUrl,
         RecordType, RedeployView, RevisionDetailView, RevisionDiffView, RevisionView, StepOutcome,
-        StepView, Tee, TenantView, UpdateView, UserRole, UserView, WorkspaceView,
+        StepView, Tee, TenantView, UpdateView, UserRole, UserView, WaitingView, WorkspaceView,
     },
 };
 use casemate_core::{
@@ -176,6 +176,7 @@ pub fn cvm() -> CvmView {
             cause: "the guest did not come up within 600 s".to_owned(),
             at: TIME.to_owned(),
         }),
+        waiting_for: Some(waiting()),
         vcpu: 2,
         memory_mb: 3072,
         disk_gb: 40,
@@ -254,6 +255,7 @@ pub fn minimal_cvm() -> CvmView {
         uptime: None,
         exited_at: None,
         failure: None,
+        waiting_for: None,
         gpus: 0,
         instance_type: None,
         price_per_hour: None,
@@ -468,6 +470,14 @@ pub fn minimal_compose_provision() -> ComposeProvisionView {
     }
 }
 
+fn waiting() -> WaitingView {
+    WaitingView {
+        code: "node_unreachable",
+        cause: "node rack-1 does not answer".to_owned(),
+        since: TIME.to_owned(),
+    }
+}
+
 pub fn operation() -> OperationRecordView {
     let cause = CauseView {
         code: "boot_timeout".to_owned(),
@@ -485,6 +495,7 @@ pub fn operation() -> OperationRecordView {
         ended_at: some!(TIME),
         duration_ms: Some(600_000),
         failure: Some(cause.clone()),
+        waiting_for: Some(waiting()),
         steps: vec![
             StepView {
                 name: "push".to_owned(),
@@ -522,6 +533,7 @@ pub fn minimal_operation() -> OperationRecordView {
         ended_at: None,
         duration_ms: None,
         failure: None,
+        waiting_for: None,
         steps: Vec::new(),
         events: Vec::new(),
         compose_hash: None,

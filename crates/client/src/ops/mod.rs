@@ -11,6 +11,7 @@ mod governance;
 mod instance_ids;
 mod kms;
 mod network;
+mod node_admin;
 mod operations;
 mod power;
 mod readiness;

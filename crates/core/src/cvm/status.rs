@@ -136,6 +136,8 @@ pub enum FailureCode {
     DuplicateVm,
     /// The node did not carry out a call after all allowed attempts.
     NodeUnavailable,
+    /// The node was given up by its operator, and its VMs with it.
+    NodeGivenUp,
     /// A queued change no longer fits the configuration that came into force before its turn.
     NotApplicable,
     /// The contracts that govern the app do not allow it to boot.
@@ -147,7 +149,7 @@ pub enum FailureCode {
 impl FailureCode {
     /// Whether the configuration from before the change that failed can be gone back to.
     pub const fn leads_back(self) -> bool {
-        !matches!(self, Self::VmLost | Self::DuplicateVm | Self::NotApplicable)
+        !matches!(self, Self::VmLost | Self::DuplicateVm | Self::NotApplicable | Self::NodeGivenUp)
     }
 
     /// The code as it is written in JSON.
@@ -160,6 +162,7 @@ impl FailureCode {
             Self::VmLost => "vm_lost",
             Self::DuplicateVm => "duplicate_vm",
             Self::NodeUnavailable => "node_unavailable",
+            Self::NodeGivenUp => "node_given_up",
             Self::NotApplicable => "not_applicable",
             Self::NotAllowed => "not_allowed",
             Self::ChainUnavailable => "chain_unavailable",

@@ -8,6 +8,7 @@
 //! | [`sim`] | a simulated dstack host in its own files, with faults on demand |
 
 pub mod docker;
+pub mod guard;
 pub mod sim;
 
 use std::{fmt, net::SocketAddr};
@@ -226,6 +227,22 @@ pub struct Inventory {
     pub capabilities: Capabilities,
     /// What an operator should know, for example where CPU limits apply.
     pub notes: Vec<String>,
+}
+
+impl Inventory {
+    /// Of a node that has not answered yet: it has nothing and promises nothing.
+    pub fn unknown() -> Self {
+        Self {
+            tee: Tee::None,
+            version: String::new(),
+            device_id: DeviceId::from_bytes([0; 32]),
+            fmspc: None,
+            images: Vec::new(),
+            capacity: Capacity { slots: 0, vcpu: 0, memory_mb: 0, disk_gb: 0 },
+            capabilities: Capabilities::default(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// What all CVMs of a node together may take. The control plane accounts for it; nodes do not.

@@ -22,6 +22,7 @@ use casemate_core::{
     compose::AppCompose,
     cvm::{Power, Spec, StopMode},
     id::{AppId, CvmId, CvmRef, EventSeq, KmsId, NodeId, VmUuid},
+    node::NodeState,
     operation::OperationKind,
     place::admit,
     time::Timestamp,
@@ -444,15 +445,19 @@ async fn insert(
         Err(StoreError::Conflict(_)) => return Err(duplicate_name(&name)),
         other => other?,
     };
-    admit(fleet::capacity(&target.observed().0), fleet::amount(inserted.before), wanted).map_err(
-        |why| {
-            let code = super::provision::refusal_code(&why);
-            let field = super::provision::refused_field(&why);
-            Error::because(code, format!("{} {why}", target.name))
-                .detail(ErrorDetail::message(field, why.to_string()))
-                .suggest("Provision again: another node may take it.")
-        },
-    )?;
+    if inserted.before.state != NodeState::Active {
+        let why =
+            format!("{} takes no new CVMs: it is {}", target.name, inserted.before.state.as_str());
+        return Err(Error::because(ErrorCode::NodeNotAccessible, why)
+            .suggest("Provision again: another node may take it."));
+    }
+    admit(target.capacity(), fleet::amount(inserted.before), wanted).map_err(|why| {
+        let code = super::provision::refusal_code(&why);
+        let field = super::provision::refused_field(&why);
+        Error::because(code, format!("{} {why}", target.name))
+            .detail(ErrorDetail::message(field, why.to_string()))
+            .suggest("Provision again: another node may take it.")
+    })?;
     Ok(inserted)
 }
 

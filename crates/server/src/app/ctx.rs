@@ -14,7 +14,12 @@ use casemate_store::{
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{approval::token_rate_limit::TokenRateLimit, cache::Cache, error::Error, fleet::Fleet};
+use super::{
+    approval::token_rate_limit::TokenRateLimit,
+    cache::Cache,
+    error::Error,
+    fleet::{Fleet, Instance},
+};
 use crate::{config::Config, inflight::InFlightRequests};
 
 /// The world of a use case. One reference to it all: it is cloned several times in every request.
@@ -56,6 +61,8 @@ pub struct World {
     pub token_rate_limit: Arc<TokenRateLimit>,
     /// Configuration.
     pub config: Arc<Config>,
+    /// This process among those on the database.
+    pub instance: Arc<Instance>,
     /// Addresses under which this process is reached.
     pub addresses: Arc<Addresses>,
     /// Wakes the reconcilers. Only a hint: a lost one costs a second.

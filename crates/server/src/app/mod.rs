@@ -20,6 +20,7 @@ pub mod instance_ids;
 pub mod kms;
 pub mod logs;
 pub mod network;
+pub mod node_admin;
 pub mod operations;
 pub mod power;
 pub mod provision;

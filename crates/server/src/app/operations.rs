@@ -27,6 +27,7 @@ use serde_json::Value;
 use super::{
     Caller, Ctx, Error, cvms,
     power::{self, Verb},
+    views,
 };
 
 pub use casemate_store::operations::Shown;
@@ -97,12 +98,13 @@ async fn records(
             u32::try_from(before).unwrap_or(u32::MAX)
         });
         let events = told.get(&one.id.to_string()).map(Vec::as_slice).unwrap_or_default();
-        record(cvm, one, events, position)
+        record(ctx, cvm, one, events, position)
     };
     Ok(found.iter().map(record).collect())
 }
 
 fn record(
+    ctx: &Ctx,
     cvm: &Cvm,
     one: &Operation,
     events: &[Event],
@@ -130,6 +132,9 @@ fn record(
         duration_ms: duration.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
         steps: steps(events, one, failure.as_ref()),
         failure,
+        waiting_for: (one.state == OperationState::Running)
+            .then(|| views::waiting(ctx, cvm))
+            .flatten(),
         events: phases(events),
         instance_name: cvm.spec.name.clone(),
         compose_hash: None,

@@ -7,6 +7,7 @@ use casemate_api::{
     view::{
         CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OnchainView,
         OperationView, OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView, UpdateView,
+        WaitingView,
     },
 };
 use casemate_core::{
@@ -62,6 +63,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
             cause: failure.cause.clone(),
             at: failure.at.to_string(),
         }),
+        waiting_for: waiting(ctx, cvm),
         vcpu: spec.resources.vcpu,
         memory_mb: spec.resources.memory_mb,
         disk_gb: spec.resources.disk_gb,
@@ -114,6 +116,21 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
         deleted_at: None,
         scheduled_delete_at: cvm.delete_at.map(|at| at.to_string()),
     }
+}
+
+/// What the open operation of a CVM waits for: its node, if that does not answer.
+pub fn waiting(ctx: &Ctx, cvm: &Cvm) -> Option<WaitingView> {
+    cvm.operation?;
+    let node = ctx.fleet.node(cvm.node)?;
+    let silence = node.silence()?;
+    Some(WaitingView {
+        code: "node_unreachable",
+        cause: format!(
+            "node {} does not answer ({}); the operation goes on when it does",
+            node.name, silence.why
+        ),
+        since: silence.since.to_string(),
+    })
 }
 
 /// What became of a request for a change.

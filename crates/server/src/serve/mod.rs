@@ -2,7 +2,6 @@
 
 pub mod chains;
 mod files;
-mod nodes;
 
 use std::{
     fs::File,
@@ -39,11 +38,17 @@ use crate::{
     app::{
         Ctx, account,
         ctx::{Addresses, World},
-        fleet::{Fleet, FleetKms},
+        fleet::{Fleet, FleetKms, Instance, Nodes},
     },
     config::{Config, Role},
     gateway::Gateway,
-    http, peer_sync, system,
+    http,
+    nodes::{
+        heartbeat,
+        open::Opener,
+        registry::{Enlist, EnlistError, Registry},
+    },
+    peer_sync, system,
     telemetry::Metrics,
     work,
 };
@@ -84,14 +89,9 @@ pub enum StartError {
         /// The KMS that the root keys here make.
         ours: String,
     },
-    /// A node that was asked for.
-    #[error("node {kind}: {reason}")]
-    Node {
-        /// Which kind.
-        kind: &'static str,
-        /// What went wrong.
-        reason: String,
-    },
+    /// A node that the configuration asks for.
+    #[error(transparent)]
+    Node(EnlistError),
     /// A chain that cannot be asked as configured.
     #[error("chains: {name}: {reason}")]
     Chain {
@@ -156,8 +156,7 @@ impl Running {
 fn reconcile(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     let stop = &ctx.stop;
     tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
-    tasks.spawn(work::heartbeat::run(ctx.clone(), owner, stop.clone()));
-    tasks.spawn(work::nodes::run(ctx.clone(), stop.clone()));
+    tasks.spawn(heartbeat::run(ctx.clone(), owner, stop.clone()));
     tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }
@@ -182,16 +181,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
     let governed = chains::governed(&config, &kms_here, &chains::open(&config, &clock)?);
-    let opener = nodes::Opener {
-        config: &config,
-        db: &db,
-        kms: &kms,
-        clock: &clock,
-        entropy: &entropy,
-        owner: &owner,
-        gateway: gateway_address,
-    };
-    let nodes::Opened { nodes, descriptions } = opener.open().await?;
+    let config = Arc::new(config);
+    let opener = Arc::new(Opener {
+        config: config.clone(),
+        kms,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    });
+    let instance = Arc::new(Instance::new(&owner, gateway_address));
+    let enlist = Enlist { db: &db, config: &config, opener: &opener, instance: &instance };
+    let (opened, descriptions) = enlist.run().await.map_err(StartError::Node)?;
     let http_url = addresses.api.clone();
     let api_url = config.has(Role::Api).then(|| format!("{http_url}/api/v1"));
     let gateway_url =
@@ -202,21 +201,24 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         db,
         clock,
         entropy,
-        fleet: Arc::new(Fleet::new(nodes, kms_here).governed_by(governed)),
+        fleet: Arc::new(Fleet::new(Nodes::new(), kms_here).governed_by(governed)),
         cache: Arc::default(),
         inflight: Arc::default(),
         token_rate_limit: Arc::default(),
         dns: Arc::new(SystemDns::new()),
-        config: Arc::new(config),
+        config,
+        instance,
         addresses: Arc::new(addresses),
         wake: Arc::new(Notify::new()),
         last_event: Arc::new(watch::Sender::new(EventSeq(newest.0))),
         stop: stop.clone(),
     });
-    peer_sync::know_nodes(&ctx, &owner).await.map_err(first)?;
+    let mut registry = Registry::new(ctx.clone(), opener, opened);
+    registry.sync().await.map_err(first)?;
 
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
-    tasks.spawn(peer_sync::run(ctx.clone(), owner.clone(), stop.clone()));
+    tasks.spawn(registry.run(stop.clone()));
+    tasks.spawn(peer_sync::run(ctx.clone(), stop.clone()));
     if ctx.config.has(Role::Worker) {
         reconcile(&tasks, &ctx, owner);
     }

@@ -54,6 +54,9 @@ const LOOK_LEAST: Duration = Duration::from_millis(100);
 /// Nobody is asked less often while something is under way.
 const LOOK_MOST: Duration = Duration::from_secs(3);
 
+/// How soon a CVM whose node does not answer is due again; until the node answers nobody claims it.
+const AWAY_LOOK: Duration = Duration::from_secs(1);
+
 /// How often a chain that gives no answer is asked again.
 const CHAIN_LEAST: Duration = Duration::from_secs(1);
 const CHAIN_MOST: Duration = Duration::from_secs(15);
@@ -142,6 +145,23 @@ pub async fn work_and_release(ctx: &Ctx, leased: Box<LeasedCvm>) {
     }
 }
 
+/// Ends a CVM on a node that its operator gave up: see [`crate::nodes::heartbeat`].
+pub async fn give_up(ctx: &Ctx, mut leased: Box<LeasedCvm>, node: &str) {
+    let id = leased.cvm.id;
+    match Turn::new(ctx, &mut leased).give_up(node).await {
+        Ok(_) => {}
+        Err(StoreError::Stale) => tracing::debug!(cvm = %id, "changed meanwhile; looked at again"),
+        Err(error) => tracing::error!(cvm = %id, error = &error as &dyn std::error::Error,
+            "a CVM of a node that was given up was not ended; the next beat tries again"),
+    }
+}
+
+/// Whether nobody works on it and nothing says yet that its VM is lost to us.
+pub fn is_at_rest_on_lost_node(cvm: &Cvm) -> bool {
+    let told = cvm.status.failure.as_ref().map(|failure| failure.code);
+    cvm.operation.is_none() && told != Some(FailureCode::NodeGivenUp)
+}
+
 /// Gives a lease back until then.
 pub async fn release(ctx: &Ctx, mut leased: Box<LeasedCvm>, due: Timestamp) {
     let status = leased.cvm.status.clone();
@@ -161,11 +181,17 @@ async fn give_back(ctx: &Ctx, cvm: &Cvm) {
 async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
     let cvm = &leased.cvm;
     let limits = ctx.config.work.limits();
-    let Some(target) = ctx.fleet.own().get(&cvm.node).cloned() else {
-        return Turn::new(ctx, leased).orphaned().await;
+    let Some(target) = ctx.fleet.own_node(cvm.node) else {
+        // Another process serves it now, or its operator gave it up.
+        let status = cvm.status.clone();
+        let soon = ctx.now().plus(AWAY_LOOK);
+        return Turn::new(ctx, leased).release(status, Vec::new(), soon).await;
     };
     let mark = Mark::new(&cvm.spec.name, cvm.uuid);
     let observed = observe(ctx, &target, &mark).await;
+    if observed == Observed::Unreachable {
+        return Turn::new(ctx, leased).wait_for_node(&target).await;
+    }
     let open = cvm.operation.map(|open| open.kind);
     let step = plan(open, &cvm.desired, &cvm.status, &observed, ctx.now(), &limits);
     let mut turn = Turn::new(ctx, leased);
@@ -182,7 +208,7 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
         Answer::Silent(why) => return turn.silent(before, &step, why).await,
     }
     match step {
-        Step::Wait(_) => turn.wait(before, &observed).await,
+        Step::Wait(_) => turn.wait(before).await,
         Step::Done => turn.done(before).await,
         Step::Fail(code, cause) => turn.fail(before, code, cause).await,
         Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
@@ -247,11 +273,9 @@ impl<'a> Turn<'a> {
     async fn wait(
         &mut self,
         (mut status, new_events): (Status, Vec<CvmEvent>),
-        observed: &Observed,
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
-        let age =
-            self.leased.cvm.operation.map_or(Duration::ZERO, |open| now.since(open.started_at));
+        let age = self.leased.cvm.operation.map_or(LOOK_MOST, |open| now.since(open.started_at));
         // A guest that somebody else started has the time of any other to finish its boot.
         let is_up = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
         if is_up
@@ -261,11 +285,16 @@ impl<'a> Turn<'a> {
             let until = now.plus(self.ctx.config.work.limits().boot);
             status.boot_until = status.boot_until.or(Some(until));
         }
-        let mut pause = (age / 4).clamp(LOOK_LEAST, LOOK_MOST);
-        if *observed == Observed::Unreachable {
-            pause = pause.max(Duration::from_secs(1));
-        }
+        let pause = (age / 4).clamp(LOOK_LEAST, LOOK_MOST);
         self.pause((status, new_events), now.plus(pause)).await
+    }
+
+    /// Silence of a node is no verdict: the lease is given back, and the CVM is claimed again when the
+    /// node's watch has had an answer. The watch is asked to look now.
+    async fn wait_for_node(&mut self, target: &FleetNode) -> Result<Next, StoreError> {
+        target.look_now.notify_one();
+        let status = self.leased.cvm.status.clone();
+        self.release(status, Vec::new(), self.ctx.now().plus(AWAY_LOOK)).await
     }
 
     /// Looks again at this time; writes only what is new, or the lease where it runs out.
@@ -398,22 +427,15 @@ impl<'a> Turn<'a> {
         self.pause((status, new_events), now.plus(pause)).await
     }
 
-    /// Nobody serves the node: what is under way fails, what is at rest rests.
-    async fn orphaned(&mut self) -> Result<Next, StoreError> {
-        let status = self.leased.cvm.status.clone();
-        if self.leased.cvm.operation.is_none() {
-            self.record(status, Vec::new(), None, None).await?;
-            return Ok(Next::Released);
+    /// The node's operator gave it up: a deletion is done, whatever else is under way has failed.
+    async fn give_up(&mut self, node: &str) -> Result<Next, StoreError> {
+        let status = Status { observed: None, ..self.leased.cvm.status.clone() };
+        if self.leased.cvm.desired.power == Power::Deleted {
+            let given_up = CvmEvent::Step { name: "give_up", outcome: StepResult::Done };
+            return self.close(status, vec![given_up], &Ending::Succeeded).await;
         }
-        let cause = match self.ctx.fleet.node(self.leased.cvm.node) {
-            Some(node) => format!(
-                "node {} is served by no running process: start casemate with --node {} on the data \
-                 directory that the node is in, and try again",
-                node.name, node.kind
-            ),
-            None => format!("node {} is served by no running process", self.leased.cvm.node),
-        };
-        self.fail((status, Vec::new()), FailureCode::NodeUnavailable, cause).await
+        let cause = format!("node {node} was given up by its operator, and the VM with it");
+        self.fail((status, Vec::new()), FailureCode::NodeGivenUp, cause).await
     }
 
     fn adopt(
@@ -610,6 +632,10 @@ impl<'a> Turn<'a> {
                 if matches!(step, Step::CreateStopped) {
                     status.engine = EngineState::Absent;
                 }
+                // It was not carried out, so it was no attempt.
+                if matches!(step, Step::CreateStopped | Step::Start(_) | Step::ForceStop(..)) {
+                    status.attempts = status.attempts.saturating_sub(1);
+                }
                 self.put_off(step, status, StepResult::NodeUnreachable(why)).await
             }
             Err(CallError::Unknown(why)) => {
@@ -650,7 +676,10 @@ impl<'a> Turn<'a> {
     ) -> Result<Next, StoreError> {
         tracing::info!(cvm = %self.leased.cvm.id, step = step.name(), why = outcome.message(), "step not done");
         let tries = status.attempts.min(6);
-        let pause = LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST);
+        let pause = match outcome {
+            StepResult::NodeUnreachable(_) => AWAY_LOOK,
+            _ => LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST),
+        };
         let new_events = vec![CvmEvent::Step { name: step.name(), outcome }];
         let due = self.ctx.now().plus(pause);
         self.release(status, new_events, due).await

@@ -4,7 +4,5 @@
 mod boot_check;
 pub mod cvm;
 pub mod driver;
-pub mod heartbeat;
 pub mod janitor;
-pub mod nodes;
 pub mod reorg_watch;

@@ -9,7 +9,7 @@ use std::sync::{
 
 use casemate_api::version::ApiVersion;
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
-use casemate_server::{app::cache::FixedName, work::nodes::Watch};
+use casemate_server::{app::cache::FixedName, nodes::watch::Watch};
 use casemate_store::Db;
 use common::{TestNode, World};
 use serde_json::Value;
@@ -100,7 +100,14 @@ async fn a_kept_reply_is_what_a_new_process_says(db: Db) {
     let (path, uuid) = deployed(&world, "alpha").await;
     assert_eq!(world.get(&path).await.ok()["node_info"]["status"], "ONLINE");
     assert!(is_kept(&world, &uuid));
-    world.ctx.fleet.own().values().next().unwrap().record_answer(None);
+    world
+        .ctx
+        .fleet
+        .own()
+        .values()
+        .next()
+        .unwrap()
+        .record_answer(Err("gone".to_owned()), world.ctx.now());
     assert_eq!(world.get(&path).await.ok()["node_info"]["status"], "OFFLINE");
     // What is kept is what a process that has just started says, in every version and at any time.
     for version in ["2025-10-28", "2026-01-21", "2026-05-22", "2026-06-23"] {

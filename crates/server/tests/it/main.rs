@@ -9,6 +9,7 @@
 //! | [`governance`] | apps that contracts govern |
 //! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
 //! | [`gateway`], [`readiness`] | requests to apps |
+//! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`console`], [`openapi`] | pages, and the API's description |
 
@@ -24,6 +25,7 @@ mod gateway;
 mod governance;
 mod instance_ids;
 mod lists;
+mod nodes;
 mod openapi;
 mod readiness;
 mod replica_lives;

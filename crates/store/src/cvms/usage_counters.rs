@@ -79,7 +79,7 @@ impl Tx {
     ) -> Result<Counted, Error> {
         const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \
             memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1 \
-            RETURNING id AS node_id, slots, vcpu, memory_mb, disk_gb";
+            RETURNING id AS node_id, slots, vcpu, memory_mb, disk_gb, state";
         const LIST: &str = "INSERT INTO cvm_tallies (workspace_id, node_id, created_by, cvms) \
             VALUES ($1, $2, $3, $4) ON CONFLICT (workspace_id, node_id, created_by) \
             DO UPDATE SET cvms = cvm_tallies.cvms + excluded.cvms";

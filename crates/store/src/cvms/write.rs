@@ -123,6 +123,7 @@ impl Tx {
             vcpu: counted.node.vcpu - usage.vcpu,
             memory_mb: counted.node.memory_mb - usage.memory_mb,
             disk_gb: counted.node.disk_gb - usage.disk_gb,
+            state: counted.node.state,
         };
         let cvm = new.written(CvmId(id), now);
         Ok(Inserted { cvm, before, of_app: counted.of_app })

@@ -65,7 +65,7 @@ const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite
     ('cvms', 'cvms_of_app', '100000 3 3 1'), \
     ('cvms', 'cvms_of_document', '100000 100'), \
     ('cvms', 'cvms_of_instance', '100000 1 1'), \
-    ('cvms', 'cvms_due', '1000 1 1'), \
+    ('cvms', 'cvms_due_on_node', '1000 500 1 1'), \
     ('apps', 'apps_listed', '100000 50000 1 1'), \
     ('apps', 'apps_listed_by_kms', '100000 50000 25000 1 1'), \
     ('apps', 'apps_nonce', '100000 50000 1'), \

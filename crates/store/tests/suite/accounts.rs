@@ -1,5 +1,6 @@
 //! Users, workspaces, keys and nodes.
 
+use casemate_core::node::{NodeKind, NodeState};
 use casemate_store::{
     Db, Error, accounts,
     nodes::{self, NewNode},
@@ -49,7 +50,7 @@ async fn a_node_keeps_its_id_under_its_name(db: Db) {
     ids.dedup();
     assert_eq!(ids.len(), 1, "{ids:?}");
     let mut tx = db.begin().await.unwrap();
-    tx.mark_node(ids[0], false, at(5)).await.unwrap();
+    tx.mark_node(ids[0], None, false, at(5)).await.unwrap();
     tx.commit().await.unwrap();
     let all = nodes::all(&db).await.unwrap();
     let seen: Vec<_> = all.iter().map(|node| (node.id(), node.reachable)).collect();
@@ -70,7 +71,7 @@ async fn a_nodes_name_belongs_to_one_instance(db: Db) {
     let second = enlist(&NewNode { name: "node-2", ..foreign }).await.unwrap();
 
     let mut tx = db.begin().await.unwrap();
-    tx.keep_nodes("there", at(60)).await.unwrap();
+    tx.keep_nodes("there", "10.0.0.2:80", at(60)).await.unwrap();
     tx.commit().await.unwrap();
     let all = nodes::all(&db).await.unwrap();
     let kept: Vec<_> =
@@ -80,14 +81,79 @@ async fn a_nodes_name_belongs_to_one_instance(db: Db) {
     assert_eq!(all[1].gateway, "10.0.0.2:80");
 }
 
+async fn a_node_is_added_once_and_removed_when_it_is_empty(db: Db) {
+    let world = World::new(db.clone()).await;
+    let add = async |node: NewNode<'_>| {
+        let mut tx = db.begin().await.unwrap();
+        let id = tx.add_node(&node, at(1)).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    };
+    let set = async |id, state| {
+        let mut tx = db.begin().await.unwrap();
+        let done = tx.set_node_state(id, state).await.unwrap();
+        tx.commit().await.unwrap();
+        done
+    };
+    let remove = async |id, with_cvms| {
+        let mut tx = db.begin().await.unwrap();
+        let done = tx.remove_node(id, with_cvms).await.unwrap();
+        tx.commit().await.unwrap();
+        done
+    };
+    assert_eq!(add(sim("node-1")).await, None, "the name is taken");
+    let id = add(NewNode { settings: Some("{}"), ..sim("node-2") }).await.unwrap();
+    assert!(set(id, NodeState::Cordoned).await);
+    let row = nodes::all(&db).await.unwrap().into_iter().find(|row| row.id() == id).unwrap();
+    assert_eq!((row.state, row.reachable), (NodeState::Cordoned, false));
+    assert_eq!(row.settings.as_deref(), Some("{}"));
+
+    let on_it = World { node: id, ..world.clone() }.cvm("alpha").await;
+    assert_eq!(on_it.node, id);
+    assert!(!remove(id, false).await, "it has a CVM");
+    assert!(remove(id, true).await);
+    assert!(!set(id, NodeState::Active).await, "a removed node is added, not uncordoned");
+    let other = NewNode { kind: NodeKind::Docker, ..sim("node-2") };
+    assert_eq!(add(other).await, None, "it was of another kind");
+    assert_eq!(add(sim("node-2")).await, Some(id), "the same node again");
+}
+
+async fn a_node_that_nobody_serves_is_taken_by_one(db: Db) {
+    let world = World::new(db.clone()).await;
+    let take = async |id, owner, now, until| {
+        let mut tx = db.begin().await.unwrap();
+        let taken = tx.take_node(id, (owner, "10.0.0.2:80"), at(now), at(until)).await.unwrap();
+        tx.commit().await.unwrap();
+        taken
+    };
+    assert!(!take(world.node, "there", 99, 100).await, "its files are the owner's");
+    let mut tx = db.begin().await.unwrap();
+    let leased = NewNode { pinned: false, lease_expires_at: at(10), ..sim("node-2") };
+    let id = tx.add_node(&leased, at(0)).await.unwrap().unwrap();
+    tx.commit().await.unwrap();
+    assert!(!take(id, "there", 9, 30).await, "it is served");
+    assert!(take(id, "there", 11, 30).await);
+    assert!(!take(id, "elsewhere", 12, 40).await);
+    let mut tx = db.begin().await.unwrap();
+    tx.release_nodes("there").await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(take(id, "elsewhere", 12, 40).await, "it was given back");
+}
+
 async fn what_is_taken_follows_the_live_cvms(db: Db) {
     let world = World::new(db.clone()).await;
     assert_eq!(nodes::taken(&db).await.unwrap(), []);
     let cvm = world.cvm("alpha").await;
     world.cvm("bravo").await;
     let taken = nodes::taken(&db).await.unwrap();
-    let expected =
-        nodes::Taken { node_id: world.node.0, slots: 2, vcpu: 4, memory_mb: 2048, disk_gb: 20 };
+    let expected = nodes::Taken {
+        node_id: world.node.0,
+        slots: 2,
+        vcpu: 4,
+        memory_mb: 2048,
+        disk_gb: 20,
+        state: NodeState::Active,
+    };
     assert_eq!(taken, [expected]);
     world.delete(cvm.id, at(1)).await;
     let taken = nodes::taken(&db).await.unwrap();
@@ -128,6 +194,8 @@ casemate_testing::each_backend!(
     a_taken_name_is_a_conflict_and_spoils_its_transaction,
     a_node_keeps_its_id_under_its_name,
     a_nodes_name_belongs_to_one_instance,
+    a_node_is_added_once_and_removed_when_it_is_empty,
+    a_node_that_nobody_serves_is_taken_by_one,
     what_is_taken_follows_the_live_cvms,
     admissions_to_one_node_see_each_other,
 );

@@ -12,6 +12,7 @@ use casemate_core::{
     cvm::{Phase, Resources, Spec},
     governance::{Block, Proof},
     id::{BlockHash, CvmId, CvmName, NodeId, RevisionRef},
+    node::NodeState,
     ready::Check,
 };
 use casemate_store::{
@@ -231,15 +232,22 @@ async fn read_apps(world: &World, cvm: &Cvm) {
 async fn work(world: &World) {
     let db = &world.db;
     next_due(db).await.unwrap();
+    lease::due_nodes(db, &[world.node], START).await.unwrap();
     lease::busy(db).await.unwrap();
     lease::busy_ids(db, 5).await.unwrap();
     let claimed = claim(db, "w", START, TERM, 5).await.unwrap();
     let cvm = &claimed[0];
     let operation = world.open_operation(cvm.id).await;
     let mut tx = db.begin().await.unwrap();
-    tx.mark_node(world.node, true, START).await.unwrap();
+    tx.mark_node(world.node, Some("{}"), true, START).await.unwrap();
     tx.upsert_node(&sim("node-1"), START).await.unwrap();
-    tx.keep_nodes("here", START).await.unwrap();
+    tx.keep_nodes("here", "", START).await.unwrap();
+    tx.configure_node(&sim("node-1")).await.unwrap();
+    tx.add_node(&sim("node-1"), START).await.unwrap();
+    tx.take_node(world.node, ("here", ""), START, START).await.unwrap();
+    tx.set_node_state(world.node, NodeState::Active).await.unwrap();
+    tx.remove_node(world.node, false).await.unwrap();
+    tx.release_nodes("here").await.unwrap();
     tx.record(cvm, &at_rest(&cvm.status, Phase::Running), START).await.unwrap();
     let revision = RevisionRef::from_random(number());
     assert!(tx.note_revision(&revision, cvm.id, operation, &[], START).await.unwrap());

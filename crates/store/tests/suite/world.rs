@@ -15,6 +15,7 @@ use casemate_core::{
         AppId, ComposeHash, CvmId, CvmRef, EngineVmId, InstanceId, KmsId, NodeId, OperationId,
         ProvisionId, UserId, VmUuid, Wallet, WorkspaceId,
     },
+    node::NodeKind,
     operation::OperationKind,
     time::Timestamp,
 };
@@ -34,12 +35,14 @@ pub const TERM: Duration = Duration::from_secs(30);
 pub fn sim(name: &str) -> NewNode<'_> {
     NewNode {
         name,
-        kind: "sim",
+        kind: NodeKind::Sim,
         owner: "here",
         lease_expires_at: START,
         gateway: "",
         region: "local",
         inventory: "{}",
+        pinned: true,
+        settings: None,
     }
 }
 

@@ -4,10 +4,10 @@ use serde_json::Value;
 
 use crate::process::Process;
 
-/// Another node than the one it ran on: what is asked of the CVM fails, says why and what to do, and
-/// can be asked again.
+/// Nobody serves the node it runs on: what is asked of the CVM waits and says for what, and is done when
+/// the node is served again.
 #[tokio::test]
-async fn an_operation_on_a_node_that_nobody_serves_fails_by_name() {
+async fn an_operation_on_a_node_that_nobody_serves_waits_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let with_sim = Process::start(dir.path(), &["--node", "sim"], &[]).await;
     for name in ["stop-me", "delete-me"] {
@@ -21,18 +21,18 @@ async fn an_operation_on_a_node_that_nobody_serves_fails_by_name() {
     assert_eq!(without.send("DELETE", "/cvms/delete-me", Value::Null).await.0, 204);
     for name in ["stop-me", "delete-me"] {
         let seen = without
-            .until(name, "failed", |seen| seen["failure"]["code"] == "node_unavailable")
+            .until(name, "waiting", |seen| seen["waiting_for"]["code"] == "node_unreachable")
             .await;
-        assert_eq!(seen["in_progress"], false, "{seen}");
-        let cause = seen["failure"]["cause"].as_str().unwrap();
-        assert!(cause.contains("sim-1") && cause.contains("--node sim"), "{cause}");
+        assert_eq!(seen["in_progress"], true, "{seen}");
+        let cause = seen["waiting_for"]["cause"].as_str().unwrap();
+        assert!(cause.contains("sim-1") && cause.contains("no running process"), "{cause}");
     }
+    let (_, operations) = without.send("GET", "/cvms/stop-me/operations", Value::Null).await;
+    assert_eq!(operations["items"][0]["waiting_for"]["code"], "node_unreachable", "{operations}");
     without.stop().await;
 
     let again = Process::start(dir.path(), &["--node", "sim"], &[]).await;
-    assert_eq!(again.send("POST", "/cvms/stop-me/stop", Value::Null).await.0, 200);
     again.until_status("stop-me", "stopped").await;
-    assert_eq!(again.send("DELETE", "/cvms/delete-me", Value::Null).await.0, 204);
     again.until("delete-me", "gone", |seen| seen["error_code"] == "ERR-03-001").await;
     again.stop().await;
 }

@@ -5,17 +5,19 @@ mod remote;
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use casemate_api::kms_type::KmsType;
+use casemate_api::{kms_type::KmsType, node_admin::NodeLimits};
 use casemate_core::{
     id::{Address, KmsId, NodeId},
-    node::NodeKind,
+    node::{NodeKind, NodeState},
     place::{Amount, Candidate},
+    time::Timestamp,
 };
 use casemate_engine::{
     chain::Chain,
@@ -24,6 +26,7 @@ use casemate_engine::{
 };
 use casemate_store::nodes::Taken;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 /// A node with what it told of itself last.
 #[derive(Debug)]
@@ -36,20 +39,50 @@ pub struct FleetNode {
     pub kind: NodeKind,
     /// Where it stands.
     pub region: String,
-    /// Whether CVMs are placed on it unasked.
-    pub takes_new: bool,
     /// The way to it.
     pub node: Arc<dyn Node>,
+    /// Asks its watch to look now.
+    pub look_now: Notify,
     observed: RwLock<ObservedNode>,
 }
 
-/// What a node told of itself last.
+/// What is known of a node.
 #[derive(Debug, Clone)]
 struct ObservedNode {
     inventory: Arc<Inventory>,
-    reachable: bool,
-    /// Another one with every change of the other two; never the same for two nodes.
+    /// `None`: it answered last time.
+    silence: Option<Silence>,
+    placing: Placing,
+    /// How often it was looked at.
+    looks: u64,
+    /// Another one with every change of the above, but for looks; never the same for two nodes.
     revision: u64,
+}
+
+/// Since when a node has not answered, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// The first call without an answer.
+    pub since: Timestamp,
+    /// What the last one came to.
+    pub why: String,
+}
+
+/// What new CVMs a node takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placing {
+    /// What its operator decided.
+    pub state: NodeState,
+    /// Whether CVMs are placed on it unasked.
+    pub takes_new: bool,
+    /// What its operator lets it take of what it has.
+    pub limits: NodeLimits,
+}
+
+impl Default for Placing {
+    fn default() -> Self {
+        Self { state: NodeState::Active, takes_new: true, limits: NodeLimits::default() }
+    }
 }
 
 /// A number that was never given before in this process: nodes of other processes are made anew.
@@ -69,37 +102,91 @@ impl FleetNode {
         inventory: Inventory,
     ) -> Self {
         let inventory = Arc::new(inventory);
-        let observed =
-            RwLock::new(ObservedNode { inventory, reachable: true, revision: revision() });
+        let observed = RwLock::new(ObservedNode {
+            inventory,
+            silence: None,
+            placing: Placing::default(),
+            looks: 0,
+            revision: revision(),
+        });
         Self {
             id,
             name: name.to_owned(),
             kind,
             region: region.to_owned(),
-            takes_new: true,
             node,
+            look_now: Notify::new(),
             observed,
         }
     }
 
     /// What it told of itself last, and whether it answers now.
     pub fn observed(&self) -> (Arc<Inventory>, bool) {
-        let observed = self.observed.read().unwrap_or_else(PoisonError::into_inner);
-        (observed.inventory.clone(), observed.reachable)
+        let observed = self.read();
+        (observed.inventory.clone(), observed.silence.is_none())
+    }
+
+    /// Since when it has not answered; `None`: it answered last time.
+    pub fn silence(&self) -> Option<Silence> {
+        self.read().silence.clone()
+    }
+
+    /// How often it was looked at.
+    pub fn looks(&self) -> u64 {
+        self.read().looks
+    }
+
+    /// What new CVMs it takes.
+    pub fn placing(&self) -> Placing {
+        self.read().placing.clone()
+    }
+
+    /// What all its CVMs together may take.
+    pub fn capacity(&self) -> Amount {
+        let observed = self.read();
+        let (has, limits) = (observed.inventory.capacity, observed.placing.limits);
+        let least =
+            |has: u32, limit: Option<u32>| i64::from(limit.map_or(has, |most| most.min(has)));
+        Amount {
+            slots: least(has.slots, limits.slots),
+            vcpu: least(has.vcpu, limits.vcpu),
+            memory_mb: least(has.memory_mb, limits.memory_mb),
+            disk_gb: least(has.disk_gb, limits.disk_gb),
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, ObservedNode> {
+        self.observed.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Names what is known of it now; another one when that has changed.
     pub fn revision(&self) -> u64 {
-        self.observed.read().unwrap_or_else(PoisonError::into_inner).revision
+        self.read().revision
     }
 
-    /// Notes that it answered, or that it did not.
-    pub fn record_answer(&self, answer: Option<Inventory>) {
-        let reachable = answer.is_some();
+    /// Decides what new CVMs it takes.
+    pub fn place(&self, placing: Placing) {
         let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
-        let told = answer.filter(|inventory| *inventory != *observed.inventory);
-        let changed = told.is_some() || observed.reachable != reachable;
-        observed.reachable = reachable;
+        if observed.placing != placing {
+            observed.placing = placing;
+            observed.revision = revision();
+        }
+    }
+
+    /// Notes that it answered, or why it did not.
+    pub fn record_answer(&self, answer: Result<Inventory, String>, now: Timestamp) {
+        let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
+        observed.looks += 1;
+        let (inventory, silence) = match answer {
+            Ok(inventory) => (Some(inventory), None),
+            Err(why) => {
+                let since = observed.silence.as_ref().map_or(now, |silence| silence.since);
+                (None, Some(Silence { since, why }))
+            }
+        };
+        let told = inventory.filter(|inventory| *inventory != *observed.inventory);
+        let changed = told.is_some() || observed.silence != silence;
+        observed.silence = silence;
         if let Some(inventory) = told {
             observed.inventory = Arc::new(inventory);
         }
@@ -111,26 +198,18 @@ impl FleetNode {
     /// The node as placement sees it.
     pub fn candidate(&self, taken: &[Taken]) -> Candidate {
         let (inventory, reachable) = self.observed();
+        let state = self.placing().state;
         let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
         Candidate {
             id: self.id,
             name: self.name.clone(),
             region: self.region.clone(),
+            state,
             reachable,
             images: inventory.images.iter().map(|image| image.name.clone()).collect(),
-            capacity: capacity(&inventory),
+            capacity: self.capacity(),
             taken: taken.map(amount).unwrap_or_default(),
         }
-    }
-}
-
-/// The capacity of a node as an amount.
-pub fn capacity(inventory: &Inventory) -> Amount {
-    Amount {
-        slots: inventory.capacity.slots.into(),
-        vcpu: inventory.capacity.vcpu.into(),
-        memory_mb: inventory.capacity.memory_mb.into(),
-        disk_gb: inventory.capacity.disk_gb.into(),
     }
 }
 
@@ -200,20 +279,44 @@ pub struct Governed {
     pub chain: Arc<dyn Chain>,
 }
 
+/// This process among those on the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Owner of its leases and of the nodes whose files it has.
+    pub id: String,
+    /// Where its gateway listens, for the gateways of others; empty: nowhere that they could reach.
+    pub gateway: String,
+}
+
+impl Instance {
+    /// This instance with its gateway.
+    pub fn new(id: &str, gateway: Option<SocketAddr>) -> Self {
+        let gateway = gateway.filter(|address| !address.ip().is_unspecified());
+        let gateway = gateway.map(|address| address.to_string()).unwrap_or_default();
+        Self { id: id.to_owned(), gateway }
+    }
+}
+
+/// Nodes by id.
+pub type Nodes = BTreeMap<NodeId, Arc<FleetNode>>;
+
 /// All nodes and all KMS.
 #[derive(Debug)]
 pub struct Fleet {
-    own: BTreeMap<NodeId, Arc<FleetNode>>,
-    others: RwLock<BTreeMap<NodeId, Arc<FleetNode>>>,
+    own: RwLock<Arc<Nodes>>,
+    others: RwLock<Nodes>,
+    /// Asks the registry to read the rows of nodes now.
+    pub changed: Notify,
     /// The one that no contract governs.
     pub kms: FleetKms,
     governed: Vec<FleetKms>,
 }
 
 impl Fleet {
-    /// The nodes this process has opened, and a KMS.
-    pub const fn new(own: BTreeMap<NodeId, Arc<FleetNode>>, kms: FleetKms) -> Self {
-        Self { own, others: RwLock::new(BTreeMap::new()), kms, governed: Vec::new() }
+    /// The nodes this process serves, and a KMS.
+    pub fn new(own: Nodes, kms: FleetKms) -> Self {
+        let (own, others) = (RwLock::new(Arc::new(own)), RwLock::default());
+        Self { own, others, changed: Notify::new(), kms, governed: Vec::new() }
     }
 
     /// The same with these KMS, which contracts govern, in the order of the configuration.
@@ -233,29 +336,40 @@ impl Fleet {
         self.all_kms().find(|kms| kms.id == *id)
     }
 
-    /// The nodes this process has opened: only their CVMs are worked on here.
-    pub const fn own(&self) -> &BTreeMap<NodeId, Arc<FleetNode>> {
-        &self.own
+    /// The nodes this process serves: only their CVMs are worked on here.
+    pub fn own(&self) -> Arc<Nodes> {
+        self.own.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The one of this id, if this process serves it.
+    pub fn own_node(&self, id: NodeId) -> Option<Arc<FleetNode>> {
+        self.own().get(&id).cloned()
+    }
+
+    /// Serves these from now on.
+    pub fn serve(&self, own: Nodes) {
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(own);
     }
 
     /// Every node that is known, by id.
     pub fn all(&self) -> Vec<Arc<FleetNode>> {
         let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<_> = self.own.values().chain(others.values()).cloned().collect();
+        let mut all: Vec<_> = self.own().values().chain(others.values()).cloned().collect();
         all.sort_unstable_by_key(|node| node.id);
         all
     }
 
     /// The node of this id.
     pub fn node(&self, id: NodeId) -> Option<Arc<FleetNode>> {
-        self.own.get(&id).cloned().or_else(|| {
+        self.own_node(id).or_else(|| {
             self.others.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
         })
     }
 
     /// Replaces what is known of the nodes of other processes.
     pub fn know(&self, others: impl IntoIterator<Item = FleetNode>) {
-        let others = others.into_iter().filter(|node| !self.own.contains_key(&node.id));
+        let own = self.own();
+        let others = others.into_iter().filter(|node| !own.contains_key(&node.id));
         let others = others.map(|node| (node.id, Arc::new(node))).collect();
         *self.others.write().unwrap_or_else(PoisonError::into_inner) = others;
     }

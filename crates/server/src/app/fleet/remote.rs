@@ -3,17 +3,17 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use casemate_core::{cvm::ObservedVm, id::EngineVmId, node::NodeKind};
+use casemate_core::{cvm::ObservedVm, id::EngineVmId, node::NodeKind, time::Timestamp};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
 };
 use casemate_store::nodes::NodeRow;
 
-use super::FleetNode;
+use super::{FleetNode, Placing};
 
 impl FleetNode {
     /// The node of a row; `None` where what it told of itself cannot be read.
-    pub fn remote(row: &NodeRow, served: bool) -> Option<Self> {
+    pub fn remote(row: &NodeRow, served: bool, placing: Placing) -> Option<Self> {
         let inventory: Inventory = serde_json::from_str(&row.inventory).ok()?;
         let kind = NodeKind::parse(&row.kind)?;
         let node = RemoteNode {
@@ -21,9 +21,15 @@ impl FleetNode {
             gateway: row.gateway.parse().ok().filter(|_| served),
         };
         let node = Self::new(row.id(), &row.name, kind, &row.region, Arc::new(node), inventory);
-        if !(served && row.reachable) {
-            node.record_answer(None);
+        let silent = match (served, row.reachable) {
+            (true, true) => None,
+            (true, false) => Some((row.seen_at, "it does not answer the process that serves it")),
+            (false, _) => Some((row.lease_expires_at, "no running process serves it")),
+        };
+        if let Some((since, why)) = silent {
+            node.record_answer(Err(why.to_owned()), Timestamp::from_micros(since));
         }
+        node.place(placing);
         Some(node)
     }
 }

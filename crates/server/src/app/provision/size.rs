@@ -82,7 +82,7 @@ fn able(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Sorted, Error> {
     }
     let region = region(request);
     let meant = |node: &Arc<FleetNode>| {
-        request.node_id.map_or(node.takes_new, |id| id == node.id)
+        request.node_id.map_or_else(|| node.placing().takes_new, |id| id == node.id)
             && region.is_none_or(|region| region.eq_ignore_ascii_case(&node.region))
     };
     let (mut able, mut unable) = (Vec::new(), Vec::new());
@@ -249,7 +249,7 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
 /// The field that would have to be another one.
 pub const fn refused_field(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::Unreachable | Refusal::Slots(_) => "node_id",
+        Refusal::Closed(_) | Refusal::Unreachable | Refusal::Slots(_) => "node_id",
         Refusal::Region(_) => "region",
         Refusal::Image(_) => "image",
         Refusal::Vcpu { .. } => "vcpu",
@@ -261,7 +261,7 @@ pub const fn refused_field(refusal: &Refusal) -> &'static str {
 /// The code of one node's refusal.
 pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
-        Refusal::Unreachable => ErrorCode::NodeNotAccessible,
+        Refusal::Closed(_) | Refusal::Unreachable => ErrorCode::NodeNotAccessible,
         Refusal::Region(_) | Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
         Refusal::Image(_) => ErrorCode::ImageNotFound,
         Refusal::Slots(_) => ErrorCode::InsufficientSlots,

@@ -7,7 +7,7 @@ use casemate_core::{
     change::Configuration,
     cvm::PortMap,
     id::NodeId,
-    node::Unsupported,
+    node::{NodeState, Unsupported},
     place::{Candidate, Demand, NoPlace, Refusal, admit, place},
 };
 use casemate_store::{Error as StoreError, Tx, cvms::Inserted};
@@ -60,7 +60,7 @@ pub async fn choose(
     let mut able = Vec::new();
     let spec = &request.next.spec;
     for node in nodes {
-        let why = if request.named.is_none() && !node.takes_new {
+        let why = if request.named.is_none() && !node.placing().takes_new {
             Some(Why::Unasked)
         } else if let Some(cannot) =
             provision::find_unsupported_in_spec(&node, spec, &request.next.document)
@@ -122,12 +122,12 @@ fn clash(ports: &[PortMap], taken: &[PortMap]) -> Option<PortMap> {
 pub async fn still_fits(tx: &mut Tx, node: &FleetNode, made: &Inserted) -> Result<(), Error> {
     let spec = &made.cvm.spec;
     let wanted = provision::amount(&spec.resources);
-    let room = admit(fleet::capacity(&node.observed().0), fleet::amount(made.before), wanted);
+    let room = admit(node.capacity(), fleet::amount(made.before), wanted);
     let port = match spec.ports.as_slice() {
         [] => None,
         ports => clash(ports, &tx.ports_on_node(node.id, Some(made.cvm.id)).await?),
     };
-    if room.is_err() || port.is_some() {
+    if room.is_err() || port.is_some() || made.before.state != NodeState::Active {
         return Err(StoreError::Stale.into());
     }
     Ok(())

@@ -95,7 +95,7 @@ async fn room(tx: &mut Tx, cvm: &Cvm, node: &FleetNode, wanted: &Resources) -> R
         return Ok(());
     }
     let taken = fleet::amount(tx.lock_node_and_sum(cvm.node).await?);
-    admit(fleet::capacity(&node.observed().0), taken, more).map_err(|why| {
+    admit(node.capacity(), taken, more).map_err(|why| {
         Error::because(provision::refusal_code(&why), format!("{} {why}", node.name))
             .detail(ErrorDetail::message(provision::refused_field(&why), why.to_string()))
             .suggest("Ask for less, or make room on the node.")

@@ -12,6 +12,7 @@ mod instance_ids;
 mod kms;
 mod logs;
 mod network;
+mod node_admin;
 mod operations;
 mod power;
 mod readiness;
@@ -105,4 +106,9 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::pending))
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
+        .routes(routes!(node_admin::list, node_admin::add))
+        .routes(routes!(node_admin::show, node_admin::remove))
+        .routes(routes!(node_admin::check))
+        .routes(routes!(node_admin::cordon))
+        .routes(routes!(node_admin::uncordon))
 }

@@ -157,7 +157,7 @@ impl Bench {
             chain: chain.clone(),
         };
         let kms = FleetKms { governed: Some(governed), ..world.ctx.fleet.kms.clone() };
-        let fleet = Arc::new(Fleet::new(world.ctx.fleet.own().clone(), kms));
+        let fleet = Arc::new(Fleet::new((*world.ctx.fleet.own()).clone(), kms));
         let id = world.deploy("my-app").await["id"].as_i64().unwrap();
         world.ctx = Ctx::from(ctx::World { fleet, ..(*world.ctx).clone() });
         world.settle().await;

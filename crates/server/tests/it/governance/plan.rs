@@ -46,7 +46,7 @@ impl Stage {
         let world = world.governed_by(vec![("kms-base-1", KmsType::Base, KMS, here)]);
         let nodes = world.ctx.fleet.all();
         let elsewhere = Inventory { device_id: OTHER_HOST, ..(*nodes[1].observed().0).clone() };
-        nodes[1].record_answer(Some(elsewhere));
+        nodes[1].record_answer(Ok(elsewhere), world.ctx.now());
         for image in images(&world) {
             chain.allow_os_image(KMS, image, true);
         }

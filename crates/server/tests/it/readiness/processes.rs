@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body};
+use casemate_core::node::NodeState;
 use casemate_server::{
     app::{
         Ctx, ctx,
-        fleet::{Fleet, FleetNode},
+        fleet::{Fleet, FleetNode, Placing},
     },
     gateway::Gateway,
 };
@@ -30,7 +31,8 @@ async fn listen(gateway: Gateway) -> SocketAddr {
 /// The gateway of a process that knows the stage's node as one of another process, at `gateway`.
 fn beside(stage: &Stage, gateway: SocketAddr) -> Gateway {
     let world = &stage.world.ctx;
-    let (id, node) = world.fleet.own().iter().next().unwrap();
+    let own = world.fleet.own();
+    let (id, node) = own.iter().next().unwrap();
     let row = NodeRow {
         id: id.0,
         name: node.name.clone(),
@@ -42,9 +44,12 @@ fn beside(stage: &Stage, gateway: SocketAddr) -> Gateway {
         inventory: serde_json::to_string(&*node.observed().0).unwrap(),
         reachable: true,
         seen_at: 0,
+        state: NodeState::Active,
+        pinned: true,
+        settings: None,
     };
     let fleet = Fleet::new([].into(), world.fleet.kms.clone());
-    fleet.know([FleetNode::remote(&row, true).unwrap()]);
+    fleet.know([FleetNode::remote(&row, true, Placing::default()).unwrap()]);
     let parts =
         ctx::World { fleet: Arc::new(fleet), inflight: Arc::default(), ..(**world).clone() };
     Gateway::new(Ctx::from(parts), "localhost", None)

@@ -248,12 +248,12 @@ async fn of_other_worlds() -> Vec<(&'static str, &'static str)> {
     let here = json!({ "node_id": 1 });
     refused(&world, "/cvms/my-app/replicas", here.clone(), "ERR-20-015").await;
     found.push(("node_id", "ERR-20-015"));
-    world.ctx.fleet.all()[0].record_answer(None);
-    let plain = world.post("/cvms/provision", provision_body("other-app")).await;
-    assert!(!plain.status.is_success(), "it does not answer");
     let none = json!({ "ports": [] });
     world.call("PUT", "/cvms/my-app/ports", "", Some(none)).await.ok();
     world.settle().await;
+    world.ctx.fleet.all()[0].record_answer(Err("gone".to_owned()), world.ctx.now());
+    let plain = world.post("/cvms/provision", provision_body("other-app")).await;
+    assert!(!plain.status.is_success(), "it does not answer");
     refused(&world, "/cvms/my-app/replicas", here, "ERR-02-012").await;
     found.push(("node_id", "ERR-02-012"));
     let world = World::new().await;

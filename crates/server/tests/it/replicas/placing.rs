@@ -145,7 +145,7 @@ async fn a_node_that_is_away_is_passed_over() {
     let world = World::fleet(nodes, |_| {}).await;
     deployed(&world, json!({ "node_id": 1 })).await;
     let first = world.ctx.fleet.all().remove(0);
-    first.record_answer(None);
+    first.record_answer(Err("gone".to_owned()), world.ctx.now());
     let made = world.post("/cvms/my-app/replicas", json!({})).await.ok();
     assert_eq!(made["teepod"]["name"], "sim-2");
     let away = world.post("/cvms/my-app/replicas", json!({ "node_id": 1 })).await;

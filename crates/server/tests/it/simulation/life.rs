@@ -22,10 +22,8 @@ use casemate_server::{
         power::{self, Verb},
         update::{self, ChangeRequest},
     },
-    work::{
-        cvm::{self as reconciler, LeasedCvm, Pause},
-        nodes::Watch,
-    },
+    nodes::watch::Watch,
+    work::cvm::{self as reconciler, LeasedCvm, Pause},
 };
 use casemate_store::{
     accounts, cvms,

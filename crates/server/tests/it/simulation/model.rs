@@ -259,10 +259,13 @@ pub fn history_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
             .iter()
             .all(|fate| !file.unwrap_or_default().contains(&format!("x-sim-boot: {fate}")));
         let of = Some(id.to_string());
-        let started = facts.events.iter().any(|event| {
-            let is_step = event.kind == "operation.step" && event.operation_id == of;
-            is_step && event.body.contains("\"start\"")
-        });
+        // One that was taken back with others began again: what counts is the last time.
+        let own: Vec<_> = facts.events.iter().filter(|event| event.operation_id == of).collect();
+        let begun = own.iter().rposition(|event| event.kind == "operation.begun").unwrap_or(0);
+        let started = own
+            .iter()
+            .skip(begun)
+            .any(|event| event.kind == "operation.step" && event.body.contains("\"start\""));
         let was_off = by.kind == OperationKind::Update && !started;
         assert!(boots || was_off, "it cannot have come up: {one:?}");
     }

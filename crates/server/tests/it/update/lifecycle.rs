@@ -15,7 +15,7 @@ use casemate_server::{
         power::{self, Verb},
         update::{self, Accepted, ChangeRequest},
     },
-    work::nodes::Watch,
+    nodes::watch::Watch,
 };
 use casemate_store::{
     accounts,

@@ -58,7 +58,7 @@ impl Stage {
         let stage = Self::of(World::fleet(vec![TestNode::sim(), second], |_| {}).await);
         let node = &stage.world.ctx.fleet.all()[1];
         let inventory = Inventory { device_id: OTHER_HOST, ..(*node.observed().0).clone() };
-        node.record_answer(Some(inventory));
+        node.record_answer(Ok(inventory), stage.world.ctx.now());
         stage
     }
 

@@ -23,7 +23,7 @@ async fn stage() -> Stage {
     let stage = Stage::with(World::fleet(two_nodes(), |_| {}).await).await;
     let node = stage.world.ctx.fleet.node(NodeId(2)).unwrap();
     let told = Inventory { device_id: SECOND, ..(*node.observed().0).clone() };
-    node.record_answer(Some(told));
+    node.record_answer(Ok(told), stage.world.ctx.now());
     stage
 }
 

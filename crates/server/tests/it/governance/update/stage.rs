@@ -233,7 +233,7 @@ fn govern(mut world: World, chain: Arc<dyn Chain>) -> World {
         }),
         ..fleet.kms.clone()
     };
-    let fleet = Fleet::new(fleet.own().clone(), fleet.kms.clone()).governed_by(vec![kms]);
+    let fleet = Fleet::new((*fleet.own()).clone(), fleet.kms.clone()).governed_by(vec![kms]);
     let ctx = Ctx::from(ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() });
     world.router = http::router(ctx.clone(), Metrics::install());
     world.ctx = ctx;

@@ -1,11 +1,17 @@
-//! Compares what nodes show with what is recorded, at rest: a VM that vanished, stopped or came up
-//! behind our back becomes an event and a new phase. One listing per node and round; of the CVMs only
-//! those are read whose VM shows something else than in the last round, or of which an event was
-//! written since. Whatever seems to differ is read and listed once more, in this order: what changes
-//! after the reading raises a fence, and what is concluded from an older record is not written.
+//! One node: connects its driver, asks whether it answers, and compares what it shows with what is
+//! recorded, at rest: a VM that vanished, stopped or came up behind our back becomes an event and a new
+//! phase. One listing per round; of the CVMs only those are read whose VM shows something else than in
+//! the last round, or of which an event was written since. Whatever seems to differ is read and listed
+//! once more, in this order: what changes after the reading raises a fence, and what is concluded from
+//! an older record is not written.
 //!
-//! Deliberately absent: repair. What was changed on the host is shown, and left alone until somebody
-//! changes what is desired; a CVM under way is its reconciler's business.
+//! A node that comes back (or that this process has just begun to serve) is reconciled: every CVM of it
+//! is compared, and one that is not as desired is handed to its reconciler, unless it failed for a
+//! reason of its own.
+//!
+//! Deliberately absent: repair of what changes while the node answers. Somebody did that on the host: it
+//! is shown, and left alone until somebody changes what is desired. A CVM under way is its reconciler's
+//! business.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,15 +22,19 @@ use std::{
 use casemate_core::{
     cvm::{EngineState, ObservedVm, Phase, VmPower, phase},
     id::{CvmId, EngineVmId, EventSeq, VmUuid},
+    plan::needs_reconcile,
 };
-use casemate_engine::node::{CallError, Inventory, Mark};
+use casemate_engine::node::{CallError, Inventory, Mark, guard::GuardedNode};
 use casemate_store::{
     Error as StoreError,
     cvms::{self, Cvm},
     events as stored_events,
     lease::Record,
+    nodes::NodeRow,
 };
 use tokio_util::sync::CancellationToken;
+
+use super::{open::Opener, settings::NodeSettings};
 
 use crate::app::{
     Ctx,
@@ -37,21 +47,57 @@ const BATCH: usize = 200;
 /// After more events than this every CVM of the node is compared.
 const MANY_EVENTS: i64 = 20_000;
 
-/// Watches every node until told to stop.
-pub async fn run(ctx: Ctx, stop: CancellationToken) {
-    let every = Duration::from_secs(ctx.config.work.watch_nodes_s.max(1));
-    let mut watches: Vec<_> =
-        ctx.fleet.own().values().map(|node| (node.clone(), Watch::default())).collect();
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
+/// How a node gets its driver.
+#[derive(Debug)]
+pub struct Connect {
+    /// Opens it.
+    pub opener: Arc<Opener>,
+    /// Where it goes.
+    pub guard: Arc<GuardedNode>,
+    /// Its row.
+    pub row: NodeRow,
+}
+
+impl Connect {
+    /// Opens the driver, if there is none.
+    async fn connect(&self, ctx: &Ctx, node: &FleetNode) {
+        if self.guard.is_connected() {
+            return;
         }
-        for (node, watch) in &mut watches {
-            if let Err(error) = watch.look(&ctx, node).await {
+        let open = async {
+            match &self.row.settings {
+                None => self.opener.default_driver(node.kind).await,
+                Some(text) => {
+                    let settings = NodeSettings::from_json(text).map_err(|why| why.to_string())?;
+                    self.opener.driver(&node.name, &settings.driver).await
+                }
+            }
+        };
+        let limit = Duration::from_secs(ctx.config.work.call_timeout_s);
+        let silence = |_| Err(format!("no answer in {} s", limit.as_secs()));
+        self.guard.connect(tokio::time::timeout(limit, open).await.unwrap_or_else(silence));
+    }
+}
+
+/// Watches a node until told to stop.
+pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: CancellationToken) {
+    let every = Duration::from_secs(ctx.config.work.watch_nodes_s.max(1));
+    let mut watch = Watch { reconciles: true, ..Watch::default() };
+    loop {
+        let look = async {
+            connect.connect(&ctx, &node).await;
+            if let Err(error) = watch.look(&ctx, &node).await {
                 tracing::error!(node = %node.name, error = &error as &dyn std::error::Error,
                     "what the node shows was not recorded");
             }
+        };
+        if stop.run_until_cancelled(look).await.is_none() {
+            return;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = node.look_now.notified() => {}
+            () = tokio::time::sleep(every) => {}
         }
     }
 }
@@ -68,27 +114,41 @@ pub struct Watch {
     events: Option<EventSeq>,
     /// Those that changed while they were compared.
     again: BTreeSet<CvmId>,
+    /// Whether the next answer is the first after an outage, or after this process began to serve.
+    reconciles: bool,
 }
 
 impl Watch {
     /// Looks at a node once.
     pub async fn look(&mut self, ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
         let newest = stored_events::newest(&ctx.db).await?;
-        let Some(shown) = ask(ctx, node).await? else { return Ok(()) };
+        let was_away = self.reconciles || node.silence().is_some();
+        let Some(shown) = ask(ctx, node).await? else {
+            self.reconciles = true;
+            return Ok(());
+        };
+        if was_away {
+            // Its CVMs are claimed again from now on.
+            ctx.wake.notify_one();
+        }
         let hashes: HashMap<_, _> = shown.iter().map(|(uuid, vms)| (*uuid, hash(vms))).collect();
         let suspects = match self.events {
+            _ if was_away => {
+                all_suspects(ctx, node, |cvm| differs(cvm, &shown) || is_unsettled(cvm)).await?
+            }
             Some(observed) if newest.0 - observed.0 <= MANY_EVENTS => {
                 let mut changed = self.again.clone();
                 changed.extend(stored_events::cvms_between(&ctx.db, observed, newest).await?);
                 changed.extend(self.changed(ctx, node, &hashes).await?);
                 differing(ctx, node, &changed, &shown).await?
             }
-            _ => all_differing(ctx, node, &shown).await?,
+            _ => all_suspects(ctx, node, |cvm| differs(cvm, &shown)).await?,
         };
         drop(shown);
-        self.again = record_differences(ctx, node, suspects).await?;
+        self.again = record_differences(ctx, node, suspects, was_away).await?;
         self.shown = hashes;
         self.events = Some(newest);
+        self.reconciles = false;
         Ok(())
     }
 
@@ -126,20 +186,25 @@ async fn ask(
 ) -> Result<Option<HashMap<VmUuid, Shown>>, StoreError> {
     let answer: Result<(Inventory, _), _> =
         bounded(ctx, async { Ok((node.node.inventory().await?, node.node.list().await?)) }).await;
-    let (was_reachable, is_reachable) = (node.observed().1, answer.is_ok());
-    if was_reachable != is_reachable {
-        if !is_reachable {
-            tracing::warn!(node = %node.name, "node does not answer");
-        }
-        let mut tx = ctx.db.begin().await?;
-        tx.mark_node(node.id, is_reachable, ctx.now()).await?;
-        tx.commit().await?;
+    let (known, was_reachable) = node.observed();
+    let told = answer.as_ref().ok().map(|(inventory, _)| inventory);
+    if was_reachable != told.is_some() || told.is_some_and(|told| *told != *known) {
+        mark(ctx, node, told).await?;
     }
-    let Ok((inventory, vms)) = answer else {
-        node.record_answer(None);
-        return Ok(None);
+    let (inventory, vms) = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            if was_reachable {
+                tracing::warn!(node = %node.name, %error, "node does not answer");
+            }
+            node.record_answer(Err(silence(error)), ctx.now());
+            return Ok(None);
+        }
     };
-    node.record_answer(Some(inventory));
+    if !was_reachable {
+        tracing::info!(node = %node.name, "node answers");
+    }
+    node.record_answer(Ok(inventory), ctx.now());
     let mut shown: HashMap<VmUuid, Shown> = HashMap::new();
     for (mark, vm) in vms {
         shown.entry(mark.uuid()).or_default().push((vm.id, vm.power));
@@ -148,6 +213,22 @@ async fn ask(
         vms.sort_by(|one, other| one.0.cmp(&other.0));
     }
     Ok(Some(shown))
+}
+
+/// Writes down whether the node answers, and what it told of itself.
+async fn mark(ctx: &Ctx, node: &FleetNode, told: Option<&Inventory>) -> Result<(), StoreError> {
+    let json = told.and_then(|inventory| serde_json::to_string(inventory).ok());
+    let mut tx = ctx.db.begin().await?;
+    tx.mark_node(node.id, json.as_deref(), told.is_some(), ctx.now()).await?;
+    tx.commit().await
+}
+
+/// Why there was no answer, for people.
+fn silence(error: CallError) -> String {
+    match error {
+        CallError::Unreachable(why) | CallError::Unknown(why) => why,
+        CallError::Rejected(why) => format!("it refuses to be asked: {why}"),
+    }
 }
 
 async fn bounded<T>(
@@ -165,6 +246,18 @@ fn recorded(cvm: &Cvm) -> Option<&EngineVmId> {
         EngineState::Present { vm } if cvm.operation.is_none() => Some(vm),
         EngineState::Present { .. } | EngineState::Absent | EngineState::Creating { .. } => None,
     }
+}
+
+/// Whether it may have to be reconciled whatever its node shows: the VM is not as desired, as far as is
+/// known, or the node was why something failed.
+fn is_unsettled(cvm: &Cvm) -> bool {
+    let vms: Vec<ObservedVm> = cvm.status.observed.iter().cloned().collect();
+    cvm.operation.is_none() && reconciles(cvm, &vms)
+}
+
+/// Whether its reconciler has something to do at rest.
+fn reconciles(cvm: &Cvm, vms: &[ObservedVm]) -> bool {
+    needs_reconcile(&cvm.desired, &cvm.status, vms)
 }
 
 fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, Shown>) -> bool {
@@ -190,11 +283,11 @@ async fn differing(
     Ok(suspects)
 }
 
-/// The same for all CVMs of the node.
-async fn all_differing(
+/// Those of all CVMs of the node that are suspect.
+async fn all_suspects(
     ctx: &Ctx,
     node: &FleetNode,
-    shown: &HashMap<VmUuid, Shown>,
+    is_suspect: impl Fn(&Cvm) -> bool,
 ) -> Result<Vec<CvmId>, StoreError> {
     let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
     let (mut suspects, mut after) = (Vec::new(), CvmId(0));
@@ -202,27 +295,30 @@ async fn all_differing(
         let page = cvms::on_node(&ctx.db, node.id, after, limit).await?;
         let Some(last) = page.last() else { return Ok(suspects) };
         after = last.id;
-        suspects.extend(page.iter().filter(|cvm| differs(cvm, shown)).map(|cvm| cvm.id));
+        suspects.extend(page.iter().filter(|cvm| is_suspect(cvm)).map(|cvm| cvm.id));
     }
 }
 
-/// Reads the suspects, has the node asked again, and writes down what still differs; returns those
-/// that somebody else changed meanwhile.
+/// Reads the suspects, has the node asked again, and writes down what still differs, or hands it to its
+/// reconciler where the node `was_away`; returns those that somebody else changed meanwhile.
 async fn record_differences(
     ctx: &Ctx,
     node: &FleetNode,
     suspects: Vec<CvmId>,
+    was_away: bool,
 ) -> Result<BTreeSet<CvmId>, StoreError> {
     let mut again = BTreeSet::new();
     for some in suspects.chunks(BATCH) {
         let found = cvms::on_node_among(&ctx.db, node.id, some).await?;
-        for cvm in found.iter().filter(|cvm| recorded(cvm).is_some()) {
+        let at_rest = |cvm: &&Cvm| recorded(cvm).is_some() || (was_away && is_unsettled(cvm));
+        for cvm in found.iter().filter(at_rest) {
             let mark = Mark::new(&cvm.spec.name, cvm.uuid);
             let Ok(vms) = bounded(ctx, node.node.find(&mark)).await else {
                 again.insert(cvm.id);
                 continue;
             };
-            match compare(ctx, cvm, vms).await {
+            let due = was_away && reconciles(cvm, &vms);
+            match compare(ctx, cvm, vms, due).await {
                 Ok(()) => {}
                 Err(StoreError::Stale) => drop(again.insert(cvm.id)),
                 Err(error) => return Err(error),
@@ -232,13 +328,22 @@ async fn record_differences(
     Ok(again)
 }
 
-/// Records a difference, if there is one that users see.
-async fn compare(ctx: &Ctx, cvm: &Cvm, shown: Vec<ObservedVm>) -> Result<(), StoreError> {
-    let Some(vm) = recorded(cvm) else { return Ok(()) };
-    let ours = shown.into_iter().find(|observed| observed.id == *vm);
+/// Records a difference, if there is one that users see, and that the CVM is `due`.
+async fn compare(
+    ctx: &Ctx,
+    cvm: &Cvm,
+    shown: Vec<ObservedVm>,
+    due: bool,
+) -> Result<(), StoreError> {
+    let recorded = recorded(cvm);
+    let ours = shown.into_iter().find(|observed| recorded == Some(&observed.id));
     let power = |vm: &Option<ObservedVm>| vm.as_ref().map(|vm| vm.power);
-    if power(&ours) == power(&cvm.status.observed) {
-        return Ok(());
+    if recorded.is_none() || power(&ours) == power(&cvm.status.observed) {
+        return if due {
+            record(ctx, cvm, &cvm.status, cvm.phase, None, due).await
+        } else {
+            Ok(())
+        };
     }
     let mut status = cvm.status.clone();
     status.observed.clone_from(&ours);
@@ -247,7 +352,7 @@ async fn compare(ctx: &Ctx, cvm: &Cvm, shown: Vec<ObservedVm>) -> Result<(), Sto
         None => "the VM is no longer on its node".to_owned(),
         Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
     };
-    record(ctx, cvm, &status, shows, what).await
+    record(ctx, cvm, &status, shows, Some(what), due).await
 }
 
 async fn record(
@@ -255,7 +360,8 @@ async fn record(
     cvm: &Cvm,
     status: &casemate_core::cvm::Status,
     shows: Phase,
-    what: String,
+    drift: Option<String>,
+    due: bool,
 ) -> Result<(), StoreError> {
     let now = ctx.now();
     let mut tx = ctx.db.begin().await?;
@@ -264,17 +370,22 @@ async fn record(
         phase: shows,
         lease_until: None,
         calling: false,
-        due_at: None,
+        due_at: due.then_some(now),
         deleted: false,
     };
     tx.record(cvm, &record, now).await?;
-    let mut new_events = vec![CvmEvent::Drift(what)];
+    let mut new_events: Vec<CvmEvent> = drift.map(CvmEvent::Drift).into_iter().collect();
     if shows != cvm.phase {
         new_events.push(CvmEvent::Phase(cvm.phase, shows));
     }
     let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
     let newest = events::write(&mut tx, scope, &new_events, now).await?;
     tx.commit().await?;
-    ctx.announce(newest);
+    if due {
+        ctx.wake.notify_one();
+    }
+    if newest > EventSeq(0) {
+        ctx.announce(newest);
+    }
     Ok(())
 }

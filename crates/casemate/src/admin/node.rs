@@ -1,0 +1,289 @@
+//! `casemate admin node`: the nodes of the fleet.
+
+use std::time::Duration;
+
+use casemate_api::node_admin::{AddNodeRequest, ManagedNode, NodeLimits};
+use casemate_client::Client;
+use casemate_core::node::{NodeKind, NodeState};
+use clap::{Args, Subcommand, ValueEnum};
+use tokio::time::Instant;
+
+use crate::{cli::Global, connect, fail::Fail, table, ui};
+
+/// How long a first or another look at a node is waited for: longer than one call to it may take.
+const PATIENCE: Duration = Duration::from_secs(45);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Nodes of the fleet.
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Add a node; the server opens it at once.
+    Add(AddArgs),
+    /// List the nodes: whether they answer, what they have and what is taken.
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  casemate admin node list\n  casemate admin node list --json"
+    )]
+    List,
+    /// Show a node, and why it does not answer.
+    #[command(after_help = "Examples:\n  casemate admin node show rack-1")]
+    Show(NameArgs),
+    /// Look at a node now; exit 1 if it does not answer.
+    #[command(after_help = "Examples:\n  casemate admin node check rack-1")]
+    Check(NameArgs),
+    /// Let a node take no new CVMs; those it has stay.
+    #[command(after_help = "Examples:\n  casemate admin node cordon rack-1")]
+    Cordon(NameArgs),
+    /// Let a node take new CVMs again.
+    #[command(after_help = "Examples:\n  casemate admin node uncordon rack-1")]
+    Uncordon(NameArgs),
+    /// Take a node out of the fleet.
+    #[command(visible_alias = "rm")]
+    Remove(RemoveArgs),
+}
+
+/// The name of a node.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// As in `casemate admin node list`.
+    name: String,
+}
+
+/// The kinds of node.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kind {
+    /// Containers on a Docker-compatible engine; no TEE.
+    Docker,
+    /// A simulated dstack host.
+    Sim,
+}
+
+/// Add a node.
+///
+/// The server opens it after this; the command waits for its first answer. A node that does not answer
+/// yet is part of the fleet all the same, and is tried again every few seconds.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  casemate admin node add rack-1 --kind docker --host tcp://10.0.0.3:2375
+  casemate admin node add spare --kind sim --slots 8 --vcpu 16
+  casemate admin node add shared --kind sim --dir /srv/casemate/sim")]
+pub struct AddArgs {
+    /// Unique name: 1 to 40 characters of a-z, 0-9 and -.
+    name: String,
+    /// What runs CVMs there.
+    #[arg(long)]
+    kind: Kind,
+    /// Where it stands; clients filter by it.
+    #[arg(long)]
+    region: Option<String>,
+    /// Docker: the engine, as in DOCKER_HOST.
+    #[arg(long, value_name = "URL")]
+    host: Option<String>,
+    /// Sim: its files, where several servers may serve it in turn.
+    #[arg(long, value_name = "PATH")]
+    dir: Option<String>,
+    /// At most so many CVMs.
+    #[arg(long)]
+    slots: Option<u32>,
+    /// At most so many virtual CPUs.
+    #[arg(long)]
+    vcpu: Option<u32>,
+    /// At most so much memory, MiB.
+    #[arg(long, value_name = "MIB")]
+    memory_mb: Option<u32>,
+    /// At most so much disk, GB.
+    #[arg(long, value_name = "GB")]
+    disk_gb: Option<u32>,
+}
+
+/// Take a node out of the fleet.
+///
+/// A node that has CVMs is not removed. If its host does not come back, --give-up removes it all the
+/// same: deletions of its CVMs are done then, and its other CVMs have failed with node_given_up. Guests
+/// that run on after all are not stopped by anybody.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  casemate admin node remove rack-1
+  casemate admin node remove rack-1 --give-up")]
+pub struct RemoveArgs {
+    /// As in `casemate admin node list`.
+    name: String,
+    /// Also with CVMs: the host does not come back.
+    #[arg(long)]
+    give_up: bool,
+    /// Do not ask.
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+/// Does what was said.
+pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
+    let client = connect::client(global)?;
+    match command {
+        Node::Add(args) => add(global, &client, args).await,
+        Node::List => list(global, &client).await,
+        Node::Show(args) => {
+            show(global, &client.managed_node(&args.name).await?);
+            Ok(())
+        }
+        Node::Check(args) => {
+            let before = client.check_node(&args.name).await?;
+            let node = looked_at(&client, before).await?;
+            show(global, &node);
+            answers(&node)
+        }
+        Node::Cordon(args) => {
+            let node = client.cordon_node(&args.name).await?;
+            said(global, &node, "takes no new CVMs");
+            Ok(())
+        }
+        Node::Uncordon(args) => {
+            let node = client.uncordon_node(&args.name).await?;
+            said(global, &node, "takes new CVMs");
+            Ok(())
+        }
+        Node::Remove(args) => remove(global, &client, args).await,
+    }
+}
+
+async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail> {
+    let request = AddNodeRequest {
+        name: args.name,
+        kind: match args.kind {
+            Kind::Docker => NodeKind::Docker,
+            Kind::Sim => NodeKind::Sim,
+        },
+        region: args.region,
+        host: args.host,
+        dir: args.dir,
+        limits: NodeLimits {
+            slots: args.slots,
+            vcpu: args.vcpu,
+            memory_mb: args.memory_mb,
+            disk_gb: args.disk_gb,
+        },
+    };
+    let added = client.add_node(&request).await?;
+    if !global.json {
+        ui::print_note(format!("Added {}; waiting for its first answer", added.name));
+    }
+    let node = looked_at(client, added).await?;
+    show(global, &node);
+    answers(&node)
+}
+
+/// The node after its server has looked at it, or as it is when patience ends.
+async fn looked_at(client: &Client, before: ManagedNode) -> Result<ManagedNode, Fail> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let node = client.managed_node(&before.name).await?;
+        let elsewhere = !node.served_here && before.looks > 0;
+        if node.looks > before.looks.max(1) || node.reachable || elsewhere || Instant::now() > until
+        {
+            return Ok(node);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn answers(node: &ManagedNode) -> Result<(), Fail> {
+    if node.reachable {
+        return Ok(());
+    }
+    let why = node.cause.clone().unwrap_or_else(|| "it has not been reached yet".to_owned());
+    Err(Fail::new("node_unreachable", format!("{} does not answer: {why}", node.name))
+        .suggest("It stays in the fleet and is tried again every few seconds.")
+        .suggest(format!("casemate admin node remove {} takes it out.", node.name)))
+}
+
+async fn list(global: &Global, client: &Client) -> Result<(), Fail> {
+    let nodes = client.managed_nodes().await?;
+    if global.json {
+        ui::json(&serde_json::json!({ "nodes": nodes }));
+        return Ok(());
+    }
+    table::print(
+        &["id", "name", "kind", "state", "answers", "tee", "region", "cvms", "vcpu", "memory"],
+        nodes.iter().map(row).collect(),
+        "no nodes; casemate admin node add adds one",
+    );
+    Ok(())
+}
+
+fn row(node: &ManagedNode) -> Vec<String> {
+    let of = |taken: i64, all: i64| format!("{taken}/{all}");
+    vec![
+        node.id.to_string(),
+        node.name.clone(),
+        node.kind.clone(),
+        node.state.as_str().to_owned(),
+        if node.reachable { "yes" } else { "no" }.to_owned(),
+        node.tee.clone(),
+        node.region.clone(),
+        of(node.taken.slots, node.capacity.slots),
+        of(node.taken.vcpu, node.capacity.vcpu),
+        format!("{} MB", of(node.taken.memory_mb, node.capacity.memory_mb)),
+    ]
+}
+
+fn show(global: &Global, node: &ManagedNode) {
+    if global.json {
+        ui::json(node);
+        return;
+    }
+    let of = |taken: i64, all: i64| format!("{taken} of {all}");
+    let (taken, capacity) = (&node.taken, &node.capacity);
+    let mut facts = vec![
+        ("name", node.name.clone()),
+        ("id", node.id.to_string()),
+        ("kind", node.kind.clone()),
+        ("state", node.state.as_str().to_owned()),
+        ("answers", if node.reachable { "yes" } else { "no" }.to_owned()),
+    ];
+    if let (Some(cause), since) = (&node.cause, &node.silent_since) {
+        facts.push(("cause", cause.clone()));
+        facts.push(("silent since", table::or_none(since.as_ref())));
+    }
+    facts.extend([
+        ("tee", node.tee.clone()),
+        ("region", node.region.clone()),
+        ("version", table::or_none(Some(&node.version).filter(|version| !version.is_empty()))),
+        ("engine", table::or_none(node.host.as_ref().or(node.dir.as_ref()))),
+        ("cvms", of(taken.slots, capacity.slots)),
+        ("vcpu", of(taken.vcpu, capacity.vcpu)),
+        ("memory", format!("{} MB", of(taken.memory_mb, capacity.memory_mb))),
+        ("disk", format!("{} GB", of(taken.disk_gb, capacity.disk_gb))),
+        ("images", node.images.join(" ")),
+    ]);
+    facts.extend(node.notes.iter().map(|note| ("note", note.clone())));
+    table::facts(&facts);
+}
+
+fn said(global: &Global, node: &ManagedNode, what: &str) {
+    if global.json {
+        ui::json(node);
+    } else {
+        ui::line(format!("{} {what}.", node.name));
+    }
+}
+
+async fn remove(global: &Global, client: &Client, args: RemoveArgs) -> Result<(), Fail> {
+    let RemoveArgs { name, give_up, yes } = args;
+    if give_up && !yes {
+        let node = client.managed_node(&name).await?;
+        let question = format!(
+            "Give up {name}? Its {} CVMs are lost to Casemate, and guests that run on are not stopped.",
+            node.taken.slots
+        );
+        if !ui::confirm(&question) {
+            return Err(Fail::usage("not confirmed").suggest("Repeat the command with --yes."));
+        }
+    }
+    client.remove_node(&name, give_up).await?;
+    if global.json {
+        ui::json(&serde_json::json!({ "name": name, "state": NodeState::Removed }));
+    } else {
+        ui::line(format!("{name} is removed."));
+    }
+    Ok(())
+}

@@ -1,0 +1,211 @@
+//! What an operator does with nodes: add, look, cordon, remove, give up. All of it writes rows; the
+//! registry ([`crate::nodes::registry`]) makes the fleet like them. Nothing here talks to a node.
+
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    node_admin::{AddNodeRequest, ManagedNode, NodeAmount},
+};
+use casemate_core::{
+    id::NodeId,
+    name::check_node_name,
+    node::{NodeKind, NodeState},
+    place::Amount,
+    time::Timestamp,
+};
+use casemate_engine::node::Inventory;
+use casemate_store::nodes::{self, NewNode, NodeRow, Taken};
+
+use super::{Ctx, Error, fleet, work::Work};
+use crate::{
+    config::Role,
+    nodes::settings::{DriverSettings, NodeSettings},
+};
+
+/// Every node, by id. Of removed ones those that were given up and still have CVMs.
+pub async fn all(ctx: &Ctx) -> Result<Vec<ManagedNode>, Error> {
+    let (rows, taken) = (nodes::all(&ctx.db).await?, nodes::taken(&ctx.db).await?);
+    let taken = |row: &NodeRow| taken.iter().find(|taken| taken.node_id == row.id).copied();
+    let listed = rows.iter().filter(|row| row.state != NodeState::Removed || taken(row).is_some());
+    Ok(listed.map(|row| view(ctx, row, taken(row))).collect())
+}
+
+/// The node of this name.
+pub async fn one(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
+    let named = |node: &ManagedNode| node.name == name;
+    all(ctx).await?.into_iter().find(named).ok_or_else(|| unknown(name))
+}
+
+/// Has the watch of a node look now, if this process serves it.
+pub async fn look_now(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
+    let node = one(ctx, name).await?;
+    if let Some(own) = ctx.fleet.own_node(NodeId(node.id)) {
+        own.look_now.notify_one();
+    }
+    Ok(node)
+}
+
+/// Adds a node, which this process opens next.
+pub async fn add(
+    ctx: &Ctx,
+    work: &mut Work,
+    request: &AddNodeRequest,
+) -> Result<ManagedNode, Error> {
+    check_node_name(&request.name).map_err(|why| Error::invalid("name", why))?;
+    let driver = driver(request)?;
+    if !ctx.config.has(Role::Worker) {
+        return Err(Error::because(
+            ErrorCode::StateConflict,
+            "This process serves no nodes, so it cannot add one",
+        )
+        .suggest("Ask a process with role worker."));
+    }
+    let settings = NodeSettings { driver, limits: request.limits };
+    let json = settings.to_json();
+    let inventory = serde_json::to_string(&Inventory::unknown())
+        .map_err(|error| Error::Internal(format!("an inventory does not serialise: {error}")))?;
+    let now = ctx.now();
+    let new = NewNode {
+        name: &request.name,
+        kind: request.kind,
+        owner: &ctx.instance.id,
+        lease_expires_at: now.plus(ctx.config.work.node_missing()),
+        gateway: &ctx.instance.gateway,
+        region: request.region.as_deref().unwrap_or(&ctx.config.region),
+        inventory: &inventory,
+        pinned: settings.driver.is_pinned(),
+        settings: Some(&json),
+    };
+    let Some(id) = work.tx.add_node(&new, now).await? else {
+        let why =
+            format!("A node has the name {}, or had it and was of another kind", request.name);
+        return Err(Error::because(ErrorCode::StateConflict, why)
+            .detail(ErrorDetail::value("name", request.name.clone()))
+            .suggest("Choose another name; casemate admin node list shows the ones there are."));
+    };
+    let row = NodeRow {
+        id: id.0,
+        name: request.name.clone(),
+        kind: request.kind.as_str().to_owned(),
+        owner: ctx.instance.id.clone(),
+        lease_expires_at: new.lease_expires_at.micros(),
+        gateway: ctx.instance.gateway.clone(),
+        region: new.region.to_owned(),
+        reachable: false,
+        seen_at: now.micros(),
+        state: NodeState::Active,
+        pinned: new.pinned,
+        settings: Some(json.clone()),
+        inventory,
+    };
+    Ok(view(ctx, &row, None))
+}
+
+/// How the node is reached; a field of another kind is refused.
+fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
+    let foreign = |field: &str| {
+        Error::invalid(field, format!("is not for nodes of kind {}: leave it out", request.kind))
+    };
+    match request.kind {
+        NodeKind::Docker if request.dir.is_some() => Err(foreign("dir")),
+        NodeKind::Docker => Ok(DriverSettings::Docker { host: request.host.clone() }),
+        NodeKind::Sim if request.host.is_some() => Err(foreign("host")),
+        NodeKind::Sim => {
+            let dir = request.dir.as_ref().map(std::path::PathBuf::from);
+            if dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
+                return Err(Error::invalid("dir", "must be an absolute path"));
+            }
+            Ok(DriverSettings::Sim { dir })
+        }
+    }
+}
+
+/// Lets a node take new CVMs, or none.
+pub async fn set_state(
+    ctx: &Ctx,
+    work: &mut Work,
+    name: &str,
+    state: NodeState,
+) -> Result<ManagedNode, Error> {
+    let node = one(ctx, name).await?;
+    if !work.tx.set_node_state(NodeId(node.id), state).await? {
+        return Err(Error::because(ErrorCode::StateConflict, format!("{name} is removed"))
+            .suggest("Add it again with casemate admin node add."));
+    }
+    Ok(ManagedNode { state, ..node })
+}
+
+/// Takes a node out of the fleet. One that has CVMs is refused, unless its operator gives it up: then
+/// deletions of its CVMs are done, and the others have failed.
+pub async fn remove(ctx: &Ctx, work: &mut Work, name: &str, give_up: bool) -> Result<(), Error> {
+    let node = one(ctx, name).await?;
+    if work.tx.remove_node(NodeId(node.id), give_up).await? {
+        return Ok(());
+    }
+    let why = format!("{name} has {} CVMs", node.taken.slots);
+    Err(Error::because(ErrorCode::StateConflict, why)
+        .detail(ErrorDetail::value("cvms", node.taken.slots))
+        .suggest("Delete them first, and cordon the node so that it gets no new ones.")
+        .suggest(
+            "If the host does not come back, give it up: casemate admin node remove --give-up.",
+        ))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::because(ErrorCode::NotFound, format!("There is no node {name}"))
+        .suggest("casemate admin node list shows the nodes.")
+}
+
+fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
+    let node = ctx.fleet.node(row.id());
+    let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
+    let inventory = node.as_ref().map(|node| node.observed().0);
+    let inventory = inventory.as_deref();
+    let silence = node.as_ref().and_then(|node| node.silence());
+    let own = ctx.fleet.own_node(row.id());
+    let (host, dir) = match settings.as_ref().map(|settings| settings.driver.clone()) {
+        Some(DriverSettings::Docker { host }) => (host, None),
+        Some(DriverSettings::Sim { dir }) => (None, dir.map(|dir| dir.display().to_string())),
+        None => (None, None),
+    };
+    let cause = match (&silence, &node) {
+        (Some(silence), _) => Some(silence.why.clone()),
+        (None, Some(_)) => None,
+        (None, None) if row.state == NodeState::Removed => Some("it was given up".to_owned()),
+        (None, None) => Some("no running process serves it".to_owned()),
+    };
+    ManagedNode {
+        id: row.id,
+        name: row.name.clone(),
+        kind: row.kind.clone(),
+        state: row.state,
+        region: row.region.clone(),
+        tee: inventory.map_or("none", |inventory| inventory.tee.as_str()).to_owned(),
+        version: inventory.map(|inventory| inventory.version.clone()).unwrap_or_default(),
+        reachable: node.is_some() && silence.is_none(),
+        silent_since: cause.as_ref().map(|_| {
+            let seen = Timestamp::from_micros(row.seen_at);
+            silence.as_ref().map_or(seen, |silence| silence.since).to_string()
+        }),
+        cause,
+        served_here: own.is_some(),
+        looks: own.map_or(0, |own| own.looks()),
+        host,
+        dir,
+        limits: settings.map(|settings| settings.limits).unwrap_or_default(),
+        capacity: amount(node.as_ref().map(|node| node.capacity()).unwrap_or_default()),
+        taken: amount(taken.map(fleet::amount).unwrap_or_default()),
+        images: inventory
+            .map(|inventory| inventory.images.iter().map(|image| image.name.clone()).collect())
+            .unwrap_or_default(),
+        notes: inventory.map(|inventory| inventory.notes.clone()).unwrap_or_default(),
+    }
+}
+
+const fn amount(amount: Amount) -> NodeAmount {
+    NodeAmount {
+        slots: amount.slots,
+        vcpu: amount.vcpu,
+        memory_mb: amount.memory_mb,
+        disk_gb: amount.disk_gb,
+    }
+}

@@ -1,0 +1,35 @@
+//! `[[nodes]]`: nodes with settings of their own.
+
+use std::collections::BTreeSet;
+
+use casemate_api::node_admin::NodeLimits;
+use casemate_core::name::check_node_name;
+use serde::Deserialize;
+
+use super::ConfigError;
+use crate::nodes::settings::DriverSettings;
+
+/// A node of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct ConfiguredNode {
+    pub name: String,
+    pub region: Option<String>,
+    #[serde(default)]
+    pub limits: NodeLimits,
+    #[serde(flatten)]
+    pub driver: DriverSettings,
+}
+
+pub(super) fn check(nodes: &[ConfiguredNode]) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for (index, node) in nodes.iter().enumerate() {
+        let refuse =
+            |reason: String| ConfigError::Value { key: format!("nodes[{index}].name"), reason };
+        check_node_name(&node.name).map_err(|why| refuse(why.to_string()))?;
+        if !names.insert(&node.name) {
+            return Err(refuse(format!("{} is there twice", node.name)));
+        }
+    }
+    Ok(())
+}

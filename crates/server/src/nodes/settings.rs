@@ -1,0 +1,148 @@
+//! How a node is reached and what it may take, as its row keeps it and `casemate admin node add` and
+//! `[[nodes]]` give it.
+
+use std::path::PathBuf;
+
+use casemate_api::node_admin::NodeLimits;
+use casemate_core::node::NodeKind;
+use casemate_store::nodes::NodeRow;
+use serde::{Deserialize, Serialize};
+
+use crate::app::fleet::Placing;
+
+/// The version of the JSON that this process writes.
+const VERSION: u32 = 1;
+
+/// Settings of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSettings {
+    /// How it is reached.
+    pub driver: DriverSettings,
+    /// What its CVMs may take of what it has.
+    pub limits: NodeLimits,
+}
+
+/// How a node of each kind is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum DriverSettings {
+    /// A container engine.
+    Docker {
+        /// `unix:///run/docker.sock`, `tcp://10.0.0.3:2375`; absent: as the engine's own client finds it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+    },
+    /// A simulated dstack host.
+    Sim {
+        /// Its files, where several instances may serve it in turn; absent: in the data directory, of
+        /// the instance that was told of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        dir: Option<PathBuf>,
+    },
+}
+
+impl DriverSettings {
+    /// What drives the node's CVMs.
+    pub const fn kind(&self) -> NodeKind {
+        match self {
+            Self::Docker { .. } => NodeKind::Docker,
+            Self::Sim { .. } => NodeKind::Sim,
+        }
+    }
+
+    /// Whether the node's files are in an instance's data directory, so that no other can serve it.
+    pub const fn is_pinned(&self) -> bool {
+        match self {
+            Self::Docker { .. } => true,
+            Self::Sim { dir } => dir.is_none(),
+        }
+    }
+}
+
+/// Why a row's settings cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSettings {
+    /// A newer process wrote them.
+    #[error("its settings are of version {0}, which a newer casemate wrote; this one knows 1")]
+    Newer(u32),
+    /// They are not what this version writes.
+    #[error("its settings cannot be read: {0}")]
+    Unreadable(String),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    driver: DriverSettings,
+    #[serde(default)]
+    limits: NodeLimits,
+}
+
+impl NodeSettings {
+    /// The JSON for the node's row.
+    pub fn to_json(&self) -> String {
+        let stored = Stored { version: VERSION, driver: self.driver.clone(), limits: self.limits };
+        serde_json::to_string(&stored).unwrap_or_default()
+    }
+
+    /// Reads the JSON of a row.
+    pub fn from_json(text: &str) -> Result<Self, InvalidSettings> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let unreadable = |error: serde_json::Error| InvalidSettings::Unreadable(error.to_string());
+        let Version { version } = serde_json::from_str(text).map_err(unreadable)?;
+        if version != VERSION {
+            return Err(InvalidSettings::Newer(version));
+        }
+        let Stored { driver, limits, .. } = serde_json::from_str(text).map_err(unreadable)?;
+        Ok(Self { driver, limits })
+    }
+}
+
+/// What new CVMs the node of a row takes. Settings that cannot be read limit nothing here: the process
+/// that serves the node says what is wrong with them.
+pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
+    let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
+    let limits = settings.map(|settings| settings.limits).unwrap_or_default();
+    Placing { state: row.state, takes_new, limits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_kept_as_this_json() {
+        let limits = NodeLimits { vcpu: Some(8), ..NodeLimits::default() };
+        let docker = DriverSettings::Docker { host: Some("tcp://10.0.0.3:2375".to_owned()) };
+        let cases = [
+            (
+                NodeSettings { driver: docker, limits },
+                r#"{"version":1,"driver":{"kind":"docker","host":"tcp://10.0.0.3:2375"},"limits":{"vcpu":8}}"#,
+            ),
+            (
+                NodeSettings {
+                    driver: DriverSettings::Sim { dir: None },
+                    limits: NodeLimits::default(),
+                },
+                r#"{"version":1,"driver":{"kind":"sim"},"limits":{}}"#,
+            ),
+        ];
+        for (settings, json) in cases {
+            assert_eq!(settings.to_json(), json);
+            assert_eq!(NodeSettings::from_json(json), Ok(settings));
+        }
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_refused() {
+        let newer = r#"{"version":2,"driver":{"kind":"moon"}}"#;
+        assert_eq!(NodeSettings::from_json(newer), Err(InvalidSettings::Newer(2)));
+        let unknown = r#"{"version":1,"driver":{"kind":"sim","moon":1}}"#;
+        let error = NodeSettings::from_json(unknown).unwrap_err();
+        assert!(matches!(error, InvalidSettings::Unreadable(_)), "{error}");
+    }
+}
