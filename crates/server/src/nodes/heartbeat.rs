@@ -80,7 +80,7 @@ async fn give_up(ctx: &Ctx, owner: &str, row: &NodeRow) -> Result<(), Error> {
         let page = cvms::on_node(&ctx.db, row.id(), after, BATCH).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = last.id;
-        for cvm in page.into_iter().filter(|cvm| cvm::is_at_rest_on_lost_node(cvm)) {
+        for cvm in page.into_iter().filter(cvm::is_at_rest_on_lost_node) {
             cvm::give_up(ctx, LeasedCvm::new(cvm, ctx.now()), &row.name).await;
         }
     }

@@ -331,10 +331,8 @@ impl Enlist<'_> {
             ..self.new_node(&node.name, kind)
         };
         let mut tx = self.db.begin().await?;
-        let is_written = match tx.configure_node(&new).await? {
-            true => true,
-            false => tx.add_node(&new, self.opener.clock.now()).await?.is_some(),
-        };
+        let is_written = tx.configure_node(&new).await?
+            || tx.add_node(&new, self.opener.clock.now()).await?.is_some();
         tx.commit().await?;
         if is_written { Ok(()) } else { Err(EnlistError::NameTaken(node.name.clone())) }
     }

@@ -226,16 +226,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
-    // The last of the files: who waits for it finds the others.
-    for (name, url) in [
-        ("gateway.url", &gateway_url),
-        ("http.url", &Some(http_url.clone())),
-        ("api.url", &api_url),
-    ] {
-        if let Some(url) = url {
-            files::write_url(&dir.join(name), url)?;
-        }
-    }
+    write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
     tracing::info!(
         api = api_url,
         gateway = gateway_url,
@@ -256,6 +247,21 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ctx,
         _locks: locks,
     })
+}
+
+/// The API's comes last: who waits for it finds the others.
+fn write_urls(
+    dir: &Path,
+    gateway: Option<&str>,
+    http: &str,
+    api: Option<&str>,
+) -> Result<(), StartError> {
+    for (name, url) in [("gateway.url", gateway), ("http.url", Some(http)), ("api.url", api)] {
+        if let Some(url) = url {
+            files::write_url(&dir.join(name), url)?;
+        }
+    }
+    Ok(())
 }
 
 /// The migrations that have not run on the configured database; nothing is changed.
