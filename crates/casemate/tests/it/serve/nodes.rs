@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::process::Process;
+use crate::process::{Process, command};
 
 /// Nobody serves the node it runs on: what is asked of the CVM waits and says for what, and is done when
 /// the node is served again.
@@ -62,4 +62,56 @@ async fn the_default_reopens_a_node_for_the_cvms_it_has() {
     assert_eq!(made["node_id"], docker, "{made}");
     assert!(named("sim-1").is_some(), "{nodes}");
     default.stop().await;
+}
+
+/// `casemate admin node`, against a service that runs: its output and exit code.
+fn admin(dir: &std::path::Path, args: &[&str]) -> (bool, String) {
+    let all = [&["admin", "node"], args].concat();
+    let output = command(dir, &all, &[]).output().expect("casemate runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.success(), text(output.stdout) + &text(output.stderr))
+}
+
+/// The configuration and the command write the same rows; a node is used, cordoned and removed while the
+/// service runs, and a killed service has it again.
+#[tokio::test]
+async fn an_operator_adds_looks_cordons_and_removes_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "[[nodes]]\nname = \"rack-1\"\nkind = \"sim\"\nlimits = { slots = 3 }\n";
+    std::fs::write(dir.path().join("casemate.toml"), config).unwrap();
+    let args = ["--config", "casemate.toml"];
+    let service = Process::start(dir.path(), &args, &[]).await;
+    let run = |args: &[&str]| admin(dir.path(), args);
+    let (good, text) = run(&["add", "rack-2", "--kind", "sim", "--vcpu", "4", "--region", "eu"]);
+    assert!(good && text.contains("0 of 4"), "{text}");
+    let (good, text) = run(&["list"]);
+    assert!(good && text.contains("rack-1") && text.contains("0/3") && text.contains("rack-2"));
+
+    let (good, text) = run(&["add", "far", "--kind", "docker", "--host", "tcp://127.0.0.1:1"]);
+    assert!(!good && text.contains("node_unreachable") && text.contains("127.0.0.1:1"), "{text}");
+    let (good, text) = run(&["check", "far"]);
+    assert!(!good && text.contains("admin node remove far"), "{text}");
+    assert!(run(&["remove", "far"]).0);
+    let (good, text) = run(&["check", "rack-2"]);
+    assert!(good && text.contains("answers"), "{text}");
+
+    assert!(run(&["cordon", "rack-1"]).0);
+    let cvm = service.deploy("my-app").await;
+    service.until_status("my-app", "running").await;
+    let shown: Value = serde_json::from_str(&run(&["show", "rack-2", "--json"]).1).unwrap();
+    assert_eq!(cvm["teepod_id"], shown["id"], "rack-1 takes no new CVMs");
+    let (good, text) = run(&["remove", "rack-2"]);
+    assert!(!good && text.contains("rack-2 has 1 CVMs") && text.contains("--give-up"), "{text}");
+    drop(service);
+
+    let again = Process::start(dir.path(), &args, &[]).await;
+    let shown: Value = serde_json::from_str(&run(&["show", "rack-1", "--json"]).1).unwrap();
+    assert_eq!(shown["state"], "cordoned", "{shown}");
+    let (good, text) = run(&["remove", "rack-2", "--give-up"]);
+    assert!(!good && text.contains("--yes"), "{text}");
+    assert!(run(&["remove", "rack-2", "--give-up", "--yes"]).0);
+    again.until("my-app", "lost", |seen| seen["failure"]["code"] == "node_given_up").await;
+    assert_eq!(again.send("DELETE", "/cvms/my-app", Value::Null).await.0, 204);
+    again.until("my-app", "gone", |seen| seen["error_code"] == "ERR-03-001").await;
+    again.stop().await;
 }
