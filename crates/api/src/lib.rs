@@ -13,9 +13,8 @@
 //! | in | [`readiness`] | when an app's instances take requests |
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
-//! | out | [`view`] | what the server fills in, the same for all versions |
-//! | out | [`render`] | view and [`version::ApiVersion`] to reply |
-//! | out | [`reply`] | reply types, which our client reads as well |
+//! | in, out | [`node_admin`] | nodes as their operator sees them |
+//! | out | [`reply`] | reply types: the server renders them, our client reads them |
 //! | out | [`error`], [`page`] | error bodies and codes, pages |
 //!
 //! Facts about upstream's clients were measured against the real ones; where a reply's shape looks
@@ -43,12 +42,10 @@ pub mod patch;
 pub mod power;
 pub mod provision;
 pub mod readiness;
-pub mod render;
 pub mod replicate;
 pub mod reply;
 pub mod revision;
 mod spelling;
 pub mod status_batch;
 pub mod version;
-pub mod view;
 pub mod workspace;

@@ -1,4 +1,4 @@
-//! Replies as they are on the wire. [`crate::render`] makes them, our client reads them.
+//! Replies as they are on the wire. The server renders them, our client reads them.
 //!
 //! Three rules hold for all of them. What official clients require is never `Option`; what they
 //! require and allow to be `null` is an `Option` that is written as `null`; what they want absent
@@ -29,7 +29,9 @@ mod revision;
 mod update;
 mod user_config;
 
-pub use account::{AuthMe, AuthMeFlat, AuthMeNested, Credits, User, Workspace, WorkspaceRef};
+pub use account::{
+    AuthMe, AuthMeFlat, AuthMeNested, Credits, User, UserRole, Workspace, WorkspaceRef,
+};
 pub use app::{App, AppCvm, AppCvms, AppProfile, AppsPage, CvmBasic};
 pub use app_facts::{
     AllowlistDevice, AppEvent, AppEvents, AppKmsInfo, AppUsage, AppsOrDirectory, CvmsAllowed,
@@ -56,7 +58,7 @@ pub use kms::{
     NextAppIds, OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage,
 };
 pub use network::{FirewallStatus, HostPort, NetworkConfig, NetworkPort};
-pub use node::{AvailableNode, AvailableNodes, Capacity, NodeImage, NodeKms};
+pub use node::{AvailableNode, AvailableNodes, Capacity, NodeImage, NodeKms, Tee};
 pub use operation::{
     BatchStop, BatchStopError, Cancelled, Cause, OperationEvent, OperationRecord, OperationStatus,
     OperationStep, OperationsPage,

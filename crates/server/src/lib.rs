@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`app`] | use cases: transaction scripts | axum |
 //! | [`http`] | routes | the store, the engine |
+//! | [`view`] | what use cases tell of, the same for every version of the API | http |
 //! | [`console`] | pages for people | the store, the engine |
 //! | [`work`] | reconcilers | http |
 //! | [`nodes`] | the registry of nodes and one watch per node | http |
@@ -27,4 +28,5 @@ pub mod peer_sync;
 pub mod serve;
 pub mod system;
 pub mod telemetry;
+pub mod view;
 pub mod work;

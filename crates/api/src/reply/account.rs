@@ -3,7 +3,18 @@
 use serde::{Deserialize, Serialize};
 
 use super::WorkspaceMark;
-use crate::{num, view::UserRole};
+use crate::num;
+
+/// A user's role on this installation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "lowercase")]
+pub enum UserRole {
+    /// Runs the installation.
+    Admin,
+    /// Everybody else.
+    User,
+}
 
 /// `GET /auth/me`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

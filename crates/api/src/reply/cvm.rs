@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CvmFlat, HostedCvm, WorkspaceRef};
-use crate::view::Tee;
+use super::{CvmFlat, HostedCvm, Tee, WorkspaceRef};
 
 /// An id whose type depends on the version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

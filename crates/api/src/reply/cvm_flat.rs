@@ -4,8 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AnyId, CvmInfo, Endpoint, Failure, KmsNode, Waiting};
-use crate::view::Tee;
+use super::{AnyId, CvmInfo, Endpoint, Failure, KmsNode, Tee, Waiting};
 
 /// `GET /cvms/{id}` of 2025-10-28, and `PATCH /cvms/{id}/visibility` of every version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

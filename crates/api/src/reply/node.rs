@@ -2,7 +2,34 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{num, view::Tee};
+use crate::num;
+
+/// What protects the memory of VMs on a node. On the wire only with Casemate, as `tee`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Tee {
+    /// Nothing: the host reads everything.
+    None,
+    /// A simulated one: as good as none.
+    Simulated,
+    /// Intel TDX.
+    Tdx,
+    /// AMD SEV-SNP.
+    SevSnp,
+}
+
+impl Tee {
+    /// The word on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Simulated => "simulated",
+            Self::Tdx => "tdx",
+            Self::SevSnp => "sev-snp",
+        }
+    }
+}
 
 /// Where a CVM could run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

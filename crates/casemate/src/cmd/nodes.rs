@@ -1,4 +1,4 @@
-use casemate_api::{reply::AvailableNode, view::Tee};
+use casemate_api::reply::{AvailableNode, Tee};
 use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};

@@ -1,10 +1,10 @@
 //! What can be asked for: nodes, sizes, OS images, app ids.
 
-use casemate_api::view::{InstanceTypeView, NodeView, OsImageView};
 use casemate_core::{create_address::create_address, id::AppId};
 use casemate_store::{nodes, provisions};
 
 use super::{Caller, Ctx, Error, cvms, views};
+use crate::view::{InstanceTypeView, NodeView, OsImageView};
 
 /// Every node with what is left on it.
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {

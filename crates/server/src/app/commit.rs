@@ -16,7 +16,6 @@ use std::sync::Arc;
 use casemate_api::{
     commit::CommitRequest,
     error::{ErrorCode, ErrorDetail},
-    view::CvmView,
 };
 use casemate_core::{
     compose::AppCompose,
@@ -43,7 +42,7 @@ use super::{
     views,
     work::{Answer, Begun, IdempotencyKey, Work},
 };
-use crate::crash;
+use crate::{crash, view::CvmView};
 
 /// How often a contract is asked anew because something else was committed meanwhile.
 const ATTEMPTS: usize = 4;

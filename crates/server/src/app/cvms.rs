@@ -11,7 +11,6 @@ use casemate_api::{
     kms_type::KmsType,
     page::{SeekRequest, bad_cursor},
     version::ApiVersion,
-    view::{AppView, CvmView},
 };
 use casemate_core::{
     compose::AppCompose,
@@ -31,6 +30,7 @@ use super::{
     fleet::{Fleet, FleetKms},
     views,
 };
+use crate::view::{AppView, CvmView};
 
 /// The error for a CVM that is not there or not the caller's: the same words for both.
 pub fn not_found() -> Error {

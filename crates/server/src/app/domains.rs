@@ -3,17 +3,14 @@
 //! The DNS is asked while the client waits, within a few seconds and for a few domains at a time. A
 //! record that could not be looked up is said to be just that, and does not count as right.
 
-use casemate_api::{
-    domain::DomainCheck,
-    error::ErrorCode,
-    view::{CaaView, DnsRecordView, DomainView, RecordType},
-};
+use casemate_api::{domain::DomainCheck, error::ErrorCode};
 use casemate_core::domain::CustomDomain;
 use casemate_engine::dns::{Dns, Kind, LookupError};
 use casemate_store::cvms::Cvm;
 use futures_util::future::join_all;
 
 use super::{Caller, Ctx, Error, cvms, views};
+use crate::view::{CaaView, DnsRecordView, DomainView, RecordType};
 
 /// Domains in one request at most.
 const MAX_DOMAINS: usize = 10;

@@ -8,10 +8,7 @@
 //! What the guest told last is recorded with every look at its VM. So a missing id is one that no guest
 //! has told yet; to look for it is to have the node asked again.
 
-use casemate_api::{
-    error::ErrorCode,
-    view::{InstanceIdOutcome, InstanceIdView, InstanceIdsView},
-};
+use casemate_api::error::ErrorCode;
 use casemate_core::{
     change::{Change, Renew},
     cvm::Phase,
@@ -24,6 +21,7 @@ use casemate_store::{
 };
 
 use super::{Caller, Ctx, Error, approval::Clearance, cvms, update};
+use crate::view::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
 
 /// CVMs read at once where a workspace is gone through.
 const PAGE: i64 = 100;

@@ -9,7 +9,6 @@ use casemate_api::{
         KmsInspection, KmsKeys, KmsOnchain, KmsSelf, KmsTeepod, KmsTeepodImage, KmsVerification,
         OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage,
     },
-    view::{KmsView, contracts},
 };
 use casemate_core::{
     governance::Question,
@@ -24,6 +23,7 @@ use super::{
     provision::kms_failed,
     views,
 };
+use crate::view::{KmsView, contracts};
 
 /// Every KMS; the one that no contract governs comes first.
 pub fn all(ctx: &Ctx) -> Vec<KmsView> {

@@ -1,10 +1,10 @@
 //! What a CVM's configuration says of the network. Read from the database: what the node was told or
 //! will be told, also while it does not answer.
 
-use casemate_api::view::{FirewallView, NetworkConfigView};
 use casemate_core::node::NodeKind;
 
 use super::{Caller, Ctx, Error, cvms, update};
+use crate::view::{FirewallView, NetworkConfigView};
 
 /// Host ports, KMS and gateway addresses of a CVM.
 pub async fn config(ctx: &Ctx, caller: &Caller, text: &str) -> Result<NetworkConfigView, Error> {

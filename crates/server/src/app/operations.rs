@@ -3,13 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_api::{
-    error::ValidationItem,
-    view::{
-        BatchStopView, CauseView, OperationEventView, OperationRecordView, OperationStatusView,
-        StepOutcome, StepView,
-    },
-};
+use casemate_api::error::ValidationItem;
 use casemate_core::{
     cvm::{Phase, Power},
     id::{EventSeq, OperationId},
@@ -28,6 +22,10 @@ use super::{
     Caller, Ctx, Error, cvms,
     power::{self, Verb},
     views,
+};
+use crate::view::{
+    BatchStopView, CauseView, OperationEventView, OperationRecordView, OperationStatusView,
+    StepOutcome, StepView,
 };
 
 pub use casemate_store::operations::Shown;

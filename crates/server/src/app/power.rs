@@ -4,7 +4,6 @@
 //! desired state is what reconcilers work for from then on. The newest configuration stays, and changes that
 //! wait keep waiting; only a deletion discards them. A verb whose end is reached already makes nothing.
 
-use casemate_api::view::CvmView;
 use casemate_core::{
     cvm::{DesiredState, Phase, Power, StopMode},
     id::{CvmId, EventSeq},
@@ -18,7 +17,7 @@ use super::{
     events::{self, CvmEvent, EventScope},
     views,
 };
-use crate::crash;
+use crate::{crash, view::CvmView};
 
 /// What to do with the power of a CVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

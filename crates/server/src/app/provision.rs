@@ -15,7 +15,7 @@ pub(super) use compose::{check_env_keys, refusal as compose_refusal};
 pub(super) use passthrough::{check_user_config, gpus, ports};
 pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
-use casemate_api::{error::ErrorCode, provision::ProvisionRequest, view::ProvisionView};
+use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
 use casemate_core::{
     compose::hash,
     cvm::{Resources, Spec},
@@ -30,6 +30,7 @@ use super::{
     fleet::{FleetKms, FleetNode},
     kms, views,
 };
+use crate::view::ProvisionView;
 
 const DAY: u64 = 24 * 60 * 60;
 

@@ -1,11 +1,7 @@
 //! When instances of an app take requests: what the workspace declares, else what the labels of the
 //! compose file say. The gateway reads it with every request, so a change counts at once.
 
-use casemate_api::{
-    error::ErrorCode,
-    readiness::ReadinessRequest,
-    view::{ReadinessSource, ReadinessView},
-};
+use casemate_api::{error::ErrorCode, readiness::ReadinessRequest};
 use casemate_core::{id::AppId, ready::Check};
 use casemate_store::{cvms as stored, cvms::Cvm, readiness};
 
@@ -14,6 +10,7 @@ use super::{
     cvms::{app_id, app_not_found},
     work::Work,
 };
+use crate::view::{ReadinessSource, ReadinessView};
 
 /// What is declared for an app of the caller.
 pub async fn get(ctx: &Ctx, caller: &Caller, text: &str) -> Result<ReadinessView, Error> {

@@ -19,7 +19,6 @@ mod template;
 use casemate_api::{
     error::ErrorCode,
     replicate::{InstanceRequest, ReplicateRequest},
-    view::CvmView,
 };
 use casemate_core::{
     change::{Change, Configuration, Set, apply},
@@ -44,7 +43,7 @@ use super::{
     governance, provision, update, views,
     work::{Answer, Begun, IdempotencyKey, Work},
 };
-use crate::crash;
+use crate::{crash, view::CvmView};
 
 /// How often it is decided anew before the client is asked to try again.
 const ATTEMPTS: usize = 8;

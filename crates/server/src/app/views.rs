@@ -1,15 +1,8 @@
-//! From what is stored to what the wire shows: the one place that fills `casemate_api::view`.
+//! From what is stored to what the wire shows: the one place that fills [`crate::view`].
 
 use std::time::Duration;
 
-use casemate_api::{
-    compose_file::StorageFs,
-    view::{
-        CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OnchainView,
-        OperationView, OsImageView, OsView, PersonView, PublicUrl, Tee, TenantView, UpdateView,
-        WaitingView,
-    },
-};
+use casemate_api::{compose_file::StorageFs, reply::Tee};
 use casemate_core::{
     change::Effect,
     compose::AppCompose,
@@ -24,6 +17,10 @@ use super::{
     Caller, Ctx,
     fleet::{FleetKms, FleetNode},
     update::Accepted,
+};
+use crate::view::{
+    CvmView, FailureView, GatewayView, KmsView, NodeRefView, NodeView, OnchainView, OperationView,
+    OsImageView, OsView, PersonView, PublicUrl, TenantView, UpdateView, WaitingView,
 };
 
 /// The view of a CVM, without its document.

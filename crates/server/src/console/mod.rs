@@ -9,21 +9,19 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use casemate_api::{
-    error::ErrorCode,
-    page::SeekRequest,
-    reply::Directory,
-    view::{PreparationState, PreparationView},
-};
+use casemate_api::{error::ErrorCode, page::SeekRequest, reply::Directory};
 use serde::Deserialize;
 
-use crate::app::{
-    Ctx, Error,
-    about::{About, about},
-    approval::show,
-    directory,
+use crate::{
+    app::{
+        Ctx, Error,
+        about::{About, about},
+        approval::show,
+        directory,
+    },
+    http::error::ApiError,
+    view::{PreparationState, PreparationView},
 };
-use crate::http::error::ApiError;
 
 /// Pages load their style from here, run nothing, and send nothing anywhere.
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \

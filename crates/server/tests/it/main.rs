@@ -12,6 +12,7 @@
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`console`], [`openapi`] | pages, and the API's description |
+//! | [`requirements`] | every reply in every version against what official clients insist on |
 
 #![cfg(test)]
 
@@ -30,6 +31,7 @@ mod openapi;
 mod readiness;
 mod replica_lives;
 mod replicas;
+mod requirements;
 mod revisions;
 mod simulation;
 mod update;

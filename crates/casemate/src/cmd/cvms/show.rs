@@ -1,9 +1,6 @@
 //! A CVM for people.
 
-use casemate_api::{
-    reply::{CvmInfo, CvmState},
-    view::Tee,
-};
+use casemate_api::reply::{CvmInfo, CvmState, Tee};
 
 use crate::table::{self, or_none};
 

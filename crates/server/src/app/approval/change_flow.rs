@@ -7,20 +7,24 @@ use casemate_api::{
     compose_update::{ComposeCommitRequest, ComposeReplaceRequest},
     error::ErrorCode,
     revision::RedeployRequest,
-    view::{ComposeProvisionView, UpdateView},
 };
 use casemate_core::id::{ComposeHash, CvmId};
 use casemate_store::cvms::Cvm;
 use serde::Serialize;
 
 use super::{
-    ApprovalHeaders, Clearance, TokenRejection, confirm, confirm::Found, contracts, needs, question,
+    ApprovalHeaders, Clearance, TokenRejection,
+    confirm::{self, Found},
+    contracts, needs, question,
 };
-use crate::app::{
-    Caller, Ctx, Error, cvms, governance, revisions,
-    update::{self, ChangeRequest, EnvGuard, compose},
-    views,
-    work::{Answer, Begun, IdempotencyKey, Work},
+use crate::{
+    app::{
+        Caller, Ctx, Error, cvms, governance, revisions,
+        update::{self, ChangeRequest, EnvGuard, compose},
+        views,
+        work::{Answer, Begun, IdempotencyKey, Work},
+    },
+    view::{ComposeProvisionView, UpdateView},
 };
 
 /// What a request says of its change beside the change itself.

@@ -1,10 +1,7 @@
 //! What was prepared, as it is shown: what has to be called on which contract, what the chain says, and
 //! what would be different.
 
-use casemate_api::{
-    render,
-    view::{CallView, DocumentChangeView, EnvReportView, PreparationState, PreparationView},
-};
+use casemate_api::reply::KmsNode;
 use casemate_core::{
     change::{Configuration, known_names},
     compose::AppCompose,
@@ -21,7 +18,10 @@ use serde_json::{Value, json};
 use super::{
     Contracts, TokenRejection, confirm, contracts, digest, question, token_rejection::Standing,
 };
-use crate::app::{Ctx, Error, fleet::FleetKms, governance, revisions::diff, views};
+use crate::{
+    app::{Ctx, Error, fleet::FleetKms, governance, revisions::diff, views},
+    view::{self, CallView, DocumentChangeView, EnvReportView, PreparationState, PreparationView},
+};
 
 /// The page that shows a person what to approve.
 pub fn commit_url(ctx: &Ctx, token: &str) -> String {
@@ -31,7 +31,7 @@ pub fn commit_url(ctx: &Ctx, token: &str) -> String {
 /// The KMS as clients want it beside something to register. `with_chain`: with what viem wants to know of
 /// the chain, where clients read that.
 pub fn kms_info(kms: &FleetKms, with_chain: bool) -> Value {
-    let mut info = json!(render::kms_node(&views::kms(kms)));
+    let mut info = json!(KmsNode::from(&views::kms(kms)));
     let chain = kms.governed.as_ref().map(|governed| governed.chain.chain_id());
     if let (Some(info), Some(chain), true) = (info.as_object_mut(), chain, with_chain) {
         info.insert("chain".to_owned(), viem_chain(chain));
@@ -60,7 +60,7 @@ fn viem_chain(id: u64) -> Value {
 
 /// What contracts say, in the three words of official clients.
 pub fn onchain_status(state: &State) -> Value {
-    json!(render::onchain_status(words(state)))
+    json!(view::onchain_status(words(state)))
 }
 
 const fn words(state: &State) -> (bool, bool, bool) {

@@ -5,12 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_api::{
-    allowed::IsAllowedRequest,
-    error::ErrorCode,
-    reply::AppKmsInfo,
-    view::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView},
-};
+use casemate_api::{allowed::IsAllowedRequest, error::ErrorCode, reply::AppKmsInfo};
 use casemate_core::{
     governance::{Account, Question, State},
     id::{Address, AppId, ComposeHash, DeviceId, InvalidId, KmsId},
@@ -19,10 +14,13 @@ use casemate_engine::chain::Fault;
 use casemate_store::cvms::Cvm;
 use futures_util::{StreamExt, stream};
 
-use crate::app::{
-    Caller, Ctx, Error, cvms,
-    fleet::{FleetKms, Governed},
-    governance, kms, views,
+use crate::{
+    app::{
+        Caller, Ctx, Error, cvms,
+        fleet::{FleetKms, Governed},
+        governance, kms, views,
+    },
+    view::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView},
 };
 
 /// Questions to a chain that one request has under way.

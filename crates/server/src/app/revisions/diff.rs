@@ -5,14 +5,16 @@ use std::{
     time::Duration,
 };
 
-use casemate_api::view::{FieldDiffView, RevisionDiffView, RevisionView};
 use casemate_core::change::{EnvReport, known_names};
 use casemate_store::revisions::Whole;
 use serde_json::Value;
 use similar::TextDiff;
 
 use super::parse;
-use crate::app::Error;
+use crate::{
+    app::Error,
+    view::{FieldDiffView, RevisionDiffView, RevisionView},
+};
 
 /// The fields that are compared line by line.
 const TEXTS: [&str; 2] = ["docker_compose_file", "pre_launch_script"];

@@ -13,10 +13,6 @@ mod redeploy;
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     page::{Page, PageRequest},
-    view::{
-        Origin, PendingPreviewView, PendingView, PersonView, RevisionDetailView, RevisionDiffView,
-        RevisionView, TenantView,
-    },
 };
 use casemate_core::{
     change::brings_in_force,
@@ -30,6 +26,11 @@ use casemate_store::{
     cvms::Cvm,
     prepared::{self, Pending},
     revisions::{self, Revision, Whole},
+};
+
+use crate::view::{
+    Origin, PendingPreviewView, PendingView, PersonView, RevisionDetailView, RevisionDiffView,
+    RevisionView, TenantView,
 };
 
 pub use redeploy::{AppRedeploy, RedeployOutcome, change_request, on_cvm};

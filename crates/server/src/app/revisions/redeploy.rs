@@ -10,7 +10,6 @@ use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     patch::Patch,
     revision::{AppRedeployRequest, MAX_TARGETS, RedeployRequest},
-    view::RedeployView,
 };
 use casemate_core::{
     change::{Change, known_names},
@@ -25,13 +24,16 @@ use casemate_store::{
 };
 
 use super::{app, document, find, parse};
-use crate::app::{
-    Caller, Ctx, Error,
-    approval::{self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection},
-    cvms, governance,
-    update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
-    views,
-    work::{Answer, Begun, IdempotencyKey, Work},
+use crate::{
+    app::{
+        Caller, Ctx, Error,
+        approval::{self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection},
+        cvms, governance,
+        update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
+        views,
+        work::{Answer, Begun, IdempotencyKey, Work},
+    },
+    view::RedeployView,
 };
 
 /// The change that puts a revision in force on a CVM, which must be taken.

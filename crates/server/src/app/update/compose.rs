@@ -8,7 +8,6 @@ use casemate_api::{
     compose_update::{ComposeCommitRequest, ComposeReplaceRequest},
     error::{ErrorCode, ErrorDetail},
     patch::Patch,
-    view::ComposeProvisionView,
 };
 use casemate_core::{
     change::{Change, Set, env_report},
@@ -18,7 +17,10 @@ use casemate_core::{
 use casemate_store::{Tx, cvms::Cvm, prepared::Prepared};
 
 use super::{ChangeRequest, configuration, lock_cvm, preview, request};
-use crate::app::{Caller, Ctx, Error, provision, views};
+use crate::{
+    app::{Caller, Ctx, Error, provision, views},
+    view::ComposeProvisionView,
+};
 
 /// Checks a document for a CVM, keeps it for 14 days, and says its hash.
 pub async fn prepare(

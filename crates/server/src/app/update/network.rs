@@ -3,7 +3,6 @@
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     network::{PortRule, PortsRequest},
-    view::{NetworkConfigView, PortView},
 };
 use casemate_core::{
     change::Change,
@@ -13,7 +12,10 @@ use casemate_core::{
 use casemate_store::Tx;
 
 use super::ChangeRequest;
-use crate::app::{Caller, Error, provision};
+use crate::{
+    app::{Caller, Error, provision},
+    view::{NetworkConfigView, PortView},
+};
 
 /// Where host ports are chosen that a client leaves open.
 const CHOSEN: std::ops::Range<u16> = 20_000..30_000;

@@ -1,15 +1,15 @@
 //! `GET /auth/me`.
 
 use axum::Json;
-use casemate_api::{
-    render,
-    reply::AuthMe,
-    view::{CreditsView, UserRole, UserView, WorkspaceView},
-};
+use casemate_api::reply::{AuthMe, UserRole};
 
 use crate::{
     app::Caller,
-    http::extract::{Auth, Version},
+    http::{
+        extract::{Auth, Version},
+        render,
+    },
+    view::{CreditsView, UserView, WorkspaceView},
 };
 
 /// The user and workspace behind the key.

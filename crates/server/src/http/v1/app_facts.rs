@@ -8,7 +8,6 @@ use casemate_api::{
     allowed::IsAllowedRequest,
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::query_number,
-    render,
     reply::{
         AppEvents, AppKmsInfo, AppUsage, CvmsAllowed, DeviceAllowlist, FilterOptions, IsAllowed,
     },
@@ -24,6 +23,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, Version},
+        render,
     },
 };
 

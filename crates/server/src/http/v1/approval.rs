@@ -8,7 +8,6 @@ use axum::{
 use casemate_api::{
     approval::CommitTokenRequest,
     error::{ErrorBody, ErrorCode},
-    render,
     reply::{CommitInfo, Committed},
 };
 use serde::Deserialize;
@@ -21,6 +20,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Json, answer},
+        render,
     },
 };
 

@@ -7,7 +7,6 @@ use axum::{
 use casemate_api::{
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::{Page, SeekRequest, query_flag},
-    render,
     reply::{App, AppCvms, AppsOrDirectory},
 };
 
@@ -16,6 +15,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, MaybeAuth, Version},
+        render,
     },
 };
 

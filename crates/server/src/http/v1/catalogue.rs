@@ -8,9 +8,7 @@ use axum::{
 use casemate_api::{
     error::{ErrorBody, ErrorCode, ErrorDetail},
     page::PageRequest,
-    render,
     reply::{AvailableNodes, AvailableOsImage, InstanceTypeFamily, InstanceTypes},
-    view::CapacityView,
 };
 use serde::Deserialize;
 
@@ -19,8 +17,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Version},
-        openapi,
+        openapi, render,
     },
+    view::CapacityView,
 };
 
 /// Nodes with what is left on them, and KMS.

@@ -10,10 +10,8 @@ use casemate_api::{
     compose_file::ComposeFile,
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::{Page, PageRequest, SeekRequest, query_number},
-    render,
     reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, StatusBatch, UserConfig},
     status_batch::StatusBatchRequest,
-    view::CvmView,
 };
 use casemate_core::id::{NodeId, UserId};
 use serde::Deserialize;
@@ -23,7 +21,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, Version},
+        render,
     },
+    view::CvmView,
 };
 
 /// The unpaged list ends here; longer ones are for `GET /cvms/paginated`.

@@ -5,7 +5,6 @@ use casemate_api::{
     commit::CommitRequest,
     error::ErrorBody,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
-    render,
     reply::Provisioned,
 };
 
@@ -19,7 +18,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json, Raw, Version, answer},
-        openapi,
+        openapi, render,
     },
 };
 

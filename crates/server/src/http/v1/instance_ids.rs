@@ -10,7 +10,6 @@ use casemate_api::{
         InstanceIdRequest, InstanceIdsRequest, MAX_BATCH, RefreshInstanceIdRequest,
         RefreshInstanceIdsRequest,
     },
-    render,
     reply::{InstanceIdResult, InstanceIdResults},
 };
 
@@ -23,6 +22,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, Version, answer},
+        render,
     },
 };
 

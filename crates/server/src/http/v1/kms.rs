@@ -7,7 +7,6 @@ use axum::{
 use casemate_api::{
     error::ErrorBody,
     page::{PageRequest, query_number},
-    render,
     reply::{KmsContractNodes, KmsInspection, KmsList, KmsOne, KmsPubkey, NextAppIds, OnchainKms},
 };
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Version},
+        render,
     },
 };
 

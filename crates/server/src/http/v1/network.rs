@@ -7,7 +7,6 @@ use axum::{
 use casemate_api::{
     domain::DiagnoseRequest,
     error::ErrorBody,
-    render,
     reply::{Diagnosis, FirewallStatus, HostPort, NetworkConfig},
 };
 
@@ -16,6 +15,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body},
+        render,
     },
 };
 

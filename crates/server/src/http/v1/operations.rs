@@ -9,9 +9,7 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode, ValidationItem},
     operation::{BatchStopRequest, CancelRequest, MAX_BATCH},
     page::query_number,
-    render,
     reply::{BatchStop, Cancelled, OperationStatus, OperationsPage},
-    view::CancelView,
 };
 use casemate_core::{operation::OperationKind, time::Timestamp};
 
@@ -25,7 +23,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, Version, answer},
+        render,
     },
+    view::CancelView,
 };
 
 /// What a query asks for: which operations, and how many.

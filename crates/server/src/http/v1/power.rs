@@ -4,7 +4,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use casemate_api::{error::ErrorBody, power::RestartRequest, render, reply::Vm};
+use casemate_api::{error::ErrorBody, power::RestartRequest, reply::Vm};
 
 use crate::{
     app::{
@@ -15,6 +15,7 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json, Raw, Version, answer},
+        render,
     },
 };
 

@@ -5,9 +5,7 @@ use axum::{
     extract::{Path, State},
     response::Response,
 };
-use casemate_api::{
-    error::ErrorBody, readiness::ReadinessRequest, render, reply::Readiness, view::ReadinessView,
-};
+use casemate_api::{error::ErrorBody, readiness::ReadinessRequest, reply::Readiness};
 use casemate_core::ready::Check;
 
 use crate::{
@@ -18,7 +16,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, Raw, answer},
+        render,
     },
+    view::ReadinessView,
 };
 
 /// When an instance takes requests of the gateway, and who says so.

@@ -8,11 +8,9 @@ use axum::{
 use casemate_api::{
     approval::CommitTokenRequest,
     error::{ErrorBody, ErrorCode},
-    render,
     replicate::{InstanceRequest, ReplicateRequest},
     reply::{NewInstance, Vm},
     version::ApiVersion,
-    view::CvmView,
 };
 use serde::Serialize;
 
@@ -30,7 +28,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json, MaybeAuth, Version, answer},
+        render,
     },
+    view::CvmView,
 };
 
 /// What a request says to the contracts that govern the app.

@@ -1,5 +1,20 @@
 //! Revisions of apps, what is prepared, and the way back to an earlier revision.
 
+use axum::{
+    Json,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use casemate_api::{
+    error::ErrorBody,
+    page::{PageRequest, query_flag},
+    reply::{
+        AppRedeployed, PendingPreview, PendingUpdates, Redeployed, RevisionDetail, RevisionDiff,
+        RevisionsPage,
+    },
+    revision::{AppRedeployRequest, RedeployRequest},
+};
+
 use super::update::accepted;
 use crate::{
     app::{
@@ -10,22 +25,8 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, answer},
+        render,
     },
-};
-use axum::{
-    Json,
-    extract::{Path, Query, State},
-    response::Response,
-};
-use casemate_api::{
-    error::ErrorBody,
-    page::{PageRequest, query_flag},
-    render,
-    reply::{
-        AppRedeployed, PendingPreview, PendingUpdates, Redeployed, RevisionDetail, RevisionDiff,
-        RevisionsPage,
-    },
-    revision::{AppRedeployRequest, RedeployRequest},
 };
 
 /// The last value of a name in a query; names that nobody asks for are no filter.

@@ -15,7 +15,7 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use casemate_api::{error::ErrorBody, page::query_number, render, reply::CvmState, view::CvmView};
+use casemate_api::{error::ErrorBody, page::query_number, reply::CvmState};
 use casemate_core::{cvm::Phase, id::CvmId};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
@@ -26,7 +26,9 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Version},
+        render,
     },
+    view::CvmView,
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(10);

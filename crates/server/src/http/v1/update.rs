@@ -3,23 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::{
-    app::{
-        Caller, Ctx, Error,
-        approval::{
-            ApprovalHeaders,
-            change_flow::{self, ChangeFlow, ChangeOptions, Named, Provisioned, Start, Turn},
-        },
-        cvms,
-        update::{self, ChangeRequest, EnvGuard, network, request},
-        views,
-        work::{Begun, IdempotencyKey},
-    },
-    http::{
-        error::ApiError,
-        extract::{Auth, Json, Raw, Version, answer},
-    },
-};
 use axum::{
     extract::{FromRequestParts, Path, State},
     http::{HeaderMap, request::Parts},
@@ -36,10 +19,28 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode},
     network::{NetworkConfigRequest, PortsRequest},
     patch::Patch,
-    render,
     reply::{
         Accepted, ComposeProvisioned, CvmFlat, EnvsUpdateResult, HostPort, NetworkConfig,
         UpdateResult, Vm,
+    },
+};
+
+use crate::{
+    app::{
+        Caller, Ctx, Error,
+        approval::{
+            ApprovalHeaders,
+            change_flow::{self, ChangeFlow, ChangeOptions, Named, Provisioned, Start, Turn},
+        },
+        cvms,
+        update::{self, ChangeRequest, EnvGuard, network, request},
+        views,
+        work::{Begun, IdempotencyKey},
+    },
+    http::{
+        error::ApiError,
+        extract::{Auth, Json, Raw, Version, answer},
+        render,
     },
 };
 

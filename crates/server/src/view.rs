@@ -1,0 +1,51 @@
+//! What the server fills in: plain facts, the same for every version of the API. [`crate::http::render`]
+//! turns them into replies.
+//!
+//! Times are RFC 3339 in UTC, money is decimal text in USD, memory is MB (1024 of them a GB), disk
+//! is GB. Everything here is already allowed to be seen by whoever asked.
+
+mod account;
+mod allowed;
+mod app;
+mod approval;
+mod catalogue;
+mod cvm;
+mod domain;
+mod instance_id;
+mod kms;
+mod network;
+mod node;
+mod operation;
+mod provision;
+mod readiness;
+mod revision;
+mod update;
+
+pub use account::{CapacityView, CreditsView, UserView, WorkspaceView};
+pub use allowed::{AllowedView, AllowlistDeviceView, AllowlistView, ContractSays, CvmsAllowedView};
+pub use app::{AppProfileView, AppView};
+pub use approval::{
+    CallView, DocumentChangeView, PreparationState, PreparationView, onchain_status,
+};
+pub use casemate_core::cvm::Phase;
+pub use catalogue::{InstanceTypeView, OsImageView};
+pub use cvm::{
+    CvmView, FailureView, GatewayView, LogUrlsView, OnchainView, OperationView, OsView, PersonView,
+    PublicUrl, TenantView, WaitingView,
+};
+pub use domain::{CaaView, DnsRecordView, DomainView, RecordType};
+pub use instance_id::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
+pub use kms::{KmsContractView, KmsView, PHALA_CONTRACT, contracts};
+pub use network::{FirewallView, NetworkConfigView, PortView};
+pub use node::{NodeRefView, NodeView};
+pub use operation::{
+    BatchStopView, CancelView, CauseView, OperationEventView, OperationRecordView,
+    OperationStatusView, StepOutcome, StepView,
+};
+pub use provision::ProvisionView;
+pub use readiness::{ReadinessSource, ReadinessView};
+pub use revision::{
+    FieldDiffView, Origin, PendingPreviewView, PendingView, RedeployView, RevisionDetailView,
+    RevisionDiffView, RevisionView,
+};
+pub use update::{ComposeProvisionView, Effect, EnvReport as EnvReportView, UpdateView};
