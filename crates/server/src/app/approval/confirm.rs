@@ -72,9 +72,7 @@ pub async fn of_token(ctx: &Ctx, token: &str) -> Result<Preparation, Error> {
     };
     match row {
         Some(row) => Ok(row),
-        None if ctx.token_rate_limit.too_many(ctx.now()) => {
-            Err(Error::code(ErrorCode::RateLimited))
-        }
+        None if ctx.token_rate_limit.too_many() => Err(Error::code(ErrorCode::RateLimited)),
         None => Err(TokenRejection::Unknown.into()),
     }
 }
