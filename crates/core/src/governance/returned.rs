@@ -9,7 +9,7 @@ use alloy_sol_types::{Panic, Revert, SolCall, SolError, SolInterface};
 use super::{
     Account,
     interface::{AppContract, KmsContract, SafeContract},
-    rules::{Mask, Rule},
+    rules::Rule,
 };
 use crate::id::Address;
 
@@ -45,10 +45,10 @@ impl Returned {
 
 /// A yes or no; `None`: there is no contract that answers as one does.
 #[must_use]
-pub fn flag(returned: &Returned, mask: Mask) -> Option<bool> {
+pub fn flag(returned: &Returned) -> Option<bool> {
     let data = returned.data()?;
     if data.is_empty() {
-        return (!mask.applies(Rule::EmptyData)).then_some(false);
+        return (!Rule::EmptyData.applies()).then_some(false);
     }
     let (last, zeros) = data.split_last()?;
     (data.len() == 32 && *last < 2 && zeros.iter().all(|byte| *byte == 0)).then_some(*last == 1)
