@@ -25,7 +25,7 @@ pub enum CvmEvent {
         /// How many others go with it.
         with: usize,
     },
-    /// Changes that went in one did not work; they are tried in halves.
+    /// Changes that went in one did not work; they are tried one by one.
     Split,
     /// The word users see changed.
     Phase(Phase, Phase),

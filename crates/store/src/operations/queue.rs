@@ -1,8 +1,8 @@
 //! Changes of a configuration that wait for their turn, and the one whose turn it is.
 //!
 //! Several may go in one: the newest of them runs, the others are joined to it and end as it ends.
-//! When such a batch fails it goes back to the queue to be tried in halves, so that one bad change
-//! takes no other with it.
+//! When such a batch fails, its changes go back to the queue and are tried one by one, so that one bad
+//! change takes no other with it.
 
 use casemate_core::{
     change::{Before, Change, EnvReport},
@@ -180,20 +180,20 @@ impl Tx {
         Ok(user.map(UserId))
     }
 
-    /// Sends a batch that failed back to the queue, to be tried in halves. `false`: it was not a
+    /// Sends a batch that failed back to the queue, to be tried one by one. `false`: it was not a
     /// batch but a single change, and is left as it is.
-    pub async fn split_batch(&mut self, leader: OperationId) -> Result<bool, Error> {
-        const SIZE: &str =
+    pub async fn retry_singly(&mut self, leader: OperationId) -> Result<bool, Error> {
+        const OTHERS: &str =
             "SELECT COUNT(*) FROM operations WHERE joined_to = $1 AND state = 'pending'";
-        const SPLIT: &str = "UPDATE operations SET state = 'pending', joined_to = NULL, batch = $2, \
+        const REQUEUE: &str = "UPDATE operations SET state = 'pending', joined_to = NULL, batch = 1, \
             before = NULL, started_at = NULL \
             WHERE (id = $1 OR joined_to = $1) AND state IN ('running', 'pending')";
         let lead = leader.to_string();
-        let others = on_tx!(self, |c| query_scalar::<_, i64>(SIZE).bind(&lead).fetch_one(c))?;
+        let others = on_tx!(self, |c| query_scalar::<_, i64>(OTHERS).bind(&lead).fetch_one(c))?;
         if others == 0 {
             return Ok(false);
         }
-        exec_tx!(self, query(SPLIT).bind(&lead).bind((others + 1) / 2))?;
+        exec_tx!(self, query(REQUEUE).bind(&lead))?;
         Ok(true)
     }
 

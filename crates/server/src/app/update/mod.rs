@@ -552,8 +552,8 @@ pub enum RollbackReason {
     Cancelled(OperationId),
 }
 
-/// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried in
-/// halves, and makes the configuration from before the desired one. `None`: there is nothing to go back to, and
+/// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried one
+/// by one, and makes the configuration from before the desired one. `None`: there is nothing to go back to, and
 /// nothing was done. Returns the operation that leads back and the place of the last event.
 pub async fn roll_back(
     ctx: &Ctx,
@@ -567,7 +567,7 @@ pub async fn roll_back(
     let Some(before) = tx.before(open.id).await? else { return Ok(None) };
     let now = ctx.now();
     let by = tx.asked_by(open.id).await?.unwrap_or(cvm.created_by);
-    let split = tx.split_batch(open.id).await?;
+    let split = tx.retry_singly(open.id).await?;
     let mut last_event = EventSeq(0);
     match rollback_reason {
         RollbackReason::Failed(..) if split => {
