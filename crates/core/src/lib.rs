@@ -11,6 +11,7 @@ pub mod compose;
 pub mod create_address;
 pub mod cvm;
 pub mod domain;
+pub mod event;
 pub mod governance;
 pub mod id;
 pub mod instance;
