@@ -23,5 +23,6 @@ pub mod plan;
 pub mod pubkey;
 pub mod ready;
 pub mod seal;
+pub mod stored;
 pub mod time;
 pub mod usage;

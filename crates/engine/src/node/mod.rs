@@ -20,6 +20,7 @@ use casemate_core::{
     instance::InstanceSeed,
     node::Capabilities,
     seal::SealedEnv,
+    stored::Stored,
 };
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -227,6 +228,8 @@ pub struct Inventory {
     /// What an operator should know, for example where CPU limits apply.
     pub notes: Vec<String>,
 }
+
+impl Stored for Inventory {}
 
 /// What all CVMs of a node together may take. The control plane accounts for it; nodes do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

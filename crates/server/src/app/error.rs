@@ -177,6 +177,7 @@ const fn store_code(error: &casemate_store::Error) -> ErrorCode {
     match error {
         Store::Stale | Store::Conflict(_) => ErrorCode::ChangedMeanwhile,
         Store::Unavailable(_) | Store::Commit(_) => ErrorCode::DatabaseUnavailable,
+        Store::Newer { .. } => ErrorCode::NewerVersion,
         Store::Corrupt { .. } | Store::Migrate(_) | Store::Backend(_) => ErrorCode::Internal,
     }
 }

@@ -162,7 +162,8 @@ impl Opener<'_> {
     ) -> Result<(), StartError> {
         let failed = |reason: String| StartError::Node { kind: kind.as_str(), reason };
         let inventory = node.inventory().await.map_err(|error| failed(error.to_string()))?;
-        let json = serde_json::to_string(&inventory).map_err(|error| failed(error.to_string()))?;
+        let json =
+            casemate_core::stored::write(&inventory).map_err(|error| failed(error.to_string()))?;
         let (id, name) = self.name(kind, &json).await.map_err(|error| failed(error.to_string()))?;
         opened.descriptions.push(describe(&name, &inventory, takes_new));
         opened.descriptions.extend(inventory.notes.iter().cloned());

@@ -8,11 +8,16 @@ use casemate_core::{
     change::{Before, Change, EnvReport},
     id::{CvmId, OperationId, UserId},
     operation::OperationKind,
+    stored,
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Error, Tx, cvms::Cvm, error::corrupt};
+use crate::{
+    Error, Tx,
+    cvms::Cvm,
+    error::{corrupt, unreadable},
+};
 
 /// With how many others a change may go in one.
 pub const MAX_BATCH: i64 = 64;
@@ -35,11 +40,9 @@ pub struct Queued {
 pub struct NewChange<'a> {
     /// `correlation_id`.
     pub id: OperationId,
-    /// Of which CVM.
     pub cvm: CvmId,
     /// Who asks.
     pub by: UserId,
-    /// What.
     pub change: &'a Change,
     /// Names of the fields it changes.
     pub fields: &'a [&'a str],
@@ -60,7 +63,7 @@ struct Row {
 impl Row {
     fn read(self) -> Result<Queued, Error> {
         Ok(Queued {
-            change: serde_json::from_str(&self.change).map_err(corrupt(
+            change: stored::read(&self.change).map_err(unreadable(
                 "operations",
                 "change",
                 &self.id,
@@ -98,9 +101,9 @@ impl Tx {
         let json = |text: Result<String, serde_json::Error>| {
             text.map_err(corrupt("operations", "change", new.id))
         };
-        let change = json(serde_json::to_string(new.change))?;
+        let change = json(stored::write(new.change))?;
         let report =
-            json(new.report.map(serde_json::to_string).transpose().map(Option::unwrap_or_default))?;
+            json(new.report.map(stored::write).transpose().map(Option::unwrap_or_default))?;
         exec_tx!(
             self,
             query(SQL)
@@ -142,7 +145,7 @@ impl Tx {
             started_at = $4 WHERE id = $1 AND state = 'pending'";
         const JOIN: &str = "UPDATE operations SET joined_to = $2, generation = $3, started_at = $4 \
             WHERE id = $1 AND state = 'pending'";
-        let before = before.map(serde_json::to_string).transpose().map_err(corrupt(
+        let before = before.map(stored::write).transpose().map_err(corrupt(
             "operations",
             "before",
             leader,
@@ -164,7 +167,7 @@ impl Tx {
         let text = on_tx!(self, |c| query_scalar::<_, Option<String>>(SQL)
             .bind(operation.to_string())
             .fetch_optional(c))?;
-        text.flatten().map(|text| serde_json::from_str(&text)).transpose().map_err(corrupt(
+        text.flatten().map(|text| stored::read(&text)).transpose().map_err(unreadable(
             "operations",
             "before",
             operation,
