@@ -100,26 +100,10 @@ impl fmt::Display for ApiVersion {
     }
 }
 
-/// Whether this is `YYYY-MM-DD` and a day of the calendar.
+/// Whether this is `YYYY-MM-DD` and a day of the calendar. The parser takes other forms too; only this
+/// one is what it writes.
 fn is_date(text: &str) -> bool {
-    let [year, month, day] = text.split('-').collect::<Vec<_>>()[..] else { return false };
-    let number = |text: &str, digits: usize| {
-        let valid = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
-        valid.then(|| text.parse::<u32>().ok()).flatten()
-    };
-    let (Some(year), Some(month), Some(day)) = (number(year, 4), number(month, 2), number(day, 2))
-    else {
-        return false;
-    };
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let days = match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
-        2 => 28,
-        _ => return false,
-    };
-    (1..=days).contains(&day)
+    text.parse::<jiff::civil::Date>().is_ok_and(|date| date.to_string() == text)
 }
 
 #[cfg(test)]

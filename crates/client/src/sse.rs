@@ -1,7 +1,18 @@
-//! Reading `text/event-stream`, bytes to events. Only what the API sends: `event` and `data`; other
-//! fields and comments are passed over.
+//! The events of a `text/event-stream`, none of them larger than [`MAX_EVENT`].
 
-use std::collections::VecDeque;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
+use sse_stream::SseByteStream;
+
+use crate::error::{Error, TransportKind};
 
 /// An event larger than this is not one of ours.
 const MAX_EVENT: usize = 1024 * 1024;
@@ -15,112 +26,115 @@ pub(crate) struct Event {
     pub data: String,
 }
 
-/// The stream holds an event larger than any should be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Oversized;
-
-/// A reader that takes bytes as they come.
-#[derive(Debug, Default)]
-pub(crate) struct Parser {
-    line: Vec<u8>,
-    after_cr: bool,
-    begun: bool,
-    name: String,
-    data: Option<String>,
-    ready: VecDeque<Event>,
+/// Decodes events from chunks of bytes. Comments only keep the chunks coming.
+pub(crate) struct Events {
+    decoder: SseByteStream<BoxStream<'static, Result<Bytes, Error>>>,
+    /// Bytes since the last event.
+    pending: Arc<AtomicUsize>,
+    call: String,
 }
 
-impl Parser {
-    /// Takes bytes in.
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Oversized> {
-        for byte in bytes {
-            match byte {
-                b'\n' if self.after_cr => self.after_cr = false,
-                b'\n' | b'\r' => {
-                    self.after_cr = *byte == b'\r';
-                    self.end_line();
+impl Events {
+    /// The events in the body of the answer to a call.
+    pub fn new(
+        call: String,
+        chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
+    ) -> Self {
+        let pending = Arc::<AtomicUsize>::default();
+        let counted = chunks.and_then({
+            let (pending, call) = (Arc::clone(&pending), call.clone());
+            move |chunk| {
+                let total = pending.fetch_add(chunk.len(), Relaxed) + chunk.len();
+                let fits = total <= MAX_EVENT;
+                let result =
+                    if fits { Ok(chunk) } else { Err(broken(&call, TransportKind::TooLarge)) };
+                std::future::ready(result)
+            }
+        });
+        Self { decoder: SseByteStream::new(counted.boxed()), pending, call }
+    }
+
+    /// The next event that is complete; `None` at the end of the stream.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        loop {
+            let block = self.decoder.next().await?;
+            self.pending.store(0, Relaxed);
+            match block {
+                Ok(block) => {
+                    let Some(data) = block.data else { continue };
+                    let name = block.event.filter(|name| !name.is_empty());
+                    return Some(Ok(Event {
+                        name: name.unwrap_or_else(|| "message".to_owned()),
+                        data,
+                    }));
                 }
-                _ => {
-                    self.after_cr = false;
-                    self.line.push(*byte);
+                Err(sse_stream::Error::Body(error)) => {
+                    let error = error.downcast::<Error>();
+                    return Some(Err(error.map_or_else(
+                        |_| broken(&self.call, TransportKind::Broken),
+                        |error| *error,
+                    )));
                 }
-            }
-            if self.line.len() + self.data.as_ref().map_or(0, String::len) > MAX_EVENT {
-                return Err(Oversized);
+                Err(_) => return Some(Err(broken(&self.call, TransportKind::Broken))),
             }
         }
-        Ok(())
     }
+}
 
-    /// The next event that is complete.
-    pub fn next(&mut self) -> Option<Event> {
-        self.ready.pop_front()
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events").field("call", &self.call).finish_non_exhaustive()
     }
+}
 
-    fn end_line(&mut self) {
-        let bytes = std::mem::take(&mut self.line);
-        let text = String::from_utf8_lossy(&bytes);
-        let text = if self.begun { &*text } else { text.strip_prefix('\u{feff}').unwrap_or(&text) };
-        self.begun = true;
-        if text.is_empty() {
-            return self.dispatch();
-        }
-        let (field, value) = text.split_once(':').unwrap_or((text, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match (field, &mut self.data) {
-            ("event", _) => value.clone_into(&mut self.name),
-            ("data", Some(data)) => {
-                data.push('\n');
-                data.push_str(value);
-            }
-            ("data", data) => *data = Some(value.to_owned()),
-            _ => {}
-        }
-    }
-
-    fn dispatch(&mut self) {
-        let name = std::mem::take(&mut self.name);
-        if let Some(data) = self.data.take() {
-            let name = if name.is_empty() { "message".to_owned() } else { name };
-            self.ready.push_back(Event { name, data });
-        }
-    }
+fn broken(call: &str, kind: TransportKind) -> Error {
+    Error::Transport { call: call.to_owned(), kind, source: None }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
+
     use super::*;
 
-    fn all(pieces: &[&[u8]]) -> Vec<(String, String)> {
-        let mut parser = Parser::default();
-        for piece in pieces {
-            parser.push(piece).unwrap();
+    async fn all(pieces: &[&[u8]]) -> Vec<(String, String)> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let mut events = Events::new("GET /x".to_owned(), stream::iter(pieces));
+        let mut all = Vec::new();
+        while let Some(event) = events.next().await {
+            let event = event.unwrap();
+            all.push((event.name, event.data));
         }
-        std::iter::from_fn(|| parser.next()).map(|event| (event.name, event.data)).collect()
+        all
     }
 
-    #[test]
-    fn events_come_out_however_they_are_cut() {
+    #[tokio::test]
+    async fn events_come_out_however_they_are_cut() {
         let text = "\u{feff}: hello\nevent: state\ndata: {\"a\":\"é\"}\n\nid: 7\nevent:x\r\ndata:1\r\ndata\r\ndata: 3\r\n\r\ndata: last\n";
         let expected = [("state", "{\"a\":\"é\"}"), ("x", "1\n\n3")];
         let expected = expected.map(|(name, data)| (name.to_owned(), data.to_owned()));
-        assert_eq!(all(&[text.as_bytes()]), expected, "an unfinished event is none");
+        assert_eq!(all(&[text.as_bytes()]).await, expected, "an unfinished event is none");
         for at in 0..text.len() {
-            assert_eq!(all(&[&text.as_bytes()[..at], &text.as_bytes()[at..]]), expected, "{at}");
+            let cut = [&text.as_bytes()[..at], &text.as_bytes()[at..]];
+            assert_eq!(all(&cut).await, expected, "{at}");
         }
         let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
-        assert_eq!(all(&single), expected);
+        assert_eq!(all(&single).await, expected);
     }
 
-    #[test]
-    fn a_lone_carriage_return_ends_a_line_and_no_data_is_no_event() {
+    #[tokio::test]
+    async fn a_lone_carriage_return_ends_a_line_and_no_data_is_no_event() {
         let expected = [("message".to_owned(), "a".to_owned())];
-        assert_eq!(all(&[b"data: a\r\revent: empty\r\r"]), expected);
+        assert_eq!(all(&[b"data: a\r\revent: empty\r\r"]).await, expected);
     }
 
-    #[test]
-    fn an_event_without_end_is_refused() {
-        let mut parser = Parser::default();
-        assert_eq!(parser.push(&vec![b'x'; MAX_EVENT + 1]), Err(Oversized));
+    #[tokio::test]
+    async fn an_event_without_end_is_refused() {
+        let chunk = Bytes::from(vec![b'x'; MAX_EVENT / 2 + 1]);
+        let chunks = stream::repeat_with(move || Ok(chunk.clone()));
+        let mut events = Events::new("GET /x".to_owned(), chunks);
+        let error = events.next().await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Transport { kind: TransportKind::TooLarge, .. }), "{error}");
+        assert!(events.next().await.is_none(), "the stream is over");
     }
 }

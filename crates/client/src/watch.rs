@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use casemate_api::reply::CvmState;
+use futures_util::{Stream, stream};
 use reqwest::Response;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -11,7 +13,7 @@ use crate::{
     error::{Error, TransportKind, transport},
     http::Client,
     retry::{Policy, backoff},
-    sse::{Event, Parser},
+    sse::{Event, Events},
 };
 
 /// Servers send a comment at least every 30 s; after this long the connection is taken for dead.
@@ -47,16 +49,10 @@ pub struct Watch {
     target: String,
     began: Instant,
     ends: Instant,
-    stream: Option<Stream>,
+    stream: Option<Events>,
     failures: u32,
     last: Option<CvmState>,
     over: bool,
-}
-
-#[derive(Debug)]
-struct Stream {
-    response: Response,
-    parser: Parser,
 }
 
 /// What a connection brought.
@@ -132,7 +128,8 @@ impl Watch {
         let call = self.client.reading(&["cvms", &self.cvm, "state"], &query)?;
         match self.client.open(&call, "text/event-stream").await {
             Ok(response) => {
-                self.stream = Some(Stream { response, parser: Parser::default() });
+                let call = self.call();
+                self.stream = Some(Events::new(call.clone(), chunks(call, response)));
                 Ok(None)
             }
             Err(error) if comes_back(&error) => self.fail(error).map(Some),
@@ -140,21 +137,11 @@ impl Watch {
         }
     }
 
-    async fn read(&self, stream: &mut Stream) -> Result<Brought, Error> {
-        loop {
-            if let Some(event) = stream.parser.next() {
-                return Ok(Brought::Event(event));
-            }
-            let chunk = timeout(SILENCE, stream.response.chunk());
-            let Ok(chunk) = timeout_at(self.ends, chunk).await else { return Ok(Brought::Late) };
-            let Ok(chunk) = chunk else { return Err(self.broken(TransportKind::Timeout)) };
-            match chunk.map_err(|error| transport(&self.call(), error))? {
-                Some(bytes) => {
-                    let pushed = stream.parser.push(&bytes);
-                    pushed.map_err(|_| self.broken(TransportKind::TooLarge))?;
-                }
-                None => return Ok(Brought::End),
-            }
+    async fn read(&mut self, stream: &mut Events) -> Result<Brought, Error> {
+        match timeout_at(self.ends, stream.next()).await {
+            Err(_) => Ok(Brought::Late),
+            Ok(None) => Ok(Brought::End),
+            Ok(Some(event)) => event.map(Brought::Event),
         }
     }
 
@@ -229,6 +216,19 @@ impl Watch {
             last: self.last.as_ref().map(|state| state.status.clone()),
         }
     }
+}
+
+/// The body of an answer in pieces; a server that is silent for too long is an error.
+fn chunks(call: String, response: Response) -> impl Stream<Item = Result<Bytes, Error>> {
+    stream::try_unfold((call, response), async |(call, mut response)| {
+        let chunk = match timeout(SILENCE, response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| transport(&call, error))?,
+            Err(_) => {
+                return Err(Error::Transport { call, kind: TransportKind::Timeout, source: None });
+            }
+        };
+        Ok(chunk.map(|chunk| (chunk, (call, response))))
+    })
 }
 
 /// Whether another connection may fare better.

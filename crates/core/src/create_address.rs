@@ -1,42 +1,13 @@
 //! App ids of accounts: the address an Ethereum account's next contract gets (`CREATE`).
-//!
-//! `keccak256(rlp([deployer, nonce]))[12..]`, Ethereum yellow paper, "Contract Creation".
 
-use sha3::{Digest, Keccak256};
+use alloy_primitives::Address;
 
 use crate::id::{AppId, Wallet};
-
-const RLP_BYTES: u8 = 0x80;
-const RLP_LIST: u8 = 0xc0;
 
 /// The address of what `deployer` creates with its transaction number `nonce`.
 #[must_use]
 pub fn create_address(deployer: &Wallet, nonce: u64) -> AppId {
-    let deployer = deployer.as_bytes();
-    let nonce = rlp_number(nonce);
-    let payload = [&[RLP_BYTES + length(deployer)], deployer.as_slice(), &nonce].concat();
-    let hash = Keccak256::new()
-        .chain_update([RLP_LIST + length(&payload)])
-        .chain_update(&payload)
-        .finalize();
-    let mut address = [0; 20];
-    address.copy_from_slice(&hash[12..]);
-    AppId::from_bytes(address)
-}
-
-/// RLP of a number: big endian without leading zeros; one byte below 0x80 stands for itself.
-fn rlp_number(number: u64) -> Vec<u8> {
-    let bytes = number.to_be_bytes();
-    let significant: Vec<u8> = bytes.into_iter().skip_while(|byte| *byte == 0).collect();
-    match *significant {
-        [byte] if byte < RLP_BYTES => significant,
-        _ => [&[RLP_BYTES + length(&significant)], significant.as_slice()].concat(),
-    }
-}
-
-/// Lengths here are at most 30: what RLP calls short, and far from the limit of the type.
-fn length(bytes: &[u8]) -> u8 {
-    u8::try_from(bytes.len()).unwrap_or(u8::MAX)
+    AppId::from_bytes(Address::from(*deployer.as_bytes()).create(nonce).into())
 }
 
 #[cfg(test)]

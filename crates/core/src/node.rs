@@ -195,9 +195,20 @@ pub struct Requirements {
     pub clears_sealed_env: bool,
 }
 
+/// The part of a configuration that a field is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The app-compose document, which is the same for every CVM that boots it.
+    Document,
+    /// What is said of one CVM.
+    Cvm,
+}
+
 /// A field that a node cannot honour.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
+    /// Where the field is.
+    pub part: Part,
     /// The field, by its name in the request.
     pub field: &'static str,
     /// Why not. Begins with a verb.
@@ -217,55 +228,64 @@ pub fn unsupported(
     let rules = [
         (
             asks.hugepages && !has.memory_placement,
+            Part::Cvm,
             "hugepages",
             format!("cannot be had on a {kind} node: there is no VM"),
             LEAVE,
         ),
         (
             asks.pin_numa && !has.memory_placement,
+            Part::Cvm,
             "pin_numa",
             format!("cannot be had on a {kind} node: there is no VM"),
             LEAVE,
         ),
-        (asks.gpus && !has.gpus, "gpus", format!("cannot be attached on a {kind} node"), LEAVE),
+        (asks.gpus && !has.gpus, Part::Cvm, "gpus", format!("cannot be attached on a {kind} node"), LEAVE),
         (
             asks.ports && !has.host_ports,
+            Part::Cvm,
             "ports",
             format!("cannot be mapped on a {kind} node"),
             "Publish the ports in the compose file and reach them through the gateway.",
         ),
         (
             asks.kms_urls && !has.kms_urls,
+            Part::Cvm,
             "kms_urls",
             format!("cannot be set on a {kind} node: its guests use the built-in KMS"),
             LEAVE,
         ),
         (
             asks.gateway_urls && !has.gateway_urls,
+            Part::Cvm,
             "gateway_urls",
             format!("cannot be set on a {kind} node: Casemate is its gateway"),
             LEAVE,
         ),
         (
             asks.local_key_provider && !has.local_key_provider,
+            Part::Document,
             "compose_file.local_key_provider_enabled",
             format!("cannot be had on a {kind} node: it has no sealing enclave"),
             "Leave it out: the built-in KMS keeps the keys.",
         ),
         (
             asks.encrypted == Some(true) && has.disk_encryption == DiskEncryption::Never,
+            Part::Cvm,
             "encrypted",
             format!("cannot be had on a {kind} node: its disks are plain directories of the host"),
             LEAVE,
         ),
         (
             asks.encrypted == Some(false) && has.disk_encryption == DiskEncryption::Always,
+            Part::Cvm,
             "encrypted",
             "cannot be false: the guest always encrypts its disk".to_owned(),
             LEAVE,
         ),
         (
             asks.clears_user_config && !has.clears_files,
+            Part::Cvm,
             "user_config",
             "cannot be cleared on this node: its engine keeps the last one; set it to {} instead"
                 .to_owned(),
@@ -273,14 +293,15 @@ pub fn unsupported(
         ),
         (
             asks.clears_sealed_env && !has.clears_files,
+            Part::Cvm,
             "encrypted_env",
             "cannot be cleared on this node: its engine keeps the last one; seal an empty list instead"
                 .to_owned(),
             LEAVE,
         ),
     ];
-    let (_, field, why, instead) = rules.into_iter().find(|(breaks, ..)| *breaks)?;
-    Some(Unsupported { field, why, instead: instead.to_owned() })
+    let (_, part, field, why, instead) = rules.into_iter().find(|(breaks, ..)| *breaks)?;
+    Some(Unsupported { part, field, why, instead: instead.to_owned() })
 }
 
 #[cfg(test)]

@@ -5,5 +5,6 @@
 pub mod chain;
 pub mod dns;
 pub mod error;
+pub mod files;
 pub mod kms;
 pub mod node;

@@ -9,7 +9,6 @@ use sqlx::{query, query_as, query_scalar};
 
 use crate::{Db, Error, Tx, error::corrupt, freshness::Subject};
 
-/// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
     /// Integer id.
@@ -38,7 +37,6 @@ pub struct Workspace {
 /// Who a token speaks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The user.
     pub user: User,
     /// The workspace the token belongs to.
     pub workspace: Workspace,

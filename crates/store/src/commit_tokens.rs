@@ -58,13 +58,11 @@ impl Kind {
 pub struct NewPreparation<'a> {
     /// Of its token.
     pub hash: &'a TokenHash,
-    /// What it is.
     pub kind: Kind,
     /// Whose it is.
     pub workspace: WorkspaceId,
     /// The CVM that changes, or the one whose configuration the machine gets.
     pub cvm: CvmId,
-    /// Its app.
     pub app: AppId,
     /// The document that contracts have to allow; it is kept already.
     pub compose_hash: ComposeHash,
@@ -85,13 +83,11 @@ pub struct NewPreparation<'a> {
 pub struct Preparation {
     /// Of its token.
     pub hash: TokenHash,
-    /// What it is.
     pub kind: Kind,
     /// Whose it is.
     pub workspace: WorkspaceId,
     /// The CVM that changes, or the one whose configuration the machine gets.
     pub cvm: CvmId,
-    /// Its app.
     pub app: AppId,
     /// The document that contracts have to allow.
     pub compose_hash: ComposeHash,

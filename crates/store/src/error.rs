@@ -1,5 +1,7 @@
 //! Errors by what the caller does about them. Absence is not an error but `None`.
 
+use casemate_core::stored::Unreadable;
+
 /// Why a statement or transaction did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,6 +22,19 @@ pub enum Error {
         /// Primary key of the row.
         row: String,
         /// What the reader said.
+        reason: String,
+    },
+    /// A row has a form that only a newer version knows. It is left as it is: a process of that version
+    /// works on it.
+    #[error("{table}.{column} of {row}: {reason}")]
+    Newer {
+        /// Table name.
+        table: &'static str,
+        /// Column name.
+        column: &'static str,
+        /// Primary key of the row.
+        row: String,
+        /// The versions.
         reason: String,
     },
     /// The database cannot be reached or is overloaded; worth another try.
@@ -71,4 +86,20 @@ pub(crate) fn corrupt<E: std::fmt::Display>(
 ) -> impl FnOnce(E) -> Error {
     let row = row.to_string();
     move |reason| Error::Corrupt { table, column, row, reason: reason.to_string() }
+}
+
+/// Turns a text that is not read into [`Error::Newer`] or [`Error::Corrupt`].
+pub(crate) fn unreadable(
+    table: &'static str,
+    column: &'static str,
+    row: impl std::fmt::Display,
+) -> impl FnOnce(Unreadable) -> Error {
+    let row = row.to_string();
+    move |why| {
+        let reason = why.to_string();
+        match why {
+            Unreadable::Newer { .. } => Error::Newer { table, column, row, reason },
+            Unreadable::Corrupt(_) => Error::Corrupt { table, column, row, reason },
+        }
+    }
 }

@@ -21,9 +21,7 @@ pub struct Event {
     pub at: i64,
     /// Where.
     pub workspace_id: i64,
-    /// To which CVM.
     pub cvm_id: Option<i64>,
-    /// In which operation.
     pub operation_id: Option<String>,
     /// What, for example `cvm.phase` or `step.started`.
     pub kind: String,
@@ -36,11 +34,8 @@ pub struct Event {
 pub struct NewEvent<'a> {
     /// Where.
     pub workspace: WorkspaceId,
-    /// To which CVM.
     pub cvm: Option<CvmId>,
-    /// In which operation.
     pub operation: Option<OperationId>,
-    /// What.
     pub kind: &'a str,
     /// More about it; must hold no secret.
     pub body: serde_json::Value,
@@ -96,11 +91,8 @@ pub struct Told {
     pub seq: i64,
     /// When, in microseconds.
     pub at: i64,
-    /// To which CVM.
     pub cvm_id: i64,
-    /// In which operation.
     pub operation_id: Option<String>,
-    /// What.
     pub kind: String,
     /// More about it, as JSON.
     pub body: String,

@@ -49,10 +49,11 @@ fn node_list(nodes: &[NodeId]) -> String {
     serde_json::to_string(&ids).unwrap_or_default()
 }
 
-/// A condition on `cvms`: its node is in the JSON array of parameter 1.
+/// A condition on `cvms`: its node is in the JSON array of parameter 1, and this version can read it.
 fn on_nodes(engine: Engine) -> String {
     let list = engine.elements();
-    format!("node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({list}) AS list)")
+    let readable = crate::cvms::readable();
+    format!("node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({list}) AS list) AND {readable}")
 }
 
 /// Claims up to `limit` CVMs that are due and free, the longest waiting first. It writes: ask
@@ -213,8 +214,8 @@ impl Tx {
             deleted_at = CASE WHEN $8 THEN $9 ELSE deleted_at END, updated_at = $9 \
             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL AND ($10 OR lease_owner IS NULL) \
             RETURNING workspace_id, node_id, created_by, app_id, vcpu, memory_mb, disk_gb";
-        let status =
-            serde_json::to_string(record.status).map_err(corrupt("cvms", "status", cvm.id))?;
+        let status = casemate_core::stored::write(record.status)
+            .map_err(corrupt("cvms", "status", cvm.id))?;
         self.touch(Subject::Cvm(cvm.id));
         let gone = record.deleted;
         // Told by the guest; what a VM that is out of sight had last stays known.

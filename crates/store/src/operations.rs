@@ -8,18 +8,21 @@ use casemate_core::{
     cvm::FailureCode,
     id::{CvmId, OperationId, UserId},
     operation::{OperationKind, OperationState},
+    stored,
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Db, Error, Tx, error::corrupt};
+use crate::{
+    Db, Error, Tx,
+    error::{corrupt, unreadable},
+};
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     /// `correlation_id`.
     pub id: OperationId,
-    /// Of which CVM.
     pub cvm: CvmId,
     /// What it does.
     pub kind: OperationKind,
@@ -99,11 +102,11 @@ impl Row {
                 &self.id,
             ))?,
             fields: field_names(self.fields.as_deref()),
-            report: self
-                .report
-                .map(|text| serde_json::from_str(&text))
-                .transpose()
-                .map_err(corrupt("operations", "report", &self.id))?,
+            report: self.report.map(|text| stored::read(&text)).transpose().map_err(unreadable(
+                "operations",
+                "report",
+                &self.id,
+            ))?,
             started_at: self.started_at.map(Timestamp::from_micros),
             failure: self.failure_code.zip(self.failure),
             created_at: Timestamp::from_micros(self.created_at),

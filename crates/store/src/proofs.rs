@@ -13,11 +13,9 @@ use crate::{Db, Error, Tx, error::corrupt};
 /// Something that contracts allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
-    /// For which CVM.
     pub cvm: CvmId,
     /// Which document.
     pub hash: ComposeHash,
-    /// On which chain.
     pub chain_id: u64,
     /// At which block.
     pub block: Block,

@@ -5,16 +5,20 @@ use std::collections::BTreeSet;
 use casemate_core::{
     cvm::Spec,
     id::{AppId, ComposeHash, CvmId, KmsId, NodeId, ProvisionId, WorkspaceId},
+    stored,
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Db, Error, Tx, db::Engine, error::corrupt};
+use crate::{
+    Db, Error, Tx,
+    db::Engine,
+    error::{corrupt, unreadable},
+};
 
 /// A prepared deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provision {
-    /// Its id.
     pub id: ProvisionId,
     /// Whose it is.
     pub workspace: WorkspaceId,
@@ -54,11 +58,7 @@ struct Row {
 impl Row {
     fn read(self) -> Result<Provision, Error> {
         Ok(Provision {
-            spec: serde_json::from_str(&self.spec).map_err(corrupt(
-                "provisions",
-                "spec",
-                &self.id,
-            ))?,
+            spec: stored::read(&self.spec).map_err(unreadable("provisions", "spec", &self.id))?,
             app: self
                 .app_id
                 .map(|app| app.parse().map_err(corrupt("provisions", "app_id", &self.id)))
@@ -268,11 +268,8 @@ impl Tx {
         const SQL: &str = "INSERT INTO provisions (id, workspace_id, name, compose_hash, app_id, \
             kms_id, node_id, spec, sealed_env, created_at, expires_at) \
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-        let spec = serde_json::to_string(&provision.spec).map_err(corrupt(
-            "provisions",
-            "spec",
-            provision.id,
-        ))?;
+        let spec =
+            stored::write(&provision.spec).map_err(corrupt("provisions", "spec", provision.id))?;
         let app = provision.app.as_ref().map(AppId::to_string);
         if let Some(app) = &app
             && exec_tx!(self, query(USE).bind(app).bind(provision.created_at.micros()))? != 1

@@ -4,10 +4,14 @@
 use casemate_core::{
     id::{AppId, WorkspaceId},
     ready::Check,
+    stored,
 };
 use sqlx::{query, query_scalar};
 
-use crate::{Db, Error, Tx, error::corrupt};
+use crate::{
+    Db, Error, Tx,
+    error::{corrupt, unreadable},
+};
 
 /// The check that was declared for an app; `None`: none was, or there is no such app.
 pub async fn of_app(db: &Db, app: &AppId) -> Result<Option<Check>, Error> {
@@ -15,8 +19,8 @@ pub async fn of_app(db: &Db, app: &AppId) -> Result<Option<Check>, Error> {
     let app = app.to_string();
     let text =
         on_read!(db, |c| query_scalar::<_, Option<String>>(SQL).bind(&app).fetch_optional(c))?;
-    let read = |text: String| serde_json::from_str(&text);
-    text.flatten().map(read).transpose().map_err(corrupt("apps", "readiness", app))
+    let read = |text: String| stored::read(&text);
+    text.flatten().map(read).transpose().map_err(unreadable("apps", "readiness", app))
 }
 
 impl Tx {
@@ -31,7 +35,7 @@ impl Tx {
         const SQL: &str =
             "UPDATE apps SET readiness = $3 WHERE app_id = $1 AND workspace_id = $2 AND live > 0";
         let app = app.to_string();
-        let text = check.map(serde_json::to_string).transpose();
+        let text = check.map(stored::write).transpose();
         let text = text.map_err(corrupt("apps", "readiness", &app))?;
         let changed = exec_tx!(self, query(SQL).bind(app).bind(workspace.0).bind(text))?;
         Ok(changed == 1)

@@ -6,24 +6,27 @@ use casemate_core::{
         AppId, ComposeHash, CvmId, CvmRef, OperationId, RevisionRef, UserId, VmUuid, WorkspaceId,
     },
     operation::OperationKind,
+    stored,
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Db, Error, Tx, error::corrupt, operations::field_names};
+use crate::{
+    Db, Error, Tx,
+    error::{corrupt, unreadable},
+    operations::field_names,
+};
 
 /// A revision, as a list shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// `rev_…`.
     pub id: RevisionRef,
-    /// Of which app.
     pub app: AppId,
     /// On which CVM, which may be deleted by now.
     pub cvm: CvmId,
     /// `cvm_…`.
     pub cvm_reference: CvmRef,
-    /// `vm_uuid`.
     pub vm_uuid: VmUuid,
     /// Name that the CVM has now, or had last.
     pub cvm_name: String,
@@ -102,7 +105,7 @@ impl Row {
         };
         Ok(Whole {
             revision,
-            env_keys: serde_json::from_str(&self.env_keys).map_err(corrupt(
+            env_keys: stored::read(&self.env_keys).map_err(unreadable(
                 "revisions",
                 "env_keys",
                 &self.id,
@@ -203,7 +206,7 @@ impl Tx {
         let mut names = env_keys.to_vec();
         names.sort_unstable();
         names.dedup();
-        let names = serde_json::to_string(&names).map_err(corrupt("revisions", "env_keys", id))?;
+        let names = stored::write(&names).map_err(corrupt("revisions", "env_keys", id))?;
         let written = exec_tx!(
             self,
             query(SQL)

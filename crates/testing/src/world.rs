@@ -27,6 +27,7 @@ use casemate_engine::{
 use casemate_server::{
     app::{
         Ctx, account,
+        approval::token_rate_limit::TokenRateLimit,
         ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, Placing},
     },
@@ -244,7 +245,7 @@ impl World {
             fleet: Arc::new(fleet),
             cache: Arc::default(),
             inflight: Arc::default(),
-            token_rate_limit: Arc::default(),
+            token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),
             addresses: Arc::new(Addresses {

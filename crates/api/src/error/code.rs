@@ -210,6 +210,11 @@ error_codes! {
     ComposeHashMismatch, "ERR-20-035", 400, coded, "The compose hash is not the one of the compose file";
     /// The operation is past the point where it can be called off.
     OperationNotCancellable, "ERR-20-036", 409, coded, "This operation cannot be cancelled";
+    /// Another request changed the same rows at the same moment. Plain: clients retry a 409 only without
+    /// a code.
+    ChangedMeanwhile, "ERR-20-037", 409, plain, "Another request changed this at the same moment: try again";
+    /// A newer version of Casemate, which shares the database, wrote what this process cannot read.
+    NewerVersion, "ERR-20-038", 503, plain, "This is being upgraded: try again";
 }
 
 impl ErrorCode {

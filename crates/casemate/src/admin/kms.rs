@@ -5,7 +5,6 @@ use std::{
     fmt::Write,
     fs,
     io::Write as _,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -16,6 +15,7 @@ use casemate_server::{
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::{cli::Global, connect, fail::Fail, serve::load, table, ui};
 
@@ -105,8 +105,8 @@ async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
     let known = read(global, args.config.clone().filter(|_| !before.is_empty()))?;
     let sections = sections(&args, &known)?;
     let joint = if before.is_empty() || before.ends_with("\n\n") { "" } else { "\n" };
-    let draft = Draft::write(args.config.as_deref(), &format!("{before}{joint}{sections}"))?;
-    let config = read(global, Some(draft.0.clone()))?;
+    let draft = draft(args.config.as_deref(), &format!("{before}{joint}{sections}"))?;
+    let config = read(global, Some(draft.path().to_owned()))?;
     if !args.unchecked {
         asked(&only(config, &args)).await?;
     }
@@ -115,7 +115,7 @@ async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
             ui::raw(sections.as_bytes());
         }
         Some(file) => {
-            draft.keep(file)?;
+            draft.persist(file).map_err(|error| cannot(file, &error.error))?;
             let text = format!("{} has {} now: start the service again", file.display(), args.slug);
             if global.json {
                 ui::json(&json!({ "config": file, "slug": args.slug }));
@@ -246,46 +246,25 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// A file that nobody else reads and that is gone again unless it is kept.
-struct Draft(PathBuf);
-
-impl Draft {
-    /// Beside a file, or, without one, in the directory for temporary files.
-    fn write(beside: Option<&Path>, text: &str) -> Result<Self, Fail> {
-        let name = format!(".casemate-kms-{}.toml", std::process::id());
-        let dir = match beside.and_then(Path::parent) {
-            Some(dir) if dir.as_os_str().is_empty() => PathBuf::from("."),
-            Some(dir) => dir.to_owned(),
-            None => std::env::temp_dir(),
-        };
-        let draft = Self(dir.join(name));
-        let mode = beside
-            .and_then(|file| fs::metadata(file).ok())
-            .map_or(0o600, |known| known.permissions().mode());
-        let write = || {
-            // One that was killed may have left it. What is new cannot be a link of somebody else's.
-            let _ = fs::remove_file(&draft.0);
-            let mut options = fs::OpenOptions::new();
-            let mut file = options.write(true).create_new(true).mode(0o600).open(&draft.0)?;
-            file.write_all(text.as_bytes())?;
-            file.set_permissions(fs::Permissions::from_mode(mode))?;
-            file.sync_all()
-        };
-        write().map_err(|error| cannot(&draft.0, &error))?;
+/// A file with this text, gone again unless it is kept: beside another, or, without one, in the directory
+/// for temporary files. It gets the mode of the one it may replace; else nobody but its owner reads it.
+fn draft(beside: Option<&Path>, text: &str) -> Result<NamedTempFile, Fail> {
+    let dir = match beside.and_then(Path::parent) {
+        Some(dir) if dir.as_os_str().is_empty() => PathBuf::from("."),
+        Some(dir) => dir.to_owned(),
+        None => std::env::temp_dir(),
+    };
+    let write = || {
+        let mut draft =
+            tempfile::Builder::new().prefix(".casemate-kms-").suffix(".toml").tempfile_in(&dir)?;
+        draft.write_all(text.as_bytes())?;
+        if let Some(known) = beside.and_then(|file| fs::metadata(file).ok()) {
+            draft.as_file().set_permissions(known.permissions())?;
+        }
+        draft.as_file().sync_all()?;
         Ok(draft)
-    }
-
-    /// Puts it in the place of a file.
-    fn keep(self, file: &Path) -> Result<(), Fail> {
-        fs::rename(&self.0, file).map_err(|error| cannot(file, &error))
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // Gone already where it was kept.
-        let _ = fs::remove_file(&self.0);
-    }
+    };
+    write().map_err(|error| cannot(&dir, &error))
 }
 
 async fn said(config: &Config, nodes: &OfNodes) -> Result<Report, Fail> {

@@ -8,7 +8,6 @@ use casemate_core::{
         interface::{AppContract, KmsContract},
         judge::Log,
         returned::{self, Returned},
-        rules::Mask,
         view,
     },
     id::{Address, AppId, ComposeHash, DeviceId},
@@ -109,7 +108,7 @@ impl Rpc {
     }
 
     async fn flag(&self, to: Address, data: Vec<u8>) -> Result<Option<bool>, ChainError> {
-        Ok(returned::flag(&self.call(None, to, &data).await?, Mask::default()))
+        Ok(returned::flag(&self.call(None, to, &data).await?))
     }
 }
 

@@ -20,8 +20,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// Waits before a question is asked again; it is asked once more than there are.
 const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
-/// The code of a call that reverted; some endpoints say it in words only.
-const REVERTED: i64 = 3;
 
 /// An endpoint that serves the chain it is meant to. Cheap to clone.
 #[derive(Clone)]
@@ -100,7 +98,6 @@ impl Rpc {
         }
     }
 
-    /// The chain.
     pub fn chain_id(&self) -> u64 {
         self.0.chain_id
     }
@@ -120,9 +117,13 @@ impl Rpc {
             Ok(result) => {
                 bytes(&result).map(Returned::Data).ok_or_else(|| self.senseless("eth_call"))
             }
-            Err(Fault::Refusal(refusal)) if refusal.reverted() => Ok(Returned::Reverted(
-                refusal.data.as_ref().and_then(revert_data).unwrap_or_default(),
-            )),
+            Err(Fault::Refusal(refusal)) => {
+                let Refusal { code, message, data } = &refusal;
+                match returned::revert_of_error(*code, message, data.as_ref()) {
+                    Some(data) => Ok(Returned::Reverted(data)),
+                    None => Err(self.error(Fault::Refusal(refusal))),
+                }
+            }
             Err(fault) => Err(self.error(fault)),
         }
     }
@@ -212,12 +213,6 @@ impl Rpc {
     }
 }
 
-impl Refusal {
-    fn reverted(&self) -> bool {
-        self.code == REVERTED || self.message.contains("revert")
-    }
-}
-
 /// As for the API: ring, the system's roots, no redirects, no proxy for this machine.
 fn http(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
     // Fails only if the process has chosen already, which is as good.
@@ -261,9 +256,4 @@ pub(super) fn bytes(value: &Value) -> Option<Vec<u8>> {
 /// A quantity as JSON-RPC writes it.
 pub(super) fn number(value: &Value) -> Option<u128> {
     u128::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
-}
-
-/// Reverts come as hex, or one level deeper.
-fn revert_data(data: &Value) -> Option<Vec<u8>> {
-    bytes(data).or_else(|| bytes(data.get("data")?))
 }

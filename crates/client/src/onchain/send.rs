@@ -44,11 +44,9 @@ pub struct Prepared {
 /// A transaction that was mined and succeeded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mined {
-    /// Its hash.
     pub hash: TxHash,
     /// Height of its block.
     pub block: u64,
-    /// Its block.
     pub block_hash: BlockHash,
     /// Gas it took.
     pub gas_used: u64,
@@ -106,11 +104,19 @@ impl Rpc {
         let hash = TxHash::from_bytes(signed.tx_hash().0);
         let raw = hex0x(&signed.encoded_2718());
         match self.send_raw("eth_sendRawTransaction", json!([raw])).await {
-            Ok(_) | Err(ChainError::Unanswered { .. }) => Ok(hash),
-            // A node that has it already says so in words of its own.
-            Err(ChainError::Refused(words)) if words.contains("already known") => Ok(hash),
+            // A node refuses what it has already, and there is no code for that.
+            Err(refused @ ChainError::Refused(_)) if !self.knows(hash).await => Err(refused),
+            Ok(_) | Err(ChainError::Unanswered { .. } | ChainError::Refused(_)) => Ok(hash),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the endpoint has a transaction, mined or waiting.
+    async fn knows(&self, hash: TxHash) -> bool {
+        let asked = json!([hex0x(hash.as_bytes())]);
+        self.ask::<Option<Value>>("eth_getTransactionByHash", asked)
+            .await
+            .is_ok_and(|tx| tx.is_some())
     }
 
     /// Waits until a transaction is mined and has so many confirmations, its own block included.

@@ -158,7 +158,14 @@ async fn a_transaction_counts_once_it_is_deep_enough_and_succeeded() {
         "eth_sendRawTransaction",
         &[json!({"error": {"code": -32000, "message": "nonce too low"}})],
     );
+    stub.say("eth_getTransactionByHash", &[Value::Null]);
     let prepared = rpc.prepare(key().address(), TO, Vec::new()).await.unwrap();
     let refused = rpc.send(&key(), &prepared).await.unwrap_err();
     assert_eq!(refused, ChainError::Refused("nonce too low".to_owned()));
+    stub.say(
+        "eth_sendRawTransaction",
+        &[json!({"error": {"code": -32000, "message": "in the pool since yesterday"}})],
+    );
+    stub.say("eth_getTransactionByHash", &[json!({"nonce": "0x0"})]);
+    rpc.send(&key(), &prepared).await.unwrap();
 }

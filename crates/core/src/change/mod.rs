@@ -20,7 +20,7 @@ pub use withdraw::{Before, withdraw};
 
 use crate::{
     compose::{AppCompose, ComposeError, ComposeInput, Reason, hash},
-    cvm::{Gpus, PortMap, Spec},
+    cvm::{Gpus, PortMap, Resources, Spec},
     id::{ComposeHash, RevisionRef},
     instance::InstanceSeed,
 };
@@ -150,58 +150,117 @@ impl Change {
     /// Names of the fields it names, as clients call them.
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
+        let Self {
+            document,
+            revision,
+            docker_compose_file,
+            pre_launch_script,
+            allowed_envs,
+            public_logs,
+            public_sysinfo,
+            public_tcbinfo,
+            gateway_enabled,
+            secure_time,
+            sealed_env,
+            env_keys,
+            user_config,
+            instance_type,
+            vcpu,
+            memory_mb,
+            disk_gb,
+            gpus,
+            image,
+            shutdown_timeout_s,
+            allow_force_stop,
+            listed,
+            name,
+            ports,
+            kms_urls,
+            gateway_urls,
+            renew,
+            // When, not what.
+            at_next_start: _,
+        } = self;
         [
-            ("compose_file", self.document.is_some() && self.revision.is_none()),
-            ("revision", self.revision.is_some()),
-            ("docker_compose_file", self.docker_compose_file.is_some()),
-            ("pre_launch_script", self.pre_launch_script.is_some()),
-            ("allowed_envs", self.allowed_envs.is_some()),
-            ("public_logs", self.public_logs.is_some()),
-            ("public_sysinfo", self.public_sysinfo.is_some()),
-            ("public_tcbinfo", self.public_tcbinfo.is_some()),
-            ("gateway_enabled", self.gateway_enabled.is_some()),
-            ("secure_time", self.secure_time.is_some()),
-            ("encrypted_env", !self.sealed_env.is_keep()),
-            ("env_keys", self.env_keys.is_some()),
-            ("user_config", !self.user_config.is_keep()),
-            ("instance_type", self.instance_type.is_some()),
-            ("vcpu", self.vcpu.is_some()),
-            ("memory", self.memory_mb.is_some()),
-            ("disk_size", self.disk_gb.is_some()),
-            ("gpus", !self.gpus.is_keep()),
-            ("image", self.image.is_some()),
-            ("shutdown_timeout", self.shutdown_timeout_s.is_some()),
-            ("allow_force_stop", self.allow_force_stop.is_some()),
-            ("listed", self.listed.is_some()),
-            ("name", self.name.is_some()),
-            ("ports", self.ports.is_some()),
-            ("kms_urls", self.kms_urls.is_some()),
-            ("gateway_urls", self.gateway_urls.is_some()),
-            ("instance_id", self.renew.is_some()),
+            ("compose_file", document.is_some() && revision.is_none()),
+            ("revision", revision.is_some()),
+            ("docker_compose_file", docker_compose_file.is_some()),
+            ("pre_launch_script", pre_launch_script.is_some()),
+            ("allowed_envs", allowed_envs.is_some()),
+            ("public_logs", public_logs.is_some()),
+            ("public_sysinfo", public_sysinfo.is_some()),
+            ("public_tcbinfo", public_tcbinfo.is_some()),
+            ("gateway_enabled", gateway_enabled.is_some()),
+            ("secure_time", secure_time.is_some()),
+            ("encrypted_env", !sealed_env.is_keep()),
+            ("env_keys", env_keys.is_some()),
+            ("user_config", !user_config.is_keep()),
+            ("instance_type", instance_type.is_some()),
+            ("vcpu", vcpu.is_some()),
+            ("memory", memory_mb.is_some()),
+            ("disk_size", disk_gb.is_some()),
+            ("gpus", !gpus.is_keep()),
+            ("image", image.is_some()),
+            ("shutdown_timeout", shutdown_timeout_s.is_some()),
+            ("allow_force_stop", allow_force_stop.is_some()),
+            ("listed", listed.is_some()),
+            ("name", name.is_some()),
+            ("ports", ports.is_some()),
+            ("kms_urls", kms_urls.is_some()),
+            ("gateway_urls", gateway_urls.is_some()),
+            ("instance_id", renew.is_some()),
         ]
         .into_iter()
         .filter_map(|(name, named)| named.then_some(name))
         .collect()
     }
-}
 
-impl Change {
     /// The same change with its outcome for the document said outright: whatever the configuration is
     /// when its turn comes, exactly the document of this hash comes in force with it.
     #[must_use]
     pub fn bound_to(&self, document: ComposeHash) -> Self {
-        Self {
-            document: Some(document),
-            docker_compose_file: None,
-            pre_launch_script: None,
-            allowed_envs: None,
-            public_logs: None,
-            public_sysinfo: None,
-            public_tcbinfo: None,
-            gateway_enabled: None,
-            secure_time: None,
-            ..self.clone()
-        }
+        let mut bound = self.clone();
+        let Self {
+            document: slot,
+            docker_compose_file,
+            pre_launch_script,
+            allowed_envs,
+            public_logs,
+            public_sysinfo,
+            public_tcbinfo,
+            gateway_enabled,
+            secure_time,
+            // Not in the document.
+            revision: _,
+            sealed_env: _,
+            env_keys: _,
+            user_config: _,
+            instance_type: _,
+            vcpu: _,
+            memory_mb: _,
+            disk_gb: _,
+            gpus: _,
+            image: _,
+            shutdown_timeout_s: _,
+            allow_force_stop: _,
+            listed: _,
+            name: _,
+            ports: _,
+            kms_urls: _,
+            gateway_urls: _,
+            renew: _,
+            at_next_start: _,
+        } = &mut bound;
+        *slot = Some(document);
+        *docker_compose_file = None;
+        *pre_launch_script = None;
+        *allowed_envs = None;
+        *public_logs = None;
+        *public_sysinfo = None;
+        *public_tcbinfo = None;
+        *gateway_enabled = None;
+        *secure_time = None;
+        bound
     }
 
     /// Whether it leads from one document to no other than the one it names, which is what contracts
@@ -278,23 +337,44 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Whether a node would be told the same. The name of the CVM and of its instance type are ours.
+    /// Whether a node would be told the same.
     fn same_for_node(&self, other: &Self) -> bool {
-        let (a, b) = (&self.spec, &other.spec);
-        let figures = |spec: &Spec| {
-            let r = &spec.resources;
-            (r.vcpu, r.memory_mb, r.disk_gb, r.hugepages, r.pin_numa)
-        };
-        a.compose_hash == b.compose_hash
-            && self.sealed_env == other.sealed_env
-            && figures(a) == figures(b)
-            && a.resources.gpus == b.resources.gpus
-            && a.image == b.image
-            && a.ports == b.ports
-            && a.user_config == b.user_config
-            && a.kms_urls == b.kms_urls
-            && a.gateway_urls == b.gateway_urls
-            && (a.vm, a.instance_seed) == (b.vm, b.instance_seed)
+        self.for_node() == other.for_node()
+    }
+
+    /// What a node is told and a change can change.
+    fn for_node(&self) -> impl PartialEq {
+        let Self { spec, document: _, sealed_env } = self;
+        let Spec {
+            compose_hash,
+            resources,
+            image,
+            ports,
+            user_config,
+            kms_urls,
+            gateway_urls,
+            vm,
+            instance_seed,
+            // Fixed when the CVM was made.
+            app_id: _,
+            env_public_key: _,
+            vpc_server_app_id: _,
+            deployer: _,
+            // Taken from the document, which the hash stands for.
+            facts: _,
+            // For us only.
+            revision: _,
+            name: _,
+            listed: _,
+            env_keys: _,
+            shutdown_timeout_s: _,
+            allow_force_stop: _,
+        } = spec;
+        let Resources { instance_type: _, vcpu, memory_mb, disk_gb, hugepages, pin_numa, gpus } =
+            resources;
+        let size = (vcpu, memory_mb, disk_gb, hugepages, pin_numa, gpus);
+        let network = (ports, kms_urls, gateway_urls);
+        (compose_hash, sealed_env, user_config, image, size, network, vm, instance_seed)
     }
 }
 
@@ -305,6 +385,41 @@ pub fn apply(
     change: &Change,
     prepared: Option<&AppCompose>,
 ) -> Result<(Configuration, Effect), NotApplicable> {
+    let Change {
+        user_config,
+        image,
+        name,
+        listed,
+        ports,
+        kms_urls,
+        gateway_urls,
+        shutdown_timeout_s,
+        allow_force_stop,
+        sealed_env: sealed,
+        at_next_start,
+        // Told, not applied.
+        revision: _,
+        // By `document`.
+        document: _,
+        docker_compose_file: _,
+        pre_launch_script: _,
+        allowed_envs: _,
+        public_logs: _,
+        public_sysinfo: _,
+        public_tcbinfo: _,
+        gateway_enabled: _,
+        secure_time: _,
+        // By `resources`.
+        instance_type: _,
+        vcpu: _,
+        memory_mb: _,
+        disk_gb: _,
+        gpus: _,
+        // By `env_names`.
+        env_keys: _,
+        // By `renew`.
+        renew: new_instance,
+    } = change;
     let document = document(now, change, prepared)?;
     let compose_hash = hash(&document.document());
     let mut spec = now.spec.clone();
@@ -314,23 +429,23 @@ pub fn apply(
     }
     resources(&mut spec, change)?;
     env_names(&mut spec, change, &document)?;
-    change.user_config.put(&mut spec.user_config);
-    set(&mut spec.image, change.image.as_ref());
-    set(&mut spec.name, change.name.as_ref());
-    set(&mut spec.listed, change.listed.as_ref());
-    set(&mut spec.ports, change.ports.as_ref());
-    set(&mut spec.kms_urls, change.kms_urls.as_ref());
-    set(&mut spec.gateway_urls, change.gateway_urls.as_ref());
-    set(&mut spec.shutdown_timeout_s, change.shutdown_timeout_s.as_ref());
-    set(&mut spec.allow_force_stop, change.allow_force_stop.as_ref());
+    user_config.put(&mut spec.user_config);
+    set(&mut spec.image, image.as_ref());
+    set(&mut spec.name, name.as_ref());
+    set(&mut spec.listed, listed.as_ref());
+    set(&mut spec.ports, ports.as_ref());
+    set(&mut spec.kms_urls, kms_urls.as_ref());
+    set(&mut spec.gateway_urls, gateway_urls.as_ref());
+    set(&mut spec.shutdown_timeout_s, shutdown_timeout_s.as_ref());
+    set(&mut spec.allow_force_stop, allow_force_stop.as_ref());
     renew(&mut spec, change, &document)?;
     let mut sealed_env = now.sealed_env.clone();
-    change.sealed_env.put(&mut sealed_env);
+    sealed.put(&mut sealed_env);
     let mut next = Configuration { spec, document, sealed_env };
     let effect = match (now.same_for_node(&next), *now == next) {
         (_, true) => Effect::Nothing,
         (true, false) => Effect::Record,
-        (false, _) if change.at_next_start && change.renew.is_none() => Effect::NextStart,
+        (false, _) if *at_next_start && new_instance.is_none() => Effect::NextStart,
         (false, _) => Effect::Restart,
     };
     if effect >= Effect::NextStart {
@@ -352,28 +467,60 @@ fn document(
 ) -> Result<AppCompose, NotApplicable> {
     let base = prepared.unwrap_or(&now.document);
     bound_to_disk(&now.document, base)?;
-    let touches = change.docker_compose_file.is_some()
-        || change.pre_launch_script.is_some()
-        || change.allowed_envs.is_some()
-        || change.public_logs.is_some()
-        || change.public_sysinfo.is_some()
-        || change.public_tcbinfo.is_some()
-        || change.gateway_enabled.is_some()
-        || change.secure_time.is_some();
+    let Change {
+        docker_compose_file,
+        pre_launch_script,
+        allowed_envs,
+        public_logs,
+        public_sysinfo,
+        public_tcbinfo,
+        gateway_enabled,
+        secure_time,
+        // The base, which was looked up.
+        document: _,
+        // Not in the document.
+        revision: _,
+        sealed_env: _,
+        env_keys: _,
+        user_config: _,
+        instance_type: _,
+        vcpu: _,
+        memory_mb: _,
+        disk_gb: _,
+        gpus: _,
+        image: _,
+        shutdown_timeout_s: _,
+        allow_force_stop: _,
+        listed: _,
+        name: _,
+        ports: _,
+        kms_urls: _,
+        gateway_urls: _,
+        renew: _,
+        at_next_start: _,
+    } = change;
+    let touches = docker_compose_file.is_some()
+        || pre_launch_script.is_some()
+        || allowed_envs.is_some()
+        || public_logs.is_some()
+        || public_sysinfo.is_some()
+        || public_tcbinfo.is_some()
+        || gateway_enabled.is_some()
+        || secure_time.is_some();
     if !touches {
         return Ok(base.clone());
     }
     let old = ComposeInput::from(base);
     let input = ComposeInput {
-        docker_compose_file: change.docker_compose_file.clone().or(old.docker_compose_file),
-        pre_launch_script: change.pre_launch_script.clone().or(old.pre_launch_script),
-        allowed_envs: change.allowed_envs.clone().unwrap_or(old.allowed_envs),
-        public_logs: change.public_logs.or(old.public_logs),
-        public_sysinfo: change.public_sysinfo.or(old.public_sysinfo),
-        public_tcbinfo: change.public_tcbinfo.or(old.public_tcbinfo),
-        gateway_enabled: change.gateway_enabled.or(old.gateway_enabled),
+        docker_compose_file: docker_compose_file.clone().or(old.docker_compose_file),
+        pre_launch_script: pre_launch_script.clone().or(old.pre_launch_script),
+        allowed_envs: allowed_envs.clone().unwrap_or(old.allowed_envs),
+        public_logs: public_logs.or(old.public_logs),
+        public_sysinfo: public_sysinfo.or(old.public_sysinfo),
+        public_tcbinfo: public_tcbinfo.or(old.public_tcbinfo),
+        gateway_enabled: gateway_enabled.or(old.gateway_enabled),
         tproxy_enabled: None,
-        secure_time: change.secure_time.or(old.secure_time),
+        secure_time: secure_time.or(old.secure_time),
         ..old
     };
     Ok(AppCompose::new(input, &base.name, &[])?)

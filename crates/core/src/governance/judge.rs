@@ -7,10 +7,8 @@
 use alloy_sol_types::SolEvent;
 
 use super::{
-    Block, Proof, Question, Refusal, State, Verdict,
-    interface::AppContract::ComposeHashAdded,
-    messages,
-    rules::{Mask, Rule},
+    Block, Proof, Question, Refusal, State, Verdict, interface::AppContract::ComposeHashAdded,
+    messages, rules::Rule,
 };
 use crate::id::{Address, TxHash};
 
@@ -21,15 +19,13 @@ pub struct Policy {
     pub chain_id: u64,
     /// In how many blocks a transaction has to be, its own included; zero means one.
     pub confirmations: u64,
-    /// The rules that apply.
-    pub mask: Mask,
 }
 
 impl Policy {
-    /// All rules, and this many confirmations.
+    /// With this many confirmations.
     #[must_use]
-    pub fn new(chain_id: u64, confirmations: u64) -> Self {
-        Self { chain_id, confirmations, mask: Mask::default() }
+    pub const fn new(chain_id: u64, confirmations: u64) -> Self {
+        Self { chain_id, confirmations }
     }
 }
 
@@ -91,10 +87,10 @@ pub fn evaluate_receipt(
     if !receipt.canonical {
         return ReceiptEvaluation::NotYet(not_found(transaction, policy));
     }
-    if !receipt.succeeded && policy.mask.applies(Rule::ReceiptStatus) {
+    if !receipt.succeeded && Rule::ReceiptStatus.applies() {
         return ReceiptEvaluation::Refused(messages::reverted(question, transaction, chain));
     }
-    if !receipt.logs.iter().any(|log| adds(log, question, policy.mask)) {
+    if !receipt.logs.iter().any(|log| adds(log, question)) {
         return ReceiptEvaluation::Refused(messages::no_event(
             question,
             transaction,
@@ -104,7 +100,7 @@ pub fn evaluate_receipt(
     }
     let seen = confirmations(&receipt.block, settled);
     let wanted = policy.confirmations.max(1);
-    if seen < wanted && policy.mask.applies(Rule::Confirmations) {
+    if seen < wanted && Rule::Confirmations.applies() {
         return ReceiptEvaluation::NotYet(messages::unconfirmed(transaction, seen, wanted, chain));
     }
     ReceiptEvaluation::Holds
@@ -116,9 +112,9 @@ fn confirmations(block: &Block, settled: u64) -> u64 {
 }
 
 /// Whether the app says in this event that it allows the hash.
-fn adds(log: &Log, question: &Question, mask: Mask) -> bool {
-    let address = log.address == question.app.into() || !mask.applies(Rule::LogAddress);
-    let hash = log.data == question.hash.as_bytes() || !mask.applies(Rule::HashInData);
+fn adds(log: &Log, question: &Question) -> bool {
+    let address = log.address == question.app.into() || !Rule::LogAddress.applies();
+    let hash = log.data == question.hash.as_bytes() || !Rule::HashInData.applies();
     address && hash && is_addition(log)
 }
 
@@ -130,19 +126,18 @@ pub(super) fn is_addition(log: &Log) -> bool {
 /// What the state says; the named transaction has been weighed before.
 #[must_use]
 pub fn decide(question: &Question, state: &State, policy: &Policy) -> Verdict {
-    let off = |rule| !policy.mask.applies(rule);
     let chain = policy.chain_id;
     if !state.kms_exists {
         return Verdict::Refused(messages::no_kms(question, state, chain));
     }
-    if !state.registered && !off(Rule::Registration) {
+    if !state.registered && Rule::Registration.applies() {
         return Verdict::Refused(messages::not_registered(question, state, chain));
     }
     if !state.app_exists {
         return Verdict::Refused(messages::no_app(question, state, chain));
     }
-    let hash = state.hash_allowed || off(Rule::State);
-    let device = state.device_allowed() || off(Rule::Device);
+    let hash = state.hash_allowed || !Rule::State.applies();
+    let device = state.device_allowed() || !Rule::Device.applies();
     if !(hash && device) {
         return Verdict::Refused(messages::not_allowed(question, state, (hash, device), chain));
     }

@@ -5,11 +5,12 @@
 //! no such contract there.
 
 use alloy_sol_types::{Panic, Revert, SolCall, SolError, SolInterface};
+use serde_json::Value;
 
 use super::{
     Account,
     interface::{AppContract, KmsContract, SafeContract},
-    rules::{Mask, Rule},
+    rules::Rule,
 };
 use crate::id::Address;
 
@@ -43,12 +44,32 @@ impl Returned {
     }
 }
 
+/// The bytes of a revert, where an error of `eth_call` means one. JSON-RPC has code 3 for a revert with
+/// bytes and none for one without: clients of the chain then answer with a code of their own, and only the
+/// text tells. This is the one place that reads it.
+#[must_use]
+pub fn revert_of_error(code: i64, message: &str, data: Option<&Value>) -> Option<Vec<u8>> {
+    const WORDS: [&str; 4] = ["revert", "invalid opcode", "evm error", "out of gas"];
+    let said = message.to_ascii_lowercase();
+    if code != 3 && !WORDS.iter().any(|word| said.contains(word)) {
+        return None;
+    }
+    // As hex, in an object, or after a word.
+    let text = match data {
+        Some(Value::String(text)) => text.as_str(),
+        Some(Value::Object(object)) => object.get("data").and_then(Value::as_str).unwrap_or(""),
+        _ => "",
+    };
+    let digits = text.rsplit_once("0x").map_or("", |(_, digits)| digits);
+    Some(hex::decode(digits).unwrap_or_default())
+}
+
 /// A yes or no; `None`: there is no contract that answers as one does.
 #[must_use]
-pub fn flag(returned: &Returned, mask: Mask) -> Option<bool> {
+pub fn flag(returned: &Returned) -> Option<bool> {
     let data = returned.data()?;
     if data.is_empty() {
-        return (!mask.applies(Rule::EmptyData)).then_some(false);
+        return (!Rule::EmptyData.applies()).then_some(false);
     }
     let (last, zeros) = data.split_last()?;
     (data.len() == 32 && *last < 2 && zeros.iter().all(|byte| *byte == 0)).then_some(*last == 1)

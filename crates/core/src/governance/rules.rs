@@ -1,5 +1,5 @@
-//! The nine rules of a verification, by name, so that tests can switch each one off and see what it
-//! is for. In a build without the feature `testing` there is nothing to switch.
+//! The nine rules of a verification, by name. All of them apply; with the feature `testing` a test can
+//! switch one off, to see what it is for.
 
 /// One rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,35 +24,56 @@ pub enum Rule {
     ChainId,
 }
 
-/// Which rules apply: all of them, but in tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Mask {
+impl Rule {
+    /// Whether the rule applies: always, but in tests.
+    #[cfg(not(feature = "testing"))]
+    #[must_use]
+    pub const fn applies(self) -> bool {
+        let _ = self;
+        true
+    }
+
+    /// Whether the rule applies: always, unless a test has switched it off in this thread.
     #[cfg(feature = "testing")]
-    off: Option<Rule>,
+    #[must_use]
+    pub fn applies(self) -> bool {
+        switch::OFF.get() != Some(self)
+    }
 }
 
-impl Mask {
-    /// Whether a rule applies.
+#[cfg(feature = "testing")]
+pub use switch::{SwitchedOff, all_apply, without};
+
+#[cfg(feature = "testing")]
+mod switch {
+    use std::{cell::Cell, marker::PhantomData};
+
+    use super::Rule;
+
+    thread_local! {
+        pub(super) static OFF: Cell<Option<Rule>> = const { Cell::new(None) };
+    }
+
+    /// While it lives, a rule does not apply in this thread.
+    #[derive(Debug)]
     #[must_use]
-    pub fn applies(self, rule: Rule) -> bool {
-        self.off() != Some(rule)
+    pub struct SwitchedOff(PhantomData<*const ()>);
+
+    /// Switches a rule off in this thread.
+    pub fn without(rule: Rule) -> SwitchedOff {
+        OFF.set(Some(rule));
+        SwitchedOff(PhantomData)
     }
 
-    #[cfg(feature = "testing")]
-    const fn off(self) -> Option<Rule> {
-        self.off
-    }
-
-    #[cfg(not(feature = "testing"))]
-    #[expect(clippy::unused_self, reason = "the same call as with the feature `testing`")]
-    const fn off(self) -> Option<Rule> {
-        None
-    }
-
-    /// Every rule but one.
-    #[cfg(feature = "testing")]
+    /// Whether no rule is switched off in this thread.
     #[must_use]
-    pub const fn without(rule: Rule) -> Self {
-        Self { off: Some(rule) }
+    pub fn all_apply() -> bool {
+        OFF.get().is_none()
+    }
+
+    impl Drop for SwitchedOff {
+        fn drop(&mut self) {
+            OFF.set(None);
+        }
     }
 }

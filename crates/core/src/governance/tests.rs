@@ -5,7 +5,6 @@ use super::{
     interface::AppContract,
     judge::{Log, Policy, Receipt, ReceiptEvaluation, decide, evaluate_receipt, not_found},
     returned::{self, Returned},
-    rules::Mask,
     view,
 };
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
@@ -220,7 +219,7 @@ fn answers_are_read_strictly() {
         word[31] = last;
         Returned::Data(word.to_vec())
     };
-    let flag = |returned: &Returned| returned::flag(returned, Mask::default());
+    let flag = returned::flag;
     assert_eq!(flag(&word(0)), Some(false));
     assert_eq!(flag(&word(1)), Some(true));
     let senseless = [
@@ -344,7 +343,7 @@ proptest! {
     #[test]
     fn anything_that_comes_back_is_read(data in proptest::collection::vec(any::<u8>(), 0..300)) {
         let returned = Returned::Data(data.clone());
-        let _ = returned::flag(&returned, Mask::default());
+        let _ = returned::flag(&returned);
         let _ = returned::boot(&returned);
         let _ = returned::account(&returned);
         let _ = returned::safe_owners(&returned);

@@ -12,14 +12,16 @@
 
 use std::{
     fmt, fs,
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::{self, ErrorKind, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use k256::ecdsa::SigningKey;
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
+
+use crate::files;
 
 #[cfg(test)]
 mod tests;
@@ -101,14 +103,13 @@ impl RootKeys {
     /// bytes.
     ///
     /// Created whole or not at all, mode 0600, and never over an existing file: of several processes
-    /// creating it at once one wins and all return its keys. That takes a file system with hard
-    /// links. The directory must exist. Blocks on disk.
+    /// creating it at once one wins and all return its keys. The directory must exist. Blocks on disk.
     pub fn load_or_create(path: &Path, entropy: &[u8; 64]) -> Result<Self, RootFileError> {
         if let Some(keys) = Self::load(path)? {
             return Ok(keys);
         }
         let keys = Self::from_bytes(entropy).map_err(RootFileError::Entropy)?;
-        match keys.create(path) {
+        match files::write_new(path, keys.text().as_bytes(), 0o600) {
             Ok(()) => Ok(keys),
             Err(source) if source.kind() == ErrorKind::AlreadyExists => {
                 Self::load(path)?.ok_or_else(|| io_error("create", path, source))
@@ -134,33 +135,6 @@ impl RootKeys {
         file.take(READ_AT_MOST.into()).read_to_string(&mut text).map_err(failed)?;
         let invalid = |source| RootFileError::Invalid { path: path.to_owned(), source };
         Self::parse(&text).map(Some).map_err(invalid)
-    }
-
-    /// Fails with `AlreadyExists` if there is a file.
-    fn create(&self, path: &Path) -> io::Result<()> {
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let unfinished = directory.join(self.unfinished_name());
-        let created = self.write_new(&unfinished).and_then(|()| fs::hard_link(&unfinished, path));
-        // If it stays, it is a copy that only the owner can read.
-        let _ = fs::remove_file(&unfinished);
-        created?;
-        fs::File::open(directory)?.sync_all()
-    }
-
-    fn write_new(&self, path: &Path) -> io::Result<()> {
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(self.text().as_bytes())?;
-        file.sync_all()
-    }
-
-    /// Named after the public key, so that no two processes and no remains of a crash collide.
-    fn unfinished_name(&self) -> String {
-        let public = self.k256.verifying_key().to_encoded_point(true);
-        format!(".kms-root.{}.tmp", hex::encode(&public.as_bytes()[..9]))
     }
 
     fn text(&self) -> Zeroizing<String> {

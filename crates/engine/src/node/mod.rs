@@ -21,6 +21,7 @@ use casemate_core::{
     instance::InstanceSeed,
     node::Capabilities,
     seal::SealedEnv,
+    stored::Stored,
 };
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -244,6 +245,8 @@ impl Inventory {
         }
     }
 }
+
+impl Stored for Inventory {}
 
 /// What all CVMs of a node together may take. The control plane accounts for it; nodes do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

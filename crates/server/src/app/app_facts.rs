@@ -8,7 +8,8 @@ use casemate_api::{
     reply::{AppEvent, AppEvents, AppUsage, FilterOptions, UsageRecord},
 };
 use casemate_core::{
-    cvm::{Phase, Power},
+    cvm::Power,
+    event::Event as StoredEvent,
     id::{AppId, CvmId, VmUuid},
     operation::OperationKind,
     time::Timestamp,
@@ -18,7 +19,7 @@ use casemate_store::{
     cvms::{self as stored, PastCvm},
     events::{self, Asked, Told},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Caller, Ctx, Error, views};
 
@@ -26,7 +27,6 @@ use super::{Caller, Ctx, Error, views};
 const CVMS: i64 = 1000;
 /// Changes of phase that are read for the usage of an app: the newest.
 const TURNS: i64 = 50_000;
-const KIND_OF_TURNS: &str = "cvm.phase";
 
 /// The app that the caller means by this text.
 pub fn app_id(text: &str) -> Result<AppId, Error> {
@@ -124,12 +124,10 @@ fn event(caller: &Caller, cvm: &PastCvm, told: &Told) -> AppEvent {
 }
 
 fn turn(kind: &str, at: i64, body: &str) -> Option<Turn> {
-    if kind != KIND_OF_TURNS {
-        return None;
+    match StoredEvent::read(kind, body)? {
+        StoredEvent::Phase { from, to } => Some((Timestamp::from_micros(at), from, to)),
+        _ => None,
     }
-    let body: Value = serde_json::from_str(body).ok()?;
-    let phase = |key: &str| body.get(key).and_then(Value::as_str).and_then(Phase::parse);
-    Some((Timestamp::from_micros(at), phase("from")?, phase("to")?))
 }
 
 /// Which part of the usage of an app.
@@ -153,7 +151,7 @@ pub async fn usage(
     let (_, known) = cvms_of_app(ctx, caller, text).await?;
     let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
     let asked = Asked {
-        kind: Some(KIND_OF_TURNS.to_owned()),
+        kind: Some(StoredEvent::PHASE.to_owned()),
         until: Some(wanted.window.until),
         ..Asked::default()
     };

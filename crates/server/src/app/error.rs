@@ -28,6 +28,8 @@ pub struct Refusal {
     pub code: ErrorCode,
     /// One sentence.
     pub message: String,
+    /// The field that the sentence begins with, where it begins with one.
+    subject: Option<String>,
     /// The fields at fault.
     pub details: Vec<ErrorDetail>,
     /// The way out.
@@ -45,6 +47,7 @@ impl Error {
         Self::Refused(Box::new(Refusal {
             code,
             message: message.into(),
+            subject: None,
             details: Vec::new(),
             suggestions: Vec::new(),
         }))
@@ -52,8 +55,11 @@ impl Error {
 
     /// A refusal of one field. `reason` begins with a verb: `must be …`, `is not …`.
     pub fn field(code: ErrorCode, field: &str, reason: impl std::fmt::Display) -> Self {
-        Self::because(code, format!("{field} {reason}"))
-            .detail(ErrorDetail::message(field, reason.to_string()))
+        let mut error = Self::because(code, format!("{field} {reason}"));
+        if let Self::Refused(refusal) = &mut error {
+            refusal.subject = Some(field.to_owned());
+        }
+        error.detail(ErrorDetail::message(field, reason.to_string()))
     }
 
     /// A value outside its range: 422 in pydantic's form.
@@ -82,12 +88,12 @@ impl Error {
     pub fn within(mut self, place: &str) -> Self {
         match &mut self {
             Self::Refused(refusal) => {
+                if let Some(subject) = &mut refusal.subject {
+                    refusal.message.insert_str(0, &format!("{place}."));
+                    *subject = format!("{place}.{subject}");
+                }
                 for detail in refusal.details.iter_mut().filter(|fact| fact.message.is_some()) {
-                    let inner = std::mem::take(&mut detail.field);
-                    if refusal.message.starts_with(&inner) {
-                        refusal.message.insert_str(0, &format!("{place}."));
-                    }
-                    detail.field = format!("{place}.{inner}");
+                    detail.field = format!("{place}.{}", detail.field);
                 }
             }
             Self::Invalid(items) => {
@@ -156,7 +162,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Refused(refusal) => {
-                matches!(refusal.code.status(), 429 | 503) || refusal.code == ErrorCode::QueueFull
+                matches!(refusal.code.status(), 429 | 503)
+                    || matches!(refusal.code, ErrorCode::QueueFull | ErrorCode::ChangedMeanwhile)
             }
             Self::Invalid(_) | Self::Internal(_) => false,
             Self::Store(error) => store_code(error) != ErrorCode::Internal,
@@ -164,12 +171,13 @@ impl Error {
     }
 }
 
-/// A lost race is answered as a full queue is: official clients try again.
+/// A lost race gets a 409 without a code, which official clients repeat.
 const fn store_code(error: &casemate_store::Error) -> ErrorCode {
     use casemate_store::Error as Store;
     match error {
-        Store::Stale | Store::Conflict(_) => ErrorCode::QueueFull,
+        Store::Stale | Store::Conflict(_) => ErrorCode::ChangedMeanwhile,
         Store::Unavailable(_) | Store::Commit(_) => ErrorCode::DatabaseUnavailable,
+        Store::Newer { .. } => ErrorCode::NewerVersion,
         Store::Corrupt { .. } | Store::Migrate(_) | Store::Backend(_) => ErrorCode::Internal,
     }
 }

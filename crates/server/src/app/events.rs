@@ -1,17 +1,15 @@
-//! Writing what happened: one place that knows the kinds of events and their bodies.
+//! Writing what happened. The stored form of each is [`casemate_core::event::Event`].
 
 use casemate_core::{
     change::EnvReport,
-    cvm::{Boot, Phase},
+    cvm::{Boot, FailureCode, Phase},
+    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
     governance::{Block, Proof, Question},
     id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
 use casemate_store::{Error, Tx, events::NewEvent, operations::Ending};
-use serde_json::{Value, json};
-
-use super::views;
 
 /// Something that happened to a CVM.
 #[derive(Debug, Clone)]
@@ -25,7 +23,7 @@ pub enum CvmEvent {
         /// How many others go with it.
         with: usize,
     },
-    /// Changes that went in one did not work; they are tried in halves.
+    /// Changes that went in one did not work; they are tried one by one.
     Split,
     /// The word users see changed.
     Phase(Phase, Phase),
@@ -42,10 +40,9 @@ pub enum CvmEvent {
     Ended {
         /// What it was.
         kind: OperationKind,
-        /// `succeeded`, `failed`, `superseded`, `cancelled`.
-        how: &'static str,
+        how: End,
         /// Failure code and cause.
-        failure: Option<(String, String)>,
+        failure: Option<(FailureCode, String)>,
     },
     /// It is to be deleted by itself at this time, or no longer.
     DeletionSet(Option<Timestamp>),
@@ -90,22 +87,22 @@ pub enum StepResult {
 }
 
 impl StepResult {
-    /// The stable word, in events and operations.
-    pub const fn code(&self) -> &'static str {
+    /// The code, in events and operations.
+    pub const fn code(&self) -> StepCode {
         match self {
-            Self::Intended => "intended",
-            Self::Done => "done",
-            Self::NodeUnreachable(_) => "node_unreachable",
-            Self::OutcomeUnknown(_) => "outcome_unknown",
-            Self::Refused(_) => "refused",
-            Self::ChainSilent(_) => "chain_silent",
+            Self::Intended => StepCode::Intended,
+            Self::Done => StepCode::Done,
+            Self::NodeUnreachable(_) => StepCode::NodeUnreachable,
+            Self::OutcomeUnknown(_) => StepCode::OutcomeUnknown,
+            Self::Refused(_) => StepCode::Refused,
+            Self::ChainSilent(_) => StepCode::ChainSilent,
         }
     }
 
     /// The same for people.
     pub fn message(&self) -> String {
         match self {
-            Self::Intended | Self::Done => self.code().to_owned(),
+            Self::Intended | Self::Done => self.code().as_str().to_owned(),
             Self::NodeUnreachable(why) => format!("node unreachable: {why}"),
             Self::OutcomeUnknown(why) => format!("outcome unknown: {why}"),
             Self::Refused(why) | Self::ChainSilent(why) => why.clone(),
@@ -125,20 +122,19 @@ pub struct Verified {
 }
 
 impl Verified {
-    fn body(&self) -> Value {
-        let address = |address: Option<Address>| address.map(views::contract);
+    fn evidence(&self) -> Box<Evidence> {
         let Self { question, proof, deployer } = self;
-        json!({
-            "chain_id": proof.chain_id,
-            "block_number": proof.block.number,
-            "block_hash": format!("0x{}", proof.block.hash),
-            "kms_contract": views::contract(question.kms),
-            "app_contract": views::contract(question.app),
-            "compose_hash": question.hash,
-            "device_id": question.device,
-            "transaction_hash": proof.transaction.map(|hash| format!("0x{hash}")),
-            "owner": address(proof.owner),
-            "deployer": address(*deployer),
+        Box::new(Evidence {
+            chain_id: proof.chain_id,
+            block_number: proof.block.number,
+            block_hash: proof.block.hash,
+            kms_contract: question.kms,
+            app_contract: question.app.into(),
+            compose_hash: question.hash,
+            device_id: question.device,
+            transaction_hash: proof.transaction,
+            owner: proof.owner,
+            deployer: *deployer,
         })
     }
 }
@@ -147,73 +143,56 @@ impl CvmEvent {
     /// The end of an operation.
     pub fn ended(kind: OperationKind, ending: &Ending) -> Self {
         let (how, failure) = match ending {
-            Ending::Succeeded => ("succeeded", None),
-            Ending::Superseded => ("superseded", None),
-            Ending::Cancelled => ("cancelled", None),
-            Ending::Failed(code, cause) => {
-                ("failed", Some((code.as_str().to_owned(), cause.clone())))
-            }
+            Ending::Succeeded => (End::Succeeded, None),
+            Ending::Superseded => (End::Superseded, None),
+            Ending::Cancelled => (End::Cancelled, None),
+            Ending::Failed(code, cause) => (End::Failed, Some((*code, cause.clone()))),
         };
         Self::Ended { kind, how, failure }
     }
 
-    fn kind(&self) -> &'static str {
+    /// The form in which it is stored.
+    fn stored(&self) -> Event {
         match self {
-            Self::Accepted(_) => "operation.accepted",
-            Self::EnvNames(_) => "operation.env",
-            Self::Begun { .. } => "operation.begun",
-            Self::Split => "operation.split",
-            Self::Phase(..) => "cvm.phase",
-            Self::Boot(_) => "cvm.boot",
-            Self::Step { .. } => "operation.step",
-            Self::Ended { .. } => "operation.ended",
-            Self::DeletionSet(_) => "cvm.deletion_set",
-            Self::Drift(_) => "cvm.drift",
-            Self::Prepared { .. } => "governance.prepared",
-            Self::Verified(_) => "governance.verified",
-            Self::VerifiedAgain(_) => "governance.verified_again",
-            Self::Undone(..) => "governance.undone",
-        }
-    }
-
-    fn body(&self) -> Value {
-        match self {
-            Self::Accepted(kind) => json!({ "kind": kind.as_str() }),
-            Self::EnvNames(report) => json!({
-                "added": report.added, "removed": report.removed, "missing": report.missing
-            }),
-            Self::Begun { with } => json!({ "with": with }),
-            Self::Split => json!({}),
-            Self::Phase(from, to) => json!({ "from": from.as_str(), "to": to.as_str() }),
+            Self::Accepted(kind) => Event::Accepted { kind: *kind },
+            Self::EnvNames(report) => Event::EnvNames(report.clone()),
+            Self::Begun { with } => Event::Begun { with: *with },
+            Self::Split => Event::Split {},
+            Self::Phase(from, to) => Event::Phase { from: *from, to: *to },
             Self::Boot(boot) => {
                 let (state, progress) = match boot {
-                    Boot::Failed(why) => ("failed", format!("failed: {why}")),
-                    Boot::Done => ("done", "done".to_owned()),
-                    Boot::Unknown | Boot::Progress(_) => ("progress", boot.as_str().to_owned()),
+                    Boot::Failed(why) => (BootState::Failed, format!("failed: {why}")),
+                    Boot::Done => (BootState::Done, "done".to_owned()),
+                    Boot::Unknown | Boot::Progress(_) => {
+                        (BootState::Progress, boot.as_str().to_owned())
+                    }
                 };
-                json!({ "state": state, "progress": progress })
+                Event::Boot(BootEvent { state, progress })
             }
-            Self::Step { name, outcome } => {
-                json!({ "step": name, "code": outcome.code(), "outcome": outcome.message() })
-            }
-            Self::Ended { kind, how, failure: None } => {
-                json!({ "kind": kind.as_str(), "how": how })
-            }
-            Self::Ended { kind, how, failure: Some((code, cause)) } => {
-                json!({ "kind": kind.as_str(), "how": how, "code": code, "cause": cause })
-            }
-            Self::DeletionSet(at) => json!({ "at": at.map(|at| at.to_string()) }),
-            Self::Drift(what) => json!({ "what": what }),
-            Self::Prepared { what, hash, chain_id, until } => json!({
-                "what": what, "compose_hash": hash, "chain_id": chain_id,
-                "expires_at": until.to_string(),
+            Self::Step { name, outcome } => Event::Step(StepEvent {
+                step: (*name).to_owned(),
+                code: outcome.code(),
+                outcome: outcome.message(),
             }),
-            Self::Verified(verified) | Self::VerifiedAgain(verified) => verified.body(),
-            Self::Undone(hash, block) => json!({
-                "compose_hash": hash,
-                "block_number": block.number,
-                "block_hash": format!("0x{}", block.hash),
-            }),
+            Self::Ended { kind, how, failure } => {
+                let (code, cause) = failure.clone().unzip();
+                Event::Ended { kind: *kind, how: *how, code, cause }
+            }
+            Self::DeletionSet(at) => Event::DeletionSet { at: *at },
+            Self::Drift(what) => Event::Drift { what: what.clone() },
+            Self::Prepared { what, hash, chain_id, until } => Event::Prepared {
+                what: (*what).to_owned(),
+                compose_hash: *hash,
+                chain_id: *chain_id,
+                expires_at: *until,
+            },
+            Self::Verified(verified) => Event::Verified(verified.evidence()),
+            Self::VerifiedAgain(verified) => Event::VerifiedAgain(verified.evidence()),
+            Self::Undone(hash, block) => Event::Undone {
+                compose_hash: *hash,
+                block_number: block.number,
+                block_hash: block.hash,
+            },
         }
     }
 }
@@ -223,9 +202,7 @@ impl CvmEvent {
 pub struct EventScope {
     /// Whose CVM it is.
     pub workspace: WorkspaceId,
-    /// Which CVM.
     pub cvm: CvmId,
-    /// In which operation.
     pub operation: Option<OperationId>,
 }
 
@@ -255,12 +232,15 @@ pub async fn write(
 ) -> Result<EventSeq, Error> {
     let events: Vec<NewEvent<'_>> = cvm_events
         .iter()
-        .map(|event| NewEvent {
-            workspace: scope.workspace,
-            cvm: Some(scope.cvm),
-            operation: scope.operation,
-            kind: event.kind(),
-            body: event.body(),
+        .map(|event| {
+            let stored = event.stored();
+            NewEvent {
+                workspace: scope.workspace,
+                cvm: Some(scope.cvm),
+                operation: scope.operation,
+                kind: stored.kind(),
+                body: stored.body(),
+            }
         })
         .collect();
     for event in cvm_events {

@@ -61,7 +61,7 @@ pub async fn add(
     }
     let settings = NodeSettings { driver, limits: request.limits };
     let json = settings.to_json();
-    let inventory = serde_json::to_string(&Inventory::unknown())
+    let inventory = casemate_core::stored::write(&Inventory::unknown())
         .map_err(|error| Error::Internal(format!("an inventory does not serialise: {error}")))?;
     let now = ctx.now();
     let new = NewNode {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use casemate_api::error::ValidationItem;
 use casemate_core::{
     cvm::{Phase, Power},
+    event::{BootState, Event as Stored, StepCode},
     id::{EventSeq, OperationId},
     operation::OperationState,
     time::Timestamp,
@@ -16,7 +17,6 @@ use casemate_store::{
     events::{self, Event},
     operations::{self, Operation},
 };
-use serde_json::Value;
 
 use super::{
     Caller, Ctx, Error, cvms,
@@ -146,10 +146,6 @@ fn at(event: &Event) -> String {
     Timestamp::from_micros(event.at).to_string()
 }
 
-fn text<'v>(body: &'v Value, key: &str) -> &'v str {
-    body.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
 /// The steps of an operation, oldest first. The boot that follows a start is a step of its own: it
 /// is the long one.
 fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<StepView> {
@@ -161,35 +157,34 @@ fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<
         outcome: None,
         cause: None,
     };
-    for event in events {
-        let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
-        match event.kind.as_str() {
-            "operation.step" => {
-                let (name, outcome) = (text(&body, "step"), text(&body, "outcome"));
-                let code = step_code(&body);
-                if code == "intended" {
-                    steps.push(begin(name, event));
+    for row in events {
+        match Stored::read(&row.kind, &row.body) {
+            Some(Stored::Step(event)) => {
+                let name = event.step.as_str();
+                if event.code == StepCode::Intended {
+                    steps.push(begin(name, row));
                     continue;
                 }
                 let open =
                     steps.last().is_some_and(|last| last.name == name && last.outcome.is_none());
                 if !open {
-                    steps.push(begin(name, event));
+                    steps.push(begin(name, row));
                 }
                 if let Some(last) = steps.last_mut() {
-                    end(last, event, code, outcome);
+                    end(last, row, event.code, &event.outcome);
                 }
             }
-            "cvm.boot" => {
-                let progress = text(&body, "progress");
+            Some(Stored::Boot(event)) => {
                 if steps.last().is_none_or(|last| last.name != "boot") {
-                    steps.push(begin("boot", event));
+                    steps.push(begin("boot", row));
                 }
-                if let Some(last) = steps.last_mut()
-                    && let state @ ("done" | "failed") = boot_state(&body)
-                {
-                    let code = if state == "done" { state } else { "refused" };
-                    end(last, event, code, progress);
+                let code = match event.state {
+                    BootState::Progress => continue,
+                    BootState::Done => StepCode::Done,
+                    BootState::Failed => StepCode::Refused,
+                };
+                if let Some(last) = steps.last_mut() {
+                    end(last, row, code, &event.progress);
                 }
             }
             _ => {}
@@ -206,48 +201,26 @@ fn steps(events: &[Event], one: &Operation, failure: Option<&CauseView>) -> Vec<
     steps
 }
 
-/// The code of a step's event. Events of versions before codes have the exact words `intended` and `done`, and a
-/// message for everything else.
-fn step_code(body: &Value) -> &str {
-    match (text(body, "code"), text(body, "outcome")) {
-        ("", word @ ("intended" | "done")) => word,
-        ("", _) => "refused",
-        (code, _) => code,
-    }
-}
-
-/// The state of a boot's event. Events of versions before states say `done`, or their progress.
-fn boot_state(body: &Value) -> &str {
-    match (text(body, "state"), text(body, "progress")) {
-        ("", "done") => "done",
-        ("", _) => "progress",
-        (state, _) => state,
-    }
-}
-
-fn outcome_of(code: &str) -> StepOutcome {
+const fn outcome_of(code: StepCode) -> StepOutcome {
     match code {
-        "done" => StepOutcome::Done,
-        "node_unreachable" | "outcome_unknown" => StepOutcome::Unknown,
-        _ => StepOutcome::Failed,
+        StepCode::Done => StepOutcome::Done,
+        StepCode::NodeUnreachable | StepCode::OutcomeUnknown => StepOutcome::Unknown,
+        StepCode::Intended | StepCode::Refused | StepCode::ChainSilent => StepOutcome::Failed,
     }
 }
 
-fn end(step: &mut StepView, event: &Event, code: &str, message: &str) {
+fn end(step: &mut StepView, event: &Event, code: StepCode, message: &str) {
     step.ended_at = Some(at(event));
     step.outcome = Some(outcome_of(code));
-    step.cause =
-        (code != "done").then(|| CauseView { code: code.to_owned(), message: message.to_owned() });
+    step.cause = (code != StepCode::Done)
+        .then(|| CauseView { code: code.as_str().to_owned(), message: message.to_owned() });
 }
 
 fn phases(events: &[Event]) -> Vec<OperationEventView> {
     let mut phase = Phase::Starting;
     let mut shown = Vec::new();
     for event in events {
-        let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
-        if event.kind == "cvm.phase"
-            && let Some(to) = body.get("to").and_then(|to| serde_json::from_value(to.clone()).ok())
-        {
+        if let Some(Stored::Phase { to, .. }) = Stored::read(&event.kind, &event.body) {
             phase = to;
         }
         let kind = event.kind.clone();
@@ -293,28 +266,7 @@ pub fn cursor(text: &str) -> Result<i64, Error> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn events_of_older_versions_are_read_by_their_exact_words() {
-        for (body, code) in [
-            (json!({"step": "start", "outcome": "intended"}), "intended"),
-            (json!({"step": "start", "outcome": "done"}), "done"),
-            (json!({"step": "start", "outcome": "node unreachable: x"}), "refused"),
-            (json!({"code": "outcome_unknown", "outcome": "done"}), "outcome_unknown"),
-        ] {
-            assert_eq!(step_code(&body), code, "{body}");
-        }
-        for (body, state) in [
-            (json!({"progress": "done"}), "done"),
-            (json!({"progress": "starting containers"}), "progress"),
-            (json!({"state": "failed", "progress": "failed: x"}), "failed"),
-        ] {
-            assert_eq!(boot_state(&body), state, "{body}");
-        }
-    }
 
     #[test]
     fn only_codes_decide_how_a_step_ended() {

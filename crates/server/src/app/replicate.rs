@@ -26,6 +26,7 @@ use casemate_core::{
     governance::Question,
     id::{ComposeHash, EventSeq, NodeId, WorkspaceId},
     name,
+    stored::{self, Stored},
 };
 use casemate_store::{Error as StoreError, Tx, commit_tokens::Kind, cvms::Cvm};
 use serde::{Deserialize, Serialize};
@@ -55,14 +56,12 @@ const NAMES: usize = 100;
 /// Of what another machine is wanted. Texts are as they stand in the path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Of {
-    /// A CVM.
     Cvm {
         /// Any of its names.
         cvm: String,
         /// The app that the path says it is of.
         app: Option<String>,
     },
-    /// An app.
     App(String),
 }
 
@@ -74,6 +73,8 @@ impl Of {
         }
     }
 }
+
+impl Stored for Wanted {}
 
 /// What is to be different. `None`: as the template has it. Of what is prepared it is kept, as JSON in
 /// `commit_tokens.request`.
@@ -320,7 +321,6 @@ async fn begin_prepared(
 enum Tried<'a> {
     /// The machine is written.
     Made(Box<Replicated>),
-    /// It is prepared.
     Prepared(Box<Prepared>),
     /// Contracts are to be asked first; nothing is written.
     Asks(Contracts<'a>, Question),
@@ -388,7 +388,7 @@ impl<'c> Attempt<'c, '_> {
                             next: &next,
                             contracts,
                             question,
-                            request: serde_json::to_string(&settled),
+                            request: stored::write(&settled),
                         };
                         let prepared = approval::prepare(ctx, tx, caller, new).await?;
                         return Ok(Tried::Prepared(Box::new(prepared)));

@@ -168,7 +168,7 @@ impl Registry {
         let calls = self.ctx.config.work.calls_per_node;
         let guard = Arc::new(GuardedNode::new("it has not been reached yet", calls));
         let inventory =
-            serde_json::from_str(&row.inventory).unwrap_or_else(|_| Inventory::unknown());
+            casemate_core::stored::read(&row.inventory).unwrap_or_else(|_| Inventory::unknown());
         let node = FleetNode::new(id, &row.name, kind, &row.region, guard.clone(), inventory);
         node.place(placing(row, takes_new));
         match self.chosen.get(&id) {
@@ -280,7 +280,8 @@ impl Enlist<'_> {
     ) -> Result<Opened, EnlistError> {
         let failed = |reason: String| EnlistError::Open { kind, reason };
         let inventory = driver.inventory().await.map_err(|error| failed(error.to_string()))?;
-        let json = serde_json::to_string(&inventory).map_err(|error| failed(error.to_string()))?;
+        let json =
+            casemate_core::stored::write(&inventory).map_err(|error| failed(error.to_string()))?;
         let (id, name) = self.name(kind, &json).await?;
         said.push(format!("{name}: {} (tee: {})", inventory.version, inventory.tee.as_str()));
         said.extend(inventory.notes.iter().cloned());

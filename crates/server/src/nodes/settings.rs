@@ -4,23 +4,27 @@
 use std::path::PathBuf;
 
 use casemate_api::node_admin::NodeLimits;
-use casemate_core::node::NodeKind;
+use casemate_core::{
+    node::NodeKind,
+    stored::{self, Stored, Unreadable},
+};
 use casemate_store::nodes::NodeRow;
 use serde::{Deserialize, Serialize};
 
 use crate::app::fleet::Placing;
 
-/// The version of the JSON that this process writes.
-const VERSION: u32 = 1;
-
 /// Settings of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NodeSettings {
     /// How it is reached.
     pub driver: DriverSettings,
     /// What its CVMs may take of what it has.
+    #[serde(default)]
     pub limits: NodeLimits,
 }
+
+impl Stored for NodeSettings {}
 
 /// How a node of each kind is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,46 +63,15 @@ impl DriverSettings {
     }
 }
 
-/// Why a row's settings cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidSettings {
-    /// A newer process wrote them.
-    #[error("its settings are of version {0}, which a newer casemate wrote; this one knows 1")]
-    Newer(u32),
-    /// They are not what this version writes.
-    #[error("its settings cannot be read: {0}")]
-    Unreadable(String),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    version: u32,
-    driver: DriverSettings,
-    #[serde(default)]
-    limits: NodeLimits,
-}
-
 impl NodeSettings {
     /// The JSON for the node's row.
     pub fn to_json(&self) -> String {
-        let stored = Stored { version: VERSION, driver: self.driver.clone(), limits: self.limits };
-        serde_json::to_string(&stored).unwrap_or_default()
+        stored::write(self).unwrap_or_default()
     }
 
     /// Reads the JSON of a row.
-    pub fn from_json(text: &str) -> Result<Self, InvalidSettings> {
-        #[derive(Deserialize)]
-        struct Version {
-            version: u32,
-        }
-        let unreadable = |error: serde_json::Error| InvalidSettings::Unreadable(error.to_string());
-        let Version { version } = serde_json::from_str(text).map_err(unreadable)?;
-        if version != VERSION {
-            return Err(InvalidSettings::Newer(version));
-        }
-        let Stored { driver, limits, .. } = serde_json::from_str(text).map_err(unreadable)?;
-        Ok(Self { driver, limits })
+    pub fn from_json(text: &str) -> Result<Self, Unreadable> {
+        stored::read(text)
     }
 }
 
@@ -121,28 +94,29 @@ mod tests {
         let cases = [
             (
                 NodeSettings { driver: docker, limits },
-                r#"{"version":1,"driver":{"kind":"docker","host":"tcp://10.0.0.3:2375"},"limits":{"vcpu":8}}"#,
+                r#"{"driver":{"kind":"docker","host":"tcp://10.0.0.3:2375"},"limits":{"vcpu":8}}"#,
             ),
             (
                 NodeSettings {
                     driver: DriverSettings::Sim { dir: None },
                     limits: NodeLimits::default(),
                 },
-                r#"{"version":1,"driver":{"kind":"sim"},"limits":{}}"#,
+                r#"{"driver":{"kind":"sim"},"limits":{}}"#,
             ),
         ];
         for (settings, json) in cases {
             assert_eq!(settings.to_json(), json);
-            assert_eq!(NodeSettings::from_json(json), Ok(settings));
+            assert_eq!(NodeSettings::from_json(json).unwrap(), settings);
         }
     }
 
     #[test]
     fn what_a_newer_version_wrote_is_refused() {
-        let newer = r#"{"version":2,"driver":{"kind":"moon"}}"#;
-        assert_eq!(NodeSettings::from_json(newer), Err(InvalidSettings::Newer(2)));
-        let unknown = r#"{"version":1,"driver":{"kind":"sim","moon":1}}"#;
+        let newer = r#"{"v":2,"value":{"driver":{"kind":"moon"}}}"#;
+        let error = NodeSettings::from_json(newer).unwrap_err();
+        assert!(matches!(error, Unreadable::Newer { found: 2, known: 1 }), "{error}");
+        let unknown = r#"{"driver":{"kind":"sim","moon":1}}"#;
         let error = NodeSettings::from_json(unknown).unwrap_err();
-        assert!(matches!(error, InvalidSettings::Unreadable(_)), "{error}");
+        assert!(matches!(error, Unreadable::Corrupt(_)), "{error}");
     }
 }

@@ -217,7 +217,7 @@ async fn ask(
 
 /// Writes down whether the node answers, and what it told of itself.
 async fn mark(ctx: &Ctx, node: &FleetNode, told: Option<&Inventory>) -> Result<(), StoreError> {
-    let json = told.and_then(|inventory| serde_json::to_string(inventory).ok());
+    let json = told.and_then(|inventory| casemate_core::stored::write(inventory).ok());
     let mut tx = ctx.db.begin().await?;
     tx.mark_node(node.id, json.as_deref(), told.is_some(), ctx.now()).await?;
     tx.commit().await

@@ -2,12 +2,13 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io,
+    os::unix::fs::DirBuilderExt,
     path::Path,
 };
 
 use casemate_core::time::Entropy;
+use casemate_engine::files::{remove_if_there, write};
 
 use super::StartError;
 
@@ -60,7 +61,7 @@ pub(super) fn instance_id(dir: &Path, entropy: &dyn Entropy) -> Result<String, S
         Err(error) => return Err(StartError::File { path, error }),
     }
     let id = entropy.uuid_v4().to_string();
-    write_atomically(&path, &id, 0o600).map_err(file(&path))?;
+    write(&path, id.as_bytes(), 0o600).map_err(file(&path))?;
     Ok(id)
 }
 
@@ -68,29 +69,11 @@ pub(super) fn instance_id(dir: &Path, entropy: &dyn Entropy) -> Result<String, S
 pub(super) fn forget_urls(dir: &Path) -> Result<(), StartError> {
     for name in URLS {
         let path = dir.join(name);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(file(&path)(error));
-            }
-            _ => {}
-        }
+        remove_if_there(&path).map_err(file(&path))?;
     }
     Ok(())
 }
 
 pub(super) fn write_url(path: &Path, url: &str) -> Result<(), StartError> {
-    write_atomically(path, &format!("{url}\n"), 0o644).map_err(file(path))
-}
-
-/// Writes a file whole or not at all, with this mode from the first byte on.
-pub(super) fn write_atomically(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let fresh = path.with_extension("new");
-    match std::fs::remove_file(&fresh) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&fresh)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&fresh, path)
+    write(path, format!("{url}\n").as_bytes(), 0o644).map_err(file(path))
 }

@@ -33,10 +33,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::files::{file, write_atomically};
+use self::files::file;
 use crate::{
     app::{
         Ctx, account,
+        approval::token_rate_limit::TokenRateLimit,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
     },
@@ -199,12 +200,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let stop = CancellationToken::new();
     let ctx = Ctx::from(World {
         db,
+        token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         clock,
         entropy,
         fleet: Arc::new(Fleet::new(Nodes::new(), kms_here).governed_by(governed)),
         cache: Arc::default(),
         inflight: Arc::default(),
-        token_rate_limit: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config,
         instance,
@@ -351,7 +352,7 @@ async fn first_start(
     };
     let path = dir.join("admin.key");
     let text = format!("{}\n", made.token().expose_secret());
-    write_atomically(&path, &text, 0o600).map_err(file(&path))?;
+    casemate_engine::files::write(&path, text.as_bytes(), 0o600).map_err(file(&path))?;
     made.commit().await.map(Some).map_err(StartError::First)
 }
 

@@ -18,9 +18,7 @@ const CVMS_PER_APP: i64 = 20;
 /// An app in the directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublicApp {
-    /// Its id.
     pub app_id: AppId,
-    /// Its name.
     pub name: String,
     /// Who holds its keys.
     pub kms: KmsId,

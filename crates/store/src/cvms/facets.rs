@@ -15,9 +15,7 @@ pub struct Facets {
     pub images: Vec<String>,
     /// Instance types; CVMs sized by hand have none.
     pub instance_types: Vec<String>,
-    /// Nodes.
     pub nodes: Vec<NodeId>,
-    /// KMS.
     pub kms: Vec<KmsId>,
 }
 

@@ -9,7 +9,7 @@ use sqlx::{query, query_as};
 
 use super::{
     Cvm, UsageDelta,
-    row::{bad, power_word, spec_text},
+    columns::{Columns, Configuration, Desired, bind_configuration, bind_desired},
 };
 use crate::{Error, Tx, freshness::Subject};
 
@@ -40,48 +40,30 @@ impl Tx {
         intent: &Intent<'_>,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, version = version + 1, fence = fence + 1, \
-            again = FALSE, updated_at = $9, \
-            lease_owner = CASE WHEN calling AND lease_until > $9 THEN lease_owner ELSE NULL END, \
-            lease_until = CASE WHEN calling AND lease_until > $9 THEN lease_until ELSE NULL END, \
-            due_at = CASE WHEN NOT $21 THEN due_at \
-                WHEN calling AND lease_until > $9 THEN lease_until ELSE $9 END, \
-            spec = $10, sealed_env = $11, name = $12, \
-            compose_hash = $13, vcpu = $14, memory_mb = $15, disk_gb = $16, user_config = $17, \
-            image = $18, instance_type = $19, listed = $20 \
-            WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
+        let sql = format!(
+            "UPDATE cvms SET {}, {}, version = version + 1, fence = fence + 1, again = FALSE, \
+             updated_at = $3, \
+             lease_owner = CASE WHEN calling AND lease_until > $3 THEN lease_owner ELSE NULL END, \
+             lease_until = CASE WHEN calling AND lease_until > $3 THEN lease_until ELSE NULL END, \
+             due_at = CASE WHEN NOT $4 THEN due_at \
+                 WHEN calling AND lease_until > $3 THEN lease_until ELSE $3 END \
+             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL",
+            Columns::desired(5).assignments(),
+            Columns::configuration(11).assignments()
+        );
         self.touch(Subject::Cvm(read.id));
         let id = read.id.0;
-        let (spec, desired) = (intent.spec, intent.desired);
-        let stop = serde_json::to_string(&desired.stop).map_err(bad("stop_mode", id))?;
-        let status = serde_json::to_string(intent.status).map_err(bad("status", id))?;
-        let text = spec_text(spec, id)?;
-        let changed = exec_tx!(
-            self,
-            query(SQL)
+        let spec = intent.spec;
+        let desired = Desired::of(id, intent.desired, intent.status, intent.phase)?;
+        let configuration = Configuration::of(id, spec, intent.sealed_env)?;
+        let changed = exec_tx!(self, {
+            let statement = query(sqlx::AssertSqlSafe(sql.as_str()))
                 .bind(id)
                 .bind(read.fence)
-                .bind(power_word(desired.power))
-                .bind(desired.run)
-                .bind(desired.generation)
-                .bind(stop)
-                .bind(status)
-                .bind(intent.phase.as_str())
                 .bind(now.micros())
-                .bind(text)
-                .bind(intent.sealed_env)
-                .bind(&spec.name)
-                .bind(spec.compose_hash.to_string())
-                .bind(i64::from(spec.resources.vcpu))
-                .bind(i64::from(spec.resources.memory_mb))
-                .bind(i64::from(spec.resources.disk_gb))
-                .bind(&spec.user_config)
-                .bind(&spec.image)
-                .bind(&spec.resources.instance_type)
-                .bind(spec.listed)
-                .bind(intent.due)
-        )?;
+                .bind(intent.due);
+            bind_configuration!(bind_desired!(statement, desired), configuration)
+        })?;
         if changed != 1 {
             return Err(Error::Stale);
         }
@@ -120,7 +102,6 @@ impl Tx {
 /// A CVM whose time has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToDelete {
-    /// Which.
     pub cvm: CvmId,
     /// Whose it is.
     pub workspace: WorkspaceId,

@@ -9,6 +9,7 @@ use casemate_core::{
 };
 
 mod apps;
+mod columns;
 mod directory;
 mod facets;
 mod find;
@@ -28,11 +29,10 @@ pub use history::{PastCvm, app_history};
 pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page};
 pub use pagination::{Part, Seek};
-pub(crate) use row::{Row, SELECT};
+pub(crate) use row::{Row, SELECT, readable};
 pub(crate) use usage_counters::UsageDelta;
 pub use write::Inserted;
 
-/// One CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cvm {
     /// Integer id.

@@ -1,14 +1,18 @@
 //! A row of `cvms` and what it means.
 
 use casemate_core::{
-    cvm::{DesiredState, Power, Spec},
+    cvm::{DesiredState, Power, Spec, Status, StopMode},
     id::{CvmId, KmsId, NodeId, UserId, WorkspaceId},
     operation::OperationKind,
+    stored::{self, Stored, Unreadable},
     time::Timestamp,
 };
 
 use super::{Cvm, OpenOperation};
-use crate::{Error, error::corrupt};
+use crate::{
+    Error,
+    error::{corrupt, unreadable},
+};
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct Row {
@@ -65,10 +69,24 @@ pub(super) fn bad<E: std::fmt::Display>(column: &'static str, row: i64) -> impl 
     corrupt("cvms", column, row)
 }
 
+pub(super) fn unread(column: &'static str, row: i64) -> impl FnOnce(Unreadable) -> Error {
+    unreadable("cvms", column, row)
+}
+
+/// A condition on `cvms`: this version can read the row. What it cannot read it leaves alone.
+pub(crate) fn readable() -> String {
+    let columns = [
+        stored::readable("spec", Spec::VERSION),
+        stored::readable("stop_mode", StopMode::VERSION),
+        stored::readable("status", Status::VERSION),
+    ];
+    columns.join(" AND ")
+}
+
 /// The text of a configuration as `cvms.spec` has it: without `user_config`, which has a column.
 pub(super) fn spec_text(spec: &Spec, row: i64) -> Result<String, Error> {
-    let stored = Spec { user_config: None, ..spec.clone() };
-    serde_json::to_string(&stored).map_err(bad("spec", row))
+    let without = Spec { user_config: None, ..spec.clone() };
+    stored::write(&without).map_err(bad("spec", row))
 }
 
 /// A word that serde writes as a JSON string.
@@ -96,7 +114,7 @@ impl Row {
             }),
             _ => None,
         };
-        let spec: Spec = serde_json::from_str(&self.spec).map_err(bad("spec", id))?;
+        let spec: Spec = stored::read(&self.spec).map_err(unread("spec", id))?;
         let instance_id = self.instance_id.map(|text| text.parse()).transpose();
         Ok(Cvm {
             id: CvmId(id),
@@ -111,11 +129,11 @@ impl Row {
                 power: word(&self.power).map_err(bad("power", id))?,
                 run: self.run,
                 generation: self.generation,
-                stop: serde_json::from_str(&self.stop_mode).map_err(bad("stop_mode", id))?,
+                stop: stored::read(&self.stop_mode).map_err(unread("stop_mode", id))?,
                 vm: spec.vm,
             },
             spec: Spec { user_config: self.user_config, ..spec },
-            status: serde_json::from_str(&self.status).map_err(bad("status", id))?,
+            status: stored::read(&self.status).map_err(unread("status", id))?,
             phase: word(&self.phase).map_err(bad("phase", id))?,
             instance_id: instance_id.map_err(bad("instance_id", id))?,
             operation,

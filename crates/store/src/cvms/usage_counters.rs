@@ -40,7 +40,6 @@ impl UsageDelta {
 /// What live CVMs add up to after one was counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
-    /// On its node.
     pub(crate) node: Taken,
     /// How many its app has.
     pub(crate) of_app: i64,

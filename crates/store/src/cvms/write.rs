@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use casemate_core::{
     cvm::{DesiredState, Phase, PortMap, Power, Spec, Status},
     id::{AppId, ComposeHash, CvmId, NodeId, WorkspaceId},
+    stored,
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
 use super::{
     Cvm, NewCvm, UsageDelta,
-    row::{Row, SELECT, bad, power_word, spec_text},
+    columns::{Columns, Configuration, Desired, bind_configuration, bind_desired},
+    row::{Row, SELECT, bad, unread},
 };
 use crate::{Error, Tx, freshness::Subject, nodes::Taken};
 
@@ -77,46 +79,38 @@ impl Tx {
     /// Writes a new CVM, desired running, due at once. [`Error::Conflict`]: its name is taken. Whether the
     /// node has the room is for the caller to say, who goes on or drops the transaction.
     pub async fn insert_cvm(&mut self, new: NewCvm, now: Timestamp) -> Result<Inserted, Error> {
-        const SQL: &str = "INSERT INTO cvms (id, reference, vm_uuid, workspace_id, created_by, app_id, \
-            name, node_id, kms_id, compose_hash, spec, sealed_env, generation, power, run, stop_mode, \
-            status, phase, vcpu, memory_mb, disk_gb, version, fence, due_at, created_at, updated_at, \
-            user_config, image, instance_type, listed) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 'running', 1, $13, $14, \
-            'starting', $15, $16, $17, 1, 0, $18, $18, $18, $19, $20, $21, $22)";
+        let desired = Columns::desired(11);
+        let configuration = Columns::configuration(17);
+        let sql = format!(
+            "INSERT INTO cvms (id, reference, vm_uuid, workspace_id, created_by, app_id, node_id, \
+             kms_id, version, fence, due_at, created_at, updated_at, {}, {}) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, $10, $10, $10, {}, {})",
+            desired.names(),
+            configuration.names(),
+            desired.parameters(),
+            configuration.parameters()
+        );
         let usage = new.usage();
         let counted = self.count_usage(&usage, 1, now).await?;
         let id = self.draw("cvm").await?;
         self.touch(Subject::Cvm(CvmId(id)));
-        let json = |text: Result<String, serde_json::Error>| text.map_err(bad("spec", id));
-        let spec = spec_text(&new.spec, id)?;
-        let stop = json(serde_json::to_string(&new.stop))?;
-        let status = json(serde_json::to_string(&Status::new()))?;
-        exec_tx!(
-            self,
-            query(SQL)
+        let cvm = new.written(CvmId(id), now);
+        let desired = Desired::of(id, &cvm.desired, &cvm.status, cvm.phase)?;
+        let configuration = Configuration::of(id, &cvm.spec, cvm.sealed_env.as_deref())?;
+        exec_tx!(self, {
+            let statement = query(sqlx::AssertSqlSafe(sql.as_str()))
                 .bind(id)
-                .bind(new.reference.to_string())
-                .bind(new.uuid.to_string())
+                .bind(cvm.reference.to_string())
+                .bind(cvm.uuid.to_string())
                 .bind(usage.workspace_id)
                 .bind(usage.created_by)
                 .bind(&usage.app_id)
-                .bind(&new.spec.name)
                 .bind(usage.node_id)
-                .bind(new.kms.as_ref())
-                .bind(new.spec.compose_hash.to_string())
-                .bind(spec)
-                .bind(&new.sealed_env)
-                .bind(stop)
-                .bind(status)
-                .bind(usage.vcpu)
-                .bind(usage.memory_mb)
-                .bind(usage.disk_gb)
-                .bind(now.micros())
-                .bind(&new.spec.user_config)
-                .bind(&new.spec.image)
-                .bind(&new.spec.resources.instance_type)
-                .bind(new.spec.listed)
-        )?;
+                .bind(cvm.kms.as_ref())
+                .bind(cvm.version)
+                .bind(now.micros());
+            bind_configuration!(bind_desired!(statement, desired), configuration)
+        })?;
         let before = Taken {
             node_id: counted.node.node_id,
             slots: counted.node.slots - 1,
@@ -125,7 +119,6 @@ impl Tx {
             disk_gb: counted.node.disk_gb - usage.disk_gb,
             state: counted.node.state,
         };
-        let cvm = new.written(CvmId(id), now);
         Ok(Inserted { cvm, before, of_app: counted.of_app })
     }
 
@@ -216,7 +209,7 @@ impl Tx {
             .fetch_all(c))?;
         let mut ports = Vec::new();
         for (id, text) in rows {
-            let spec: Spec = serde_json::from_str(&text).map_err(bad("spec", id))?;
+            let spec: Spec = stored::read(&text).map_err(unread("spec", id))?;
             ports.extend(spec.ports);
         }
         Ok(ports)
@@ -234,31 +227,26 @@ impl Tx {
         phase: Phase,
         now: Timestamp,
     ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE cvms SET power = $3, run = $4, generation = $5, stop_mode = $6, \
-            status = $7, phase = $8, version = version + 1, fence = fence + 1, again = FALSE, \
-            lease_owner = CASE WHEN calling AND lease_until > $9 THEN lease_owner ELSE NULL END, \
-            lease_until = CASE WHEN calling AND lease_until > $9 THEN lease_until ELSE NULL END, \
-            due_at = CASE WHEN calling AND lease_until > $9 THEN lease_until ELSE $9 END, \
-            updated_at = $9, \
-            delete_at = CASE WHEN $3 = 'deleted' THEN NULL ELSE delete_at END \
-            WHERE id = $1 AND fence = $2 AND deleted_at IS NULL";
+        let sql = format!(
+            "UPDATE cvms SET {}, version = version + 1, fence = fence + 1, again = FALSE, \
+             lease_owner = CASE WHEN calling AND lease_until > $3 THEN lease_owner ELSE NULL END, \
+             lease_until = CASE WHEN calling AND lease_until > $3 THEN lease_until ELSE NULL END, \
+             due_at = CASE WHEN calling AND lease_until > $3 THEN lease_until ELSE $3 END, \
+             updated_at = $3, \
+             delete_at = CASE WHEN $4 = 'deleted' THEN NULL ELSE delete_at END \
+             WHERE id = $1 AND fence = $2 AND deleted_at IS NULL",
+            Columns::desired(4).assignments()
+        );
         self.touch(Subject::Cvm(read.id));
         let id = read.id.0;
-        let stop = serde_json::to_string(&desired.stop).map_err(bad("stop_mode", id))?;
-        let status = serde_json::to_string(status).map_err(bad("status", id))?;
-        let changed = exec_tx!(
-            self,
-            query(SQL)
+        let desired = Desired::of(id, desired, status, phase)?;
+        let changed = exec_tx!(self, {
+            let statement = query(sqlx::AssertSqlSafe(sql.as_str()))
                 .bind(id)
                 .bind(read.fence)
-                .bind(power_word(desired.power))
-                .bind(desired.run)
-                .bind(desired.generation)
-                .bind(stop)
-                .bind(status)
-                .bind(phase.as_str())
-                .bind(now.micros())
-        )?;
+                .bind(now.micros());
+            bind_desired!(statement, desired)
+        })?;
         if changed == 1 { Ok(()) } else { Err(Error::Stale) }
     }
 

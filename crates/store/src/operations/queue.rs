@@ -1,18 +1,23 @@
 //! Changes of a configuration that wait for their turn, and the one whose turn it is.
 //!
 //! Several may go in one: the newest of them runs, the others are joined to it and end as it ends.
-//! When such a batch fails it goes back to the queue to be tried in halves, so that one bad change
-//! takes no other with it.
+//! When such a batch fails, its changes go back to the queue and are tried one by one, so that one bad
+//! change takes no other with it.
 
 use casemate_core::{
     change::{Before, Change, EnvReport},
     id::{CvmId, OperationId, UserId},
     operation::OperationKind,
+    stored,
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Error, Tx, cvms::Cvm, error::corrupt};
+use crate::{
+    Error, Tx,
+    cvms::Cvm,
+    error::{corrupt, unreadable},
+};
 
 /// With how many others a change may go in one.
 pub const MAX_BATCH: i64 = 64;
@@ -35,11 +40,9 @@ pub struct Queued {
 pub struct NewChange<'a> {
     /// `correlation_id`.
     pub id: OperationId,
-    /// Of which CVM.
     pub cvm: CvmId,
     /// Who asks.
     pub by: UserId,
-    /// What.
     pub change: &'a Change,
     /// Names of the fields it changes.
     pub fields: &'a [&'a str],
@@ -60,7 +63,7 @@ struct Row {
 impl Row {
     fn read(self) -> Result<Queued, Error> {
         Ok(Queued {
-            change: serde_json::from_str(&self.change).map_err(corrupt(
+            change: stored::read(&self.change).map_err(unreadable(
                 "operations",
                 "change",
                 &self.id,
@@ -98,9 +101,9 @@ impl Tx {
         let json = |text: Result<String, serde_json::Error>| {
             text.map_err(corrupt("operations", "change", new.id))
         };
-        let change = json(serde_json::to_string(new.change))?;
+        let change = json(stored::write(new.change))?;
         let report =
-            json(new.report.map(serde_json::to_string).transpose().map(Option::unwrap_or_default))?;
+            json(new.report.map(stored::write).transpose().map(Option::unwrap_or_default))?;
         exec_tx!(
             self,
             query(SQL)
@@ -142,7 +145,7 @@ impl Tx {
             started_at = $4 WHERE id = $1 AND state = 'pending'";
         const JOIN: &str = "UPDATE operations SET joined_to = $2, generation = $3, started_at = $4 \
             WHERE id = $1 AND state = 'pending'";
-        let before = before.map(serde_json::to_string).transpose().map_err(corrupt(
+        let before = before.map(stored::write).transpose().map_err(corrupt(
             "operations",
             "before",
             leader,
@@ -164,7 +167,7 @@ impl Tx {
         let text = on_tx!(self, |c| query_scalar::<_, Option<String>>(SQL)
             .bind(operation.to_string())
             .fetch_optional(c))?;
-        text.flatten().map(|text| serde_json::from_str(&text)).transpose().map_err(corrupt(
+        text.flatten().map(|text| stored::read(&text)).transpose().map_err(unreadable(
             "operations",
             "before",
             operation,
@@ -180,20 +183,20 @@ impl Tx {
         Ok(user.map(UserId))
     }
 
-    /// Sends a batch that failed back to the queue, to be tried in halves. `false`: it was not a
+    /// Sends a batch that failed back to the queue, to be tried one by one. `false`: it was not a
     /// batch but a single change, and is left as it is.
-    pub async fn split_batch(&mut self, leader: OperationId) -> Result<bool, Error> {
-        const SIZE: &str =
+    pub async fn retry_singly(&mut self, leader: OperationId) -> Result<bool, Error> {
+        const OTHERS: &str =
             "SELECT COUNT(*) FROM operations WHERE joined_to = $1 AND state = 'pending'";
-        const SPLIT: &str = "UPDATE operations SET state = 'pending', joined_to = NULL, batch = $2, \
+        const REQUEUE: &str = "UPDATE operations SET state = 'pending', joined_to = NULL, batch = 1, \
             before = NULL, started_at = NULL \
             WHERE (id = $1 OR joined_to = $1) AND state IN ('running', 'pending')";
         let lead = leader.to_string();
-        let others = on_tx!(self, |c| query_scalar::<_, i64>(SIZE).bind(&lead).fetch_one(c))?;
+        let others = on_tx!(self, |c| query_scalar::<_, i64>(OTHERS).bind(&lead).fetch_one(c))?;
         if others == 0 {
             return Ok(false);
         }
-        exec_tx!(self, query(SPLIT).bind(&lead).bind((others + 1) / 2))?;
+        exec_tx!(self, query(REQUEUE).bind(&lead))?;
         Ok(true)
     }
 

@@ -69,10 +69,10 @@ async fn changes_wait_in_order_and_go_in_one(db: Db) {
     );
 
     let mut tx = db.begin().await.unwrap();
-    assert!(tx.split_batch(ids[2]).await.unwrap());
+    assert!(tx.retry_singly(ids[2]).await.unwrap());
     let again = tx.queued_changes(cvm.id, 9).await.unwrap();
     assert_eq!(again.iter().map(|queued| queued.id).collect::<Vec<_>>(), ids);
-    assert!(again.iter().all(|queued| queued.batch == 1), "half of three: {again:?}");
+    assert!(again.iter().all(|queued| queued.batch == 1), "each alone: {again:?}");
     tx.run_changes(ids[1], &ids[..1], 2, Some(&before), at(2)).await.unwrap();
     let ending = Ending::Failed(FailureCode::Refused, "no".to_owned());
     assert_eq!(tx.close_operation(ids[1], &ending, at(3)).await.unwrap(), ids[..2]);
@@ -80,7 +80,7 @@ async fn changes_wait_in_order_and_go_in_one(db: Db) {
     assert_eq!(tx.before(ids[1]).await.unwrap(), None, "forgotten with its end");
     assert_eq!(tx.open_changes(cvm.id).await.unwrap(), [ids[2]]);
     tx.run_changes(ids[2], &[], 2, None, at(4)).await.unwrap();
-    assert!(!tx.split_batch(ids[2]).await.unwrap(), "one is no batch");
+    assert!(!tx.retry_singly(ids[2]).await.unwrap(), "one is no batch");
     tx.commit().await.unwrap();
     let joined = Some(ids[1]);
     assert_eq!(states(&world, cvm.id).await, [(Failed, joined), (Failed, None), (Running, None)]);

@@ -25,6 +25,8 @@ mod lists;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod newer;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod plans;

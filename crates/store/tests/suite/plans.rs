@@ -295,7 +295,7 @@ async fn change(world: &World, id: CvmId) {
     tx.queued_changes(id, 5).await.unwrap();
     tx.run_changes(second, &[first], 1, None, START).await.unwrap();
     tx.before(second).await.unwrap();
-    tx.split_batch(second).await.unwrap();
+    tx.retry_singly(second).await.unwrap();
     for operation in tx.open_changes(id).await.unwrap() {
         tx.close_operation(operation, &Ending::Superseded, START).await.unwrap();
     }

@@ -27,7 +27,6 @@ use casemate_core::{
         calldata::{self, NewApp},
         judge::{self, Policy, ReceiptEvaluation},
         returned::{self, Returned},
-        rules::Mask,
         view,
     },
     id::{Address, AppId, ComposeHash, DeviceId, TxHash},
@@ -362,7 +361,7 @@ impl FakeChain {
             Err(revert) => Returned::Reverted(revert),
         };
         let app = Address::from(question.app);
-        let flag = |returned: &Returned| returned::flag(returned, Mask::default());
+        let flag = returned::flag;
         let registered = flag(&ask(question.kms, view::registered_app(app)));
         let hash = flag(&ask(app, view::compose_hash(question.hash)));
         State {

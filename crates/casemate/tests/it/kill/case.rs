@@ -52,7 +52,7 @@ pub enum Verb {
     BadChange,
     /// A change, and two that wait for it and go in one.
     Three,
-    /// A change, and two that wait for it, one of which does not boot: they are tried in halves.
+    /// A change, and two that wait for it, one of which does not boot: they are tried one by one.
     OneBadOfThree,
     /// A change that is called off while it boots.
     Cancel,

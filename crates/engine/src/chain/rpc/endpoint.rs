@@ -10,12 +10,7 @@ use std::{
 };
 
 use casemate_core::{
-    governance::{
-        Block,
-        judge::Receipt,
-        returned::Returned,
-        rules::{Mask, Rule},
-    },
+    governance::{Block, judge::Receipt, returned::Returned, rules::Rule},
     id::{Address, TxHash},
     time::{Clock, Timestamp},
 };
@@ -45,7 +40,6 @@ pub(super) struct Endpoint {
     http: Client,
     clock: Arc<dyn Clock>,
     chain_id: u64,
-    mask: Mask,
     slots: Semaphore,
     calls: AtomicU64,
     health: Mutex<Health>,
@@ -84,7 +78,6 @@ impl Endpoint {
         config: &Config,
         (place, address): (usize, &str),
         clock: Arc<dyn Clock>,
-        mask: Mask,
     ) -> Result<Self, ConfigError> {
         let wrong = || ConfigError::Address(config.chain_id, place);
         let url: Url = address.trim().parse().map_err(|_| wrong())?;
@@ -97,7 +90,6 @@ impl Endpoint {
             http,
             clock,
             chain_id: config.chain_id,
-            mask,
             slots: Semaphore::new(SLOTS),
             calls: AtomicU64::new(1),
             health: Mutex::default(),
@@ -149,7 +141,7 @@ impl Endpoint {
     pub async fn check_chain(&self) -> Result<(), Failure> {
         let now = self.clock.now();
         let fresh = self.health().on_our_chain.is_some_and(|used| now.since(used) < IDLE);
-        if fresh || !self.mask.applies(Rule::ChainId) {
+        if fresh || !Rule::ChainId.applies() {
             return Ok(());
         }
         let said = self.call("eth_chainId", json!([])).await?;

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use casemate_core::{
-    governance::{
-        Account, Block, BootInfo, BootVerdict, Question, State, Verdict, judge::Policy, rules::Mask,
-    },
+    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict, judge::Policy},
     id::{Address, AppId, DeviceId},
     time::{Clock, Timestamp},
 };
@@ -41,17 +39,15 @@ pub(super) struct Failover {
 }
 
 impl Failover {
-    pub fn new(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
+    pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         if config.endpoints.is_empty() {
             return Err(ConfigError::NoEndpoint(config.chain_id));
         }
         let addresses = config.endpoints.iter().map(ExposeSecret::expose_secret).enumerate();
         let endpoints: Result<Vec<Endpoint>, ConfigError> = addresses
-            .map(|(index, address)| {
-                Endpoint::new(config, (index + 1, address), Arc::clone(&clock), mask)
-            })
+            .map(|(index, address)| Endpoint::new(config, (index + 1, address), Arc::clone(&clock)))
             .collect();
-        let policy = Policy { mask, ..Policy::new(config.chain_id, config.confirmations) };
+        let policy = Policy::new(config.chain_id, config.confirmations);
         let patience = config.call_timeout * CALLS + config.poll * LAGS;
         let (tip, poll) = (config.tip, config.poll);
         Ok(Self { endpoints: endpoints?, policy, tip, poll, patience, clock })
@@ -91,7 +87,7 @@ impl Failover {
     }
 
     pub async fn state(&self, question: &Question) -> Result<State, Fault> {
-        self.ask(0, |at| Box::pin(read::state(at, question, self.policy.mask))).await
+        self.ask(0, |at| Box::pin(read::state(at, question))).await
     }
 
     pub async fn boot(&self, boot: &BootInfo) -> Result<BootVerdict, Fault> {

@@ -23,7 +23,7 @@ use std::{
 
 use async_trait::async_trait;
 use casemate_core::{
-    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict, rules::Mask},
+    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict},
     id::{Address, AppId, DeviceId},
     time::{Clock, Timestamp},
 };
@@ -81,17 +81,7 @@ impl Coalescers {
 impl RpcChain {
     /// Nothing is asked yet. Questions run in tasks of the runtime they are asked in.
     pub fn new(config: &Config, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        Self::with_mask(config, clock, Mask::default())
-    }
-
-    /// One whose verifications lack a rule.
-    #[cfg(feature = "testing")]
-    pub fn masked(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
-        Self::with_mask(config, clock, mask)
-    }
-
-    fn with_mask(config: &Config, clock: Arc<dyn Clock>, mask: Mask) -> Result<Self, ConfigError> {
-        let failover = Arc::new(Failover::new(config, clock, mask)?);
+        let failover = Arc::new(Failover::new(config, clock)?);
         Ok(Self {
             failover,
             keep: config.keep,

@@ -6,7 +6,6 @@ use casemate_core::{
         Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
         judge::{self, Policy, Receipt, ReceiptEvaluation},
         returned::{self, Returned},
-        rules::Mask,
         view,
     },
     id::{Address, AppId, DeviceId, TxHash},
@@ -39,7 +38,7 @@ pub(super) async fn look(
     if let Some(transaction) = question.transaction {
         return look_at_both(endpoint, (question, transaction), policy, tip).await;
     }
-    let state = state(endpoint, question, policy.mask).await?;
+    let state = state(endpoint, question).await?;
     Ok(match judge::decide(question, &state, policy) {
         allowed @ Verdict::Allowed(_) => Look::Answer(allowed),
         // Nothing says up to which block this endpoint has to know: another one may know more.
@@ -63,11 +62,9 @@ async fn look_at_both(
         let refusal = judge::not_found(transaction, policy);
         return Ok(Look::NotYet(Verdict::Refused(refusal)));
     };
-    let (receipt, state) = future::try_join(
-        placed(endpoint, receipt, &head),
-        state_at(endpoint, question, head, policy.mask),
-    )
-    .await?;
+    let (receipt, state) =
+        future::try_join(placed(endpoint, receipt, &head), state_at(endpoint, question, head))
+            .await?;
     Ok(match judge::evaluate_receipt(question, transaction, &receipt, settled.number, policy) {
         ReceiptEvaluation::Holds => Look::Answer(judge::decide(question, &state, policy)),
         ReceiptEvaluation::Refused(refusal) => Look::Answer(Verdict::Refused(refusal)),
@@ -95,20 +92,15 @@ pub(super) async fn canonical(endpoint: &Endpoint, block: &Block) -> Result<bool
 }
 
 /// What contracts say at the newest block.
-pub(super) async fn state(
-    endpoint: &Endpoint,
-    question: &Question,
-    mask: Mask,
-) -> Result<State, Failure> {
+pub(super) async fn state(endpoint: &Endpoint, question: &Question) -> Result<State, Failure> {
     let head = endpoint.tip(Tip::Latest).await?;
-    state_at(endpoint, question, head, mask).await
+    state_at(endpoint, question, head).await
 }
 
 async fn state_at(
     endpoint: &Endpoint,
     question: &Question,
     block: Block,
-    mask: Mask,
 ) -> Result<State, Failure> {
     let app = Address::from(question.app);
     let ask = async |to: Address, data: Vec<u8>| endpoint.eth_call(None, &to, &data, &block).await;
@@ -121,16 +113,15 @@ async fn state_at(
     )
     .await?;
     endpoint.still(&block).await?;
-    let flag = |returned: &Returned| returned::flag(returned, mask);
-    let (registered, hash) = (flag(&registered), flag(&hash));
+    let (registered, hash) = (returned::flag(&registered), returned::flag(&hash));
     Ok(State {
         block,
         kms_exists: registered.is_some(),
         registered: registered.unwrap_or(false),
         app_exists: hash.is_some(),
         hash_allowed: hash.unwrap_or(false),
-        any_device: flag(&any).unwrap_or(false),
-        device_listed: flag(&device).unwrap_or(false),
+        any_device: returned::flag(&any).unwrap_or(false),
+        device_listed: returned::flag(&device).unwrap_or(false),
         owner: returned::account(&owner),
         pending_owner: returned::account(&pending),
     })
@@ -177,7 +168,7 @@ async fn flags(
 ) -> Result<Vec<bool>, Failure> {
     let ask = |view: Vec<u8>| async move {
         let returned = endpoint.eth_call(None, of, &view, block).await?;
-        Ok(returned::flag(&returned, Mask::default()).unwrap_or(false))
+        Ok(returned::flag(&returned).unwrap_or(false))
     };
     stream::iter(views).map(ask).buffered(SIDE_BY_SIDE).try_collect().await
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use casemate_core::governance::returned::revert_of_error;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -109,8 +110,8 @@ fn by_error(error: &RpcError) -> Failure {
         // "Method not found" is not "block not found".
         return Failure::down("error -32601");
     }
-    if error.code == 3 || says(&["revert", "invalid opcode", "evm error", "out of gas"]) {
-        return Failure::Reverted(reverted_with(&error.data));
+    if let Some(data) = revert_of_error(error.code, &error.message, Some(&error.data)) {
+        return Failure::Reverted(data);
     }
     if error.code == -32_001
         || says(&["not found", "unknown block", "not currently canonical", "missing trie"])
@@ -125,17 +126,6 @@ fn by_error(error: &RpcError) -> Failure {
         },
         code => Failure::down(format!("error {code}")),
     }
-}
-
-/// The bytes of a revert: nodes give them as hex, in an object, or after a word.
-fn reverted_with(data: &Value) -> Vec<u8> {
-    let text = match data {
-        Value::String(text) => text.as_str(),
-        Value::Object(object) => object.get("data").and_then(Value::as_str).unwrap_or(""),
-        _ => "",
-    };
-    let digits = text.rsplit_once("0x").map_or("", |(_, digits)| digits);
-    hex::decode(digits).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -34,7 +34,8 @@ use tokio::net::UnixListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use self::connections::Limits;
-use super::{GuestKeys, files, vmdir::make_dir};
+use super::{GuestKeys, vmdir::make_dir};
+use crate::files;
 
 /// Names of the sockets in the agent's directory.
 const SOCKETS: [(&str, Service); 2] =

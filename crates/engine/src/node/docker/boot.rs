@@ -10,6 +10,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::{
     agent,
+    archive::Archive,
     compose::Model,
     container::{Container, ContainerState},
     derive::{self, AGENT_DIR, DeriveInput, Derived, GuestSource, Limits},
@@ -18,7 +19,6 @@ use super::{
     guestfs, images, inspection, scan,
     script::{MAIN, Stage, stage},
     shared::Shared,
-    tar::Tar,
     vm::{Record, Vm},
     vmdir::Instance,
 };
@@ -375,14 +375,17 @@ fn may_end(containers: &[Container]) -> Result<bool, String> {
 
 /// Puts the links to the agent's sockets into a container and switches its restart policy on.
 async fn equip(node: &Shared, container: &Container, derived: &Derived) -> Result<(), String> {
-    let mut tar = None;
-    for link in derived.links.iter().filter(|link| link.service == container.service) {
-        let target = format!("{AGENT_DIR}/{}", link.socket);
-        let more = tar.unwrap_or_else(Tar::default).link(&link.path, &target);
-        tar = Some(more.ok_or_else(|| format!("path {} is too long for a socket", link.path))?);
-    }
-    if let Some(tar) = tar {
-        let put = node.engine.upload(&container.id, tar.finish()).await;
+    let links: Vec<_> =
+        derived.links.iter().filter(|link| link.service == container.service).collect();
+    if !links.is_empty() {
+        let mut archive = Archive::default();
+        for link in links {
+            let target = format!("{AGENT_DIR}/{}", link.socket);
+            let added = archive.link(&link.path, &target);
+            added.map_err(|error| format!("path {} for a socket: {error}", link.path))?;
+        }
+        let bytes = archive.finish().map_err(|error| error.to_string())?;
+        let put = node.engine.upload(&container.id, bytes).await;
         put.map_err(|error| format!("guest agent's socket in {}: {error}", container.service))?;
     }
     node.engine.set_restart(container, true).await.map_err(|error| error.to_string())

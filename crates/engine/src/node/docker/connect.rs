@@ -26,14 +26,17 @@ use super::{
     container::{Container, Together, together},
     derive::{Grants, LABEL_AGENT},
     engine::{Engine, within},
-    files, inspection,
+    inspection,
     resolve_port::PortCache,
     shared::{BOOTS, Ident, Shared},
     shutdown,
     vm::Vm,
     vmdir::{Down, VmDir, make_dir, take_stock},
 };
-use crate::error::CallError;
+use crate::{
+    error::CallError,
+    files::{self, PRIVATE},
+};
 
 /// A new text for every start of the host.
 const HOST_RUN: &str = "/proc/sys/kernel/random/boot_id";
@@ -146,7 +149,7 @@ fn prepare(dir: &Path, entropy: &dyn Entropy) -> io::Result<Ident> {
         String::from_utf8_lossy(&bytes).trim().to_owned()
     } else {
         let id = entropy.uuid_v4().to_string();
-        files::write(&file, format!("{id}\n").as_bytes())?;
+        files::write(&file, format!("{id}\n").as_bytes(), PRIVATE)?;
         id
     };
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();

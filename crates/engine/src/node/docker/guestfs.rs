@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::files;
+use crate::files;
 
 /// As the kernel: more links in one path are a loop.
 const MAX_LINKS: usize = 40;
@@ -115,7 +115,7 @@ pub(super) fn put(root: &Path, guest: &str, bytes: &[u8]) -> io::Result<()> {
     let guest = Path::new(guest);
     let dir = source(root, guest.parent().unwrap_or(guest))?;
     let name = guest.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    files::write_mode(&dir.join(name), bytes, 0o644)
+    files::write(&dir.join(name), bytes, 0o644)
 }
 
 /// Removes a file of the guest; none is fine.

@@ -18,6 +18,7 @@
 //! | [`observed`], [`resolve_port`], [`logs`], [`inventory`] | looking |
 
 mod agent;
+mod archive;
 mod boot;
 mod cgroup;
 mod client;
@@ -29,7 +30,6 @@ pub mod derive;
 mod document;
 mod engine;
 mod env;
-mod files;
 mod guestfs;
 mod images;
 mod inspection;
@@ -42,7 +42,6 @@ mod scan;
 mod script;
 mod shared;
 mod shutdown;
-mod tar;
 mod vm;
 mod vmdir;
 

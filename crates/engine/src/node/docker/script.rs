@@ -7,7 +7,7 @@
 
 mod output;
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, io, path::Path, time::Duration};
 
 use bollard::{
     container::LogOutput,
@@ -22,13 +22,13 @@ use secrecy::SecretString;
 
 use self::output::Output;
 use super::{
+    archive::Archive,
     container::{LABEL_SCRIPT, LABEL_SERVICE},
     derive::{AGENT_DIR, LABEL_CVM, LABEL_NODE, LABEL_VM, Limits},
     engine::{Engine, call_error},
     env::GuestEnv,
     guestfs, images,
     shared::Shared,
-    tar::Tar,
     vm::Vm,
 };
 
@@ -244,7 +244,7 @@ impl Stage<'_> {
         Ok(config)
     }
 
-    fn mounts(&self) -> std::io::Result<Vec<Mount>> {
+    fn mounts(&self) -> io::Result<Vec<Mount>> {
         let root = self.vm.dir.root();
         let mut mounts = vec![bind(&self.vm.dir.run(), AGENT_DIR, true)];
         for dir in DIRS {
@@ -266,7 +266,8 @@ impl Stage<'_> {
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let made = self.engine.docker().create_container(Some(options), body).await;
         let id = made.map_err(|error| call_error(&error).to_string())?.id;
-        let tar = archive(files).ok_or("the script cannot be packed")?;
+        let tar =
+            archive(files).map_err(|error| format!("the script cannot be packed: {error}"))?;
         self.engine.upload(&id, tar).await.map_err(|error| error.to_string())?;
         Ok(id)
     }
@@ -308,15 +309,16 @@ impl Stage<'_> {
     }
 }
 
-fn archive(files: &[(&str, &str)]) -> Option<Vec<u8>> {
-    let mut tar = Tar::default().file("casemate/run.sh", RUN.as_bytes())?;
+fn archive(files: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    archive.file("casemate/run.sh", RUN.as_bytes())?;
     for (name, content) in files {
-        tar = tar.file(&format!("casemate/{name}"), content.as_bytes())?;
+        archive.file(&format!("casemate/{name}"), content.as_bytes())?;
     }
     for socket in ["dstack.sock", "tappd.sock"] {
-        tar = tar.link(&format!("var/run/{socket}"), &format!("{AGENT_DIR}/{socket}"))?;
+        archive.link(&format!("var/run/{socket}"), &format!("{AGENT_DIR}/{socket}"))?;
     }
-    Some(tar.finish())
+    archive.finish()
 }
 
 fn bind(source: &Path, target: &str, read_only: bool) -> Mount {

@@ -30,8 +30,10 @@ use casemate_core::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::files;
-use crate::node::{Mark, VmConfig};
+use crate::{
+    files::{self, PRIVATE},
+    node::{Mark, VmConfig},
+};
 
 /// What a VM is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -178,7 +180,7 @@ impl VmDir {
 
     /// Replaces the whole configuration, the manifest last.
     pub fn write_config(&self, manifest: &Manifest, config: &VmConfig) -> io::Result<()> {
-        files::write(&self.0.join("app-compose.json"), config.compose.as_bytes())?;
+        files::write(&self.0.join("app-compose.json"), config.compose.as_bytes(), PRIVATE)?;
         self.write_or_remove("encrypted-env", config.sealed_env.as_ref().map(SealedEnv::as_bytes))?;
         self.write_or_remove("user-config", config.user_config.as_deref().map(str::as_bytes))?;
         self.write_json("manifest.json", manifest)
@@ -233,7 +235,7 @@ impl VmDir {
 
     /// From here on the VM can only vanish.
     pub fn mark_removing(&self) -> io::Result<()> {
-        files::write(&self.0.join(".removing"), b"")
+        files::write(&self.0.join(".removing"), b"", PRIVATE)
     }
 
     /// Removes everything, the mark last but the directory.
@@ -254,11 +256,14 @@ impl VmDir {
 
     fn write_or_remove(&self, name: &str, bytes: Option<&[u8]>) -> io::Result<()> {
         let path = self.0.join(name);
-        bytes.map_or_else(|| files::remove_if_there(&path), |bytes| files::write(&path, bytes))
+        bytes.map_or_else(
+            || files::remove_if_there(&path),
+            |bytes| files::write(&path, bytes, PRIVATE),
+        )
     }
 
     fn write_json(&self, name: &str, value: &impl Serialize) -> io::Result<()> {
-        files::write(&self.0.join(name), &serde_json::to_vec_pretty(value)?)
+        files::write(&self.0.join(name), &serde_json::to_vec_pretty(value)?, PRIVATE)
     }
 
     fn read_json<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use casemate_core::{
-    governance::{Question, Verdict, calldata, calldata::NewApp, rules::Mask},
+    governance::{Question, Verdict, calldata, calldata::NewApp},
     id::{Address, AppId, TxHash},
 };
 use casemate_engine::chain::{
@@ -362,7 +362,7 @@ async fn a_state_is_given_again_for_two_seconds() {
 async fn configurations_that_cannot_work_are_refused_without_repeating_them() {
     let clock = Arc::new(MockClock::default());
     let refused = |endpoints: Vec<SecretString>| {
-        RpcChain::masked(&config(endpoints), clock.clone(), Mask::default()).unwrap_err()
+        RpcChain::new(&config(endpoints), clock.clone()).unwrap_err()
     };
     assert!(matches!(refused(Vec::new()), ConfigError::NoEndpoint(8453)));
     for address in ["", "rpc.example/s3cr3t", "wss://rpc.example/s3cr3t", "http://"] {

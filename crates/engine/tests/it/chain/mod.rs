@@ -3,7 +3,7 @@
 //! say how to get it. Endpoints that misbehave are those of the chain in memory.
 
 mod faults;
-mod masks;
 mod reads;
+mod rules;
 mod scenarios;
 mod stage;

@@ -1,7 +1,7 @@
 //! The questions other than whether something is allowed, on both chains.
 
 use casemate_core::{
-    governance::{Account, BootInfo, BootVerdict, calldata, rules::Mask},
+    governance::{Account, BootInfo, BootVerdict, calldata},
     id::{Address, AppId, DeviceId},
 };
 use casemate_engine::chain::Chain;
@@ -32,7 +32,7 @@ async fn allow_device(stage: &Stage, device: DeviceId) {
 #[tokio::test]
 async fn a_boot_is_refused_in_the_words_of_the_contracts() {
     for stage in stages().await {
-        let chain = stage.chain(Mask::default(), |_| ());
+        let chain = stage.chain(|_| ());
         let (app, _) = stage.app(stage.owner(), Some(HASH)).await;
         let boot = BootInfo {
             kms: stage.kms,
@@ -75,7 +75,7 @@ async fn a_boot_is_refused_in_the_words_of_the_contracts() {
 #[tokio::test]
 async fn what_a_kms_allows_is_listed_in_order() {
     for stage in stages().await {
-        let chain = stage.chain(Mask::default(), |_| ());
+        let chain = stage.chain(|_| ());
         allow_image(&stage, true).await;
         allow_device(&stage, DEVICE).await;
         let other = DeviceId::from_bytes([8; 32]);
@@ -93,7 +93,7 @@ async fn what_a_kms_allows_is_listed_in_order() {
 #[tokio::test]
 async fn calls_are_tried_without_being_made() {
     for stage in stages().await {
-        let chain = stage.chain(Mask::default(), |_| ());
+        let chain = stage.chain(|_| ());
         let (app, _) = stage.app(stage.owner(), None).await;
         let (owner, stranger, add) =
             (stage.owner(), stage.stranger(), calldata::add_compose_hash(HASH));
@@ -111,7 +111,7 @@ async fn calls_are_tried_without_being_made() {
 #[tokio::test]
 async fn who_owns_an_app_is_a_key_a_safe_or_another_contract() {
     for stage in stages().await {
-        let chain = stage.chain(Mask::default(), |_| ());
+        let chain = stage.chain(|_| ());
         assert_eq!(chain.account(&stage.stranger()).await, Ok(Account::Eoa));
         assert_eq!(chain.account(&stage.kms).await, Ok(Account::Contract));
         assert_eq!(chain.account(&stage.timelock().await).await, Ok(Account::Contract));
@@ -136,7 +136,7 @@ async fn who_owns_an_app_is_a_key_a_safe_or_another_contract() {
 #[tokio::test]
 async fn disabled_upgrades_are_read_where_stock_contracts_keep_them() {
     for stage in stages().await {
-        let chain = stage.chain(Mask::default(), |_| ());
+        let chain = stage.chain(|_| ());
         let old = stage.unregistered(stage.owner(), Generation::SingleStep).await;
         let (app, _) = stage.app(stage.owner(), None).await;
         for app in [app, old] {
@@ -153,7 +153,7 @@ async fn disabled_upgrades_are_read_where_stock_contracts_keep_them() {
 #[tokio::test]
 async fn a_block_is_canonical_until_it_is_replaced() {
     for stage in stages().await {
-        let chain = stage.chain(Mask::default(), |_| ());
+        let chain = stage.chain(|_| ());
         let (app, _) = stage.app(stage.owner(), Some(HASH)).await;
         let block = chain.state(&stage.question(app, None)).await.unwrap().block;
         stage.mine(2).await;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use casemate_core::{
-    governance::{Account, Question, calldata::NewApp, rules::Mask},
+    governance::{Account, Question, calldata::NewApp},
     id::{Address, AppId, ComposeHash, DeviceId, TxHash},
 };
 use casemate_engine::chain::rpc::{Config, RpcChain};
@@ -73,10 +73,10 @@ impl Stage {
     }
 
     /// The chain as the server sees it.
-    pub fn chain(&self, mask: Mask, adjust: impl FnOnce(&mut Config)) -> RpcChain {
+    pub fn chain(&self, adjust: impl FnOnce(&mut Config)) -> RpcChain {
         let mut config = config(vec![self.url()]);
         adjust(&mut config);
-        RpcChain::masked(&config, Arc::new(MockClock::default()), mask).unwrap()
+        RpcChain::new(&config, Arc::new(MockClock::default())).unwrap()
     }
 
     pub fn owner(&self) -> Address {

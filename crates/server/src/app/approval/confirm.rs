@@ -10,6 +10,7 @@ use casemate_core::{
     change::{Change, Configuration},
     cvm::Power,
     id::{CvmId, CvmName, EventSeq, NodeId, OperationId},
+    stored::{self, Stored, Unreadable},
 };
 use casemate_store::{
     Error as StoreError, Tx, accounts,
@@ -72,9 +73,7 @@ pub async fn of_token(ctx: &Ctx, token: &str) -> Result<Preparation, Error> {
     };
     match row {
         Some(row) => Ok(row),
-        None if ctx.token_rate_limit.too_many(ctx.now()) => {
-            Err(Error::code(ErrorCode::RateLimited))
-        }
+        None if ctx.token_rate_limit.too_many() => Err(Error::code(ErrorCode::RateLimited)),
         None => Err(TokenRejection::Unknown.into()),
     }
 }
@@ -114,7 +113,6 @@ pub async fn of_path(
 pub enum Path<'a> {
     /// A CVM, by any of its names.
     Cvm(&'a str),
-    /// An app.
     App(&'a str),
 }
 
@@ -180,14 +178,21 @@ pub fn node(row: &Preparation, cvm: &Cvm) -> Result<NodeId, Error> {
 
 /// What was prepared, of a machine.
 pub fn machine(row: &Preparation) -> Result<Wanted, Error> {
-    serde_json::from_str(row.request.as_deref().unwrap_or_default())
-        .map_err(|error| Error::Internal(format!("what was prepared does not parse: {error}")))
+    request(row)
 }
 
 /// What was prepared, of an update.
 pub fn update(row: &Preparation) -> Result<ChangeRequest, Error> {
-    serde_json::from_str(row.request.as_deref().unwrap_or_default())
-        .map_err(|error| Error::Internal(format!("what was prepared does not parse: {error}")))
+    request(row)
+}
+
+fn request<T: Stored>(row: &Preparation) -> Result<T, Error> {
+    stored::read(row.request.as_deref().unwrap_or_default()).map_err(|why| match why {
+        Unreadable::Newer { .. } => Error::code(ErrorCode::NewerVersion),
+        Unreadable::Corrupt(_) => {
+            Error::Internal(format!("what was prepared does not parse: {why}"))
+        }
+    })
 }
 
 /// Accepts a confirmed update, if nothing came in between. `again` is what the request that confirms it
@@ -282,4 +287,26 @@ pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Ac
         report: None,
         last_event: EventSeq(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Reads what earlier versions wrote, and writes the same.
+    fn is_kept<T: Stored>(golden: &str) {
+        let value: T = stored::read(golden).unwrap();
+        let written: Value = serde_json::from_str(&stored::write(&value).unwrap()).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(golden).unwrap());
+    }
+
+    #[test]
+    fn what_is_prepared_is_written_and_read_as_ever() {
+        is_kept::<ChangeRequest>(include_str!(
+            "../../../tests/golden/stored/change_request.v1.json"
+        ));
+        is_kept::<Wanted>(include_str!("../../../tests/golden/stored/machine_request.v1.json"));
+    }
 }

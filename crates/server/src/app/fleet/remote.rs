@@ -14,7 +14,7 @@ use super::{FleetNode, Placing};
 impl FleetNode {
     /// The node of a row; `None` where what it told of itself cannot be read.
     pub fn remote(row: &NodeRow, served: bool, placing: Placing) -> Option<Self> {
-        let inventory: Inventory = serde_json::from_str(&row.inventory).ok()?;
+        let inventory: Inventory = casemate_core::stored::read(&row.inventory).ok()?;
         let kind = NodeKind::parse(&row.kind)?;
         let node = RemoteNode {
             name: row.name.clone(),

@@ -6,7 +6,7 @@ use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
 use casemate_core::{
     compose::AppCompose,
     cvm::{Gpus, PortMap, Spec},
-    node::{self, Capabilities, Unsupported},
+    node::{self, Capabilities, Part, Unsupported},
 };
 use casemate_engine::node::docker::derive::look_ahead;
 
@@ -15,7 +15,6 @@ use crate::app::{Error, fleet::FleetNode};
 /// What a request asks of its node.
 #[derive(Debug, Clone, Copy)]
 pub struct Requirements<'a> {
-    /// The request.
     pub request: &'a ProvisionRequest,
     /// Its document.
     pub compose: &'a AppCompose,
@@ -106,6 +105,7 @@ fn compose_refusal(capabilities: &Capabilities, compose: &AppCompose) -> Option<
         None => format!("asks for {}", refused.what),
     };
     Some(Unsupported {
+        part: Part::Document,
         field: "compose_file.docker_compose_file",
         why: format!("{why}, which this docker node refuses"),
         instead: sentence(&refused.way_out),

@@ -7,7 +7,7 @@ use casemate_core::{
     change::Configuration,
     cvm::PortMap,
     id::NodeId,
-    node::{NodeState, Unsupported},
+    node::{NodeState, Part, Unsupported},
     place::{Candidate, Demand, NoPlace, Refusal, admit, place},
 };
 use casemate_store::{Error as StoreError, Tx, cvms::Inserted};
@@ -171,9 +171,7 @@ impl Why {
 
     fn way_out(&self, node: &FleetNode) -> String {
         match self {
-            Self::Kind(cannot) if cannot.field.starts_with("compose_file") => {
-                cannot.instead.clone()
-            }
+            Self::Kind(cannot) if cannot.part == Part::Document => cannot.instead.clone(),
             Self::Kind(_) => {
                 format!("Name a node of another kind: {} is a {} node.", node.name, node.kind)
             }

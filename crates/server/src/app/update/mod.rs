@@ -26,6 +26,7 @@ use casemate_core::{
     cvm::{DesiredState, Failure, FailureCode, Phase, Power, Spec, Status, StopMode},
     id::{ComposeHash, CvmId, EventSeq, OperationId},
     operation::OperationKind,
+    stored::{self, Stored},
 };
 use casemate_store::{
     Tx,
@@ -57,12 +58,13 @@ pub enum EnvGuard {
     Refuse,
 }
 
+impl Stored for ChangeRequest {}
+
 /// A change as a request asks for it. What contracts have to allow first is kept as this, as JSON in
 /// `commit_tokens.request`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRequest {
-    /// What.
     pub change: Change,
     /// Names of the fields the request changes, as clients call them.
     pub fields: Vec<String>,
@@ -106,7 +108,6 @@ pub struct Accepted {
 /// How a request for a change ends.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It is accepted.
     Accepted(Box<Accepted>),
     /// It is prepared: contracts have to allow its document first.
     Prepared(Box<Prepared>),
@@ -157,7 +158,7 @@ pub async fn accept(
                     next: &next,
                     contracts,
                     question,
-                    request: serde_json::to_string(&change_request),
+                    request: stored::write(&change_request),
                 };
                 let prepared = approval::prepare(ctx, tx, caller, new).await?;
                 return Ok(Outcome::Prepared(Box::new(prepared)));
@@ -552,8 +553,8 @@ pub enum RollbackReason {
     Cancelled(OperationId),
 }
 
-/// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried in
-/// halves, and makes the configuration from before the desired one. `None`: there is nothing to go back to, and
+/// Takes back the change under way on a CVM: closes it, or sends its batch back to be tried one
+/// by one, and makes the configuration from before the desired one. `None`: there is nothing to go back to, and
 /// nothing was done. Returns the operation that leads back and the place of the last event.
 pub async fn roll_back(
     ctx: &Ctx,
@@ -567,7 +568,7 @@ pub async fn roll_back(
     let Some(before) = tx.before(open.id).await? else { return Ok(None) };
     let now = ctx.now();
     let by = tx.asked_by(open.id).await?.unwrap_or(cvm.created_by);
-    let split = tx.split_batch(open.id).await?;
+    let split = tx.retry_singly(open.id).await?;
     let mut last_event = EventSeq(0);
     match rollback_reason {
         RollbackReason::Failed(..) if split => {

@@ -24,31 +24,56 @@ const SHUTDOWN_TIMEOUT: std::ops::RangeInclusive<u32> = 10..=1200;
 
 /// `PATCH /cvms/{id}`.
 pub fn patch(ctx: &Ctx, request: &CvmPatch) -> Result<ChangeRequest, Error> {
+    let CvmPatch {
+        docker_compose_file,
+        pre_launch_script,
+        allowed_envs,
+        public_logs,
+        public_sysinfo,
+        public_tcbinfo,
+        gateway_enabled,
+        secure_time,
+        encrypted_env,
+        env_keys: names,
+        user_config: text,
+        gpus: cards,
+        instance_type,
+        vcpu,
+        memory,
+        disk_size,
+        image: os_image,
+        shutdown_timeout: seconds,
+        allow_force_stop,
+        listed,
+        allow_restart,
+        // About the approval, not the change.
+        compose_hash: _,
+        transaction_hash: _,
+    } = request;
     let change = Change {
-        docker_compose_file: request.docker_compose_file.clone(),
-        pre_launch_script: or_empty(&request.pre_launch_script),
-        allowed_envs: or_empty(&request.allowed_envs),
-        public_logs: request.public_logs,
-        public_sysinfo: request.public_sysinfo,
-        public_tcbinfo: request.public_tcbinfo,
-        gateway_enabled: request.gateway_enabled,
-        secure_time: request.secure_time,
-        sealed_env: sealed_env(&request.encrypted_env)?,
-        env_keys: env_keys(request.env_keys.as_ref())?,
-        user_config: user_config(&request.user_config)?,
-        gpus: gpus(&request.gpus)?,
-        instance_type: size(ctx, request.instance_type.as_deref())?,
-        vcpu: request.vcpu,
-        memory_mb: request.memory,
-        disk_gb: request.disk_size,
-        image: image(request.image.as_deref()),
-        shutdown_timeout_s: shutdown_timeout(ctx, request.shutdown_timeout)?,
-        allow_force_stop: request.allow_force_stop,
-        listed: request.listed,
+        docker_compose_file: docker_compose_file.clone(),
+        pre_launch_script: or_empty(pre_launch_script),
+        allowed_envs: or_empty(allowed_envs),
+        public_logs: *public_logs,
+        public_sysinfo: *public_sysinfo,
+        public_tcbinfo: *public_tcbinfo,
+        gateway_enabled: *gateway_enabled,
+        secure_time: *secure_time,
+        sealed_env: sealed_env(encrypted_env)?,
+        env_keys: env_keys(names.as_ref())?,
+        user_config: user_config(text)?,
+        gpus: gpus(cards)?,
+        instance_type: size(ctx, instance_type.as_deref())?,
+        vcpu: *vcpu,
+        memory_mb: *memory,
+        disk_gb: *disk_size,
+        image: image(os_image.as_deref()),
+        shutdown_timeout_s: shutdown_timeout(ctx, *seconds)?,
+        allow_force_stop: *allow_force_stop,
+        listed: *listed,
         ..Change::default()
     };
-    let may_restart = request.allow_restart.unwrap_or(true);
-    Ok(ChangeRequest { may_restart, ..change.into() })
+    Ok(ChangeRequest { may_restart: allow_restart.unwrap_or(true), ..change.into() })
 }
 
 /// `PATCH /cvms/{id}/resources`.

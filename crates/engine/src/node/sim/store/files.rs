@@ -25,6 +25,7 @@ use std::{
 
 use casemate_core::id::EngineVmId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tempfile::NamedTempFile;
 
 use super::{Changes, Disk, Host, Key, Which, index::Index};
 use crate::node::sim::{journal::Call, vm::Vm};
@@ -223,7 +224,8 @@ fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
 
 /// The file has the old content or the new one, whenever it is looked at.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let half = path.with_extension("half");
-    File::create(&half)?.write_all(content)?;
-    fs::rename(half, path)
+    let mut half = NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    half.write_all(content)?;
+    half.persist(path)?;
+    Ok(())
 }
