@@ -5,8 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_core::{compose::docker, name};
-use serde::Deserialize;
+use casemate_core::{
+    compose::{docker, template::Known},
+    name,
+};
 
 use crate::fail::Fail;
 
@@ -27,11 +29,6 @@ pub struct Project {
     pub name: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Head {
-    name: Option<String>,
-}
-
 impl Project {
     /// Finds and reads the compose file of a directory, or the one that is named.
     pub fn read(path: &Path, name: Option<&str>) -> Result<Self, Fail> {
@@ -46,12 +43,12 @@ impl Project {
             return Err(Fail::new("compose-file", why).detail("file", &shown));
         }
         let compose = fs::read_to_string(&file).map_err(unreadable)?;
-        docker::inspect(&compose).map_err(|why| {
-            Fail::new("compose-file", format!("the compose file {why}")).detail("file", &shown)
-        })?;
+        // Values of variables are the server's business: any of them may be sealed.
+        let inspected = docker::inspect_with(&compose, &|_| Known::Secret)
+            .map_err(|why| refused(&why, &shown))?;
         let absolute = fs::canonicalize(&file).map_err(unreadable)?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        let name = cvm_name(name, &compose, &dir)?;
+        let name = cvm_name(name, inspected.name.as_deref(), &dir)?;
         Ok(Self { dir, compose, name })
     }
 
@@ -80,6 +77,14 @@ fn find(path: &Path) -> Result<PathBuf, Fail> {
     })
 }
 
+/// Everything that is wrong with a compose file, a line each.
+fn refused(why: &docker::NotCompose, file: &str) -> Fail {
+    let fail = Fail::new("compose-file", "the compose file is not accepted").detail("file", file);
+    why.problems.iter().fold(fail, |fail, problem| {
+        fail.detail(&problem.place.to_string(), problem.kind.to_string())
+    })
+}
+
 fn checked(given: &str) -> Result<String, Fail> {
     match name::check(given) {
         Ok(()) => Ok(given.to_owned()),
@@ -88,11 +93,11 @@ fn checked(given: &str) -> Result<String, Fail> {
 }
 
 /// The name given, else the file's own `name:`, else the directory's; the latter two made fit.
-fn cvm_name(given: Option<&str>, compose: &str, dir: &Path) -> Result<String, Fail> {
+fn cvm_name(given: Option<&str>, own: Option<&str>, dir: &Path) -> Result<String, Fail> {
     if let Some(given) = given {
         return checked(given);
     }
-    let own = serde_saphyr::from_str::<Head>(compose).ok().and_then(|head| head.name);
+    let own = own.map(str::to_owned);
     let dir_name = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = fit(&own.or_else(dir_name).unwrap_or_default());
     name::check(&name).map_err(|why| {
@@ -156,11 +161,11 @@ mod tests {
     #[test]
     fn the_name_given_wins_then_the_files_then_the_directorys() {
         let dir = Path::new("/x/my_shop");
-        let own = format!("name: Big Shop\n{COMPOSE}");
-        assert_eq!(cvm_name(Some("given"), &own, dir).unwrap(), "given");
-        assert_eq!(cvm_name(None, &own, dir).unwrap(), "big-shop");
-        assert_eq!(cvm_name(None, COMPOSE, dir).unwrap(), "my-shop");
-        assert_eq!(cvm_name(Some("no"), COMPOSE, dir).unwrap_err().exit, 2);
+        let own = Some("Big Shop");
+        assert_eq!(cvm_name(Some("given"), own, dir).unwrap(), "given");
+        assert_eq!(cvm_name(None, own, dir).unwrap(), "big-shop");
+        assert_eq!(cvm_name(None, None, dir).unwrap(), "my-shop");
+        assert_eq!(cvm_name(Some("no"), None, dir).unwrap_err().exit, 2);
     }
 
     #[test]
@@ -172,7 +177,7 @@ mod tests {
         assert_eq!(Project::read(dir.path(), Some("my-app")).unwrap().compose, COMPOSE);
         fs::write(dir.path().join("compose.yaml"), "services: {web: {build: .}}").unwrap();
         let error = Project::read(dir.path(), None).unwrap_err();
-        assert!(error.message.contains("no image"), "{}", error.message);
+        assert!(error.text().contains("build context"), "{}", error.text());
         assert_eq!(Project::read(&dir.path().join("gone"), None).unwrap_err().exit, 2);
     }
 }

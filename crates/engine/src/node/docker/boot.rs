@@ -221,10 +221,10 @@ async fn plan(
     limits: &Limits,
 ) -> Result<Plan, String> {
     let manifest = &config.record.manifest;
-    scan::scan(file).map_err(|refused| refused.to_string())?;
+    let text = scan::scan(file).map_err(|refused| refused.to_string())?;
     let vars = env.for_compose(file)?;
     let project = manifest.project();
-    let read = node.compose.read(&project, file, &vars, env.get("COMPOSE_PROFILES"));
+    let read = node.compose.read(&project, &text, &vars, env.get("COMPOSE_PROFILES"));
     let (model, warnings) = read.await.map_err(|error| error.to_string())?;
     let wanted = derive::guest_sources(&model);
     let sources = sources(vm, wanted.clone()).await?;

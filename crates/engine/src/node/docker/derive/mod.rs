@@ -84,6 +84,8 @@ pub struct Refused {
     pub what: String,
     /// The service that asks for it; `None`: the file as a whole.
     pub service: Option<String>,
+    /// Line of the compose file, where it is known.
+    pub line: Option<usize>,
     /// What to do instead.
     pub way_out: String,
 }
@@ -91,7 +93,7 @@ pub struct Refused {
 impl Refused {
     /// Refuses something of the file as a whole.
     pub fn new(what: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { what: what.into(), service: None, way_out: way_out.into() }
+        Self { what: what.into(), service: None, line: None, way_out: way_out.into() }
     }
 
     /// The same, in a service.
@@ -99,15 +101,26 @@ impl Refused {
     pub fn in_service(self, service: &str) -> Self {
         Self { service: Some(service.to_owned()), ..self }
     }
+
+    /// The same, on a line of the compose file.
+    #[must_use]
+    pub fn on_line(self, line: usize) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
+    /// What asks for what, and where: `service web uses privileged (line 5)`.
+    pub fn asks(&self) -> String {
+        let line = self.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+        match &self.service {
+            Some(service) => format!("service {service} uses {}{line}", self.what),
+            None => format!("the compose file uses {}{line}", self.what),
+        }
+    }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.service {
-            Some(service) => write!(f, "service {service} uses {}", self.what)?,
-            None => write!(f, "the compose file uses {}", self.what)?,
-        }
-        write!(f, ", which this docker node refuses: {}", self.way_out)
+        write!(f, "{}, which this docker node refuses: {}", self.asks(), self.way_out)
     }
 }
 
