@@ -209,6 +209,8 @@ pub(super) struct ImageUse {
     pub name: String,
     pub platform: Option<String>,
     pub pull: Pull,
+    /// The first service that uses it so.
+    pub service: String,
 }
 
 /// What goes to the engine.
@@ -243,7 +245,8 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
         services::rewrite(name, service, input, &mut notes);
         limits::rewrite(name, service, &mut notes);
         limits::per_service(service, input.limits);
-        ports::rewrite(name, service, input, &mut notes);
+        ports::rewrite(name, service, input, &mut notes)
+            .map_err(|refused| refused.in_service(name))?;
         mounts::rewrite(name, service, input, &mut notes)
             .map_err(|refused| refused.in_service(name))?;
     }
@@ -298,7 +301,7 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
 /// Takes what pulling needs out of the services: compose itself pulls nothing.
 fn images(file: &mut Object) -> Vec<ImageUse> {
     let mut images = Vec::new();
-    for (_, service) in services_mut(file) {
+    for (user, service) in services_mut(file) {
         let pull = match text(service, "pull_policy") {
             Some("always") => Pull::Always,
             Some("never") => Pull::Never,
@@ -306,12 +309,15 @@ fn images(file: &mut Object) -> Vec<ImageUse> {
         };
         let platform = text(service, "platform").map(str::to_owned);
         let name = text(service, "image").map(str::to_owned);
-        images.extend(name.map(|name| ImageUse { name, platform, pull }));
+        let user = user.clone();
+        images.extend(name.map(|name| ImageUse { name, platform, pull, service: user }));
         service.remove("pull_refresh_after");
         service.insert("pull_policy".to_owned(), Value::from("never"));
     }
     images.sort();
-    images.dedup();
+    images.dedup_by(|one, other| {
+        (&one.name, &one.platform, one.pull) == (&other.name, &other.platform, other.pull)
+    });
     images
 }
 
