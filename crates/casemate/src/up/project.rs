@@ -10,11 +10,18 @@ use casemate_core::{
     name,
 };
 
-use crate::fail::Fail;
+use crate::{fail::Fail, ui};
 
 /// In the order in which Docker Compose prefers them.
 const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+/// Files that Docker Compose merges into the compose file beside them.
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 /// The server refuses more; a file of this size is something else.
 const MAX_COMPOSE: u64 = 200 * 1024;
 
@@ -46,6 +53,14 @@ impl Project {
         // Values of variables are the server's business: any of them may be sealed.
         let inspected = docker::inspect_with(&compose, &|_| Known::Secret)
             .map_err(|why| refused(&why, &shown))?;
+        if path.is_dir()
+            && let Some(override_file) = override_file(path)
+        {
+            ui::print_note(format!(
+                "note: {override_file} is left out, only {shown} is deployed. To deploy both: docker \
+                 compose config --no-interpolate > merged.yml, and name merged.yml."
+            ));
+        }
         let absolute = fs::canonicalize(&file).map_err(unreadable)?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let name = cvm_name(name, inspected.name.as_deref(), &dir)?;
@@ -59,6 +74,11 @@ impl Project {
             None => Self::read(path, None).map(|project| project.name),
         }
     }
+}
+
+/// A file that Docker Compose would merge into the compose file of a directory.
+fn override_file(dir: &Path) -> Option<&'static str> {
+    OVERRIDES.into_iter().find(|name| dir.join(name).is_file())
 }
 
 fn find(path: &Path) -> Result<PathBuf, Fail> {
@@ -175,6 +195,9 @@ mod tests {
         assert!(error.text().contains("compose.yaml, compose.yml"), "{}", error.text());
         fs::write(dir.path().join("docker-compose.yml"), COMPOSE).unwrap();
         assert_eq!(Project::read(dir.path(), Some("my-app")).unwrap().compose, COMPOSE);
+        assert_eq!(override_file(dir.path()), None);
+        fs::write(dir.path().join("docker-compose.override.yml"), COMPOSE).unwrap();
+        assert_eq!(override_file(dir.path()), Some("docker-compose.override.yml"));
         fs::write(dir.path().join("compose.yaml"), "services: {web: {build: .}}").unwrap();
         let error = Project::read(dir.path(), None).unwrap_err();
         assert!(error.text().contains("build context"), "{}", error.text());

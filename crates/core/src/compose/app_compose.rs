@@ -302,6 +302,22 @@ impl AppCompose {
         docker::inspect_with(file, &known_before(&self.allowed_envs)).ok()
     }
 
+    /// Variables that its compose file uses and nobody gives: they will be empty, or stop the boot. What
+    /// its scripts name they may set.
+    pub fn unset_variables(&self) -> Vec<String> {
+        let scripts = [&self.pre_launch_script, &self.init_script];
+        let is_given = |name: &str| {
+            self.allowed_envs.iter().any(|one| one == name)
+                || docker::GUEST_VARIABLES.contains(&name)
+                || scripts
+                    .iter()
+                    .any(|script| script.as_ref().is_some_and(|text| text.contains(name)))
+        };
+        let inspected = self.inspected();
+        let unset = inspected.map(|seen| seen.variables.unset(&is_given)).unwrap_or_default();
+        unset.into_iter().collect()
+    }
+
     /// The facts of this document.
     pub fn facts(&self) -> Facts {
         let digest = |text: &String| hash(text).to_string();

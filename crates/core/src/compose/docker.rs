@@ -58,6 +58,20 @@ impl Variables {
     }
 }
 
+/// Variables that a guest has without anybody sending them.
+pub const GUEST_VARIABLES: [&str; 10] = [
+    "DSTACK_APP_DOMAIN",
+    "DSTACK_APP_ID",
+    "DSTACK_APP_NAME",
+    "DSTACK_GATEWAY_DOMAIN",
+    "DSTACK_INSTANCE_ID",
+    "HOME",
+    "HOSTNAME",
+    "PATH",
+    "PWD",
+    "USER",
+];
+
 fn add_unset(parts: &[Part], is_given: &dyn Fn(&str) -> bool, unset: &mut BTreeSet<String>) {
     for part in parts {
         let Part::Variable(variable) = part else { continue };

@@ -125,7 +125,7 @@ pub(super) fn check_hash(text: &str, record: &Record) -> Result<(), String> {
 async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<GuestEnv, String> {
     let app = config.record.manifest.app_id;
     let key = node.keys.env_secret(&app).map_err(|error| error.to_string())?;
-    let (env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
+    let (mut env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
     for note in &notes {
         vm.say("boot", note);
     }
@@ -133,7 +133,24 @@ async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Guest
     let seed = config.record.instance.seed;
     vm.set_instance(Instance { seed, instance_id }).await.map_err(|error| error.to_string())?;
     node.serve_agent(vm).await.map_err(|error| format!("guest agent: {error}"))?;
+    provide(&mut env, config, instance_id.map(|id| id.to_string()));
     Ok(env)
+}
+
+/// What every guest of Phala Cloud finds in its environment.
+fn provide(env: &mut GuestEnv, config: &Config, instance_id: Option<String>) {
+    let manifest = &config.record.manifest;
+    let app = manifest.app_id.to_string();
+    let of_document = config.document.default_gateway_domain.clone();
+    if let Some(domain) = of_document.or_else(|| manifest.gateway_domain.clone()) {
+        env.provide("DSTACK_APP_DOMAIN", format!("{app}.{domain}"));
+        env.provide("DSTACK_GATEWAY_DOMAIN", domain);
+    }
+    env.provide("DSTACK_APP_ID", app);
+    env.provide("DSTACK_APP_NAME", config.document.name.clone());
+    if let Some(id) = instance_id {
+        env.provide("DSTACK_INSTANCE_ID", id);
+    }
 }
 
 async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Limits, String> {

@@ -103,6 +103,7 @@ mod tests {
             gpus: None,
             kms_urls: Vec::new(),
             gateway_urls: Vec::new(),
+            gateway_domain: None,
             instance_seed: None,
             created_at: casemate_core::time::Timestamp::from_micros(0),
         };

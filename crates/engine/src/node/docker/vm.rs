@@ -13,7 +13,7 @@ use casemate_core::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    agent::AgentHandle,
+    agent::{AgentHandle, Answers},
     faults::FaultMemory,
     vmdir::{Instance, Manifest, State, VmDir},
 };
@@ -236,6 +236,11 @@ impl Vm {
     /// Lines of the last boot.
     pub fn lines(&self) -> Vec<String> {
         lock(&self.live).lines.iter().cloned().collect()
+    }
+
+    /// What the guest agent answers to `Info` and `Version`.
+    pub fn agent_answers(&self) -> Answers {
+        lock(&self.live).agent.as_ref().map(|agent| agent.answers.clone()).unwrap_or_default()
     }
 
     /// Replaces the guest agent.

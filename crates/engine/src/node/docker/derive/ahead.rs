@@ -11,7 +11,7 @@ use casemate_core::compose::{
 };
 use serde_json::{Value, json};
 
-use super::{Grants, Object, Refused, entries, list, mounts, refuse, services, volumes};
+use super::{Grants, Object, Refused, entries, list, mounts, names, refuse, services, volumes};
 
 /// Looks at the text of a compose file. `granted` are the words that the node's operator allows. Returns
 /// everything that is refused.
@@ -25,7 +25,9 @@ pub fn look_ahead(text: &str, granted: &[String]) -> Vec<Refused> {
     };
     let mut file = node.to_json();
     drop_variables(&mut file);
-    let Some(file) = file.as_object() else { return Vec::new() };
+    let Some(file) = file.as_object_mut() else { return Vec::new() };
+    names::resolve(file);
+    let file = &*file;
     let mut refused = Vec::new();
     for (name, service) in services(file) {
         let line = |key: &str| line(&node, &["services", name, key]);
@@ -138,6 +140,17 @@ mod tests {
             "services:\n  a: {image: x, privileged: true}\n  b:\n    image: x\n    pid: host\n";
         let lines: Vec<_> = look_ahead(both, &[]).iter().map(|one| one.line).collect();
         assert_eq!(lines, [Some(2), Some(5)]);
+    }
+
+    #[test]
+    fn a_container_of_the_same_file_is_no_other_one() {
+        let file = |name: &str| {
+            format!(
+                "services: {{a: {{image: x, container_name: main}}, b: {{image: y, network_mode: 'container:{name}'}}}}"
+            )
+        };
+        assert_eq!(look_ahead(&file("main"), &[]), []);
+        assert_eq!(look_ahead(&file("other"), &[]).len(), 1);
     }
 
     /// Whatever a file may become, only what is there is judged.
