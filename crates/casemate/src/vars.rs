@@ -1,4 +1,4 @@
-//! The variables of an app: from a file as the `phala` CLI reads it, then from flags.
+//! The variables of an app: from a file, then from flags.
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use casemate_client::{OsEntropy, dotenv, seal_env};
 use casemate_core::seal::valid_env_name;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::fail::Fail;
+use crate::{fail::Fail, ui};
 
 /// Names and values, each name once.
 pub type Vars = Vec<(String, SecretString)>;
@@ -82,9 +82,16 @@ fn checked(vars: Vars) -> Result<Vars, Fail> {
 }
 
 fn read(file: &Path) -> Result<Vars, Fail> {
-    let text = fs::read_to_string(file)
-        .map_err(|error| Fail::usage(format!("{}: {error}", file.display())))?;
-    Ok(dotenv::parse(&text))
+    let shown = file.display();
+    let bytes = fs::read(file).map_err(|error| Fail::usage(format!("{shown}: {error}")))?;
+    let read = dotenv::read(&bytes).map_err(|why| Fail::usage(format!("{shown} {why}")))?;
+    for name in &read.with_hash {
+        ui::print_note(format!(
+            "note: {shown}: the value of {name} goes on after its #, as Docker Compose reads it; the phala \
+             CLI ends it there. Put it in quotes, and all agree."
+        ));
+    }
+    Ok(read.vars)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! `.env` files, read as the `phala` CLI reads them: by the very pattern of npm `dotenv`, so that a
-//! file means the same to both, oddities included.
+//! `.env` files, read by the pattern of npm `dotenv` as the `phala` CLI reads them, except for `#`.
 //!
 //! `export` in front is passed over; `KEY=value` and `KEY: value`; quotes `'`, `"` and backtick, in
-//! which a value may span lines; `\n` and `\r` are expanded in double quotes only; outside of quotes
-//! `#` begins a comment anywhere (`a#b` is `a`) and blanks around the value go. No interpolation:
-//! `$HOME` is these five characters. Lines that fit nothing are passed over.
+//! which a value may span lines; `\n` and `\r` are expanded in double quotes only; blanks around the
+//! value go. No interpolation: `$HOME` is these five characters.
+//!
+//! Outside of quotes `#` begins a comment after a blank only, as Docker Compose reads it: `a#b` is `a#b`.
+//! The `phala` CLI reads `a` there. [`read`] names such values, and refuses what is no assignment;
+//! [`parse`] passes that over.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 use secrecy::SecretString;
@@ -15,17 +17,110 @@ use secrecy::SecretString;
 /// knows ASCII only.
 const LINE: &str = concat!(
     r"(?m)^\s*(?:export\s+)?([A-Za-z0-9_.-]+)(?:\s*=\s*?|:\s+?)",
-    r#"(\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`|[^#\r\n]+)?"#,
+    r#"(\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`|[^\r\n]+)?"#,
     r"\s*(?:#.*)?$",
 );
 
 // Valid by the tests below; were it not, no file would have variables.
 static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LINE).ok());
 
+/// What a file holds.
+#[derive(Debug)]
+pub struct Dotenv {
+    /// The variables.
+    pub vars: Vec<(String, SecretString)>,
+    /// Names whose values have a `#` that other programs take for a comment.
+    pub with_hash: Vec<String>,
+}
+
+/// Why a file is not one of variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DotenvError {
+    /// Bytes of UTF-16, as PowerShell writes them.
+    #[error("is UTF-16: save it as UTF-8")]
+    Utf16,
+    /// Bytes of another encoding.
+    #[error("is not UTF-8: save it as UTF-8")]
+    NotUtf8,
+    /// JSON.
+    #[error("is JSON: write one NAME=value a line")]
+    Json,
+    /// A line that is no assignment.
+    #[error("has a line {0} that is no assignment: write NAME=value, or # before a comment")]
+    NoAssignment(usize),
+    /// A quote without its end.
+    #[error("has a quote on line {0} that is not closed")]
+    OpenQuote(usize),
+}
+
+/// The variables of a file, if every line of it is one, a comment or blank.
+pub fn read(bytes: &[u8]) -> Result<Dotenv, DotenvError> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(DotenvError::Utf16);
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| DotenvError::NotUtf8)?;
+    let text = plain(text);
+    if text.trim_start().starts_with(['{', '[']) {
+        return Err(DotenvError::Json);
+    }
+    let mut end = 0;
+    let mut with_hash = Vec::new();
+    for found in PATTERN.iter().flat_map(|pattern| pattern.captures_iter(&text)) {
+        let Some(whole) = found.get(0) else { continue };
+        check_between(&text, end..whole.start())?;
+        end = whole.end();
+        let (Some(key), Some(value)) = (found.get(1), found.get(2)) else { continue };
+        let raw = value.as_str().trim();
+        if let Some(quote) = raw.chars().next().filter(|first| "'\"`".contains(*first)) {
+            if raw.len() < 2 || !without_comment(raw).ends_with(quote) {
+                return Err(DotenvError::OpenQuote(line_at(&text, key.start())));
+            }
+        } else if without_comment(raw).contains('#') {
+            with_hash.push(key.as_str().to_owned());
+        }
+    }
+    check_between(&text, end..text.len())?;
+    Ok(Dotenv { vars: parse(&text), with_hash })
+}
+
+/// Text between assignments: comments and blank lines.
+fn check_between(text: &str, range: Range<usize>) -> Result<(), DotenvError> {
+    let mut at = range.start;
+    for line in text[range].split('\n') {
+        if !line.trim().is_empty() && !line.trim_start().starts_with('#') {
+            return Err(DotenvError::NoAssignment(line_at(text, at)));
+        }
+        at += line.len() + 1;
+    }
+    Ok(())
+}
+
+fn line_at(text: &str, at: usize) -> usize {
+    text[..at.min(text.len())].matches('\n').count() + 1
+}
+
+/// Without a byte order mark, and with `\n` at the ends of lines.
+fn plain(text: &str) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    text.replace("\r\n", "\n").replace('\r', "\n")
+}
+
+/// A value up to a `#` after a blank.
+fn without_comment(raw: &str) -> &str {
+    let mut blank = true;
+    for (at, c) in raw.char_indices() {
+        if c == '#' && blank {
+            return raw[..at].trim_end();
+        }
+        blank = c.is_whitespace();
+    }
+    raw
+}
+
 /// The variables of a file, each name once and in the order of its first appearance; of several
 /// values the last one counts. Any name of letters, digits, `_`, `.` and `-` is taken here.
 pub fn parse(text: &str) -> Vec<(String, SecretString)> {
-    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let text = plain(text);
     let mut vars: Vec<(String, SecretString)> = Vec::new();
     for found in PATTERN.iter().flat_map(|pattern| pattern.captures_iter(&text)) {
         let key = found.get(1).map_or("", |key| key.as_str());
@@ -41,7 +136,7 @@ pub fn parse(text: &str) -> Vec<(String, SecretString)> {
 fn unquote(raw: &str) -> String {
     let value = raw.trim();
     let Some(quote) = value.chars().next().filter(|first| "'\"`".contains(*first)) else {
-        return value.to_owned();
+        return without_comment(value).to_owned();
     };
     let inner = value[1..].strip_suffix(quote).unwrap_or(value);
     if quote == '"' { inner.replace("\\n", "\n").replace("\\r", "\r") } else { inner.to_owned() }
@@ -70,7 +165,8 @@ mod tests {
             ("A=", ""),
             ("A=   ", ""),
             ("A=a b", "a b"),
-            ("A=a#b", "a"),
+            ("A=a#b", "a#b"),
+            ("A=a#b # c", "a#b"),
             ("A=a # b", "a"),
             ("A=#b", ""),
             ("A='a#b' # c", "a#b"),
@@ -99,6 +195,28 @@ mod tests {
         ] {
             assert_eq!(read(line), [("A".to_owned(), expected.to_owned())], "{line:?}");
         }
+    }
+
+    #[test]
+    fn every_line_of_a_file_is_an_assignment_a_comment_or_blank() {
+        let names = |text: &str| {
+            let read = super::read(text.as_bytes())?;
+            Ok(read.vars.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        let good = "\u{feff}FIRST=1\r\n# note\r\n\r\nexport B: 2\r\nPEM=\"x\r\ny\" # end\r\nC=";
+        assert_eq!(names(good).unwrap(), ["FIRST", "B", "PEM", "C"]);
+        for (text, error) in [
+            ("A=1\nno assignment\n", DotenvError::NoAssignment(2)),
+            ("A=1\n\n# x\nB\n", DotenvError::NoAssignment(4)),
+            ("[{\"key\": \"A\"}]", DotenvError::Json),
+            ("A=1\nB=\"two\nC=3", DotenvError::OpenQuote(2)),
+        ] {
+            assert_eq!(names(text), Err(error), "{text:?}");
+        }
+        assert_eq!(super::read(b"\xff\xfeA\0").unwrap_err(), DotenvError::Utf16);
+        assert_eq!(super::read(b"A=caf\xe9").unwrap_err(), DotenvError::NotUtf8);
+        let hash = super::read(b"A=a#b\nB=a #b\nC='a#b'\n").unwrap();
+        assert_eq!(hash.with_hash, ["A"]);
     }
 
     #[test]

@@ -372,6 +372,8 @@ mod tests {
             instance_id: None,
             started_at: None,
             exited_at: None,
+            faults: Vec::new(),
+            published: None,
         }
     }
 

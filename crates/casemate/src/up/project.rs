@@ -5,14 +5,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_core::{compose::docker, name};
-use serde::Deserialize;
+use casemate_core::{
+    compose::{docker, template::Known},
+    name,
+};
 
-use crate::fail::Fail;
+use crate::{fail::Fail, ui};
 
 /// In the order in which Docker Compose prefers them.
 const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
+/// Files that Docker Compose merges into the compose file beside them.
+const OVERRIDES: [&str; 4] = [
+    "compose.override.yml",
+    "compose.override.yaml",
+    "docker-compose.override.yml",
+    "docker-compose.override.yaml",
+];
 /// The server refuses more; a file of this size is something else.
 const MAX_COMPOSE: u64 = 200 * 1024;
 
@@ -25,11 +34,6 @@ pub struct Project {
     pub compose: String,
     /// Name of the CVM.
     pub name: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Head {
-    name: Option<String>,
 }
 
 impl Project {
@@ -46,12 +50,20 @@ impl Project {
             return Err(Fail::new("compose-file", why).detail("file", &shown));
         }
         let compose = fs::read_to_string(&file).map_err(unreadable)?;
-        docker::inspect(&compose).map_err(|why| {
-            Fail::new("compose-file", format!("the compose file {why}")).detail("file", &shown)
-        })?;
+        // Values of variables are the server's business: any of them may be sealed.
+        let inspected = docker::inspect_with(&compose, &|_| Known::Secret)
+            .map_err(|why| refused(&why, &shown))?;
+        if path.is_dir()
+            && let Some(override_file) = override_file(path)
+        {
+            ui::print_note(format!(
+                "note: {override_file} is left out, only {shown} is deployed. To deploy both: docker \
+                 compose config --no-interpolate > merged.yml, and name merged.yml."
+            ));
+        }
         let absolute = fs::canonicalize(&file).map_err(unreadable)?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        let name = cvm_name(name, &compose, &dir)?;
+        let name = cvm_name(name, inspected.name.as_deref(), &dir)?;
         Ok(Self { dir, compose, name })
     }
 
@@ -62,6 +74,11 @@ impl Project {
             None => Self::read(path, None).map(|project| project.name),
         }
     }
+}
+
+/// A file that Docker Compose would merge into the compose file of a directory.
+fn override_file(dir: &Path) -> Option<&'static str> {
+    OVERRIDES.into_iter().find(|name| dir.join(name).is_file())
 }
 
 fn find(path: &Path) -> Result<PathBuf, Fail> {
@@ -80,6 +97,14 @@ fn find(path: &Path) -> Result<PathBuf, Fail> {
     })
 }
 
+/// Everything that is wrong with a compose file, a line each.
+fn refused(why: &docker::NotCompose, file: &str) -> Fail {
+    let fail = Fail::new("compose-file", "the compose file is not accepted").detail("file", file);
+    why.problems.iter().fold(fail, |fail, problem| {
+        fail.detail(&problem.place.to_string(), problem.kind.to_string())
+    })
+}
+
 fn checked(given: &str) -> Result<String, Fail> {
     match name::check(given) {
         Ok(()) => Ok(given.to_owned()),
@@ -88,11 +113,11 @@ fn checked(given: &str) -> Result<String, Fail> {
 }
 
 /// The name given, else the file's own `name:`, else the directory's; the latter two made fit.
-fn cvm_name(given: Option<&str>, compose: &str, dir: &Path) -> Result<String, Fail> {
+fn cvm_name(given: Option<&str>, own: Option<&str>, dir: &Path) -> Result<String, Fail> {
     if let Some(given) = given {
         return checked(given);
     }
-    let own = serde_saphyr::from_str::<Head>(compose).ok().and_then(|head| head.name);
+    let own = own.map(str::to_owned);
     let dir_name = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = fit(&own.or_else(dir_name).unwrap_or_default());
     name::check(&name).map_err(|why| {
@@ -156,11 +181,11 @@ mod tests {
     #[test]
     fn the_name_given_wins_then_the_files_then_the_directorys() {
         let dir = Path::new("/x/my_shop");
-        let own = format!("name: Big Shop\n{COMPOSE}");
-        assert_eq!(cvm_name(Some("given"), &own, dir).unwrap(), "given");
-        assert_eq!(cvm_name(None, &own, dir).unwrap(), "big-shop");
-        assert_eq!(cvm_name(None, COMPOSE, dir).unwrap(), "my-shop");
-        assert_eq!(cvm_name(Some("no"), COMPOSE, dir).unwrap_err().exit, 2);
+        let own = Some("Big Shop");
+        assert_eq!(cvm_name(Some("given"), own, dir).unwrap(), "given");
+        assert_eq!(cvm_name(None, own, dir).unwrap(), "big-shop");
+        assert_eq!(cvm_name(None, None, dir).unwrap(), "my-shop");
+        assert_eq!(cvm_name(Some("no"), None, dir).unwrap_err().exit, 2);
     }
 
     #[test]
@@ -170,9 +195,12 @@ mod tests {
         assert!(error.text().contains("compose.yaml, compose.yml"), "{}", error.text());
         fs::write(dir.path().join("docker-compose.yml"), COMPOSE).unwrap();
         assert_eq!(Project::read(dir.path(), Some("my-app")).unwrap().compose, COMPOSE);
+        assert_eq!(override_file(dir.path()), None);
+        fs::write(dir.path().join("docker-compose.override.yml"), COMPOSE).unwrap();
+        assert_eq!(override_file(dir.path()), Some("docker-compose.override.yml"));
         fs::write(dir.path().join("compose.yaml"), "services: {web: {build: .}}").unwrap();
         let error = Project::read(dir.path(), None).unwrap_err();
-        assert!(error.message.contains("no image"), "{}", error.message);
+        assert!(error.text().contains("build context"), "{}", error.text());
         assert_eq!(Project::read(&dir.path().join("gone"), None).unwrap_err().exit, 2);
     }
 }

@@ -31,11 +31,11 @@ impl EnvReport {
         let file = document.docker_compose_file.as_deref().filter(|_| !removed.is_empty());
         let used = file
             .and_then(|text| docker::inspect(text).ok())
-            .map(|seen| seen.variables)
+            .map(|seen| seen.variables.names())
             .unwrap_or_default();
         Self {
             added: after.difference(before).cloned().collect(),
-            missing: removed.iter().filter(|name| used.contains(name)).cloned().collect(),
+            missing: removed.iter().filter(|name| used.contains(*name)).cloned().collect(),
             removed,
         }
     }

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::docker;
+use super::{docker, problem::Problem, template::Known};
 use crate::{id::ComposeHash, ready::Check, seal};
 
 /// Compose file and pre-launch script together may be this long.
@@ -77,6 +77,8 @@ pub struct ComposeError {
     pub reason: Reason,
     /// What is wrong and what would be right; begins with a verb.
     pub message: String,
+    /// What is wrong with a compose file, each with its place.
+    pub problems: Vec<Problem>,
 }
 
 /// The kind of fault of a field, for whoever decides by it; the message is for people only.
@@ -103,7 +105,7 @@ fn refuse_for<T>(
     field: &'static str,
     message: impl Into<String>,
 ) -> Result<T, ComposeError> {
-    Err(ComposeError { field, reason, message: message.into() })
+    Err(ComposeError { field, reason, message: message.into(), problems: Vec::new() })
 }
 
 /// A normalised document. Fields stand in the order of their names: that *is* the canonical form.
@@ -180,12 +182,13 @@ impl AppCompose {
         env_keys: &[String],
     ) -> Result<Self, ComposeError> {
         let runner = input.runner.clone().unwrap_or_else(|| "docker-compose".to_owned());
-        check_program(&runner, &input)?;
         check_size(&input)?;
+        let allowed_envs = allowed_envs(&input.allowed_envs, env_keys)?;
+        check_program(&runner, &input, &allowed_envs)?;
         let gateway = gateway_enabled(&input);
         let kms = input.kms_enabled.unwrap_or(true);
         Ok(Self {
-            allowed_envs: allowed_envs(&input.allowed_envs, env_keys)?,
+            allowed_envs,
             bash_script: non_empty(input.bash_script),
             default_gateway_domain: non_empty(input.default_gateway_domain),
             docker_compose_file: non_empty(input.docker_compose_file),
@@ -293,11 +296,40 @@ pub struct Facts {
 }
 
 impl AppCompose {
+    /// What its compose file says, as far as it is known before the app runs.
+    pub fn inspected(&self) -> Option<docker::Inspected> {
+        let file = self.docker_compose_file.as_deref()?;
+        docker::inspect_with(file, &known_before(&self.allowed_envs)).ok()
+    }
+
+    /// Variables that its compose file uses and nobody gives: they will be empty, or stop the boot. What
+    /// its scripts name they may set.
+    pub fn unset_variables(&self) -> Vec<String> {
+        let scripts = [&self.pre_launch_script, &self.init_script];
+        let is_given = |name: &str| {
+            self.allowed_envs.iter().any(|one| one == name)
+                || docker::GUEST_VARIABLES.contains(&name)
+                || scripts
+                    .iter()
+                    .any(|script| script.as_ref().is_some_and(|text| text.contains(name)))
+        };
+        let inspected = self.inspected();
+        let unset = inspected.map(|seen| seen.variables.unset(&is_given)).unwrap_or_default();
+        unset.into_iter().collect()
+    }
+
     /// The facts of this document.
     pub fn facts(&self) -> Facts {
         let digest = |text: &String| hash(text).to_string();
-        let inspected = self.docker_compose_file.as_deref().map(docker::inspect);
-        let inspected = inspected.and_then(Result::ok);
+        let known = |name: &str| {
+            if self.allowed_envs.iter().any(|one| one == name) {
+                Known::Secret
+            } else {
+                Known::Unset
+            }
+        };
+        let file = self.docker_compose_file.as_deref();
+        let inspected = file.and_then(|text| docker::inspect_with(text, &known).ok());
         Facts {
             public_logs: self.public_logs,
             public_sysinfo: self.public_sysinfo,
@@ -320,7 +352,16 @@ fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-fn check_program(runner: &str, input: &ComposeInput) -> Result<(), ComposeError> {
+/// The values of variables that may be given are known to the guest only; others are not set.
+fn known_before(allowed_envs: &[String]) -> impl Fn(&str) -> Known {
+    |name| if allowed_envs.iter().any(|one| one == name) { Known::Secret } else { Known::Unset }
+}
+
+fn check_program(
+    runner: &str,
+    input: &ComposeInput,
+    allowed_envs: &[String],
+) -> Result<(), ComposeError> {
     let compose = input.docker_compose_file.as_deref().unwrap_or("");
     let bash = input.bash_script.as_deref().unwrap_or("");
     match runner {
@@ -341,11 +382,14 @@ fn check_program(runner: &str, input: &ComposeInput) -> Result<(), ComposeError>
         "docker-compose" if compose.trim().is_empty() => {
             refuse_for(Reason::Required, "docker_compose_file", "is required and must not be empty")
         }
-        "docker-compose" => docker::inspect(compose).map(|_| ()).map_err(|error| ComposeError {
-            field: "docker_compose_file",
-            reason: Reason::Invalid,
-            message: error.to_string(),
-        }),
+        "docker-compose" => docker::inspect_with(compose, &known_before(allowed_envs))
+            .map(|_| ())
+            .map_err(|error| ComposeError {
+                field: "docker_compose_file",
+                reason: Reason::Invalid,
+                message: format!("is not accepted: {error}"),
+                problems: error.problems,
+            }),
         _ => refuse("runner", "must be docker-compose or bash"),
     }
 }

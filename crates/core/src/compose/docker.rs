@@ -1,240 +1,273 @@
-//! A read-only look into a user's compose file: does it parse, which ports does it publish. The text
-//! itself is what is hashed and sent; nothing here ever writes YAML.
+//! A read-only look into a user's compose file: what is wrong with it, which ports it publishes, which
+//! variables it takes. The text itself is what is hashed and sent; nothing here ever writes YAML.
 
-use serde::{Deserialize, de::IgnoredAny};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeSet, fmt};
 
+use super::{
+    check::{check, services},
+    extends, merge, ports,
+    problem::{Place, Problem, ProblemKind},
+    schema,
+    template::{self, Form, Known, Part},
+    yaml::{self, Node, Value},
+};
 use crate::ready::{Check, InvalidLabel, Labels};
 
 /// What we need to know of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
+    /// Its own `name:`.
+    pub name: Option<String>,
     /// Names of the services, sorted.
     pub services: Vec<String>,
-    /// Published TCP ports that are written as numbers, ascending, each once.
+    /// Published TCP ports, ascending, each once, as far as they are known before the app runs.
     pub published: Vec<u16>,
-    /// Names of variables the file takes from outside, sorted, each once: it interpolates them
-    /// (`${NAME}`, `$NAME`) or passes them on (`environment:` with a name and no value).
-    pub variables: Vec<String>,
+    /// What it takes from outside.
+    pub variables: Variables,
     /// What its labels say about when an instance takes requests.
     pub readiness: Option<Check>,
 }
 
-/// Why a text is not a compose file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotCompose {
-    /// The YAML is broken; the parser's words with line and column.
-    #[error("is not valid YAML: {0}")]
-    Yaml(String),
-    /// Nothing to run.
-    #[error(
-        "has no services: a compose file needs a `services:` mapping with at least one service"
-    )]
-    NoServices,
-    /// A service that is neither pulled nor inherited.
-    #[error(
-        "service {0:?} has no image: a CVM has no build context, so every service needs `image:`"
-    )]
-    NoImage(String),
-    /// A label that should declare a check and does not.
-    #[error(transparent)]
-    Label(#[from] InvalidLabel),
+/// Variables that a compose file takes from outside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Variables {
+    /// Values with variables in them.
+    templates: Vec<Vec<Part>>,
+    /// Names that are passed on: `environment:` with a name and no value, `secrets: environment:`.
+    passed: BTreeSet<String>,
+    /// Names that compose itself reads.
+    own: BTreeSet<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct File {
-    services: Option<BTreeMap<String, Option<Service>>>,
+impl Variables {
+    /// All names, sorted.
+    pub fn names(&self) -> BTreeSet<String> {
+        let inside = self.templates.iter().flat_map(|parts| template::variables(parts));
+        let inside = inside.map(|variable| variable.name.clone());
+        inside.chain(self.passed.iter().cloned()).chain(self.own.iter().cloned()).collect()
+    }
+
+    /// The names of those that would be empty, or stop the boot, if only these were given.
+    pub fn unset(&self, is_given: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
+        let mut unset: BTreeSet<String> =
+            self.passed.iter().filter(|name| !is_given(name)).cloned().collect();
+        for parts in &self.templates {
+            add_unset(parts, is_given, &mut unset);
+        }
+        unset
+    }
 }
 
-#[derive(Debug, Deserialize, Default)]
-struct Service {
-    image: Option<IgnoredAny>,
-    extends: Option<IgnoredAny>,
-    #[serde(default)]
-    ports: Option<Vec<Port>>,
-    #[serde(default)]
-    environment: Option<Environment>,
-    #[serde(default)]
-    labels: Option<LabelForm>,
-}
+/// Variables that a guest has without anybody sending them.
+pub const GUEST_VARIABLES: [&str; 10] = [
+    "DSTACK_APP_DOMAIN",
+    "DSTACK_APP_ID",
+    "DSTACK_APP_NAME",
+    "DSTACK_GATEWAY_DOMAIN",
+    "DSTACK_INSTANCE_ID",
+    "HOME",
+    "HOSTNAME",
+    "PATH",
+    "PWD",
+    "USER",
+];
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum LabelForm {
-    List(Vec<String>),
-    Map(BTreeMap<String, Option<Scalar>>),
-    /// The engine will say what is wrong with it.
-    Other(IgnoredAny),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Scalar {
-    Number(i64),
-    Text(String),
-    Other(IgnoredAny),
-}
-
-impl LabelForm {
-    /// Names with their values; one without a value has an empty one.
-    fn pairs(&self) -> Vec<(&str, String)> {
-        match self {
-            Self::List(lines) => lines
-                .iter()
-                .map(|line| line.split_once('=').unwrap_or((line, "")))
-                .map(|(name, value)| (name, value.to_owned()))
-                .collect(),
-            Self::Map(values) => values
-                .iter()
-                .map(|(name, value)| match value {
-                    Some(Scalar::Number(number)) => (name.as_str(), number.to_string()),
-                    Some(Scalar::Text(text)) => (name.as_str(), text.clone()),
-                    Some(Scalar::Other(_)) | None => (name.as_str(), String::new()),
-                })
-                .collect(),
-            Self::Other(_) => Vec::new(),
+fn add_unset(parts: &[Part], is_given: &dyn Fn(&str) -> bool, unset: &mut BTreeSet<String>) {
+    for part in parts {
+        let Part::Variable(variable) = part else { continue };
+        match (&variable.form, is_given(&variable.name)) {
+            (Form::Plain | Form::Required, false) => {
+                unset.insert(variable.name.clone());
+            }
+            (Form::Default { default: used, .. }, false)
+            | (Form::Alternative { text: used, .. }, true) => add_unset(used, is_given, unset),
+            _ => {}
         }
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Environment {
-    List(Vec<String>),
-    Map(BTreeMap<String, Option<IgnoredAny>>),
-    /// The engine will say what is wrong with it.
-    Other(IgnoredAny),
+/// Why a text is not a compose file that a CVM can run: everything that is wrong with it, in the order
+/// of its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotCompose {
+    /// The problems; at least one.
+    pub problems: Vec<Problem>,
 }
 
-impl Environment {
-    /// Names without a value: the value comes from outside.
-    fn passed_on(&self) -> Vec<String> {
-        match self {
-            Self::List(lines) => lines.iter().filter(|line| !line.contains('=')).cloned().collect(),
-            Self::Map(values) => values
-                .iter()
-                .filter(|(_, value)| value.is_none())
-                .map(|(name, _)| name.clone())
-                .collect(),
-            Self::Other(_) => Vec::new(),
+/// More problems are only counted in the text.
+const SHOWN: usize = 10;
+
+impl fmt::Display for NotCompose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.problems.iter().take(SHOWN).enumerate() {
+            if at > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        match self.problems.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
         }
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Port {
-    Short(String),
-    Long {
-        #[serde(default)]
-        published: Option<Published>,
-        #[serde(default)]
-        protocol: Option<String>,
-    },
-    /// A bare number publishes to a port nobody can know before.
-    Other(IgnoredAny),
-}
+impl std::error::Error for NotCompose {}
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Published {
-    Number(u64),
-    Text(String),
-}
-
-/// Reads a compose file.
+/// Reads a compose file whose variables are all unset.
 pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
-    let file: File = serde_saphyr::from_str(text)
-        .map_err(|error| NotCompose::Yaml(one_line(&error.to_string())))?;
-    let services = file.services.unwrap_or_default();
-    if services.is_empty() {
-        return Err(NotCompose::NoServices);
-    }
-    let mut published = Vec::new();
-    let mut variables = interpolated(text);
-    let mut labels = Labels::default();
-    for (name, service) in &services {
-        let Some(service) = service else { return Err(NotCompose::NoImage(name.clone())) };
-        if service.image.is_none() && service.extends.is_none() {
-            return Err(NotCompose::NoImage(name.clone()));
+    inspect_with(text, &|_| Known::Unset)
+}
+
+/// Reads a compose file. `known` says what is known of its variables.
+pub fn inspect_with(text: &str, known: &dyn Fn(&str) -> Known) -> Result<Inspected, NotCompose> {
+    let (documents, mut problems) = yaml::documents(text);
+    let broken = documents.is_empty() && !problems.is_empty();
+    let shapes: Vec<Problem> = documents.iter().flat_map(schema::check).collect();
+    let right = shapes.is_empty();
+    problems.extend(shapes);
+    let Some(mut file) = merge::merge_documents(documents).filter(|_| !broken) else {
+        if !broken {
+            problems.push(no_services());
         }
-        published.extend(service.ports.iter().flatten().flat_map(published_tcp));
-        variables.extend(service.environment.iter().flat_map(Environment::passed_on));
-        for (label, value) in service.labels.iter().flat_map(LabelForm::pairs) {
-            labels.record(name, label, value);
-        }
+        return Err(NotCompose { problems });
+    };
+    let extending = extends::resolve(&mut file);
+    problems.extend(extending);
+    if right && services(&file).next().is_none() {
+        problems.push(no_services());
     }
-    published.sort_unstable();
-    published.dedup();
+    problems.extend(check(&file));
+    problems.extend(all_in_profiles(&file, known));
+    let (published, bad_ports) = published(&file, known);
+    problems.extend(bad_ports);
+    let readiness = readiness(&file, &published).unwrap_or_else(|(label, line)| {
+        let place = Place::of(&["services", &label.service, "labels"], line);
+        problems.push(Problem::new(place, ProblemKind::Label(Box::new(label))));
+        None
+    });
+    if !problems.is_empty() {
+        return Err(NotCompose { problems: in_order(problems) });
+    }
+    let mut names: Vec<String> = services(&file).map(|service| service.key.clone()).collect();
+    names.sort_unstable();
     Ok(Inspected {
-        services: services.into_keys().collect(),
-        readiness: labels.check(&published)?,
+        name: file.get("name").and_then(Node::text).map(str::to_owned),
+        services: names,
         published,
-        variables: variables.into_iter().collect(),
+        variables: variables(&file),
+        readiness,
     })
 }
 
-fn one_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
+/// Compose refuses to run nothing.
+fn all_in_profiles(file: &Node, known: &dyn Fn(&str) -> Known) -> Option<Problem> {
+    let in_profile = |service: &yaml::Entry| {
+        service.node.get("profiles").is_some_and(|profiles| !profiles.items().is_empty())
+    };
+    let chosen = known("COMPOSE_PROFILES") != Known::Unset;
+    let all = services(file).next().is_some() && services(file).all(in_profile);
+    (all && !chosen).then(|| Problem::new(Place::default(), ProblemKind::AllInProfiles))
 }
 
-fn published_tcp(port: &Port) -> Vec<u16> {
-    match port {
-        Port::Short(text) => short(text),
-        Port::Long { published, protocol } => {
-            if protocol.as_deref().is_some_and(|protocol| protocol != "tcp") {
-                return Vec::new();
-            }
-            match published {
-                Some(Published::Number(number)) => u16::try_from(*number).into_iter().collect(),
-                Some(Published::Text(text)) => range(text),
-                None => Vec::new(),
-            }
-        }
-        Port::Other(_) => Vec::new(),
-    }
+fn no_services() -> Problem {
+    Problem::new(Place::default(), ProblemKind::NoServices)
 }
 
-/// `[ip:]published:target[/protocol]`; a single number publishes to a port nobody can know before.
-fn short(text: &str) -> Vec<u16> {
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    if protocol != "tcp" {
-        return Vec::new();
-    }
-    let mut parts = ports.rsplit(':');
-    let _target = parts.next();
-    parts.next().map(range).unwrap_or_default()
-}
-
-/// `8080` or `3000-3005`; at most 256 ports of a range are listed.
-fn range(text: &str) -> Vec<u16> {
-    match text.split_once('-') {
-        Some((first, last)) => match (first.parse::<u16>(), last.parse::<u16>()) {
-            (Ok(first), Ok(last)) => (first..=last).take(256).collect(),
-            _ => Vec::new(),
-        },
-        None => text.parse().into_iter().collect(),
-    }
-}
-
-/// Names in `${NAME…}` and `$NAME`; `$$` is a dollar sign.
-fn interpolated(text: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            rest = after;
-            continue;
-        }
-        let body = rest.strip_prefix('{').unwrap_or(rest);
-        let end = body.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(body.len());
-        let name = &body[..end];
-        if name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            names.insert(name.to_owned());
+/// In the order of lines. What a service inherits is a problem of the file once.
+fn in_order(problems: Vec<Problem>) -> Vec<Problem> {
+    let mut kept: Vec<Problem> = Vec::new();
+    for problem in problems {
+        let same = |other: &Problem| {
+            (other.place.line, &other.kind) == (problem.place.line, &problem.kind)
+        };
+        if !kept.iter().any(same) {
+            kept.push(problem);
         }
     }
-    names
+    kept.sort_by_key(|problem| problem.place.line);
+    kept
+}
+
+fn published(file: &Node, known: &dyn Fn(&str) -> Known) -> (Vec<u16>, Vec<Problem>) {
+    let (mut found, mut problems) = (BTreeSet::new(), Vec::new());
+    for service in services(file) {
+        let (ports, bad) = ports::published(&service.key, &service.node, known);
+        found.extend(ports.iter().filter(|one| one.tcp).map(|one| one.port));
+        problems.extend(bad);
+    }
+    (found.into_iter().collect(), problems)
+}
+
+fn readiness(file: &Node, published: &[u16]) -> Result<Option<Check>, (InvalidLabel, usize)> {
+    let mut labels = Labels::default();
+    for service in services(file) {
+        for (label, value) in service.node.get("labels").map(pairs).unwrap_or_default() {
+            labels.record(&service.key, &label, value);
+        }
+    }
+    labels.check(published).map_err(|label| {
+        let service = services(file).find(|service| service.key == label.service);
+        let entry = service.and_then(|service| service.node.map()?.entry("labels"));
+        (label, entry.map_or(0, |entry| entry.line))
+    })
+}
+
+/// Names with values of `[a=b]` or `{a: b}`; one without a value has an empty one.
+fn pairs(node: &Node) -> Vec<(String, String)> {
+    let listed = node.items().iter().filter_map(Node::text).map(|line| {
+        let (name, value) = line.split_once('=').unwrap_or((line, ""));
+        (name.to_owned(), value.to_owned())
+    });
+    let mapped = node.map().into_iter().flat_map(|map| {
+        map.iter().map(|entry| (entry.key.clone(), entry.node.scalar().unwrap_or_default()))
+    });
+    listed.chain(mapped).collect()
+}
+
+fn variables(file: &Node) -> Variables {
+    let mut found = Variables::default();
+    templates(file, &mut found.templates);
+    for service in services(file) {
+        let arguments = service.node.get("build").and_then(|build| build.get("args"));
+        for node in service.node.get("environment").into_iter().chain(arguments) {
+            passed_on(node, &mut found.passed);
+        }
+        if service.node.get("profiles").is_some_and(|profiles| !profiles.items().is_empty()) {
+            found.own.insert("COMPOSE_PROFILES".to_owned());
+        }
+    }
+    for key in ["configs", "secrets"] {
+        for entry in file.get(key).and_then(Node::map).into_iter().flat_map(yaml::Map::iter) {
+            let name = entry.node.get("environment").and_then(Node::text);
+            found.passed.extend(name.filter(|name| !name.contains('$')).map(str::to_owned));
+        }
+    }
+    found
+}
+
+fn templates(node: &Node, found: &mut Vec<Vec<Part>>) {
+    match &node.value {
+        Value::Text(text) if text.contains('$') => {
+            found.extend(
+                template::parse(text)
+                    .ok()
+                    .filter(|parts| parts.iter().any(|part| matches!(part, Part::Variable(_)))),
+            );
+        }
+        Value::List(items) => items.iter().for_each(|item| templates(item, found)),
+        Value::Map(map) => map.iter().for_each(|entry| templates(&entry.node, found)),
+        _ => {}
+    }
+}
+
+/// Names without a value: the value comes from outside.
+fn passed_on(node: &Node, found: &mut BTreeSet<String>) {
+    let listed = node.items().iter().filter_map(Node::text);
+    let listed = listed.filter(|text| !text.contains(['=', '$']));
+    let mapped = node.map().into_iter().flat_map(yaml::Map::iter);
+    let mapped = mapped.filter(|entry| entry.node.value == Value::Null);
+    found.extend(listed.chain(mapped.map(|entry| entry.key.as_str())).map(str::to_owned));
 }
 
 #[cfg(test)]
@@ -243,50 +276,160 @@ mod tests {
 
     use super::*;
 
+    fn names(text: &str) -> Vec<String> {
+        inspect(text).unwrap().variables.names().into_iter().collect()
+    }
+
+    fn said(text: &str) -> String {
+        inspect(text).map_or_else(|why| why.to_string(), |_| String::new())
+    }
+
     #[test]
-    fn ports_of_every_syntax_are_found() {
-        let text = r#"
+    fn ports_of_all_services_are_found() {
+        let text = "
 services:
   web:
     image: nginx
-    ports: ["8080:80", "127.0.0.1:8443:443/tcp", "53:53/udp", 9000, "3000-3002:3000-3002"]
+    ports: ['8080:80', '${PORT:-90}:90', 22:22]
   api:
+    extends: base
+  base:
     image: api
-    ports:
-      - { target: 80, published: 81 }
-      - { target: 80, published: "82", protocol: tcp }
-      - { target: 80, published: 83, protocol: udp }
-      - { target: 80 }
-      - "${PORT:-90}:90"
-"#;
+    ports: [{ target: 80, published: 81 }, { target: 80, published: '83', protocol: udp }]
+";
         let seen = inspect(text).unwrap();
-        assert_eq!(seen.published, [81, 82, 3000, 3001, 3002, 8080, 8443]);
-        assert_eq!(seen.services, ["api", "web"]);
-        assert_eq!(seen.variables, ["PORT"]);
+        assert_eq!(seen.published, [22, 81, 90, 8080]);
+        assert_eq!(seen.services, ["api", "base", "web"]);
+        let sealed = |name: &str| if name == "PORT" { Known::Secret } else { Known::Unset };
+        assert_eq!(inspect_with(text, &sealed).unwrap().published, [22, 81, 8080]);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once_with_service_field_and_line() {
+        let text = "include: [a.yml]
+services:
+  web:
+    image: x
+    env_file: [app.env, {path: own.env, required: false}]
+    depends_on: [db, api]
+    networks: [front]
+    volumes: ['data:/d', 'C:\\d:/d', './here:/h', {type: volume, source: other, target: /o}]
+    secrets: [key]
+    typo: 1
+  api:
+    image: y
+    depends_on: {web: {condition: service_started}}
+    network_mode: container:gone
+    extends: {file: base.yml, service: z}
+    command: echo ${A-
+  none:
+  built: {build: ., image: z}
+  inline: {build: {dockerfile_inline: FROM x}}
+secrets:
+  key: {file: ./key}
+";
+        let why = inspect(text).unwrap_err();
+        let places: Vec<String> = why.problems.iter().map(|one| one.place.to_string()).collect();
+        assert_eq!(
+            places,
+            [
+                "include (line 1)",
+                "service web, depends_on (line 3)",
+                "service web, env_file (line 5)",
+                "service web, depends_on (line 6)",
+                "service web, networks (line 7)",
+                "service web, volumes[0] (line 8)",
+                "service web, volumes[1] (line 8)",
+                "service web, volumes[3] (line 8)",
+                "service web, typo (line 10)",
+                "service api, network_mode (line 14)",
+                "service api, extends (line 15)",
+                "service api, command (line 16)",
+                "service none (line 17)",
+                "service built, build (line 18)",
+                "secrets.key.file (line 21)",
+            ]
+        );
+        let text = why.to_string();
+        assert!(text.contains("web → api → web") && text.ends_with("and 5 more"), "{text}");
     }
 
     #[test]
     fn what_is_not_a_compose_file_says_why() {
-        assert_eq!(inspect("a: b"), Err(NotCompose::NoServices));
-        assert_eq!(inspect("services: {}"), Err(NotCompose::NoServices));
-        assert_eq!(
-            inspect("services: {web: {build: .}}"),
-            Err(NotCompose::NoImage("web".to_owned()))
+        for text in ["a: b", "services: {}", "", "x-a: 1"] {
+            let text = said(text);
+            assert!(text.contains("services") || text.contains("not a key"), "{text}");
+        }
+        assert!(said("web: {image: x}").contains("web (line 1): is not a key of a compose file"));
+        assert!(said("[1]").contains("must be a mapping"));
+        assert!(
+            said("services: {web: {build: .}}").contains("push the image and name it under image:")
         );
-        assert!(matches!(inspect("services: ["), Err(NotCompose::Yaml(_))));
-        assert!(matches!(inspect("a: 1\na: 2\nservices: {}"), Err(NotCompose::Yaml(_))));
+        assert!(said("services: {web: {build: ., image: x}}").contains("remove build:"));
+        assert!(said("services: {a: {extends: b}, b: {extends: a}}").contains("a → b → a"));
     }
 
     #[test]
-    fn anchors_merge_keys_and_variables_are_read() {
-        let text = "x-base: &base\n  image: busybox\nservices:\n  a:\n    <<: *base\n    command: echo $$HOME $GREETING ${TOKEN:?no} ${1}\n";
-        assert_eq!(inspect(text).unwrap().variables, ["GREETING", "TOKEN"]);
+    fn what_compose_takes_is_taken() {
+        for text in [
+            "services: {web: {image: x, networks: [default], env_file: [], extends: b}, b: {image: y}}",
+            "services: {web: {image: x, env_file: [{path: a, required: false}]}}\n---\nservices: {b: {image: y}}",
+            "services: {web: {build: {context: ., dockerfile_inline: FROM x}, pull_policy: build}}",
+            "services: {web: {build: 'https://github.com/a/b.git'}}",
+            "services: {web: {image: x, network_mode: 'container:c'}, b: {image: y, container_name: c}}",
+            "services: {web: {image: x, depends_on: {gone: {condition: service_started, required: false}}}}",
+            "services: {web: {image: x, volumes: ['data:/d', /only, '~/k:/k', '$HOME/h:/h']}}\nvolumes: {data: }",
+        ] {
+            assert_eq!(said(text), "", "{text}");
+        }
     }
 
     #[test]
-    fn a_variable_without_a_value_is_passed_on() {
-        let text = "services:\n  a:\n    image: b\n    environment: [LISTED, 'SET=1']\n  c:\n    image: d\n    environment: {MAPPED: , OTHER: 1, EMPTY: ''}\n";
-        assert_eq!(inspect(text).unwrap().variables, ["LISTED", "MAPPED"]);
+    fn variables_are_those_that_compose_fills_in() {
+        let text = "
+x-base: &base
+  environment: {MERGED: '${IN_MERGE}'}
+x-list: &list [BY_ANCHOR]
+services:
+  a:
+    <<: *base
+    image: busybox:${TAG} # ${IN_COMMENT}
+    command: echo $$HOME $GREETING ${TOKEN:?no}
+    profiles: [extra]
+  b:
+    image: x
+    environment: *list
+    configs: [c]
+    labels: {note: '${IN_LABEL:-x}', other: '${OUTER:-${INNER}}'}
+  c: {image: x, environment: {NULLED: , SET: 1, EMPTY: ''}}
+configs:
+  c: {content: 'a ${IN_CONTENT} $${NO}'}
+  d: {environment: BY_CONFIG}
+secrets: {s: {environment: BY_SECRET}}
+";
+        assert_eq!(
+            names(text),
+            [
+                "BY_ANCHOR",
+                "BY_CONFIG",
+                "BY_SECRET",
+                "COMPOSE_PROFILES",
+                "GREETING",
+                "INNER",
+                "IN_CONTENT",
+                "IN_LABEL",
+                "IN_MERGE",
+                "NULLED",
+                "OUTER",
+                "TAG",
+                "TOKEN",
+            ]
+        );
+        let variables = inspect(text).unwrap().variables;
+        let given =
+            |name: &str| !matches!(name, "TOKEN" | "OUTER" | "INNER" | "IN_LABEL" | "NULLED");
+        let unset: Vec<String> = variables.unset(&given).into_iter().collect();
+        assert_eq!(unset, ["INNER", "NULLED", "TOKEN"]);
     }
 
     #[test]
@@ -307,15 +450,19 @@ services:
             Some(Check::tcp(8080))
         );
         assert_eq!(inspect(&file("{a: b}")).unwrap().readiness, None);
-        for bad in ["['casemate.ready.tcp']", "{casemate.ready.tcp: }", "{casemate.ready.tcp: [1]}"]
-        {
-            assert!(matches!(inspect(&file(bad)), Err(NotCompose::Label(_))), "{bad}");
+        for bad in ["['casemate.ready.tcp']", "{casemate.ready.tcp: }"] {
+            assert!(said(&file(bad)).contains("casemate.ready.tcp"), "{bad}");
         }
     }
 
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "\\PC{0,200}") {
+            let _ = inspect(&text);
+        }
+
+        #[test]
+        fn no_compose_like_text_makes_it_panic(text in "(services|a|:|[ \\n\\-{},$&*!<\\[\\]'\"#]|image){0,60}") {
             let _ = inspect(&text);
         }
     }

@@ -2,11 +2,13 @@
 //! see ([`mod@phase`]).
 
 pub mod phase;
+pub mod service;
 pub mod spec;
 pub mod status;
 
 pub use phase::{Phase, phase, serves};
+pub use service::{FaultKind, ServiceFault};
 pub use spec::{DesiredState, GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode};
 pub use status::{
-    Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Status, Stopping, VmPower,
+    Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Shows, Status, Stopping, VmPower,
 };

@@ -79,6 +79,7 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
         (Power::Running, _) if status.failure.as_ref().is_some_and(|why| !why.rolled_back) => {
             Phase::Error
         }
+        (Power::Running, Some(VmPower::Running)) if has_faults(status) => Phase::Error,
         (Power::Running | Power::Stopped, Some(VmPower::Running)) => Phase::Running,
         (Power::Running, _) | (Power::Stopped, Some(VmPower::Removing)) => Phase::Error,
         (Power::Stopped, None) if matches!(status.engine, EngineState::Present { .. }) => {
@@ -88,9 +89,14 @@ pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phas
     }
 }
 
+/// Whether a service that should run does not.
+fn has_faults(status: &Status) -> bool {
+    status.observed.as_ref().is_some_and(|vm| !vm.faults.is_empty())
+}
+
 /// Whether requests may be sent to a CVM: it is up, and nothing is to bring it down. From the commit of
 /// a desired state that brings it down it is not. An operation that leaves the guest alone (a start of one that
-/// runs) changes nothing.
+/// runs) changes nothing. A service that fails does not take the others down with it.
 #[must_use]
 pub fn serves(phase: Phase, desired: &DesiredState, status: &Status) -> bool {
     if !matches!(status.engine, EngineState::Present { .. }) {
@@ -109,9 +115,12 @@ pub fn serves(phase: Phase, desired: &DesiredState, status: &Status) -> bool {
                 && status.vm >= desired.vm
                 && status.stopping.is_none()
         }
-        Phase::Stopping | Phase::ShuttingDown | Phase::Stopped | Phase::Error | Phase::Deleted => {
-            false
+        Phase::Error => {
+            up && desired.power == Power::Running
+                && has_faults(status)
+                && status.failure.as_ref().is_none_or(|failure| failure.rolled_back)
         }
+        Phase::Stopping | Phase::ShuttingDown | Phase::Stopped | Phase::Deleted => false,
     }
 }
 
@@ -119,8 +128,9 @@ pub fn serves(phase: Phase, desired: &DesiredState, status: &Status) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        cvm::{ObservedVm, StopMode},
+        cvm::{FaultKind, ObservedVm, ServiceFault, StopMode},
         id::EngineVmId,
+        time::Timestamp,
     };
 
     #[test]
@@ -134,6 +144,8 @@ mod tests {
             instance_id: None,
             started_at: None,
             exited_at: None,
+            faults: Vec::new(),
+            published: None,
         };
         let engine = EngineState::Present { vm: vm.id.clone() };
         let up = Status { engine, pushed: 3, run: 2, observed: Some(vm.clone()), ..Status::new() };
@@ -151,6 +163,17 @@ mod tests {
         assert!(!serves(Phase::Updating, &DesiredState { vm: 2, ..desired }, &up), "another VM");
         assert!(!serves(Phase::Stopping, &DesiredState { power: Power::Stopped, ..desired }, &up));
         assert!(!serves(Phase::Updating, &DesiredState { power: Power::Stopped, ..desired }, &up));
+        let fault = ServiceFault {
+            service: "job".to_owned(),
+            kind: FaultKind::Exited { code: 9 },
+            log: Vec::new(),
+            at: Timestamp::from_micros(0),
+        };
+        let failing = ObservedVm { faults: vec![fault], ..vm.clone() };
+        let failing = Status { observed: Some(failing), ..up.clone() };
+        assert_eq!(phase(Power::Running, &failing, None), Phase::Error);
+        assert!(serves(Phase::Error, &desired, &failing), "the other services go on");
+        assert!(!serves(Phase::Error, &desired, &up), "an operation failed");
         let booting = ObservedVm { boot: Boot::Progress("pulling".to_owned()), ..vm };
         let booting = Status { observed: Some(booting), ..up };
         assert!(!serves(Phase::Restarting, &desired, &booting));

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::service::{FaultKind, ServiceFault};
 use crate::{
     id::{EngineVmId, InstanceId},
     time::Timestamp,
@@ -203,10 +204,33 @@ pub struct ObservedVm {
     /// When it last exited by itself, if the node knows.
     #[serde(default)]
     pub exited_at: Option<Timestamp>,
+    /// Services that do not do what they should, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<ServiceFault>,
+    /// The TCP ports that it really publishes, ascending, if the node knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Vec<u16>>,
+}
+
+impl ObservedVm {
+    /// What users see of it: a difference is an event.
+    pub fn shows(&self) -> Shows {
+        let faults = self.faults.iter().map(|one| (one.service.clone(), one.kind.clone()));
+        Shows { power: self.power, faults: faults.collect() }
+    }
+}
+
+/// What users see of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Shows {
+    /// Its power.
+    pub power: VmPower,
+    /// Its services that do not do what they should.
+    pub faults: Vec<(String, FaultKind)>,
 }
 
 /// Wanted × actual power of a VM (dstack-vmm `status`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VmPower {
     /// Wanted and alive.

@@ -64,6 +64,8 @@ mod tests {
             instance_id: None,
             started_at: None,
             exited_at: None,
+            faults: Vec::new(),
+            published: None,
         };
         Status { observed: Some(vm), ..Status::new() }
     }

@@ -174,6 +174,8 @@ pub struct VmConfig {
     pub kms_urls: Vec<String>,
     /// Gateway addresses for the guest; empty: the node's own.
     pub gateway_urls: Vec<String>,
+    /// Domain of the gateway that leads to its ports, with the port of the gateway where that is unusual.
+    pub gateway_domain: Option<String>,
     /// What the instance id is made of from the next boot on; `None`: what the VM was made with.
     /// Nodes whose disks hang on the instance id refuse one.
     pub instance_seed: Option<InstanceSeed>,

@@ -472,5 +472,8 @@ fn duplicate_name(name: &str) -> Error {
         ErrorCode::DuplicateCvmName,
         format!("A CVM with name '{name}' already exists in this workspace"),
     )
-    .suggest("Choose another name, or delete that CVM first.")
+    .suggest(
+        "To update that CVM, name it: casemate deploy --cvm-id NAME, or PATCH /api/v1/cvms/{id}.",
+    )
+    .suggest("Or choose another name, or delete that CVM first.")
 }

@@ -158,7 +158,7 @@ fn note(gateway: &Gateway, cvm: &Cvm, port: u16) -> String {
     if !facts.gateway_enabled {
         return "The CVM has its gateway switched off.".to_owned();
     }
-    if !facts.ports.contains(&port) {
+    if !views::published(cvm).contains(&port) {
         return format!("The compose file does not publish port {port}.");
     }
     format!(

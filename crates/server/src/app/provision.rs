@@ -17,7 +17,7 @@ pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
 use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
 use casemate_core::{
-    compose::hash,
+    compose::{AppCompose, hash},
     cvm::{Resources, Spec},
     id::{AppId, NodeId, ProvisionId},
     name,
@@ -115,7 +115,8 @@ pub async fn provision(
         spec,
     };
     tx.insert_provision(&prepared).await?;
-    Ok(view(kms, &matched, &prepared, app.or(request.app_id), unknown))
+    let warnings = warnings(unknown, &compose);
+    Ok(view(kms, &matched, &prepared, app.or(request.app_id), warnings))
 }
 
 fn view(
@@ -123,14 +124,10 @@ fn view(
     matched: &size::Match,
     prepared: &Provision,
     app: Option<AppId>,
-    unknown: &[String],
+    warnings: Vec<String>,
 ) -> ProvisionView {
     let (inventory, _) = matched.node.observed();
     let spec = &prepared.spec;
-    let warnings = match unknown {
-        [] => Vec::new(),
-        fields => vec![format!("ignored, because unknown: {}", fields.join(", "))],
-    };
     ProvisionView {
         app_id: app,
         env_public_key: spec.env_public_key.as_ref().map(ToString::to_string),
@@ -145,6 +142,22 @@ fn view(
         expires_at: prepared.expires_at.to_string(),
         warnings,
     }
+}
+
+/// What a client should know of a request that is accepted.
+fn warnings(unknown: &[String], compose: &AppCompose) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !unknown.is_empty() {
+        warnings.push(format!("ignored, because unknown: {}", unknown.join(", ")));
+    }
+    let unset = compose.unset_variables();
+    if !unset.is_empty() {
+        warnings.push(format!(
+            "the compose file uses variables that are not given and have no default: {}",
+            unset.join(", ")
+        ));
+    }
+    warnings
 }
 
 /// The key that environments of an app are sealed to.

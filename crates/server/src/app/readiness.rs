@@ -62,7 +62,7 @@ async fn find(ctx: &Ctx, caller: &Caller, text: &str) -> Result<(AppId, Vec<Cvm>
 
 /// A port that no instance publishes is refused, unless one of them says none in numbers.
 fn published(cvms: &[Cvm], port: u16) -> Result<(), Error> {
-    let ports = |cvm: &Cvm| cvm.spec.facts.ports.clone();
+    let ports = |cvm: &Cvm| super::views::published(cvm).to_vec();
     if cvms.iter().any(|cvm| ports(cvm).is_empty() || ports(cvm).contains(&port)) {
         return Ok(());
     }

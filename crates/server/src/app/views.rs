@@ -6,7 +6,7 @@ use casemate_api::{compose_file::StorageFs, reply::Tee};
 use casemate_core::{
     change::Effect,
     compose::AppCompose,
-    cvm::{Boot, Power, VmPower},
+    cvm::{Boot, Phase, Power, VmPower},
     id::Address,
     place::Candidate,
 };
@@ -55,11 +55,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
             .and_then(|vm| vm.started_at)
             .map(|at| human(ctx.now().since(at))),
         exited_at: observed.and_then(|vm| vm.exited_at).map(|at| at.to_string()),
-        failure: cvm.status.failure.as_ref().map(|failure| FailureView {
-            code: failure.code.as_str().to_owned(),
-            cause: failure.cause.clone(),
-            at: failure.at.to_string(),
-        }),
+        failure: failure(cvm),
         waiting_for: waiting(ctx, cvm),
         vcpu: spec.resources.vcpu,
         memory_mb: spec.resources.memory_mb,
@@ -163,6 +159,24 @@ pub fn with_document(mut view: CvmView, document: &str) -> CvmView {
     view
 }
 
+/// Why the last operation failed; where none did, why a service that should run does not.
+fn failure(cvm: &Cvm) -> Option<FailureView> {
+    let of_operation = cvm.status.failure.as_ref().map(|failure| FailureView {
+        code: failure.code.as_str().to_owned(),
+        cause: failure.cause.clone(),
+        at: failure.at.to_string(),
+    });
+    of_operation.or_else(|| {
+        let faults = &cvm.status.observed.as_ref()?.faults;
+        let first = faults.first().filter(|_| cvm.phase == Phase::Error)?;
+        Some(FailureView {
+            code: first.kind.code().to_owned(),
+            cause: faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            at: first.at.to_string(),
+        })
+    })
+}
+
 fn boot_error(vm: &casemate_core::cvm::ObservedVm) -> Option<String> {
     match &vm.boot {
         Boot::Failed(why) => Some(why.clone()),
@@ -180,7 +194,13 @@ pub fn public_urls(cvm: &Cvm, gateway: Option<&GatewayView>) -> Vec<PublicUrl> {
         let instance = cvm.instance_id.map_or_else(|| app.clone(), |id| gateway.url(id, *port));
         PublicUrl { app, instance }
     };
-    cvm.spec.facts.ports.iter().map(url).collect()
+    published(cvm).iter().map(url).collect()
+}
+
+/// The published ports: those that the node sees, else those that the compose file says.
+pub fn published(cvm: &Cvm) -> &[u16] {
+    let observed = cvm.status.observed.as_ref().and_then(|vm| vm.published.as_deref());
+    observed.unwrap_or(&cvm.spec.facts.ports)
 }
 
 /// `3d 4h`, `2h 5m`, `1m 12s`: the two largest units.

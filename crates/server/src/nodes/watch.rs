@@ -20,7 +20,7 @@ use std::{
 };
 
 use casemate_core::{
-    cvm::{EngineState, ObservedVm, Phase, VmPower, phase},
+    cvm::{EngineState, ObservedVm, Phase, Shows, phase},
     id::{CvmId, EngineVmId, EventSeq, VmUuid},
     plan::needs_reconcile,
 };
@@ -103,7 +103,7 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
 }
 
 /// What a comparison looks at of the VMs with one mark.
-type Shown = Vec<(EngineVmId, VmPower)>;
+type Shown = Vec<(EngineVmId, Shows)>;
 
 /// What was compared with a node so far.
 #[derive(Debug, Default)]
@@ -173,8 +173,8 @@ impl Watch {
 fn hash(vms: &Shown) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
-    for (id, power) in vms {
-        (&id.0, std::mem::discriminant(power)).hash(&mut hasher);
+    for (id, shows) in vms {
+        (&id.0, shows).hash(&mut hasher);
     }
     hasher.finish()
 }
@@ -207,7 +207,7 @@ async fn ask(
     node.record_answer(Ok(inventory), ctx.now());
     let mut shown: HashMap<VmUuid, Shown> = HashMap::new();
     for (mark, vm) in vms {
-        shown.entry(mark.uuid()).or_default().push((vm.id, vm.power));
+        shown.entry(mark.uuid()).or_default().push((vm.id.clone(), vm.shows()));
     }
     for vms in shown.values_mut() {
         vms.sort_by(|one, other| one.0.cmp(&other.0));
@@ -263,8 +263,8 @@ fn reconciles(cvm: &Cvm, vms: &[ObservedVm]) -> bool {
 fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, Shown>) -> bool {
     let Some(vm) = recorded(cvm) else { return false };
     let vms = shown.get(&cvm.uuid);
-    let power = vms.and_then(|vms| vms.iter().find(|(id, _)| id == vm)).map(|(_, power)| *power);
-    power != cvm.status.observed.as_ref().map(|observed| observed.power)
+    let shows = vms.and_then(|vms| vms.iter().find(|(id, _)| id == vm)).map(|(_, shows)| shows);
+    shows != cvm.status.observed.as_ref().map(ObservedVm::shows).as_ref()
 }
 
 /// Those of these CVMs of the node that differ from what it showed.
@@ -337,8 +337,8 @@ async fn compare(
 ) -> Result<(), StoreError> {
     let recorded = recorded(cvm);
     let ours = shown.into_iter().find(|observed| recorded == Some(&observed.id));
-    let power = |vm: &Option<ObservedVm>| vm.as_ref().map(|vm| vm.power);
-    if recorded.is_none() || power(&ours) == power(&cvm.status.observed) {
+    let shows_of = |vm: &Option<ObservedVm>| vm.as_ref().map(ObservedVm::shows);
+    if recorded.is_none() || shows_of(&ours) == shows_of(&cvm.status.observed) {
         return if due {
             record(ctx, cvm, &cvm.status, cvm.phase, None, due).await
         } else {
@@ -350,6 +350,9 @@ async fn compare(
     let shows = phase(cvm.desired.power, &status, None);
     let what = match &ours {
         None => "the VM is no longer on its node".to_owned(),
+        Some(vm) if !vm.faults.is_empty() => {
+            vm.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        }
         Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
     };
     record(ctx, cvm, &status, shows, Some(what), due).await

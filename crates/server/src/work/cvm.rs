@@ -594,6 +594,7 @@ impl<'a> Turn<'a> {
             gpus: spec.resources.gpus.clone(),
             kms_urls: spec.kms_urls.clone(),
             gateway_urls: spec.gateway_urls.clone(),
+            gateway_domain: Some(self.ctx.addresses.gateway_domain.clone()),
             instance_seed: spec.instance_seed,
         })
     }

@@ -292,6 +292,8 @@ pub fn told(instance: InstanceId) -> Status {
         instance_id: Some(instance),
         started_at: None,
         exited_at: None,
+        faults: Vec::new(),
+        published: None,
     };
     Status { engine: EngineState::Present { vm }, observed: Some(observed), ..Status::new() }
 }

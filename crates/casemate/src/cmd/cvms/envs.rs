@@ -55,7 +55,7 @@ async fn list(global: &Global, cvm: &str) -> Result<(), Fail> {
     let present = Present::read(&client, cvm).await?;
     let document = &present.now.document;
     let text = document.docker_compose_file.as_deref().unwrap_or_default();
-    let used = docker::inspect(text).map(|seen| seen.variables).unwrap_or_default();
+    let used = docker::inspect(text).map(|seen| seen.variables.names()).unwrap_or_default();
     let names = &document.allowed_envs;
     if global.json {
         let all = names.iter().map(|name| json!({ "name": name, "used": used.contains(name) }));

@@ -75,11 +75,22 @@ struct Agent {
 
 /// A running agent; dropping it ends it.
 #[derive(Debug)]
-pub(super) struct AgentHandle(CancellationToken);
+pub(super) struct AgentHandle {
+    end: CancellationToken,
+    /// What it answers to `Info` and `Version`.
+    pub answers: Answers,
+}
+
+/// Answers of the agent that do not depend on the question.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers {
+    pub info: String,
+    pub version: String,
+}
 
 impl Drop for AgentHandle {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.end.cancel();
     }
 }
 
@@ -94,6 +105,7 @@ pub(super) fn serve(
     tracker: &TaskTracker,
 ) -> io::Result<AgentHandle> {
     make_dir(private, 0o700)?;
+    let answers = reply::answers(&identity);
     let agent = Arc::new(Agent { identity, keys });
     let end = CancellationToken::new();
     let places = limits.places();
@@ -107,7 +119,7 @@ pub(super) fn serve(
             tracker.clone(),
         ));
     }
-    Ok(AgentHandle(end))
+    Ok(AgentHandle { end, answers })
 }
 
 /// Binds in the private directory and moves the socket: at its place there is always a socket, and

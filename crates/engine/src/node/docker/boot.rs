@@ -3,19 +3,29 @@
 //! anew. A failed boot leaves the VM up with its message, as a guest would sit there: what to do
 //! about it is for the control plane to say.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use casemate_core::{compose, cvm::Boot, seal::SealedEnv};
+use casemate_core::{
+    compose,
+    cvm::{Boot, FaultKind, ServiceFault},
+    seal::SealedEnv,
+};
 use tokio::sync::SemaphorePermit;
 
 use super::{
     agent,
     archive::Archive,
     compose::Model,
-    container::{Container, ContainerState},
+    container::Container,
     derive::{self, AGENT_DIR, DeriveInput, Derived, GuestSource, Limits},
     document::{Document, Program},
     env::{self, GuestEnv},
+    faults::{self, CALM},
     guestfs, images, inspection, scan,
     script::{MAIN, Stage, stage},
     shared::Shared,
@@ -26,6 +36,10 @@ use super::{
 /// How often what was started is looked at before it counts as up, and how far apart.
 const SETTLE_LOOKS: usize = 5;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// A container that was started again counts as up when it has run for so long.
+const SETTLE_CALM: Duration = Duration::from_secs(3);
+/// A container that is started again and again for so long is a failed boot.
+const SETTLE_LOOP: Duration = Duration::from_secs(20);
 
 /// The configuration of a VM as its boot reads it.
 struct Config {
@@ -111,7 +125,7 @@ pub(super) fn check_hash(text: &str, record: &Record) -> Result<(), String> {
 async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<GuestEnv, String> {
     let app = config.record.manifest.app_id;
     let key = node.keys.env_secret(&app).map_err(|error| error.to_string())?;
-    let (env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
+    let (mut env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
     for note in &notes {
         vm.say("boot", note);
     }
@@ -119,7 +133,24 @@ async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Guest
     let seed = config.record.instance.seed;
     vm.set_instance(Instance { seed, instance_id }).await.map_err(|error| error.to_string())?;
     node.serve_agent(vm).await.map_err(|error| format!("guest agent: {error}"))?;
+    provide(&mut env, config, instance_id.map(|id| id.to_string()));
     Ok(env)
+}
+
+/// What every guest of Phala Cloud finds in its environment.
+fn provide(env: &mut GuestEnv, config: &Config, instance_id: Option<String>) {
+    let manifest = &config.record.manifest;
+    let app = manifest.app_id.to_string();
+    let of_document = config.document.default_gateway_domain.clone();
+    if let Some(domain) = of_document.or_else(|| manifest.gateway_domain.clone()) {
+        env.provide("DSTACK_APP_DOMAIN", format!("{app}.{domain}"));
+        env.provide("DSTACK_GATEWAY_DOMAIN", domain);
+    }
+    env.provide("DSTACK_APP_ID", app);
+    env.provide("DSTACK_APP_NAME", config.document.name.clone());
+    if let Some(id) = instance_id {
+        env.provide("DSTACK_INSTANCE_ID", id);
+    }
 }
 
 async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Limits, String> {
@@ -221,10 +252,10 @@ async fn plan(
     limits: &Limits,
 ) -> Result<Plan, String> {
     let manifest = &config.record.manifest;
-    scan::scan(file).map_err(|refused| refused.to_string())?;
+    let text = scan::scan(file).map_err(|refused| refused.to_string())?;
     let vars = env.for_compose(file)?;
     let project = manifest.project();
-    let read = node.compose.read(&project, file, &vars, env.get("COMPOSE_PROFILES"));
+    let read = node.compose.read(&project, &text, &vars, env.get("COMPOSE_PROFILES"));
     let (model, warnings) = read.await.map_err(|error| error.to_string())?;
     let wanted = derive::guest_sources(&model);
     let sources = sources(vm, wanted.clone()).await?;
@@ -295,7 +326,15 @@ async fn launch(
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
     let login = images::login(env);
     let allowed = &node.config.registries;
-    images::pull_all(&node.engine, &derived.images, login.as_ref(), allowed).await?;
+    for image in &derived.images {
+        let pulled = images::pull_for(&node.engine, image, login.as_ref(), allowed).await;
+        pulled.map_err(|cause| {
+            let kind = FaultKind::NoImage { image: image.name.clone() };
+            let (service, at) = (image.service.clone(), node.clock.now());
+            vm.set_boot_faults(vec![ServiceFault { service, kind, log: Vec::new(), at }]);
+            format!("service {}: {cause}", image.service)
+        })?;
+    }
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
@@ -313,8 +352,25 @@ async fn launch(
         equip(node, container, derived).await?;
     }
     drop(working);
-    node.compose.start(project, &model, limit).await.map_err(|error| error.to_string())?;
-    settle(node, vm).await
+    match node.compose.start(project, &model, limit).await {
+        Ok(()) => settle(node, vm).await,
+        Err(error) => Err(not_started(node, vm, &error.to_string()).await),
+    }
+}
+
+/// Why compose did not start everything: services that failed, if there are any.
+async fn not_started(node: &Shared, vm: &Vm, said: &str) -> String {
+    let containers = node.engine.containers(Some(&vm.id)).await.unwrap_or_default();
+    let unhealthy = node.engine.unhealthy(Some(&vm.id)).await.unwrap_or_default();
+    let mut faults = faults::look(node, vm, &containers, &unhealthy, CALM).await;
+    // What waits for a service that failed is not what is wrong.
+    faults.retain(|fault| fault.kind != FaultKind::NotStarted);
+    if faults.is_empty() {
+        return said.to_owned();
+    }
+    let cause = faults::describe(&faults);
+    vm.set_boot_faults(faults);
+    format!("{cause}, and other services wait for it")
 }
 
 /// Compares what was created with what was derived. From here on only these containers can write into
@@ -342,35 +398,39 @@ async fn inspect(node: &Shared, vm: &Arc<Vm>, project: &str, plan: &Plan) -> Res
 }
 
 /// Looks whether what was started stays up: a service that nobody would start again and that ends at
-/// once, not well, is a failed boot. One that ends well has done what it was there for.
+/// once, not well, is a failed boot. One that ends well has done what it was there for. One that is
+/// started again and again may be waiting for another: it has some time to calm down.
 async fn settle(node: &Shared, vm: &Vm) -> Result<(), String> {
-    for _ in 0..SETTLE_LOOKS {
+    let begun = node.clock.now();
+    let mut looks = 0;
+    loop {
         let containers =
             node.engine.containers(Some(&vm.id)).await.map_err(|error| error.to_string())?;
-        if !may_end(&containers)? {
-            return Ok(());
+        let found = faults::look(node, vm, &containers, &BTreeSet::new(), SETTLE_CALM).await;
+        let (looping, ended): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|fault| matches!(fault.kind, FaultKind::Restarting { .. }));
+        if !ended.is_empty() {
+            let cause = faults::describe(&ended);
+            vm.set_boot_faults(ended);
+            return Err(format!("right after the start, {cause}"));
+        }
+        if looping.is_empty() {
+            looks += 1;
+            let over = !containers.iter().any(|one| one.of_app() && one.alive());
+            if over || looks >= SETTLE_LOOKS {
+                vm.faults.clear();
+                return Ok(());
+            }
+        } else if node.clock.now().since(begun) >= SETTLE_LOOP {
+            let cause = faults::describe(&looping);
+            vm.set_boot_faults(looping);
+            return Err(cause);
+        } else if looks > 0 {
+            looks = 0;
+            vm.progress(&format!("waiting: {}", faults::describe(&looping)));
         }
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
-    Ok(())
-}
-
-/// Whether a service that nobody would start again still runs; the error names one that failed.
-fn may_end(containers: &[Container]) -> Result<bool, String> {
-    let mut alive = false;
-    for container in containers.iter().filter(|one| one.of_app() && one.runs_once()) {
-        match container.state {
-            ContainerState::Exited(code) if code != 0 => {
-                return Err(format!(
-                    "service {} exited with {code} right after its start; its output says why, and \
-                     with a restart policy it would be tried again",
-                    container.service
-                ));
-            }
-            _ => alive |= container.alive(),
-        }
-    }
-    Ok(alive)
 }
 
 /// Puts the links to the agent's sockets into a container and switches its restart policy on.

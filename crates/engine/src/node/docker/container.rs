@@ -11,6 +11,7 @@ use super::derive::{LABEL_PORT, LABEL_RESTART, LABEL_VM};
 pub(super) const LABEL_SERVICE: &str = "casemate.service";
 /// Label of containers that only run a script during boot.
 pub(super) const LABEL_SCRIPT: &str = "casemate.script";
+const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
 
 /// One container of a VM.
@@ -19,6 +20,8 @@ pub(super) struct Container {
     pub id: String,
     pub vm: EngineVmId,
     pub service: String,
+    /// Which of the containers of its service it is, from 1.
+    pub number: u16,
     pub state: ContainerState,
     pub labels: HashMap<String, String>,
     /// (port in the container, port of the loopback), TCP only.
@@ -32,8 +35,10 @@ pub(super) struct Container {
 pub(super) enum ContainerState {
     /// Made, never started.
     Created,
-    /// Running, paused, or on its way up again.
+    /// Running or paused.
     Alive,
+    /// It ended with this code and is started again in a moment.
+    Restarting(i64),
     /// Ended with this code.
     Exited(i64),
 }
@@ -56,6 +61,11 @@ impl Container {
             id: summary.id?,
             vm: EngineVmId(labels.get(LABEL_VM)?.clone()),
             service,
+            number: labels
+                .get(COMPOSE_NUMBER)
+                .and_then(|text| text.parse().ok())
+                .filter(|number| *number > 0)
+                .unwrap_or(1),
             state: state(summary.state, summary.status.as_deref().unwrap_or_default()),
             bindings,
             address: addresses.find_map(|address| address.parse().ok()),
@@ -65,7 +75,7 @@ impl Container {
 
     /// Whether it runs or is about to.
     pub fn alive(&self) -> bool {
-        self.state == ContainerState::Alive
+        self.state.alive()
     }
 
     /// Whether it is part of the app, not of its boot.
@@ -73,9 +83,10 @@ impl Container {
         !self.labels.contains_key(LABEL_SCRIPT)
     }
 
-    /// Whether nobody starts it again when it ends.
-    pub fn runs_once(&self) -> bool {
-        self.labels.get(LABEL_RESTART).is_none_or(|policy| matches!(policy.as_str(), "" | "no"))
+    /// Whether it is done when it ends well.
+    pub fn may_end_well(&self) -> bool {
+        let policy = self.labels.get(LABEL_RESTART).map_or("no", String::as_str);
+        !matches!(policy, "always" | "unless-stopped")
     }
 
     /// Whether compose made it.
@@ -85,12 +96,26 @@ impl Container {
 
     /// The port in the container behind a published one.
     pub fn target(&self, published: u16) -> Option<u16> {
-        self.labels.get(&format!("{LABEL_PORT}{published}"))?.split('/').next()?.parse().ok()
+        self.ports().find(|(port, _)| *port == published).map(|(_, target)| target)
     }
 
     /// All ports it publishes.
     pub fn published(&self) -> impl Iterator<Item = u16> {
-        self.labels.keys().filter_map(|label| label.strip_prefix(LABEL_PORT)?.parse().ok())
+        self.ports().map(|(port, _)| port)
+    }
+
+    /// Published ports with those in the container. Of a range every container of the service has one.
+    fn ports(&self) -> impl Iterator<Item = (u16, u16)> {
+        self.labels.iter().filter_map(|(label, target)| {
+            let port = match label.strip_prefix(LABEL_PORT)?.split_once('-') {
+                None => label.strip_prefix(LABEL_PORT)?.parse().ok()?,
+                Some((first, last)) => {
+                    let port = first.parse::<u16>().ok()?.checked_add(self.number - 1)?;
+                    (port <= last.parse().ok()?).then_some(port)?
+                }
+            };
+            Some((port, target.split('/').next()?.parse().ok()?))
+        })
     }
 
     /// Its state in words.
@@ -98,8 +123,18 @@ impl Container {
         match self.state {
             ContainerState::Created => "not started".to_owned(),
             ContainerState::Alive => "running".to_owned(),
+            ContainerState::Restarting(code) => {
+                format!("restarting, the last time it exited with {code}")
+            }
             ContainerState::Exited(code) => format!("exited with {code}"),
         }
+    }
+}
+
+impl ContainerState {
+    /// Running, or about to be.
+    pub fn alive(self) -> bool {
+        matches!(self, Self::Alive | Self::Restarting(_))
     }
 }
 
@@ -112,14 +147,13 @@ fn state(state: Option<ContainerSummaryStateEnum>, status: &str) -> ContainerSta
     use ContainerSummaryStateEnum as Engine;
     match state {
         Some(Engine::CREATED) => ContainerState::Created,
-        Some(Engine::RUNNING | Engine::PAUSED | Engine::RESTARTING | Engine::STOPPING) => {
-            ContainerState::Alive
-        }
+        Some(Engine::RUNNING | Engine::PAUSED | Engine::STOPPING) => ContainerState::Alive,
+        Some(Engine::RESTARTING) => ContainerState::Restarting(exit_code(status)),
         _ => ContainerState::Exited(exit_code(status)),
     }
 }
 
-/// Of `Exited (137) 5 minutes ago`.
+/// Of `Exited (137) 5 minutes ago` and `Restarting (1) 2 seconds ago`.
 fn exit_code(status: &str) -> i64 {
     let inside = status.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
     inside.and_then(|(code, _)| code.parse().ok()).unwrap_or(-1)
@@ -143,9 +177,8 @@ pub(super) enum Together {
 pub(super) fn together<'a>(containers: impl IntoIterator<Item = &'a Container>) -> Together {
     let states: Vec<ContainerState> =
         containers.into_iter().filter(|one| one.of_app()).map(|one| one.state).collect();
-    let alive = states.contains(&ContainerState::Alive);
-    let fine =
-        |state: &ContainerState| matches!(state, ContainerState::Alive | ContainerState::Exited(0));
+    let alive = states.iter().any(|state| state.alive());
+    let fine = |state: &ContainerState| state.alive() || *state == ContainerState::Exited(0);
     match (states.is_empty(), states.iter().all(fine)) {
         (true, _) => Together::None,
         (_, true) => Together::Fine { partly: false },
@@ -164,6 +197,7 @@ pub(super) mod tests {
             id: "c".to_owned(),
             vm: EngineVmId(vm.to_owned()),
             service: "web".to_owned(),
+            number: 1,
             state,
             labels: HashMap::new(),
             bindings: Vec::new(),
@@ -175,6 +209,19 @@ pub(super) mod tests {
     fn exit_codes_are_read_from_the_status() {
         assert_eq!(exit_code("Exited (137) 5 minutes ago"), 137);
         assert_eq!(exit_code("Dead"), -1);
+    }
+
+    #[test]
+    fn of_a_range_every_container_has_one_port() {
+        let mut one = container("v", ContainerState::Alive);
+        one.labels.insert(format!("{LABEL_PORT}8081-8083"), "80/tcp".to_owned());
+        one.labels.insert(format!("{LABEL_PORT}9000"), "90/tcp".to_owned());
+        one.number = 2;
+        assert_eq!(one.target(8082), Some(80));
+        assert_eq!(one.target(8081), None);
+        assert_eq!(one.target(9000), Some(90));
+        one.number = 4;
+        assert_eq!(one.published().collect::<Vec<_>>(), [9000]);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub(super) struct Document {
     #[serde(default)]
     pub allowed_envs: Vec<String>,
     #[serde(default)]
+    pub default_gateway_domain: Option<String>,
+    #[serde(default)]
     pub no_instance_id: bool,
     #[serde(default)]
     kms_enabled: bool,

@@ -65,6 +65,15 @@ impl Engine {
             .collect())
     }
 
+    /// Ids of the containers of this node, or of one VM, whose health check fails.
+    pub async fn unhealthy(&self, vm: Option<&EngineVmId>) -> Result<BTreeSet<String>, CallError> {
+        let mut filters = self.filters(vm);
+        filters.insert("health".to_owned(), vec!["unhealthy".to_owned()]);
+        let options = ListContainersOptionsBuilder::new().filters(&filters).build();
+        let found = within(QUICK, self.docker.list_containers(Some(options))).await?;
+        Ok(found.into_iter().filter_map(|summary| summary.id).collect())
+    }
+
     /// Every container of a compose project as the engine created it, and the volumes they mount.
     pub async fn created(
         &self,

@@ -1,7 +1,10 @@
 //! The decrypted environment of a guest. It lives in memory only: in the environment of the compose
 //! process that interpolates with it, and in what the engine is told of containers.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use casemate_core::seal::{self, EnvSecretKey, SealedEnv};
 use secrecy::{ExposeSecret, SecretString};
@@ -45,11 +48,15 @@ const MAX_PAIR: usize = 128 * 1024 - 2;
 
 /// Variables by name. `Debug` shows names only.
 #[derive(Clone, Default)]
-pub(super) struct GuestEnv(BTreeMap<String, SecretString>);
+pub(super) struct GuestEnv {
+    vars: BTreeMap<String, SecretString>,
+    /// Those that are no secrets.
+    public: BTreeSet<String>,
+}
 
 impl fmt::Debug for GuestEnv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.vars.keys()).finish()
     }
 }
 
@@ -78,24 +85,37 @@ pub(super) fn open(
 
 impl FromIterator<(String, SecretString)> for GuestEnv {
     fn from_iter<I: IntoIterator<Item = (String, SecretString)>>(vars: I) -> Self {
-        Self(vars.into_iter().collect())
+        Self { vars: vars.into_iter().collect(), public: BTreeSet::new() }
     }
 }
 
 impl GuestEnv {
     /// Adds variables; later ones win.
     pub fn extend(&mut self, vars: impl IntoIterator<Item = (String, SecretString)>) {
-        self.0.extend(vars);
+        for (name, value) in vars {
+            if self.get(&name) != Some(value.expose_secret()) {
+                self.public.remove(&name);
+            }
+            self.vars.insert(name, value);
+        }
+    }
+
+    /// Adds a variable that is no secret, unless the app was sent one of that name.
+    pub fn provide(&mut self, name: &str, value: impl Into<String>) {
+        if !self.vars.contains_key(name) {
+            self.vars.insert(name.to_owned(), SecretString::from(value.into()));
+            self.public.insert(name.to_owned());
+        }
     }
 
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(ExposeSecret::expose_secret)
+        self.vars.get(name).map(ExposeSecret::expose_secret)
     }
 
     /// All variables.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.expose_secret()))
+        self.vars.iter().map(|(name, value)| (name.as_str(), value.expose_secret()))
     }
 
     /// What the compose process may see of it. A reserved name that the compose file uses stops the
@@ -122,6 +142,7 @@ impl GuestEnv {
     pub fn scrub(&self, text: &str) -> String {
         let mut hidden: Vec<String> = self
             .iter()
+            .filter(|(name, _)| !self.public.contains(*name))
             .flat_map(|(_, value)| forms(value))
             .filter(|form| form.len() >= HIDE_FROM)
             .collect();
@@ -172,6 +193,19 @@ mod tests {
         assert_eq!(env.scrub(r#"got "one \"line\"" and other line"#), "got \"***\" and ***");
         assert_eq!(env.scrub(r#"v: "one \"line\"\nother line""#), "v: \"***\"");
         assert!(!format!("{env:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_the_guest_provides_is_no_secret_and_gives_way() {
+        let mut env = env(&[("DSTACK_APP_NAME", "own-name")]);
+        env.provide("DSTACK_APP_NAME", "app");
+        env.provide("DSTACK_APP_ID", "abcdef");
+        assert_eq!(env.get("DSTACK_APP_NAME"), Some("own-name"));
+        assert_eq!(env.scrub("abcdef own-name"), "abcdef ***");
+        env.extend([("DSTACK_APP_ID".to_owned(), "abcdef".into())]);
+        assert_eq!(env.scrub("abcdef"), "abcdef");
+        env.extend([("DSTACK_APP_ID".to_owned(), "secret".into())]);
+        assert_eq!(env.scrub("secret"), "***");
     }
 
     #[test]

@@ -33,33 +33,30 @@ pub(super) fn login(env: &GuestEnv) -> Option<DockerCredentials> {
     })
 }
 
-/// Pulls the images of an app as its file asks for. `allowed` are the registries that an operator lists.
-pub(super) async fn pull_all(
+/// Pulls an image of an app as its file asks for. `allowed` are the registries that an operator lists.
+pub(super) async fn pull_for(
     engine: &Engine,
-    images: &[ImageUse],
+    image: &ImageUse,
     login: Option<&DockerCredentials>,
     allowed: &[String],
 ) -> Result<(), String> {
-    for image in images {
-        let there = is_there(engine, &image.name).await?;
-        match image.pull {
-            Pull::Missing | Pull::Never if there => continue,
-            Pull::Never => {
-                return Err(format!(
-                    "image {} is not on this node, and pull_policy: never forbids to pull it: \
-                     leave pull_policy out",
-                    image.name
-                ));
-            }
-            Pull::Missing | Pull::Always => {}
+    let there = is_there(engine, &image.name).await?;
+    match image.pull {
+        Pull::Missing | Pull::Never if there => return Ok(()),
+        Pull::Never => {
+            return Err(format!(
+                "image {} is not on this node, and pull_policy: never forbids to pull it: leave \
+                 pull_policy out",
+                image.name
+            ));
         }
-        check_registry(&image.name, allowed).await?;
-        let own = login.filter(|login| {
-            registry(&image.name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
-        });
-        pull(engine, &image.name, image.platform.as_deref(), own.cloned()).await?;
+        Pull::Missing | Pull::Always => {}
     }
-    Ok(())
+    check_registry(&image.name, allowed).await?;
+    let own = login.filter(|login| {
+        registry(&image.name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
+    });
+    pull(engine, &image.name, image.platform.as_deref(), own.cloned()).await
 }
 
 /// Pulls an image of the node's own configuration unless it is there.

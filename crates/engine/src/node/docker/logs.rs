@@ -119,6 +119,19 @@ async fn backlog(node: &Shared, container: &Container, tail: u32) -> Result<Vec<
     }
 }
 
+/// The last few lines of a container, short ones; none if they cannot be read.
+pub(super) async fn last_lines(node: &Shared, container: &Container) -> Vec<String> {
+    const LINES: u32 = 3;
+    const LONGEST: usize = 200;
+    let Ok(lines) = backlog(node, container, LINES).await else { return Vec::new() };
+    let text = |line: &Line| {
+        let text = line.text.split_once(" | ").map_or(line.text.as_str(), |(_, text)| text);
+        text.chars().take(LONGEST).collect()
+    };
+    let first = lines.len().saturating_sub(3);
+    lines[first..].iter().map(text).collect()
+}
+
 /// Sends new lines until the reader or the node leaves.
 async fn follow(
     node: Arc<Shared>,

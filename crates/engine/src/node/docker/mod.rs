@@ -30,6 +30,7 @@ pub mod derive;
 mod document;
 mod engine;
 mod env;
+mod faults;
 mod guestfs;
 mod images;
 mod inspection;
@@ -46,6 +47,7 @@ mod vm;
 mod vmdir;
 
 use std::{
+    collections::HashMap,
     io,
     sync::{Arc, PoisonError},
     time::Duration,
@@ -61,7 +63,7 @@ use casemate_core::{
 
 pub use self::{config::DockerConfig, keys::GuestKeys};
 use self::{
-    container::{Together, together},
+    container::{Container, Together, together},
     shared::Shared,
     vm::Vm,
     vmdir::{Down, Instance, Manifest, VmDir},
@@ -175,12 +177,19 @@ impl Node for DockerNode {
 
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         let containers = self.node.engine.containers(None).await?;
-        let vms = self.node.all().into_iter();
-        Ok(vms
-            .filter_map(|vm| {
-                Some((vm.record().manifest.mark()?, observed::observe(&vm, &containers)))
-            })
-            .collect())
+        let unhealthy = self.node.engine.unhealthy(None).await?;
+        let mut of_vm: HashMap<EngineVmId, Vec<Container>> = HashMap::new();
+        for container in containers {
+            of_vm.entry(container.vm.clone()).or_default().push(container);
+        }
+        let mut found = Vec::new();
+        for vm in self.node.all() {
+            let Some(mark) = vm.record().manifest.mark() else { continue };
+            let containers = of_vm.remove(&vm.id).unwrap_or_default();
+            let observed = observed::observe(&self.node, &vm, &containers, &unhealthy).await;
+            found.push((mark, observed));
+        }
+        Ok(found)
     }
 
     async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
@@ -188,7 +197,8 @@ impl Node for DockerNode {
         for vm in self.node.all() {
             if vm.record().manifest.mark().is_some_and(|own| own.uuid() == mark.uuid()) {
                 let containers = self.node.engine.containers(Some(&vm.id)).await?;
-                found.push(observed::observe(&vm, &containers));
+                let unhealthy = self.node.engine.unhealthy(Some(&vm.id)).await?;
+                found.push(observed::observe(&self.node, &vm, &containers, &unhealthy).await);
             }
         }
         Ok(found)

@@ -1,23 +1,44 @@
 //! What a look at a VM shows: wanted × actual, as dstack-vmm tells it.
 
+use std::collections::BTreeSet;
+
 use casemate_core::cvm::{Boot, ObservedVm, VmPower};
 
 use super::{
     container::{Container, Together, together},
+    faults::{self, CALM},
+    shared::Shared,
     vm::{Record, Vm},
 };
 
-/// The VM as it is, from its record and its containers.
-pub(super) fn observe<'a>(
+/// The VM as it is, from its record and its containers. `unhealthy` are the containers whose health check
+/// fails.
+pub(super) async fn observe(
+    node: &Shared,
     vm: &Vm,
-    containers: impl IntoIterator<Item = &'a Container>,
+    containers: &[Container],
+    unhealthy: &BTreeSet<String>,
 ) -> ObservedVm {
-    let containers: Vec<&Container> =
-        containers.into_iter().filter(|one| one.vm == vm.id).collect();
     let record = vm.record();
+    let faults = match vm.boot().0 {
+        Boot::Done if record.state.started => {
+            faults::look(node, vm, containers, unhealthy, CALM).await
+        }
+        Boot::Failed(_) => vm.boot_faults(),
+        _ => Vec::new(),
+    };
+    let containers: Vec<&Container> = containers.iter().filter(|one| one.vm == vm.id).collect();
+    ObservedVm { faults, ..as_recorded(vm, &record, &containers) }
+}
+
+fn as_recorded(vm: &Vm, record: &Record, containers: &[&Container]) -> ObservedVm {
     let (boot, boot_error) = vm.boot();
     let going_down = vm.going_down();
-    let power = power(&record, &boot, going_down.is_some(), &containers);
+    let power = power(record, &boot, going_down.is_some(), containers);
+    let published = (boot == Boot::Done && power == VmPower::Running).then(|| {
+        let ports = containers.iter().filter(|one| one.of_app()).flat_map(|one| one.published());
+        ports.collect::<BTreeSet<u16>>().into_iter().collect()
+    });
     ObservedVm {
         id: vm.id.clone(),
         power,
@@ -31,6 +52,8 @@ pub(super) fn observe<'a>(
         instance_id: record.instance.instance_id.filter(|id| *id == record.own_instance_id()),
         started_at: record.state.started_at,
         exited_at: None,
+        faults: Vec::new(),
+        published,
     }
 }
 
@@ -80,6 +103,7 @@ mod tests {
             gpus: None,
             kms_urls: Vec::new(),
             gateway_urls: Vec::new(),
+            gateway_domain: None,
             instance_seed: None,
             created_at: casemate_core::time::Timestamp::from_micros(0),
         };

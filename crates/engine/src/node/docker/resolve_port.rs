@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use casemate_core::{cvm::Boot, id::EngineVmId, time::Timestamp};
+use casemate_core::{
+    cvm::{Boot, ServiceFault},
+    id::EngineVmId,
+    time::Timestamp,
+};
 
 use super::{container::Container, script::MAIN, shared::Shared, vm::Vm};
 use crate::node::{Dial, DialError};
@@ -56,9 +60,21 @@ pub(super) async fn resolve_port(node: &Shared, vm: &Vm, port: u16) -> Result<Di
     }
     let containers = node.engine.containers(Some(&vm.id)).await;
     let containers = containers.map_err(|error| DialError::Unreachable(error.to_string()))?;
-    let address = find(&containers, port, &vm.boot().0)?;
+    let address = find(&containers, port, &vm.boot().0).map_err(|error| plain(error, vm))?;
     node.ports.put(&vm.id, port, address, now);
     Ok(Dial::Tcp(address))
+}
+
+/// A visitor is told which services failed, and not what they wrote.
+fn plain(error: DialError, vm: &Vm) -> DialError {
+    let faults = vm.boot_faults();
+    match (error, vm.boot().0) {
+        (DialError::NotUp(_), Boot::Failed(_)) if !faults.is_empty() => {
+            let faults: Vec<String> = faults.iter().map(ServiceFault::summary).collect();
+            DialError::NotUp(format!("the boot failed: {}", faults.join("; ")))
+        }
+        (error, _) => error,
+    }
 }
 
 /// The address of a published port among the containers of a VM.

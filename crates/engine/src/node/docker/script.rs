@@ -22,6 +22,7 @@ use secrecy::SecretString;
 
 use self::output::Output;
 use super::{
+    agent::Answers,
     archive::Archive,
     container::{LABEL_SCRIPT, LABEL_SERVICE},
     derive::{AGENT_DIR, LABEL_CVM, LABEL_NODE, LABEL_VM, Limits},
@@ -39,23 +40,22 @@ const DIRS: [&str; 8] = ["/dstack", "/root", "/home", "/data", "/mnt", "/opt", "
 
 /// Bash if the image has it.
 const RUN: &str = "#!/bin/sh
+export PATH=\"$PATH:/casemate/bin\"
 for shell in bash sh; do
   if command -v $shell >/dev/null 2>&1; then exec $shell \"$@\"; fi
 done
 ";
+/// Programs that scripts find in a guest, for images that do not have them.
+const TOOLS: [(&str, &str); 5] = [
+    ("curl", include_str!("script/tools/curl")),
+    ("docker", include_str!("script/tools/docker")),
+    ("dstack-util", include_str!("script/tools/dstack-util")),
+    ("jq", include_str!("script/tools/jq")),
+    ("tdxctl", include_str!("script/tools/dstack-util")),
+];
 const SWEEP: &str = "rm -rf /guest/* /guest/.[!.]* /guest/..?*\n";
-/// Logins and cleaning concern the guest's own docker, which is not there: the node does the one
-/// (`DSTACK_DOCKER_*`) and needs no other. Anything else a script asks of docker must not seem to work.
+/// A pre-launch script sees and changes the variables of the app.
 const SOURCED: &str = "cd /dstack
-if ! command -v docker >/dev/null 2>&1; then
-docker() {
-  case \"$*\" in *--password-stdin*) cat >/dev/null ;; esac
-  case \"$*\" in
-    login*|logout*|*prune*) echo \"docker $1: nothing to do on a docker node\" >&2 ;;
-    *) echo 'docker: not available to scripts on a docker node' >&2; return 127 ;;
-  esac
-}
-fi
 set -e
 if [ -n \"$BASH_VERSION\" ]; then set -o pipefail; fi
 . /casemate/script.sh
@@ -266,8 +266,8 @@ impl Stage<'_> {
         let options = CreateContainerOptionsBuilder::new().name(&name).build();
         let made = self.engine.docker().create_container(Some(options), body).await;
         let id = made.map_err(|error| call_error(&error).to_string())?.id;
-        let tar =
-            archive(files).map_err(|error| format!("the script cannot be packed: {error}"))?;
+        let tar = archive(files, &self.vm.agent_answers())
+            .map_err(|error| format!("the script cannot be packed: {error}"))?;
         self.engine.upload(&id, tar).await.map_err(|error| error.to_string())?;
         Ok(id)
     }
@@ -309,9 +309,14 @@ impl Stage<'_> {
     }
 }
 
-fn archive(files: &[(&str, &str)]) -> io::Result<Vec<u8>> {
+fn archive(files: &[(&str, &str)], answers: &Answers) -> io::Result<Vec<u8>> {
     let mut archive = Archive::default();
     archive.file("casemate/run.sh", RUN.as_bytes())?;
+    archive.file("casemate/info.json", answers.info.as_bytes())?;
+    archive.file("casemate/version.json", answers.version.as_bytes())?;
+    for (name, text) in TOOLS {
+        archive.file(&format!("casemate/bin/{name}"), text.as_bytes())?;
+    }
     for (name, content) in files {
         archive.file(&format!("casemate/{name}"), content.as_bytes())?;
     }

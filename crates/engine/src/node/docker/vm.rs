@@ -7,13 +7,14 @@ use std::{
 };
 
 use casemate_core::{
-    cvm::Boot,
+    cvm::{Boot, ServiceFault},
     id::{EngineVmId, InstanceId},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    agent::AgentHandle,
+    agent::{AgentHandle, Answers},
+    faults::FaultMemory,
     vmdir::{Instance, Manifest, State, VmDir},
 };
 use crate::node::VmConfig;
@@ -33,6 +34,8 @@ pub(super) struct Vm {
     disk: Mutex<()>,
     record: Mutex<Record>,
     live: Mutex<Live>,
+    /// What was seen of services that do not do what they should.
+    pub faults: FaultMemory,
 }
 
 /// What the directory says.
@@ -57,6 +60,7 @@ impl Record {
 struct Live {
     boot: Boot,
     boot_error: Option<String>,
+    boot_faults: Vec<ServiceFault>,
     going_down: Option<String>,
     job: CancellationToken,
     lines: VecDeque<String>,
@@ -80,6 +84,7 @@ impl Vm {
             disk: Mutex::default(),
             record: Mutex::new(record),
             live: Mutex::new(Live::new()),
+            faults: FaultMemory::default(),
         })
     }
 
@@ -165,13 +170,25 @@ impl Vm {
         (live.boot.clone(), live.boot_error.clone())
     }
 
+    /// Services that kept the boot from ending well.
+    pub fn set_boot_faults(&self, faults: Vec<ServiceFault>) {
+        lock(&self.live).boot_faults = faults;
+    }
+
+    /// Services that kept the last boot from ending well.
+    pub fn boot_faults(&self) -> Vec<ServiceFault> {
+        lock(&self.live).boot_faults.clone()
+    }
+
     /// A boot begins: the last one's outcome is forgotten.
     pub fn begin_boot(&self) {
         let mut live = lock(&self.live);
         live.boot_error = None;
+        live.boot_faults.clear();
         live.going_down = None;
         live.lines.clear();
         drop(live);
+        self.faults.clear();
         self.progress("booting");
     }
 
@@ -221,6 +238,11 @@ impl Vm {
         lock(&self.live).lines.iter().cloned().collect()
     }
 
+    /// What the guest agent answers to `Info` and `Version`.
+    pub fn agent_answers(&self) -> Answers {
+        lock(&self.live).agent.as_ref().map(|agent| agent.answers.clone()).unwrap_or_default()
+    }
+
     /// Replaces the guest agent.
     pub fn set_agent(&self, agent: Option<AgentHandle>) {
         lock(&self.live).agent = agent;
@@ -232,6 +254,7 @@ impl Live {
         Self {
             boot: Boot::Unknown,
             boot_error: None,
+            boot_faults: Vec::new(),
             going_down: None,
             job: CancellationToken::new(),
             lines: VecDeque::new(),

@@ -54,6 +54,8 @@ pub(super) struct Manifest {
     pub kms_urls: Vec<String>,
     pub gateway_urls: Vec<String>,
     #[serde(default)]
+    pub gateway_domain: Option<String>,
+    #[serde(default)]
     pub instance_seed: Option<InstanceSeed>,
     pub created_at: Timestamp,
 }
@@ -76,6 +78,7 @@ impl Manifest {
             gpus: config.gpus.clone(),
             kms_urls: config.kms_urls.clone(),
             gateway_urls: config.gateway_urls.clone(),
+            gateway_domain: config.gateway_domain.clone(),
             instance_seed: config.instance_seed,
             created_at,
         }

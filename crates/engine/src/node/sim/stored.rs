@@ -34,6 +34,8 @@ struct Form {
     kms_urls: Vec<String>,
     gateway_urls: Vec<String>,
     #[serde(default)]
+    gateway_domain: Option<String>,
+    #[serde(default)]
     instance_seed: Option<InstanceSeed>,
 }
 

@@ -150,6 +150,7 @@ pub(super) fn document(n: u8, json: &serde_json::Value) -> VmConfig {
         gpus: None,
         kms_urls: vec![],
         gateway_urls: vec![],
+        gateway_domain: None,
         instance_seed: None,
     }
 }

@@ -173,6 +173,8 @@ impl Vm {
                 .and_then(|run| run.ends)
                 .filter(|end| end.by_itself && end.at <= now)
                 .map(|end| end.at),
+            faults: Vec::new(),
+            published: None,
         }
     }
 

@@ -8,7 +8,7 @@ use casemate_core::{
     cvm::{Gpus, PortMap, Spec},
     node::{self, Capabilities, Part, Unsupported},
 };
-use casemate_engine::node::docker::derive::look_ahead;
+use casemate_engine::node::docker::derive::{Refused, look_ahead};
 
 use crate::app::{Error, fleet::FleetNode};
 
@@ -99,16 +99,19 @@ fn unsupported(
 fn compose_refusal(capabilities: &Capabilities, compose: &AppCompose) -> Option<Unsupported> {
     let grants = capabilities.compose_grants.as_deref()?;
     let text = compose.docker_compose_file.as_deref()?;
-    let refused = look_ahead(text, grants).err()?;
-    let why = match &refused.service {
-        Some(service) => format!("asks for {} in service {service}", refused.what),
-        None => format!("asks for {}", refused.what),
-    };
-    Some(Unsupported {
+    let refused = look_ahead(text, grants);
+    let asks: Vec<String> = refused.iter().map(Refused::asks).collect();
+    let mut ways_out: Vec<String> = Vec::new();
+    for way_out in refused.iter().map(|one| sentence(&one.way_out)) {
+        if !ways_out.contains(&way_out) {
+            ways_out.push(way_out);
+        }
+    }
+    (!refused.is_empty()).then(|| Unsupported {
         part: Part::Document,
         field: "compose_file.docker_compose_file",
-        why: format!("{why}, which this docker node refuses"),
-        instead: sentence(&refused.way_out),
+        why: format!("is refused by this docker node: {}", asks.join("; ")),
+        instead: ways_out.join(" "),
     })
 }
 

@@ -2,14 +2,15 @@
 
 use casemate_api::{
     compose_file::{ComposeFile, StorageFs},
-    error::ErrorCode,
+    error::{ErrorCode, ErrorDetail},
     patch::Patch,
     provision::ProvisionRequest,
 };
 use casemate_core::{
-    compose::{AppCompose, ComposeError, ComposeInput, Reason},
+    compose::{AppCompose, ComposeError, ComposeInput, Reason, problem::Problem},
     seal,
 };
+use serde_json::json;
 
 use crate::app::Error;
 
@@ -122,5 +123,27 @@ pub fn refusal(error: ComposeError) -> Error {
         "manifest_version" => "Leave it out for 2.",
         _ => "Leave it out.",
     };
-    Error::field(code, error.field, error.message).suggest(way_out)
+    let mut refused = Error::because(code, format!("{} {}", error.field, error.message));
+    if error.problems.is_empty() {
+        refused = refused.detail(ErrorDetail::message(error.field, error.message));
+        return refused.suggest(way_out);
+    }
+    for problem in &error.problems {
+        refused = refused.detail(problem_detail(error.field, problem));
+    }
+    refused.suggest("Correct the compose file: each line says what to write instead.")
+}
+
+/// A problem of a compose file with its place in `value`.
+fn problem_detail(field: &str, problem: &Problem) -> ErrorDetail {
+    let place = &problem.place;
+    ErrorDetail {
+        field: field.to_owned(),
+        value: Some(json!({
+            "service": place.service,
+            "field": place.field,
+            "line": (place.line > 0).then_some(place.line),
+        })),
+        message: Some(problem.to_string()),
+    }
 }

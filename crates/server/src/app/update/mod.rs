@@ -641,7 +641,9 @@ pub async fn cancel(
             ErrorCode::OperationNotCancellable,
             format!("a {} cannot be cancelled", open.kind.as_str()),
         )
-        .suggest("Wait for its end; only updates can be cancelled."));
+        .suggest(
+            "Stop or delete the CVM: both end what is under way. Only updates can be cancelled.",
+        ));
     }
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {

@@ -34,6 +34,8 @@ pub struct Diff {
     pub effect: Effect,
     /// Whether the guest goes down for it now.
     pub restart: bool,
+    /// Variables that the compose file uses then and nobody gives.
+    unset: Vec<String>,
     /// Whether the document is another one.
     pub hash_changed: bool,
     /// The document's hash then.
@@ -67,6 +69,7 @@ impl Diff {
         let texts = texts.map(|(name, a, b)| (name, unified(a.as_deref(), b.as_deref()))).collect();
         let added = env.as_ref().map(|env| env.added.clone()).unwrap_or_default();
         Self {
+            unset: next.document.unset_variables(),
             texts,
             rows: rows(now, next, change),
             again: names.into_iter().filter(|name| !added.contains(name)).collect(),
@@ -92,6 +95,12 @@ impl Diff {
     pub fn show(&self, name: &str) {
         let coloured = ui::stderr_is_terminal() && variable("NO_COLOR").is_none();
         ui::print_note(self.text(name, coloured).trim_end());
+        if !self.unset.is_empty() {
+            ui::print_note(format!(
+                "note: the compose file uses variables that are not given and have no default: {}",
+                self.unset.join(", ")
+            ));
+        }
     }
 
     fn text(&self, name: &str, coloured: bool) -> String {
@@ -231,6 +240,7 @@ mod tests {
     fn diff() -> Diff {
         let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
         Diff {
+            unset: Vec::new(),
             texts: vec![("docker-compose.yml", unified(Some("a\nb\u{1b}[2J\n"), Some("a\nc\n")))],
             rows: vec![
                 Row { name: "vcpu", from: Some("1".to_owned()), to: "2".to_owned() },

@@ -8,7 +8,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Agent, Identity, Service};
+use super::{Agent, Answers, Identity, Service};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -31,6 +31,11 @@ pub(super) fn reply(agent: &Agent, service: Service, method: &str, body: &[u8]) 
         }
         other => not_served(other),
     }
+}
+
+/// The answers that are the same every time.
+pub(super) fn answers(identity: &Identity) -> Answers {
+    Answers { info: info(identity).to_string(), version: version(identity).to_string() }
 }
 
 /// Clients write `Info`, `DstackGuest.Info`, `Tappd.Info`.

@@ -5,36 +5,73 @@
 //! merged in. So nothing here is a permission. A value with a variable in it is left to the boot, and
 //! whatever is refused here would be refused there, in the same words.
 
+use casemate_core::compose::{
+    merge_documents,
+    yaml::{Map, Node, documents},
+};
 use serde_json::{Value, json};
 
-use super::{Grants, Object, Refused, entries, list, mounts, refuse, services, volumes};
+use super::{Grants, Object, Refused, entries, list, mounts, names, refuse, services, volumes};
 
-/// Looks at the text of a compose file. `granted` are the words that the node's operator allows.
-pub fn look_ahead(text: &str, granted: &[String]) -> Result<(), Refused> {
+/// Looks at the text of a compose file. `granted` are the words that the node's operator allows. Returns
+/// everything that is refused.
+pub fn look_ahead(text: &str, granted: &[String]) -> Vec<Refused> {
     // Neither a broken file nor a word of a newer version is this function's business.
-    let (Ok(mut file), Ok(grants)) =
-        (serde_saphyr::from_str::<Value>(text), Grants::parse(granted))
+    let (documents, problems) = documents(text);
+    let (true, Some(node), Ok(grants)) =
+        (problems.is_empty(), merge_documents(documents), Grants::parse(granted))
     else {
-        return Ok(());
+        return Vec::new();
     };
+    let mut file = node.to_json();
     drop_variables(&mut file);
-    let Some(file) = file.as_object() else { return Ok(()) };
+    let Some(file) = file.as_object_mut() else { return Vec::new() };
+    names::resolve(file);
+    let file = &*file;
+    let mut refused = Vec::new();
     for (name, service) in services(file) {
-        refuse::service_ahead(service, &grants)
-            .and_then(|()| engine_mounts(service, &grants))
-            .map_err(|refused| refused.in_service(name))?;
+        let line = |key: &str| line(&node, &["services", name, key]);
+        for key in service.keys() {
+            let found = refuse::key_ahead(key, service, &grants).and_then(|()| {
+                if key == "volumes" { engine_mounts(service, &grants) } else { Ok(()) }
+            });
+            refused.extend(found.err().map(|one| one.in_service(name).on_line(line(key))));
+        }
     }
-    entries(file, "networks")
-        .try_for_each(|(name, entry)| refuse::network(name, entry, &grants))?;
-    entries(file, "volumes").try_for_each(|(name, entry)| {
-        refuse::external("volume", name, entry, &grants)?;
-        volumes::check_given(name, entry, &grants)
-    })?;
-    for (kind, key) in [("config", "configs"), ("secret", "secrets")] {
-        entries(file, key)
-            .try_for_each(|(name, entry)| refuse::external(kind, name, entry, &grants))?;
+    for (key, check) in CHECKS {
+        for (name, entry) in entries(file, key) {
+            let found = check(name, entry, &grants);
+            refused.extend(found.err().map(|one| one.on_line(line(&node, &[key, name]))));
+        }
     }
-    Ok(())
+    refused.sort_by_key(|one| one.line);
+    refused
+}
+
+type CheckEntry = fn(&str, &Object, &Grants) -> Result<(), Refused>;
+
+/// What is looked at outside of services.
+const CHECKS: [(&str, CheckEntry); 4] = [
+    ("networks", refuse::network),
+    ("volumes", |name, entry, grants| {
+        refuse::external("volume", name, entry, grants)?;
+        volumes::check_given(name, entry, grants)
+    }),
+    ("configs", |name, entry, grants| refuse::external("config", name, entry, grants)),
+    ("secrets", |name, entry, grants| refuse::external("secret", name, entry, grants)),
+];
+
+/// The line of a key by the keys that lead there.
+fn line(file: &Node, path: &[&str]) -> usize {
+    let mut found = 0;
+    let mut node = Some(file);
+    for key in path {
+        let Some(entry) = node.and_then(Node::map).and_then(|map: &Map| map.entry(key)) else {
+            break;
+        };
+        (found, node) = (entry.line, Some(&entry.node));
+    }
+    found
 }
 
 /// Leaves out what is not known yet.
@@ -91,13 +128,29 @@ mod tests {
     fn what_gives_the_host_away_is_seen_in_the_text_unless_granted() {
         for (line, word) in SERVICES {
             let text = format!("services: {{web: {{image: x, {line}}}}}");
-            let refused = look_ahead(&text, &[]).unwrap_err();
+            let refused = look_ahead(&text, &[]).remove(0);
+            assert_eq!(refused.line, Some(1));
             assert_eq!(refused.service.as_deref(), Some("web"), "{line}");
             assert!(refused.to_string().contains(&format!("\"{word}\"")), "{refused}");
-            assert_eq!(look_ahead(&text, &[word.to_owned()]), Ok(()), "{line}");
+            assert_eq!(look_ahead(&text, &[word.to_owned()]), [], "{line}");
         }
         let outside = "services: {web: {image: x}}\nnetworks: {n: {external: true}}";
-        assert!(look_ahead(outside, &[]).is_err());
+        assert_eq!(look_ahead(outside, &[])[0].line, Some(2));
+        let both =
+            "services:\n  a: {image: x, privileged: true}\n  b:\n    image: x\n    pid: host\n";
+        let lines: Vec<_> = look_ahead(both, &[]).iter().map(|one| one.line).collect();
+        assert_eq!(lines, [Some(2), Some(5)]);
+    }
+
+    #[test]
+    fn a_container_of_the_same_file_is_no_other_one() {
+        let file = |name: &str| {
+            format!(
+                "services: {{a: {{image: x, container_name: main}}, b: {{image: y, network_mode: 'container:{name}'}}}}"
+            )
+        };
+        assert_eq!(look_ahead(&file("main"), &[]), []);
+        assert_eq!(look_ahead(&file("other"), &[]).len(), 1);
     }
 
     /// Whatever a file may become, only what is there is judged.
@@ -114,9 +167,9 @@ mod tests {
             "volumes: ['./docker.sock:/s', '/var/run/dstack.sock:/var/run/dstack.sock']",
         ] {
             let text = format!("services: {{web: {{image: x, {line}}}}}\nvolumes: {{data: }}");
-            assert_eq!(look_ahead(&text, &[]), Ok(()), "{line}");
+            assert_eq!(look_ahead(&text, &[]), [], "{line}");
         }
-        assert_eq!(look_ahead("services: [", &[]), Ok(()));
-        assert_eq!(look_ahead("just text", &[]), Ok(()));
+        assert_eq!(look_ahead("services: [", &[]), []);
+        assert_eq!(look_ahead("just text", &[]), []);
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn check(file: &Object) -> Result<(), Refused> {
     Ok(())
 }
 
-fn replicas(service: &Object) -> u64 {
+pub(super) fn replicas(service: &Object) -> u64 {
     let scale = service.get("scale").and_then(Value::as_u64);
     let deployed = service.get("deploy").and_then(|deploy| deploy.get("replicas"));
     scale.or_else(|| deployed.and_then(Value::as_u64)).unwrap_or(1)

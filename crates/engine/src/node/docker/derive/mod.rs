@@ -84,6 +84,8 @@ pub struct Refused {
     pub what: String,
     /// The service that asks for it; `None`: the file as a whole.
     pub service: Option<String>,
+    /// Line of the compose file, where it is known.
+    pub line: Option<usize>,
     /// What to do instead.
     pub way_out: String,
 }
@@ -91,7 +93,7 @@ pub struct Refused {
 impl Refused {
     /// Refuses something of the file as a whole.
     pub fn new(what: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { what: what.into(), service: None, way_out: way_out.into() }
+        Self { what: what.into(), service: None, line: None, way_out: way_out.into() }
     }
 
     /// The same, in a service.
@@ -99,15 +101,26 @@ impl Refused {
     pub fn in_service(self, service: &str) -> Self {
         Self { service: Some(service.to_owned()), ..self }
     }
+
+    /// The same, on a line of the compose file.
+    #[must_use]
+    pub fn on_line(self, line: usize) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
+    /// What asks for what, and where: `service web uses privileged (line 5)`.
+    pub fn asks(&self) -> String {
+        let line = self.line.map(|line| format!(" (line {line})")).unwrap_or_default();
+        match &self.service {
+            Some(service) => format!("service {service} uses {}{line}", self.what),
+            None => format!("the compose file uses {}{line}", self.what),
+        }
+    }
 }
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.service {
-            Some(service) => write!(f, "service {service} uses {}", self.what)?,
-            None => write!(f, "the compose file uses {}", self.what)?,
-        }
-        write!(f, ", which this docker node refuses: {}", self.way_out)
+        write!(f, "{}, which this docker node refuses: {}", self.asks(), self.way_out)
     }
 }
 
@@ -196,6 +209,8 @@ pub(super) struct ImageUse {
     pub name: String,
     pub platform: Option<String>,
     pub pull: Pull,
+    /// The first service that uses it so.
+    pub service: String,
 }
 
 /// What goes to the engine.
@@ -230,7 +245,8 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
         services::rewrite(name, service, input, &mut notes);
         limits::rewrite(name, service, &mut notes);
         limits::per_service(service, input.limits);
-        ports::rewrite(name, service, input, &mut notes);
+        ports::rewrite(name, service, input, &mut notes)
+            .map_err(|refused| refused.in_service(name))?;
         mounts::rewrite(name, service, input, &mut notes)
             .map_err(|refused| refused.in_service(name))?;
     }
@@ -285,7 +301,7 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
 /// Takes what pulling needs out of the services: compose itself pulls nothing.
 fn images(file: &mut Object) -> Vec<ImageUse> {
     let mut images = Vec::new();
-    for (_, service) in services_mut(file) {
+    for (user, service) in services_mut(file) {
         let pull = match text(service, "pull_policy") {
             Some("always") => Pull::Always,
             Some("never") => Pull::Never,
@@ -293,12 +309,15 @@ fn images(file: &mut Object) -> Vec<ImageUse> {
         };
         let platform = text(service, "platform").map(str::to_owned);
         let name = text(service, "image").map(str::to_owned);
-        images.extend(name.map(|name| ImageUse { name, platform, pull }));
+        let user = user.clone();
+        images.extend(name.map(|name| ImageUse { name, platform, pull, service: user }));
         service.remove("pull_refresh_after");
         service.insert("pull_policy".to_owned(), Value::from("never"));
     }
     images.sort();
-    images.dedup();
+    images.dedup_by(|one, other| {
+        (&one.name, &one.platform, one.pull) == (&other.name, &other.platform, other.pull)
+    });
     images
 }
 

@@ -12,7 +12,8 @@ const LOOPBACK: &str = "127.0.0.1";
 /// One entry of `ports`.
 struct Entry {
     target: u16,
-    published: Option<u16>,
+    /// The first and the last number.
+    published: Option<(u16, u16)>,
     protocol: String,
 }
 
@@ -22,12 +23,13 @@ pub(super) fn rewrite(
     service: &mut Object,
     input: &DeriveInput<'_>,
     notes: &mut Notes,
-) {
-    let Some(Value::Array(entries)) = service.remove("ports") else { return };
+) -> Result<(), Refused> {
+    let Some(Value::Array(entries)) = service.remove("ports") else { return Ok(()) };
+    let replicas = super::limits::replicas(service);
     let mut bound = Vec::new();
     let mut labels = Vec::new();
     for entry in entries.iter().filter_map(read) {
-        let Some(port) = entry.published else {
+        let Some((port, last)) = entry.published else {
             let target = entry.target;
             notes.warn(
                 name,
@@ -35,6 +37,7 @@ pub(super) fn rewrite(
             );
             continue;
         };
+        check_range(port, last, replicas)?;
         bound.extend(mapped(&entry, port, input.ports, notes));
         if entry.protocol != "tcp" {
             let protocol = &entry.protocol;
@@ -48,13 +51,36 @@ pub(super) fn rewrite(
         if !bound.contains(&free) {
             bound.push(free);
         }
-        labels.push((format!("{LABEL_PORT}{port}"), format!("{}/tcp", entry.target)));
-        notes.published.push(Published { port, service: name.to_owned(), target: entry.target });
+        let range = if port == last { port.to_string() } else { format!("{port}-{last}") };
+        labels.push((format!("{LABEL_PORT}{range}"), format!("{}/tcp", entry.target)));
+        // Of a range every container has one number.
+        let ports = if port == last { 1 } else { replicas };
+        let (target, first) = (entry.target, port);
+        notes.published.extend(
+            (first..=last).take(usize::try_from(ports).unwrap_or(1)).map(|port| Published {
+                port,
+                service: name.to_owned(),
+                target,
+            }),
+        );
     }
     if !bound.is_empty() {
         service.insert("ports".to_owned(), Value::Array(bound));
     }
     add_labels(service, labels);
+    Ok(())
+}
+
+/// A range over one port of the container is shared out: it must be as long as there are containers.
+fn check_range(first: u16, last: u16, replicas: u64) -> Result<(), Refused> {
+    let numbers = u64::from(last.saturating_sub(first)) + 1;
+    if numbers == 1 || replicas <= numbers {
+        return Ok(());
+    }
+    Err(Refused::new(
+        format!("ports {first}-{last} for {replicas} containers"),
+        format!("publish {replicas} numbers, or one for all"),
+    ))
 }
 
 /// A port published twice could mean either service; in a guest the second would not start.
@@ -83,16 +109,18 @@ pub(super) fn check_maps(maps: &[PortMap], notes: &mut Notes) {
 fn read(entry: &Value) -> Option<Entry> {
     Some(Entry {
         target: entry.get("target")?.as_u64()?.try_into().ok()?,
-        published: entry.get("published").and_then(number),
+        published: entry.get("published").and_then(numbers),
         protocol: entry.get("protocol").and_then(Value::as_str).unwrap_or("tcp").to_owned(),
     })
 }
 
-/// `8080`, `"8080"`, or the first of `"8080-8090"`; zero and nothing are no number.
-fn number(published: &Value) -> Option<u16> {
+/// `8080`, `"8080"` or `"8080-8090"`; zero and nothing are no number.
+fn numbers(published: &Value) -> Option<(u16, u16)> {
     let text =
         published.as_str().map(str::to_owned).or_else(|| Some(published.as_u64()?.to_string()))?;
-    text.split('-').next()?.parse().ok().filter(|port| *port != 0)
+    let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (0 < first && first <= last).then_some((first, last))
 }
 
 fn free_port(target: u16) -> Value {

@@ -124,14 +124,16 @@ fn service(entry: &Object, grants: &Grants) -> Result<(), Refused> {
     entry.iter().try_for_each(|(key, value)| check(key, value, entry, grants))
 }
 
-/// The same of a service as it stands in the text: it may get its image and its variables from files
-/// that compose has still to read.
-pub(super) fn service_ahead(entry: &Object, grants: &Grants) -> Result<(), Refused> {
-    const READ_BY_COMPOSE: [&str; 2] = ["env_file", "label_file"];
-    entry
-        .iter()
-        .filter(|(key, _)| !READ_BY_COMPOSE.contains(&key.as_str()))
-        .try_for_each(|(key, value)| check(key, value, entry, grants))
+/// Keys whose files compose reads, and keys that only matter once they are read.
+const READ_BY_COMPOSE: [&str; 2] = ["env_file", "label_file"];
+
+/// The same of one key of a service as it stands in the text: the service may get its image and its
+/// variables from what compose has still to read.
+pub(super) fn key_ahead(key: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    match entry.get(key).filter(|_| !READ_BY_COMPOSE.contains(&key)) {
+        Some(value) => check(key, value, entry, grants),
+        None => Ok(()),
+    }
 }
 
 fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<(), Refused> {

@@ -34,7 +34,7 @@ fn read(text: &[u8]) -> Value {
 
 /// Derives a file and has compose read the result.
 fn through(text: &str) -> (Derived, Value) {
-    scan::scan(text).unwrap();
+    let text = scan::scan(text).unwrap();
     let derived = try_derive(read(text.as_bytes()), |_| {}).unwrap();
     let again = read(compose::Model::new(&derived.model, Vec::new()).unwrap().text());
     (derived, again)
@@ -42,7 +42,7 @@ fn through(text: &str) -> (Derived, Value) {
 
 fn refusal(text: &str) -> String {
     scan::scan(text)
-        .and_then(|()| try_derive(read(text.as_bytes()), |_| {}))
+        .and_then(|text| try_derive(read(text.as_bytes()), |_| {}))
         .unwrap_err()
         .to_string()
 }
@@ -89,6 +89,30 @@ configs:
     assert!(again["configs"]["site"]["content"].as_str().unwrap().contains("Host $host"));
     assert_eq!(again["services"]["nginx"]["configs"][0]["mode"], 288);
     assert_eq!(derived.links.len(), 1);
+}
+
+/// A file of that name on the host must not be taken for one of the guest.
+#[test]
+fn a_file_of_variables_that_is_not_required_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("own.env");
+    std::fs::write(&file, "OF_THE_HOST=1\n").unwrap();
+    for form in ["extends: base", "<<: *base", "env_file: [{path: FILE, required: false}]"] {
+        let text = format!(
+            "x-base: &base {{env_file: [{{path: FILE, required: false}}]}}
+services:
+  base: {{image: x, env_file: [{{path: FILE, required: false}}]}}
+  web:
+    image: x
+    {form}
+    environment: {{OWN: 1}}
+"
+        );
+        let (derived, _) = through(&text.replace("FILE", file.to_str().unwrap()));
+        let web = &derived.model["services"]["web"];
+        assert_eq!(web["environment"], serde_json::json!({"OWN": "1"}), "{form}");
+        assert_eq!(derived.model["services"]["base"].get("environment"), None, "{form}");
+    }
 }
 
 #[test]

@@ -376,15 +376,16 @@ fn compose_pulls_nothing() {
         "d": {"image": "z", "pull_policy": "never"},
     }});
     let out = try_derive(model, |_| {}).unwrap();
-    let image = |name: &str, platform: Option<&str>, pull| ImageUse {
+    let image = |name: &str, platform: Option<&str>, pull, service: &str| ImageUse {
         name: name.to_owned(),
         platform: platform.map(str::to_owned),
         pull,
+        service: service.to_owned(),
     };
     let expected = [
-        image("x", Some("linux/amd64"), Pull::Always),
-        image("y", None, Pull::Missing),
-        image("z", None, Pull::Never),
+        image("x", Some("linux/amd64"), Pull::Always, "a"),
+        image("y", None, Pull::Missing, "b"),
+        image("z", None, Pull::Never, "d"),
     ];
     assert_eq!(out.images, expected);
     for service in ["a", "b", "c", "d"] {

@@ -44,6 +44,7 @@ pub fn document(document: &serde_json::Value) -> VmConfig {
         gpus: None,
         kms_urls: Vec::new(),
         gateway_urls: Vec::new(),
+        gateway_domain: Some("gw.example".to_owned()),
         instance_seed: None,
     }
 }

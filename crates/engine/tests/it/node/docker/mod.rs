@@ -6,6 +6,7 @@ mod boot;
 mod crash;
 mod escape_spellings;
 mod escapes;
+mod faults;
 mod life;
 mod neighbours;
 mod world;

@@ -156,6 +156,7 @@ fn told(vm: &VmConfig) -> Value {
         gpus,
         kms_urls,
         gateway_urls,
+        gateway_domain: _,
         instance_seed,
     } = vm;
     json!({
