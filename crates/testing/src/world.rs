@@ -288,10 +288,12 @@ impl World {
     /// The same world with a KMS under each of these contracts too: slug, kind, contract, chain.
     pub fn governed_by(mut self, contracts: Vec<(&str, KmsType, Address, Arc<dyn Chain>)>) -> Self {
         let builtin = self.ctx.fleet.kms.clone();
-        let under = |(slug, kind, contract, chain)| {
+        let under = |(slug, kind, contract, chain): (&str, _, _, _)| {
             let gateway_app_id = Some("ab".repeat(20));
             let governed = Governed { kind, contract, gateway_app_id, explorer: None, chain };
-            builtin.under(slug, governed)
+            let name = [slug.as_bytes()];
+            let own = Arc::new(self.kms.separate(&name).unwrap());
+            builtin.under(slug, governed, Some(&own)).unwrap()
         };
         let governed = contracts.into_iter().map(under).collect();
         let own = (*self.ctx.fleet.own()).clone();

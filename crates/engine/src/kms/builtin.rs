@@ -60,6 +60,20 @@ impl BuiltinKms {
         Self { root }
     }
 
+    /// A KMS of the same operator with root keys of its own: they follow from these and from the name,
+    /// so every process that has these root keys has those too, and neither opens what was sealed for
+    /// the other.
+    pub fn separate(&self, name: &[&[u8]]) -> Result<Self, KmsError> {
+        let context: Vec<&[u8]> =
+            [b"casemate kms root".as_slice()].into_iter().chain(name.iter().copied()).collect();
+        let ca = Zeroizing::new(self.root.ca.to_bytes().into());
+        let (ca, k256) = (derive(&ca, &context)?, derive(&k256_scalar(&self.root.k256), &context)?);
+        let mut scalars = Zeroizing::new([0; 64]);
+        scalars[..32].copy_from_slice(&*ca);
+        scalars[32..].copy_from_slice(&*k256);
+        RootKeys::from_bytes(&scalars).map(Self::new).map_err(|_| rejected(NO_KEY))
+    }
+
     /// Opens what was sealed to the app's public key; the same for all its instances.
     pub fn env_secret_key(&self, app: &AppId) -> Result<EnvSecretKey, KmsError> {
         let key = self.dh_secret(&[app.as_bytes(), b"env-encrypt-key"])?;

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use casemate_core::{
     cvm::{Gpus, ObservedVm, PortMap},
-    id::{AppId, ComposeHash, DeviceId, EngineVmId, VmUuid},
+    id::{AppId, ComposeHash, DeviceId, EngineVmId, KmsId, VmUuid},
     instance::InstanceSeed,
     node::Capabilities,
     seal::SealedEnv,
@@ -146,6 +146,8 @@ pub struct VmConfig {
     pub mark: Mark,
     /// Identity of the app.
     pub app_id: AppId,
+    /// The KMS that its keys are from; `None`: the node's only one.
+    pub kms: Option<KmsId>,
     /// The app-compose document, byte for byte.
     pub compose: String,
     /// SHA-256 of `compose` as we promised it; the node refuses to start on any other.

@@ -1,7 +1,7 @@
 //! Chains whose contracts govern apps, and the contracts of the KMS there. Addresses of endpoints may
 //! hold keys: no error here repeats a value of theirs.
 
-use std::{collections::BTreeSet, fmt, marker::PhantomData, time::Duration};
+use std::{collections::BTreeSet, fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
 use casemate_api::kms_type::KmsType;
 use casemate_core::id::{Address, AppId};
@@ -87,6 +87,8 @@ pub struct KmsContract {
     pub address: Address,
     #[serde(default)]
     pub gateway_app_id: Option<String>,
+    #[serde(default)]
+    pub root_key_file: Option<PathBuf>,
 }
 
 /// What makes no sense, by the name of its key.

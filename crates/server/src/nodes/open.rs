@@ -7,13 +7,10 @@ use casemate_core::{
     node::NodeKind,
     time::{Clock, Entropy},
 };
-use casemate_engine::{
-    kms::BuiltinKms,
-    node::{
-        Capacity, Node,
-        docker::{DockerConfig, DockerNode},
-        sim::{SimConfig, SimNode},
-    },
+use casemate_engine::node::{
+    Capacity, Node,
+    docker::{DockerConfig, DockerNode, GuestKeys},
+    sim::{SimConfig, SimNode},
 };
 
 use super::settings::DriverSettings;
@@ -25,7 +22,7 @@ pub struct Opener {
     /// Settings that all nodes of a kind share.
     pub config: Arc<Config>,
     /// Whose keys docker nodes give to their guests.
-    pub kms: Arc<BuiltinKms>,
+    pub kms: Arc<dyn GuestKeys>,
     /// The time for drivers.
     pub clock: Arc<dyn Clock>,
     /// Randomness for drivers.

@@ -5,10 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use casemate_core::{
     governance::Question,
-    id::{AppId, ComposeHash, DeviceId},
-    time::Clock,
+    id::{AppId, ComposeHash, DeviceId, KmsId},
+    time::{Clock, Entropy},
 };
-use casemate_engine::chain::{Chain, rpc, rpc::RpcChain};
+use casemate_engine::{
+    chain::{Chain, rpc, rpc::RpcChain},
+    kms::{BuiltinKms, KmsError, RootKeys},
+};
+use casemate_store::{Db, kms};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
@@ -36,24 +40,95 @@ fn way(name: &str, rpc: &rpc::Config, clock: &Arc<dyn Clock>) -> Result<RpcChain
         .map_err(|error| StartError::Chain { name: name.to_owned(), reason: error.to_string() })
 }
 
-/// The built-in KMS under each contract of the configuration.
-pub(super) fn governed(
-    config: &Config,
-    builtin: &FleetKms,
-    chains: &BTreeMap<String, Arc<dyn Chain>>,
-) -> Vec<FleetKms> {
-    let under = |contract: &config::KmsContract| {
-        let configured = config.chains.iter().find(|chain| chain.name == contract.chain)?;
-        let governed = Governed {
+/// What the KMS of the configuration are made of.
+pub(super) struct KmsMaker<'a> {
+    pub config: &'a Config,
+    pub db: &'a Db,
+    /// The one that no contract governs.
+    pub builtin: &'a FleetKms,
+    /// Its keys.
+    pub keys: &'a Arc<BuiltinKms>,
+}
+
+/// The way to each chain, by its name in the configuration.
+type Chains = BTreeMap<String, Arc<dyn Chain>>;
+
+/// The KMS under contracts, and the keys of every KMS.
+pub(super) type Made = (Vec<FleetKms>, BTreeMap<KmsId, Arc<BuiltinKms>>);
+
+impl KmsMaker<'_> {
+    /// The KMS under each contract of the configuration: each has root keys of its own.
+    pub async fn governed(
+        &self,
+        chains: &Chains,
+        entropy: &dyn Entropy,
+    ) -> Result<Made, StartError> {
+        let mut governed = Vec::new();
+        let mut keys = BTreeMap::from([(self.builtin.id.clone(), self.keys.clone())]);
+        for contract in &self.config.kms.contracts {
+            let Some(governed_by) = self.governed_by(contract, chains) else { continue };
+            let (kms, own) = self.under(contract, governed_by, entropy).await?;
+            keys.insert(kms.id.clone(), own);
+            governed.push(kms);
+        }
+        Ok((governed, keys))
+    }
+
+    async fn under(
+        &self,
+        contract: &config::KmsContract,
+        governed: Governed,
+        entropy: &dyn Entropy,
+    ) -> Result<(FleetKms, Arc<BuiltinKms>), StartError> {
+        let failed = |error: KmsError| StartError::RootKeys(error.to_string());
+        // Before each KMS had keys of its own they all had those of the built-in one. What was sealed
+        // to such keys opens with no others.
+        let shared = self.builtin.under(&contract.slug, governed.clone(), None).map_err(failed)?;
+        if contract.root_key_file.is_none()
+            && kms::has_apps(self.db, &shared.id).await.map_err(super::first)?
+        {
+            tracing::warn!(
+                kms = contract.slug,
+                "this KMS has apps from a version in which it shared the root keys of the built-in \
+                 one, and goes on with them; a KMS with another slug and contract gets its own"
+            );
+            return Ok((shared, self.keys.clone()));
+        }
+        let own = Arc::new(self.own_keys(contract, &governed, entropy)?);
+        let kms = self.builtin.under(&contract.slug, governed, Some(&own)).map_err(failed)?;
+        Ok((kms, own))
+    }
+
+    /// `None`: its chain is not configured, which `config` refuses.
+    fn governed_by(&self, contract: &config::KmsContract, chains: &Chains) -> Option<Governed> {
+        let configured = self.config.chains.iter().find(|chain| chain.name == contract.chain)?;
+        Some(Governed {
             kind: configured.kind()?,
             contract: contract.address,
             gateway_app_id: contract.gateway_app_id.clone(),
             explorer: configured.explorer(),
             chain: chains.get(&contract.chain)?.clone(),
+        })
+    }
+
+    /// Of its file, or derived: every process with the root keys derives the same.
+    fn own_keys(
+        &self,
+        contract: &config::KmsContract,
+        governed: &Governed,
+        entropy: &dyn Entropy,
+    ) -> Result<BuiltinKms, StartError> {
+        let failed = |error: &dyn std::fmt::Display| StartError::RootKeys(error.to_string());
+        let Some(file) = &contract.root_key_file else {
+            let chain_id = governed.chain.chain_id().to_be_bytes();
+            let name: [&[u8]; 2] = [&chain_id, governed.contract.as_bytes()];
+            return self.keys.separate(&name).map_err(|error| failed(&error));
         };
-        Some(builtin.under(&contract.slug, governed))
-    };
-    config.kms.contracts.iter().filter_map(under).collect()
+        let mut scalars = [0; 64];
+        entropy.fill(&mut scalars);
+        let keys = RootKeys::load_or_create(file, &scalars).map_err(|error| failed(&error))?;
+        Ok(BuiltinKms::new(keys))
+    }
 }
 
 /// What the nodes have that contracts of KMS are asked about.

@@ -20,6 +20,7 @@ use casemate_core::{
 use casemate_engine::{
     dns::SystemDns,
     kms::{BuiltinKms, RootKeys},
+    node::docker::KmsKeys,
 };
 use casemate_store::{
     Db,
@@ -33,7 +34,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::files::file;
+use self::{chains::KmsMaker, files::file};
 use crate::{
     app::{
         Ctx, account,
@@ -181,11 +182,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
-    let governed = chains::governed(&config, &kms_here, &chains::open(&config, &clock)?);
+    let chains = chains::open(&config, &clock)?;
+    let maker = KmsMaker { config: &config, db: &db, builtin: &kms_here, keys: &kms };
+    let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let config = Arc::new(config);
     let opener = Arc::new(Opener {
         config: config.clone(),
-        kms,
+        kms: Arc::new(KmsKeys::new(kms, keys)),
         clock: clock.clone(),
         entropy: entropy.clone(),
     });

@@ -580,6 +580,7 @@ impl<'a> Turn<'a> {
         Ok(VmConfig {
             mark: mark.clone(),
             app_id: spec.app_id,
+            kms: Some(self.leased.cvm.kms.clone()),
             compose,
             compose_hash: spec.compose_hash,
             image: spec.image.clone(),

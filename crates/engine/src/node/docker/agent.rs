@@ -29,12 +29,12 @@ use std::{
 };
 
 use axum::{Router, body::Bytes, extract, routing};
-use casemate_core::id::{AppId, ComposeHash, DeviceId, InstanceId};
+use casemate_core::id::{AppId, ComposeHash, DeviceId, InstanceId, KmsId};
 use tokio::net::UnixListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use self::connections::Limits;
-use super::{GuestKeys, vmdir::make_dir};
+use super::{GuestKeys, KeyOwner, vmdir::make_dir};
 use crate::files;
 
 /// Names of the sockets in the agent's directory.
@@ -54,6 +54,7 @@ enum Service {
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub app_id: AppId,
+    pub kms: Option<KmsId>,
     pub app_name: String,
     pub instance_id: Option<InstanceId>,
     pub device_id: DeviceId,
@@ -65,6 +66,12 @@ pub(super) struct Identity {
     pub has_kms: bool,
     pub vcpu: u32,
     pub memory_mb: u32,
+}
+
+impl Identity {
+    fn key_owner(&self) -> KeyOwner {
+        KeyOwner { app: self.app_id, kms: self.kms.clone() }
+    }
 }
 
 #[derive(Debug)]

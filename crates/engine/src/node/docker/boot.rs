@@ -123,8 +123,8 @@ pub(super) fn check_hash(text: &str, record: &Record) -> Result<(), String> {
 
 /// Opens the environment, tells the instance id, and lets the guest agent speak.
 async fn keys(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<GuestEnv, String> {
-    let app = config.record.manifest.app_id;
-    let key = node.keys.env_secret(&app).map_err(|error| error.to_string())?;
+    let owner = config.record.manifest.key_owner();
+    let key = node.keys.env_secret(&owner).map_err(|error| error.to_string())?;
     let (mut env, notes) = env::open(config.sealed.as_ref(), &config.document, || key)?;
     for note in &notes {
         vm.say("boot", note);

@@ -61,7 +61,10 @@ use casemate_core::{
     time::{Clock, Entropy},
 };
 
-pub use self::{config::DockerConfig, keys::GuestKeys};
+pub use self::{
+    config::DockerConfig,
+    keys::{GuestKeys, KeyOwner, KmsKeys},
+};
 use self::{
     container::{Container, Together, together},
     shared::Shared,

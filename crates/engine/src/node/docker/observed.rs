@@ -92,6 +92,7 @@ mod tests {
             id: EngineVmId("v".to_owned()),
             name: "web.6a2e3d4c-5b6f-4a1b-8c2d-0e1f2a3b4c5d".to_owned(),
             app_id: "11".repeat(20).parse().unwrap(),
+            kms: None,
             compose_hash: "22".repeat(32).parse().unwrap(),
             image: "dstack-0.5.4".to_owned(),
             vcpu: 1,

@@ -117,6 +117,7 @@ impl Shared {
         let document = Document::parse(&compose).map_err(io::Error::other)?;
         let identity = agent::Identity {
             app_id: manifest.app_id,
+            kms: manifest.kms.clone(),
             app_name: document.name.clone(),
             instance_id: record.instance.instance_id,
             device_id: self.ident.device,

@@ -23,7 +23,7 @@ use std::{
 
 use casemate_core::{
     cvm::{Gpus, PortMap},
-    id::{AppId, ComposeHash, EngineVmId, InstanceId},
+    id::{AppId, ComposeHash, EngineVmId, InstanceId, KmsId},
     instance::InstanceSeed,
     seal::SealedEnv,
     time::Timestamp,
@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     files::{self, PRIVATE},
-    node::{Mark, VmConfig},
+    node::{Mark, VmConfig, docker::KeyOwner},
 };
 
 /// What a VM is.
@@ -42,6 +42,8 @@ pub(super) struct Manifest {
     /// The mark, as text.
     pub name: String,
     pub app_id: AppId,
+    #[serde(default)]
+    pub kms: Option<KmsId>,
     pub compose_hash: ComposeHash,
     pub image: String,
     pub vcpu: u32,
@@ -67,6 +69,7 @@ impl Manifest {
             id,
             name: config.mark.to_string(),
             app_id: config.app_id,
+            kms: config.kms.clone(),
             compose_hash: config.compose_hash,
             image: config.image.clone(),
             vcpu: config.vcpu,
@@ -87,6 +90,11 @@ impl Manifest {
     /// The mark; `None` when the name was tampered with.
     pub fn mark(&self) -> Option<Mark> {
         Mark::parse(&self.name)
+    }
+
+    /// Whose keys its guest gets.
+    pub fn key_owner(&self) -> KeyOwner {
+        KeyOwner { app: self.app_id, kms: self.kms.clone() }
     }
 
     /// The compose project of the VM.

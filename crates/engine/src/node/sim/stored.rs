@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use casemate_core::{
     cvm::{Gpus, PortMap},
-    id::{AppId, ComposeHash},
+    id::{AppId, ComposeHash, KmsId},
     instance::InstanceSeed,
     seal::SealedEnv,
 };
@@ -19,6 +19,8 @@ struct Form {
     #[serde(with = "mark")]
     mark: Mark,
     app_id: AppId,
+    #[serde(default)]
+    kms: Option<KmsId>,
     compose: String,
     compose_hash: ComposeHash,
     image: String,

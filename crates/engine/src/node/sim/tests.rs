@@ -136,6 +136,7 @@ pub(super) fn document(n: u8, json: &serde_json::Value) -> VmConfig {
     VmConfig {
         mark: mark(n),
         app_id: AppId::from_bytes([n; 20]),
+        kms: None,
         compose_hash: app_compose::hash(&compose),
         compose,
         image: "dstack-0.5.5".to_owned(),

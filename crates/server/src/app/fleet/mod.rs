@@ -21,7 +21,7 @@ use casemate_core::{
 };
 use casemate_engine::{
     chain::Chain,
-    kms::Kms,
+    kms::{BuiltinKms, Kms, KmsError},
     node::{Inventory, Node},
 };
 use casemate_store::nodes::Taken;
@@ -243,19 +243,27 @@ pub struct FleetKms {
 }
 
 impl FleetKms {
-    /// The same KMS under a contract: its keys are those of this one, who gets them says the contract.
-    #[must_use]
-    pub fn under(&self, slug: &str, governed: Governed) -> Self {
-        let mut named = Sha256::new_with_prefix(&self.k256_public_key);
+    /// This one under a contract, which says who gets its keys. `own`: the keys are those of that KMS and
+    /// not of this one.
+    pub fn under(
+        &self,
+        slug: &str,
+        governed: Governed,
+        own: Option<&Arc<BuiltinKms>>,
+    ) -> Result<Self, KmsError> {
+        let mut kms = Self { slug: slug.to_owned(), ..self.clone() };
+        if let Some(own) = own {
+            kms.k256_public_key = hex::encode(own.k256_public()?);
+            kms.ca_public_key = hex::encode(own.ca_public_spki()?);
+            kms.kms = own.clone();
+        }
+        let mut named = Sha256::new_with_prefix(&kms.k256_public_key);
         named.update(governed.chain.chain_id().to_be_bytes());
         named.update(governed.contract.as_bytes());
         let id = hex::encode(named.finalize());
-        Self {
-            id: KmsId(format!("kms_{}", &id[..10])),
-            slug: slug.to_owned(),
-            governed: Some(governed),
-            ..self.clone()
-        }
+        kms.id = KmsId(format!("kms_{}", &id[..10]));
+        kms.governed = Some(governed);
+        Ok(kms)
     }
 
     /// The word by which clients choose it.

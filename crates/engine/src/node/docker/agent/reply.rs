@@ -113,7 +113,7 @@ fn get_key(agent: &Agent, body: &[u8], [key, chain]: [&str; 2]) -> Response {
                     in its app-compose document";
         return refused(StatusCode::BAD_REQUEST, text);
     }
-    match agent.keys.get_key(&agent.identity.app_id, &asked.path, &asked.purpose) {
+    match agent.keys.get_key(&agent.identity.key_owner(), &asked.path, &asked.purpose) {
         Ok(found) => {
             use secrecy::ExposeSecret;
             let signatures: Vec<String> = found.signature_chain.iter().map(hex::encode).collect();

@@ -15,10 +15,10 @@ use crate::{error::CallError, kms::GuestKey};
 struct Keys;
 
 impl GuestKeys for Keys {
-    fn env_secret(&self, _: &AppId) -> Result<EnvSecretKey, CallError> {
+    fn env_secret(&self, _: &KeyOwner) -> Result<EnvSecretKey, CallError> {
         Ok(EnvSecretKey::from_bytes([1; 32]))
     }
-    fn get_key(&self, _: &AppId, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
+    fn get_key(&self, _: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
         assert_eq!((path, purpose), ("a/b", "signing"));
         Ok(GuestKey { key: SecretBox::new(Box::new([7; 32])), signature_chain: [[8; 65], [9; 65]] })
     }
@@ -27,6 +27,7 @@ impl GuestKeys for Keys {
 fn identity() -> Identity {
     Identity {
         app_id: AppId::from_bytes([1; 20]),
+        kms: None,
         app_name: "web".to_owned(),
         instance_id: Some(InstanceId::from_bytes([2; 20])),
         device_id: DeviceId::from_bytes([3; 32]),

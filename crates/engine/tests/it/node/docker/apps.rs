@@ -30,6 +30,7 @@ pub fn document(document: &serde_json::Value) -> VmConfig {
     VmConfig {
         mark: Mark::new("web", VmUuid::from_uuid(Random.uuid_v4())),
         app_id: AppId::from_bytes(app),
+        kms: None,
         compose_hash: app_compose::hash(&compose),
         compose,
         image: "dstack-dev-0.5.4".to_owned(),

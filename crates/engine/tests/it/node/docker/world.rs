@@ -118,7 +118,7 @@ impl World {
             .iter()
             .map(|(key, value)| EnvVar { key: (*key).to_owned(), value: (*value).into() })
             .collect();
-        let key = GuestKeys::env_secret(self.kms.as_ref(), app).unwrap();
+        let key = self.kms.env_secret_key(app).unwrap();
         let (mut ephemeral, mut iv) = ([0; 32], [0; 12]);
         Random.fill(&mut ephemeral);
         Random.fill(&mut iv);

@@ -142,6 +142,7 @@ fn told(vm: &VmConfig) -> Value {
     let VmConfig {
         mark,
         app_id,
+        kms: _,
         compose: _,
         compose_hash: _,
         image,
