@@ -112,7 +112,7 @@ vector(
 vector(
     "yaml is text, not values",
     {"docker_compose_file": "services:\n  web: &w\n    image: nginx\n    init: yes\n    mem_limit: 1e9\n"
-     "    user: 010\n  two:\n    <<: *w\n    hostname: !!str 1.50\n"},
+     "    oom_score_adj: 010\n  two:\n    <<: *w\n    hostname: !!str 1.50\n"},
 )
 
 EMPTY = {key: "" for key in
