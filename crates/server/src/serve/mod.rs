@@ -55,7 +55,6 @@ pub enum StartError {
     /// A file or directory of ours.
     #[error("{path}: {error}")]
     File {
-        /// Which.
         path: PathBuf,
         /// What went wrong.
         error: io::Error,
@@ -63,7 +62,6 @@ pub enum StartError {
     /// Another process has the data directory.
     #[error("{0} is in use by another casemate; stop it, or give another --data-dir")]
     InUse(PathBuf),
-    /// The database.
     #[error("database {url}: {error}")]
     Database {
         /// Where; without a password.
@@ -88,7 +86,6 @@ pub enum StartError {
     /// A node that was asked for.
     #[error("node {kind}: {reason}")]
     Node {
-        /// Which kind.
         kind: &'static str,
         /// What went wrong.
         reason: String,
@@ -104,7 +101,6 @@ pub enum StartError {
     /// An address to listen on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
-        /// Which.
         address: SocketAddr,
         /// What went wrong.
         error: io::Error,

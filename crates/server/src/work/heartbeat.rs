@@ -37,7 +37,6 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     }
 }
 
-/// One beat.
 pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
     if !ctx.fleet.own().is_empty() {
         let mut tx = ctx.db.begin().await?;

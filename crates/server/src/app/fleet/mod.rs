@@ -28,9 +28,7 @@ use sha2::{Digest, Sha256};
 /// A node with what it told of itself last.
 #[derive(Debug)]
 pub struct FleetNode {
-    /// Its id.
     pub id: NodeId,
-    /// Its name.
     pub name: String,
     /// What drives its CVMs.
     pub kind: NodeKind,
