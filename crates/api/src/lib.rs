@@ -40,6 +40,7 @@ pub mod operation;
 pub mod page;
 pub mod patch;
 pub mod power;
+pub mod preview;
 pub mod provision;
 pub mod readiness;
 pub mod replicate;

@@ -23,6 +23,7 @@ mod kms;
 mod network;
 mod node;
 mod operation;
+mod preview;
 mod provision;
 mod readiness;
 mod revision;
@@ -63,6 +64,7 @@ pub use operation::{
     BatchStop, BatchStopError, Cancelled, Cause, OperationEvent, OperationRecord, OperationStatus,
     OperationStep, OperationsPage,
 };
+pub use preview::{ChangePreview, PreviewedConfiguration};
 pub use provision::Provisioned;
 pub use readiness::{Readiness, ReadinessCheck};
 pub use revision::{

@@ -30,7 +30,6 @@ impl DataDir {
         &self.0
     }
 
-    /// A file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }

@@ -76,7 +76,6 @@ impl Call {
         self
     }
 
-    /// With a header.
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
@@ -95,7 +94,6 @@ impl Client {
         Builder::new(base_url, key)
     }
 
-    /// The base URL.
     pub fn base_url(&self) -> &str {
         self.0.base.as_str()
     }

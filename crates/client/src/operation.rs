@@ -23,7 +23,6 @@ const MAX_PAGES: u32 = 10;
 /// An operation that did not end as desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationFailed {
-    /// Its id.
     pub correlation_id: String,
     /// What it was to do: `update`.
     pub kind: String,

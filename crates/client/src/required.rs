@@ -15,11 +15,9 @@ use crate::error::{ApiError, Error};
 pub struct Required {
     /// The document.
     pub compose_hash: ComposeHash,
-    /// The app.
     pub app: AppId,
     /// The host's device.
     pub device: DeviceId,
-    /// The chain.
     pub chain_id: u64,
     /// The contract of the KMS.
     pub kms_contract: Address,

@@ -17,7 +17,6 @@ use crate::error::{Error, TransportKind};
 /// An event larger than this is not one of ours.
 const MAX_EVENT: usize = 1024 * 1024;
 
-/// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
     /// Its name, `message` if none is given.

@@ -135,7 +135,6 @@ macro_rules! uuid_id {
             pub const fn from_uuid(uuid: uuid::Uuid) -> Self {
                 Self(uuid)
             }
-            /// The UUID.
             pub const fn uuid(&self) -> uuid::Uuid {
                 self.0
             }

@@ -25,7 +25,6 @@ impl InstanceSeed {
         instance_id(*self.0.as_bytes(), app)
     }
 
-    /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 20] {
         self.0.as_bytes()

@@ -203,7 +203,6 @@ impl Anvil {
         AppId::from_bytes(*address.as_bytes())
     }
 
-    /// A Safe.
     pub async fn deploy_safe(&self, owners: &[Address], threshold: u64) -> Address {
         let owners: Vec<_> = owners.iter().map(|owner| raw(*owner)).collect();
         let arguments = (owners, U256::from(threshold)).abi_encode_params();

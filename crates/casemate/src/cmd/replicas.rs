@@ -151,7 +151,7 @@ pub async fn replicate(global: &Global, args: Replicate) -> Result<(), Fail> {
         [] => None,
         env => {
             let present = Present::read(&client, &one.cvm).await?;
-            Some(seal(&present, Change::default(), env, own.drop_env)?)
+            Some(seal(&client, &present, Change::default(), env, own.drop_env).await?)
         }
     };
     let (encrypted_env, env_keys) = sealed.unzip();
@@ -188,7 +188,7 @@ async fn add(global: &Global, args: Add) -> Result<(), Fail> {
                 pre_launch_script: pre_launch_script.clone(),
                 ..Change::default()
             };
-            Some(seal(&present, change, env, own.drop_env)?)
+            Some(seal(&client, &present, change, env, own.drop_env).await?)
         }
     };
     let (encrypted_env, env_keys) = sealed.unzip();
@@ -224,7 +224,8 @@ async fn template(client: &Client, app: &str, hash: Option<&ComposeHash>) -> Res
 
 /// Seals the variables, if the guest lets all of them in and the compose file gets what it uses.
 /// Returns them as hex, and their names.
-fn seal(
+async fn seal(
+    client: &Client,
     present: &Present,
     change: Change,
     env: &[SecretString],
@@ -235,7 +236,7 @@ fn seal(
     let names: Vec<String> = vars.into_iter().map(|(name, _)| name).collect();
     let change =
         Change { sealed_env: Set::To(sealed.clone()), env_keys: Some(names.clone()), ..change };
-    guard(&present.diff(&change)?, drop_env.drop_env)?;
+    guard(&present.diff(client, &change).await?, drop_env.drop_env)?;
     Ok((sealed, names))
 }
 

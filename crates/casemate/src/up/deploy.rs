@@ -71,7 +71,7 @@ pub async fn deploy(
     if let Some(cvm) = existing(client, &project.name, within).await? {
         let present = Present::read(client, &cvm.id).await?;
         let asked = wanted(&present, project, vars);
-        if present.diff(&asked)?.hash_changed {
+        if present.diff(client, &asked).await?.hash_changed {
             return update(global, client, &present, asked, vars, args, within).await;
         }
         return adopt(client, &cvm).await;
@@ -105,10 +105,10 @@ async fn update(
     within: Duration,
 ) -> Result<Deployed, Fail> {
     // Without variables before and now there is nothing to seal, and maybe no key to seal it to.
-    if !(vars.is_empty() && present.now.document.allowed_envs.is_empty()) {
+    if !(vars.is_empty() && present.document.allowed_envs.is_empty()) {
         present.seal_into(&mut asked, vars)?;
     }
-    let diff = present.diff(&asked)?;
+    let diff = present.diff(client, &asked).await?;
     let drop_env = args.drop_env.drop_env;
     change::guard(&diff, drop_env)?;
     let (id, name) = (&present.info.id, &present.info.name);
@@ -130,7 +130,7 @@ fn not_agreed(present: &Present, diff: &Diff) -> Fail {
     let name = &present.info.name;
     let what = if diff.restart { "updating restarts it" } else { "nobody agreed to update it" };
     Fail::new("compose-changed", format!("{name} runs another document, and {what}"))
-        .detail("compose hash of the CVM", present.now.spec.compose_hash.to_string())
+        .detail("compose hash of the CVM", diff.old_hash.to_string())
         .detail("compose hash of the file", diff.new_hash.to_string())
         .suggest("Say --yes to update it without being asked.")
         .suggest(format!("Or deploy it beside the old one: casemate up --name {name}-2."))

@@ -18,7 +18,6 @@ const NO_ENGINE: &str = "no container engine is usable: ";
 /// A service that answers.
 #[derive(Debug)]
 pub struct Instance {
-    /// A client of it.
     pub client: Client,
     /// Whether it was started just now.
     pub started: bool,

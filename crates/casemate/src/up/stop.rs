@@ -26,7 +26,6 @@ const DOWN: [&str; 3] = ["stopped", "deleted", "error"];
 /// What became of the instance.
 #[derive(Debug, PartialEq, Eq)]
 enum Kept {
-    /// It ended.
     Ended,
     /// Other CVMs run.
     Needed(Vec<String>),

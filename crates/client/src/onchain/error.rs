@@ -24,7 +24,6 @@ pub enum ChainError {
     WrongChain {
         /// The endpoint's host.
         host: String,
-        /// What it serves.
         serves: u64,
         /// What was meant.
         wanted: u64,
@@ -38,9 +37,7 @@ pub enum ChainError {
     /// The account cannot pay, so nothing was signed. In wei.
     #[error("{} has {} ETH, and the transaction may cost {} ETH", checksummed(*.account), ether(*.has), ether(*.needs))]
     Funds {
-        /// The account.
         account: Address,
-        /// What it has.
         has: u128,
         /// What it may need.
         needs: u128,
@@ -51,7 +48,6 @@ pub enum ChainError {
     /// The transaction was not mined and confirmed in time. It may be yet.
     #[error("transaction 0x{hash} is not confirmed after {seconds} s; it may be yet")]
     NotMined {
-        /// Its hash.
         hash: TxHash,
         /// How long it was waited for.
         seconds: u64,

@@ -36,23 +36,16 @@ pub enum KeyError {
     /// The file cannot be read.
     #[error("{}: {reason}", .file.display())]
     File {
-        /// The file.
         file: PathBuf,
         /// Why not.
         reason: String,
     },
     /// Others can read the file.
     #[error("{} has mode {mode:04o}: others than its owner can use it", .file.display())]
-    Open {
-        /// The file.
-        file: PathBuf,
-        /// Its mode.
-        mode: u32,
-    },
+    Open { file: PathBuf, mode: u32 },
     /// The keystore does not open.
     #[error("{}: {reason}", .file.display())]
     Keystore {
-        /// The file.
         file: PathBuf,
         /// Why not.
         reason: &'static str,

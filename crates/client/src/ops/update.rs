@@ -7,7 +7,10 @@ use casemate_api::{
         ScheduledDeleteRequest, UserConfigRequest, VisibilityRequest,
     },
     patch::Patch,
-    reply::{Accepted, ComposeProvisioned, CvmFlat, EnvsUpdateResult, UpdateResult, Vm},
+    preview::PreviewRequest,
+    reply::{
+        Accepted, ChangePreview, ComposeProvisioned, CvmFlat, EnvsUpdateResult, UpdateResult, Vm,
+    },
 };
 use casemate_core::time::Timestamp;
 use reqwest::Method;
@@ -50,6 +53,15 @@ impl Client {
     ) -> Result<Accepted, Error> {
         let call = self.changing(Method::PATCH, &["cvms", cvm])?.json(patch)?;
         self.ask(guard.on(call)).await
+    }
+
+    /// `POST /cvms/{id}/preview`: what a change would come to. Nothing is changed.
+    pub async fn preview(
+        &self,
+        cvm: &str,
+        request: &PreviewRequest,
+    ) -> Result<ChangePreview, Error> {
+        self.post(&["cvms", cvm, "preview"], Some(request)).await
     }
 
     /// `PATCH /cvms/{id}/resources`.

@@ -298,7 +298,6 @@ pub struct Size {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {message}")]
 pub struct NotApplicable {
-    /// The field.
     pub field: &'static str,
     /// The kind of fault, for decisions.
     pub reason: Reason,
@@ -313,7 +312,8 @@ impl From<ComposeError> for NotApplicable {
 }
 
 /// What a node has to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Nothing is different.
     Nothing,

@@ -104,7 +104,6 @@ pub fn register_app(app: Address) -> Vec<u8> {
 pub struct SafeExecution {
     /// The contract that is called.
     pub to: Address,
-    /// With what.
     pub data: Vec<u8>,
     /// Whether the code of `to` runs as the Safe itself: batches through MultiSend do.
     pub delegate: bool,

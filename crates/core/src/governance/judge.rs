@@ -15,7 +15,6 @@ use crate::id::{Address, TxHash};
 /// What has to be true, beyond what contracts say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// The chain.
     pub chain_id: u64,
     /// In how many blocks a transaction has to be, its own included; zero means one.
     pub confirmations: u64,
@@ -45,7 +44,6 @@ pub struct Log {
 /// What came of a transaction that is in a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
-    /// The block.
     pub block: Block,
     /// Whether the chain has this block at that height.
     pub canonical: bool,

@@ -42,19 +42,16 @@ pub struct Question {
     pub transaction: Option<TxHash>,
 }
 
-/// A block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Block {
     /// Its height.
     pub number: u64,
-    /// Its hash.
     pub hash: BlockHash,
 }
 
 /// What contracts say, all at one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
-    /// The block.
     pub block: Block,
     /// Whether the contract of the KMS answers as one does.
     pub kms_exists: bool,
@@ -96,7 +93,6 @@ impl State {
 /// That contracts allow something, and at which block they did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
-    /// The chain.
     pub chain_id: u64,
     /// The block at which it was read.
     pub block: Block,
@@ -109,7 +105,6 @@ pub struct Proof {
 /// What a question comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Allowed.
     Allowed(Proof),
     /// Not allowed, or not by this transaction.
     Refused(Refusal),
@@ -133,7 +128,6 @@ pub enum Refusal {
 pub struct BootInfo {
     /// The contract of the KMS.
     pub kms: Address,
-    /// The app.
     pub app: AppId,
     /// The document.
     pub hash: ComposeHash,
@@ -163,11 +157,9 @@ pub enum Account {
     Eoa,
     /// A contract that is no Safe: a timelock, a DAO, something else.
     Contract,
-    /// A Safe.
     Safe {
         /// How many owners have to sign.
         threshold: u64,
-        /// Its owners.
         owners: Vec<Address>,
     },
 }

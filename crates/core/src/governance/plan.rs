@@ -128,26 +128,18 @@ pub enum Obstacle {
     NoKms {
         /// The address.
         contract: Address,
-        /// The chain.
         chain_id: u64,
     },
     /// There is no contract at the app's address.
     NoApp {
         /// The address.
         app: AppId,
-        /// The chain.
         chain_id: u64,
     },
     /// Nobody owns the app any more.
-    OwnerGone {
-        /// The app.
-        app: AppId,
-    },
+    OwnerGone { app: AppId },
     /// A host has no device id.
-    NoDevice {
-        /// The host.
-        host: String,
-    },
+    NoDevice { host: String },
     /// A new app lists one device, and there are several hosts.
     OneDevice {
         /// How many devices they have.
@@ -155,7 +147,6 @@ pub enum Obstacle {
     },
     /// The KMS refuses the OS image of a host.
     OsImage {
-        /// The host.
         host: String,
         /// The hash of the image.
         image: [u8; 32],
@@ -164,7 +155,6 @@ pub enum Obstacle {
     },
     /// The app demands an up-to-date TCB, and that of a host is not.
     Tcb {
-        /// The host.
         host: String,
         /// What its TCB is.
         status: String,
@@ -192,7 +182,6 @@ pub enum Note {
     },
     /// Several owners of a Safe sign.
     Safe {
-        /// The Safe.
         safe: Address,
         /// How many.
         threshold: u64,
@@ -200,22 +189,15 @@ pub enum Note {
         owners: usize,
     },
     /// A contract signs by rules of its own.
-    Contract {
-        /// The contract.
-        contract: Address,
-    },
+    Contract { contract: Address },
     /// The code of the app's contract can never be replaced.
     UpgradesDisabled,
     /// The image of a host is not known by its hash, so the KMS was not asked about it.
-    ImageUnknown {
-        /// The host.
-        host: String,
-    },
+    ImageUnknown { host: String },
     /// The app allows every device, so hosts need not be listed.
     AnyDevice,
 }
 
-/// The plan.
 #[must_use]
 pub fn plan(wanted: &Wanted, facts: &Facts) -> Plan {
     let mut plan = Plan {

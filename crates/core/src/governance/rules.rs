@@ -1,7 +1,6 @@
 //! The nine rules of a verification, by name. All of them apply; with the feature `testing` a test can
 //! switch one off, to see what it is for.
 
-/// One rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
     /// The event is the app's own.

@@ -44,7 +44,6 @@ const fn threshold() -> u32 {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part} {reason}")]
 pub struct InvalidCheck {
-    /// Which part.
     pub part: &'static str,
     /// What it must be.
     pub reason: &'static str,

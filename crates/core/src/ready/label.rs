@@ -19,9 +19,7 @@ const PREFIX: &str = "casemate.ready.";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("has the label {label} at service {service:?}, which {reason}")]
 pub struct InvalidLabel {
-    /// The service.
     pub service: String,
-    /// The label.
     pub label: String,
     /// What is wrong with it.
     pub reason: String,

@@ -55,7 +55,6 @@ impl SealedEnv {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
-    /// The bytes.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }

@@ -13,7 +13,6 @@ use casemate_core::{
     id::{Address, AppId, DeviceId},
 };
 
-/// A chain.
 #[async_trait]
 pub trait Chain: Send + Sync + Debug {
     /// Its id, as configured; an endpoint that says another one is not asked.

@@ -36,7 +36,6 @@ pub trait Kms: Send + Sync + Debug {
 /// Answer of `GetAppEnvEncryptPubKey`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedEnvKey {
-    /// The key.
     pub public_key: EnvPublicKey,
     /// Over app and key. Can be replayed; for old clients.
     pub signature: Signature,

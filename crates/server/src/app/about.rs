@@ -11,7 +11,6 @@ use crate::config::Role;
 /// What anybody may know of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
-    /// Its version.
     pub version: &'static str,
     /// Base URL of the API, with `/api/v1`, where this process serves it.
     pub api_url: Option<String>,

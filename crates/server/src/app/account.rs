@@ -72,7 +72,6 @@ pub struct First {
 }
 
 impl First {
-    /// The token.
     pub const fn token(&self) -> &SecretString {
         &self.token
     }

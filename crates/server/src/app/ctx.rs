@@ -119,7 +119,6 @@ impl Ctx {
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The user.
     pub user: User,
     /// The workspace the token belongs to; everything else does not exist for them.
     pub workspace: Workspace,

@@ -234,9 +234,7 @@ pub struct AppsFilter {
     pub listed: Option<bool>,
     /// OS image.
     pub base_image: Option<String>,
-    /// Instance type.
     pub instance_type: Option<String>,
-    /// Slug of the KMS.
     pub kms_slug: Option<String>,
     /// Kind of the KMS.
     pub kms_type: Option<String>,

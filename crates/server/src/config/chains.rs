@@ -18,7 +18,6 @@ use super::{ConfigError, Kms};
 /// Words that mean something else where a slug stands.
 const TAKEN: [&str; 5] = ["phala", "ethereum", "base", "legacy", "on-chain"];
 
-/// A chain.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]
@@ -77,7 +76,6 @@ fn tip<'de, D: Deserializer<'de>>(from: D) -> Result<Tip, D::Error> {
     known.ok_or_else(|| D::Error::custom("must be \"latest\", \"safe\" or \"finalized\""))
 }
 
-/// The contract of a KMS.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]

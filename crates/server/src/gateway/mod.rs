@@ -52,7 +52,6 @@ pub const OWN: HeaderName = HeaderName::from_static("x-casemate-gateway");
 /// So many instances are tried for one request.
 const ATTEMPTS: usize = 8;
 
-/// The gateway.
 #[derive(Clone, Debug)]
 pub struct Gateway {
     ctx: Ctx,

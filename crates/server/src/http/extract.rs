@@ -107,7 +107,6 @@ pub struct Json<T> {
 /// A body as it came, and the idempotency key.
 #[derive(Debug)]
 pub struct Raw {
-    /// The bytes.
     pub bytes: Bytes,
     /// Its idempotency key.
     pub key: Option<IdempotencyKey>,

@@ -146,8 +146,13 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         parameter["description"] = json!(id_forms(parameter["name"].as_str().unwrap_or_default()));
     }
     parameters.push(json!({ "$ref": "#/components/parameters/Version" }));
-    let keeps_no_answer =
-        ["/status/batch", "/governance/plan", "/customize-domain-diagnose", "/commit-replica"];
+    let keeps_no_answer = [
+        "/status/batch",
+        "/governance/plan",
+        "/customize-domain-diagnose",
+        "/commit-replica",
+        "/preview",
+    ];
     if method != "get" && !keeps_no_answer.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }

@@ -145,24 +145,20 @@ pub struct OfNodes {
 pub struct Report {
     /// The chains, each endpoint on its own.
     pub chains: Vec<ChainReport>,
-    /// The contracts.
     pub contracts: Vec<ContractReport>,
     /// What is wrong, a sentence each.
     pub problems: Vec<String>,
 }
 
-/// A chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainReport {
     /// Its name in the configuration.
     pub name: String,
-    /// Its id.
     pub chain_id: u64,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointReport>,
 }
 
-/// An endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointReport {
     /// Host and port: the whole address may hold a key.
@@ -178,7 +174,6 @@ pub struct EndpointReport {
 pub struct ContractReport {
     /// The slug of the KMS.
     pub slug: String,
-    /// Its chain.
     pub chain: String,
     /// `0x…`.
     pub address: String,
@@ -193,7 +188,6 @@ pub struct ContractReport {
 /// Something that a contract lists or does not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
-    /// Its name.
     pub name: String,
     /// 64 hex digits.
     pub id: String,

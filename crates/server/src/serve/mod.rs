@@ -61,7 +61,6 @@ pub enum StartError {
     /// A file or directory of ours.
     #[error("{path}: {error}")]
     File {
-        /// Which.
         path: PathBuf,
         /// What went wrong.
         error: io::Error,
@@ -69,7 +68,6 @@ pub enum StartError {
     /// Another process has the data directory.
     #[error("{0} is in use by another casemate; stop it, or give another --data-dir")]
     InUse(PathBuf),
-    /// The database.
     #[error("database {url}: {error}")]
     Database {
         /// Where; without a password.
@@ -105,7 +103,6 @@ pub enum StartError {
     /// An address to listen on.
     #[error("cannot listen on {address}: {error}")]
     Listen {
-        /// Which.
         address: SocketAddr,
         /// What went wrong.
         error: io::Error,

@@ -1,5 +1,6 @@
 //! Host ports of a CVM and what its guest is told of the network.
 
+use casemate_api::reply::HostPort;
 use casemate_core::id::CvmId;
 
 /// A host port that leads to a CVM.
@@ -37,4 +38,18 @@ pub enum FirewallView {
     Available,
     /// It does not, for this reason.
     Unavailable(String),
+}
+
+/// `GET` and `PUT /cvms/{id}/ports`, and previews.
+impl From<&PortView> for HostPort {
+    fn from(view: &PortView) -> Self {
+        Self {
+            id: format!("pm_{}_{}_{}", view.cvm, view.protocol, view.host_port),
+            host_port: view.host_port,
+            vm_port: view.vm_port,
+            protocol: view.protocol.clone(),
+            host_address: view.host_address.clone().unwrap_or_default(),
+            source_cidrs: view.source_cidrs.clone(),
+        }
+    }
 }

@@ -32,7 +32,6 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
     }
 }
 
-/// One sweep.
 pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     let now = ctx.now();
     let kept = i64::try_from(EXPIRED_KEPT.as_micros()).unwrap_or(i64::MAX);

@@ -45,21 +45,13 @@ const SOMEBODY: Address = Address::from_bytes([0x5b; 20]);
 /// How often each question was asked, those included that came to a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// `verify`.
     pub verify: usize,
-    /// `state`.
     pub state: usize,
-    /// `boot`.
     pub boot: usize,
-    /// `kms_allows`.
     pub kms_allows: usize,
-    /// `is_canonical`.
     pub is_canonical: usize,
-    /// `simulate`.
     pub simulate: usize,
-    /// `account`.
     pub account: usize,
-    /// `upgrades_disabled`.
     pub upgrades_disabled: usize,
 }
 

@@ -45,7 +45,6 @@ pub enum Behaviour {
     NoHashes,
     /// After this time.
     Slow(Duration),
-    /// With this error.
     Error(i64, &'static str),
 }
 

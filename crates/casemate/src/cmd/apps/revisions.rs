@@ -6,11 +6,7 @@ use casemate_api::{
     revision::AppRedeployRequest,
 };
 use casemate_client::{AppsQuery, Client, EnvGuard};
-use casemate_core::{
-    change::{Change, Effect},
-    compose::{AppCompose, hash},
-    id::AppId,
-};
+use casemate_core::{change::Effect, id::AppId};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -286,14 +282,10 @@ pub(super) async fn redeploy(global: &Global, args: Redeploy) -> Result<(), Fail
     let client = connect::client(global)?;
     let app = app_id(&client, &args.one.app).await?;
     let wanted = client.revision(&app, &args.revision, true).await?;
-    let document = AppCompose::parse(&text(&wanted)).map_err(|why| {
-        Fail::new("not-understood", format!("the revision's document is none: {why}"))
-    })?;
-    let asked = Change { document: Some(hash(&document.document())), ..Change::default() };
     let mut all = Vec::new();
     for cvm in targets(&client, &app, &args).await? {
         let present = Present::read(&client, &cvm.id).await?;
-        let diff = present.diff_with(&asked, Some(&document))?;
+        let diff = present.diff_revision(&client, &args.revision).await?;
         if !global.json {
             diff.show(&present.info.name);
         }

@@ -53,7 +53,7 @@ pub(super) async fn run(global: &Global, command: Envs) -> Result<(), Fail> {
 async fn list(global: &Global, cvm: &str) -> Result<(), Fail> {
     let client = connect::client(global)?;
     let present = Present::read(&client, cvm).await?;
-    let document = &present.now.document;
+    let document = &present.document;
     let text = document.docker_compose_file.as_deref().unwrap_or_default();
     let used = docker::inspect(text).map(|seen| seen.variables.names()).unwrap_or_default();
     let names = &document.allowed_envs;

@@ -2,7 +2,6 @@
 
 use casemate_api::{network::PortRule, reply::HostPort};
 use casemate_client::OperationsQuery;
-use casemate_core::{change::Change, cvm::PortMap};
 use clap::Subcommand;
 use serde_json::json;
 
@@ -98,16 +97,6 @@ fn show(global: &Global, ports: &[HostPort]) {
     table::print(&["host", "cvm", "protocol", "address", "from"], rows.collect(), "no host ports");
 }
 
-/// What is asked for as the CVM would have it; 0 stands for a port that the server chooses.
-fn map(rule: &PortRule) -> PortMap {
-    PortMap {
-        protocol: rule.protocol.clone().unwrap_or_else(|| "tcp".to_owned()),
-        host_port: rule.host_port.unwrap_or_default(),
-        vm_port: rule.vm_port.unwrap_or_default(),
-        host_address: rule.host_address.clone(),
-    }
-}
-
 async fn set(
     global: &Global,
     cvm: &str,
@@ -115,9 +104,8 @@ async fn set(
     manner: &Manner,
 ) -> Result<(), Fail> {
     let client = connect::client(global)?;
-    let present = Present::read(&client, cvm).await?.with_ports(&client).await?;
-    let change = Change { ports: Some(rules.iter().map(map).collect()), ..Change::default() };
-    let diff = present.diff(&change)?;
+    let present = Present::read(&client, cvm).await?;
+    let diff = present.diff_ports(&client, &rules).await?;
     let (id, name) = (&present.info.id, &present.info.name);
     if !global.json {
         diff.show(name);

@@ -50,7 +50,7 @@ pub async fn update(
         let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
         present.seal_into(&mut wanted, &vars)?;
     }
-    let diff = present.diff(&wanted)?;
+    let diff = present.diff(client, &wanted).await?;
     guard(&diff, args.drop_env.drop_env)?;
     let id = present.info.id.as_str();
     if !global.json {

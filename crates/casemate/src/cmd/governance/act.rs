@@ -92,9 +92,7 @@ pub async fn accept(global: &Global, args: Accept) -> Result<(), Fail> {
 /// An app and the contracts that govern it.
 #[derive(Debug, Clone, Copy)]
 pub struct Governed {
-    /// The app.
     pub app: AppId,
-    /// The chain.
     pub chain_id: u64,
     /// The contract of the KMS.
     pub kms: Address,

@@ -45,7 +45,6 @@ pub enum Call {
 /// An argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// Its name.
     pub name: &'static str,
     /// Its type: `bytes32`, `bool`, `address`.
     pub kind: &'static str,

@@ -7,7 +7,6 @@ use crate::{
     id::{Address, AppId, ComposeHash, DeviceId},
 };
 
-/// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// The document that is to boot.
@@ -21,13 +20,10 @@ pub struct Wanted {
 /// What is so, at one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// The chain.
     pub chain_id: u64,
-    /// The block.
     pub block: Block,
     /// The contract of the KMS.
     pub kms: KmsFacts,
-    /// The app.
     pub app: Subject,
     /// Where the document is to boot.
     pub hosts: Vec<Host>,
@@ -51,7 +47,6 @@ pub struct KmsFacts {
 pub enum Subject {
     /// An app that there is not yet; this account is to own it.
     New(Address),
-    /// An app.
     App(AppFacts),
 }
 

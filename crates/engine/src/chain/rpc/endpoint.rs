@@ -32,7 +32,6 @@ const LONGEST_REPLY: usize = 8 << 20;
 /// How long a connection that nobody uses is kept; whoever comes later may meet another server.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// One endpoint.
 pub(super) struct Endpoint {
     /// Its name without anything secret.
     host: String,

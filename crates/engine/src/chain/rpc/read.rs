@@ -22,7 +22,6 @@ const UPGRADES_SLOT: u64 = 1;
 /// What one look at a question comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Look {
-    /// The answer.
     Answer(Verdict),
     /// The answer if there is no time to look again.
     NotYet(Verdict),

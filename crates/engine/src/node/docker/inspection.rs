@@ -73,7 +73,6 @@ pub(super) struct ExpectedMount {
     pub read_only: bool,
 }
 
-/// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum MountSource {
     /// This path of the host.

@@ -88,7 +88,6 @@ impl Vm {
         })
     }
 
-    /// What is on record.
     pub fn record(&self) -> Record {
         lock(&self.record).clone()
     }
@@ -204,7 +203,6 @@ impl Vm {
         self.say("boot", "done");
     }
 
-    /// The boot failed.
     pub fn boot_failed(&self, cause: &str) {
         self.say("boot", cause);
         let mut live = lock(&self.live);

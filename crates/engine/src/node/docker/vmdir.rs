@@ -197,7 +197,6 @@ impl VmDir {
         self.write_json("manifest.json", manifest)
     }
 
-    /// The manifest.
     pub fn manifest(&self) -> io::Result<Manifest> {
         self.read_json("manifest.json")?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
     }

@@ -29,7 +29,6 @@ pub(super) struct Step {
     pub says: Says,
 }
 
-/// What it says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Says {

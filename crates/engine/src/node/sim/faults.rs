@@ -104,7 +104,6 @@ impl FaultKind {
     }
 }
 
-/// One fault.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {

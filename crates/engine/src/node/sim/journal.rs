@@ -13,27 +13,16 @@ use crate::node::{CallError, VmConfig};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// `inventory`
     Inventory,
-    /// `list`
     List,
-    /// `find`
     Find,
-    /// `create`
     Create,
-    /// `push`
     Push,
-    /// `start`
     Start,
-    /// `stop`
     Stop,
-    /// `shutdown`
     Shutdown,
-    /// `remove`
     Remove,
-    /// `dial`
     Dial,
-    /// `logs`
     Logs,
 }
 
@@ -52,7 +41,6 @@ impl Method {
     }
 }
 
-/// One call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
     /// Number of the call on this host; grows.

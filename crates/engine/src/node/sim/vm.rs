@@ -19,7 +19,6 @@ use super::{
 };
 use crate::node::VmConfig;
 
-/// A VM.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Vm {
     pub id: EngineVmId,

@@ -83,7 +83,6 @@ pub enum Named<'a> {
     Provisioned(&'a ComposeCommitRequest),
     /// One that comes with its hash.
     Hashed(&'a ComposeReplaceRequest),
-    /// That of a revision.
     Revision(&'a str, &'a RedeployRequest),
 }
 

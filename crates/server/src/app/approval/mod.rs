@@ -195,7 +195,6 @@ pub fn token_hash(token: &str) -> TokenHash {
 /// Something about to be prepared.
 #[derive(Debug)]
 pub struct New<'a> {
-    /// What it is.
     pub kind: Kind,
     /// The CVM that changes, or the one whose configuration the machine gets; it is taken.
     pub cvm: &'a Cvm,

@@ -31,9 +31,7 @@ use tokio::sync::Notify;
 /// A node with what it told of itself last.
 #[derive(Debug)]
 pub struct FleetNode {
-    /// Its id.
     pub id: NodeId,
-    /// Its name.
     pub name: String,
     /// What drives its CVMs.
     pub kind: NodeKind,

@@ -23,7 +23,6 @@ use crate::{
 /// Where a deployment fits.
 #[derive(Debug)]
 pub struct Match {
-    /// The node.
     pub node: Arc<FleetNode>,
     /// The image, as that node has it.
     pub image: Image,

@@ -15,7 +15,9 @@ pub mod compose;
 pub mod network;
 pub mod request;
 pub mod schedule;
+mod show;
 
+pub use self::show::show;
 use casemate_api::error::{ErrorCode, ErrorDetail};
 pub use casemate_core::change::Effect;
 use casemate_core::{

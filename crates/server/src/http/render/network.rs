@@ -6,15 +6,7 @@ use crate::view::{FirewallView, NetworkConfigView, PortView};
 
 /// `GET` and `PUT /cvms/{id}/ports`.
 pub fn ports(views: &[PortView]) -> Vec<HostPort> {
-    let port = |view: &PortView| HostPort {
-        id: format!("pm_{}_{}_{}", view.cvm, view.protocol, view.host_port),
-        host_port: view.host_port,
-        vm_port: view.vm_port,
-        protocol: view.protocol.clone(),
-        host_address: view.host_address.clone().unwrap_or_default(),
-        source_cidrs: view.source_cidrs.clone(),
-    };
-    views.iter().map(port).collect()
+    views.iter().map(HostPort::from).collect()
 }
 
 /// `GET` and `PATCH /cvms/{id}/network-config`.

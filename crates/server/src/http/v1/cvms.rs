@@ -31,7 +31,6 @@ const LIST_LIMIT: u32 = 1000;
 /// More uuids in one batch are refused; clients send 100.
 const BATCH_LIMIT: usize = 500;
 
-/// Query of the lists.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {

@@ -14,7 +14,6 @@ use crate::{
     http::{error::ApiError, extract::Auth},
 };
 
-/// Query of the logs.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct LogsQuery {

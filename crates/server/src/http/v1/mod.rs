@@ -57,6 +57,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(network::firewall_status))
         .routes(routes!(network::diagnose))
         .routes(routes!(cvms::compose_file, update::compose_commit, update::compose_replace))
+        .routes(routes!(update::preview))
         .routes(routes!(update::compose_provision))
         .routes(routes!(approval::info, approval::commit))
         .routes(routes!(update::compose_commit_documented))

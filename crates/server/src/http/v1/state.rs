@@ -35,7 +35,6 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Whatever wakes nobody is seen by then.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Query of the state.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct StateQuery {

@@ -19,9 +19,10 @@ use casemate_api::{
     error::{ErrorBody, ErrorCode},
     network::{NetworkConfigRequest, PortsRequest},
     patch::Patch,
+    preview::PreviewRequest,
     reply::{
-        Accepted, ComposeProvisioned, CvmFlat, EnvsUpdateResult, HostPort, NetworkConfig,
-        UpdateResult, Vm,
+        Accepted, ChangePreview, ComposeProvisioned, CvmFlat, EnvsUpdateResult, HostPort,
+        NetworkConfig, UpdateResult, Vm,
     },
 };
 
@@ -120,6 +121,34 @@ async fn usual(
     let (flow, accepted) = accepted!(flow.accept(change_request?));
     let reply = render::update_result(&flow.view(&accepted));
     Ok(answer(flow.reply(202, &reply, &accepted).await?))
+}
+
+/// Tells what a change would come to: the configuration before and after it, and whether the guest would go
+/// down for it.
+///
+/// Nothing is changed. The change is applied after all that wait.
+#[utoipa::path(
+    post,
+    path = "/cvms/{cvm_id}/preview",
+    operation_id = "preview_change",
+    tag = "CVMs",
+    params(("cvm_id" = String, Path)),
+    extensions(("x-casemate" = json!(true))),
+    request_body = PreviewRequest,
+    responses(
+        (status = 200, body = ChangePreview),
+        (status = 400, description = "Something does not fit.", body = ErrorBody),
+        (status = 404, description = "No such CVM in the workspace.", body = ErrorBody),
+        (status = 422, description = "A field cannot be read.", body = ErrorBody),
+    ),
+)]
+pub async fn preview(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    body: Json<PreviewRequest>,
+) -> Result<axum::Json<ChangePreview>, ApiError> {
+    Ok(axum::Json(Box::pin(update::show(&ctx, &caller, &cvm, body.value)).await?))
 }
 
 /// Changes any part of a CVM's configuration: all that is named, or nothing.

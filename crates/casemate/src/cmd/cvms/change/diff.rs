@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 
-use casemate_core::{
-    change::{Change, Configuration, Effect, EnvReport, Set},
-    cvm::PortMap,
-    id::ComposeHash,
-};
+use casemate_api::reply::{ChangePreview, EnvReport, HostPort, PreviewedConfiguration};
+use casemate_core::{change::Effect, id::ComposeHash};
 use casemate_server::config::variable;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
 use crate::ui;
+
+/// Stands for a host port that the server chooses.
+pub(super) const ANY_PORT: u16 = 0;
 
 const GREEN: &str = "\x1b[32m";
 const RED: &str = "\x1b[31m";
@@ -38,46 +38,41 @@ pub struct Diff {
     unset: Vec<String>,
     /// Whether the document is another one.
     pub hash_changed: bool,
+    /// The document's hash now.
+    pub old_hash: ComposeHash,
     /// The document's hash then.
     pub new_hash: ComposeHash,
 }
 
-/// `from` is unknown where the server does not show it.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     name: &'static str,
-    from: Option<String>,
+    from: String,
     to: String,
 }
 
 impl Diff {
-    pub(super) fn of(
-        now: &Configuration,
-        next: &Configuration,
-        effect: Effect,
-        is_on: bool,
-        env: Option<EnvReport>,
-        names: Vec<String>,
-        change: &Change,
-    ) -> Self {
-        let (old, new) = (&now.document, &next.document);
+    /// The difference that the server tells. `names`: the variables that are sealed anew.
+    pub(super) fn of(preview: ChangePreview, names: Vec<String>) -> Self {
+        let ChangePreview { effect, restart, before, after, env_report, unset_variables } = preview;
         let both = [
-            ("docker-compose.yml", &old.docker_compose_file, &new.docker_compose_file),
-            ("pre-launch script", &old.pre_launch_script, &new.pre_launch_script),
+            ("docker-compose.yml", &before.docker_compose_file, &after.docker_compose_file),
+            ("pre-launch script", &before.pre_launch_script, &after.pre_launch_script),
         ];
         let texts = both.into_iter().filter(|(_, a, b)| a != b);
         let texts = texts.map(|(name, a, b)| (name, unified(a.as_deref(), b.as_deref()))).collect();
-        let added = env.as_ref().map(|env| env.added.clone()).unwrap_or_default();
+        let added = env_report.as_ref().map(|env| env.added.clone()).unwrap_or_default();
         Self {
-            unset: next.document.unset_variables(),
+            unset: unset_variables,
             texts,
-            rows: rows(now, next, change),
+            rows: rows(&before, &after),
             again: names.into_iter().filter(|name| !added.contains(name)).collect(),
-            env,
+            env: env_report,
             effect,
-            restart: effect == Effect::Restart && is_on,
-            hash_changed: now.spec.compose_hash != next.spec.compose_hash,
-            new_hash: next.spec.compose_hash,
+            restart,
+            hash_changed: before.compose_hash != after.compose_hash,
+            old_hash: before.compose_hash,
+            new_hash: after.compose_hash,
         }
     }
 
@@ -141,8 +136,7 @@ impl Diff {
         }
         let width = self.rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
         for Row { name, from, to } in &self.rows {
-            let from = from.as_ref().map(|from| format!("{} → ", shown(from))).unwrap_or_default();
-            let _ = writeln!(out, "  {name:width$}  {from}{}", shown(to));
+            let _ = writeln!(out, "  {name:width$}  {} → {}", shown(from), shown(to));
         }
         if self.effect != Effect::Nothing {
             let verdict = match (self.effect, self.restart) {
@@ -180,54 +174,46 @@ pub fn unified(old: Option<&str>, new: Option<&str>) -> String {
     TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
 }
 
-fn rows(now: &Configuration, next: &Configuration, change: &Change) -> Vec<Row> {
-    let (a, b) = (&now.spec, &next.spec);
-    let (old, new) = (&now.document, &next.document);
-    let size = |name: &Option<String>| name.clone().unwrap_or_else(|| "custom".to_owned());
-    let gigabytes = |disk: u32| format!("{disk} GB");
-    let megabytes = |memory: u32| format!("{memory} MB");
+fn rows(before: &PreviewedConfiguration, after: &PreviewedConfiguration) -> Vec<Row> {
+    type Value<'a> = Box<dyn Fn(&PreviewedConfiguration) -> String + 'a>;
     let flag = |on: bool| if on { "on" } else { "off" }.to_owned();
-    let (r, s) = (&a.resources, &b.resources);
-    let known = [
-        ("size", size(&r.instance_type), size(&s.instance_type)),
-        ("vcpu", r.vcpu.to_string(), s.vcpu.to_string()),
-        ("memory", megabytes(r.memory_mb), megabytes(s.memory_mb)),
-        ("disk", gigabytes(r.disk_gb), gigabytes(s.disk_gb)),
-        ("image", a.image.clone(), b.image.clone()),
-        ("ports", ports(&a.ports), ports(&b.ports)),
-        ("listed", flag(a.listed), flag(b.listed)),
-        ("public logs", flag(old.public_logs), flag(new.public_logs)),
-        ("public sysinfo", flag(old.public_sysinfo), flag(new.public_sysinfo)),
-        ("public tcbinfo", flag(old.public_tcbinfo), flag(new.public_tcbinfo)),
-        ("gateway", flag(old.gateway_enabled), flag(new.gateway_enabled)),
-        ("secure time", flag(old.secure_time), flag(new.secure_time)),
+    let all: [(&'static str, Value<'_>); 15] = [
+        ("size", Box::new(|c| c.instance_type.clone().unwrap_or_else(|| "custom".to_owned()))),
+        ("vcpu", Box::new(|c| c.vcpu.to_string())),
+        ("memory", Box::new(|c| format!("{} MB", c.memory))),
+        ("disk", Box::new(|c| format!("{} GB", c.disk_size))),
+        ("image", Box::new(|c| c.image.clone())),
+        ("ports", Box::new(|c| ports(&c.ports))),
+        ("listed", Box::new(|c| flag(c.listed))),
+        ("public logs", Box::new(|c| flag(c.public_logs))),
+        ("public sysinfo", Box::new(|c| flag(c.public_sysinfo))),
+        ("public tcbinfo", Box::new(|c| flag(c.public_tcbinfo))),
+        ("gateway", Box::new(|c| flag(c.gateway_enabled))),
+        ("secure time", Box::new(|c| flag(c.secure_time))),
+        ("shutdown timeout", Box::new(|c| format!("{} s", c.shutdown_timeout))),
+        ("forced stop", Box::new(|c| flag(c.allow_force_stop))),
+        ("user config", Box::new(|c| user_config(c.user_config.as_deref()))),
     ];
-    let known = known.into_iter().filter(|(_, from, to)| from != to);
-    let known = known.map(|(name, from, to)| Row { name, from: Some(from), to });
-    let unknown = [
-        ("shutdown timeout", change.shutdown_timeout_s.map(|seconds| format!("{seconds} s"))),
-        ("forced stop", change.allow_force_stop.map(flag)),
-        (
-            "user config",
-            match &change.user_config {
-                Set::Keep => None,
-                Set::Clear => Some("none".to_owned()),
-                Set::To(text) => Some(format!("{} bytes", text.len())),
-            },
-        ),
-    ];
-    let unknown =
-        unknown.into_iter().filter_map(|(name, to)| Some(Row { name, from: None, to: to? }));
-    known.chain(unknown).collect()
+    let rows = all.into_iter().map(|(name, value)| (name, value(before), value(after)));
+    let other_config = before.user_config != after.user_config;
+    rows.filter(|(name, from, to)| from != to || (*name == "user config" && other_config))
+        .map(|(name, from, to)| Row { name, from, to })
+        .collect()
 }
 
-fn ports(ports: &[PortMap]) -> String {
+fn user_config(text: Option<&str>) -> String {
+    text.map_or_else(|| "none".to_owned(), |text| format!("{} bytes", text.len()))
+}
+
+fn ports(ports: &[HostPort]) -> String {
     if ports.is_empty() {
         return "none".to_owned();
     }
-    let port = |port: &PortMap| {
-        // 0 stands for one that the server chooses.
-        let host = if port.host_port == 0 { "?".to_owned() } else { port.host_port.to_string() };
+    let port = |port: &HostPort| {
+        let host = match port.host_port {
+            ANY_PORT => "?".to_owned(),
+            number => number.to_string(),
+        };
         format!("{host}:{}/{}", port.vm_port, port.protocol)
     };
     ports.iter().map(port).collect::<Vec<_>>().join(" ")
@@ -243,8 +229,8 @@ mod tests {
             unset: Vec::new(),
             texts: vec![("docker-compose.yml", unified(Some("a\nb\u{1b}[2J\n"), Some("a\nc\n")))],
             rows: vec![
-                Row { name: "vcpu", from: Some("1".to_owned()), to: "2".to_owned() },
-                Row { name: "shutdown timeout", from: None, to: "30 s".to_owned() },
+                Row { name: "vcpu", from: "1".to_owned(), to: "2".to_owned() },
+                Row { name: "shutdown timeout", from: "60 s".to_owned(), to: "30 s".to_owned() },
             ],
             env: Some(EnvReport {
                 added: names(&["NEW"]),
@@ -255,6 +241,7 @@ mod tests {
             effect: Effect::Restart,
             restart: true,
             hash_changed: true,
+            old_hash: ComposeHash::from_bytes([6; 32]),
             new_hash: ComposeHash::from_bytes([7; 32]),
         }
     }
@@ -274,7 +261,7 @@ my-app: variables (names only)
   = KEPT  (its value is sent again)
 my-app: settings
   vcpu              1 → 2
-  shutdown timeout  30 s
+  shutdown timeout  60 s → 30 s
 restart: yes
 ";
         assert_eq!(diff().text("my-app", false), expected);
@@ -285,7 +272,7 @@ restart: yes
         assert_eq!(json["env"]["missing"][0], "USED");
         assert_eq!(
             json["settings"][1],
-            json!({"field": "shutdown timeout", "from": null, "to": "30 s"})
+            json!({"field": "shutdown timeout", "from": "60 s", "to": "30 s"})
         );
     }
 }

@@ -1,8 +1,8 @@
 //! A change to a CVM, from what was asked to its end:
 //!
 //! 1. [`present`]: the configuration it has, as the server shows it
-//! 2. [`diff`]: what would be different, by the same pure code as the server's, and whether the guest
-//!    has to be restarted for it
+//! 2. [`diff`]: what would be different, which the server is asked, and whether the guest has to be
+//!    restarted for it
 //! 3. [`agree`]: shown, and asked where it restarts
 //! 4. [`send`]: as one PATCH, which may restart the guest only if that was agreed to
 //! 5. [`mod@follow`]: its steps until it has ended
@@ -61,7 +61,7 @@ pub async fn make(
     manner: &Manner,
     drop_env: bool,
 ) -> Result<(), Fail> {
-    let diff = present.diff(change)?;
+    let diff = present.diff(client, change).await?;
     guard(&diff, drop_env)?;
     if !global.json {
         diff.show(&present.info.name);

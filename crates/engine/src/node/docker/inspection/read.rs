@@ -16,7 +16,6 @@ pub(in crate::node::docker) fn defaults(info: &SystemInfo) -> EngineDefaults {
     }
 }
 
-/// A container.
 pub(in crate::node::docker) fn container(found: ContainerInspectResponse) -> Created {
     let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
@@ -64,7 +63,6 @@ fn devices(host: &HostConfig) -> Vec<String> {
     mapped.chain(rules).chain(asked).collect()
 }
 
-/// A volume.
 pub(in crate::node::docker) fn volume(found: Volume) -> CreatedVolume {
     CreatedVolume {
         name: found.name,

@@ -16,7 +16,6 @@ use casemate_core::{
 
 use super::target::Target;
 
-/// The reply.
 pub fn reply(
     target: &Target,
     wanted: &Wanted,

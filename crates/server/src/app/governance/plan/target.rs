@@ -50,7 +50,6 @@ pub struct Target {
 /// A node and the image that would boot there.
 #[derive(Debug, Clone)]
 pub struct Spot {
-    /// The node.
     pub node: Arc<FleetNode>,
     /// Hash of the image, where known.
     pub image: Option<[u8; 32]>,
