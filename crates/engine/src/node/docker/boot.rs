@@ -18,7 +18,7 @@ use casemate_core::{
 use tokio::sync::SemaphorePermit;
 
 use super::{
-    agent,
+    agent, build,
     compose::Model,
     container::Container,
     derive::{self, AGENT_DIR, DeriveInput, Derived, GuestSource, Limits},
@@ -335,6 +335,7 @@ async fn launch(
             format!("service {}: {cause}", image.service)
         })?;
     }
+    build_images(node, vm, project, derived).await?;
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
@@ -356,6 +357,28 @@ async fn launch(
         Ok(()) => settle(node, vm).await,
         Err(error) => Err(not_started(node, vm, &error.to_string()).await),
     }
+}
+
+/// Builds what is built in the network of the CVM.
+async fn build_images(
+    node: &Shared,
+    vm: &Arc<Vm>,
+    project: &str,
+    derived: &Derived,
+) -> Result<(), String> {
+    if derived.builds.is_empty() {
+        return Ok(());
+    }
+    vm.progress("building images");
+    let memory_mb = vm.record().manifest.memory_mb;
+    let limits = Limits::PerService { vcpu: 1, memory_mb, pids: 0 };
+    let stage = stage(node, vm, &limits, project);
+    let network = stage.network().await?;
+    for one in &derived.builds {
+        let built = build::build(&node.engine, &vm.id, one, &network, memory_mb).await;
+        built.map_err(|cause| format!("service {}: the build failed: {cause}", one.service))?;
+    }
+    stage.remove_network().await
 }
 
 /// Why compose did not start everything: services that failed, if there are any.

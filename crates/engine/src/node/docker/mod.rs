@@ -19,6 +19,7 @@
 
 mod agent;
 mod boot;
+mod build;
 mod cgroup;
 mod client;
 mod compose;
