@@ -35,6 +35,8 @@ use super::{
 
 /// How often what was started is looked at before it counts as up, and how far apart.
 const SETTLE_LOOKS: usize = 5;
+/// The same where a service is started again when it ends: a slow first end must not pass for running.
+const SETTLE_LOOKS_RESTARTED: usize = 15;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// A container that was started again counts as up when it has run for so long.
 const SETTLE_CALM: Duration = Duration::from_secs(3);
@@ -440,7 +442,9 @@ async fn settle(node: &Shared, vm: &Vm) -> Result<(), String> {
         if looping.is_empty() {
             looks += 1;
             let over = !containers.iter().any(|one| one.of_app() && one.alive());
-            if over || looks >= SETTLE_LOOKS {
+            let restarts = containers.iter().any(|one| one.of_app() && !one.may_end_well());
+            let enough = if restarts { SETTLE_LOOKS_RESTARTED } else { SETTLE_LOOKS };
+            if over || looks >= enough {
                 vm.faults.clear();
                 return Ok(());
             }
