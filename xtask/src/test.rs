@@ -77,6 +77,7 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
         readme_commands(&environment)
     })?;
     stages.run("real clients: phala CLI on docker", 6 * MINUTE, || phala_cli(&environment))?;
+    stages.run("compose files, on docker and simulated", 3 * MINUTE, compose_files)?;
     stages
         .run("real clients: apps that contracts govern", 3 * MINUTE, || governed(&environment))?;
     stages.run("benchmark, short", 5 * MINUTE, || bench::run(&bench::Options::short()))?;
@@ -151,6 +152,22 @@ fn phala_cli(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
         .env("CASEMATE_GATEWAY", server.file("gateway.url")?)
         .env("CASEMATE_DATA_DIR", &server.data_dir);
     command(&mut run)
+}
+
+/// Compose files with what becomes of them, on each kind of node.
+fn compose_files() -> anyhow::Result<()> {
+    for node in ["docker", "sim"] {
+        let dir = scratch(&format!("compose-{node}"))?;
+        let binary = absolute(&binary())?;
+        let server = Server::start(&binary, &dir, node)?;
+        let mut run = Command::new("node");
+        run.arg("conformance/compose/run.mjs").arg(&binary).arg(node);
+        run.env("CASEMATE_API", server.file("api.url")?)
+            .env("CASEMATE_API_KEY", server.file("admin.key")?)
+            .env("CASEMATE_GATEWAY", server.file("gateway.url")?);
+        command(&mut run)?;
+    }
+    Ok(())
 }
 
 /// The real `phala` CLI and JavaScript SDK against apps that contracts on a local chain govern.

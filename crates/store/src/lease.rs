@@ -57,8 +57,7 @@ fn on_nodes(engine: Engine) -> String {
 }
 
 /// Claims up to `limit` CVMs that are due and free, the longest waiting first. It writes: ask
-/// [`due_nodes`] first. One that this version
-/// cannot read is logged and keeps the others waiting no longer than its lease.
+/// [`due_nodes`] first. Those that this version cannot read are left to a newer one.
 pub async fn claim(
     db: &Db,
     claimant: &Claimant<'_>,
@@ -128,8 +127,9 @@ impl Tx {
 pub async fn due_nodes(db: &Db, nodes: &[NodeId], now: Timestamp) -> Result<Vec<NodeId>, Error> {
     let sql = format!(
         "SELECT CAST(list.value AS BIGINT) AS id FROM ({}) AS list WHERE EXISTS (SELECT 1 FROM cvms \
-         WHERE node_id = CAST(list.value AS BIGINT) AND due_at <= $2)",
-        db.engine().elements()
+         WHERE node_id = CAST(list.value AS BIGINT) AND due_at <= $2 AND {})",
+        db.engine().elements(),
+        crate::cvms::readable()
     );
     let ids = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
         .bind(node_list(nodes))
@@ -142,8 +142,9 @@ pub async fn due_nodes(db: &Db, nodes: &[NodeId], now: Timestamp) -> Result<Vec<
 pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Error> {
     let sql = format!(
         "SELECT MIN(first.due_at) FROM (SELECT (SELECT due_at FROM cvms \
-         WHERE node_id = CAST(list.value AS BIGINT) AND due_at IS NOT NULL \
+         WHERE node_id = CAST(list.value AS BIGINT) AND due_at IS NOT NULL AND {} \
          ORDER BY due_at LIMIT 1) AS due_at FROM ({}) AS list) AS first",
+        crate::cvms::readable(),
         db.engine().elements()
     );
     let due = on_read!(db, |c| query_scalar::<_, Option<i64>>(sqlx::AssertSqlSafe(sql))

@@ -46,7 +46,7 @@ use tower::ServiceExt;
 
 use crate::{clock::MockClock, dns::FakeDns};
 
-pub const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G}\"]\n";
+pub const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G:-}\"]\n";
 
 /// A node of a world: a simulated host that says it is of this kind, with that kind's capabilities.
 #[derive(Debug)]

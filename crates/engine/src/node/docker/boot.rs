@@ -20,6 +20,7 @@ use tokio::sync::SemaphorePermit;
 use super::{
     agent,
     archive::Archive,
+    build,
     compose::Model,
     container::Container,
     derive::{self, AGENT_DIR, DeriveInput, Derived, GuestSource, Limits},
@@ -35,6 +36,8 @@ use super::{
 
 /// How often what was started is looked at before it counts as up, and how far apart.
 const SETTLE_LOOKS: usize = 5;
+/// The same where a service is started again when it ends: a slow first end must not pass for running.
+const SETTLE_LOOKS_RESTARTED: usize = 15;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// A container that was started again counts as up when it has run for so long.
 const SETTLE_CALM: Duration = Duration::from_secs(3);
@@ -335,6 +338,7 @@ async fn launch(
             format!("service {}: {cause}", image.service)
         })?;
     }
+    build_images(node, vm, project, derived).await?;
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
@@ -356,6 +360,28 @@ async fn launch(
         Ok(()) => settle(node, vm).await,
         Err(error) => Err(not_started(node, vm, &error.to_string()).await),
     }
+}
+
+/// Builds what is built in the network of the CVM.
+async fn build_images(
+    node: &Shared,
+    vm: &Arc<Vm>,
+    project: &str,
+    derived: &Derived,
+) -> Result<(), String> {
+    if derived.builds.is_empty() {
+        return Ok(());
+    }
+    vm.progress("building images");
+    let memory_mb = vm.record().manifest.memory_mb;
+    let limits = Limits::PerService { vcpu: 1, memory_mb, pids: 0 };
+    let stage = stage(node, vm, &limits, project);
+    let network = stage.network().await?;
+    for one in &derived.builds {
+        let built = build::build(&node.engine, &vm.id, one, &network, memory_mb).await;
+        built.map_err(|cause| format!("service {}: the build failed: {cause}", one.service))?;
+    }
+    stage.remove_network().await
 }
 
 /// Why compose did not start everything: services that failed, if there are any.
@@ -417,7 +443,9 @@ async fn settle(node: &Shared, vm: &Vm) -> Result<(), String> {
         if looping.is_empty() {
             looks += 1;
             let over = !containers.iter().any(|one| one.of_app() && one.alive());
-            if over || looks >= SETTLE_LOOKS {
+            let restarts = containers.iter().any(|one| one.of_app() && !one.may_end_well());
+            let enough = if restarts { SETTLE_LOOKS_RESTARTED } else { SETTLE_LOOKS };
+            if over || looks >= enough {
                 vm.faults.clear();
                 return Ok(());
             }

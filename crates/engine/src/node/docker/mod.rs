@@ -20,6 +20,7 @@
 mod agent;
 mod archive;
 mod boot;
+mod build;
 mod cgroup;
 mod client;
 mod compose;

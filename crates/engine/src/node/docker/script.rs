@@ -158,16 +158,16 @@ impl Stage<'_> {
     }
 
     /// The VM's network for its scripts: the engine's own would be shared with other CVMs.
-    async fn network(&self) -> Result<(), String> {
+    pub async fn network(&self) -> Result<String, String> {
         let name = self.name("default");
         let docker = self.engine.docker();
         if docker.inspect_network(&name, None).await.is_ok() {
-            return Ok(());
+            return Ok(name);
         }
         let labels = Some(self.labels.iter().cloned().collect());
-        let request = NetworkCreateRequest { name, labels, ..Default::default() };
+        let request = NetworkCreateRequest { name: name.clone(), labels, ..Default::default() };
         docker.create_network(request).await.map_err(|error| call_error(&error).to_string())?;
-        Ok(())
+        Ok(name)
     }
 
     /// Removes the network of scripts, where the app has others.

@@ -6,7 +6,8 @@ use std::{io, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 
 use super::{
-    cgroup::MAX_PIDS, container::Container, derive::Limits, script::stage, shared::Shared, vm::Vm,
+    build, cgroup::MAX_PIDS, container::Container, derive::Limits, script::stage, shared::Shared,
+    vm::Vm,
 };
 use crate::error::CallError;
 
@@ -116,6 +117,7 @@ async fn remove_once(node: &Shared, vm: &Arc<Vm>) -> Result<(), String> {
         return Err("containers are still there".to_owned());
     }
     node.engine.remove_rest(&vm.id).await.map_err(text)?;
+    build::remove_images(&node.engine, &vm.id).await?;
     let (groups, id) = (node.cgroups.clone(), vm.id.clone());
     let gone = vm.on_disk(move |_| groups.remove(&id)).await.map_err(|error| error.to_string())?;
     if !gone {

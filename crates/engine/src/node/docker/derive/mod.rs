@@ -19,10 +19,13 @@
 //! | `restart` | kept; switched off while the VM is down, so that it stays down |
 //! | `pull_policy` | kept for [`super::images`]; compose pulls nothing |
 //! | what gives the host away | refused by name, unless the node grants it ([`Grant`]) |
+//! | `build` with `dockerfile_inline` | built by the node with an empty context ([`super::build`]) |
 //! | keys we do not know | refused: what they do to a host is not known either |
 
 mod addresses;
 mod ahead;
+mod build;
+mod dockerfile;
 mod grants;
 mod limits;
 mod mounts;
@@ -48,10 +51,13 @@ use casemate_core::{
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-pub(super) use self::mounts::{GuestSource, guest_sources};
 pub use self::{
     ahead::look_ahead,
     grants::{Grant, Grants},
+};
+pub(super) use self::{
+    build::Build,
+    mounts::{GuestSource, guest_sources},
 };
 
 use super::inspection::{Expected, expected};
@@ -227,6 +233,8 @@ pub(super) struct Derived {
     pub pass_env: Vec<(String, String)>,
     /// Images of all services.
     pub images: Vec<ImageUse>,
+    /// Images that the node builds.
+    pub builds: Vec<Build>,
     /// What was changed in a way the app may notice.
     pub warnings: Vec<String>,
 }
@@ -254,7 +262,8 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
     ports::check_maps(input.ports, &mut notes);
     project::rewrite(file, input, &mut notes)?;
     label_files(file, input);
-    let images = images(file);
+    let builds = build::take(file, input)?;
+    let images = images(file, &builds);
     let expected = expected(file, input.project, &input.vm.0, &refuse::HARDENING);
     notes.published.sort();
     Ok(Derived {
@@ -264,6 +273,7 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
         links: notes.links,
         pass_env: notes.pass_env,
         images,
+        builds,
         warnings: notes.warnings,
     })
 }
@@ -299,8 +309,17 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
 }
 
 /// Takes what pulling needs out of the services: compose itself pulls nothing.
-fn images(file: &mut Object) -> Vec<ImageUse> {
+fn images(file: &mut Object, builds: &[Build]) -> Vec<ImageUse> {
     let mut images = Vec::new();
+    for build in builds {
+        let bases = build.images.iter().map(|name| ImageUse {
+            name: name.clone(),
+            platform: None,
+            pull: Pull::Missing,
+            service: build.service.clone(),
+        });
+        images.extend(bases);
+    }
     for (user, service) in services_mut(file) {
         let pull = match text(service, "pull_policy") {
             Some("always") => Pull::Always,
@@ -310,6 +329,7 @@ fn images(file: &mut Object) -> Vec<ImageUse> {
         let platform = text(service, "platform").map(str::to_owned);
         let name = text(service, "image").map(str::to_owned);
         let user = user.clone();
+        let name = name.filter(|name| !builds.iter().any(|build| build.image == *name));
         images.extend(name.map(|name| ImageUse { name, platform, pull, service: user }));
         service.remove("pull_refresh_after");
         service.insert("pull_policy".to_owned(), Value::from("never"));

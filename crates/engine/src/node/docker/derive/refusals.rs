@@ -86,7 +86,14 @@ fn what_reaches_out_of_the_file_is_refused_unless_granted() {
 fn what_nobody_can_grant_is_refused_for_ever() {
     let all = Grants::parse(&Grant::ALL.map(|(_, word)| word.to_owned())).unwrap();
     for (service, word) in [
-        (json!({"image": "x", "build": {"context": "/dstack"}}), "build"),
+        (json!({"image": "x", "build": {"context": "/dstack"}}), "remove build:"),
+        (
+            json!({"build": {"context": "/dstack/a", "dockerfile_inline": "FROM x"}}),
+            "build.context",
+        ),
+        (json!({"build": {"dockerfile_inline": "FROM x", "network": "host"}}), "build.network"),
+        (json!({"build": {"dockerfile_inline": "FROM x\nADD http://h/ /"}}), "ADD"),
+        (json!({"image": "casemate-build/other:sweb"}), "casemate-build"),
         (json!({"image": "x", "provider": {"type": "anything"}}), "provider"),
         (json!({"image": "x", "use_api_socket": true}), "use_api_socket"),
         (json!({"image": "x", "env_file": ["/etc/shadow"]}), "env_file"),

@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use super::{Grant, Grants, Object, Refused, entries, list, mounts, services, text, volumes};
+use super::{
+    Grant, Grants, Object, Refused, build, entries, list, mounts, services, text, volumes,
+};
 
 /// Keys of a file that mean nothing, or that [`super::project`] rewrites.
 const FILE_KEYS: [&str; 7] =
@@ -143,11 +145,12 @@ fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<()
     match key {
         "networks" => endpoints(value),
         "volumes" => list(entry, key).iter().try_for_each(mounts::check_known),
-        _ if KEPT.contains(&key) || key.starts_with("x-") => Ok(()),
-        "build" => Err(Refused::new(
-            "build",
-            "a CVM has no build context: push the image and name it under image:",
+        "build" => build::check(value, entry.contains_key("image")),
+        "image" if names_a_build(value) => Err(Refused::new(
+            format!("an image of {}", build::REPOSITORY),
+            "such images are built by the node: use another name",
         )),
+        _ if KEPT.contains(&key) || key.starts_with("x-") => Ok(()),
         "annotations" if filled(value) => Err(Refused::new(
             "annotations",
             "they are instructions to the host's container runtime: use labels",
@@ -305,6 +308,12 @@ pub(super) fn not_granted(grant: Grant, what: &str) -> Refused {
         what,
         format!("{instead} (an operator can grant it with allow = [\"{}\"])", grant.word()),
     )
+}
+
+fn names_a_build(image: &Value) -> bool {
+    let name = image.as_str().unwrap_or_default();
+    let name = name.strip_prefix("docker.io/").unwrap_or(name);
+    name.starts_with(build::REPOSITORY)
 }
 
 fn reaches_out(capability: &str) -> bool {

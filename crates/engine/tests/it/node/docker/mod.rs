@@ -3,6 +3,7 @@
 
 mod apps;
 mod boot;
+mod builds;
 mod crash;
 mod escape_spellings;
 mod escapes;
