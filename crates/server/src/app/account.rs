@@ -7,7 +7,7 @@ use casemate_store::{Tx, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error, cache::CachedCaller, work::Work};
+use super::{Caller, Ctx, Error, cache::CachedCaller, mutation::Mutation};
 
 /// A token of 32 random bytes: `phak_` and 43 characters.
 pub fn new_token(entropy: &dyn Entropy) -> SecretString {
@@ -54,14 +54,14 @@ pub async fn refuses_dropped_env(ctx: &Ctx, caller: &Caller) -> Result<bool, Err
 
 /// Sets that, where something is said; returns what counts from then on.
 pub async fn refuse_dropped_env(
-    work: &mut Work,
+    mutation: &mut Mutation,
     caller: &Caller,
     refuse: Option<bool>,
 ) -> Result<bool, Error> {
     if let Some(refuse) = refuse {
-        work.tx.refuse_dropped_env(caller.workspace.id, refuse).await?;
+        mutation.tx.refuse_dropped_env(caller.workspace.id, refuse).await?;
     }
-    Ok(work.tx.refuses_dropped_env(caller.workspace.id).await?)
+    Ok(mutation.tx.refuses_dropped_env(caller.workspace.id).await?)
 }
 
 /// What the first start makes, not yet committed.

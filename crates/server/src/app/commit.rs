@@ -38,9 +38,9 @@ use super::{
     events::{self, CvmEvent, EventScope},
     fleet::{self, FleetKms},
     kms,
+    mutation::{Answer, Begun, IdempotencyKey, Mutation},
     provision::{check_sealed_env, env_key, node},
     views,
-    work::{Answer, Begun, IdempotencyKey, Work},
 };
 use crate::{crash, view::CvmView};
 
@@ -60,7 +60,7 @@ pub struct Committed {
 #[derive(Debug)]
 pub enum Outcome {
     /// Written, and to be committed with the answer.
-    Done(Box<Work>, Box<Committed>),
+    Done(Box<Mutation>, Box<Committed>),
     /// It was answered before.
     Answered(Answer),
 }
@@ -73,25 +73,25 @@ pub async fn commit(
     request: &CommitRequest,
 ) -> Result<Outcome, Error> {
     if let Some(ready) = ready(ctx, caller, request).await? {
-        let mut work = match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
+        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
+            Begun::Fresh(mutation) => mutation,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
-        if let Some(done) = create(ctx, &mut work.tx, caller, ready).await? {
-            return Ok(Outcome::Done(work, Box::new(done)));
+        if let Some(done) = create(ctx, &mut mutation.tx, caller, ready).await? {
+            return Ok(Outcome::Done(mutation, Box::new(done)));
         }
     }
     let mut evidence = None;
     for _ in 0..ATTEMPTS {
-        let mut work = match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
+        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
+            Begun::Fresh(mutation) => mutation,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
-        let step = decide(ctx, &mut work.tx, caller, request, evidence.take());
+        let step = decide(ctx, &mut mutation.tx, caller, request, evidence.take());
         match Box::pin(step).await? {
-            Step::Done(done) => return Ok(Outcome::Done(work, done)),
+            Step::Done(done) => return Ok(Outcome::Done(mutation, done)),
             Step::Ask(ask) => {
-                drop(work);
+                drop(mutation);
                 evidence = Some(ask.answer(ctx).await?);
             }
         }

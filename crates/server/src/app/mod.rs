@@ -19,6 +19,7 @@ pub mod governance;
 pub mod instance_ids;
 pub mod kms;
 pub mod logs;
+pub mod mutation;
 pub mod network;
 pub mod node_admin;
 pub mod operations;
@@ -29,7 +30,6 @@ pub mod replicate;
 pub mod revisions;
 pub mod update;
 pub mod views;
-pub mod work;
 
 pub use ctx::{Caller, Ctx};
 pub use error::Error;

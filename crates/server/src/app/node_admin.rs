@@ -15,7 +15,7 @@ use casemate_core::{
 use casemate_engine::node::Inventory;
 use casemate_store::nodes::{self, NewNode, NodeRow, Taken};
 
-use super::{Ctx, Error, fleet, work::Work};
+use super::{Ctx, Error, fleet, mutation::Mutation};
 use crate::{
     config::Role,
     nodes::settings::{DriverSettings, NodeSettings},
@@ -47,7 +47,7 @@ pub async fn look_now(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
 /// Adds a node, which this process opens next.
 pub async fn add(
     ctx: &Ctx,
-    work: &mut Work,
+    mutation: &mut Mutation,
     request: &AddNodeRequest,
 ) -> Result<ManagedNode, Error> {
     check_node_name(&request.name).map_err(|why| Error::invalid("name", why))?;
@@ -75,7 +75,7 @@ pub async fn add(
         pinned: settings.driver.is_pinned(),
         settings: Some(&json),
     };
-    let Some(id) = work.tx.add_node(&new, now).await? else {
+    let Some(id) = mutation.tx.add_node(&new, now).await? else {
         let why =
             format!("A node has the name {}, or had it and was of another kind", request.name);
         return Err(Error::because(ErrorCode::StateConflict, why)
@@ -122,12 +122,12 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
 /// Lets a node take new CVMs, or none.
 pub async fn set_state(
     ctx: &Ctx,
-    work: &mut Work,
+    mutation: &mut Mutation,
     name: &str,
     state: NodeState,
 ) -> Result<ManagedNode, Error> {
     let node = one(ctx, name).await?;
-    if !work.tx.set_node_state(NodeId(node.id), state).await? {
+    if !mutation.tx.set_node_state(NodeId(node.id), state).await? {
         return Err(Error::because(ErrorCode::StateConflict, format!("{name} is removed"))
             .suggest("Add it again with casemate admin node add."));
     }
@@ -136,9 +136,14 @@ pub async fn set_state(
 
 /// Takes a node out of the fleet. One that has CVMs is refused, unless its operator gives it up: then
 /// deletions of its CVMs are done, and the others have failed.
-pub async fn remove(ctx: &Ctx, work: &mut Work, name: &str, give_up: bool) -> Result<(), Error> {
+pub async fn remove(
+    ctx: &Ctx,
+    mutation: &mut Mutation,
+    name: &str,
+    give_up: bool,
+) -> Result<(), Error> {
     let node = one(ctx, name).await?;
-    if work.tx.remove_node(NodeId(node.id), give_up).await? {
+    if mutation.tx.remove_node(NodeId(node.id), give_up).await? {
         return Ok(());
     }
     let why = format!("{name} has {} CVMs", node.taken.slots);

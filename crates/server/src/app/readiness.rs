@@ -8,7 +8,7 @@ use casemate_store::{cvms as stored, cvms::Cvm, readiness};
 use super::{
     Caller, Ctx, Error,
     cvms::{app_id, app_not_found},
-    work::Work,
+    mutation::Mutation,
 };
 use crate::view::{ReadinessSource, ReadinessView};
 
@@ -22,7 +22,7 @@ pub async fn get(ctx: &Ctx, caller: &Caller, text: &str) -> Result<ReadinessView
 /// Declares a check, or takes the declaration back; what counts from then on.
 pub async fn declare(
     ctx: &Ctx,
-    work: &mut Work,
+    mutation: &mut Mutation,
     caller: &Caller,
     text: &str,
     check: Option<Check>,
@@ -31,7 +31,7 @@ pub async fn declare(
     if let Some(check) = &check {
         published(&cvms, check.port)?;
     }
-    if !work.tx.declare_readiness(caller.workspace.id, &app, check.as_ref()).await? {
+    if !mutation.tx.declare_readiness(caller.workspace.id, &app, check.as_ref()).await? {
         return Err(app_not_found(text));
     }
     Ok(view(app, &cvms, check))

@@ -41,8 +41,9 @@ use super::{
     commit,
     events::{self, CvmEvent, EventScope, Verified},
     fleet::FleetNode,
-    governance, provision, update, views,
-    work::{Answer, Begun, IdempotencyKey, Work},
+    governance,
+    mutation::{Answer, Begun, IdempotencyKey, Mutation},
+    provision, update, views,
 };
 use crate::{crash, view::CvmView};
 
@@ -163,7 +164,7 @@ pub struct Replicated {
 #[derive(Debug)]
 pub enum Outcome {
     /// Written, and to be committed with the answer.
-    Done(Box<Work>, Box<Replicated>),
+    Done(Box<Mutation>, Box<Replicated>),
     /// It is prepared: contracts have to allow it first.
     Prepared(Box<Prepared>),
     /// It was answered before.
@@ -189,15 +190,16 @@ pub async fn replicate(
     let mut clearance = Clearance::default();
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
-        let mut work = match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
+        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
+            Begun::Fresh(mutation) => mutation,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
         let attempt = Attempt { ctx, caller, wanted, headers, clearance: &clearance };
-        let (contracts, question) = match Box::pin(attempt.of(&mut work.tx, of, prepare)).await {
-            Ok(Tried::Made(made)) => return Ok(Outcome::Done(work, made)),
+        let (contracts, question) = match Box::pin(attempt.of(&mut mutation.tx, of, prepare)).await
+        {
+            Ok(Tried::Made(made)) => return Ok(Outcome::Done(mutation, made)),
             Ok(Tried::Prepared(prepared)) => {
-                work.finish_refused(prepared.last_event).await?;
+                mutation.finish_refused(prepared.last_event).await?;
                 return Ok(Outcome::Prepared(prepared));
             }
             Ok(Tried::Asks(contracts, question)) => (contracts, question),
@@ -208,7 +210,7 @@ pub async fn replicate(
             Err(error) => return Err(error),
         };
         // Contracts are asked outside of the transaction.
-        drop(work);
+        drop(mutation);
         let transaction = governance::transaction(headers.transaction.as_deref())?;
         match clearance.ask(contracts.governed, &Question { transaction, ..question }).await {
             Ok(()) => {}
@@ -241,20 +243,20 @@ pub async fn commit_prepared(
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
         let found = confirm::find(ctx, row.clone(), &headers).await?;
-        let mut work = match ctx.begin_work(&caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
+        let mut mutation = match ctx.begin_mutation(&caller, key.clone()).await? {
+            Begun::Fresh(mutation) => mutation,
             Begun::Answered(before) => return Ok(Outcome::Answered(before)),
         };
         let made = match &found {
             Found::Before(_, made) => {
-                Box::pin(made_before(ctx, &mut work.tx, &caller, *made)).await
+                Box::pin(made_before(ctx, &mut mutation.tx, &caller, *made)).await
             }
             Found::Now(confirmed) => {
-                Box::pin(begin_prepared(ctx, &mut work.tx, &caller, confirmed)).await
+                Box::pin(begin_prepared(ctx, &mut mutation.tx, &caller, confirmed)).await
             }
         };
         match made {
-            Ok(made) => return Ok(Outcome::Done(work, Box::new(made))),
+            Ok(made) => return Ok(Outcome::Done(mutation, Box::new(made))),
             Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
                 lost = error;
             }

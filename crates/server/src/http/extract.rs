@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::{error::ApiError, middleware::MAX_BODY};
 use crate::app::{
     Caller, Ctx, Error,
-    work::{Answer, IdempotencyKey},
+    mutation::{Answer, IdempotencyKey},
 };
 
 /// The user behind the API key; 401 without one.

@@ -19,10 +19,11 @@ use super::{
 };
 use crate::{
     app::{
-        Caller, Ctx, Error, cvms, governance, revisions,
+        Caller, Ctx, Error, cvms, governance,
+        mutation::{Answer, Begun, IdempotencyKey, Mutation},
+        revisions,
         update::{self, ChangeRequest, EnvGuard, compose},
         views,
-        work::{Answer, Begun, IdempotencyKey, Work},
     },
     view::{ComposeProvisionView, UpdateView},
 };
@@ -53,7 +54,7 @@ pub struct ChangeFlow<'a> {
     pub cvm: CvmId,
     key: Option<IdempotencyKey>,
     /// Its transaction.
-    pub work: Work,
+    pub mutation: Mutation,
     /// What it confirms, where contracts have allowed that.
     confirmed: Option<Found>,
     unknown: Vec<String>,
@@ -88,8 +89,8 @@ pub enum Named<'a> {
 
 impl Named<'_> {
     async fn change_request(self, flow: &mut ChangeFlow<'_>) -> Result<ChangeRequest, Error> {
-        let ChangeFlow { ctx, caller, cvm, work, .. } = flow;
-        let tx = &mut work.tx;
+        let ChangeFlow { ctx, caller, cvm, mutation, .. } = flow;
+        let tx = &mut mutation.tx;
         match self {
             Self::Provisioned(request) => compose::commit(ctx, tx, caller, *cvm, request).await,
             Self::Hashed(request) => compose::replace(ctx, tx, caller, *cvm, request).await,
@@ -128,18 +129,18 @@ impl<'a> ChangeFlow<'a> {
             return Ok(Start::Fresh(flow));
         }
         // Contracts are asked outside of the transaction.
-        let Self { options, key, work, unknown, .. } = *flow;
-        drop(work);
+        let Self { options, key, mutation, unknown, .. } = *flow;
+        drop(mutation);
         let found = confirm::of_cvm(ctx, &cvm, &options.approval).await?;
-        Ok(match ctx.begin_work(caller, key.clone()).await? {
+        Ok(match ctx.begin_mutation(caller, key.clone()).await? {
             Begun::Answered(before) => Start::Answered(before),
-            Begun::Fresh(work) => Start::Fresh(Box::new(Self {
+            Begun::Fresh(mutation) => Start::Fresh(Box::new(Self {
                 ctx,
                 caller,
                 options,
                 cvm: cvm.id,
                 key,
-                work: *work,
+                mutation: *mutation,
                 confirmed: Some(found),
                 unknown,
             })),
@@ -160,12 +161,12 @@ impl<'a> ChangeFlow<'a> {
             .into_iter()
             .filter(|name| !matches!(name.as_str(), "id" | "uuid" | "app_id" | "instance_id"))
             .collect();
-        match ctx.begin_work(caller, key.clone()).await? {
+        match ctx.begin_mutation(caller, key.clone()).await? {
             Begun::Answered(before) => Ok((None, Start::Answered(before))),
-            Begun::Fresh(work) => {
+            Begun::Fresh(mutation) => {
                 let found = cvms::find(ctx, caller, cvm).await?;
-                let (cvm, work, confirmed) = (found.id, *work, None);
-                let flow = Self { ctx, caller, options, cvm, key, work, confirmed, unknown };
+                let (cvm, mutation, confirmed) = (found.id, *mutation, None);
+                let flow = Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown };
                 Ok((Some(found), Start::Fresh(Box::new(flow))))
             }
         }
@@ -182,12 +183,12 @@ impl<'a> ChangeFlow<'a> {
         match self.confirmed.take() {
             None => self.accept_with(change_request, &Clearance::default()).await,
             Some(Found::Before(operation, _)) => {
-                let cvm = update::lock_cvm(&mut self.work.tx, caller, self.cvm).await?;
-                let before = confirm::before(&mut self.work.tx, &cvm, operation).await?;
+                let cvm = update::lock_cvm(&mut self.mutation.tx, caller, self.cvm).await?;
+                let before = confirm::before(&mut self.mutation.tx, &cvm, operation).await?;
                 Ok(Turn::Accepted(self, Box::new(before)))
             }
             Some(Found::Now(confirmed)) => {
-                let tx = &mut self.work.tx;
+                let tx = &mut self.mutation.tx;
                 let accepted =
                     confirm::begin(ctx, tx, caller, &confirmed, Some(&change_request)).await?;
                 Ok(Turn::Accepted(self, Box::new(accepted)))
@@ -205,12 +206,12 @@ impl<'a> ChangeFlow<'a> {
         let change_request =
             ChangeRequest { guard: self.options.guard.or(change_request.guard), ..change_request };
         let Self { ctx, caller, cvm, .. } = *self;
-        match update::accept(ctx, &mut self.work.tx, caller, cvm, &change_request, clearance)
+        match update::accept(ctx, &mut self.mutation.tx, caller, cvm, &change_request, clearance)
             .await?
         {
             update::Outcome::Accepted(accepted) => Ok(Turn::Accepted(self, accepted)),
             update::Outcome::Prepared(prepared) => {
-                self.work.finish_refused(prepared.last_event).await?;
+                self.mutation.finish_refused(prepared.last_event).await?;
                 Err(prepared.refusal(ctx, self.options.approval.prepare_only).await)
             }
         }
@@ -221,10 +222,10 @@ impl<'a> ChangeFlow<'a> {
     pub async fn accept_named(mut self: Box<Self>, named: Named<'_>) -> Result<Turn<'a>, Error> {
         let Self { ctx, caller, cvm, .. } = *self;
         let change_request = named.change_request(&mut self).await?;
-        let taken = update::lock_cvm(&mut self.work.tx, caller, cvm).await?;
+        let taken = update::lock_cvm(&mut self.mutation.tx, caller, cvm).await?;
         let says = self.options.approval.clone();
         let Some((contracts, mut question)) =
-            needs(ctx, &mut self.work.tx, &taken, &change_request).await?
+            needs(ctx, &mut self.mutation.tx, &taken, &change_request).await?
         else {
             if contracts(ctx, &taken.kms)?.is_none() {
                 says.refuse_where_nothing_governs()?;
@@ -239,8 +240,8 @@ impl<'a> ChangeFlow<'a> {
         }
         question.transaction = governance::transaction(says.transaction.as_deref())?;
         // Contracts are asked outside of the transaction.
-        let Self { options, key, work, unknown, .. } = *self;
-        drop(work);
+        let Self { options, key, mutation, unknown, .. } = *self;
+        drop(mutation);
         let mut clearance = Clearance::default();
         match clearance.ask(contracts.governed, &question).await {
             // It was not said that they do, so the client is told what to register.
@@ -248,12 +249,13 @@ impl<'a> ChangeFlow<'a> {
             }
             answer => answer?,
         }
-        let work = match ctx.begin_work(caller, key.clone()).await? {
+        let mutation = match ctx.begin_mutation(caller, key.clone()).await? {
             Begun::Answered(before) => return Ok(Turn::Answered(before)),
-            Begun::Fresh(work) => *work,
+            Begun::Fresh(mutation) => *mutation,
         };
         let confirmed = None;
-        let mut again = Box::new(Self { ctx, caller, options, cvm, key, work, confirmed, unknown });
+        let mut again =
+            Box::new(Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown });
         let change_request = named.change_request(&mut again).await?;
         again.accept_with(change_request, &clearance).await
     }
@@ -272,7 +274,7 @@ impl<'a> ChangeFlow<'a> {
         reply: &T,
         accepted: &update::Accepted,
     ) -> Result<Answer, Error> {
-        self.work.finish(status, reply, Some(accepted.last_event)).await
+        self.mutation.finish(status, reply, Some(accepted.last_event)).await
     }
 }
 
@@ -280,7 +282,7 @@ impl<'a> ChangeFlow<'a> {
 #[derive(Debug)]
 pub enum Provisioned {
     /// To be answered.
-    Now(Box<Work>, Box<ComposeProvisionView>),
+    Now(Box<Mutation>, Box<ComposeProvisionView>),
     /// It was answered before.
     Answered(Answer),
 }
@@ -297,25 +299,25 @@ pub async fn provision(
 ) -> Result<Provisioned, Error> {
     let mut registered = None;
     loop {
-        let mut work = match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
+        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
+            Begun::Fresh(mutation) => mutation,
             Begun::Answered(before) => return Ok(Provisioned::Answered(before)),
         };
         let found = cvms::find(ctx, caller, cvm).await?;
-        let tx = &mut work.tx;
+        let tx = &mut mutation.tx;
         let mut prepared = compose::prepare(ctx, tx, caller, found.id, request, unknown).await?;
         let Some((contracts, device)) = contracts(ctx, &found.kms)?.zip(prepared.device_id) else {
-            return Ok(Provisioned::Now(work, Box::new(prepared)));
+            return Ok(Provisioned::Now(mutation, Box::new(prepared)));
         };
         let hash = prepared.compose_hash;
         match registered {
             // Asked about this document a moment ago.
             Some((asked, is_registered)) if asked == hash => {
                 prepared.compose_hash_registered = is_registered;
-                return Ok(Provisioned::Now(work, Box::new(prepared)));
+                return Ok(Provisioned::Now(mutation, Box::new(prepared)));
             }
             _ => {
-                drop(work);
+                drop(mutation);
                 let question = question(contracts.governed, &found, hash, device);
                 let state = governance::glance(contracts.governed, &question).await;
                 registered = Some((hash, state.is_some_and(|state| state.hash_allowed)));

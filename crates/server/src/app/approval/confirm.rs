@@ -25,9 +25,9 @@ use super::{
 use crate::{
     app::{
         Caller, Ctx, Error, governance,
+        mutation::{Answer, Begun, IdempotencyKey, Mutation},
         replicate::Wanted,
         update::{self, Accepted, ChangeRequest, Effect, Outcome},
-        work::{Answer, Begun, IdempotencyKey, Work},
     },
     crash,
 };
@@ -252,15 +252,15 @@ pub async fn commit_update(
 ) -> Result<Committed, Error> {
     let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
     let found = find(ctx, row, &headers?).await?;
-    let mut work = match ctx.begin_work(&caller, key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(&caller, key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(Committed::Answered(before)),
     };
     match found {
-        Found::Before(operation, _) => Ok(Committed::Now(work, operation, None)),
+        Found::Before(operation, _) => Ok(Committed::Now(mutation, operation, None)),
         Found::Now(confirmed) => {
-            let accepted = begin(ctx, &mut work.tx, &caller, &confirmed, None).await?;
-            Ok(Committed::Now(work, accepted.operation, Some(accepted.last_event)))
+            let accepted = begin(ctx, &mut mutation.tx, &caller, &confirmed, None).await?;
+            Ok(Committed::Now(mutation, accepted.operation, Some(accepted.last_event)))
         }
     }
 }
@@ -269,7 +269,7 @@ pub async fn commit_update(
 #[derive(Debug)]
 pub enum Committed {
     /// To be answered: its operation, and the event to announce where it is new.
-    Now(Box<Work>, OperationId, Option<EventSeq>),
+    Now(Box<Mutation>, OperationId, Option<EventSeq>),
     /// It was answered before.
     Answered(Answer),
 }

@@ -29,9 +29,9 @@ use crate::{
         Caller, Ctx, Error,
         approval::{self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection},
         cvms, governance,
+        mutation::{Answer, Begun, IdempotencyKey, Mutation},
         update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
         views,
-        work::{Answer, Begun, IdempotencyKey, Work},
     },
     view::RedeployView,
 };
@@ -349,7 +349,7 @@ async fn all_or_the_one(
 #[derive(Debug)]
 pub enum RedeployOutcome {
     /// To be answered: the CVMs, and the event to announce.
-    Accepted(Box<Work>, Vec<RedeployView>, EventSeq),
+    Accepted(Box<Mutation>, Vec<RedeployView>, EventSeq),
     /// It was answered before.
     Answered(Answer),
 }
@@ -364,14 +364,14 @@ impl AppRedeploy<'_> {
         approval: &ApprovalHeaders,
         key: Option<IdempotencyKey>,
     ) -> Result<RedeployOutcome, Error> {
-        let mut work = match ctx.begin_work(caller, key.clone()).await? {
-            Begun::Fresh(work) => work,
+        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
+            Begun::Fresh(mutation) => mutation,
             Begun::Answered(before) => return Ok(RedeployOutcome::Answered(before)),
         };
         let mut clearance = Clearance::default();
         if approval.confirms() {
-            let needs = Box::pin(self.needs(ctx, &mut work.tx, caller)).await?;
-            drop(work);
+            let needs = Box::pin(self.needs(ctx, &mut mutation.tx, caller)).await?;
+            drop(mutation);
             if needs.is_empty() {
                 self.refuse_where_nothing_governs(ctx, caller, approval).await?;
             }
@@ -382,18 +382,18 @@ impl AppRedeploy<'_> {
                 }
                 clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
             }
-            work = match ctx.begin_work(caller, key).await? {
-                Begun::Fresh(work) => work,
+            mutation = match ctx.begin_mutation(caller, key).await? {
+                Begun::Fresh(mutation) => mutation,
                 Begun::Answered(before) => return Ok(RedeployOutcome::Answered(before)),
             };
         }
         let only = approval.prepare_only;
-        match Box::pin(self.accept(ctx, &mut work.tx, caller, &clearance, only)).await? {
+        match Box::pin(self.accept(ctx, &mut mutation.tx, caller, &clearance, only)).await? {
             OnApp::Accepted(views, last_event) => {
-                Ok(RedeployOutcome::Accepted(work, views, last_event))
+                Ok(RedeployOutcome::Accepted(mutation, views, last_event))
             }
             OnApp::Prepared(prepared) => {
-                work.finish_refused(prepared.last_event).await?;
+                mutation.finish_refused(prepared.last_event).await?;
                 Err(prepared.refusal(ctx, only).await)
             }
         }

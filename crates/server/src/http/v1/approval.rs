@@ -109,8 +109,8 @@ pub async fn commit(
     let path = confirm::Path::Cvm(&cvm);
     match Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await? {
         confirm::Committed::Answered(before) => Ok(answer(before)),
-        confirm::Committed::Now(work, operation, last_event) => {
-            Ok(answer(work.finish(202, &render::committed(operation), last_event).await?))
+        confirm::Committed::Now(mutation, operation, last_event) => {
+            Ok(answer(mutation.finish(202, &render::committed(operation), last_event).await?))
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::{
     app::{
         Caller, Ctx,
         commit::{self, Outcome},
+        mutation::Begun,
         provision,
-        work::Begun,
     },
     http::{
         error::ApiError,
@@ -51,14 +51,14 @@ async fn do_provision(
     version: Version,
     request: Json<ProvisionRequest>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(caller, request.key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(caller, request.key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
-    let view =
-        provision::provision(ctx, &mut work.tx, caller, request.value, &request.unknown).await?;
+    let view = provision::provision(ctx, &mut mutation.tx, caller, request.value, &request.unknown)
+        .await?;
     let reply = render::provision(&view, version.version);
-    Ok(answer(work.finish(200, &reply, None).await?))
+    Ok(answer(mutation.finish(200, &reply, None).await?))
 }
 
 /// Commits a provision: from here on the CVM exists and is being started.
@@ -101,10 +101,10 @@ async fn do_commit(
     version: Version,
     request: Json<CommitRequest>,
 ) -> Result<Response, ApiError> {
-    let (work, done) = match commit::commit(ctx, caller, request.key, &request.value).await? {
-        Outcome::Done(work, done) => (work, done),
+    let (mutation, done) = match commit::commit(ctx, caller, request.key, &request.value).await? {
+        Outcome::Done(mutation, done) => (mutation, done),
         Outcome::Answered(before) => return Ok(answer(before)),
     };
     let reply = render::cvm_commit(&done.view, version.version);
-    Ok(answer(work.finish(200, &reply, done.last_event).await?))
+    Ok(answer(mutation.finish(200, &reply, done.last_event).await?))
 }

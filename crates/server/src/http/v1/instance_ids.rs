@@ -17,7 +17,7 @@ use crate::{
     app::{
         Caller, Ctx, Error,
         instance_ids::{self, Sieve, Wanted},
-        work::{Begun, IdempotencyKey},
+        mutation::{Begun, IdempotencyKey},
     },
     http::{
         error::ApiError,
@@ -93,14 +93,14 @@ async fn one(
     wanted: Wanted,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(caller, key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(caller, key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
     let (view, last_event) =
-        instance_ids::replace_one(ctx, &mut work.tx, caller, cvm, wanted).await?;
+        instance_ids::replace_one(ctx, &mut mutation.tx, caller, cvm, wanted).await?;
     let reply = render::instance_id(&view, version.version);
-    Ok(answer(work.finish(200, &reply, last_event).await?))
+    Ok(answer(mutation.finish(200, &reply, last_event).await?))
 }
 
 /// Looks for missing instance ids; with `overwrite` and without `missing_only`, replaces those there
@@ -166,12 +166,12 @@ async fn many(
     (names, sieve, wanted): (Option<&[String]>, Sieve, Wanted),
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(caller, key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(caller, key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
-    let done = instance_ids::many(ctx, &mut work.tx, caller, names, sieve, wanted).await;
+    let done = instance_ids::many(ctx, &mut mutation.tx, caller, names, sieve, wanted).await;
     let (view, last_event) = done?;
     let reply = render::instance_ids(&view, version.version);
-    Ok(answer(work.finish(200, &reply, last_event).await?))
+    Ok(answer(mutation.finish(200, &reply, last_event).await?))
 }

@@ -14,8 +14,9 @@ use serde::Deserialize;
 
 use crate::{
     app::{
-        Ctx, node_admin,
-        work::{Begun, IdempotencyKey},
+        Ctx,
+        mutation::{Begun, IdempotencyKey},
+        node_admin,
     },
     http::{
         error::ApiError,
@@ -97,12 +98,12 @@ pub async fn add(
     Auth(caller): Auth,
     request: Body<AddNodeRequest>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(&caller, request.key).await? {
+    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
         Begun::Answered(before) => return Ok(answer(before)),
-        Begun::Fresh(work) => work,
+        Begun::Fresh(mutation) => mutation,
     };
-    let node = node_admin::add(&ctx, &mut work, &request.value).await?;
-    let answered = work.finish(201, &node, None).await?;
+    let node = node_admin::add(&ctx, &mut mutation, &request.value).await?;
+    let answered = mutation.finish(201, &node, None).await?;
     ctx.fleet.changed.notify_one();
     Ok(answer(answered))
 }
@@ -114,12 +115,12 @@ async fn set_state(
     state: NodeState,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(caller, key).await? {
+    let mut mutation = match ctx.begin_mutation(caller, key).await? {
         Begun::Answered(before) => return Ok(answer(before)),
-        Begun::Fresh(work) => work,
+        Begun::Fresh(mutation) => mutation,
     };
-    let node = node_admin::set_state(ctx, &mut work, name, state).await?;
-    let answered = work.finish(200, &node, None).await?;
+    let node = node_admin::set_state(ctx, &mut mutation, name, state).await?;
+    let answered = mutation.finish(200, &node, None).await?;
     ctx.fleet.changed.notify_one();
     Ok(answer(answered))
 }
@@ -201,12 +202,12 @@ pub async fn remove(
     Query(query): Query<RemoveQuery>,
     raw: Raw,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(&caller, raw.key).await? {
+    let mut mutation = match ctx.begin_mutation(&caller, raw.key).await? {
         Begun::Answered(before) => return Ok(answer(before)),
-        Begun::Fresh(work) => work,
+        Begun::Fresh(mutation) => mutation,
     };
-    node_admin::remove(&ctx, &mut work, &name, query.give_up).await?;
-    let answered = work.finish_empty(204, None).await?;
+    node_admin::remove(&ctx, &mut mutation, &name, query.give_up).await?;
+    let answered = mutation.finish_empty(204, None).await?;
     ctx.fleet.changed.notify_one();
     Ok(answer(answered))
 }

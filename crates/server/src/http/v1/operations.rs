@@ -16,9 +16,9 @@ use casemate_core::{operation::OperationKind, time::Timestamp};
 use crate::{
     app::{
         Ctx, Error, cvms,
+        mutation::Begun,
         operations::{self, Shown},
         update,
-        work::Begun,
     },
     http::{
         error::ApiError,
@@ -147,15 +147,15 @@ pub async fn cancel(
     Path(cvm): Path<String>,
     request: Body<CancelRequest>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(&caller, request.key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
     let id = cvms::find(&ctx, &caller, &cvm).await?.id;
     let which = request.value.correlation_id;
-    let done = update::cancel(&ctx, &mut work.tx, &caller, id, which).await?;
+    let done = update::cancel(&ctx, &mut mutation.tx, &caller, id, which).await?;
     let view = CancelView { cancelled: done.operation, rollback: done.rollback };
-    Ok(answer(work.finish(200, &render::cancelled(&view), done.last_event).await?))
+    Ok(answer(mutation.finish(200, &render::cancelled(&view), done.last_event).await?))
 }
 
 /// Powers many CVMs off at once, at most 50.
@@ -182,10 +182,10 @@ pub async fn batch_stop(
             .suggest("Send several requests.")
             .into());
     }
-    let mut work = match ctx.begin_work(&caller, request.key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
-    let (view, last_event) = operations::batch_stop(&ctx, &mut work.tx, &caller, ids).await?;
-    Ok(answer(work.finish(200, &render::batch_stop(&view), last_event).await?))
+    let (view, last_event) = operations::batch_stop(&ctx, &mut mutation.tx, &caller, ids).await?;
+    Ok(answer(mutation.finish(200, &render::batch_stop(&view), last_event).await?))
 }

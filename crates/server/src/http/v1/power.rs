@@ -9,8 +9,8 @@ use casemate_api::{error::ErrorBody, power::RestartRequest, reply::Vm};
 use crate::{
     app::{
         Caller, Ctx, cvms,
+        mutation::{Begun, IdempotencyKey},
         power::{Verb, apply},
-        work::{Begun, IdempotencyKey},
     },
     http::{
         error::ApiError,
@@ -27,17 +27,17 @@ async fn act(
     verb: Verb,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(caller, key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(caller, key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
     let id = cvms::find(ctx, caller, cvm).await?.id;
-    let done = apply(ctx, &mut work.tx, caller, id, verb).await?;
+    let done = apply(ctx, &mut mutation.tx, caller, id, verb).await?;
     if verb == Verb::Delete {
-        return Ok(answer(work.finish_empty(204, done.last_event).await?));
+        return Ok(answer(mutation.finish_empty(204, done.last_event).await?));
     }
     let reply = render::vm_action(&done.view, version.version);
-    Ok(answer(work.finish(200, &reply, done.last_event).await?))
+    Ok(answer(mutation.finish(200, &reply, done.last_event).await?))
 }
 
 macro_rules! bodiless_verb {

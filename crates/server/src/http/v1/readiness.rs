@@ -10,8 +10,9 @@ use casemate_core::ready::Check;
 
 use crate::{
     app::{
-        Caller, Ctx, readiness,
-        work::{Begun, IdempotencyKey},
+        Caller, Ctx,
+        mutation::{Begun, IdempotencyKey},
+        readiness,
     },
     http::{
         error::ApiError,
@@ -101,12 +102,12 @@ async fn declare(
     check: Option<Check>,
     key: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    match ctx.begin_work(caller, key).await? {
+    match ctx.begin_mutation(caller, key).await? {
         Begun::Answered(before) => Ok(answer(before)),
-        Begun::Fresh(mut work) => {
+        Begun::Fresh(mut mutation) => {
             let view: ReadinessView =
-                readiness::declare(ctx, &mut work, caller, app, check).await?;
-            Ok(answer(work.finish(200, &render::readiness(&view), None).await?))
+                readiness::declare(ctx, &mut mutation, caller, app, check).await?;
+            Ok(answer(mutation.finish(200, &render::readiness(&view), None).await?))
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     app::{
         Caller, Ctx, Error,
         approval::{ApprovalHeaders, confirm},
+        mutation::IdempotencyKey,
         replicate::{self, Of, Outcome, Wanted},
-        work::IdempotencyKey,
     },
     http::{
         error::ApiError,
@@ -69,9 +69,9 @@ async fn finish<T: Serialize>(
     match outcome {
         Outcome::Answered(before) => Ok(answer(before)),
         Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, prepare_only).await.into()),
-        Outcome::Done(work, done) => {
+        Outcome::Done(mutation, done) => {
             let reply = render(&done.view);
-            Ok(answer(work.finish(200, &reply, Some(done.last_event)).await?))
+            Ok(answer(mutation.finish(200, &reply, Some(done.last_event)).await?))
         }
     }
 }

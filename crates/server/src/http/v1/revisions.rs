@@ -193,15 +193,15 @@ pub async fn redeploy_app(
     let Body { value: request, unknown, key } = body;
     let ChangeOptions { guard, approval } = headers.or(None, value(&pairs, "transaction_hash"));
     let redeploy = AppRedeploy { path: (&app, &revision), request: &request, guard };
-    let (work, mut views, last_event) =
+    let (mutation, mut views, last_event) =
         match Box::pin(redeploy.run(&ctx, &caller, &approval, key)).await? {
-            RedeployOutcome::Accepted(work, views, last_event) => (work, views, last_event),
+            RedeployOutcome::Accepted(mutation, views, last_event) => (mutation, views, last_event),
             RedeployOutcome::Answered(before) => return Ok(answer(before)),
         };
     for view in &mut views {
         view.update.warnings.extend(ignored(&unknown));
     }
-    Ok(answer(work.finish(202, &render::app_redeployed(&views), Some(last_event)).await?))
+    Ok(answer(mutation.finish(202, &render::app_redeployed(&views), Some(last_event)).await?))
 }
 
 fn ignored(unknown: &[String]) -> Option<String> {

@@ -34,9 +34,9 @@ use crate::{
             change_flow::{self, ChangeFlow, ChangeOptions, Named, Provisioned, Start, Turn},
         },
         cvms,
+        mutation::{Begun, IdempotencyKey},
         update::{self, ChangeRequest, EnvGuard, network, request},
         views,
-        work::{Begun, IdempotencyKey},
     },
     http::{
         error::ApiError,
@@ -356,7 +356,7 @@ pub async fn visibility(
     let (flow, accepted) = accepted!(flow.accept(request::visibility(value)));
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
     let mut flow = flow;
-    let document = flow.work.tx.document(&accepted.cvm.spec.compose_hash).await?;
+    let document = flow.mutation.tx.document(&accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
     Ok(answer(flow.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await?))
 }
@@ -415,7 +415,7 @@ pub async fn name(
     let Json { value, unknown, key } = request;
     let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
     let (flow, accepted) = accepted!(flow.accept(request::rename(&value)?));
-    Ok(answer(flow.work.finish_empty(204, Some(accepted.last_event)).await?))
+    Ok(answer(flow.mutation.finish_empty(204, Some(accepted.last_event)).await?))
 }
 
 /// Sets or clears the time at which a CVM is deleted by itself.
@@ -439,8 +439,8 @@ pub async fn scheduled_delete(
     Path(cvm): Path<String>,
     request: Json<ScheduledDeleteRequest>,
 ) -> Result<Response, ApiError> {
-    let mut work = match ctx.begin_work(&caller, request.key).await? {
-        Begun::Fresh(work) => work,
+    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
+        Begun::Fresh(mutation) => mutation,
         Begun::Answered(before) => return Ok(answer(before)),
     };
     let id = cvms::find(&ctx, &caller, &cvm).await?.id;
@@ -449,9 +449,9 @@ pub async fn scheduled_delete(
         Patch::Null => Some(None),
         Patch::Value(at) => Some(Some(at)),
     };
-    let (cvm, last_event) = update::schedule::set(&ctx, &mut work.tx, &caller, id, at).await?;
+    let (cvm, last_event) = update::schedule::set(&ctx, &mut mutation.tx, &caller, id, at).await?;
     let view = views::cvm(&ctx, &caller, &cvm);
-    Ok(answer(work.finish(200, &render::vm_action(&view, version.version), last_event).await?))
+    Ok(answer(mutation.finish(200, &render::vm_action(&view, version.version), last_event).await?))
 }
 
 /// Changes the addresses that the guest is told: at its next start, or with `restart` now.
@@ -507,7 +507,7 @@ pub async fn ports(
 ) -> Result<Response, ApiError> {
     let Json { value, unknown, key } = request;
     let mut flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let change_request = network::ports(&mut flow.work.tx, &caller, flow.cvm, &value).await?;
+    let change_request = network::ports(&mut flow.mutation.tx, &caller, flow.cvm, &value).await?;
     let (flow, accepted) = accepted!(flow.accept(change_request));
     let reply = render::ports(&network::config(&accepted.promised, flow.cvm).ports);
     Ok(answer(flow.reply(200, &reply, &accepted).await?))
@@ -537,9 +537,9 @@ pub async fn compose_provision(
     let Json { value, unknown, key } = request;
     match change_flow::provision(&ctx, &caller, &cvm, &value, &unknown, key).await? {
         Provisioned::Answered(before) => Ok(answer(before)),
-        Provisioned::Now(work, prepared) => {
+        Provisioned::Now(mutation, prepared) => {
             let reply = render::compose_provision(&prepared);
-            Ok(answer(work.finish(200, &reply, None).await?))
+            Ok(answer(mutation.finish(200, &reply, None).await?))
         }
     }
 }

@@ -7,7 +7,7 @@ use casemate_api::{
 };
 
 use crate::{
-    app::{Ctx, Error, account, work::Begun},
+    app::{Ctx, Error, account, mutation::Begun},
     http::{
         error::ApiError,
         extract::{Auth, Json as Body, answer},
@@ -53,12 +53,12 @@ pub async fn patch(
     if let Some(name) = request.unknown.first() {
         return Err(Error::invalid(name, "is unknown; leave it out").into());
     }
-    match ctx.begin_work(&caller, request.key).await? {
+    match ctx.begin_mutation(&caller, request.key).await? {
         Begun::Answered(before) => Ok(answer(before)),
-        Begun::Fresh(mut work) => {
+        Begun::Fresh(mut mutation) => {
             let refuse = request.value.env_guard.map(|guard| guard == EnvGuard::Refuse);
-            let refuses = account::refuse_dropped_env(&mut work, &caller, refuse).await?;
-            Ok(answer(work.finish(200, &policy(refuses), None).await?))
+            let refuses = account::refuse_dropped_env(&mut mutation, &caller, refuse).await?;
+            Ok(answer(mutation.finish(200, &policy(refuses), None).await?))
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The configuration that a CVM has, as far as the server shows it.
 
-use casemate_api::{network::PortRule, preview::PreviewRequest, reply::CvmInfo};
+use casemate_api::{
+    network::PortRule,
+    preview::PreviewRequest,
+    reply::{ChangePreview, CvmInfo},
+};
 use casemate_client::{Client, OsEntropy, seal_env};
 use casemate_core::{
     change::{Change, Set},
@@ -46,7 +50,7 @@ impl Present {
     /// The same of these host ports and no others.
     pub async fn diff_ports(&self, client: &Client, rules: &[PortRule]) -> Result<Diff, Fail> {
         let request = PreviewRequest { ports: Some(rules.to_vec()), ..PreviewRequest::default() };
-        let mut preview = client.preview(&self.info.id, &request).await?;
+        let mut preview = self.preview(client, &request).await?;
         // The server may choose another one when the change is made.
         for (port, rule) in preview.after.ports.iter_mut().zip(rules) {
             port.host_port = rule.host_port.unwrap_or(ANY_PORT);
@@ -66,7 +70,24 @@ impl Present {
         request: PreviewRequest,
         names: Vec<String>,
     ) -> Result<Diff, Fail> {
-        Ok(Diff::of(client.preview(&self.info.id, &request).await?, names))
+        Ok(Diff::of(self.preview(client, &request).await?, names))
+    }
+
+    /// The CVM is there, so what is not found is the route: only Casemate has it.
+    async fn preview(
+        &self,
+        client: &Client,
+        request: &PreviewRequest,
+    ) -> Result<ChangePreview, Fail> {
+        match client.preview(&self.info.id, request).await {
+            Err(error) if error.is_not_found() => Err(Fail::new(
+                "no-preview",
+                "this server cannot say what a change would come to, and none is made unseen",
+            )
+            .suggest("Update the server to this version of Casemate.")
+            .suggest("On Phala Cloud, make the change with the phala CLI.")),
+            other => Ok(other?),
+        }
     }
 
     /// The allowed names that go with these variables, in the order in which they are already allowed

@@ -105,7 +105,13 @@ async fn an_env_key_is_asked_for_by_any_of_them() {
     let fields: Vec<_> = key.as_object().unwrap().keys().cloned().collect();
     assert_eq!(fields, ["public_key", "signature"]);
     let id = world.call("GET", "/kms/kms-eth", "2026-05-22", None).await.ok()["id"].clone();
-    for kms in ["kms-eth", "ethereum", "ETHEREUM", "builtin", "phala", id.as_str().unwrap()] {
+    let builtin = world.get(&of("builtin", app)).await.ok();
+    assert_ne!(builtin["public_key"], key["public_key"], "each KMS has keys of its own");
+    let first = world.get(&of("kms-base-1", app)).await.ok();
+    let second = world.get(&of("kms-base-2", app)).await.ok();
+    assert_ne!(first["public_key"], second["public_key"]);
+    assert_eq!(world.get(&of("phala", app)).await.ok()["public_key"], builtin["public_key"]);
+    for kms in ["kms-eth", "ethereum", "ETHEREUM", id.as_str().unwrap()] {
         for app in [app.to_owned(), format!("0x{app}"), format!("app_{app}"), app.to_lowercase()] {
             assert_eq!(world.get(&of(kms, &app)).await.ok()["public_key"], key["public_key"]);
         }

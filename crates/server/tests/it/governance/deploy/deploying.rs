@@ -86,7 +86,8 @@ async fn it_runs_once_its_contract_allows_it() {
     assert_eq!(flat["kms_info"]["chain_id"], 8453);
 
     // The key is the app's own, and what was hashed is what booted.
-    let key = stage.world.kms.env_public_key(&app, 0).await.unwrap().public_key;
+    let own = stage.world.kms.separate(&[b"kms-base-1"]).unwrap();
+    let key = own.env_public_key(&app, 0).await.unwrap().public_key;
     assert_eq!(flat["encrypted_env_pubkey"], key.to_string());
     let vms = stage.world.sim.host().vms().unwrap();
     let vm = &vms[0];
@@ -212,7 +213,8 @@ async fn a_contract_that_is_there_already_may_be_named_at_provision() {
     let named = json!({ "app_id": format!("0x{app}") });
     let provisioned = stage.provision_with("my-app", named).await;
     assert_eq!(provisioned["app_id"], app.to_string());
-    let key = stage.world.kms.env_public_key(&app, 0).await.unwrap().public_key;
+    let own = stage.world.kms.separate(&[b"kms-base-1"]).unwrap();
+    let key = own.env_public_key(&app, 0).await.unwrap().public_key;
     assert_eq!(provisioned["app_env_encrypt_pubkey"], key.to_string());
     stage.chain.add_hash(app, compose_hash(&provisioned));
     // As the CLI goes on then: without a KMS and without a contract.

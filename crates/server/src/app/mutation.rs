@@ -51,7 +51,7 @@ impl IdempotencyKey {
 
 /// A request under way.
 #[derive(Debug)]
-pub struct Work {
+pub struct Mutation {
     ctx: Ctx,
     workspace: casemate_core::id::WorkspaceId,
     key: Option<IdempotencyKey>,
@@ -63,14 +63,14 @@ pub struct Work {
 #[derive(Debug)]
 pub enum Begun {
     /// It is new: do it.
-    Fresh(Box<Work>),
+    Fresh(Box<Mutation>),
     /// It was answered before.
     Answered(Answer),
 }
 
 impl Ctx {
     /// Begins a changing request.
-    pub async fn begin_work(
+    pub async fn begin_mutation(
         &self,
         caller: &Caller,
         key: Option<IdempotencyKey>,
@@ -86,11 +86,11 @@ impl Ctx {
             let status = u16::try_from(before.status).unwrap_or(500);
             return Ok(Begun::Answered(Answer { status, body: before.body, replayed: true }));
         }
-        Ok(Begun::Fresh(Box::new(Work { ctx: self.clone(), workspace, key, tx })))
+        Ok(Begun::Fresh(Box::new(Mutation { ctx: self.clone(), workspace, key, tx })))
     }
 }
 
-impl Work {
+impl Mutation {
     /// Commits with a JSON answer; `last_event` is announced after that.
     pub async fn finish<T: Serialize>(
         self,
