@@ -1,5 +1,5 @@
 //! Use cases: one file per noun. Each is a transaction script that works for one [`Caller`]; none
-//! knows HTTP, and none talks to a node.
+//! knows HTTP, and none but a stream of logs talks to a node.
 
 pub mod about;
 pub mod account;
