@@ -87,6 +87,8 @@ fn judge(
     calm: Duration,
 ) -> Option<(FaultKind, Timestamp)> {
     let kind = match container.state {
+        // A job that ends well and is started again, as its policy says, does what it should.
+        ContainerState::Restarting(0) => return None,
         ContainerState::Restarting(code) => FaultKind::Restarting { code },
         ContainerState::Created => FaultKind::NotStarted,
         ContainerState::Exited(0) if container.may_end_well() => return None,
@@ -136,6 +138,7 @@ mod tests {
         assert_eq!(judge_at(ContainerState::Alive, Some(&known), at(20)), Some((kind, at(10))));
         assert_eq!(judge_at(ContainerState::Alive, Some(&known), at(70)), None);
         assert_eq!(judge_at(ContainerState::Alive, None, at(20)), None);
+        assert_eq!(judge_at(ContainerState::Restarting(0), None, at(20)), None);
     }
 
     #[test]
