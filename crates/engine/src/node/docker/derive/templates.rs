@@ -206,7 +206,7 @@ fn files_that_want_the_machine_are_refused_by_name() {
         ("services: {a: {image: x, network_mode: host}}", "service a uses network_mode: host"),
         ("services: {a: {image: x, devices: ['/dev/net/tun']}}", "service a uses devices"),
         (gpu, "service llm uses"),
-        ("services: {a: {build: .}}", "service a uses build"),
+        ("services: {a: {build: .}}", "service a uses a build with a context"),
         ("services: {a: {image: x, env_file: .env}}", "the compose file uses env_file"),
         (
             "services: {a: {image: x}}\nnetworks: {default: {external: true, name: web}}",
