@@ -52,7 +52,7 @@ pub enum OsImagesReply {
 
 const ABOUT: &str = "\
 Control plane for confidential VMs, wire-compatible with Phala Cloud: its CLI, SDKs and Terraform \
-provider mutation unchanged.
+provider work unchanged.
 
 Replies depend on the header `X-Phala-Version`: 2025-10-28, 2026-01-21, 2026-05-22 or 2026-06-23. \
 Without it, it is 2026-01-21; a later date means the newest version; anything else is a 400. Where a \
