@@ -128,7 +128,13 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
         }
         Node::Check(args) => {
             let before = client.check_node(&args.name).await?;
-            let node = looked_at(&client, before).await?;
+            let looks = before.looks;
+            // Another process looks at its own nodes by itself.
+            let node = if before.served_here {
+                until(&client, &args.name, |node| node.looks > looks).await?
+            } else {
+                before
+            };
             show(global, &node);
             answers(&node)
         }
@@ -167,19 +173,23 @@ async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail
     if !global.json {
         ui::print_note(format!("Added {}; waiting for its first answer", added.name));
     }
-    let node = looked_at(client, added).await?;
+    // It begins as one that was not reached, which counts as a look.
+    let looked_at = |node: &ManagedNode| node.reachable || node.looks > 1;
+    let node = until(client, &added.name, looked_at).await?;
     show(global, &node);
     answers(&node)
 }
 
-/// The node after its server has looked at it, or as it is when patience ends.
-async fn looked_at(client: &Client, before: ManagedNode) -> Result<ManagedNode, Fail> {
-    let until = Instant::now() + PATIENCE;
+/// The node as soon as this holds of it, or as it is when patience ends.
+async fn until(
+    client: &Client,
+    name: &str,
+    holds: impl Fn(&ManagedNode) -> bool,
+) -> Result<ManagedNode, Fail> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        let node = client.managed_node(&before.name).await?;
-        let elsewhere = !node.served_here && before.looks > 0;
-        if node.looks > before.looks.max(1) || node.reachable || elsewhere || Instant::now() > until
-        {
+        let node = client.managed_node(name).await?;
+        if holds(&node) || Instant::now() > deadline {
             return Ok(node);
         }
         tokio::time::sleep(POLL).await;

@@ -57,6 +57,8 @@ pub struct Registry {
 #[derive(Debug)]
 struct Served {
     node: Arc<FleetNode>,
+    /// Those it was opened with.
+    settings: Option<String>,
     stop: CancellationToken,
 }
 
@@ -160,9 +162,14 @@ impl Registry {
     fn serve(&mut self, row: &NodeRow) -> Option<Arc<FleetNode>> {
         let id = row.id();
         let takes_new = row.settings.is_some() || self.chosen.contains_key(&id);
-        if let Some(served) = self.served.get(&id) {
-            served.node.place(placing(row, takes_new));
-            return Some(served.node.clone());
+        match self.served.get(&id) {
+            Some(served) if served.settings == row.settings => {
+                served.node.place(placing(row, takes_new));
+                return Some(served.node.clone());
+            }
+            // Removed and added again with other settings: opened anew.
+            Some(served) => served.stop.cancel(),
+            None => {}
         }
         let kind = NodeKind::parse(&row.kind)?;
         let calls = self.ctx.config.work.calls_per_node;
@@ -181,7 +188,8 @@ impl Registry {
         let stop = CancellationToken::new();
         let connect = Connect { opener: self.opener.clone(), guard, row: row.clone() };
         self.watches.spawn(watch::run(self.ctx.clone(), node.clone(), connect, stop.clone()));
-        self.served.insert(id, Served { node: node.clone(), stop });
+        let settings = row.settings.clone();
+        self.served.insert(id, Served { node: node.clone(), settings, stop });
         Some(node)
     }
 

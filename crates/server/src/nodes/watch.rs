@@ -127,6 +127,8 @@ impl Watch {
             self.reconciles = true;
             return Ok(());
         };
+        // Also if the database fails below.
+        self.reconciles = was_away;
         if was_away {
             // Its CVMs are claimed again from now on.
             ctx.wake.notify_one();
@@ -148,7 +150,8 @@ impl Watch {
         self.again = record_differences(ctx, node, suspects, was_away).await?;
         self.shown = hashes;
         self.events = Some(newest);
-        self.reconciles = false;
+        // Those that could not be compared now are reconciled next time.
+        self.reconciles = was_away && !self.again.is_empty();
         Ok(())
     }
 

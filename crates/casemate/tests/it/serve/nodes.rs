@@ -94,6 +94,13 @@ async fn an_operator_adds_looks_cordons_and_removes_nodes() {
     assert!(run(&["remove", "far"]).0);
     let (good, text) = run(&["check", "rack-2"]);
     assert!(good && text.contains("answers"), "{text}");
+    // A host that has just gone is not said to answer because it did a moment ago.
+    let faults = dir.path().join("nodes/by-name/rack-2/faults.json");
+    std::fs::write(&faults, r#"{"faults": [{"fault": "unreachable", "count": null}]}"#).unwrap();
+    let (good, text) = run(&["check", "rack-2"]);
+    assert!(!good && text.contains("simulated fault"), "{text}");
+    std::fs::remove_file(&faults).unwrap();
+    assert!(run(&["check", "rack-2"]).0);
 
     assert!(run(&["cordon", "rack-1"]).0);
     let cvm = service.deploy("my-app").await;
