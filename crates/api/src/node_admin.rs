@@ -23,12 +23,12 @@ pub struct AddNodeRequest {
     /// data directory of the process that adds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
-    /// What its CVMs may take of what it has.
+    /// Limits for the sum of its CVMs; absent: its capacity.
     #[serde(default)]
     pub limits: NodeLimits,
 }
 
-/// What an operator lets all CVMs of a node take together; absent: what the node has.
+/// Limits of an operator for the sum of all CVMs of a node. An absent field: the capacity that the node reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default, deny_unknown_fields)]
@@ -71,7 +71,7 @@ pub struct ManagedNode {
     pub state: NodeState,
     /// Where it stands.
     pub region: String,
-    /// What protects its CVMs: `none`, `simulated`, `tdx`, `sev-snp`.
+    /// Kind of its TEE: `none`, `simulated`, `tdx`, `sev-snp`.
     pub tee: String,
     /// Version of the software that runs VMs there; empty: it has not answered yet.
     pub version: String,
@@ -87,21 +87,21 @@ pub struct ManagedNode {
     pub served_here: bool,
     /// How often this process has looked at it; rises with every look.
     pub looks: u64,
-    /// Its engine, where it has one of its own.
+    /// Address of its container engine; absent: the server's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// Its files, where several processes may serve it in turn.
+    /// Directory of its files, if several processes may serve it in turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
-    /// What its operator lets its CVMs take.
+    /// Limits that its operator set.
     pub limits: NodeLimits,
-    /// What its CVMs may take together.
+    /// Capacity for the sum of its CVMs: the smaller of what it reports and its limits.
     pub capacity: NodeAmount,
-    /// What they take now.
+    /// Resources that its CVMs use now.
     pub taken: NodeAmount,
     /// Names of its OS images.
     pub images: Vec<String>,
-    /// What its driver says about it.
+    /// Notes of its driver for operators.
     pub notes: Vec<String>,
 }
 
