@@ -35,7 +35,7 @@ use super::{
 };
 
 /// How often what was started is looked at before it counts as up, and how far apart.
-const SETTLE_LOOKS: usize = 5;
+const SETTLE_LOOKS: usize = 10;
 /// The same where a service is started again when it ends: a slow first end must not pass for running.
 const SETTLE_LOOKS_RESTARTED: usize = 15;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);

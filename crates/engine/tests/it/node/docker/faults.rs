@@ -23,7 +23,7 @@ async fn a_service_that_ends_later_is_a_fault_and_the_others_go_on() {
         "
 services:
   web: {{image: {IMAGE}, command: httpd -f -p 80 -h /etc, ports: ['8080:80']}}
-  worker: {{image: {IMAGE}, command: sh -c 'sleep 2; echo no database; exit 9'}}
+  worker: {{image: {IMAGE}, command: sh -c 'sleep 6; echo no database; exit 9'}}
   job: {{image: {IMAGE}, command: 'true'}}
 "
     ));
