@@ -244,6 +244,7 @@ impl World {
             entropy,
             fleet: Arc::new(fleet),
             cache: Arc::default(),
+            directory_length: Arc::default(),
             inflight: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
             config: Arc::new(config),
@@ -265,6 +266,7 @@ impl World {
     pub fn replica(&self) -> Self {
         self.at(Ctx::from(ctx::World {
             cache: Arc::default(),
+            directory_length: Arc::default(),
             inflight: Arc::default(),
             ..(*self.ctx).clone()
         }))

@@ -7,7 +7,7 @@ use casemate_store::{Tx, accounts};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error, cache::CachedCaller, mutation::Mutation};
+use super::{Caller, Ctx, Error, mutation::Mutation};
 
 /// A token of 32 random bytes: `phak_` and 43 characters.
 pub fn new_token(entropy: &dyn Entropy) -> SecretString {
@@ -28,20 +28,15 @@ impl Ctx {
     /// Who this token speaks for.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Arc<Caller>>, Error> {
         let (hash, now) = (token_hash(token), self.now());
-        let kept = self.cache.callers.get(&hash).filter(|kept| {
-            self.db.accounts_are_current(kept.stamp) && kept.expires_at.is_none_or(|end| end > now)
-        });
-        if let Some(kept) = kept {
-            return Ok(Some(kept.caller));
+        if let Some(kept) = self.kept_caller(&hash) {
+            return Ok(Some(kept));
         }
         let moment = self.db.moment();
         let Some(found) = accounts::principal(&self.db, &hash, now).await? else { return Ok(None) };
         let expires_at = found.expires_at;
         let caller = Arc::new(Caller::from(found));
         if let Some(stamp) = self.db.accounts_stamp(moment) {
-            self.cache
-                .callers
-                .put(hash, CachedCaller { caller: caller.clone(), expires_at, stamp });
+            self.keep_caller(hash, caller.clone(), expires_at, stamp);
         }
         Ok(Some(caller))
     }

@@ -11,8 +11,6 @@
 
 mod governed;
 
-use std::sync::Arc;
-
 use casemate_api::{
     commit::CommitRequest,
     error::{ErrorCode, ErrorDetail},
@@ -113,7 +111,7 @@ struct Ready {
     provision: Provision,
     spec: Spec,
     sealed_env: Option<String>,
-    document: Arc<str>,
+    document: String,
     /// How many live CVMs its app had.
     live: usize,
     /// What its contract said, if it has one.
@@ -153,8 +151,7 @@ async fn prepare(
     (request, app, kms): (&CommitRequest, &AppId, &FleetKms),
     live: usize,
 ) -> Result<Ready, Error> {
-    let document = ctx
-        .document(&provision.spec.compose_hash)
+    let document = provisions::document(&ctx.db, &provision.spec.compose_hash)
         .await?
         .ok_or_else(|| Error::Internal("a provision without its document".to_owned()))?;
     let mut spec = spec(&provision, request, &document)?;

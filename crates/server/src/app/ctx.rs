@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     approval::token_rate_limit::TokenRateLimit,
     cache::Cache,
+    directory::DirectoryLength,
     error::Error,
     fleet::{Fleet, Instance},
 };
@@ -55,6 +56,8 @@ pub struct World {
     pub dns: Arc<dyn Dns>,
     /// What was read before and is still so.
     pub cache: Arc<Cache>,
+    /// How many apps the public directory has.
+    pub directory_length: Arc<DirectoryLength>,
     /// Requests that the gateway here has under way.
     pub inflight: Arc<InFlightRequests>,
     /// Commit tokens that nobody was given.

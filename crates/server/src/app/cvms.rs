@@ -15,7 +15,7 @@ use casemate_api::{
 use casemate_core::{
     compose::AppCompose,
     cvm::Phase,
-    id::{AppId, ComposeHash, CvmId, CvmName, EventSeq, KmsId, NodeId, VmUuid},
+    id::{AppId, CvmId, CvmName, EventSeq, KmsId, NodeId, VmUuid},
     time::Timestamp,
 };
 use casemate_store::{
@@ -26,7 +26,7 @@ use serde::Serialize;
 
 use super::{
     Caller, Ctx, Error,
-    cache::{CachedReply, FixedName, Surroundings},
+    cache::{ReadFrom, ReplyKey},
     fleet::{Fleet, FleetKms},
     views,
 };
@@ -67,38 +67,26 @@ pub async fn reply<T: Serialize>(
     version: ApiVersion,
     render: impl FnOnce(&CvmView) -> T,
 ) -> Result<Bytes, Error> {
-    let key = FixedName::of(&CvmName::parse(text)).map(|name| (name, version));
-    if let Some(kept) = key.as_ref().and_then(|key| ctx.cache.replies.get(key))
-        && kept.around.hold(ctx, caller)
-        && ctx.db.is_current(kept.cvm, kept.stamp).await?
+    let key = ReplyKey::of(caller, text, version);
+    if let Some(key) = &key
+        && let Some(kept) = ctx.kept_reply(key, caller).await?
     {
-        return Ok(kept.body);
+        return Ok(kept);
     }
     let moment = ctx.db.moment();
     let cvm = find(ctx, caller, text).await?;
-    let node = revision(ctx, cvm.node);
+    let node_revision = ctx.node_revision(cvm.node);
     let document = document(ctx, &cvm).await?;
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     let body = serde_json::to_vec(&render(&view))
         .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))?;
     let body = Bytes::from(body);
     if let (Some(key), Some(stamp)) = (key, ctx.db.stamp(&cvm, moment)) {
-        let around = Surroundings { caller: caller.clone(), node };
-        ctx.cache.replies.put(key, CachedReply { cvm: cvm.id, stamp, around, body: body.clone() });
+        let (caller, node) = (caller.clone(), cvm.node);
+        let from = ReadFrom { cvm: cvm.id, stamp, caller, node, node_revision };
+        ctx.keep_reply(key, from, body.clone());
     }
     Ok(body)
-}
-
-fn revision(ctx: &Ctx, node: NodeId) -> Option<(NodeId, u64)> {
-    ctx.fleet.node(node).map(|seen| (node, seen.revision()))
-}
-
-impl Surroundings {
-    /// Whether a reply to this caller would be made of the same now.
-    fn hold(&self, ctx: &Ctx, caller: &Arc<Caller>) -> bool {
-        let same_node = self.node.is_none_or(|seen| revision(ctx, seen.0) == Some(seen));
-        same_node && self.caller == *caller
-    }
 }
 
 /// A CVM without its document.
@@ -107,26 +95,10 @@ pub async fn brief(ctx: &Ctx, caller: &Caller, text: &str) -> Result<CvmView, Er
 }
 
 /// The app-compose document of a CVM, byte for byte.
-pub async fn document(ctx: &Ctx, cvm: &Cvm) -> Result<Arc<str>, Error> {
-    ctx.document(&cvm.spec.compose_hash)
+pub async fn document(ctx: &Ctx, cvm: &Cvm) -> Result<String, Error> {
+    provisions::document(&ctx.db, &cvm.spec.compose_hash)
         .await?
         .ok_or_else(|| Error::Internal(format!("CVM {} without its document", cvm.id)))
-}
-
-impl Ctx {
-    /// The document with this hash.
-    pub async fn document(
-        &self,
-        hash: &ComposeHash,
-    ) -> Result<Option<Arc<str>>, casemate_store::Error> {
-        if let Some(kept) = self.cache.documents.get(hash) {
-            return Ok(Some(kept));
-        }
-        let Some(text) = provisions::document(&self.db, hash).await? else { return Ok(None) };
-        let text = Arc::<str>::from(text);
-        self.cache.documents.put(*hash, text.clone());
-        Ok(Some(text))
-    }
 }
 
 /// The app-compose document of a CVM, parsed.
@@ -134,7 +106,7 @@ pub async fn compose(
     ctx: &Ctx,
     caller: &Caller,
     text: &str,
-) -> Result<(Arc<str>, AppCompose), Error> {
+) -> Result<(String, AppCompose), Error> {
     let cvm = find(ctx, caller, text).await?;
     let document = document(ctx, &cvm).await?;
     let parsed = AppCompose::parse(&document)

@@ -1,19 +1,27 @@
 //! The public directory: apps with a listed CVM, of all workspaces, for anybody. To whom they belong is
 //! not told, and of a CVM only what its flags make public.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use casemate_api::{
     kms_type::KmsType,
     page::SeekRequest,
     reply::{Directory, PublicApp, PublicCvm},
 };
+use casemate_core::time::Timestamp;
 use casemate_store::cvms::{self as stored, AppKey, Cvm, PublicApp as Stored};
 
 use super::{Ctx, Error, cvms, fleet::FleetKms, views};
 
 /// How old the length of the directory may be: it is counted, and anybody may ask.
 const COUNT_KEPT: Duration = Duration::from_secs(10);
+
+/// How many apps the directory had, and when they were counted.
+#[derive(Debug, Default)]
+pub struct DirectoryLength(Mutex<Option<(Timestamp, u64)>>);
 
 /// A page of it, newest apps first.
 pub async fn page(ctx: &Ctx, request: &SeekRequest) -> Result<Directory, Error> {
@@ -39,7 +47,7 @@ pub async fn page(ctx: &Ctx, request: &SeekRequest) -> Result<Directory, Error> 
 
 async fn length(ctx: &Ctx) -> Result<u64, Error> {
     let now = ctx.now();
-    let kept = || ctx.cache.directory.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = || ctx.directory_length.0.lock().unwrap_or_else(PoisonError::into_inner);
     let known = *kept();
     if let Some((_, length)) = known.filter(|(at, _)| now.since(*at) < COUNT_KEPT) {
         return Ok(length);

@@ -205,6 +205,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         entropy,
         fleet: Arc::new(Fleet::new(Nodes::new(), kms_here).governed_by(governed)),
         cache: Arc::default(),
+        directory_length: Arc::default(),
         inflight: Arc::default(),
         dns: Arc::new(SystemDns::new()),
         config,

@@ -33,6 +33,7 @@ use casemate_store::{
     cvms::{Cvm, Intent},
     lease::{self, Record},
     operations::Ending,
+    provisions,
 };
 
 use super::boot_check::{Answer, check_boot};
@@ -569,9 +570,8 @@ impl<'a> Turn<'a> {
             row: self.leased.cvm.id.to_string(),
             reason,
         };
-        let document = self.ctx.document(&spec.compose_hash).await?;
+        let document = provisions::document(&self.ctx.db, &spec.compose_hash).await?;
         let compose = document
-            .map(|text| text.to_string())
             .ok_or_else(|| corrupt("compose_hash", "its document is missing".to_owned()))?;
         let sealed_env =
             self.leased.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(

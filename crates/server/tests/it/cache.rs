@@ -8,19 +8,28 @@ use std::sync::{
 };
 
 use casemate_api::version::ApiVersion;
+use casemate_core::node::NodeState;
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
-use casemate_server::{app::cache::FixedName, nodes::watch::Watch};
+use casemate_server::{
+    app::{
+        cache::ReplyKey,
+        fleet::{Nodes, Placing},
+    },
+    nodes::watch::Watch,
+};
 use casemate_store::Db;
 use common::{TestNode, World};
-use serde_json::Value;
+use proptest::{collection::vec, prelude::*, sample::select};
+use serde_json::{Value, json};
 
 async fn on(db: Db) -> World {
     World::over(db, vec![TestNode::sim()], |_| {}).await
 }
 
-fn is_kept(world: &World, uuid: &str) -> bool {
-    let name = FixedName::Uuid(uuid.parse().unwrap());
-    world.ctx.cache.replies.get(&(name, ApiVersion::V20260121)).is_some()
+async fn is_kept(world: &World, uuid: &str) -> bool {
+    let caller = world.ctx.authenticate(&world.key).await.unwrap().unwrap();
+    let key = ReplyKey::of(&caller, uuid, ApiVersion::V20260121).unwrap();
+    world.ctx.kept_reply(&key, &caller).await.unwrap().is_some()
 }
 
 async fn deployed(world: &World, name: &str) -> (String, String) {
@@ -38,7 +47,7 @@ async fn a_change_is_shown_by_every_replica(db: Db) {
     let (path, uuid) = deployed(&ours, "alpha").await;
     let before = ours.get(&path).await.ok();
     assert_eq!(before["status"], "running");
-    assert!(is_kept(&ours, &uuid));
+    assert!(is_kept(&ours, &uuid).await);
     assert_eq!(ours.get(&path).await.ok(), before);
     assert_eq!(theirs.get(&path).await.ok(), before);
     for (verb, word, end) in [("stop", "stopping", "stopped"), ("start", "starting", "running")] {
@@ -99,7 +108,7 @@ async fn a_kept_reply_is_what_a_new_process_says(db: Db) {
     let world = on(db).await;
     let (path, uuid) = deployed(&world, "alpha").await;
     assert_eq!(world.get(&path).await.ok()["node_info"]["status"], "ONLINE");
-    assert!(is_kept(&world, &uuid));
+    assert!(is_kept(&world, &uuid).await);
     world
         .ctx
         .fleet
@@ -155,6 +164,114 @@ async fn a_vm_that_vanished_is_noticed_once(db: Db) {
     watch.look(&world.ctx, &node).await.unwrap();
     assert_eq!(newest().await, stopped, "silence says nothing of a VM");
     assert!(!node.observed().1);
+}
+
+/// Something that changes what a reply shows, or may.
+#[derive(Debug, Clone)]
+enum Happening {
+    Power(&'static str),
+    Patch(Value),
+    Delete,
+    Work,
+    Hours(i64),
+    NodeSilent,
+    NodeAnswers,
+    NodeCordoned(bool),
+    NodeUnknown,
+    NodeKnown,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let power = select(vec!["start", "stop", "restart", "shutdown"]).prop_map(Happening::Power);
+    let patch = select(vec![
+        json!({"vcpu": 2, "memory": 4096}),
+        json!({"vcpu": 1, "memory": 2048}),
+        json!({"listed": true}),
+        json!({"public_logs": false}),
+        json!({"name": "bravo"}),
+        json!({"name": "alpha"}),
+    ]);
+    prop_oneof![
+        3 => power,
+        3 => patch.prop_map(Happening::Patch),
+        1 => Just(Happening::Delete),
+        3 => Just(Happening::Work),
+        1 => (1_i64..100).prop_map(Happening::Hours),
+        1 => Just(Happening::NodeSilent),
+        1 => Just(Happening::NodeAnswers),
+        1 => any::<bool>().prop_map(Happening::NodeCordoned),
+        1 => Just(Happening::NodeUnknown),
+        1 => Just(Happening::NodeKnown),
+    ]
+}
+
+async fn happen(world: &World, nodes: &Nodes, path: &str, happening: Happening) {
+    let node = nodes.values().next().unwrap();
+    match happening {
+        // Refused or not: what counts is what readers see afterwards.
+        Happening::Power(verb) => {
+            world.call("POST", &format!("{path}/{verb}"), "2026-01-21", Some(json!({}))).await;
+        }
+        Happening::Patch(body) => {
+            world.call("PATCH", path, "2026-01-21", Some(body)).await;
+        }
+        Happening::Delete => {
+            world.call("DELETE", path, "2026-01-21", None).await;
+        }
+        Happening::Work => {
+            casemate_server::work::driver::settle_now(&world.ctx, "test").await;
+            world.clock.advance_ms(20);
+        }
+        Happening::Hours(hours) => world.clock.advance_ms(hours * 3_600_000),
+        Happening::NodeSilent => node.record_answer(Err("no answer".to_owned()), world.ctx.now()),
+        Happening::NodeAnswers => {
+            node.record_answer(Ok((*node.observed().0).clone()), world.ctx.now());
+        }
+        Happening::NodeCordoned(cordoned) => {
+            let state = if cordoned { NodeState::Cordoned } else { NodeState::Active };
+            node.place(Placing { state, ..Placing::default() });
+        }
+        Happening::NodeUnknown => world.ctx.fleet.serve(Nodes::new()),
+        Happening::NodeKnown => world.ctx.fleet.serve(nodes.clone()),
+    }
+}
+
+/// Whatever happens, in whatever order: a reply is what a process says that keeps nothing.
+async fn replies_are_those_of_a_process_without_a_cache(happenings: Vec<Happening>) {
+    let world = World::new().await;
+    let (path, uuid) = deployed(&world, "alpha").await;
+    let shown = world.get(&path).await.ok();
+    let by_number = format!("/cvms/{}", shown["id"].as_i64().map_or(1, |id| id));
+    let nodes = (*world.ctx.fleet.own()).clone();
+    let mut used = 0;
+    for happening in happenings {
+        let said = format!("{happening:?}");
+        happen(&world, &nodes, &path, happening).await;
+        for path in [&path, &by_number] {
+            for version in ["2025-10-28", "2026-01-21", "2026-06-23"] {
+                let anew = world.replica().call("GET", path, version, None).await;
+                for _ in 0..2 {
+                    let reply = world.call("GET", path, version, None).await;
+                    assert_eq!(
+                        (reply.status, reply.text),
+                        (anew.status, anew.text.clone()),
+                        "{said}"
+                    );
+                }
+            }
+        }
+        used += usize::from(is_kept(&world, &uuid).await);
+    }
+    assert!(used > 0 || world.get(&path).await.status != 200, "the cache was not used at all");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn a_reply_is_what_a_process_without_a_cache_says(all in vec(happening(), 1..16)) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(replies_are_those_of_a_process_without_a_cache(all));
+    }
 }
 
 casemate_testing::each_backend!(

@@ -12,6 +12,7 @@ use casemate_store::{
     accounts,
     commit_tokens::{Kind, Preparation},
     cvms::{self, Cvm},
+    provisions,
 };
 use serde_json::{Value, json};
 
@@ -194,7 +195,7 @@ async fn change(
     row: &Preparation,
     base: &Configuration,
 ) -> Result<DocumentChangeView, Error> {
-    let text = ctx.document(&row.compose_hash).await?;
+    let text = provisions::document(&ctx.db, &row.compose_hash).await?;
     let text = text.ok_or_else(|| Error::Internal("a prepared document is missing".to_owned()))?;
     let next = AppCompose::parse(&text)
         .map_err(|error| Error::Internal(format!("prepared document: {error}")))?;

@@ -25,6 +25,7 @@ use casemate_store::{
     Error as StoreError, Tx,
     cvms::Cvm,
     prepared::{self, Pending},
+    provisions,
     revisions::{self, Revision, Whole},
 };
 
@@ -168,9 +169,8 @@ pub async fn preview(
 }
 
 async fn document(ctx: &Ctx, hash: &ComposeHash) -> Result<String, Error> {
-    let text = ctx.document(hash).await?;
-    text.map(|text| text.to_string())
-        .ok_or_else(|| Error::Internal(format!("document {hash} is missing")))
+    let text = provisions::document(&ctx.db, hash).await?;
+    text.ok_or_else(|| Error::Internal(format!("document {hash} is missing")))
 }
 
 fn parse(document: &str) -> Result<AppCompose, Error> {

@@ -192,9 +192,9 @@ pub async fn compose_file(
 ) -> Result<Response, ApiError> {
     let (document, _) = cvms::compose(&ctx, &caller, &cvm).await?;
     if query.raw.is_some_and(|word| !matches!(word.as_str(), "false" | "0")) {
-        return Ok(text(Some(document.to_string())));
+        return Ok(text(Some(document)));
     }
-    Ok(([(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
 }
 
 fn text(text: Option<String>) -> Response {

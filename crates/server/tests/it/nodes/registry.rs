@@ -38,6 +38,7 @@ impl Process {
             instance: Arc::new(Instance::new(id, None)),
             config: config.clone(),
             cache: Arc::default(),
+            directory_length: Arc::default(),
             ..(*world.ctx).clone()
         };
         let ctx = Ctx::from(parts);

@@ -325,12 +325,14 @@ async fn what_was_prepared_boots_byte_for_byte() {
         json!({ "docker_compose_file": compose, "pre_launch_script": "printf '\\t\"%s\"'\n" });
     let told = Told::of(stage.patch(body, &[("x-prepare-only", "true")]).await);
     let ctx = &stage.world.ctx;
-    let prepared = ctx.document(&told.hash()).await.unwrap().unwrap();
+    let prepared =
+        casemate_store::provisions::document(&ctx.db, &told.hash()).await.unwrap().unwrap();
     assert_eq!(hash(&prepared), told.hash());
     stage.allow(told.hash());
     stage.commit(&told.token()).await.ok();
     stage.boots(told.hash()).await;
-    let booted = ctx.document(&stage.hash().await).await.unwrap().unwrap();
+    let booted =
+        casemate_store::provisions::document(&ctx.db, &stage.hash().await).await.unwrap().unwrap();
     assert_eq!(booted, prepared);
     let vms = stage.world.sim.host().vms().unwrap();
     assert_eq!(vms.len(), 1);

@@ -394,7 +394,7 @@ async fn what_expired_is_swept_with_its_document() {
     let told = stage.prepare("sweep:1").await;
     let ctx = &stage.world.ctx;
     casemate_server::work::janitor::sweep(ctx).await.unwrap();
-    assert!(ctx.document(&told.hash()).await.unwrap().is_some());
+    assert!(casemate_store::provisions::document(&ctx.db, &told.hash()).await.unwrap().is_some());
     stage.world.clock.advance_ms(16 * DAY_MS);
     casemate_server::work::janitor::sweep(ctx).await.unwrap();
     let mut tx = ctx.db.begin().await.unwrap();
