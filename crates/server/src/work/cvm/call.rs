@@ -1,0 +1,226 @@
+//! One call to a node: written down before it is made, and its outcome after it.
+
+use casemate_core::{
+    cvm::{EngineState, FailureCode, Status, Stopping},
+    id::EngineVmId,
+    plan::{Limits, Step},
+};
+use casemate_engine::node::{CallError, Mark, Node, VmConfig};
+use casemate_store::{Error as StoreError, provisions};
+
+use super::{AWAY_LOOK, LOOK_LEAST, LOOK_MOST, Next, Turn, bounded};
+use crate::app::{
+    events::{CvmEvent, StepResult},
+    fleet::FleetNode,
+};
+
+impl Turn<'_> {
+    /// Intent, call, outcome.
+    pub(super) async fn act(
+        &mut self,
+        (status, mut new_events): (Status, Vec<CvmEvent>),
+        step: Step,
+        target: &FleetNode,
+        mark: &Mark,
+        limits: &Limits,
+    ) -> Result<Next, StoreError> {
+        let name = step.name();
+        self.end_drain(&step, &mut new_events);
+        let intent = Status { drains_until: None, ..self.intend(status, &step, limits) };
+        new_events.push(CvmEvent::Step { name, outcome: StepResult::Intended });
+        self.keep(intent, new_events, true).await?;
+        self.point(name, "intended");
+        let outcome = self.call(&step, &*target.node, mark).await?;
+        self.point(name, "called");
+        self.conclude(&step, outcome).await
+    }
+
+    /// The status that says what is about to be tried.
+    fn intend(&self, mut status: Status, step: &Step, limits: &Limits) -> Status {
+        let now = self.ctx.now();
+        match step {
+            Step::CreateStopped => {
+                status.engine = EngineState::Creating {
+                    until: now.plus(limits.create_settles),
+                    generation: self.leased.cvm.desired.generation,
+                };
+                status.vm = self.leased.cvm.desired.vm;
+                status.offered = self.leased.cvm.desired.generation;
+                status.attempts += 1;
+            }
+            Step::Start(_) => {
+                status.run = self.leased.cvm.desired.run;
+                status.boot_until = Some(now.plus(limits.boot));
+                status.stopping = None;
+                status.attempts += 1;
+            }
+            Step::Shutdown(_, stopping) => status.stopping = Some(*stopping),
+            Step::ForceStop(_, stopping) => {
+                status.stopping = Some(*stopping);
+                status.attempts += 1;
+            }
+            Step::Push(_) => status.offered = self.leased.cvm.desired.generation,
+            // The newer configuration has cost the disk, or will have: there is no way back to it.
+            Step::Remove(_) if status.vm < self.leased.cvm.desired.vm => {
+                status.offered = self.leased.cvm.desired.generation;
+            }
+            Step::Remove(_)
+            | Step::Forget
+            | Step::Adopt(_)
+            | Step::Wait(_)
+            | Step::Done
+            | Step::Fail(..) => {}
+        }
+        status
+    }
+
+    async fn call(
+        &self,
+        step: &Step,
+        node: &dyn Node,
+        mark: &Mark,
+    ) -> Result<Result<Option<EngineVmId>, CallError>, StoreError> {
+        let ctx = self.ctx;
+        let nothing = |outcome: Result<(), CallError>| outcome.map(|()| None);
+        Ok(match step {
+            Step::CreateStopped => {
+                let config = self.config(mark).await?;
+                bounded(ctx, node.create(&config)).await.map(Some)
+            }
+            Step::Push(vm) => {
+                let config = self.config(mark).await?;
+                nothing(bounded(ctx, node.push(vm, &config)).await)
+            }
+            Step::Start(vm) => nothing(bounded(ctx, node.start(vm)).await),
+            Step::Shutdown(vm, _) => nothing(bounded(ctx, node.shutdown(vm)).await),
+            Step::ForceStop(vm, _) => nothing(bounded(ctx, node.stop(vm)).await),
+            Step::Remove(vm) => nothing(bounded(ctx, node.remove(vm)).await),
+            Step::Forget | Step::Adopt(_) | Step::Wait(_) | Step::Done | Step::Fail(..) => Ok(None),
+        })
+    }
+
+    async fn config(&self, mark: &Mark) -> Result<VmConfig, StoreError> {
+        let spec = &self.leased.cvm.spec;
+        let corrupt = |column, reason: String| StoreError::Corrupt {
+            table: "cvms",
+            column,
+            row: self.leased.cvm.id.to_string(),
+            reason,
+        };
+        let document = provisions::document(&self.ctx.db, &spec.compose_hash).await?;
+        let compose = document
+            .ok_or_else(|| corrupt("compose_hash", "its document is missing".to_owned()))?;
+        let sealed_env =
+            self.leased.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
+                |why: casemate_core::seal::InvalidSealedEnv| corrupt("sealed_env", why.to_string()),
+            )?;
+        Ok(VmConfig {
+            mark: mark.clone(),
+            app_id: spec.app_id,
+            kms: Some(self.leased.cvm.kms.clone()),
+            compose,
+            compose_hash: spec.compose_hash,
+            image: spec.image.clone(),
+            vcpu: spec.resources.vcpu,
+            memory_mb: spec.resources.memory_mb,
+            disk_gb: spec.resources.disk_gb,
+            ports: spec.ports.clone(),
+            sealed_env,
+            user_config: spec.user_config.clone(),
+            hugepages: spec.resources.hugepages,
+            pin_numa: spec.resources.pin_numa,
+            gpus: spec.resources.gpus.clone(),
+            kms_urls: spec.kms_urls.clone(),
+            gateway_urls: spec.gateway_urls.clone(),
+            gateway_domain: Some(self.ctx.addresses.gateway_domain.clone()),
+            instance_seed: spec.instance_seed,
+        })
+    }
+
+    /// What came of a call.
+    async fn conclude(
+        &mut self,
+        step: &Step,
+        outcome: Result<Option<EngineVmId>, CallError>,
+    ) -> Result<Next, StoreError> {
+        let name = step.name();
+        let mut status = self.leased.cvm.status.clone();
+        match outcome {
+            Ok(made) => {
+                match (step, made) {
+                    (Step::CreateStopped, Some(vm)) => {
+                        if let EngineState::Creating { generation, .. } = status.engine {
+                            status.pushed = generation;
+                        }
+                        status.engine = EngineState::Present { vm };
+                        status.attempts = 0;
+                    }
+                    (Step::Push(_), _) => status.pushed = self.leased.cvm.desired.generation,
+                    (Step::Shutdown(..) | Step::ForceStop(..), _) => {
+                        status.stopping =
+                            status.stopping.map(|down| Stopping { sent: true, ..down });
+                    }
+                    _ => {}
+                }
+                let new_events = vec![CvmEvent::Step { name, outcome: StepResult::Done }];
+                self.learn(name, status, new_events);
+                Ok(Next::GoOn)
+            }
+            Err(CallError::Rejected(why)) => self.rejected(step, status, why).await,
+            Err(CallError::Unreachable(why)) => {
+                if matches!(step, Step::CreateStopped) {
+                    status.engine = EngineState::Absent;
+                }
+                // It was not carried out, so it was no attempt.
+                if matches!(step, Step::CreateStopped | Step::Start(_) | Step::ForceStop(..)) {
+                    status.attempts = status.attempts.saturating_sub(1);
+                }
+                self.put_off(step, status, StepResult::NodeUnreachable(why)).await
+            }
+            Err(CallError::Unknown(why)) => {
+                self.put_off(step, status, StepResult::OutcomeUnknown(why)).await
+            }
+        }
+    }
+
+    /// The node said no. For a VM that is going anyway that is no failure: the next look decides.
+    async fn rejected(
+        &mut self,
+        step: &Step,
+        mut status: Status,
+        why: String,
+    ) -> Result<Next, StoreError> {
+        match step {
+            Step::Remove(_) => self.put_off(step, status, StepResult::Refused(why)).await,
+            // A guest that cannot be asked to go down is powered off at the deadline.
+            Step::Shutdown(..) => {
+                let now = self.ctx.now();
+                status.stopping = Some(Stopping { until: now, forced: false, sent: true });
+                self.put_off(step, status, StepResult::Refused(why)).await
+            }
+            _ => {
+                if matches!(step, Step::CreateStopped) {
+                    status.engine = EngineState::Absent;
+                }
+                self.fail((status, Vec::new()), FailureCode::Refused, why).await
+            }
+        }
+    }
+
+    async fn put_off(
+        &mut self,
+        step: &Step,
+        status: Status,
+        outcome: StepResult,
+    ) -> Result<Next, StoreError> {
+        tracing::info!(cvm = %self.leased.cvm.id, step = step.name(), why = outcome.message(), "step not done");
+        let tries = status.attempts.min(6);
+        let pause = match outcome {
+            StepResult::NodeUnreachable(_) => AWAY_LOOK,
+            _ => LOOK_LEAST.saturating_mul(1 << tries).min(LOOK_MOST),
+        };
+        let new_events = vec![CvmEvent::Step { name: step.name(), outcome }];
+        let due = self.ctx.now().plus(pause);
+        self.release(status, new_events, due).await
+    }
+}

@@ -1,0 +1,225 @@
+//! What a turn writes down. Every write names the fence of the lease: whoever lost it learns so here.
+
+use casemate_core::{
+    cvm::{DesiredState, Failure, FailureCode, Power, Status, VmPower, phase},
+    id::EventSeq,
+    operation::OperationKind,
+    time::Timestamp,
+};
+use casemate_store::{Error as StoreError, Tx, cvms::Intent, lease::Record, operations::Ending};
+
+use super::{Next, Turn};
+use crate::{
+    app::{
+        events::{self, CvmEvent, EventScope},
+        revisions,
+        update::{self, RollbackReason},
+    },
+    crash,
+};
+
+impl Turn<'_> {
+    /// The outcome of a step was written down, if one was waiting for that.
+    fn recorded(&mut self) {
+        if let Some(step) = self.leased.concluded.take() {
+            self.point(step, "recorded");
+        }
+    }
+
+    pub(super) fn point(&self, step: &str, place: &str) {
+        let kind = self.leased.cvm.operation.map_or("rest", |open| open.kind.as_str());
+        crash::point(|| format!("{kind}.{step}.{place}"));
+    }
+
+    /// Records and keeps the lease. `calling`: a call comes next.
+    pub(super) async fn keep(
+        &mut self,
+        status: Status,
+        new_events: Vec<CvmEvent>,
+        calling: bool,
+    ) -> Result<(), StoreError> {
+        let until = self.ctx.now().plus(self.lease());
+        self.record(status, new_events, Some((until, calling)), Some(self.ctx.now())).await?;
+        self.leased.lease_until = until;
+        Ok(())
+    }
+
+    /// Records and gives the lease back until a time.
+    pub(super) async fn release(
+        &mut self,
+        status: Status,
+        new_events: Vec<CvmEvent>,
+        due: Timestamp,
+    ) -> Result<Next, StoreError> {
+        self.record(status, new_events, None, Some(due)).await?;
+        Ok(Next::Released)
+    }
+
+    /// Records the end of the operation and lets the CVM rest; or takes back what did not work, or
+    /// begins what waits.
+    pub(super) async fn close(
+        &mut self,
+        status: Status,
+        new_events: Vec<CvmEvent>,
+        ending: &Ending,
+    ) -> Result<Next, StoreError> {
+        let now = self.ctx.now();
+        let open = self.leased.cvm.operation;
+        let rest = phase(self.leased.cvm.desired.power, &status, None);
+        let gone = *ending == Ending::Succeeded && self.leased.cvm.desired.power == Power::Deleted;
+        let record = Record {
+            status: &status,
+            phase: rest,
+            lease_until: None,
+            calling: false,
+            due_at: None,
+            deleted: gone,
+        };
+        let mut all = std::mem::take(&mut self.leased.new_events);
+        all.extend(new_events);
+        let mut tx = self.ctx.db.begin().await?;
+        tx.record(&self.leased.cvm, &record, now).await?;
+        let back = self.roll_back(&mut tx, ending).await?;
+        if self.stays_up(&status, ending) {
+            Box::pin(self.stay_up(&mut tx)).await?;
+        }
+        let mut newest = events::write(&mut tx, self.scope(), &all, now).await?;
+        if back.is_none() {
+            if let Some(open) = open {
+                let what = (open.id, open.kind);
+                if *ending == Ending::Succeeded {
+                    revisions::record(self.ctx, &mut tx, &self.leased.cvm, &status, what).await?;
+                }
+                let ended = events::close(&mut tx, self.scope(), what, ending, now).await?;
+                newest = newest.max(ended.unwrap_or(newest));
+            }
+            if rest != self.leased.cvm.phase {
+                let phase = [CvmEvent::Phase(self.leased.cvm.phase, rest)];
+                newest = newest.max(events::write(&mut tx, self.scope(), &phase, now).await?);
+            }
+        }
+        newest = newest.max(back.unwrap_or(EventSeq(0)));
+        if back.is_none()
+            && open.is_some()
+            && let Some(cvm) = tx.cvm(self.leased.cvm.id).await?.filter(|_| !gone)
+        {
+            let begun = update::begin_queued(self.ctx, &mut tx, &cvm).await;
+            newest = newest.max(begun.map_err(|error| self.ours(error))?);
+        }
+        tx.commit().await?;
+        if newest > EventSeq(0) {
+            self.ctx.announce(newest);
+        }
+        self.recorded();
+        crash::point(|| {
+            format!("{}.close.recorded", open.map_or("rest", |open| open.kind.as_str()))
+        });
+        Ok(Next::Released)
+    }
+
+    /// A change of the configuration that failed leads back to the one before, if that was well.
+    async fn roll_back(
+        &self,
+        tx: &mut Tx,
+        ending: &Ending,
+    ) -> Result<Option<EventSeq>, StoreError> {
+        let Ending::Failed(code, cause) = ending else { return Ok(None) };
+        if !code.leads_back() {
+            return Ok(None);
+        }
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(None) };
+        let rollback_reason = RollbackReason::Failed(*code, cause.clone());
+        let back = update::roll_back(self.ctx, tx, &cvm, &rollback_reason).await;
+        Ok(back.map_err(|error| self.ours(error))?.map(|(_, new_events)| new_events))
+    }
+
+    /// Whether it is a restart that was refused while the guest was up: it never began.
+    fn stays_up(&self, status: &Status, ending: &Ending) -> bool {
+        let restart =
+            self.leased.cvm.operation.is_some_and(|open| open.kind == OperationKind::Restart);
+        let up = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+        let refused = matches!(
+            ending,
+            Ending::Failed(FailureCode::NotAllowed | FailureCode::ChainUnavailable, _)
+        );
+        restart && up && refused
+    }
+
+    /// Nothing is desired any more of a restart that never began.
+    async fn stay_up(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
+        let desired = DesiredState { run: cvm.status.run, ..cvm.desired };
+        let failure = cvm.status.failure.clone().map(|why| Failure { rolled_back: true, ..why });
+        let status = Status { failure, ..cvm.status.clone() };
+        let intent = Intent {
+            spec: &cvm.spec,
+            sealed_env: cvm.sealed_env.as_deref(),
+            desired: &desired,
+            status: &status,
+            phase: phase(desired.power, &status, None),
+            due: false,
+        };
+        tx.set_intent(&cvm, &intent, self.ctx.now()).await
+    }
+
+    /// What is neither the database's fault nor a client's.
+    fn ours(&self, error: crate::app::Error) -> StoreError {
+        match error {
+            crate::app::Error::Store(error) => error,
+            error => StoreError::Corrupt {
+                table: "cvms",
+                column: "spec",
+                row: self.leased.cvm.id.to_string(),
+                reason: error.to_string(),
+            },
+        }
+    }
+
+    const fn scope(&self) -> EventScope {
+        EventScope {
+            workspace: self.leased.cvm.workspace,
+            cvm: self.leased.cvm.id,
+            operation: match self.leased.cvm.operation {
+                Some(open) => Some(open.id),
+                None => None,
+            },
+        }
+    }
+
+    async fn record(
+        &mut self,
+        status: Status,
+        more: Vec<CvmEvent>,
+        kept: Option<(Timestamp, bool)>,
+        due_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let now = self.ctx.now();
+        let mut new_events = std::mem::take(&mut self.leased.new_events);
+        new_events.extend(more);
+        let open = self.leased.cvm.operation.map(|open| open.kind);
+        let new_phase = phase(self.leased.cvm.desired.power, &status, open);
+        if new_phase != self.leased.cvm.phase {
+            new_events.push(CvmEvent::Phase(self.leased.cvm.phase, new_phase));
+        }
+        let mut tx = self.ctx.db.begin().await?;
+        let record = Record {
+            status: &status,
+            phase: new_phase,
+            lease_until: kept.map(|(until, _)| until),
+            calling: kept.is_some_and(|(_, calling)| calling),
+            due_at,
+            deleted: false,
+        };
+        tx.record(&self.leased.cvm, &record, now).await?;
+        let newest = events::write(&mut tx, self.scope(), &new_events, now).await?;
+        tx.commit().await?;
+        if newest > EventSeq(0) {
+            self.ctx.publish(newest);
+        }
+        self.recorded();
+        self.leased.recorded.clone_from(&status);
+        self.leased.cvm.status = status;
+        self.leased.cvm.phase = new_phase;
+        Ok(())
+    }
+}
