@@ -5,9 +5,11 @@
 //! | kind | what it is |
 //! |---|---|
 //! | [`docker`] | containers on a Docker-compatible engine; no TEE |
+//! | [`dstack`] | a host with dstack-vmm, through its API |
 //! | [`sim`] | a simulated dstack host in its own files, with faults on demand |
 
 pub mod docker;
+pub mod dstack;
 pub mod guard;
 pub mod sim;
 
