@@ -1,4 +1,4 @@
-//! Output of the containers of a guest, from its agent; without a way there, the serial log of the VM.
+//! Output of the containers of a guest, from its agent; where that cannot be reached, the serial log of the VM.
 //!
 //! The agent serves `/logs/<container>` on port 8090 of the guest, which is reached by a host port or by
 //! the gateway (`app_url`). From dstack 0.6.3 on it asks for a token.
@@ -43,6 +43,19 @@ pub(super) async fn logs(
         (None, Some(url)) => url.clone(),
         (None, None) => return serial(vmm, vm, query).await,
     };
+    match containers(vmm, config, &agent, vm, query).await {
+        Err(CallError::Unreachable(_) | CallError::Unknown(_)) => serial(vmm, vm, query).await,
+        other => other,
+    }
+}
+
+async fn containers(
+    vmm: &VmmClient,
+    config: &DstackConfig,
+    agent: &str,
+    vm: &EngineVmId,
+    query: LogQuery,
+) -> Result<LogStream, CallError> {
     let agent: Url = agent
         .parse()
         .map_err(|_| CallError::Unknown(format!("{agent} is no address of a guest")))?;

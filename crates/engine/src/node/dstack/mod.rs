@@ -137,6 +137,22 @@ impl DstackNode {
         Ok(build)
     }
 
+    /// That the build can make VMs for this TEE: none would be made without it.
+    fn check_tee(&self, build: &VersionResponse, features: &Features) -> Result<(), CallError> {
+        let field = match self.config.tee {
+            Tee::Tdx | Tee::SevSnp => return Ok(()),
+            Tee::Simulated => "simulated_tee",
+            Tee::None => "no_tee",
+        };
+        if features.has_field("VmConfiguration", field) {
+            return Ok(());
+        }
+        Err(CallError::Unreachable(format!(
+            "dstack-vmm {} has no {field}: update it, or say what TEE the host has",
+            build.version
+        )))
+    }
+
     async fn features(&self) -> Result<Arc<Features>, CallError> {
         let known = self.known().features.clone();
         if let Some(features) = known {
@@ -231,6 +247,7 @@ impl Node for DstackNode {
             Err(error) => return Err(CallError::Unreachable(error.to_string())),
         }
         let build = self.learn().await?;
+        self.check_tee(&build, &*self.features().await?)?;
         let meta: Meta = self.vmm.call("GetMeta", &Nothing {}).await?;
         let images: ImageList = self.vmm.call("ListImages", &Nothing {}).await?;
         let gpus: GpuList = self.vmm.call("ListGpus", &Nothing {}).await?;
@@ -354,11 +371,14 @@ fn inventory(
     if meta.kms.urls.is_empty() && meta.kms.url.is_empty() {
         notes.push("no KMS is configured on this node".to_owned());
     }
-    match (meta.gateway.urls.as_slice(), meta.gateway.base_domain.as_str()) {
-        ([], _) => notes.push("no gateway is configured on this node".to_owned()),
-        (_, "") => {}
-        (_, domain) => notes.push(format!("gateway: *.{domain}")),
-    }
+    let gateway_domain = match (meta.gateway.base_domain.as_str(), meta.gateway.port) {
+        ("", _) => {
+            notes.push("no gateway is configured on this node".to_owned());
+            None
+        }
+        (domain, 0 | 443) => Some(domain.to_owned()),
+        (domain, port) => Some(format!("{domain}:{port}")),
+    };
     if !gpus.gpus.is_empty() {
         let free = gpus.gpus.iter().filter(|gpu| gpu.is_free).count();
         notes.push(format!("GPUs: {} of {} free", free, gpus.gpus.len()));
@@ -381,6 +401,7 @@ fn inventory(
             gpus: !gpus.gpus.is_empty(),
             ..Capabilities::of_vm_host(NodeKind::Dstack)
         },
+        gateway_domain,
         notes,
     }
 }

@@ -226,6 +226,7 @@ pub(super) struct Urls {
 pub(super) struct GatewayMeta {
     pub urls: Vec<String>,
     pub base_domain: String,
+    pub port: u16,
 }
 
 /// From the node's configuration; the VMM enforces none of them but the number of VMs.
