@@ -3,6 +3,8 @@
 use casemate_core::node::{NodeKind, NodeState};
 use serde::{Deserialize, Serialize};
 
+use crate::reply::Tee;
+
 /// Adds a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct AddNodeRequest {
     /// Unique name: 1 to 40 characters of `a-z`, `0-9` and `-`.
     pub name: String,
-    /// `docker` or `sim`.
+    /// `docker`, `sim` or `dstack`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub kind: NodeKind,
     /// Where it stands; absent: as the server's other nodes.
@@ -23,9 +25,42 @@ pub struct AddNodeRequest {
     /// data directory of the process that adds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
+    /// Dstack, and required there: how its dstack-vmm is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dstack: Option<DstackAccess>,
     /// Limits for the sum of its CVMs; absent: its capacity.
     #[serde(default)]
     pub limits: NodeLimits,
+}
+
+/// How a dstack-vmm is reached. Files are on the machine of the process that serves the node; secrets are in
+/// files of mode 0600 and nowhere else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DstackAccess {
+    /// `https://rack-1:9080`, `http://…` or `unix:/run/dstack/vmm.sock`.
+    pub url: String,
+    /// TEE of the host: `tdx`, `sev-snp`, `simulated` or `none`. dstack-vmm does not report it.
+    pub tee: Tee,
+    /// File with a token of the VMM's `[auth] tokens`, or with the password of `user`; absent: the VMM asks
+    /// for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
+    /// A user of the VMM's htpasswd file; absent: `token_file` has a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Certificates, PEM, that are trusted beside those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// File with a token for the external API of guest agents, which dstack 0.6.3 and later require for the
+    /// logs of containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_token_file: Option<String>,
+    /// Identity of the host, 64 hex digits: SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP); absent: the
+    /// first guest tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
 }
 
 /// Limits of an operator for the sum of all CVMs of a node. An absent field: the capacity that the node reports.
@@ -63,7 +98,7 @@ pub struct ManagedNode {
     pub id: i64,
     /// Unique name.
     pub name: String,
-    /// `docker` or `sim`.
+    /// `docker`, `sim` or `dstack`.
     pub kind: String,
     /// `active`, `cordoned` (takes no new CVMs) or `removed` (given up, with CVMs that are not deleted
     /// yet).
@@ -93,6 +128,9 @@ pub struct ManagedNode {
     /// Directory of its files, if several processes may serve it in turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dir: Option<String>,
+    /// How its dstack-vmm is reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dstack: Option<DstackAccess>,
     /// Limits that its operator set.
     pub limits: NodeLimits,
     /// Capacity for the sum of its CVMs: the smaller of what it reports and its limits.

@@ -16,17 +16,20 @@ pub enum NodeKind {
     /// A simulated dstack host.
     #[default]
     Sim,
+    /// A host with dstack-vmm.
+    Dstack,
 }
 
 impl NodeKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Docker, Self::Sim];
+    pub const ALL: [Self; 3] = [Self::Docker, Self::Sim, Self::Dstack];
 
     /// The word in the database, on the wire and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Sim => "sim",
+            Self::Dstack => "dstack",
         }
     }
 

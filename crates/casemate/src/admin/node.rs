@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use casemate_api::node_admin::{AddNodeRequest, ManagedNode, NodeLimits};
+use casemate_api::{
+    node_admin::{AddNodeRequest, DstackAccess, ManagedNode, NodeLimits},
+    reply::Tee,
+};
 use casemate_client::Client;
 use casemate_core::node::{NodeKind, NodeState};
 use clap::{Args, Subcommand, ValueEnum};
@@ -56,6 +59,21 @@ pub enum Kind {
     Docker,
     /// A simulated dstack host.
     Sim,
+    /// A host with dstack-vmm.
+    Dstack,
+}
+
+/// The TEEs of a host.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum TeeArg {
+    /// Intel TDX.
+    Tdx,
+    /// AMD SEV-SNP.
+    SevSnp,
+    /// A simulated one: the host can read everything.
+    Simulated,
+    /// None: the host can read everything.
+    None,
 }
 
 /// Add a node.
@@ -65,6 +83,8 @@ pub enum Kind {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin node add rack-1 --kind docker --host tcp://10.0.0.3:2375
+  casemate admin node add rack-2 --kind dstack --url https://rack-2:9080 --tee tdx \\
+      --token-file /etc/casemate/rack-2.token --disk-gb 2000
   casemate admin node add spare --kind sim --slots 8 --vcpu 16
   casemate admin node add shared --kind sim --dir /srv/casemate/sim")]
 pub struct AddArgs {
@@ -82,6 +102,27 @@ pub struct AddArgs {
     /// Sim: its files, where several servers may serve it in turn.
     #[arg(long, value_name = "PATH")]
     dir: Option<String>,
+    /// Dstack: address of dstack-vmm: https://HOST:PORT, http://HOST:PORT or unix:/PATH.
+    #[arg(long, value_name = "URL", required_if_eq("kind", "dstack"))]
+    url: Option<String>,
+    /// Dstack: TEE of the host.
+    #[arg(long, required_if_eq("kind", "dstack"))]
+    tee: Option<TeeArg>,
+    /// Dstack: file on the server with the token of dstack-vmm (mode 0600).
+    #[arg(long, value_name = "PATH", requires = "url")]
+    token_file: Option<String>,
+    /// Dstack: user of the VMM's htpasswd file; --token-file then has its password.
+    #[arg(long, requires = "token_file")]
+    user: Option<String>,
+    /// Dstack: file on the server with CA certificates, PEM.
+    #[arg(long, value_name = "PATH", requires = "url")]
+    ca_file: Option<String>,
+    /// Dstack 0.6.3 and later: file on the server with a guest API token, for logs (mode 0600).
+    #[arg(long, value_name = "PATH", requires = "url")]
+    guest_token_file: Option<String>,
+    /// Dstack: identity of the host, 64 hex digits [default: the first guest tells it].
+    #[arg(long, value_name = "HEX", requires = "url")]
+    device_id: Option<String>,
     /// At most so many CVMs.
     #[arg(long)]
     slots: Option<u32>,
@@ -153,15 +194,32 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
 }
 
 async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail> {
+    let tee = args.tee.map(|tee| match tee {
+        TeeArg::Tdx => Tee::Tdx,
+        TeeArg::SevSnp => Tee::SevSnp,
+        TeeArg::Simulated => Tee::Simulated,
+        TeeArg::None => Tee::None,
+    });
+    let dstack = args.url.zip(tee).map(|(url, tee)| DstackAccess {
+        url,
+        tee,
+        token_file: args.token_file,
+        user: args.user,
+        ca_file: args.ca_file,
+        guest_token_file: args.guest_token_file,
+        device_id: args.device_id,
+    });
     let request = AddNodeRequest {
         name: args.name,
         kind: match args.kind {
             Kind::Docker => NodeKind::Docker,
             Kind::Sim => NodeKind::Sim,
+            Kind::Dstack => NodeKind::Dstack,
         },
         region: args.region,
         host: args.host,
         dir: args.dir,
+        dstack,
         limits: NodeLimits {
             slots: args.slots,
             vcpu: args.vcpu,
@@ -258,7 +316,10 @@ fn show(global: &Global, node: &ManagedNode) {
         ("tee", node.tee.clone()),
         ("region", node.region.clone()),
         ("version", table::or_none(Some(&node.version).filter(|version| !version.is_empty()))),
-        ("engine", table::or_none(node.host.as_ref().or(node.dir.as_ref()))),
+        ("address", {
+            let url = node.dstack.as_ref().map(|access| &access.url);
+            table::or_none(url.or(node.host.as_ref()).or(node.dir.as_ref()))
+        }),
         ("cvms", of(taken.slots, capacity.slots)),
         ("vcpu", of(taken.vcpu, capacity.vcpu)),
         ("memory", format!("{} MB", of(taken.memory_mb, capacity.memory_mb))),

@@ -5,9 +5,11 @@
 //! | kind | what it is |
 //! |---|---|
 //! | [`docker`] | containers on a Docker-compatible engine; no TEE |
+//! | [`dstack`] | a host with dstack-vmm, through its API |
 //! | [`sim`] | a simulated dstack host in its own files, with faults on demand |
 
 pub mod docker;
+pub mod dstack;
 pub mod guard;
 pub mod sim;
 
@@ -230,6 +232,10 @@ pub struct Inventory {
     /// What configurations it can take. Rows of an older version have none: they promise nothing.
     #[serde(default)]
     pub capabilities: Capabilities,
+    /// Base domain of the node's own gateway, with its port where that is not 443: apps are reached there over
+    /// https. `None`: Casemate's gateway leads to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_domain: Option<String>,
     /// What an operator should know, for example where CPU limits apply.
     pub notes: Vec<String>,
 }
@@ -245,6 +251,7 @@ impl Inventory {
             images: Vec::new(),
             capacity: Capacity { slots: 0, vcpu: 0, memory_mb: 0, disk_gb: 0 },
             capabilities: Capabilities::default(),
+            gateway_domain: None,
             notes: Vec::new(),
         }
     }

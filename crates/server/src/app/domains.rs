@@ -4,7 +4,7 @@
 //! record that could not be looked up is said to be just that, and does not count as right.
 
 use casemate_api::{domain::DomainCheck, error::ErrorCode};
-use casemate_core::domain::CustomDomain;
+use casemate_core::{domain::CustomDomain, id::NodeId};
 use casemate_engine::dns::{Dns, Kind, LookupError};
 use casemate_store::cvms::Cvm;
 use futures_util::future::join_all;
@@ -38,7 +38,7 @@ pub async fn diagnose(
         }
         parsed.push((check, domain));
     }
-    let gateway = Gateway::of(ctx);
+    let gateway = Gateway::of(ctx, cvm.node);
     let looks = parsed.iter().map(|(check, domain)| look(&*ctx.dns, &gateway, &cvm, check, domain));
     Ok(join_all(looks).await)
 }
@@ -50,8 +50,8 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn of(ctx: &Ctx) -> Self {
-        let view = views::gateway(ctx);
+    fn of(ctx: &Ctx, node: NodeId) -> Self {
+        let view = views::gateway(ctx, node);
         let name = view.cname.unwrap_or(view.base_domain);
         let bare = name.rsplit_once(':').map_or(name.as_str(), |(host, _)| host);
         Self { name: bare.to_ascii_lowercase() }

@@ -25,7 +25,9 @@ pub async fn firewall(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Firewall
              reached through the gateway"
         }
         (true, NodeKind::Sim) => "a simulated node has host ports and no firewall in front of them",
-        (true, NodeKind::Docker) => "the node has no firewall in front of its host ports",
+        (true, NodeKind::Docker | NodeKind::Dstack) => {
+            "the node has no firewall in front of its host ports"
+        }
     };
     Ok(FirewallView::Unavailable(why.to_owned()))
 }

@@ -1,9 +1,11 @@
 //! What an operator does with nodes: add, look, cordon, remove, give up. All of it writes rows; the
 //! registry ([`crate::nodes::registry`]) makes the fleet like them. Nothing here talks to a node.
 
+use std::time::Duration;
+
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
-    node_admin::{AddNodeRequest, ManagedNode, NodeAmount},
+    node_admin::{AddNodeRequest, DstackAccess, ManagedNode, NodeAmount},
 };
 use casemate_core::{
     id::NodeId,
@@ -18,7 +20,10 @@ use casemate_store::nodes::{self, NewNode, NodeRow, Taken};
 use super::{Ctx, Error, fleet, mutation::Mutation};
 use crate::{
     config::Role,
-    nodes::settings::{DriverSettings, NodeSettings},
+    nodes::{
+        open::dstack_config,
+        settings::{DriverSettings, NodeSettings},
+    },
 };
 
 /// Every node, by id. Of removed ones those that were given up and still have CVMs.
@@ -105,6 +110,9 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
     let foreign = |field: &str| {
         Error::invalid(field, format!("is not for nodes of kind {}: leave it out", request.kind))
     };
+    if request.dstack.is_some() && request.kind != NodeKind::Dstack {
+        return Err(foreign("dstack"));
+    }
     match request.kind {
         NodeKind::Docker if request.dir.is_some() => Err(foreign("dir")),
         NodeKind::Docker => Ok(DriverSettings::Docker { host: request.host.clone() }),
@@ -116,7 +124,34 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
             }
             Ok(DriverSettings::Sim { dir })
         }
+        NodeKind::Dstack if request.dir.is_some() => Err(foreign("dir")),
+        NodeKind::Dstack if request.host.is_some() => Err(foreign("host")),
+        NodeKind::Dstack => dstack(request.dstack.as_ref()),
     }
+}
+
+fn dstack(access: Option<&DstackAccess>) -> Result<DriverSettings, Error> {
+    let missing = || {
+        Error::invalid("dstack", "is required: the address of dstack-vmm and the TEE of the host")
+    };
+    let access = access.ok_or_else(missing)?;
+    for (field, path) in [
+        ("dstack.token_file", &access.token_file),
+        ("dstack.ca_file", &access.ca_file),
+        ("dstack.guest_token_file", &access.guest_token_file),
+    ] {
+        if path.as_ref().is_some_and(|path| !std::path::Path::new(path).is_absolute()) {
+            return Err(Error::invalid(field, "must be an absolute path"));
+        }
+    }
+    if access.user.is_some() && access.token_file.is_none() {
+        return Err(Error::invalid(
+            "dstack.token_file",
+            "is required with user: the file of its password",
+        ));
+    }
+    dstack_config(access, Duration::ZERO).map_err(|why| Error::invalid("dstack", why))?;
+    Ok(DriverSettings::Dstack(access.clone()))
 }
 
 /// Lets a node take new CVMs, or none.
@@ -167,10 +202,11 @@ fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
     let inventory = inventory.as_deref();
     let silence = node.as_ref().and_then(|node| node.silence());
     let own = ctx.fleet.own_node(row.id());
-    let (host, dir) = match settings.as_ref().map(|settings| settings.driver.clone()) {
-        Some(DriverSettings::Docker { host }) => (host, None),
-        Some(DriverSettings::Sim { dir }) => (None, dir.map(|dir| dir.display().to_string())),
-        None => (None, None),
+    let (host, dir, dstack) = match settings.as_ref().map(|settings| settings.driver.clone()) {
+        Some(DriverSettings::Docker { host }) => (host, None, None),
+        Some(DriverSettings::Sim { dir }) => (None, dir.map(|dir| dir.display().to_string()), None),
+        Some(DriverSettings::Dstack(access)) => (None, None, Some(access)),
+        None => (None, None, None),
     };
     let cause = match (&silence, &node) {
         (Some(silence), _) => Some(silence.why.clone()),
@@ -196,6 +232,7 @@ fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
         looks: own.map_or(0, |own| own.looks()),
         host,
         dir,
+        dstack,
         limits: settings.map(|settings| settings.limits).unwrap_or_default(),
         capacity: amount(node.as_ref().map(|node| node.capacity()).unwrap_or_default()),
         taken: amount(taken.map(fleet::amount).unwrap_or_default()),

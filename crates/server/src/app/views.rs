@@ -7,7 +7,7 @@ use casemate_core::{
     change::Effect,
     compose::AppCompose,
     cvm::{Boot, Phase, Power, VmPower},
-    id::Address,
+    id::{Address, NodeId},
     place::Candidate,
 };
 use casemate_engine::node::{Image, Inventory};
@@ -28,7 +28,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
     let spec = &cvm.spec;
     let observed = cvm.status.observed.as_ref();
     let node = ctx.fleet.node(cvm.node);
-    let gateway = spec.facts.gateway_enabled.then(|| gateway(ctx));
+    let gateway = spec.facts.gateway_enabled.then(|| gateway(ctx, cvm.node));
     let running = observed.is_some_and(|vm| vm.power == VmPower::Running);
     CvmView {
         id: cvm.id,
@@ -217,8 +217,12 @@ fn human(duration: Duration) -> String {
     parts.join(" ")
 }
 
-/// Where the gateway is.
-pub fn gateway(ctx: &Ctx) -> GatewayView {
+/// Where the gateway to the CVMs of a node is: the node's own, else the one of Casemate.
+pub fn gateway(ctx: &Ctx, node: NodeId) -> GatewayView {
+    let own = ctx.fleet.node(node).and_then(|node| node.observed().0.gateway_domain.clone());
+    if let Some(base_domain) = own {
+        return GatewayView { base_domain, cname: None, scheme: "https".to_owned() };
+    }
     GatewayView {
         base_domain: ctx.addresses.gateway_domain.clone(),
         cname: None,

@@ -1,15 +1,17 @@
 //! From a node's settings to its driver: the one place that knows every kind. A new kind adds an arm
 //! to [`Opener::driver`].
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use casemate_api::{node_admin::DstackAccess, reply::Tee as WireTee};
 use casemate_core::{
     node::NodeKind,
     time::{Clock, Entropy},
 };
 use casemate_engine::node::{
-    Capacity, Node,
+    Capacity, Node, Tee,
     docker::{DockerConfig, DockerNode, GuestKeys},
+    dstack::{DstackConfig, DstackNode},
     sim::{SimConfig, SimNode},
 };
 
@@ -41,6 +43,7 @@ impl Opener {
         match settings {
             DriverSettings::Docker { host } => self.docker(own, host.clone()).await,
             DriverSettings::Sim { dir } => self.sim(dir.clone().unwrap_or(own)),
+            DriverSettings::Dstack(access) => self.dstack(access).await,
         }
     }
 
@@ -50,7 +53,16 @@ impl Opener {
         match kind {
             NodeKind::Docker => self.docker(dir, None).await,
             NodeKind::Sim => self.sim(dir),
+            NodeKind::Dstack => Err("a dstack node needs its address: add it with \
+                                     casemate admin node add --kind dstack --url"
+                .to_owned()),
         }
+    }
+
+    async fn dstack(&self, access: &DstackAccess) -> Result<Arc<dyn Node>, String> {
+        let timeout = Duration::from_secs(self.config.work.call_timeout_s);
+        let node = DstackNode::open(dstack_config(access, timeout)?).await;
+        Ok(Arc::new(node.map_err(|error| error.to_string())?))
     }
 
     async fn docker(&self, dir: PathBuf, host: Option<String>) -> Result<Arc<dyn Node>, String> {
@@ -85,4 +97,25 @@ impl Opener {
         let node = SimNode::open(dir, config, self.clock.clone(), self.entropy.clone());
         Ok(Arc::new(node.map_err(|error| error.to_string())?))
     }
+}
+
+/// What the settings of a dstack node say; the error names the field.
+pub fn dstack_config(access: &DstackAccess, timeout: Duration) -> Result<DstackConfig, String> {
+    let file = |path: &Option<String>| path.as_ref().map(PathBuf::from);
+    let device_id = access.device_id.as_deref().map(str::parse).transpose();
+    Ok(DstackConfig {
+        address: access.url.parse().map_err(|why| format!("url: {why}"))?,
+        token_file: file(&access.token_file),
+        user: access.user.clone(),
+        ca_file: file(&access.ca_file),
+        guest_token_file: file(&access.guest_token_file),
+        tee: match access.tee {
+            WireTee::None => Tee::None,
+            WireTee::Simulated => Tee::Simulated,
+            WireTee::Tdx => Tee::Tdx,
+            WireTee::SevSnp => Tee::SevSnp,
+        },
+        device_id: device_id.map_err(|why| format!("device_id: {why}"))?,
+        timeout,
+    })
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use casemate_api::node_admin::NodeLimits;
+use casemate_api::node_admin::{DstackAccess, NodeLimits};
 use casemate_core::{
     node::NodeKind,
     stored::{self, Stored, Unreadable},
@@ -43,6 +43,8 @@ pub enum DriverSettings {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dir: Option<PathBuf>,
     },
+    /// A host with dstack-vmm.
+    Dstack(DstackAccess),
 }
 
 impl DriverSettings {
@@ -51,6 +53,7 @@ impl DriverSettings {
         match self {
             Self::Docker { .. } => NodeKind::Docker,
             Self::Sim { .. } => NodeKind::Sim,
+            Self::Dstack(_) => NodeKind::Dstack,
         }
     }
 
@@ -59,6 +62,7 @@ impl DriverSettings {
         match self {
             Self::Docker { .. } => true,
             Self::Sim { dir } => dir.is_none(),
+            Self::Dstack(_) => false,
         }
     }
 }

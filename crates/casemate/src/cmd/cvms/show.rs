@@ -39,7 +39,7 @@ pub fn warning(cvm: &CvmInfo) -> Option<String> {
             "warning: {node} has no TEE: nothing protects this CVM from its host. For development only."
         )),
         Tee::Simulated => Some(format!(
-            "warning: {node} only simulates a TEE host: no container runs, and nothing protects this CVM."
+            "warning: the TEE of {node} is simulated: nothing protects this CVM from its host. On a sim node no container runs."
         )),
         Tee::Tdx | Tee::SevSnp => None,
     }

@@ -13,8 +13,12 @@ use casemate_core::{
         OperationState,
     },
 };
-use casemate_engine::node::{Mark, sim::SimHost};
-use casemate_server::system::SystemClock;
+use casemate_dstack_double::{Host, Profile};
+use casemate_engine::node::{
+    Mark,
+    sim::{SimConfig, SimHost, SimNode},
+};
+use casemate_server::system::{SystemClock, SystemEntropy};
 use casemate_store::{
     Db,
     cvms::{self, Cvm},
@@ -24,6 +28,7 @@ use casemate_store::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 use super::instance::{Instance, PATIENCE};
 
@@ -187,16 +192,62 @@ fn marked(fate: &str) -> String {
 pub struct Case {
     verb: Verb,
     dir: TempDir,
+    /// The API of dstack-vmm over the host, where the node is a dstack node.
+    vmm: Option<Vmm>,
+}
+
+/// What drives the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Driver {
+    /// The `sim` node, in the process.
+    Sim,
+    /// The `dstack` node, over a socket.
+    Dstack,
+}
+
+/// A double of dstack-vmm that outlives the process under test.
+struct Vmm {
+    nodes: String,
+    server: JoinHandle<()>,
+}
+
+impl Vmm {
+    async fn over(host: &Path) -> Self {
+        let config =
+            SimConfig { boot_ms: 30, shutdown_ms: 20, remove_ms: 10, ..SimConfig::default() };
+        let images = config.images.clone();
+        let sim =
+            SimNode::open(host.to_owned(), config, Arc::new(SystemClock), Arc::new(SystemEntropy));
+        let host = Host::new(Profile::newest(), sim.expect("the host's files"), images, None);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let app = casemate_dstack_double::router(Arc::new(host));
+        let server =
+            tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
+        let nodes = format!(r#"[{{name="rack",kind="dstack",url="{url}",tee="tdx"}}]"#);
+        Self { nodes, server }
+    }
+}
+
+impl Drop for Vmm {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
 }
 
 impl Case {
     /// A data directory in which everything before the verb has been done.
-    pub async fn prepare(verb: Verb) -> Self {
-        let case = Self { verb, dir: tempfile::tempdir().expect("a temporary directory") };
+    pub async fn prepare(verb: Verb, driver: Driver) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let vmm = match driver {
+            Driver::Sim => None,
+            Driver::Dstack => Some(Vmm::over(&dir.path().join("nodes/sim")).await),
+        };
+        let case = Self { verb, dir, vmm };
         if verb != Verb::Create {
             let mut instance = case.start(&[]).await;
             for before in verb.before() {
-                let step = Self { verb: *before, dir: TempDir::new().expect("unused") };
+                let step = Self { verb: *before, dir: TempDir::new().expect("unused"), vmm: None };
                 step.act_in(&mut instance, "prepare").await.expect("preparation is accepted");
                 step.settle(&mut instance).await;
             }
@@ -215,7 +266,14 @@ impl Case {
     }
 
     pub async fn start(&self, variables: &[(&str, &str)]) -> Instance {
-        Instance::on("sim", self.dir(), &[self.verb.variables(), variables].concat()).await
+        let mut all = [self.verb.variables(), variables].concat();
+        match &self.vmm {
+            None => Instance::on("sim", self.dir(), &all).await,
+            Some(vmm) => {
+                all.push(("CASEMATE_NODES", &vmm.nodes));
+                Instance::on("none", self.dir(), &all).await
+            }
+        }
     }
 
     /// Sends the verb as a client does that repeats it with the same key until it hears an answer.

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{Case, Verb};
+use super::case::{Case, Driver, Verb};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
 
 /// A point that must be among those found, so that a matrix that finds nothing fails.
@@ -42,8 +42,8 @@ const SOME_POINTS: [(Verb, &str); 26] = [
 ];
 
 /// The points that are passed, the n-th time as `name#n`.
-async fn points(verb: Verb) -> Vec<String> {
-    let case = Case::prepare(verb).await;
+async fn points(verb: Verb, driver: Driver) -> Vec<String> {
+    let case = Case::prepare(verb, driver).await;
     let mut instance = case.start(&[("CASEMATE_CRASH_LOG", "passed")]).await;
     case.act(&mut instance).await.expect("nothing crashes here");
     case.settle(&mut instance).await;
@@ -65,14 +65,14 @@ async fn points(verb: Verb) -> Vec<String> {
     }
 }
 
-async fn killed_everywhere(verb: Verb) {
-    let points = points(verb).await;
+async fn killed_everywhere(verb: Verb, driver: Driver) {
+    let points = points(verb, driver).await;
     for (_, point) in SOME_POINTS.iter().filter(|(of, _)| *of == verb) {
         let found = points.iter().any(|passed| passed == point);
         assert!(found, "{point} is not passed any more: {points:?}");
     }
     for point in &points {
-        let case = Case::prepare(verb).await;
+        let case = Case::prepare(verb, driver).await;
         let mut dying = case.start(&[("CASEMATE_CRASH_AT", point)]).await;
         // The answer may come before the crash or not at all; both are a client's daily bread.
         let _ = case.act(&mut dying).await;
@@ -85,11 +85,11 @@ async fn killed_everywhere(verb: Verb) {
 }
 
 /// Every answer of the host lost, every call carried out twice, every call dropped, once each.
-async fn misheard(verb: Verb) {
+async fn misheard(verb: Verb, driver: Driver) {
     use Method::{Create, Push, Remove, Shutdown, Start, Stop};
     for method in [Create, Push, Start, Stop, Shutdown, Remove] {
         for kind in [FaultKind::LoseAnswer, FaultKind::Repeat, FaultKind::DropCall] {
-            let case = Case::prepare(verb).await;
+            let case = Case::prepare(verb, driver).await;
             case.host().set_faults([Fault::new(kind).on(method)].to_vec()).expect("faults are set");
             let mut instance = case.start(&[]).await;
             case.act(&mut instance).await.expect("the request is accepted");
@@ -100,20 +100,21 @@ async fn misheard(verb: Verb) {
 }
 
 macro_rules! matrix {
-    ($($killed:ident, $misheard:ident: $verb:expr;)+) => {
+    ($driver:expr; $($killed:ident, $misheard:ident: $verb:expr;)+) => {
         $(#[tokio::test]
         async fn $killed() {
-            killed_everywhere($verb).await;
+            killed_everywhere($verb, $driver).await;
         }
 
         #[tokio::test]
         async fn $misheard() {
-            misheard($verb).await;
+            misheard($verb, $driver).await;
         })+
     };
 }
 
 matrix! {
+    Driver::Sim;
     create_survives_every_kill, create_survives_every_mishap: Verb::Create;
     replicate_survives_every_kill, replicate_survives_every_mishap: Verb::Replicate;
     start_survives_every_kill, start_survives_every_mishap: Verb::Start;
@@ -132,4 +133,18 @@ matrix! {
     cancel_survives_every_kill, cancel_survives_every_mishap: Verb::Cancel;
     redeploy_survives_every_kill, redeploy_survives_every_mishap: Verb::Redeploy;
     refresh_survives_every_kill, refresh_survives_every_mishap: Verb::Refresh;
+}
+
+/// The same hosts behind the API of dstack-vmm: what is different is the driver.
+mod dstack {
+    use super::{Driver, Verb, killed_everywhere, misheard};
+
+    matrix! {
+        Driver::Dstack;
+        create_survives_every_kill, create_survives_every_mishap: Verb::Create;
+        replicate_survives_every_kill, replicate_survives_every_mishap: Verb::Replicate;
+        restart_survives_every_kill, restart_survives_every_mishap: Verb::Restart;
+        delete_survives_every_kill, delete_survives_every_mishap: Verb::Delete;
+        change_survives_every_kill, change_survives_every_mishap: Verb::Change;
+    }
 }

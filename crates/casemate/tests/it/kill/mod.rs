@@ -1,4 +1,4 @@
-//! The real binary, killed: at every recorded step on a simulated host ([`matrix`]), and in mid-deploy
+//! The real binary, killed: at every recorded step on a simulated host, also behind the API of dstack-vmm ([`matrix`]), and in mid-deploy
 //! on a real engine ([`docker`]).
 
 mod case;

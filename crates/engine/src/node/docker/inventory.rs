@@ -28,6 +28,7 @@ pub(super) async fn inventory(node: &Shared) -> Result<Inventory, CallError> {
         images: node.config.images.iter().map(|name| image(name)).collect(),
         capacity: node.config.capacity.unwrap_or_else(|| capacity(&info)),
         capabilities: Capabilities::of_container_engine(node.config.allow.clone()),
+        gateway_domain: None,
         notes: notes(node),
     })
 }

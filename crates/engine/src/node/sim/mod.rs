@@ -222,6 +222,7 @@ fn inventory(config: &SimConfig) -> Inventory {
         images: config.images.clone(),
         capacity: config.capacity,
         capabilities: config.capabilities.clone(),
+        gateway_domain: None,
         notes: vec!["simulated host: no CVM of this node runs anything".to_owned()],
     }
 }

@@ -1,0 +1,157 @@
+//! `dstack-double`: hosts with a double of dstack-vmm, or the contract against a dstack-vmm that runs.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::bail;
+use axum::Router;
+use casemate_core::time::{Clock, Entropy, Timestamp};
+use casemate_dstack_double::{
+    Host, Profile,
+    contract::{self, Subject},
+    router,
+};
+use casemate_engine::node::{
+    Image,
+    sim::{SimConfig, SimNode},
+};
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+#[derive(Debug, Parser)]
+#[command(about = "A double of dstack-vmm for tests")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve hosts under http://ADDRESS/hosts/0, /hosts/1 …; prints one JSON line when ready.
+    Serve {
+        /// Address to listen on; port 0 chooses a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: String,
+        /// Versions of the hosts, in turn; all known ones by default.
+        #[arg(long, value_delimiter = ',')]
+        version: Vec<String>,
+        /// Number of hosts.
+        #[arg(long, default_value_t = 1)]
+        hosts: usize,
+        /// Keep the hosts in files, one directory each, so that they outlive this process; default: in memory.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Token of every host's API; default: none.
+        #[arg(long)]
+        token: Option<String>,
+        /// Mean duration of a boot.
+        #[arg(long, default_value_t = 1500)]
+        boot_ms: u64,
+    },
+    /// Run the contract against a dstack-vmm, also a real one. It makes stopped VMs and removes them.
+    Contract {
+        /// Address without /prpc: http://HOST:PORT.
+        url: String,
+        /// Token of its API.
+        #[arg(long)]
+        token: Option<String>,
+    },
+}
+
+#[derive(Debug)]
+struct System;
+
+impl Clock for System {
+    #[expect(clippy::disallowed_methods, reason = "the program's one clock")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+impl Entropy for System {
+    #[expect(clippy::disallowed_methods, reason = "the program's one source of randomness")]
+    fn fill(&self, bytes: &mut [u8]) {
+        if getrandom::fill(bytes).is_err() {
+            std::process::abort();
+        }
+    }
+}
+
+#[tokio::main]
+#[expect(clippy::print_stdout, reason = "a program for scripts")]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Serve { listen, version, hosts, dir, token, boot_ms } => {
+            let profiles = profiles(&version)?;
+            let mut app = Router::new();
+            let mut told = Vec::new();
+            let listener = tokio::net::TcpListener::bind(&listen).await?;
+            let base = format!("http://{}", listener.local_addr()?);
+            for at in 0..hosts {
+                let profile = profiles[at % profiles.len()].clone();
+                told.push(json!({"url": format!("{base}/hosts/{at}"), "version": profile.version}));
+                let dir = dir.as_ref().map(|dir| dir.join(at.to_string()));
+                let host = host(profile, dir, token.as_deref(), boot_ms)?;
+                app = app.nest(&format!("/hosts/{at}"), router(Arc::new(host)));
+            }
+            println!("{}", json!({ "hosts": told }));
+            axum::serve(listener, app).await?;
+            Ok(())
+        }
+        Command::Contract { url, token } => {
+            let mut random = [0; 4];
+            System.fill(&mut random);
+            let subject = Subject::new(&url, token.as_deref(), &hex::encode(random))?;
+            let checks = contract::run(&subject).await;
+            for check in &checks {
+                println!("{check}");
+            }
+            let failed = checks.iter().filter(|check| check.outcome.is_err()).count();
+            println!("{} checks, {failed} failed", checks.len());
+            if failed > 0 {
+                bail!("{failed} checks failed");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn profiles(versions: &[String]) -> anyhow::Result<Vec<Profile>> {
+    if versions.is_empty() {
+        return Ok(Profile::ALL.to_vec());
+    }
+    let known = || Profile::ALL.map(|profile| profile.version).join(", ");
+    versions
+        .iter()
+        .map(|version| match Profile::of(version) {
+            Some(profile) => Ok(profile),
+            None => bail!("unknown version {version}; known: {}", known()),
+        })
+        .collect()
+}
+
+fn host(
+    profile: Profile,
+    dir: Option<PathBuf>,
+    token: Option<&str>,
+    boot_ms: u64,
+) -> anyhow::Result<Host> {
+    let images: Vec<Image> =
+        ["dstack-0.5.16", "dstack-dev-0.5.16", "dstack-0.6.6", "dstack-dev-0.6.6"]
+            .map(|name| Image {
+                name: name.to_owned(),
+                version: name.rsplit('-').next().unwrap_or_default().to_owned(),
+                is_dev: name.contains("-dev-"),
+                os_image_hash: None,
+            })
+            .into();
+    let config = SimConfig { boot_ms, images: images.clone(), ..SimConfig::default() };
+    let system = Arc::new(System);
+    let sim = match dir {
+        Some(dir) => SimNode::open(dir, config, system.clone(), system)?,
+        None => SimNode::in_memory(config, system.clone(), system),
+    };
+    Ok(Host::new(profile, sim, images, token))
+}

@@ -1,0 +1,5 @@
+//! The double, and the driver against it over real sockets.
+
+mod contract;
+mod driver;
+mod stage;

@@ -1,0 +1,334 @@
+//! pRPC of dstack-vmm as JSON over HTTP, HTTPS or a unix socket (`dstack/vmm/rpc/proto/vmm_rpc.proto`).
+//!
+//! `POST /prpc/<Method>?json`; the guest's methods are under `/guest/`. A refusal is status 400 (older
+//! builds: for everything; newer ones: 404 for an unknown method) with `{"error": "…"}`.
+//!
+//! | what came | outcome |
+//! |---|---|
+//! | no connection | [`CallError::Unreachable`]: nothing was sent |
+//! | 401, 403 | [`CallError::Unreachable`]: the node does not accept our credential |
+//! | 400, 404, 409, 413, 422 | [`CallError::Rejected`]: the VMM refused the call |
+//! | 503 | [`CallError::Unreachable`]: nobody took the call |
+//! | any other status, no answer in time, an answer that cannot be read | [`CallError::Unknown`] |
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{PoisonError, RwLock},
+    time::Duration,
+};
+
+use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::node::CallError;
+
+/// The longest answer that is read: 1,000 VMs with events of 4 KiB each are well below it.
+const LONGEST_ANSWER: usize = 64 << 20;
+/// The longest error text that is shown.
+const LONGEST_ERROR: usize = 2000;
+const CONNECT: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(30);
+
+/// Where a VMM listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VmmAddress {
+    /// `http://` or `https://`, with a path before `/prpc` where a proxy adds one.
+    Url(Url),
+    /// `unix:/run/dstack/vmm.sock`.
+    Unix(PathBuf),
+}
+
+impl std::str::FromStr for VmmAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+            return match path.is_absolute() {
+                true => Ok(Self::Unix(path.to_owned())),
+                false => Err(format!("{text}: the path of a unix socket must be absolute")),
+            };
+        }
+        let url: Url = text.parse().map_err(|error| format!("{text}: {error}"))?;
+        let plain = url.query().is_none() && url.fragment().is_none();
+        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() || !plain {
+            return Err(format!(
+                "{text}: expected http://HOST:PORT, https://HOST:PORT or unix:/PATH"
+            ));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("credentials in the address are not accepted: put the token into a file \
+                        and name it with token_file"
+                .to_owned());
+        }
+        Ok(Self::Url(url))
+    }
+}
+
+impl fmt::Display for VmmAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(url) => f.write_str(url.as_str().trim_end_matches('/')),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// How the VMM knows us. Its `[auth]` accepts a token (`Authorization: Bearer`) or a user of its
+/// htpasswd file.
+#[derive(Debug, Clone, Default)]
+pub enum Credential {
+    /// `[auth] enabled = false`.
+    #[default]
+    None,
+    /// One of `[auth] tokens`.
+    Token(SecretString),
+    /// A user of `htpasswd_file`.
+    Basic {
+        /// Its name.
+        user: String,
+        /// Its password.
+        password: SecretString,
+    },
+}
+
+impl Credential {
+    fn sign(&self, request: RequestBuilder) -> RequestBuilder {
+        match self {
+            Self::None => request,
+            Self::Token(token) => request.bearer_auth(token.expose_secret()),
+            Self::Basic { user, password } => {
+                request.basic_auth(user, Some(password.expose_secret()))
+            }
+        }
+    }
+}
+
+/// A VMM.
+#[derive(Debug)]
+pub(super) struct VmmClient {
+    http: Client,
+    base: Url,
+    address: VmmAddress,
+    credential: RwLock<Credential>,
+    timeout: Duration,
+}
+
+/// The body of a refusal.
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+impl VmmClient {
+    /// `ca`: certificates in PEM that are trusted beside those of the system.
+    pub fn new(
+        address: VmmAddress,
+        credential: Credential,
+        ca: Option<&[u8]>,
+        timeout: Duration,
+    ) -> Result<Self, String> {
+        // Fails only if the process has chosen already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = Client::builder()
+            .user_agent(concat!("casemate/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .no_proxy();
+        let base = match &address {
+            VmmAddress::Url(url) => {
+                if url.scheme() == "http" {
+                    builder = builder.tls_certs_only([]);
+                }
+                url.clone()
+            }
+            VmmAddress::Unix(path) => {
+                builder = builder.unix_socket(path.as_path()).tls_certs_only([]);
+                Url::parse("http://vmm/").map_err(|error| error.to_string())?
+            }
+        };
+        if let Some(pem) = ca {
+            let certificates = Certificate::from_pem_bundle(pem)
+                .map_err(|error| format!("the CA certificates cannot be read: {error}"))?;
+            builder = builder.tls_certs_merge(certificates);
+        }
+        let http = builder.build().map_err(|error| error.to_string())?;
+        Ok(Self { http, base, address, credential: RwLock::new(credential), timeout })
+    }
+
+    /// The address, fit to be shown.
+    pub const fn address(&self) -> &VmmAddress {
+        &self.address
+    }
+
+    /// Uses this credential from now on.
+    pub fn set_credential(&self, credential: Credential) {
+        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = credential;
+    }
+
+    fn signed(&self, request: RequestBuilder) -> RequestBuilder {
+        self.credential.read().unwrap_or_else(PoisonError::into_inner).sign(request)
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+
+    /// A method of the service `Vmm`.
+    pub async fn call<Q: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        method: &str,
+        request: &Q,
+    ) -> Result<R, CallError> {
+        self.post(&format!("prpc/{method}"), request).await
+    }
+
+    /// A method of the guest agent of a VM, through the VMM.
+    pub async fn guest<R: DeserializeOwned>(&self, method: &str, vm: &str) -> Result<R, CallError> {
+        self.post(&format!("guest/{method}"), &super::wire::Id { id: vm.to_owned() }).await
+    }
+
+    async fn post<Q: Serialize + Sync, R: DeserializeOwned>(
+        &self,
+        path: &str,
+        request: &Q,
+    ) -> Result<R, CallError> {
+        let mut url = self.url(path);
+        url.set_query(Some("json"));
+        let sent = self.signed(self.http.post(url).json(request).timeout(self.timeout)).send();
+        let response = sent.await.map_err(|error| self.not_answered(&error))?;
+        let status = response.status();
+        let body = self.body(response).await?;
+        if status != StatusCode::OK {
+            return Err(self.refused(status, &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            CallError::Unknown(format!(
+                "{path} of {} answered what is no answer: {error}",
+                self.address
+            ))
+        })
+    }
+
+    /// The OpenAPI document of the VMM. `None`: this build serves none.
+    pub async fn openapi(&self) -> Result<Option<serde_json::Value>, CallError> {
+        let url = self.url("api-docs/openapi.json");
+        let sent = self.signed(self.http.get(url).timeout(self.timeout)).send();
+        let response = sent.await.map_err(|error| self.not_answered(&error))?;
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let body = self.body(response).await?;
+        if status != StatusCode::OK {
+            return Err(self.refused(status, &body));
+        }
+        Ok(serde_json::from_slice(&body).ok())
+    }
+
+    /// A text that may have no end, such as a followed log. `query` is added to the path.
+    pub async fn stream(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, CallError> {
+        let request = self.http.get(self.url(path)).query(query);
+        let sent = tokio::time::timeout(self.timeout, self.signed(request).send()).await;
+        let sent = sent.map_err(|_| self.silent())?;
+        let response = sent.map_err(|error| self.not_answered(&error))?;
+        let status = response.status();
+        if status == StatusCode::OK {
+            return Ok(response);
+        }
+        let body = self.body(response).await?;
+        Err(self.refused(status, &body))
+    }
+
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, CallError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.not_answered(&error))? {
+            if body.len() + chunk.len() > LONGEST_ANSWER {
+                return Err(CallError::Unknown(format!(
+                    "the answer of {} is too long",
+                    self.address
+                )));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn silent(&self) -> CallError {
+        let seconds = self.timeout.as_secs();
+        CallError::Unknown(format!("{} did not answer within {seconds} s", self.address))
+    }
+
+    fn not_answered(&self, error: &reqwest::Error) -> CallError {
+        if error.is_connect() {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            return CallError::Unreachable(format!("{}: {cause}", self.address));
+        }
+        if error.is_timeout() {
+            return self.silent();
+        }
+        CallError::Unknown(format!("the connection to {} broke", self.address))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8]) -> CallError {
+        let text = match serde_json::from_slice::<Refusal>(body) {
+            Ok(refusal) => refusal.error,
+            Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+        };
+        let text: String = text.chars().take(LONGEST_ERROR).collect();
+        let text = if text.is_empty() { status.to_string() } else { text };
+        match status.as_u16() {
+            400 | 404 | 409 | 413 | 422 => CallError::Rejected(text),
+            401 | 403 => CallError::Unreachable(format!(
+                "{} does not accept the credential of this node ({status}): check its token",
+                self.address
+            )),
+            503 => CallError::Unreachable(format!("{}: {text}", self.address)),
+            _ => CallError::Unknown(format!("{}: {status}: {text}", self.address)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_of_three_forms_and_no_secret() {
+        let good = [
+            ("http://10.0.0.7:9080", "http://10.0.0.7:9080"),
+            ("https://rack-1.example/vmm/", "https://rack-1.example/vmm"),
+            ("unix:/run/vmm.sock", "unix:/run/vmm.sock"),
+            ("unix:///run/vmm.sock", "unix:/run/vmm.sock"),
+        ];
+        for (text, shown) in good {
+            assert_eq!(text.parse::<VmmAddress>().unwrap().to_string(), shown);
+        }
+        let bad = ["", "rack-1", "ftp://a", "unix:vmm.sock", "http://u:p@a", "http://a/?token=x"];
+        for text in bad {
+            assert!(text.parse::<VmmAddress>().is_err(), "{text}");
+        }
+        let secret = "http://u:hunter2@a".parse::<VmmAddress>().unwrap_err();
+        assert!(!secret.contains("hunter2"));
+    }
+
+    #[test]
+    fn a_path_before_the_method_is_kept() {
+        let client = |address: &str| {
+            let address = address.parse().unwrap();
+            VmmClient::new(address, Credential::None, None, CONNECT).unwrap()
+        };
+        assert_eq!(client("http://a:1").url("prpc/Status").as_str(), "http://a:1/prpc/Status");
+        assert_eq!(client("http://a/x/").url("prpc/Status").as_str(), "http://a/x/prpc/Status");
+        assert_eq!(client("unix:/s").url("logs").as_str(), "http://vmm/logs");
+    }
+}

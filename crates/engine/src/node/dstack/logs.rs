@@ -1,0 +1,265 @@
+//! Output of the containers of a guest, from its agent; where that cannot be reached, the serial log of the VM.
+//!
+//! The agent serves `/logs/<container>` on port 8090 of the guest, which is reached by a host port or by
+//! the gateway (`app_url`). From dstack 0.6.3 on it asks for a token.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use casemate_core::id::EngineVmId;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{Client, StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    DstackConfig,
+    client::{VmmAddress, VmmClient},
+    secret,
+    wire::{Containers, GetInfoResponse, Id, Port},
+};
+use crate::node::{CallError, LogQuery, LogStream};
+
+/// Port of the guest agent in the guest.
+const AGENT: u16 = 8090;
+/// The longest line that is put together; a longer one is cut in pieces.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// The output of all containers as lines `service | text`, else the serial log as lines `serial | text`.
+pub(super) async fn logs(
+    vmm: &VmmClient,
+    config: &DstackConfig,
+    vm: &EngineVmId,
+    query: LogQuery,
+) -> Result<LogStream, CallError> {
+    let found: GetInfoResponse = vmm.call("GetInfo", &Id { id: vm.0.clone() }).await?;
+    let info = found.info.ok_or_else(|| CallError::Rejected("VM not found".to_owned()))?;
+    let ports = info.configuration.map(|has| has.ports).unwrap_or_default();
+    let agent = match (ports.iter().find(|port| port.vm_port == AGENT), &info.app_url) {
+        (Some(port), _) => {
+            let address = host_port(vmm.address(), port).await;
+            let address = address.map_err(CallError::Unreachable)?;
+            format!("http://{address}/")
+        }
+        (None, Some(url)) => url.clone(),
+        (None, None) => return serial(vmm, vm, query).await,
+    };
+    match containers(vmm, config, &agent, vm, query).await {
+        Err(CallError::Unreachable(_) | CallError::Unknown(_)) => serial(vmm, vm, query).await,
+        other => other,
+    }
+}
+
+async fn containers(
+    vmm: &VmmClient,
+    config: &DstackConfig,
+    agent: &str,
+    vm: &EngineVmId,
+    query: LogQuery,
+) -> Result<LogStream, CallError> {
+    let agent: Url = agent
+        .parse()
+        .map_err(|_| CallError::Unknown(format!("{agent} is no address of a guest")))?;
+    let token = match &config.guest_token_file {
+        Some(path) => {
+            Some(secret(path).await.map_err(|error| CallError::Unreachable(error.to_string()))?)
+        }
+        None => None,
+    };
+    let containers: Containers = vmm.guest("ListContainers", &vm.0).await?;
+    let names = containers.containers.into_iter().filter_map(|one| one.names.into_iter().next());
+    let names: Vec<String> = names.map(|name| name.trim_start_matches('/').to_owned()).collect();
+    let http = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(config.timeout)
+        .build()
+        .map_err(|error| CallError::Unknown(error.to_string()))?;
+    let mut streams = Vec::new();
+    for name in names {
+        let bytes = container(&http, config, &agent, token.as_ref(), &name, query).await?;
+        streams.push(lines(service(&name).to_owned(), bytes).boxed());
+    }
+    if query.follow {
+        return Ok(stream::select_all(streams).boxed());
+    }
+    Ok(stream::iter(streams).flatten().boxed())
+}
+
+/// The service of a container of compose project `dstack`: `dstack-web-1` is `web`.
+fn service(container: &str) -> &str {
+    let bare = container.strip_prefix("dstack-").unwrap_or(container);
+    bare.rsplit_once('-').map_or(bare, |(service, _)| service)
+}
+
+async fn container(
+    http: &Client,
+    config: &DstackConfig,
+    agent: &Url,
+    token: Option<&SecretString>,
+    name: &str,
+    query: LogQuery,
+) -> Result<impl Stream<Item = Result<Bytes, CallError>> + Send + use<>, CallError> {
+    let mut url = agent.clone();
+    url.set_path(&format!("/logs/{name}"));
+    let (follow, tail) = (query.follow.to_string(), query.tail.to_string());
+    url.query_pairs_mut().extend_pairs([("bare", "true"), ("follow", &follow), ("tail", &tail)]);
+    let mut request = http.get(url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token.expose_secret());
+    }
+    let sent = tokio::time::timeout(config.timeout, request.send()).await;
+    let response = match sent {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) | Err(_) => {
+            return Err(CallError::Unreachable("the guest agent does not answer".to_owned()));
+        }
+    };
+    match response.status() {
+        StatusCode::OK => Ok(response
+            .bytes_stream()
+            .map_err(|_| CallError::Unknown("the log of the guest broke off".to_owned()))),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+            let why = match token {
+                None => {
+                    "logs need a guest API token on this node: name its file with guest_token_file"
+                }
+                Some(_) => {
+                    "the guest does not accept the guest API token of this node, or the app \
+                            does not make its logs public"
+                }
+            };
+            Err(CallError::Rejected(why.to_owned()))
+        }
+        status => Err(CallError::Unknown(format!("the guest agent answered {status}"))),
+    }
+}
+
+async fn serial(vmm: &VmmClient, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
+    let (follow, tail) = (query.follow.to_string(), query.tail.to_string());
+    let wanted = [
+        ("id", vm.0.as_str()),
+        ("follow", &follow),
+        ("ansi", "false"),
+        ("lines", &tail),
+        ("ch", "serial"),
+    ];
+    let response = vmm.stream("logs", &wanted).await?;
+    let broken = |_| CallError::Unknown("the serial log broke off".to_owned());
+    Ok(lines("serial".to_owned(), response.bytes_stream().map_err(broken)).boxed())
+}
+
+/// Whole lines, each with its source before it.
+fn lines(
+    source: String,
+    bytes: impl Stream<Item = Result<Bytes, CallError>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, CallError>> + Send {
+    let ended = bytes.map(Some).chain(stream::iter([None]));
+    ended
+        .scan(Vec::new(), move |rest: &mut Vec<u8>, item| {
+            let out = match item {
+                Some(Ok(bytes)) => {
+                    rest.extend_from_slice(&bytes);
+                    Ok(whole_lines(&source, rest, false))
+                }
+                Some(Err(error)) => Err(error),
+                None => Ok(whole_lines(&source, rest, true)),
+            };
+            std::future::ready(Some(out))
+        })
+        .try_filter(|bytes| std::future::ready(!bytes.is_empty()))
+}
+
+fn whole_lines(source: &str, rest: &mut Vec<u8>, ended: bool) -> Bytes {
+    let mut out = Vec::new();
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
+        let line: Vec<u8> = rest.drain(..=at).collect();
+        add(&mut out, source, line.trim_ascii_end());
+    }
+    if rest.len() > LONGEST_LINE || (ended && !rest.is_empty()) {
+        let line = std::mem::take(rest);
+        add(&mut out, source, &line);
+    }
+    Bytes::from(out)
+}
+
+fn add(out: &mut Vec<u8>, source: &str, line: &[u8]) {
+    // The VMM says that it is still there.
+    if line == b"[vmm heartbeat]" {
+        return;
+    }
+    out.extend_from_slice(source.as_bytes());
+    out.extend_from_slice(b" | ");
+    out.extend_from_slice(String::from_utf8_lossy(line).as_bytes());
+    out.push(b'\n');
+}
+
+/// Where a host port is reached from here: on the address it listens on, or on the VMM's host where that
+/// is any address.
+pub(super) async fn host_port(vmm: &VmmAddress, port: &Port) -> Result<SocketAddr, String> {
+    let local = matches!(port.host_address.as_str(), "" | "127.0.0.1" | "::1" | "localhost");
+    let host = match vmm {
+        VmmAddress::Unix(_) => "127.0.0.1",
+        VmmAddress::Url(url) => url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']),
+    };
+    let loopback = matches!(host, "127.0.0.1" | "::1" | "localhost");
+    if local && !loopback {
+        return Err(format!(
+            "port {} is open on {host} itself only: use the gateway of the node",
+            port.vm_port
+        ));
+    }
+    let any = matches!(port.host_address.as_str(), "" | "0.0.0.0" | "::");
+    let host = if any { host } else { port.host_address.as_str() };
+    let mut found = tokio::net::lookup_host((host, port.host_port))
+        .await
+        .map_err(|error| format!("{host}: {error}"))?;
+    found.next().ok_or_else(|| format!("{host} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn lines_stay_whole_and_carry_their_source() {
+        let parts =
+            ["one\ntw", "o\r\n[vmm heart", "beat]\nthree"].map(|part| Ok(Bytes::from(part)));
+        let out: Vec<Bytes> =
+            lines("web".to_owned(), stream::iter(parts)).try_collect().await.unwrap();
+        let text = String::from_utf8(out.concat()).unwrap();
+        assert_eq!(text, "web | one\nweb | two\nweb | three\n");
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_cut() {
+        let parts = (0..3).map(|_| Ok(Bytes::from(vec![b'x'; LONGEST_LINE])));
+        let out: Vec<Bytes> =
+            lines("web".to_owned(), stream::iter(parts)).try_collect().await.unwrap();
+        assert!(out.iter().all(|bytes| bytes.len() <= 2 * LONGEST_LINE + 16));
+    }
+
+    #[test]
+    fn a_service_is_told_from_its_container() {
+        assert_eq!(service("dstack-web-1"), "web");
+        assert_eq!(service("dstack-my-web-12"), "my-web");
+        assert_eq!(service("other"), "other");
+    }
+
+    #[tokio::test]
+    async fn a_host_port_of_another_host_is_not_dialled_on_loopback() {
+        let port = |address: &str| Port {
+            protocol: "tcp".to_owned(),
+            host_port: 20000,
+            vm_port: 80,
+            host_address: address.to_owned(),
+        };
+        let far: VmmAddress = "http://10.0.0.7:9080".parse().unwrap();
+        let near: VmmAddress = "unix:/run/vmm.sock".parse().unwrap();
+        assert!(host_port(&far, &port("127.0.0.1")).await.is_err());
+        assert_eq!(host_port(&far, &port("0.0.0.0")).await.unwrap().to_string(), "10.0.0.7:20000");
+        assert_eq!(
+            host_port(&near, &port("127.0.0.1")).await.unwrap().to_string(),
+            "127.0.0.1:20000"
+        );
+    }
+}

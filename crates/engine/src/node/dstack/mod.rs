@@ -1,0 +1,411 @@
+//! A host with dstack-vmm, through its API. Nothing of the host's state is kept here but what it is
+//! costly to ask for: what its build takes, and its device id.
+//!
+//! | file | contents |
+//! |---|---|
+//! | [`client`] | pRPC over HTTP, HTTPS and unix sockets; what a failed call means |
+//! | `wire` | the messages |
+//! | `features` | what the build takes |
+//! | `convert` | between our types and the messages |
+//! | `logs` | output of containers, else the serial log |
+//!
+//! dstack-vmm answers success to fields that it does not know, and its bridge networks ignore ports. So
+//! a VM is read back after it was made or changed, and a difference is a refusal by name.
+
+pub mod client;
+mod convert;
+mod features;
+mod logs;
+mod wire;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use casemate_core::{
+    cvm::ObservedVm,
+    id::{DeviceId, EngineVmId},
+    node::{Capabilities, NodeKind},
+};
+use secrecy::SecretString;
+
+pub use self::client::{Credential, VmmAddress};
+use self::{
+    client::VmmClient,
+    features::Features,
+    wire::{
+        Configuration, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList, Meta, Nothing,
+        StatusRequest, StatusResponse, UpdateVm, VersionResponse, VmInfo,
+    },
+};
+use super::{
+    CallError, Capacity, Dial, DialError, Image, Inventory, LogQuery, LogStream, Mark, Node, Tee,
+    VmConfig,
+};
+
+/// Settings of a [`DstackNode`].
+#[derive(Debug, Clone)]
+pub struct DstackConfig {
+    /// Where dstack-vmm listens.
+    pub address: VmmAddress,
+    /// File with the token of its API, or with the password of `user`; mode 0600.
+    pub token_file: Option<PathBuf>,
+    /// A user of the VMM's htpasswd file.
+    pub user: Option<String>,
+    /// Certificates, PEM, that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// File with a token for the guest agents' external API, which dstack 0.6.3 and later ask for; mode 0600.
+    pub guest_token_file: Option<PathBuf>,
+    /// What protects memory on this host. dstack-vmm does not tell.
+    pub tee: Tee,
+    /// Identity of the host, SHA-256 of the PPID or the chip id; `None`: as the first guest tells it.
+    pub device_id: Option<DeviceId>,
+    /// How long one call may take.
+    pub timeout: Duration,
+}
+
+/// A host with dstack-vmm.
+#[derive(Debug)]
+pub struct DstackNode {
+    vmm: VmmClient,
+    config: DstackConfig,
+    known: Mutex<Known>,
+}
+
+/// What was learned of the host.
+#[derive(Debug, Default)]
+struct Known {
+    /// The build that `features` are of.
+    build: Option<VersionResponse>,
+    features: Option<Arc<Features>>,
+    device_id: Option<DeviceId>,
+}
+
+/// Why a node cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A file of a credential or of certificates.
+    #[error("{}: {why}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The client cannot be made.
+    #[error("{0}")]
+    Client(String),
+}
+
+impl DstackNode {
+    /// Reads the files that the settings name. Nothing is asked of the host yet.
+    pub async fn open(config: DstackConfig) -> Result<Self, OpenError> {
+        let credential = credential(&config).await?;
+        let ca = match &config.ca_file {
+            Some(path) => {
+                let why = |error: std::io::Error| OpenError::File {
+                    path: path.clone(),
+                    why: error.to_string(),
+                };
+                Some(tokio::fs::read(path).await.map_err(why)?)
+            }
+            None => None,
+        };
+        let vmm = VmmClient::new(config.address.clone(), credential, ca.as_deref(), config.timeout);
+        let known = Known { device_id: config.device_id, ..Known::default() };
+        Ok(Self { vmm: vmm.map_err(OpenError::Client)?, config, known: Mutex::new(known) })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the build takes; its document is read again when the build is another one.
+    async fn learn(&self) -> Result<VersionResponse, CallError> {
+        let build: VersionResponse = self.vmm.call("Version", &Nothing {}).await?;
+        if self.known().build.as_ref() == Some(&build) {
+            return Ok(build);
+        }
+        let document = self.vmm.openapi().await?;
+        let features = document.as_ref().and_then(Features::of_document);
+        let mut known = self.known();
+        known.features = Some(Arc::new(features.unwrap_or_else(Features::oldest)));
+        known.build = Some(build.clone());
+        Ok(build)
+    }
+
+    /// That the build can make VMs for this TEE: none would be made without it.
+    fn check_tee(&self, build: &VersionResponse, features: &Features) -> Result<(), CallError> {
+        let field = match self.config.tee {
+            Tee::Tdx | Tee::SevSnp => return Ok(()),
+            Tee::Simulated => "simulated_tee",
+            Tee::None => "no_tee",
+        };
+        if features.has_field("VmConfiguration", field) {
+            return Ok(());
+        }
+        Err(CallError::Unreachable(format!(
+            "dstack-vmm {} has no {field}: update it, or say what TEE the host has",
+            build.version
+        )))
+    }
+
+    async fn features(&self) -> Result<Arc<Features>, CallError> {
+        let known = self.known().features.clone();
+        if let Some(features) = known {
+            return Ok(features);
+        }
+        self.learn().await?;
+        let known = self.known().features.clone();
+        known.ok_or_else(|| CallError::Unknown("the build of dstack-vmm is not known".to_owned()))
+    }
+
+    async fn info(&self, vm: &EngineVmId) -> Result<VmInfo, CallError> {
+        let found: GetInfoResponse = self.vmm.call("GetInfo", &Id { id: vm.0.clone() }).await?;
+        let not_found = || CallError::Rejected("VM not found".to_owned());
+        found.info.filter(|_| found.found).ok_or_else(not_found)
+    }
+
+    async fn configuration(&self, vm: &EngineVmId) -> Result<Configuration, CallError> {
+        let untold = || CallError::Unknown("dstack-vmm does not tell the configuration".to_owned());
+        self.info(vm).await?.configuration.ok_or_else(untold)
+    }
+
+    /// That the VM is as it was sent.
+    async fn check(&self, vm: &EngineVmId, config: &VmConfig) -> Result<(), CallError> {
+        let differences = convert::differences(&self.configuration(vm).await?, config);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let fields = differences.join(", ");
+        Err(CallError::Rejected(format!("dstack-vmm accepted {fields} and does not have it")))
+    }
+
+    async fn about(&self, method: &str, vm: &EngineVmId) -> Result<(), CallError> {
+        self.vmm.call::<_, Ignored>(method, &Id { id: vm.0.clone() }).await?;
+        Ok(())
+    }
+
+    async fn status(&self, keyword: &str) -> Result<Vec<VmInfo>, CallError> {
+        let request =
+            StatusRequest { brief: true, keyword: keyword.to_owned(), ..StatusRequest::default() };
+        Ok(self.vmm.call::<_, StatusResponse>("Status", &request).await?.vms)
+    }
+
+    /// The device id as a guest tells it, once it is known.
+    async fn device_id(&self) -> Option<DeviceId> {
+        let known = self.known().device_id;
+        if known.is_some() {
+            return known;
+        }
+        let running = self.status("").await.ok()?;
+        let mut up =
+            running.iter().filter(|vm| vm.status == "running" && vm.boot_progress == "done");
+        let info: GuestInfo = self.vmm.guest("Info", &up.next()?.id).await.ok()?;
+        let device_id = info.device_id.parse().ok()?;
+        self.known().device_id = Some(device_id);
+        Some(device_id)
+    }
+}
+
+/// Reads a file that holds a secret: not empty, and readable for its owner only.
+pub(super) async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let wrong = |why: String| OpenError::File { path: path.to_owned(), why };
+    let metadata = tokio::fs::metadata(path).await.map_err(|error| wrong(error.to_string()))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(wrong(format!("others can read it (mode {mode:o}): run chmod 600 on it")));
+    }
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| wrong(error.to_string()))?;
+    match text.trim() {
+        "" => Err(wrong("it is empty".to_owned())),
+        secret => Ok(SecretString::from(secret.to_owned())),
+    }
+}
+
+async fn credential(config: &DstackConfig) -> Result<Credential, OpenError> {
+    let secret = match &config.token_file {
+        Some(path) => secret(path).await?,
+        None => return Ok(Credential::None),
+    };
+    Ok(match &config.user {
+        Some(user) => Credential::Basic { user: user.clone(), password: secret },
+        None => Credential::Token(secret),
+    })
+}
+
+#[async_trait]
+impl Node for DstackNode {
+    async fn inventory(&self) -> Result<Inventory, CallError> {
+        // A token that was rotated is in the same file.
+        match credential(&self.config).await {
+            Ok(credential) => self.vmm.set_credential(credential),
+            Err(error) => return Err(CallError::Unreachable(error.to_string())),
+        }
+        let build = self.learn().await?;
+        self.check_tee(&build, &*self.features().await?)?;
+        let meta: Meta = self.vmm.call("GetMeta", &Nothing {}).await?;
+        let images: ImageList = self.vmm.call("ListImages", &Nothing {}).await?;
+        let gpus: GpuList = self.vmm.call("ListGpus", &Nothing {}).await?;
+        let device_id = self.device_id().await;
+        Ok(inventory(&self.config, &build, &meta, images, &gpus, device_id))
+    }
+
+    async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
+        let vms = self.status("").await?;
+        let ours = vms.iter().filter_map(|vm| Some((convert::mark(vm)?, vm)));
+        ours.map(|(mark, vm)| Ok((mark, understood(vm)?))).collect()
+    }
+
+    async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
+        let name = mark.to_string();
+        let vms = self.status(&mark.uuid().to_string()).await?;
+        let ours = vms.iter().filter(|vm| {
+            vm.name == name || convert::mark(vm).is_some_and(|found| found.uuid() == mark.uuid())
+        });
+        ours.map(understood).collect()
+    }
+
+    async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError> {
+        let features = self.features().await?;
+        let rejected = |error: convert::NoField| CallError::Rejected(error.to_string());
+        let request = convert::new_vm(config, self.config.tee, &features).map_err(rejected)?;
+        // The only call that reads the whole document before something is made.
+        if features.has_method("prpc/GetComposeHash") {
+            self.vmm.call::<_, Ignored>("GetComposeHash", &request).await?;
+        }
+        let made: Id = self.vmm.call("CreateVm", &request).await?;
+        let vm = EngineVmId(made.id);
+        match self.check(&vm, config).await {
+            Err(CallError::Rejected(why)) => {
+                // It never ran. If this fails too, the next look finds it by its name.
+                let _ = self.about("RemoveVm", &vm).await;
+                Err(CallError::Rejected(why))
+            }
+            // It is there, whatever reading it back came to.
+            Ok(()) | Err(CallError::Unreachable(_) | CallError::Unknown(_)) => Ok(vm),
+        }
+    }
+
+    async fn push(&self, vm: &EngineVmId, config: &VmConfig) -> Result<(), CallError> {
+        let features = self.features().await?;
+        let has = self.configuration(vm).await?;
+        let updates = convert::updates(vm, &has, config, &features)
+            .map_err(|error| CallError::Rejected(error.to_string()))?;
+        for update in updates.into_iter().flatten() {
+            self.vmm.call::<UpdateVm, Ignored>("UpdateVm", &update).await?;
+        }
+        self.check(vm, config).await
+    }
+
+    async fn start(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.about("StartVm", vm).await
+    }
+
+    async fn stop(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.about("StopVm", vm).await
+    }
+
+    async fn shutdown(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.about("ShutdownVm", vm).await
+    }
+
+    async fn remove(&self, vm: &EngineVmId) -> Result<(), CallError> {
+        self.about("RemoveVm", vm).await
+    }
+
+    async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
+        let unreachable = |error: CallError| DialError::Unreachable(error.to_string());
+        let info = self.info(vm).await.map_err(unreachable)?;
+        if info.status != "running" {
+            return Err(DialError::NotUp(format!("the CVM is {}", info.status)));
+        }
+        let ports = info.configuration.map(|has| has.ports).unwrap_or_default();
+        let published = ports.iter().map(|port| port.vm_port).collect();
+        let Some(found) = ports.iter().find(|one| one.vm_port == port && one.protocol == "tcp")
+        else {
+            return Err(DialError::NotPublished { port, published });
+        };
+        logs::host_port(self.vmm.address(), found)
+            .await
+            .map(Dial::Tcp)
+            .map_err(DialError::Unreachable)
+    }
+
+    async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
+        logs::logs(&self.vmm, &self.config, vm, query).await
+    }
+}
+
+fn understood(vm: &VmInfo) -> Result<ObservedVm, CallError> {
+    convert::observed(vm).ok_or_else(|| {
+        CallError::Unknown(format!(
+            "dstack-vmm shows VM {} in an unknown state: {}",
+            vm.id, vm.status
+        ))
+    })
+}
+
+fn inventory(
+    config: &DstackConfig,
+    build: &VersionResponse,
+    meta: &Meta,
+    images: ImageList,
+    gpus: &GpuList,
+    device_id: Option<DeviceId>,
+) -> Inventory {
+    let mut notes = Vec::new();
+    if matches!(config.tee, Tee::None | Tee::Simulated) {
+        notes.push("no TEE: whoever runs the host can read the memory of its CVMs".to_owned());
+    }
+    if device_id.is_none() {
+        notes.push("device id unknown until the first guest has booted".to_owned());
+    }
+    if images.images.is_empty() {
+        notes.push("no OS image: put one into the image directory of the host".to_owned());
+    }
+    if meta.kms.urls.is_empty() && meta.kms.url.is_empty() {
+        notes.push("no KMS is configured on this node".to_owned());
+    }
+    let gateway_domain = match (meta.gateway.base_domain.as_str(), meta.gateway.port) {
+        ("", _) => {
+            notes.push("no gateway is configured on this node".to_owned());
+            None
+        }
+        (domain, 0 | 443) => Some(domain.to_owned()),
+        (domain, port) => Some(format!("{domain}:{port}")),
+    };
+    if !gpus.gpus.is_empty() {
+        let free = gpus.gpus.iter().filter(|gpu| gpu.is_free).count();
+        notes.push(format!("GPUs: {} of {} free", free, gpus.gpus.len()));
+    }
+    let resources = &meta.resources;
+    Inventory {
+        tee: config.tee,
+        version: build.version.clone(),
+        device_id: device_id.unwrap_or_else(|| DeviceId::from_bytes([0; 32])),
+        fmspc: None,
+        images: images.images.into_iter().map(image).collect(),
+        capacity: Capacity {
+            slots: resources.max_cvm_number,
+            vcpu: resources.max_allocable_vcpu,
+            memory_mb: resources.max_allocable_memory_in_mb,
+            // Disks are sparse and dstack-vmm does not say how much room there is: the operator's limit counts.
+            disk_gb: u32::MAX,
+        },
+        capabilities: Capabilities {
+            gpus: !gpus.gpus.is_empty(),
+            ..Capabilities::of_vm_host(NodeKind::Dstack)
+        },
+        gateway_domain,
+        notes,
+    }
+}
+
+fn image(image: wire::ImageInfo) -> Image {
+    Image { name: image.name, version: image.version, is_dev: image.is_dev, os_image_hash: None }
+}
