@@ -71,9 +71,9 @@ pub async fn of_operations(
         .fetch_all(c))
 }
 
-/// What is asked of the history of an app.
+/// A filter of the event history of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct EventQuery {
     /// Only events of this kind.
     pub kind: Option<String>,
     /// Only events in operations of this kind.
@@ -86,7 +86,7 @@ pub struct Asked {
 
 /// An event with the operation that it happened in.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Told {
+pub struct RecordedEvent {
     /// Its place.
     pub seq: i64,
     /// When, in microseconds.
@@ -106,9 +106,9 @@ pub struct Told {
 pub async fn of_cvms(
     db: &Db,
     cvms: &[CvmId],
-    asked: &Asked,
+    query: &EventQuery,
     limit: i64,
-) -> Result<Vec<Told>, Error> {
+) -> Result<Vec<RecordedEvent>, Error> {
     let sql = format!(
         "SELECT e.seq, e.at, e.cvm_id, e.operation_id, e.kind, e.body, o.kind AS operation_kind, \
          o.created_by AS asked_by FROM events e LEFT JOIN operations o ON o.id = e.operation_id \
@@ -121,12 +121,12 @@ pub async fn of_cvms(
     );
     let ids: Vec<i64> = cvms.iter().map(|cvm| cvm.0).collect();
     let list = serde_json::to_string(&ids).unwrap_or_default();
-    on_read!(db, |c| query_as::<_, Told>(sqlx::AssertSqlSafe(sql))
+    on_read!(db, |c| query_as::<_, RecordedEvent>(sqlx::AssertSqlSafe(sql))
         .bind(list)
-        .bind(&asked.kind)
-        .bind(&asked.operation)
-        .bind(asked.from.map(Timestamp::micros))
-        .bind(asked.until.map(Timestamp::micros))
+        .bind(&query.kind)
+        .bind(&query.operation)
+        .bind(query.from.map(Timestamp::micros))
+        .bind(query.until.map(Timestamp::micros))
         .bind(limit.max(0))
         .fetch_all(c))
 }

@@ -37,7 +37,7 @@ use hyper_util::{
 
 use self::{
     health::Table,
-    pick::Ask,
+    pick::PickRequest,
     send::{CONNECT, Carried, Failed},
     target::{Target, host},
 };
@@ -123,8 +123,8 @@ impl Gateway {
         let mut tried = HashSet::new();
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let ask = Ask { target: &target, only, tried: &tried };
-            let chosen = match self.pick(&ask).await {
+            let pick_request = PickRequest { target: &target, only, tried: &tried };
+            let chosen = match self.pick(&pick_request).await {
                 Ok(chosen) => chosen,
                 Err(own) => return last.unwrap_or(Err(own)),
             };

@@ -23,7 +23,7 @@ const ROUNDS: usize = 8;
 
 /// For whom an instance is sought.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
+pub(super) struct PickRequest<'a> {
     pub target: &'a Target,
     /// The one that another gateway means; it must be on a node of this process.
     pub only: Option<VmUuid>,
@@ -43,15 +43,15 @@ pub(super) struct Chosen {
 
 impl Gateway {
     /// An instance that is up and ready, with the request counted in.
-    pub(super) async fn pick(&self, ask: &Ask<'_>) -> Result<Chosen, Own> {
-        let mut refused = ask.tried.clone();
+    pub(super) async fn pick(&self, request: &PickRequest<'_>) -> Result<Chosen, Own> {
+        let mut refused = request.tried.clone();
         let mut why = None;
         for _ in 0..ROUNDS {
             let moment = self.ctx.db.moment();
-            let found = self.instances(ask).await?;
+            let found = self.instances(request).await?;
             let open: Vec<Cvm> =
                 found.into_iter().filter(|cvm| !refused.contains(&cvm.id)).collect();
-            let ready = match self.ready(ask.target, open).await {
+            let ready = match self.ready(request.target, open).await {
                 Ok(ready) => ready,
                 Err(own) => return Err(why.unwrap_or(own)),
             };
@@ -70,7 +70,7 @@ impl Gateway {
             if !self.still_serves(cvm, moment).await? {
                 continue;
             }
-            match self.resolve_port(cvm, ask.target.port).await {
+            match self.resolve_port(cvm, request.target.port).await {
                 Ok(dial) => {
                     let elsewhere = !self.ctx.fleet.own().contains_key(&cvm.node);
                     return Ok(Chosen { cvm: cvm.clone(), dial, in_flight_guard, elsewhere });
@@ -82,13 +82,13 @@ impl Gateway {
             }
         }
         Err(why.unwrap_or_else(|| {
-            Own::unavailable(format!("the instances of {} change too fast", ask.target.id))
+            Own::unavailable(format!("the instances of {} change too fast", request.target.id))
         }))
     }
 
     /// All instances that the host name means.
-    async fn instances(&self, ask: &Ask<'_>) -> Result<Vec<Cvm>, Own> {
-        let id = &ask.target.id;
+    async fn instances(&self, request: &PickRequest<'_>) -> Result<Vec<Cvm>, Own> {
+        let id = &request.target.id;
         let found =
             cvms::for_gateway(&self.ctx.db, id.as_bytes()).await.map_err(|e| database(&e))?;
         if found.is_empty() {
@@ -100,7 +100,7 @@ impl Gateway {
             let why = format!("{id} has the gateway switched off");
             return Err(Own::new(StatusCode::NOT_FOUND, why));
         }
-        let Some(only) = ask.only else { return Ok(open) };
+        let Some(only) = request.only else { return Ok(open) };
         let own = self.ctx.fleet.own();
         let ours = |cvm: &Cvm| cvm.uuid == only && own.contains_key(&cvm.node);
         let meant: Vec<Cvm> = open.into_iter().filter(ours).collect();
