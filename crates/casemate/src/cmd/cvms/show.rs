@@ -89,7 +89,7 @@ pub fn print_details(cvm: &CvmInfo) {
             or_none(progress.target.as_ref()),
             or_none(progress.started_at.as_ref())
         );
-        facts.push(("under way", text));
+        facts.push(("operation", text));
     }
     if let Some(failure) = &cvm.failure {
         facts.push(("failure", format!("{} ({}, {})", failure.cause, failure.code, failure.at)));

@@ -92,7 +92,7 @@ fn current_step(record: &OperationRecord) -> &str {
 
 /// A step as one line: `push            done       0.2 s`.
 pub fn line(step: &OperationStep) -> String {
-    let outcome = step.outcome.as_deref().unwrap_or("under way");
+    let outcome = step.outcome.as_deref().unwrap_or("running");
     let took = elapsed(&step.started_at, step.ended_at.as_deref());
     let cause = step.cause.as_ref().filter(|_| outcome != "done");
     let cause = cause.map(|cause| format!("  {}", cause.message)).unwrap_or_default();
