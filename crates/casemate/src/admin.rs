@@ -1,4 +1,4 @@
-//! `casemate admin`: chores of whoever runs the service, done beside it.
+//! `casemate admin`: operator commands. They work on the database, the configuration and the fleet.
 
 mod kms;
 mod node;
@@ -11,38 +11,37 @@ use serde_json::json;
 
 use crate::{cli::Global, fail::Fail, serve::load, ui};
 
-/// Chores of whoever runs the service.
+/// Operator commands.
 #[derive(Debug, Subcommand)]
 pub enum Admin {
-    /// Bring the database's schema up to date, or say what is missing.
+    /// Migrate the database schema, or list pending migrations.
     Migrate(MigrateArgs),
-    /// KMS that contracts govern: add one to the configuration, check them.
+    /// Add and check contract-governed KMS.
     #[command(subcommand)]
     Kms(kms::Kms),
-    /// Nodes: add, look, cordon, remove.
+    /// Manage the nodes of the fleet.
     #[command(subcommand)]
     Node(node::Node),
 }
 
-/// Bring the database's schema up to date.
+/// Migrate the database schema.
 ///
-/// `casemate serve` does the same when it starts. Processes that do it at once on one PostgreSQL wait
-/// for each other; a SQLite file must not be in use.
+/// `casemate serve` also migrates when it starts. Concurrent migrations of one PostgreSQL database wait for
+/// each other. A SQLite file must not be in use.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin migrate --check           exit 0: nothing to do; exit 1: something, or an error
   casemate admin migrate
   CASEMATE_DATABASE_URL=postgres://… casemate admin migrate --json")]
 pub struct MigrateArgs {
-    /// Only say what would be done; exit 1 if anything would.
+    /// Only list pending migrations; exit 1 if there are any.
     #[arg(long)]
     check: bool,
-    /// Settings, in the form of config.default.toml.
+    /// Configuration file, in the format of config.default.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Does what was said.
 pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
     match command {
         Admin::Migrate(args) => migrate(global, args).await,
@@ -77,7 +76,7 @@ async fn migrate(global: &Global, args: MigrateArgs) -> Result<(), Fail> {
         }
     }
     if args.check && !migrations.is_empty() {
-        let what = format!("migrations that have not run: {}", migrations.len());
+        let what = format!("pending migrations: {}", migrations.len());
         return Err(Fail::new("pending-migrations", what).suggest("casemate admin migrate"));
     }
     Ok(())

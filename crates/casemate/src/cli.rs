@@ -1,4 +1,4 @@
-//! What can be said, and who answers it.
+//! The command line: global options and the top-level commands.
 
 use std::path::PathBuf;
 
@@ -24,77 +24,74 @@ use crate::{admin, cmd, fail::Fail, serve, up};
 Exit codes: 0 done, 1 refused or failed, 2 usage."
 )]
 pub struct Cli {
-    /// Options of every command.
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
     command: Command,
 }
 
-/// Options of every command.
+/// Global options.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Options of every command")]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Base URL of the API, with /api/v1 [env: CASEMATE_API_URL, PHALA_CLOUD_API_PREFIX; else the
-    /// instance of the data directory].
+    /// Base URL of the API, ending in /api/v1 [env: CASEMATE_API_URL, PHALA_CLOUD_API_PREFIX; default: the
+    /// local server of the data directory].
     #[arg(long, global = true, value_name = "URL")]
     pub api_url: Option<String>,
-    /// API key; better given by the environment, where `ps` does not show it [env: CASEMATE_API_KEY,
-    /// PHALA_CLOUD_API_KEY; else the key in the data directory].
+    /// API key. Prefer the environment variable, because `ps` shows arguments [env: CASEMATE_API_KEY,
+    /// PHALA_CLOUD_API_KEY; default: the key in the data directory].
     #[arg(long, global = true, value_name = "KEY")]
     pub api_key: Option<SecretString>,
-    /// Data directory of the local instance [env: CASEMATE_DATA_DIR; default:
-    /// $XDG_DATA_HOME/casemate].
+    /// Data directory of the local server [env: CASEMATE_DATA_DIR; default: $XDG_DATA_HOME/casemate].
     #[arg(long, global = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// One JSON document on stdout and nothing else; errors as JSON on stderr.
+    /// Print one JSON document to stdout, and errors as JSON to stderr.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a compose file as a CVM and follow it.
+    /// Run a compose file as a CVM, and start a local server if needed.
     Up(up::UpArgs),
-    /// Deploy a compose file to a server, or update what is there; also where contracts decide.
+    /// Deploy a compose file, or update an existing CVM.
     #[cfg(feature = "onchain")]
     Deploy(Box<cmd::deploy::Deploy>),
-    /// Run the service.
+    /// Run the server.
     Serve(serve::ServeArgs),
-    /// Chores of whoever runs the service.
+    /// Operator commands: migrate the database, manage KMS and nodes.
     #[command(subcommand)]
     Admin(admin::Admin),
-    /// CVMs: list, look, start, stop, update, replicate, logs, delete.
+    /// Manage CVMs: list, show, start, stop, update, replicate, delete.
     #[command(subcommand, visible_alias = "cvm")]
     Cvms(cmd::cvms::Cvms),
-    /// Apps.
+    /// Manage apps: list, show revisions, redeploy, readiness.
     #[command(subcommand, visible_alias = "app")]
     Apps(cmd::apps::Apps),
-    /// CVMs of an app: list, add, remove.
+    /// Manage the CVMs of an app: list, add, remove.
     #[command(subcommand, visible_alias = "instance")]
     Instances(cmd::replicas::Instances),
-    /// Nodes that run CVMs.
+    /// List nodes.
     #[command(subcommand, visible_alias = "node")]
     Nodes(cmd::nodes::Nodes),
-    /// Key management services.
+    /// List key management services.
     #[command(subcommand)]
     Kms(cmd::kms::Kms),
-    /// Contracts that govern apps: what is missing, what they say, changes of them.
+    /// Show and change what the contracts of an app allow.
     #[command(subcommand, visible_alias = "gov")]
     Governance(cmd::governance::Governance),
-    /// OS images.
+    /// List OS images.
     #[command(subcommand, visible_alias = "image")]
     Images(cmd::images::Images),
-    /// Sizes of CVMs.
+    /// List instance types.
     #[command(subcommand, visible_alias = "size")]
     Sizes(cmd::sizes::Sizes),
-    /// The workspace of the API key.
+    /// Show and change the policy of the workspace.
     #[command(subcommand)]
     Workspace(cmd::workspace::Workspace),
 }
 
 impl Cli {
-    /// Does what was said.
     pub async fn run(self) -> Result<(), Fail> {
         let global = &self.global;
         match self.command {

@@ -1,4 +1,4 @@
-//! A failure as the user is told of it: code, message, details, what to do.
+//! The error of a command: code, message, details, suggestions.
 
 use casemate_api::{
     error::{Structured, ValidationItem},
@@ -10,23 +10,22 @@ use serde_json::{Value, json};
 
 use crate::ui;
 
-/// Refused or failed.
+/// Exit code: the command was refused or failed.
 const FAILED: u8 = 1;
-/// Said in a way that cannot be done.
+/// Exit code: wrong usage.
 const USAGE: u8 = 2;
 
-/// Why a command did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fail {
-    /// For programs: the API's code, or a word of ours.
+    /// Machine-readable: the API's error code, or one of the CLI.
     pub code: String,
-    /// What went wrong, in a sentence.
+    /// One sentence.
     pub message: String,
-    /// Facts, by name.
+    /// Names and values.
     pub details: Vec<(String, String)>,
-    /// What to do about it, a sentence each.
+    /// What to do about it, one sentence each.
     pub suggestions: Vec<String>,
-    /// Id of the request, where there was one.
+    /// Id of the failed request.
     pub request_id: Option<Box<str>>,
     /// Exit code of the process.
     #[serde(skip)]
@@ -34,7 +33,7 @@ pub struct Fail {
 }
 
 impl Fail {
-    /// Refused or failed.
+    /// An error with exit code 1.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -46,34 +45,33 @@ impl Fail {
         }
     }
 
-    /// The command was given in a way that cannot be done.
+    /// A usage error, with exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
         Self { exit: USAGE, ..Self::new("usage", message) }
     }
 
-    /// With a fact.
     pub fn detail(mut self, name: &str, value: impl Into<String>) -> Self {
         self.details.push((name.to_owned(), value.into()));
         self
     }
 
-    /// With something to do about it.
     pub fn suggest(mut self, what: impl Into<String>) -> Self {
         self.suggestions.push(what.into());
         self
     }
 
-    /// Why the last operation of a CVM failed, in the server's words.
-    pub fn of_operation(failure: Option<&Failure>, status: &str) -> Self {
+    /// The error for a failed operation of a CVM, with the server's cause.
+    pub fn from_failed_operation(failure: Option<&Failure>, status: &str) -> Self {
         match failure {
             Some(failure) => Self::new(&failure.code, failure.cause.clone()),
-            None => {
-                Self::new("failed", format!("it ended in the state {status:?}, without a cause"))
-            }
+            None => Self::new(
+                "failed",
+                format!("the operation ended in the state {status:?} without a cause"),
+            ),
         }
     }
 
-    /// Tells it on stderr.
+    /// Prints the error to stderr.
     pub fn print(&self, as_json: bool) {
         if as_json {
             ui::print_note(self.json().to_string());
@@ -97,7 +95,7 @@ impl Fail {
         }})
     }
 
-    /// A line for the error, then one for each fact and each thing to do.
+    /// One line for the error, one for each detail and suggestion.
     pub fn text(&self) -> String {
         let mut lines = vec![format!("error: {} ({})", self.message, self.code)];
         lines.extend(self.details.iter().map(|(name, value)| format!("  {name}: {value}")));
@@ -111,16 +109,16 @@ impl From<Error> for Fail {
     fn from(error: Error) -> Self {
         match &error {
             Error::Api(api) => from_reply(api),
-            Error::Transport { .. } => Self::new("unreachable", with_root(&error)).suggest(
-                "Is the server running? `casemate up` and `casemate serve` start one here.",
+            Error::Transport { .. } => Self::new("unreachable", with_root_cause(&error)).suggest(
+                "Check that the server is running. Start a local one with `casemate up` or `casemate serve`.",
             ),
             Error::Operation(failed) => from_operation(failed),
             Error::TimedOut { .. } => Self::new("timeout", error.to_string())
-                .suggest("It may still get there: look with `casemate cvms get`."),
+                .suggest("The operation continues. Check it with `casemate cvms get`."),
             Error::Identifier(_) => Self::usage(error.to_string()),
             Error::Decode { .. } | Error::Encode(_) => {
                 Self::new("not-understood", error.to_string())
-                    .suggest("Is the API URL right? It ends with /api/v1.")
+                    .suggest("Check the API URL; it ends with /api/v1.")
             }
         }
     }
@@ -132,8 +130,8 @@ fn from_operation(failed: &OperationFailed) -> Fail {
         .detail("operation", format!("{} {}", failed.kind, failed.correlation_id));
     let back = match &failed.rolled_back {
         RolledBack::No => return fail,
-        RolledBack::Done => "yes: it has its configuration from before again".to_owned(),
-        RolledBack::UnderWay(operation) => format!("under way, in the operation {operation}"),
+        RolledBack::Done => "yes, to the previous configuration".to_owned(),
+        RolledBack::UnderWay(operation) => format!("in progress, in operation {operation}"),
         RolledBack::Failed(cause) => format!("failed: {cause}"),
     };
     fail.detail("rolled back", back)
@@ -145,15 +143,13 @@ fn from_reply(error: &ApiError) -> Fail {
         None => Fail::new(&format!("http-{}", error.status), error.body.message()),
     };
     if let casemate_api::error::ErrorBody::Validation(body) = &error.body {
-        fail.details.extend(body.detail.iter().map(place));
+        fail.details.extend(body.detail.iter().map(field_path));
     }
     if error.status == 401 {
-        fail = fail.suggest(
-            "Give a key with --api-key or CASEMATE_API_KEY, or name the instance with --data-dir.",
-        );
+        fail = fail.suggest("Set --api-key or CASEMATE_API_KEY, or the local server's --data-dir.");
     }
     if error.status == 404 && error.body.structured().is_none() {
-        fail = fail.suggest("Is the API URL right? It ends with /api/v1.");
+        fail = fail.suggest("Check the API URL; it ends with /api/v1.");
     }
     fail.request_id = error.request_id.as_deref().map(Box::from);
     fail
@@ -174,7 +170,7 @@ fn from_structured(body: &Structured) -> Fail {
     fail
 }
 
-fn place(item: &ValidationItem) -> (String, String) {
+fn field_path(item: &ValidationItem) -> (String, String) {
     let steps = item.loc.iter().map(|step| match step {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -182,8 +178,8 @@ fn place(item: &ValidationItem) -> (String, String) {
     (steps.collect::<Vec<_>>().join("."), item.msg.clone())
 }
 
-/// The error and what is at the bottom of it; what lies between says the same in more words.
-fn with_root(error: &dyn std::error::Error) -> String {
+/// The error and its root cause. The causes between repeat them.
+fn with_root_cause(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     match causes.last() {
         Some(root) => format!("{error}: {root}"),
@@ -248,7 +244,7 @@ mod tests {
             rolled_back: RolledBack::Done,
         };
         let text = Fail::from(Error::Operation(Box::new(failed.clone()))).text();
-        let expected = "error: no boot (boot_timeout)\n  operation: update op-1\n  rolled back: yes: it has its configuration from before again";
+        let expected = "error: no boot (boot_timeout)\n  operation: update op-1\n  rolled back: yes, to the previous configuration";
         assert_eq!(text, expected);
         let other = OperationFailed {
             state: "superseded".to_owned(),

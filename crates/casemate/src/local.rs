@@ -1,4 +1,4 @@
-//! What an instance leaves in its data directory for others on this machine.
+//! The files of a server in its data directory: URLs and the admin key.
 
 use std::{
     fs,
@@ -11,12 +11,11 @@ use secrecy::SecretString;
 
 use crate::fail::Fail;
 
-/// A data directory.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
 
 impl DataDir {
-    /// The one given, else `CASEMATE_DATA_DIR`, else the default; absolute.
+    /// The given directory, else `CASEMATE_DATA_DIR`, else the default. The path is absolute.
     pub fn find(given: Option<&Path>) -> Self {
         let path = given
             .map(Path::to_owned)
@@ -25,7 +24,6 @@ impl DataDir {
         Self(std::path::absolute(&path).unwrap_or(path))
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -34,17 +32,17 @@ impl DataDir {
         self.0.join(name)
     }
 
-    /// Base URL of the API of the instance that was started here last.
+    /// API base URL of the server that was last started here.
     pub fn api_url(&self) -> Option<String> {
         self.text("api.url")
     }
 
-    /// Base URL of its gateway.
+    /// Gateway base URL of that server.
     pub fn gateway_url(&self) -> Option<String> {
         self.text("gateway.url")
     }
 
-    /// The key of the first start.
+    /// The API key that the first start created.
     pub fn admin_key(&self) -> Option<SecretString> {
         self.text("admin.key").map(SecretString::from)
     }
@@ -55,7 +53,7 @@ impl DataDir {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    /// A client of the instance that was started here last, running or not.
+    /// A client of the server that was last started here, whether it is running or not.
     pub fn client(&self) -> Result<Option<Client>, Fail> {
         let (Some(url), Some(key)) = (self.api_url(), self.admin_key()) else { return Ok(None) };
         Client::new(&url, key).map(Some).map_err(|error| {

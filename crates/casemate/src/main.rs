@@ -1,18 +1,18 @@
-//! `casemate`: the service (`serve`), a whole deployment in one command (`up`), and the user's
-//! commands against any server that speaks the API.
+//! `casemate`: the server (`serve`), deployment in one command (`up`), and client commands for any server
+//! with this API.
 //!
-//! | room | what is in it |
+//! | module | contents |
 //! |---|---|
-//! | [`cli`] | what can be said, and who answers it |
-//! | [`serve`] | the service in this process |
-//! | [`admin`] | chores beside the service |
-//! | [`up`] | an embedded service, a compose file, a running CVM |
-//! | [`cmd`] | the user's commands |
-//! | [`connect`], [`local`] | which server, which key |
+//! | [`cli`] | the command line |
+//! | [`serve`] | the server in this process |
+//! | [`admin`] | operator commands |
+//! | [`up`] | starts a local server and deploys a compose file |
+//! | [`cmd`] | client commands |
+//! | [`connect`], [`local`] | selection of server and API key |
 //! | [`vars`] | variables of an app, from files and flags |
-//! | [`fail`], [`ui`] | how failures and results are told |
+//! | [`fail`], [`ui`] | output of errors and results |
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 refused or failed, 2 usage.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 refused or failed, 2 usage.
 
 mod admin;
 mod cli;
@@ -46,7 +46,7 @@ fn run(cli: cli::Cli) -> Result<(), fail::Fail> {
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| fail::Fail::new("runtime", format!("cannot start threads: {error}")))?;
     let result = runtime.block_on(cli.run());
-    // Whatever still blocks then has been told to stop and had its time.
+    // Blocking tasks have been told to stop by now.
     runtime.shutdown_timeout(Duration::from_millis(300));
     result
 }

@@ -1,4 +1,4 @@
-//! `casemate serve`: the service in this process, until it is told to stop.
+//! `casemate serve`: runs the server in this process until a signal.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -15,14 +15,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{cli::Global, fail::Fail, local::DataDir, ui, up::pid::PidFile};
 
-/// SIGTERM to exit; orchestrators give ten seconds.
+/// Time from SIGTERM to exit. Orchestrators kill after ten seconds.
 const STOP: Duration = Duration::from_secs(9);
 
-/// Run the service.
+/// Run the server.
 ///
-/// Everything it keeps is in the data directory. When it is ready, the files http.url, gateway.url and
-/// api.url there say where it listens; the first start writes an API key to admin.key. SIGTERM ends it
-/// within ten seconds; after a SIGKILL the next start goes on where it was.
+/// All state is in the data directory. When the server is ready, the files http.url, gateway.url and api.url
+/// contain its addresses. The first start writes an API key to admin.key. SIGTERM stops the server within ten
+/// seconds. After a SIGKILL, the next start resumes open operations.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate serve                                   docker if an engine answers, else simulated
@@ -34,42 +34,41 @@ const STOP: Duration = Duration::from_secs(9);
 Every setting is in config.default.toml; each is also a variable CASEMATE_….
 CASEMATE_LOG (or RUST_LOG) chooses what is logged, for example info or casemate=debug.")]
 pub struct ServeArgs {
-    /// Where the API listens; port 0 picks a free one.
+    /// Listen address of the API; port 0 picks a free port.
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<SocketAddr>,
-    /// Where the gateway listens; port 0 picks a free one.
+    /// Listen address of the gateway; port 0 picks a free port.
     #[arg(long, value_name = "HOST:PORT")]
     gateway_listen: Option<SocketAddr>,
-    /// Part of the service to run here, all by default; a list with commas, or given several times.
+    /// Role to run; comma-separated or repeatable [default: all].
     #[arg(long, value_enum, value_delimiter = ',')]
     role: Vec<RoleArg>,
-    /// Kind of node to run here; may be given several times.
+    /// Kind of node to run; repeatable.
     #[arg(long, value_enum, value_delimiter = ',')]
     node: Vec<NodeArg>,
-    /// Settings, in the form of config.default.toml.
+    /// Configuration file, in the format of config.default.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Form of the log on stderr.
+    /// Log format on stderr.
     #[arg(long, value_enum, default_value_t = LogForm::Text)]
     log: LogForm,
-    /// Started by `casemate up`: leave its terminal, write serve.pid.
+    /// Started by `casemate up`: detach from the terminal and write serve.pid.
     #[arg(long, hide = true)]
     detach: bool,
 }
 
-/// A kind of node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NodeArg {
     /// Containers on a Docker-compatible engine; no TEE.
     Docker,
-    /// A simulated dstack host; nothing really runs.
+    /// A simulated dstack host; runs nothing.
     Sim,
     /// No node.
     None,
 }
 
 impl NodeArg {
-    /// The word on the command line.
+    /// The value on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Docker => "docker",
@@ -87,14 +86,13 @@ impl NodeArg {
     }
 }
 
-/// A part of the service.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum RoleArg {
-    /// The HTTP API and the gateway.
+    /// HTTP API and gateway.
     Api,
-    /// Nodes, what works on their CVMs, and the gateway to them.
+    /// Nodes, reconcilers, and the gateway to those nodes.
     Worker,
-    /// The pages for people.
+    /// Web pages.
     Console,
 }
 
@@ -110,9 +108,9 @@ impl RoleArg {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogForm {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
-    /// A JSON object per line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -121,7 +119,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<(), Fail> {
     start_log(args.log)?;
     crash::arm(variable("CASEMATE_CRASH_AT"), variable("CASEMATE_CRASH_LOG").map(PathBuf::from));
     if args.detach {
-        // Fails only for the leader of a process group, who has left already.
+        // Fails only for a process group leader, which is detached already.
         let _ = rustix::process::setsid();
     }
     let signals = |kind| signal(kind).map_err(|error| Fail::new("signals", error.to_string()));
@@ -143,7 +141,7 @@ pub async fn run(global: &Global, args: ServeArgs) -> Result<(), Fail> {
         _ = interrupt.recv() => {}
     }
     if tokio::time::timeout(STOP, running.stop()).await.is_err() {
-        tracing::warn!("not everything stopped in time; the next start goes on");
+        tracing::warn!("not all tasks stopped in time; the next start resumes them");
     }
     if let Some(pid) = pid {
         pid.remove();
@@ -162,11 +160,11 @@ fn config(global: &Global, args: &ServeArgs) -> Result<Config, Fail> {
     load(args.config.clone(), &overrides)
 }
 
-/// The configuration of the service, as `serve` and `admin` read it.
+/// Loads the configuration of the server, for `serve` and `admin`.
 pub fn load(file: Option<PathBuf>, overrides: &Overrides) -> Result<Config, Fail> {
     Config::load(file, overrides).map_err(|error| {
         Fail { exit: 2, ..Fail::new("configuration", error.to_string()) }
-            .suggest("config.default.toml in the source explains every key.")
+            .suggest("See config.default.toml in the source for all keys.")
     })
 }
 
@@ -186,7 +184,7 @@ fn start_log(form: LogForm) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Says where it is, and, once and only to somebody who looks, the key.
+/// Prints the addresses, and on a first start in a terminal the API key.
 fn announce(global: &Global, running: &Running, dir: &DataDir) {
     for node in &running.nodes {
         tracing::info!("node {node}");
@@ -211,7 +209,7 @@ fn announce(global: &Global, running: &Running, dir: &DataDir) {
     }
     if let Some(key) = &running.first_key {
         let file = dir.file("admin.key");
-        ui::line(format!("API key, shown this once (also in {}):", file.display()));
+        ui::line(format!("API key, shown only once (also in {}):", file.display()));
         ui::line(format!("  {}", key.expose_secret()));
     }
     if let Some(url) = &running.api_url {

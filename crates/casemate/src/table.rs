@@ -1,13 +1,13 @@
-//! Tables for people: columns without lines, so that they can be cut and pasted.
+//! Tables without lines, so that columns can be copied.
 
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::ui;
 
-/// What is shown where there is nothing.
+/// Shown for a missing value.
 pub const NONE: &str = "-";
 
-/// Prints a table, or a line that says that there is nothing in it.
+/// Prints a table; if it is empty, prints `nothing`.
 pub fn print(header: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     if rows.is_empty() {
         ui::print_note(nothing);
@@ -23,7 +23,7 @@ pub fn print(header: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     }
 }
 
-/// Prints names and values, one a line.
+/// Prints names and values, one pair per line.
 pub fn facts(facts: &[(&str, String)]) {
     let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, value) in facts {
@@ -31,7 +31,7 @@ pub fn facts(facts: &[(&str, String)]) {
     }
 }
 
-/// The text, or a dash.
+/// The text, or [`NONE`].
 pub fn or_none(text: Option<impl ToString>) -> String {
     text.map_or_else(|| NONE.to_owned(), |text| text.to_string())
 }

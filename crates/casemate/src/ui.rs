@@ -1,5 +1,4 @@
-//! Where text goes. Results to stdout, everything else to stderr; a reader that went away is no
-//! error of ours.
+//! Output: results to stdout, everything else to stderr. A closed pipe is not an error.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -9,40 +8,38 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-/// A line of the result. `false`: nobody reads it any more.
+/// Prints a line of the result. Returns `false` if stdout is closed.
 pub fn line(text: impl AsRef<str>) -> bool {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", text.as_ref()).and_then(|()| out.flush()).is_ok()
 }
 
-/// A piece of the result as it is. `false`: nobody reads it any more.
+/// Writes bytes of the result. Returns `false` if stdout is closed.
 pub fn raw(bytes: &[u8]) -> bool {
     let mut out = io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).is_ok()
 }
 
-/// The one JSON document of `--json`.
+/// Prints the single JSON document of `--json`.
 pub fn json(document: &impl Serialize) {
-    // What is shown here was read from JSON or is made of text and numbers.
+    // Cannot fail: the document was read from JSON, or has only string keys.
     line(serde_json::to_string_pretty(document).unwrap_or_default());
 }
 
-/// A line about what goes on.
+/// Prints a progress line to stderr.
 pub fn print_note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
 }
 
-/// Whether somebody looks at stdout.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether somebody looks at stderr.
 pub fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Asks a question that `y` answers; nobody there to answer is a no.
+/// Asks a yes/no question. Without a terminal the answer is no.
 pub fn confirm(question: &str) -> bool {
     if !io::stdin().is_terminal() || !stderr_is_terminal() {
         return false;
@@ -53,7 +50,7 @@ pub fn confirm(question: &str) -> bool {
     read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
-/// A line on stderr that turns while something goes on.
+/// A spinner on stderr.
 pub fn spinner() -> ProgressBar {
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]");

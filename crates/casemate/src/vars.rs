@@ -1,4 +1,4 @@
-//! The variables of an app: from a file, then from flags.
+//! The variables of an app, from files and flags.
 
 use std::{fs, path::Path};
 
@@ -8,11 +8,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{fail::Fail, ui};
 
-/// Names and values, each name once.
+/// Names and values; names are unique.
 pub type Vars = Vec<(String, SecretString)>;
 
-/// The variables of the file (`.env` beside the compose file, if none is named), and those of flags
-/// over them.
+/// The variables of the file (`.env` beside the compose file by default), overridden by flags.
 pub fn collect(dir: &Path, file: Option<&Path>, flags: &[SecretString]) -> Result<Vars, Fail> {
     let mut vars = match file {
         Some(file) => read(file)?,
@@ -21,18 +20,18 @@ pub fn collect(dir: &Path, file: Option<&Path>, flags: &[SecretString]) -> Resul
             .map_or(Ok(Vars::new()), |file| read(&file))?,
     };
     for flag in flags {
-        // The flag itself is not repeated: it may be nothing but a secret.
+        // The error does not repeat the flag, which may contain a secret.
         let (name, value) = flag
             .expose_secret()
             .split_once('=')
-            .ok_or_else(|| Fail::usage("-e takes KEY=VALUE, and one of them has no `=`"))?;
+            .ok_or_else(|| Fail::usage("-e needs KEY=VALUE, and one argument has no `=`"))?;
         put(&mut vars, name, value.into());
     }
     checked(vars)
 }
 
-/// The variables of flags that are each `KEY=VALUE` or the name of a file, later ones over earlier.
-pub fn mixed(flags: &[SecretString]) -> Result<Vars, Fail> {
+/// The variables of flags that are `KEY=VALUE` or a file; later ones override earlier ones.
+pub fn from_flags(flags: &[SecretString]) -> Result<Vars, Fail> {
     let mut vars = Vars::new();
     for flag in flags {
         match flag.expose_secret().split_once('=') {
@@ -47,21 +46,19 @@ pub fn mixed(flags: &[SecretString]) -> Result<Vars, Fail> {
     checked(vars)
 }
 
-/// The variables, sealed to the key of an app, as hex; `None` without variables. Plain they never leave
+/// The variables, encrypted to the key of an app, as hex; `None` if there are none. Plain values never leave
 /// this process.
 pub fn sealed(vars: &[(String, SecretString)], key: Option<&str>) -> Result<Option<String>, Fail> {
     if vars.is_empty() {
         return Ok(None);
     }
-    let key = key.ok_or_else(|| {
-        Fail::new("no-env-key", "the app has no key that variables could be sealed to")
-    })?;
+    let key =
+        key.ok_or_else(|| Fail::new("no-env-key", "the app has no encryption key for variables"))?;
     let sealed = seal_env(vars, key, &OsEntropy)
-        .map_err(|error| Fail::new("env", format!("the variables cannot be sealed: {error}")))?;
+        .map_err(|error| Fail::new("env", format!("cannot encrypt the variables: {error}")))?;
     Ok(Some(sealed.to_string()))
 }
 
-/// The names of variables.
 pub fn names(vars: &Vars) -> Vec<String> {
     vars.iter().map(|(name, _)| name.clone()).collect()
 }
@@ -76,8 +73,8 @@ fn put(vars: &mut Vars, name: &str, value: SecretString) {
 fn checked(vars: Vars) -> Result<Vars, Fail> {
     match vars.iter().find(|(name, _)| !valid_env_name(name)) {
         None => Ok(vars),
-        Some((name, _)) => Err(Fail::usage(format!("{name:?} cannot be the name of a variable"))
-            .suggest("Letters, digits and `_`, and no digit first: a guest takes nothing else.")),
+        Some((name, _)) => Err(Fail::usage(format!("{name:?} is not a valid variable name"))
+            .suggest("Use letters, digits and `_`, and do not start with a digit.")),
     }
 }
 
@@ -124,10 +121,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("prod.env");
         fs::write(&file, "A=1\nB=2\n").unwrap();
-        let vars = shown(mixed(&flags(&["B=0", file.to_str().unwrap(), "A=x=y"]))).unwrap();
+        let vars = shown(from_flags(&flags(&["B=0", file.to_str().unwrap(), "A=x=y"]))).unwrap();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(vars, [pair("B", "2"), pair("A", "x=y")]);
-        assert_eq!(mixed(&flags(&["gone.env"])).unwrap_err().exit, 2);
+        assert_eq!(from_flags(&flags(&["gone.env"])).unwrap_err().exit, 2);
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! App ids of accounts: the address an Ethereum account's next contract gets (`CREATE`).
+//! App ids of accounts: the address of an Ethereum account's next contract (`CREATE`).
 
 use alloy_primitives::Address;
 
 use crate::id::{AppId, Wallet};
 
-/// The address of what `deployer` creates with its transaction number `nonce`.
+/// The address of the contract that `deployer` creates with the transaction number `nonce`.
 #[must_use]
 pub fn create_address(deployer: &Wallet, nonce: u64) -> AppId {
     AppId::from_bytes(Address::from(*deployer.as_bytes()).create(nonce).into())
@@ -14,8 +14,7 @@ pub fn create_address(deployer: &Wallet, nonce: u64) -> AppId {
 mod tests {
     use super::*;
 
-    /// Nonces 0–3 are the vectors published everywhere; all were computed with `getCreateAddress` of
-    /// npm `ethers` 6.
+    /// Nonces 0–3 are widely published vectors; all were computed with `getCreateAddress` of npm `ethers` 6.
     #[test]
     fn addresses_are_those_of_ethereum() {
         let deployer = "0x6ac7ea33f8831ea9dcc53393aaa88b25a785dbf0".parse().unwrap();

@@ -1,34 +1,34 @@
-//! Custom domains: names of a user's own that lead to an app through the gateway. Which records the
-//! gateway looks for follows dstack-gateway.
+//! Custom domains: users' own host names that resolve to an app through the gateway. The records are those
+//! that dstack-gateway looks up.
 
 use std::{fmt, str::FromStr};
 
-/// A domain name, or all names right below one (`*.example.com`). Lower case, no dot at the end.
+/// A domain name, or a wildcard (`*.example.com`). Lower case, no trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CustomDomain {
-    /// Without the star.
+    /// Without the wildcard.
     name: String,
     wildcard: bool,
 }
 
-/// The text is no domain name.
+/// The text is not a domain name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be a domain name, for example app.example.com or *.example.com")]
 pub struct InvalidDomain;
 
 impl CustomDomain {
-    /// Name of the text record that says to which app the domain leads.
+    /// Name of the TXT record that names the app of the domain.
     pub fn app_record(&self) -> String {
         let wildcard = if self.wildcard { "-wildcard" } else { "" };
         format!("_dstack-app-address{wildcard}.{}", self.name)
     }
 
-    /// The name that this record had before; wildcards came later.
+    /// The record's former name; wildcards did not exist then.
     pub fn old_app_record(&self) -> Option<String> {
         (!self.wildcard).then(|| format!("_tapp-address.{}", self.name))
     }
 
-    /// The name whose records say who may issue certificates for it.
+    /// The name whose CAA records restrict certificates for the domain.
     pub fn authority(&self) -> &str {
         &self.name
     }
@@ -51,9 +51,9 @@ impl FromStr for CustomDomain {
             Some(name) => (name, true),
             None => (full, false),
         };
-        // The longest record name has to fit into 253 characters as well.
+        // The longest record name must also fit into 253 characters.
         let fits = name.len() <= 220 && name.contains('.') && name.split('.').all(is_label);
-        // A name whose last label is a number is an address.
+        // A name whose last label is a number is an IP address.
         let is_address = name.rsplit('.').next().is_some_and(|last| last.parse::<u64>().is_ok());
         if !fits || is_address {
             return Err(InvalidDomain);

@@ -1,6 +1,6 @@
-//! What happened to a CVM, as it is stored and shown: a kind and a body in JSON. The form is stable, because
-//! rows of every earlier version are read and others will be sent it. `tests/golden/events/` holds one file a
-//! kind. A body may get new optional fields; anything else is a new kind.
+//! Events of a CVM, as stored and shown: a kind and a JSON body. The format is stable, because rows of all
+//! earlier versions are read and events will be sent to others. `tests/golden/events/` has one file per kind.
+//! A body may get new optional fields; anything else is a new kind.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,92 +13,79 @@ use crate::{
     time::Timestamp,
 };
 
-/// Something that happened to a CVM.
+/// An event of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body")]
 pub enum Event {
-    /// A change was accepted.
+    /// An operation was accepted.
     #[serde(rename = "operation.accepted")]
-    Accepted {
-        /// What the operation does.
-        kind: OperationKind,
-    },
-    /// What a change does to the names of variables.
+    Accepted { kind: OperationKind },
+    /// Changes of variable names.
     #[serde(rename = "operation.env")]
     EnvNames(EnvReport),
-    /// The turn of a change of the configuration came.
+    /// A queued configuration change started.
     #[serde(rename = "operation.begun")]
     Begun {
-        /// How many others go with it.
+        /// Number of other changes in its batch.
         with: usize,
     },
-    /// Changes that went in one did not work; they are tried one by one.
+    /// A batch failed; its changes are tried one by one.
     #[serde(rename = "operation.split")]
     Split {},
-    /// A step is about to be done, or was.
+    /// A step was planned or ended.
     #[serde(rename = "operation.step")]
     Step(StepEvent),
-    /// An operation ended.
+    /// An operation closed.
     #[serde(rename = "operation.ended")]
     Ended {
-        /// What it did.
         kind: OperationKind,
-        /// How it ended.
         how: End,
-        /// The failure, if it failed.
+        /// `None` if it did not fail.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<FailureCode>,
-        /// What the node or guest said of the failure.
+        /// Message of the node or guest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<String>,
     },
-    /// The word users see changed.
+    /// The phase changed.
     #[serde(rename = "cvm.phase")]
-    Phase {
-        /// Before.
-        from: Phase,
-        /// Since then.
-        to: Phase,
-    },
-    /// The guest told how far it is.
+    Phase { from: Phase, to: Phase },
+    /// The guest reported boot progress.
     #[serde(rename = "cvm.boot")]
     Boot(BootEvent),
-    /// It is to be deleted by itself at this time, or no longer.
+    /// A deletion was scheduled or cancelled.
     #[serde(rename = "cvm.deletion_set")]
     DeletionSet {
-        /// The time.
+        /// `None`: cancelled.
         #[serde(with = "text::optional")]
         at: Option<Timestamp>,
     },
-    /// The node shows something else than what is recorded.
+    /// The node's state differs from the record.
     #[serde(rename = "cvm.drift")]
     Drift {
         /// The difference.
         what: String,
     },
-    /// A document was prepared for contracts to allow.
+    /// A document was prepared for approval by contracts.
     #[serde(rename = "governance.prepared")]
     Prepared {
-        /// What it is for: `update`, `replica` or `instance`.
+        /// `update`, `replica` or `instance`.
         what: String,
-        /// The document.
         compose_hash: ComposeHash,
-        /// The chain of the contracts.
+        /// Chain of the contracts.
         chain_id: u64,
-        /// Until when it can be committed.
         #[serde(with = "text")]
         expires_at: Timestamp,
     },
-    /// Contracts were asked, and what they allow was accepted.
+    /// The contracts' approval was used.
     #[serde(rename = "governance.verified")]
     Verified(Box<Evidence>),
-    /// Contracts were asked again, and they allow it.
+    /// The contracts were asked again, and still allow it.
     #[serde(rename = "governance.verified_again")]
     VerifiedAgain(Box<Evidence>),
-    /// The block at which contracts allowed it is no longer part of the chain, and they do not allow it now.
+    /// The block of an approval was reorganised, and the contracts do not allow it now.
     #[serde(rename = "governance.undone")]
     Undone {
-        /// The document.
         compose_hash: ComposeHash,
         /// The lost block.
         block_number: u64,
@@ -107,29 +94,27 @@ pub enum Event {
     },
 }
 
-/// How far a step is, or how it ended.
+/// Progress or end of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "StepRow")]
 pub struct StepEvent {
-    /// The step, for example `start`.
+    /// For example `start`.
     pub step: String,
-    /// How far it is.
     pub code: StepCode,
-    /// The same for people.
+    /// The same, for people.
     pub outcome: String,
 }
 
-/// How far a step is, or how it ended.
+/// Progress or end of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepCode {
-    /// It is about to be done.
+    /// Its intent is recorded.
     Intended,
-    /// It was done.
     Done,
-    /// The node was not there to take it.
+    /// The node did not answer before the call.
     NodeUnreachable,
-    /// It may have been done.
+    /// It may have been executed.
     OutcomeUnknown,
     /// The node refused it.
     Refused,
@@ -151,7 +136,7 @@ impl StepCode {
     }
 }
 
-/// The first versions wrote no code: the exact words `intended` and `done`, or a message.
+/// Early versions wrote no code: only the words `intended` and `done`, or a message.
 #[derive(Deserialize)]
 struct StepRow {
     #[serde(default)]
@@ -172,29 +157,25 @@ impl From<StepRow> for StepEvent {
     }
 }
 
-/// How far a guest is.
+/// Boot progress of a guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "BootRow")]
 pub struct BootEvent {
-    /// How far.
     pub state: BootState,
-    /// The same in the guest's words.
+    /// The guest's words.
     pub progress: String,
 }
 
-/// How far a guest is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BootState {
-    /// On the way up.
     Progress,
-    /// Up.
     Done,
-    /// It will not come up by itself.
+    /// It cannot boot.
     Failed,
 }
 
-/// The first versions wrote no state: `done`, or the progress.
+/// Early versions wrote no state: only `done`, or the progress.
 #[derive(Deserialize)]
 struct BootRow {
     state: Option<BootState>,
@@ -209,21 +190,18 @@ impl From<BootRow> for BootEvent {
     }
 }
 
-/// How an operation ended.
+/// How an operation closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// As it was asked.
     Succeeded,
-    /// It did not work.
     Failed,
-    /// A newer one took its place.
+    /// A later operation replaced it.
     Superseded,
-    /// It was called off.
     Cancelled,
 }
 
-/// What contracts were asked and said.
+/// A question to contracts and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     pub chain_id: u64,
@@ -231,29 +209,27 @@ pub struct Evidence {
     pub block_number: u64,
     #[serde(with = "prefixed")]
     pub block_hash: BlockHash,
-    /// The contract of the KMS.
+    /// KMS contract.
     #[serde(with = "prefixed")]
     pub kms_contract: Address,
-    /// The contract of the app.
+    /// App contract.
     #[serde(with = "prefixed")]
     pub app_contract: Address,
-    /// The document.
     pub compose_hash: ComposeHash,
-    /// The host.
     pub device_id: DeviceId,
-    /// The transaction that was named.
+    /// The transaction given as evidence.
     #[serde(with = "prefixed::optional")]
     pub transaction_hash: Option<TxHash>,
-    /// Who owns the contract of the app.
+    /// Owner of the app contract.
     #[serde(with = "prefixed::optional")]
     pub owner: Option<Address>,
-    /// Who is said to have deployed it.
+    /// Claimed deployer of the app contract.
     #[serde(with = "prefixed::optional")]
     pub deployer: Option<Address>,
 }
 
 impl Event {
-    /// The kind of a change of phase, by which rows are looked for.
+    /// The kind of [`Event::Phase`], used in queries.
     pub const PHASE: &'static str = "cvm.phase";
 
     pub const fn kind(&self) -> &'static str {
@@ -276,19 +252,19 @@ impl Event {
     }
 
     pub fn body(&self) -> Value {
-        // Maps with keys of text and plain values always serialise.
+        // Maps with text keys and plain values always serialise.
         let mut whole = serde_json::to_value(self).unwrap_or_default();
         whole.get_mut("body").map(Value::take).unwrap_or_default()
     }
 
-    /// Reads a row. `None`: it is of a kind or form that only a newer version knows.
+    /// Parses a row. `None`: its kind or format is of a newer version.
     pub fn read(kind: &str, body: &str) -> Option<Self> {
         let body: Value = serde_json::from_str(body).ok()?;
         serde_json::from_value(json!({ "kind": kind, "body": body })).ok()
     }
 }
 
-/// A value as its text.
+/// Serialises a value as its text.
 mod text {
     use std::{fmt::Display, str::FromStr};
 
@@ -328,7 +304,7 @@ mod text {
     }
 }
 
-/// An id in hex with `0x`, as chains write it.
+/// Serialises an id as hex with `0x`, as chains do.
 mod prefixed {
     use std::fmt::Display;
 

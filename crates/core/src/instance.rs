@@ -1,4 +1,4 @@
-//! Ids that guests and hosts compute of themselves, so that simulated ones compute the same.
+//! Ids that guests and hosts derive themselves; simulated ones use the same functions.
 
 use std::fmt;
 
@@ -7,13 +7,12 @@ use sha2::{Digest, Sha256};
 
 use crate::id::{AppId, DeviceId, InstanceId};
 
-/// 20 random bytes of which a guest makes its instance id. JSON and text: 40 hex digits.
+/// 20 random bytes from which a guest derives its instance id. JSON and text: 40 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct InstanceSeed(InstanceId);
 
 impl InstanceSeed {
-    /// The seed of these bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 20]) -> Self {
         Self(InstanceId::from_bytes(bytes))
@@ -37,12 +36,11 @@ impl fmt::Debug for InstanceSeed {
     }
 }
 
-/// The id of a guest: `sha256(seed ‖ app id)[..20]` (`system_setup.rs` of dstack-util 0.6.0; clouds
-/// with their own TPM mix in more).
+/// The id of a guest: `sha256(seed ‖ app id)[..20]` (`system_setup.rs` of dstack-util 0.6.0; clouds with
+/// their own TPM mix in more).
 ///
-/// The seed is random, lies on the VM's disk share and stays for its life. With key provider `none`
-/// it is new for every boot, and with `no_instance_id` there is no id at all; both are the caller's
-/// to observe.
+/// The seed is random, is on the VM's disk share, and stays for the life of the VM. With key provider `none`
+/// it changes with every boot, and with `no_instance_id` there is no id; callers must handle both.
 #[must_use]
 pub fn instance_id(seed: [u8; 20], app: &AppId) -> InstanceId {
     let hash = Sha256::new().chain_update(seed).chain_update(app.as_bytes()).finalize();
@@ -51,8 +49,8 @@ pub fn instance_id(seed: [u8; 20], app: &AppId) -> InstanceId {
     InstanceId::from_bytes(id)
 }
 
-/// The id of a host: SHA-256 of its platform id. `ppid` is the PPID on TDX (16 bytes; zeros when
-/// simulated), the chip id on SEV-SNP (64 bytes), and empty where nothing was verified.
+/// The id of a host: SHA-256 of its platform id. `ppid` is the PPID on TDX (16 bytes; zeros when simulated),
+/// the chip id on SEV-SNP (64 bytes), and empty if nothing was verified.
 #[must_use]
 pub fn device_id(ppid: &[u8]) -> DeviceId {
     DeviceId::from_bytes(Sha256::digest(ppid).into())
@@ -62,7 +60,7 @@ pub fn device_id(ppid: &[u8]) -> DeviceId {
 mod tests {
     use super::*;
 
-    /// Events `instance.info` of two guests of dstack 0.6.1 that really booted.
+    /// Events `instance.info` of two booted guests of dstack 0.6.1.
     #[test]
     fn instance_ids_are_those_of_real_guests() {
         let seen = [

@@ -1,10 +1,13 @@
-//! The pure domain of Casemate. No async, no IO, no clock, no randomness: time and random bytes are
-//! passed in ([`time`]), and every decision is a function from values to a value.
+//! The pure domain of Casemate. No async, IO, clock or randomness: time and random bytes are parameters
+//! ([`time`]), and every decision is a function from values to a value.
 //!
-//! Where to look: what a CVM should be and is ([`cvm`]), the next step towards it ([`plan`]), the
-//! configuration that a change leads to ([`change`]), what a node can take ([`node`]), the document a guest boots and its hash
-//! ([`compose`]), sealed environment variables ([`seal`]),
-//! whether an instance takes requests ([`ready`]), what contracts allow ([`governance`]).
+//! Modules: desired state and status of a CVM ([`cvm`]), the next step of a reconciler ([`plan`]), changes of
+//! a configuration ([`change`]), capabilities of nodes ([`node`]), the document a guest boots and its hash
+//! ([`compose`]), sealed environment variables ([`seal`]), readiness of instances ([`ready`]), contracts
+//! ([`governance`]).
+//!
+//! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
+//! a node that runs VMs. A "container engine" is Docker or a compatible one.
 
 pub mod change;
 pub mod compose;

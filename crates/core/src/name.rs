@@ -1,24 +1,23 @@
-//! The rule for CVM names, which are also host names: 5–63 characters, a letter first, then letters,
-//! digits and single hyphens, no hyphen last (seed 001; the JavaScript SDK checks the same).
+//! The rule for CVM names, which are also host names: 5–63 characters, starting with a letter, then letters,
+//! digits and single hyphens, no trailing hyphen. The JavaScript SDK checks the same.
 
-/// Why a text cannot be the name of a CVM.
+/// Why a text is not a valid CVM name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// Outside 5–63 characters.
+    /// Not 5–63 characters.
     #[error("must be 5 to 63 characters long")]
     Length,
-    /// Does not begin with an ASCII letter.
+    /// Does not start with an ASCII letter.
     #[error("must start with a letter")]
     Start,
-    /// Holds something else than letters, digits and hyphens.
+    /// Contains something other than letters, digits and hyphens.
     #[error("may contain only letters, digits and hyphens")]
     Character,
-    /// Two hyphens in a row, or one at the end.
+    /// Two hyphens in a row, or a trailing one.
     #[error("must not contain two hyphens in a row or end with one")]
     Hyphen,
 }
 
-/// Checks a name against the rule.
 pub fn check(name: &str) -> Result<(), InvalidName> {
     if !(5..=63).contains(&name.len()) {
         return Err(InvalidName::Length);
@@ -35,7 +34,7 @@ pub fn check(name: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
-/// Why a text cannot be the name of a node.
+/// Why a text is not a valid node name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 40 characters of a-z, 0-9 and -, and neither begin nor end with -")]
 pub struct InvalidNodeName;
@@ -50,8 +49,8 @@ pub fn check_node_name(name: &str) -> Result<(), InvalidNodeName> {
     if is_name { Ok(()) } else { Err(InvalidNodeName) }
 }
 
-/// The name of the `n`th CVM of an app: `<base>-<n>`. A base that leaves no room for the number is
-/// cut; a good base makes a good name.
+/// The name of the `n`th CVM of an app: `<base>-<n>`. A base that is too long is cut; a valid base gives a
+/// valid name.
 #[must_use]
 pub fn numbered(base: &str, n: u32) -> String {
     let tail = format!("-{n}");

@@ -1,5 +1,5 @@
-//! Kinds of node and what a node can take: the one table of rules that every use case asks. A driver
-//! reports its [`Capabilities`] in its inventory; nothing else decides by the kind of a node.
+//! Kinds of node, and the rules for what a node can take. A driver reports its [`Capabilities`] in its
+//! inventory; no decision depends on the kind of a node.
 
 use std::{fmt, str::FromStr};
 
@@ -21,7 +21,6 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
-    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Docker, Self::Sim, Self::Dstack];
 
     /// The word in the database, on the wire and on the command line.
@@ -33,7 +32,7 @@ impl NodeKind {
         }
     }
 
-    /// The kind with this word; `None`: a newer version of Casemate knows it.
+    /// The kind with this word; `None`: only a newer version knows it.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
@@ -45,7 +44,7 @@ impl fmt::Display for NodeKind {
     }
 }
 
-/// What an operator has decided about a node.
+/// The state of a node, set by its operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
@@ -54,12 +53,11 @@ pub enum NodeState {
     Active,
     /// It keeps its CVMs and takes no new ones.
     Cordoned,
-    /// It is no longer part of the fleet. CVMs that were on it are given up.
+    /// It is no longer part of the fleet. CVMs on it are given up.
     Removed,
 }
 
 impl NodeState {
-    /// Every state.
     pub const ALL: [Self; 3] = [Self::Active, Self::Cordoned, Self::Removed];
 
     /// The word in the database, on the wire and on the command line.
@@ -94,50 +92,48 @@ impl TryFrom<String> for NodeState {
 #[error("unknown state of a node: {0}")]
 pub struct UnknownNodeState(String);
 
-/// Whether the disks of guests are encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskEncryption {
     /// Each guest encrypts its disk.
     Always,
-    /// Disks are plain directories of the host.
+    /// Disks are unencrypted directories of the host.
     #[default]
     Never,
 }
 
-/// What a node can take. The default offers nothing: a row written before a capability existed must not
-/// promise it.
+/// What a node can take. The default is nothing: a row written before a capability existed must not promise
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Capabilities {
-    /// The kind, for messages.
+    /// For messages only.
     pub kind: NodeKind,
     /// Memory of a VM on huge pages, and on one NUMA node.
     pub memory_placement: bool,
     /// GPUs can be attached.
     pub gpus: bool,
-    /// Ports of the host can lead to a VM.
+    /// Host ports can be forwarded to a VM.
     pub host_ports: bool,
-    /// Guests can be told addresses of a KMS.
+    /// Guests can get KMS URLs.
     pub kms_urls: bool,
-    /// Guests can be told addresses of a gateway.
+    /// Guests can get gateway URLs.
     pub gateway_urls: bool,
-    /// A sealing enclave beside the guest keeps keys.
+    /// A sealing enclave of the host can provide keys.
     pub local_key_provider: bool,
-    /// Whether the disks of guests are encrypted.
     pub disk_encryption: DiskEncryption,
-    /// The control plane can say what the instance id is made of, and the disk stays. Otherwise the disk hangs on
-    /// the instance id.
+    /// The control plane can choose the seed of an instance id, and a new id keeps the disk. Otherwise the
+    /// disk key depends on the instance id.
     pub instance_seeds: bool,
-    /// A configuration without user config, or without sealed variables, replaces one with.
+    /// A configuration can remove the user config or the sealed variables of the one before.
     pub clears_files: bool,
-    /// `None`: a VM isolates the app, so every compose file runs. `Some`: containers of the host run it, so only
-    /// what the operator grants (words of the driver) may reach the host.
+    /// `None`: a VM isolates the app, so every compose file runs. `Some`: containers run on the host, so only
+    /// what the operator grants (the driver's words) may reach the host.
     pub compose_grants: Option<Vec<String>>,
 }
 
 impl Capabilities {
-    /// The capabilities of a dstack host, where each app is a VM.
+    /// The capabilities of a dstack host, which runs every CVM as a VM.
     pub const fn of_vm_host(kind: NodeKind) -> Self {
         Self {
             kind,
@@ -154,7 +150,7 @@ impl Capabilities {
         }
     }
 
-    /// The capabilities of a container engine, with these grants of its operator.
+    /// The capabilities of a container engine with these grants of its operator.
     pub const fn of_container_engine(grants: Vec<String>) -> Self {
         Self {
             kind: NodeKind::Docker,
@@ -172,56 +168,53 @@ impl Capabilities {
     }
 }
 
-/// What a configuration asks of its node beyond room and an image. One `true` for each field that has a value
-/// other than its default.
+/// What a configuration needs from its node beyond room and an image. A field is `true` if the request's
+/// value differs from the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Requirements {
-    /// `hugepages: true`.
     pub hugepages: bool,
-    /// `pin_numa: true`.
     pub pin_numa: bool,
-    /// GPUs are asked for.
+    /// GPUs are requested.
     pub gpus: bool,
-    /// Host ports are asked for.
+    /// Host ports are requested.
     pub ports: bool,
-    /// Addresses of a KMS are given.
+    /// KMS URLs are given.
     pub kms_urls: bool,
-    /// Addresses of a gateway are given.
+    /// Gateway URLs are given.
     pub gateway_urls: bool,
     /// `local_key_provider_enabled: true` in the document.
     pub local_key_provider: bool,
-    /// `encrypted`, where it is given.
+    /// `encrypted`, if given.
     pub encrypted: Option<bool>,
-    /// The user config that the node has is to go.
+    /// The user config on the node must be removed.
     pub clears_user_config: bool,
-    /// The sealed variables that the node has are to go.
+    /// The sealed variables on the node must be removed.
     pub clears_sealed_env: bool,
 }
 
-/// The part of a configuration that a field is in.
+/// The part of a configuration that has a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// The app-compose document, which is the same for every CVM that boots it.
     Document,
-    /// What is said of one CVM.
+    /// The settings of one CVM.
     Cvm,
 }
 
-/// A field that a node cannot honour.
+/// A field that a node does not support.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsupported {
-    /// Where the field is.
     pub part: Part,
-    /// The field, by its name in the request.
+    /// The field's name in the request.
     pub field: &'static str,
-    /// Why not. Begins with a verb.
+    /// Begins with a verb.
     pub why: String,
-    /// The way out, a sentence.
+    /// What to do instead, a sentence.
     pub instead: String,
 }
 
-/// The first field that a node with these capabilities cannot honour. The columns "on docker" and "on sim" of
-/// `docs/fields.md` are this table.
+/// The first field that a node with these capabilities does not support. The columns "on docker" and "on sim"
+/// of `docs/fields.md` show this table.
 pub fn unsupported(
     requirements: &Requirements,
     capabilities: &Capabilities,
@@ -346,7 +339,7 @@ mod tests {
         assert_eq!(field(Requirements { encrypted: Some(false), ..kept }), Some("encrypted"));
     }
 
-    /// Each requirement alone is refused by a container engine, by its own field.
+    /// A container engine refuses each requirement by its own field.
     #[test]
     fn a_container_engine_refuses_each_by_its_field() {
         let engine = Capabilities::of_container_engine(Vec::new());

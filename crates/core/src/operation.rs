@@ -1,33 +1,30 @@
-//! Operations: one durable change under way each (`correlation_id`).
+//! Operations: durable changes of a CVM (`correlation_id`), one open at a time.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cvm::{Phase, Power};
 
-/// What an operation does to its CVM.
+/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     /// First boot of a new CVM.
     Create,
-    /// Boot a stopped one.
     Start,
-    /// Power off at once.
+    /// Power off immediately.
     Stop,
-    /// Ask the guest to go down.
+    /// Graceful shutdown.
     Shutdown,
-    /// Down and up.
     Restart,
     /// New configuration.
     Update,
-    /// Back to the configuration from before an update that failed or was cancelled.
+    /// Return to the configuration before a failed or cancelled update.
     Rollback,
     /// Remove with all data.
     Delete,
 }
 
 impl OperationKind {
-    /// Every kind.
     pub const ALL: [Self; 8] = [
         Self::Create,
         Self::Start,
@@ -53,12 +50,11 @@ impl OperationKind {
         }
     }
 
-    /// The kind with this word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// What users see while it is open.
+    /// The phase while it is open.
     pub const fn phase(self) -> Phase {
         match self {
             Self::Create | Self::Start => Phase::Starting,
@@ -69,8 +65,8 @@ impl OperationKind {
         }
     }
 
-    /// `progress.target` on the wire: the phase in which it ends. A change of the configuration leaves
-    /// the power as it is desired.
+    /// `progress.target` on the wire: the phase in which it ends. A configuration change keeps the desired
+    /// power.
     pub const fn target(self, power: Power) -> Phase {
         match (self, power) {
             (Self::Create | Self::Start | Self::Restart, _)
@@ -82,27 +78,25 @@ impl OperationKind {
         }
     }
 
-    /// Whether it is about the configuration, and leaves the power as it is desired.
+    /// Whether it changes the configuration and keeps the desired power.
     pub const fn is_configuration(self) -> bool {
         matches!(self, Self::Update | Self::Rollback)
     }
 }
 
-/// How far an operation is. It closes exactly once.
+/// The state of an operation. It closes exactly once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
-    /// Waits behind another one of the same CVM.
+    /// Queued behind another one of the same CVM.
     Pending,
-    /// Under way.
     Running,
-    /// Ended as desired.
     Succeeded,
-    /// Ended otherwise; the failure says why.
+    /// The failure has the cause.
     Failed,
-    /// A later desired state took its place.
+    /// A later desired state replaced it.
     Superseded,
-    /// Called off by its user.
+    /// Cancelled by a user.
     Cancelled,
 }
 
@@ -119,7 +113,6 @@ impl OperationState {
         }
     }
 
-    /// The state with this word.
     pub fn parse(word: &str) -> Option<Self> {
         use OperationState::{Cancelled, Failed, Pending, Running, Succeeded, Superseded};
         [Pending, Running, Succeeded, Failed, Superseded, Cancelled]

@@ -1,32 +1,30 @@
-//! Placement: which node takes a CVM, and why each other one was refused.
+//! Placement: which node takes a CVM, and why others cannot.
 //!
-//! Deliberately absent: reservation. People provision to preview; admission happens at commit, on
-//! figures read in that transaction ([`admit`]).
+//! Absent on purpose: reservation. People provision to preview; admission happens at commit, with figures
+//! read in that transaction ([`admit`]).
 
 use crate::{id::NodeId, node::NodeState};
 
-/// What a node has and what is taken there.
+/// A node with its capacity and usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// The node.
     pub id: NodeId,
-    /// Its name, for messages.
+    /// For messages.
     pub name: String,
-    /// Where it stands.
     pub region: String,
-    /// Whether it takes new CVMs.
+    /// Set by the operator.
     pub state: NodeState,
     /// Whether it answered last time.
     pub reachable: bool,
     /// Names of its OS images.
     pub images: Vec<String>,
-    /// What all CVMs together may take.
+    /// For all CVMs together.
     pub capacity: Amount,
-    /// What they take now.
+    /// Current usage.
     pub taken: Amount,
 }
 
-/// An amount of what nodes have.
+/// Resources of a node or CVM.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
     /// Number of CVMs.
@@ -39,73 +37,56 @@ pub struct Amount {
     pub disk_gb: i64,
 }
 
-/// What a CVM needs.
+/// The requirements of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Demand {
     /// Only this node.
     pub node: Option<NodeId>,
-    /// Only this region, any case.
+    /// Only this region, ignoring case.
     pub region: Option<String>,
-    /// This OS image.
     pub image: String,
-    /// This much.
     pub amount: Amount,
 }
 
 /// Why a node cannot take a CVM.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Its operator lets it take no new CVMs.
+    /// It is cordoned or removed.
     #[error("is {}", .0.as_str())]
     Closed(NodeState),
     /// It did not answer last time.
     #[error("does not answer")]
     Unreachable,
-    /// It stands elsewhere.
+    /// It is in another region.
     #[error("is in region {0}")]
     Region(String),
     /// It lacks the OS image.
     #[error("does not have the image {0}")]
     Image(String),
-    /// As many CVMs as it may have.
+    /// It has the maximum number of CVMs.
     #[error("has no free slot of {0}")]
     Slots(i64),
-    /// Too few CPUs left.
+    /// Too few free CPUs.
     #[error("has {free} vCPU free, {wanted} needed")]
-    Vcpu {
-        /// What is left.
-        free: i64,
-        /// What is needed.
-        wanted: i64,
-    },
-    /// Too little memory left.
+    Vcpu { free: i64, wanted: i64 },
+    /// Too little free memory.
     #[error("has {free} MB memory free, {wanted} needed")]
-    Memory {
-        /// What is left.
-        free: i64,
-        /// What is needed.
-        wanted: i64,
-    },
-    /// Too little disk left.
+    Memory { free: i64, wanted: i64 },
+    /// Too little free disk.
     #[error("has {free} GB disk free, {wanted} needed")]
-    Disk {
-        /// What is left.
-        free: i64,
-        /// What is needed.
-        wanted: i64,
-    },
+    Disk { free: i64, wanted: i64 },
 }
 
-/// Why no node takes a CVM.
+/// Why no node can take a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoPlace {
-    /// The node that was asked for does not exist.
+    /// The requested node does not exist.
     UnknownNode(NodeId),
-    /// Each node with its reason.
+    /// Each node with its refusal.
     Refused(Vec<(String, Refusal)>),
 }
 
-/// Whether an amount fits beside what is taken.
+/// Whether an amount fits into the free capacity.
 pub fn admit(capacity: Amount, taken: Amount, wanted: Amount) -> Result<(), Refusal> {
     let free = |of: fn(&Amount) -> i64| of(&capacity).saturating_sub(of(&taken));
     let (vcpu, memory, disk) = (free(|a| a.vcpu), free(|a| a.memory_mb), free(|a| a.disk_gb));
@@ -140,7 +121,7 @@ fn refusal(node: &Candidate, demand: &Demand) -> Option<Refusal> {
     admit(node.capacity, node.taken, demand.amount).err()
 }
 
-/// The node with the largest share of its scarcest resource left; ties go to the lower id.
+/// The node whose scarcest resource has the largest free share; ties go to the lower id.
 pub fn place(nodes: &[Candidate], demand: &Demand) -> Result<NodeId, NoPlace> {
     if let Some(wanted) = demand.node
         && !nodes.iter().any(|node| node.id == wanted)
@@ -160,7 +141,7 @@ pub fn place(nodes: &[Candidate], demand: &Demand) -> Result<NodeId, NoPlace> {
     best.map(|node| node.id).ok_or(NoPlace::Refused(refused))
 }
 
-/// Per mille of the scarcest resource that is left.
+/// Free per mille of the scarcest resource.
 fn score(node: &Candidate) -> i64 {
     let share = |of: fn(&Amount) -> i64| match of(&node.capacity) {
         0 => 0,

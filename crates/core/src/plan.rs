@@ -1,19 +1,19 @@
-//! The heart: from what is desired, what is recorded and what was just seen to the *one* next step.
+//! Decides the *one* next step from desired state, status and observation.
 //!
-//! Pure: no clock, no database, no node. The reconciler (`casemate-server::work`) calls it once per
-//! turn, writes down what it is about to do, does at most that one thing, and looks again.
+//! Pure: no clock, database or node. The reconciler (`casemate-server::work`) calls it once per turn, records
+//! the intent, executes at most that one step, and observes again.
 //!
-//! Promises, asserted by the tests here and by the crash tests:
-//! - never [`Step::Start`] while the node's configuration is older than the desired one;
-//! - a VM is created stopped, so a duplicate made by a lost answer can exist but never runs;
-//! - after a call with unknown outcome the next step looks first; only past the deadline does it
-//!   create again;
+//! Guarantees, checked by the tests here and by the crash tests:
+//! - no [`Step::Start`] while the node's configuration is older than the desired one;
+//! - a VM is created stopped, so a duplicate from a lost answer may exist but never runs;
+//! - after a call with unknown outcome the next step observes first; it creates again only after the
+//!   deadline;
 //! - an unreachable node is not a stopped VM: nothing is concluded from silence;
-//! - a VM is removed only when its CVM is deleted, when it is a stopped duplicate, or when the desired state is
-//!   for another one.
+//! - a VM is removed only if its CVM is deleted, if it is a stopped duplicate, or if the desired state is for
+//!   another VM.
 //!
-//! Deliberately absent: retries and timers (a deadline is data), undo (a withdrawn desired state is another
-//! desired state), and anything about *why* a desired state was made.
+//! Absent on purpose: retries and timers (a deadline is data), undo (a rollback is another desired state),
+//! and *why* a desired state was made.
 
 use std::time::Duration;
 
@@ -27,18 +27,18 @@ use crate::{
     time::Timestamp,
 };
 
-/// Bounds of waiting. Leases outlast call timeouts twice, because a node does not know our fences.
+/// Timeouts. Leases are longer than two call timeouts, because a node does not know our fences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// A `create` whose answer was lost shows up within this time or not at all.
+    /// A `create` whose answer was lost appears within this time or not at all.
     pub create_settles: Duration,
-    /// A guest that has not booted by then has failed.
+    /// Timeout of a boot.
     pub boot: Duration,
-    /// A powered-off VM is gone by then, or is powered off again.
+    /// Time until a powered-off VM is gone; then it is powered off again.
     pub stop_settles: Duration,
-    /// How often the world is looked at while something is under way.
+    /// Interval of observations while an operation is open.
     pub look: Duration,
-    /// How often one step may be tried.
+    /// Maximum attempts of one step.
     pub attempts: u32,
 }
 
@@ -54,31 +54,30 @@ impl Default for Limits {
     }
 }
 
-/// The next thing to do for one CVM.
+/// The next step for one CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub enum Step {
-    /// Ask the node for a stopped VM with the whole configuration.
+    /// Create a stopped VM with the whole configuration.
     CreateStopped,
-    /// A VM with our mark is there: record its id.
+    /// Record the id of an existing VM with our mark.
     Adopt(EngineVmId),
-    /// Give the node the whole configuration.
+    /// Push the whole configuration to the node.
     Push(EngineVmId),
-    /// Boot it.
     Start(EngineVmId),
-    /// Ask the guest to go down, with a deadline.
+    /// Ask the guest to shut down, with a deadline.
     Shutdown(EngineVmId, Stopping),
-    /// Power it off.
+    /// Power off.
     ForceStop(EngineVmId, Stopping),
-    /// Remove it with its disk.
+    /// Remove the VM with its disk.
     Remove(EngineVmId),
-    /// It was to be replaced and is gone: record that there is none.
+    /// The VM to be replaced is gone: record that there is none.
     Forget,
     /// Nothing to do before this time.
     Wait(Timestamp),
-    /// The world is as desired.
+    /// The state is as desired.
     Done,
-    /// It will not become as desired.
+    /// The desired state cannot be reached.
     Fail(FailureCode, String),
 }
 
@@ -101,7 +100,7 @@ impl Step {
     }
 }
 
-/// Everything a decision rests on.
+/// The inputs of a decision.
 #[derive(Debug, Clone, Copy)]
 struct Case<'a> {
     open: Option<OperationKind>,
@@ -111,7 +110,7 @@ struct Case<'a> {
     limits: &'a Limits,
 }
 
-/// The next step for a CVM with this operation under way.
+/// The next step for a CVM with this open operation.
 pub fn plan(
     open: Option<OperationKind>,
     desired: &DesiredState,
@@ -134,9 +133,9 @@ pub fn plan(
     }
 }
 
-/// Whether a CVM at rest is not as desired, so that its reconciler has something to do: asked after its
-/// node was away. One that failed for a reason of its own stays failed until somebody changes what is
-/// desired.
+/// Whether a CVM at rest is not as desired, so that its reconciler has something to do. Called after an
+/// outage of its node. A CVM that failed for a reason of its own stays failed until the desired state
+/// changes.
 pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedVm]) -> bool {
     let node_failed = match &status.failure {
         None => false,
@@ -144,12 +143,12 @@ pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedV
         Some(Failure { code: FailureCode::NodeUnavailable | FailureCode::NodeGivenUp, .. }) => true,
         Some(_) => return false,
     };
-    // What counts from the next start on does not start it.
+    // A configuration for the next start does not cause one.
     let is_up = matches!(vms, [vm] if vm.power == VmPower::Running);
     if is_up && desired.power == Power::Running && !node_failed {
         return false;
     }
-    // Neither time nor limits decide here: a deadline that has passed is the reconciler's business.
+    // Time and limits do not matter here: the reconciler handles passed deadlines.
     let (now, limits) =
         (Timestamp::from_micros(0), Limits { attempts: u32::MAX, ..Limits::default() });
     let observed = Observed::Vms(vms.to_vec());
@@ -175,7 +174,7 @@ impl Case<'_> {
         self.status.attempts >= self.limits.attempts
     }
 
-    /// The VM of this CVM, or what to do about there being none, an unknown one or too many.
+    /// The VM of this CVM, or the step if there is none, an unknown one or too many.
     fn the_one<'v>(&self, vms: &'v [ObservedVm]) -> Result<&'v ObservedVm, Step> {
         match &self.status.engine {
             EngineState::Present { vm } if self.status.vm < self.desired.vm => {
@@ -200,7 +199,7 @@ impl Case<'_> {
         }
     }
 
-    /// The VM is to give way to another one.
+    /// The step that replaces the VM by another one.
     fn replace(&self, vm: &EngineVmId, vms: &[ObservedVm]) -> Step {
         match vms.iter().find(|observed| observed.id == *vm).map(|observed| observed.power) {
             None => Step::Forget,
@@ -220,7 +219,7 @@ impl Case<'_> {
         }
     }
 
-    /// A second VM with our mark: removed when it is surely not running, never guessed about.
+    /// A second VM with our mark: removed only if it is certainly not running.
     fn duplicate(&self, other: &ObservedVm) -> Step {
         match other.power {
             VmPower::Stopped => Step::Remove(other.id.clone()),
@@ -271,13 +270,13 @@ impl Case<'_> {
         let stale = self.status.pushed < self.desired.generation;
         let changing = self.open.is_some_and(OperationKind::is_configuration);
         match vm.power {
-            // A node that refuses the configuration says so now, not at the next start.
+            // The push comes now, so that a refusal is reported now and not at the next start.
             VmPower::Stopped if stale && changing => Step::Push(vm.id.clone()),
             VmPower::Stopped => Step::Done,
             VmPower::Removing => self.look_again(),
             VmPower::Running => self.bring_down(vm),
             VmPower::Stopping => self.going_down(vm),
-            // Wanted by the node but dead: it would be started again behind our back.
+            // Wanted by the node but not running: the node could start it again without us.
             VmPower::Exited => Step::ForceStop(vm.id.clone(), self.force()),
         }
     }
@@ -285,7 +284,7 @@ impl Case<'_> {
     fn bring_down(&self, vm: &ObservedVm) -> Step {
         match (self.desired.stop, self.status.stopping) {
             (StopMode::Graceful { timeout_s, .. }, None) => self.ask_down(vm, timeout_s),
-            // Asked, perhaps; asking again is harmless, the deadline stays.
+            // Perhaps already asked. Asking again is harmless, and the deadline stays.
             (StopMode::Graceful { .. }, Some(asked))
                 if !asked.sent && !asked.forced && self.now < asked.until =>
             {
@@ -300,7 +299,7 @@ impl Case<'_> {
         Step::Shutdown(vm.id.clone(), Stopping { until, forced: false, sent: false })
     }
 
-    /// A VM that was asked to go down and has not yet.
+    /// A VM that was asked to shut down and is still up.
     fn going_down(&self, vm: &ObservedVm) -> Step {
         match (self.desired.stop, self.status.stopping) {
             (_, Some(off)) if off.forced && off.sent && self.now < off.until => self.look_again(),
@@ -329,7 +328,7 @@ impl Case<'_> {
         Stopping { until: self.now.plus(self.limits.stop_settles), forced: true, sent: false }
     }
 
-    /// Removal is repeated for every VM with our mark until none is left.
+    /// Removal is repeated for all VMs with our mark until none is left.
     fn deleted(&self, vms: &[ObservedVm]) -> Step {
         match vms.iter().find(|vm| vm.power != VmPower::Removing) {
             Some(vm) => Step::Remove(vm.id.clone()),

@@ -1,8 +1,8 @@
-//! What a KMS signs with its root secp256k1 key, as Keccak-256 digests.
+//! Keccak-256 digests that a KMS signs with its root secp256k1 key.
 //!
-//! Formats of dstack-kms 0.6.0, `kms/src/crypto.rs`: `prefix ‖ ":" ‖ app id ‖ [timestamp] ‖ message`.
-//! A signature over such a digest is 65 bytes: r ‖ s ‖ recovery id (0 or 1). Clients check one by
-//! recovering the signer (`verifyEnvEncryptPublicKey` of npm `@phala/dstack-sdk`).
+//! Formats of dstack-kms 0.6.0, `kms/src/crypto.rs`: `prefix ‖ ":" ‖ app id ‖ [timestamp] ‖ message`. A
+//! signature over such a digest is 65 bytes: r ‖ s ‖ recovery id (0 or 1). Clients verify it by recovering
+//! the signer (`verifyEnvEncryptPublicKey` of npm `@phala/dstack-sdk`).
 
 use sha3::{Digest, Keccak256};
 
@@ -10,9 +10,9 @@ use crate::{id::AppId, seal::EnvPublicKey};
 
 /// "This is the key to seal the environment of `app` to."
 ///
-/// `timestamp`: when it was signed, in seconds since 1970 UTC, eight bytes big endian. With it the
-/// digest is that of `signature_v1`, which clients take for five minutes; without it that of the
-/// older `signature`, which can be replayed for ever.
+/// `timestamp`: when it was signed, in seconds since 1970 UTC, eight bytes big endian. With it the digest is
+/// that of `signature_v1`, which clients accept for five minutes. Without it the digest is that of the older
+/// `signature`, which can be replayed forever.
 #[must_use]
 pub fn env_pubkey_digest(app: &AppId, key: &EnvPublicKey, timestamp: Option<u64>) -> [u8; 32] {
     let timestamp = timestamp.map(u64::to_be_bytes);
@@ -20,8 +20,8 @@ pub fn env_pubkey_digest(app: &AppId, key: &EnvPublicKey, timestamp: Option<u64>
     digest(&[b"dstack-env-encrypt-pubkey", b":", app.as_bytes(), timestamp, key.as_bytes()])
 }
 
-/// "This KMS gave `app` its secp256k1 key": the link from an app key to the KMS in the signature
-/// chains of guests. `compressed_pubkey` is the app's public key, SEC1, 33 bytes.
+/// "This KMS gave `app` its secp256k1 key": the link from an app key to the KMS in the signature chains of
+/// guests. `compressed_pubkey` is the app's public key, SEC1, 33 bytes.
 #[must_use]
 pub fn kms_issued_digest(app: &AppId, compressed_pubkey: &[u8; 33]) -> [u8; 32] {
     digest(&[b"dstack-kms-issued", b":", app.as_bytes(), compressed_pubkey])
@@ -35,8 +35,8 @@ fn digest(parts: &[&[u8]]) -> [u8; 32] {
 mod tests {
     use super::*;
 
-    /// Expected values: `keccak_256` of npm `@noble/hashes` 1 over the documented bytes. The engine's
-    /// tests hold the same digests against signatures of a real dstack-kms.
+    /// Expected values: `keccak_256` of npm `@noble/hashes` 1 over the documented bytes. The tests of
+    /// casemate-engine check the same digests against signatures of a real dstack-kms.
     #[test]
     fn digests_are_over_the_documented_bytes() {
         let app = "1122334455667788990011223344556677889900".parse().unwrap();

@@ -1,17 +1,16 @@
-//! Sealed environment variables, byte for byte as Phala's clients seal them and dstack's guests open
-//! them (`encryptEnvVars` of npm `@phala/dstack-sdk` 0.5.8; `dh_decrypt` and `parse_env` of
-//! dstack-util 0.6.0).
+//! Sealed environment variables, byte for byte as Phala's clients seal them and dstack's guests open them
+//! (`encryptEnvVars` of npm `@phala/dstack-sdk` 0.5.8; `dh_decrypt` and `parse_env` of dstack-util 0.6.0).
 //!
 //! ```text
 //! plaintext  {"env":[{"key":"K","value":"V"},…]}       JSON, UTF-8
 //! sealed     ephemeral X25519 public key (32) ‖ iv (12) ‖ AES-256-GCM ciphertext ‖ tag (16)
 //! ```
 //!
-//! The AES key is the raw X25519 shared secret: no KDF, no associated data. On the wire a sealed
-//! environment is hex ([`SealedEnv`]). Sealing says nothing about who sealed it.
+//! The AES key is the raw X25519 shared secret: no KDF, no associated data. On the wire a sealed environment
+//! is hex ([`SealedEnv`]). Sealing does not authenticate the sender.
 //!
-//! Buffers with plaintext are wiped, except what the JSON reader itself keeps while it undoes
-//! escapes. No error of this module contains plaintext.
+//! Buffers with plaintext are wiped, except those that the JSON parser uses to unescape strings. No error of
+//! this module contains plaintext.
 
 mod admit;
 mod blob;
@@ -38,33 +37,30 @@ use self::blob::{IV, PUBLIC_KEY, TAG};
 /// One environment variable. Only the value is secret; `Debug` does not show it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct EnvVar {
-    /// Name. Any text can be sealed; what a guest takes is decided by [`admit`].
+    /// Any text can be sealed; [`admit`] decides which names a guest accepts.
     pub key: String,
-    /// Value, any text.
     pub value: SecretString,
 }
 
-/// Why variables could not be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    /// The result would be longer than a guest reads.
+    /// The result would be larger than a guest reads.
     #[error("environment is larger than {} bytes when sealed", SealedEnv::MAX)]
     TooLarge,
-    /// The public key is one of the few with which every shared secret is zero; guests refuse these.
+    /// The public key is one of the few for which every shared secret is zero; guests refuse these.
     #[error("env public key is not usable")]
     WeakKey,
 }
 
-/// Why a sealed environment could not be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnsealError {
     /// The ephemeral public key makes the shared secret zero.
     #[error("ephemeral public key of the sealed environment is not usable")]
     WeakKey,
-    /// Sealed to another key, or not what was sealed.
+    /// Sealed to another key, or modified.
     #[error("sealed environment does not open with this key")]
     Mismatch,
-    /// Opened, but the plaintext has not the documented shape. What it holds instead is not told.
+    /// The plaintext does not have the documented format. The error does not repeat it.
     #[error("sealed environment holds no list of variables")]
     Malformed,
 }
@@ -87,8 +83,8 @@ struct PlainIn {
 
 /// Seals variables, in this order, to an app's public key.
 ///
-/// `ephemeral` (a secret key) and `iv` must be fresh random bytes for every call: with one pair used
-/// twice, AES-GCM protects neither text.
+/// `ephemeral` (a secret key) and `iv` must be fresh random bytes for every call: if a pair is used twice,
+/// AES-GCM protects neither text.
 pub fn seal(
     vars: &[EnvVar],
     to: &EnvPublicKey,
@@ -106,8 +102,8 @@ pub fn seal(
     SealedEnv::from_bytes(sealed).map_err(|_| SealError::TooLarge)
 }
 
-/// Opens a sealed environment. Variables come as they were sealed: unchecked, in order, duplicates
-/// included; [`admit`] decides what a guest makes of them.
+/// Opens a sealed environment. Variables are returned as they were sealed: unchecked, in order, with
+/// duplicates. [`admit`] applies the guest's rules.
 pub fn unseal(sealed: &SealedEnv, key: &EnvSecretKey) -> Result<Vec<EnvVar>, UnsealError> {
     let parts = sealed.parts().ok_or(UnsealError::Mismatch)?;
     let cipher = cipher(key.secret(), parts.ephemeral).ok_or(UnsealError::WeakKey)?;
@@ -115,7 +111,7 @@ pub fn unseal(sealed: &SealedEnv, key: &EnvSecretKey) -> Result<Vec<EnvVar>, Uns
     cipher
         .decrypt_in_place_detached(parts.iv.into(), b"", &mut text, parts.tag.into())
         .map_err(|_| UnsealError::Mismatch)?;
-    // The reader's own error is dropped: it would quote the text.
+    // The parser's error is dropped, because it would quote the text.
     let plain: PlainIn = serde_json::from_slice(&text).map_err(|_| UnsealError::Malformed)?;
     Ok(plain.env)
 }
@@ -126,11 +122,11 @@ fn cipher(ours: &StaticSecret, theirs: &[u8; PUBLIC_KEY]) -> Option<Aes256Gcm> {
     shared.was_contributory().then(|| Aes256Gcm::new(shared.as_bytes().into()))
 }
 
-/// The JSON text. `None`: surely larger than [`SealedEnv::MAX`].
+/// The JSON text. `None`: certainly larger than [`SealedEnv::MAX`].
 fn plaintext(vars: &[EnvVar]) -> Option<Zeroizing<Vec<u8>>> {
     const PER_VAR: usize = r#"{"key":"","value":""},"#.len();
-    // JSON writes a byte as at most six (`\u0000`). With this much room from the start the buffer
-    // never moves and leaves no copy behind.
+    // JSON writes a byte as at most six (`\u0000`). With this capacity the buffer never moves and leaves no
+    // copy behind.
     const LONGEST_ESCAPE: usize = 6;
     let content: usize =
         vars.iter().map(|var| var.key.len() + var.value.expose_secret().len()).sum();

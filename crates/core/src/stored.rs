@@ -1,12 +1,12 @@
-//! Types that are kept as JSON in the database, each with the version of its form.
+//! Types that are stored as JSON in the database, each with a format version.
 //!
-//! Version 1 is the JSON of the value. A later one is `{"v":2,"value":…}`. During a rolling upgrade processes of
-//! two versions share a database: the older one refuses what is newer than it knows ([`Unreadable::Newer`]) and
-//! changes nothing of it.
+//! Version 1 is the JSON of the value. A later one is `{"v":2,"value":…}`. During a rolling upgrade processes
+//! of two versions share a database: the older one refuses formats newer than it knows
+//! ([`Unreadable::Newer`]) and does not change them.
 //!
-//! A field with a default may be added within a version, where an older process may drop it again. Everything
-//! else is a new version: raise [`Stored::VERSION`], read the old form in [`Stored::upgrade`], and keep the golden
-//! file of the old form beside the new one (`tests/golden/stored/`).
+//! A field with a default may be added within a version; an older process may drop it again. Everything else
+//! is a new version: increment [`Stored::VERSION`], read the old format in [`Stored::upgrade`], and keep the
+//! golden file of the old format beside the new one (`tests/golden/stored/`).
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -17,10 +17,10 @@ use crate::{
     ready::Check,
 };
 
-/// How the text of a version after the first begins.
+/// Prefix of the text of a version after the first.
 const TAGGED: &str = r#"{"v":"#;
 
-/// A type that is kept as JSON.
+/// A type that is stored as JSON.
 pub trait Stored: Serialize + DeserializeOwned {
     /// The version that is written.
     const VERSION: u32 = 1;
@@ -41,18 +41,18 @@ impl Stored for Check {}
 /// Names of variables.
 impl Stored for Vec<String> {}
 
-/// A text that is not read.
+/// Why a stored text cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
-    /// A newer version of Casemate wrote it, and has to read it.
+    /// It was written by a newer version of Casemate, which must read it.
     #[error("its form has version {found}; this version of Casemate knows up to {known}")]
     Newer {
-        /// The version of its form.
+        /// The version of its format.
         found: u32,
-        /// The newest that is known here.
+        /// The newest version known here.
         known: u32,
     },
-    /// It is no form of the type.
+    /// It has no known format.
     #[error(transparent)]
     Corrupt(#[from] serde_json::Error),
 }
@@ -70,7 +70,7 @@ struct Read<'a> {
     value: &'a RawValue,
 }
 
-/// The text of a value.
+/// Serialises a value with its version.
 pub fn write<T: Stored>(value: &T) -> serde_json::Result<String> {
     if T::VERSION == 1 {
         return serde_json::to_string(value);
@@ -78,7 +78,7 @@ pub fn write<T: Stored>(value: &T) -> serde_json::Result<String> {
     serde_json::to_string(&Write { v: T::VERSION, value })
 }
 
-/// The value of a text.
+/// Parses a stored value.
 pub fn read<T: Stored>(text: &str) -> Result<T, Unreadable> {
     let (version, json) = if text.starts_with(TAGGED) {
         let Read { v, value } = serde_json::from_str(text)?;
@@ -93,7 +93,7 @@ pub fn read<T: Stored>(text: &str) -> Result<T, Unreadable> {
     }
 }
 
-/// A condition on a column of text, in SQL: a process whose newest version of its form is `known` can read it.
+/// An SQL condition on a text column: a process whose newest format version is `known` can read it.
 pub fn readable(column: &str, known: u32) -> String {
     let tagged = (2..=known).map(|version| format!("OR {column} LIKE '{TAGGED}{version},%'"));
     let tagged: Vec<String> = tagged.collect();
@@ -109,7 +109,7 @@ mod tests {
         memory_mb: u64,
     }
 
-    /// The first version counted gigabytes.
+    /// Version 1 had gigabytes.
     impl Stored for Size {
         const VERSION: u32 = 2;
 

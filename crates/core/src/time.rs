@@ -1,34 +1,32 @@
-//! Time and randomness enter here and nowhere else.
+//! The only source of time and randomness.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// Microseconds since 1970-01-01 UTC: the form on disk (`BIGINT`). `Display` is RFC 3339 with `Z`,
-/// the form on the wire; fractions are written only where they are not zero.
+/// Microseconds since 1970-01-01 UTC: the format in the database (`BIGINT`). `Display` is RFC 3339 with `Z`,
+/// the format on the wire; fractions are omitted if zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The instant this many microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
-    /// Microseconds since the epoch.
     pub const fn micros(self) -> i64 {
         self.0
     }
-    /// Whole seconds since the epoch, zero for instants before it.
+    /// Whole seconds since the epoch; zero for earlier times.
     pub fn unix_seconds(self) -> u64 {
         u64::try_from(self.0.div_euclid(1_000_000)).unwrap_or(0)
     }
-    /// This instant and a duration later; saturates.
+    /// Adds a duration; saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
     }
-    /// How long after `earlier` this is; zero when it is not later.
+    /// The duration since `earlier`; zero if it is not earlier.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -43,39 +41,36 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The text is no instant.
+/// The text is not a timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a time in RFC 3339, for example 2026-01-31T12:00:00Z")]
 pub struct InvalidTimestamp;
 
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
-    /// RFC 3339 with an offset; what is finer than a microsecond is cut off.
+    /// RFC 3339 with an offset; truncated to microseconds.
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
         let instant: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
         Ok(Self(instant.as_microsecond()))
     }
 }
 
-/// The only way to learn what time it is.
+/// The only source of the current time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The current time.
     fn now(&self) -> Timestamp;
 }
 
 /// The only source of randomness.
 pub trait Entropy: Send + Sync + fmt::Debug {
-    /// Fills the buffer with random bytes fit for keys.
+    /// Fills the buffer with random bytes that are fit for keys.
     fn fill(&self, buffer: &mut [u8]);
 
-    /// Eight random bytes as a number.
     fn u64(&self) -> u64 {
         let mut bytes = [0; 8];
         self.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 
-    /// A version 4 UUID.
     fn uuid_v4(&self) -> uuid::Uuid {
         let mut bytes = [0; 16];
         self.fill(&mut bytes);

@@ -1,4 +1,4 @@
-//! How long a CVM was up, by the day, from the phases it went through.
+//! Daily running time of a CVM, computed from its phase changes.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use crate::{cvm::Phase, time::Timestamp};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// From one time to a later one.
+/// A time interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The first moment.
+    /// Inclusive.
     pub from: Timestamp,
-    /// The first moment after it.
+    /// Exclusive.
     pub until: Timestamp,
 }
 
-/// A change of phase: when, from what, to what.
+/// A phase change: when, from, to.
 pub type Turn = (Timestamp, Phase, Phase);
 
-/// When a CVM was [`Phase::Running`] within a window. `turns` are its changes of phase up to the end of
-/// the window, oldest first; what was before the first of them is what that one left.
+/// The intervals within a window in which a CVM was [`Phase::Running`]. `turns` are its phase changes up to
+/// the end of the window, oldest first; the phase before the first one is its `from`.
 #[must_use]
 pub fn running(turns: &[Turn], window: Span) -> Vec<Span> {
     let mut spans = Vec::new();
@@ -45,7 +45,7 @@ pub fn running(turns: &[Turn], window: Span) -> Vec<Span> {
     spans.into_iter().filter_map(within).collect()
 }
 
-/// What of it lies in which day of UTC, oldest first: the day's first moment, and how long.
+/// Splits intervals by day in UTC, oldest first: the start of the day, and the duration.
 #[must_use]
 pub fn by_day(spans: &[Span]) -> Vec<(Timestamp, Duration)> {
     let mut days: Vec<(Timestamp, Duration)> = Vec::new();

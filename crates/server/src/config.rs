@@ -1,5 +1,5 @@
 //! Configuration: the embedded `config.default.toml` (which documents every key), then a file, then
-//! `CASEMATE_…` variables, then what the caller sets from flags.
+//! `CASEMATE_…` environment variables, then command-line flags.
 
 mod chains;
 mod nodes;
@@ -22,13 +22,13 @@ pub use self::{
     nodes::ConfiguredNode,
 };
 
-/// The defaults with their explanations.
+/// The commented defaults.
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
 
-/// Variables with the prefix that are no configuration keys.
+/// Environment variables with the prefix that are not configuration keys.
 const NOT_KEYS: [&str; 6] = ["crash_at", "crash_log", "kms_root_key", "api_url", "api_key", "log"];
 
-/// Everything that can be configured; `config.default.toml` explains each key.
+/// The configuration; `config.default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]
@@ -56,19 +56,19 @@ pub struct Config {
     pub instance_types: Vec<InstanceType>,
 }
 
-/// A part of the service.
+/// A role of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The HTTP API and the gateway.
+    /// HTTP API and gateway.
     Api,
-    /// Nodes, reconcilers, the watch over nodes, the janitor, and the gateway to those nodes.
+    /// Nodes, reconcilers, the node watch, the janitor, and the gateway to those nodes.
     Worker,
-    /// The pages for people.
+    /// Web pages.
     Console,
 }
 
-/// A node that this process is told to run.
+/// A kind of node for this process to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeChoice {
@@ -76,12 +76,10 @@ pub enum NodeChoice {
     Docker,
     /// A simulated dstack host.
     Sim,
-    /// No node.
     None,
 }
 
 impl NodeChoice {
-    /// The kind; `None`: no node.
     pub const fn kind(self) -> Option<NodeKind> {
         match self {
             Self::Docker => Some(NodeKind::Docker),
@@ -130,12 +128,12 @@ pub struct Work {
 }
 
 impl Work {
-    /// How long a process may be silent before its nodes count as served by nobody.
+    /// Time without a heartbeat after which a process's nodes count as unserved.
     pub const fn node_missing(&self) -> Duration {
         Duration::from_secs(self.node_missing_s)
     }
 
-    /// The bounds of waiting that the plan works with.
+    /// The timeouts that the plan uses.
     pub fn limits(&self) -> Limits {
         Limits {
             boot: Duration::from_secs(self.boot_timeout_s),
@@ -181,7 +179,6 @@ pub struct Sim {
     pub disk_gb: u32,
 }
 
-/// One size on offer.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]
@@ -195,7 +192,7 @@ pub struct InstanceType {
     pub hourly_rate: String,
 }
 
-/// Settings that come from the command line and win over everything else.
+/// Settings from the command line; they override everything else.
 #[derive(Debug, Clone, Default, Serialize)]
 #[expect(missing_docs, reason = "named like the keys")]
 pub struct Overrides {
@@ -211,24 +208,23 @@ pub struct Overrides {
     pub node: Vec<NodeChoice>,
 }
 
-/// Why the configuration is no good; names the key.
+/// An invalid configuration; the message names the key.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A key is unknown, missing or of the wrong type.
     #[error("configuration: {0}")]
     Read(Box<figment::Error>),
-    /// A value makes no sense.
+    /// A value is invalid.
     #[error("configuration: {key}: {reason}")]
     Value {
-        /// The key: `chains[0].rpc_urls`.
+        /// For example `chains[0].rpc_urls`.
         key: String,
-        /// What is wrong with it.
         reason: String,
     },
 }
 
 impl Config {
-    /// Reads the configuration of this process.
+    /// Loads the configuration of this process.
     pub fn load(file: Option<PathBuf>, overrides: &Overrides) -> Result<Self, ConfigError> {
         let mut figment = Figment::new().merge(Toml::string(DEFAULTS));
         if let Some(file) = file {
@@ -286,17 +282,16 @@ impl Config {
         chains::check(&self.chains, &self.kms)
     }
 
-    /// Whether this process has a role.
     pub fn has(&self, role: Role) -> bool {
         self.role.contains(&role)
     }
 
-    /// Whether this process has a gateway: for clients, or for the gateways of others.
+    /// Whether this process runs a gateway, for clients or for other processes' gateways.
     pub fn serves_gateway(&self) -> bool {
         self.has(Role::Api) || self.has(Role::Worker)
     }
 
-    /// The database to open: the configured one, or the file in the data directory.
+    /// The URL of the database: configured, or the file in the data directory.
     pub fn database(&self) -> String {
         if self.database_url.is_empty() {
             format!("sqlite://{}", self.data_dir.join("casemate.db").display())
@@ -305,7 +300,7 @@ impl Config {
         }
     }
 
-    /// Where the built-in KMS keeps its root keys.
+    /// The file with the root keys of the built-in KMS.
     pub fn root_key_file(&self) -> PathBuf {
         if self.kms.root_key_file.as_os_str().is_empty() {
             self.data_dir.join("kms-root.key")
@@ -315,7 +310,7 @@ impl Config {
     }
 }
 
-/// A list, or, as a variable of the environment has it, words with commas between them.
+/// A list, or comma-separated words, as in an environment variable.
 fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -331,7 +326,7 @@ fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T
     words.map(|word| T::deserialize(word.into_deserializer())).collect()
 }
 
-/// A variable of the environment; empty counts as unset.
+/// An environment variable; an empty one counts as unset.
 #[expect(clippy::disallowed_methods, reason = "configuration is where the environment is read")]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())

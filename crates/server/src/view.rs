@@ -1,8 +1,7 @@
-//! What the server fills in: plain facts, the same for every version of the API. [`crate::http::render`]
-//! turns them into replies.
+//! Data of replies, independent of the API version. [`crate::http::render`] turns it into replies.
 //!
-//! Times are RFC 3339 in UTC, money is decimal text in USD, memory is MB (1024 of them a GB), disk
-//! is GB. Everything here is already allowed to be seen by whoever asked.
+//! Times are RFC 3339 in UTC, money is decimal text in USD, memory is in MB (1024 MB are 1 GB), disk is in
+//! GB. The caller is already authorised to see everything here.
 
 mod account;
 mod allowed;

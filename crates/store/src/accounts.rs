@@ -1,5 +1,4 @@
-//! Users, workspaces and API keys. Tokens are looked up by their SHA-256; the token itself is
-//! never here.
+//! Users, workspaces and API keys. Only the SHA-256 of a token is stored and looked up.
 
 use casemate_core::{
     id::{UserId, Wallet, WorkspaceId},
@@ -11,36 +10,31 @@ use crate::{Db, Error, Tx, error::corrupt, freshness::Subject};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Integer id.
     pub id: UserId,
-    /// Unique name.
+    /// Unique.
     pub username: String,
-    /// E-mail address.
     pub email: String,
 }
 
-/// A workspace: owner of CVMs, and of the wallet its app ids are derived from.
+/// A workspace owns CVMs, and the wallet from which its app ids are derived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
-    /// Integer id.
     pub id: WorkspaceId,
-    /// Unique word for URLs.
+    /// Unique; part of URLs.
     pub slug: String,
-    /// Name for people.
+    /// Display name.
     pub name: String,
-    /// Address whose CREATE addresses are this workspace's app ids.
+    /// The app ids of this workspace are CREATE addresses of this address.
     pub wallet: Wallet,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
-/// Who a token speaks for.
+/// The user and workspace that a token authenticates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     pub user: User,
-    /// The workspace the token belongs to.
     pub workspace: Workspace,
-    /// When the token ends.
+    /// When the token expires.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -74,7 +68,7 @@ impl PrincipalRow {
     }
 }
 
-/// Who this token hash speaks for; `None` when unknown, revoked or expired.
+/// The principal of a token hash; `None` if the token is unknown, revoked or expired.
 pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Principal>, Error> {
     const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
         w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, k.expires_at \
@@ -87,7 +81,7 @@ pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Pri
     row.map(PrincipalRow::read).transpose()
 }
 
-/// A user as one who acts in a workspace; `None` when either is not there.
+/// A user as principal in a workspace; `None` if either does not exist.
 pub async fn member(
     db: &Db,
     user: UserId,
@@ -104,7 +98,7 @@ pub async fn member(
     row.map(PrincipalRow::read).transpose()
 }
 
-/// Whether there is any user: the first start makes one.
+/// Whether any user exists. The first start creates one.
 pub async fn any_user(db: &Db) -> Result<bool, Error> {
     const SQL: &str = "SELECT id FROM users LIMIT 1";
     Ok(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_optional(c))?.is_some())
@@ -112,7 +106,7 @@ pub async fn any_user(db: &Db) -> Result<bool, Error> {
 
 const ENV_GUARD: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
 
-/// Whether the workspace's policy refuses an update that drops a variable which the compose file uses.
+/// Whether the workspace's policy refuses an update that drops a variable used by the compose file.
 pub async fn refuses_dropped_env(db: &Db, workspace: WorkspaceId) -> Result<bool, Error> {
     let word =
         on_read!(db, |c| query_scalar::<_, String>(ENV_GUARD).bind(workspace.0).fetch_optional(c))?;
@@ -120,7 +114,6 @@ pub async fn refuses_dropped_env(db: &Db, workspace: WorkspaceId) -> Result<bool
 }
 
 impl Tx {
-    /// Makes a user.
     pub async fn insert_user(
         &mut self,
         username: &str,
@@ -135,7 +128,6 @@ impl Tx {
         Ok(UserId(id))
     }
 
-    /// Makes a workspace.
     pub async fn insert_workspace(
         &mut self,
         slug: &str,
@@ -154,7 +146,7 @@ impl Tx {
         Ok(WorkspaceId(id))
     }
 
-    /// The same as this transaction sees it.
+    /// [`refuses_dropped_env`] as this transaction sees it.
     pub async fn refuses_dropped_env(&mut self, workspace: WorkspaceId) -> Result<bool, Error> {
         let word = on_tx!(self, |c| query_scalar::<_, String>(ENV_GUARD)
             .bind(workspace.0)
@@ -162,7 +154,7 @@ impl Tx {
         Ok(word.is_some_and(|word| word == "refuse"))
     }
 
-    /// Sets that policy.
+    /// Sets the policy that [`refuses_dropped_env`] reads.
     pub async fn refuse_dropped_env(
         &mut self,
         workspace: WorkspaceId,
@@ -174,7 +166,7 @@ impl Tx {
         exec_tx!(self, query(SQL).bind(workspace.0).bind(word)).map(drop)
     }
 
-    /// Makes an API key, known by the hash of its token.
+    /// Inserts an API key, identified by the hash of its token.
     pub async fn insert_api_key(
         &mut self,
         hash: &str,

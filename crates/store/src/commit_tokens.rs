@@ -1,8 +1,7 @@
-//! What is prepared for contracts to allow, and the one time it is committed. A token is a credential:
-//! only its SHA-256 gets here.
+//! Changes prepared for approval by contracts. Each is committed at most once. A token is a credential, so
+//! only its SHA-256 is stored.
 //!
-//! Of updates the newest of a CVM counts and takes the place of those before. Machines that are
-//! prepared beside a CVM do not stand in each other's way.
+//! A new prepared update of a CVM supersedes the one before. Prepared replicas do not supersede each other.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -24,14 +23,14 @@ impl fmt::Display for TokenHash {
     }
 }
 
-/// What was prepared.
+/// What is created by the commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Another configuration of a CVM.
+    /// A new configuration of a CVM.
     Update,
-    /// Another machine like a CVM.
+    /// A replica of a CVM.
     Replica,
-    /// Another machine of an app.
+    /// A replica in an app.
     Instance,
 }
 
@@ -53,63 +52,55 @@ impl Kind {
     }
 }
 
-/// Something about to be prepared.
+/// A preparation to insert.
 #[derive(Debug, Clone)]
 pub struct NewPreparation<'a> {
-    /// Of its token.
     pub hash: &'a TokenHash,
     pub kind: Kind,
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// The CVM that changes, or the one whose configuration the machine gets.
+    /// The CVM to change, or the template of the replica.
     pub cvm: CvmId,
     pub app: AppId,
-    /// The document that contracts have to allow; it is kept already.
+    /// The document that contracts must allow; it must be stored already.
     pub compose_hash: ComposeHash,
     /// The chain of the contracts.
     pub chain_id: u64,
-    /// What the configuration that it was prepared on comes to.
+    /// Digest of the configuration that the change was prepared on.
     pub base: &'a str,
-    /// What is to be done, JSON.
+    /// The request, as JSON.
     pub request: &'a str,
-    /// Who prepares it.
     pub by: UserId,
-    /// Until when it can be committed.
+    /// When the token expires.
     pub expires_at: Timestamp,
 }
 
-/// Something that was prepared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preparation {
-    /// Of its token.
     pub hash: TokenHash,
     pub kind: Kind,
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// The CVM that changes, or the one whose configuration the machine gets.
+    /// The CVM to change, or the template of the replica.
     pub cvm: CvmId,
     pub app: AppId,
-    /// The document that contracts have to allow.
+    /// The document that contracts must allow.
     pub compose_hash: ComposeHash,
     /// The chain of the contracts.
     pub chain_id: u64,
-    /// What the configuration that it was prepared on comes to.
+    /// Digest of the configuration that the change was prepared on.
     pub base: String,
-    /// Who prepared it.
     pub created_by: UserId,
-    /// When.
     pub created_at: Timestamp,
-    /// Until when it can be committed.
+    /// When the token expires.
     pub expires_at: Timestamp,
-    /// When a newer one took its place.
+    /// When a newer preparation superseded it.
     pub superseded_at: Option<Timestamp>,
     /// When it was committed.
     pub used_at: Option<Timestamp>,
-    /// The operation that it became.
+    /// The operation that the commit created.
     pub operation: Option<OperationId>,
-    /// The CVM that it became.
+    /// The CVM that the commit created.
     pub made: Option<CvmId>,
-    /// What is to be done, JSON; only while it can be committed.
+    /// The request, as JSON; `None` once it can no longer be committed.
     pub request: Option<String>,
 }
 
@@ -133,7 +124,7 @@ struct Row {
     request: Option<String>,
 }
 
-/// The rows of errors are named by the CVM: a log is no place for hashes of credentials.
+/// Errors name the row by its CVM: hashes of credentials must not get into logs.
 fn bad<E: fmt::Display>(column: &'static str, cvm: i64) -> impl FnOnce(E) -> Error {
     corrupt("commit_tokens", column, format!("cvm {cvm}"))
 }
@@ -170,7 +161,7 @@ const COLUMNS: &str = "SELECT hash, kind, workspace_id, cvm_id, app_id, compose_
     created_by, created_at, expires_at, superseded_at, used_at, operation_id, made_cvm_id, request \
     FROM commit_tokens";
 
-/// What was prepared under a token, whatever became of it.
+/// The preparation of a token, in any state.
 pub async fn by_token(db: &Db, hash: &TokenHash) -> Result<Option<Preparation>, Error> {
     let sql = format!("{COLUMNS} WHERE hash = $1");
     let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -179,7 +170,7 @@ pub async fn by_token(db: &Db, hash: &TokenHash) -> Result<Option<Preparation>, 
     row.map(Row::read).transpose()
 }
 
-/// The newest update that was prepared for a CVM, whatever became of it.
+/// The newest prepared update of a CVM, in any state.
 pub async fn newest_update(db: &Db, cvm: CvmId) -> Result<Option<Preparation>, Error> {
     let sql = format!("{COLUMNS} WHERE cvm_id = $1 AND kind = 'update' ORDER BY seq DESC LIMIT 1");
     let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -189,7 +180,7 @@ pub async fn newest_update(db: &Db, cvm: CvmId) -> Result<Option<Preparation>, E
 }
 
 impl Tx {
-    /// What was prepared under a token, as this transaction sees it.
+    /// The preparation of a token, as this transaction sees it.
     pub async fn preparation(&mut self, hash: &TokenHash) -> Result<Option<Preparation>, Error> {
         let sql = format!("{COLUMNS} WHERE hash = $1");
         let row = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -198,8 +189,7 @@ impl Tx {
         row.map(Row::read).transpose()
     }
 
-    /// Keeps what is prepared for a CVM, which must be taken; an update takes the place of the one
-    /// before.
+    /// Stores a preparation. The CVM must be locked. An update supersedes the one before.
     pub async fn keep_preparation(
         &mut self,
         new: &NewPreparation<'_>,
@@ -234,8 +224,8 @@ impl Tx {
         .map(drop)
     }
 
-    /// Uses up what was prepared; `operation` and `made` are what it becomes. `false`: somebody was
-    /// first, or it is void; nothing was done.
+    /// Marks a preparation as committed, with the operation or CVM created. `false`: it was committed,
+    /// superseded or expired, and nothing was changed.
     pub async fn use_preparation(
         &mut self,
         hash: &TokenHash,
@@ -257,8 +247,8 @@ impl Tx {
         Ok(used == 1)
     }
 
-    /// Forgets what expired before a time, a bounded number at a time, with the documents that nothing
-    /// refers to any more; returns how many.
+    /// Deletes preparations that expired before a time, and documents that are no longer referenced. The
+    /// number per call is bounded; returns how many were deleted.
     pub async fn expire_preparations(
         &mut self,
         before: Timestamp,

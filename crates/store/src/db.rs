@@ -1,24 +1,24 @@
 //! Connections and transactions.
 //!
-//! What both engines promise:
+//! Guarantees of both databases:
 //!
-//! - [`Tx::commit`] returned `Ok`: the changes are durable and every later read sees them.
-//! - A [`Tx`] dropped before commit leaves nothing behind.
-//! - `commit` returned an error: the changes are not acknowledged. They were rolled back where the
-//!   database could still do so; where the connection or the disk failed in the middle of the commit
-//!   they may yet be there after recovery. The caller looks, or repeats under an idempotency key.
-//! - A `commit` whose future is dropped either happens whole or not at all; which is not known.
-//! - A statement that failed, or whose future was dropped before it ended, spoils its transaction:
-//!   later statements and the commit fail.
+//! - [`Tx::commit`] returned `Ok`: the changes are durable, and every later read sees them.
+//! - A [`Tx`] dropped before commit has no effect.
+//! - `commit` returned an error: the changes are not acknowledged. They were rolled back if the database
+//!   could still do so. If the connection or the disk failed during the commit, they may be present after
+//!   recovery. The caller reads again, or repeats the request under an idempotency key.
+//! - A `commit` whose future is dropped takes effect completely or not at all; the caller cannot know which.
+//! - A failed statement, or one whose future was dropped, invalidates its transaction: later statements and
+//!   the commit fail.
 //!
-//! What differs: SQLite runs write transactions one after the other and commits those that meet
-//! together ([`sqlite`]); on PostgreSQL they run side by side under READ COMMITTED ([`postgres`]), so
-//! every read that decides over a write takes a row first or is checked again by the write.
+//! Differences: SQLite runs write transactions one after the other and commits concurrent ones together
+//! ([`sqlite`]). PostgreSQL runs them concurrently under READ COMMITTED ([`postgres`]), so every read that
+//! decides about a write must lock a row first, or the write must check it again.
 //!
-//! Reads ([`Db`]) have connections of their own on both, so that a transaction may read beside itself
-//! without waiting for one that waits for it. Such a read does not see what the transaction wrote.
-//! Between [`Db::begin`] and commit nothing outside the database may be awaited, nor another
-//! [`Db::begin`]: on SQLite everybody else waits for it, and the second would wait for the first.
+//! Reads ([`Db`]) use their own connections on both databases, so code inside a transaction can read outside
+//! of it without a deadlock. Such a read does not see the transaction's writes. Between [`Db::begin`] and
+//! commit, await nothing outside the database and no other [`Db::begin`]: on SQLite all writers wait for it,
+//! and a second `begin` would deadlock.
 
 use std::path::{Path, PathBuf};
 
@@ -35,20 +35,19 @@ mod tests;
 pub use postgres::{Pg, PgTx};
 pub use sqlite::{Durability, Sqlite, SqliteTx};
 
-/// Every migration, in order; forward only.
+/// All migrations in order; forward only.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// A database.
 #[derive(Debug, Clone)]
 pub enum Db {
-    /// A file of our own.
+    /// A file used by this process only.
     Sqlite(Sqlite),
-    /// A server, shared by replicas.
+    /// A server, possibly shared by replicas.
     Postgres(Pg),
 }
 
 impl Db {
-    /// Opens `sqlite://path` or `postgres://…` and brings its schema up to date.
+    /// Opens `sqlite://path` or `postgres://…` and migrates its schema.
     pub async fn open(url: &str) -> Result<Self, Error> {
         match Place::parse(url)? {
             Place::Sqlite(path) => Self::open_sqlite(&path, Durability::Full).await,
@@ -56,12 +55,12 @@ impl Db {
         }
     }
 
-    /// Opens or makes a SQLite file and brings its schema up to date.
+    /// Opens or creates a SQLite file and migrates its schema.
     pub async fn open_sqlite(path: &Path, durability: Durability) -> Result<Self, Error> {
         Ok(Self::Sqlite(Sqlite::open(path, durability).await?))
     }
 
-    /// Begins a transaction. Dropped without [`Tx::commit`] it leaves nothing behind.
+    /// Begins a transaction. Dropped without [`Tx::commit`], it has no effect.
     pub async fn begin(&self) -> Result<Tx, Error> {
         match self {
             Self::Sqlite(db) => Ok(Tx::Sqlite(db.begin().await?)),
@@ -75,8 +74,7 @@ impl Db {
         on_read!(self, |c| sqlx::query_scalar::<_, i64>(SQL).fetch_one(c)).map(drop)
     }
 
-    /// Finishes what is under way and closes every connection; what comes later is
-    /// [`Error::Unavailable`].
+    /// Finishes open transactions and closes all connections. Later calls return [`Error::Unavailable`].
     pub async fn close(&self) {
         match self {
             Self::Sqlite(db) => db.close().await,
@@ -92,7 +90,7 @@ impl Db {
     }
 }
 
-/// Where a database is.
+/// A parsed database URL.
 #[derive(Debug)]
 enum Place {
     Sqlite(PathBuf),
@@ -100,12 +98,13 @@ enum Place {
 }
 
 impl Place {
-    /// Reads `sqlite://path` or `postgres://…`.
+    /// Parses `sqlite://path` or `postgres://…`.
     fn parse(url: &str) -> Result<Self, Error> {
         match url.split_once(':') {
             Some(("sqlite", path)) => {
                 let path = path.strip_prefix("//").unwrap_or(path);
-                // Several connections share it, so it must be a file; what is set on it we decide.
+                // Several connections share the database, so it must be a file. Options are set by this
+                // crate.
                 if path.is_empty() || path.contains(":memory:") || path.contains('?') {
                     return Err(misnamed(
                         "a SQLite URL names a file: sqlite://path, without options",
@@ -119,7 +118,7 @@ impl Place {
     }
 }
 
-/// The few words that differ between the engines.
+/// SQL fragments that differ between the databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
@@ -127,12 +126,12 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// A query for the elements, as text, of the JSON array in parameter 1: `… IN ({})`.
+    /// A subquery for the elements, as text, of the JSON array in parameter 1: `… IN ({})`.
     pub(crate) fn elements(self) -> String {
         self.elements_of(1)
     }
 
-    /// The same for the array in this parameter.
+    /// The same for the array in the given parameter.
     pub(crate) fn elements_of(self, parameter: u8) -> String {
         match self {
             Self::Sqlite => format!("SELECT value FROM json_each(${parameter})"),
@@ -142,8 +141,8 @@ impl Engine {
         }
     }
 
-    /// What a `SELECT` says at its end to take the rows it reads until commit. SQLite needs no word:
-    /// there is one writer. The weaker lock of PostgreSQL lets others refer to the row meanwhile.
+    /// Suffix of a `SELECT` that locks its rows until commit. SQLite needs none, because it has one writer.
+    /// The weaker lock of PostgreSQL still lets others reference the row.
     pub(crate) const fn for_update(self) -> &'static str {
         match self {
             Self::Sqlite => "",
@@ -151,7 +150,7 @@ impl Engine {
         }
     }
 
-    /// The same, leaving out rows that somebody else has taken.
+    /// The same, skipping rows locked by others.
     pub(crate) const fn for_update_skip_locked(self) -> &'static str {
         match self {
             Self::Sqlite => "",
@@ -160,17 +159,16 @@ impl Engine {
     }
 }
 
-/// A transaction.
 #[derive(Debug)]
 pub enum Tx {
-    /// A savepoint of the batch under way.
+    /// A savepoint of the current batch.
     Sqlite(SqliteTx),
-    /// One of its own.
+    /// A separate transaction.
     Postgres(PgTx),
 }
 
 impl Tx {
-    /// Makes the changes durable; returns when they are.
+    /// Returns when the changes are durable.
     pub async fn commit(self) -> Result<(), Error> {
         match self {
             Self::Sqlite(tx) => tx.commit().await,
@@ -178,13 +176,13 @@ impl Tx {
         }
     }
 
-    /// The next number of a counter; unique, and ordered by commit. The counter is taken until
-    /// commit: draw as late as the transaction allows.
+    /// The next number of a counter; unique, and ordered by commit. The counter is locked until commit, so
+    /// draw as late as possible.
     pub(crate) async fn draw(&mut self, counter: &'static str) -> Result<i64, Error> {
         self.draw_many(counter, 1).await
     }
 
-    /// The last of so many numbers in a row.
+    /// The last of `count` consecutive numbers.
     pub(crate) async fn draw_many(
         &mut self,
         counter: &'static str,
@@ -206,7 +204,7 @@ fn misnamed(what: &'static str) -> Error {
     sqlx::Error::Configuration(what.into()).into()
 }
 
-/// What a spoilt transaction answers.
+/// The error of an invalidated transaction.
 fn spoilt() -> Error {
     Error::Commit("a statement of this transaction failed or was given up".to_owned())
 }

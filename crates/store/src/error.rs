@@ -1,53 +1,47 @@
-//! Errors by what the caller does about them. Absence is not an error but `None`.
+//! Errors, grouped by what the caller does about them. Absence is not an error but `None`.
 
 use casemate_core::stored::Unreadable;
 
-/// Why a statement or transaction did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A unique row exists already. Which one follows from the statement that ran.
+    /// A unique row already exists. The statement determines which.
     #[error("row exists already")]
     Conflict(#[source] sqlx::Error),
-    /// Somebody else changed the row since it was read, or took over its lease: drop everything
-    /// that was concluded from it.
+    /// The row changed since it was read, or its lease was taken over. The caller must discard everything it
+    /// concluded from the row.
     #[error("row changed since it was read")]
     Stale,
-    /// A row holds what this version cannot read.
+    /// A row has a value that this version cannot read.
     #[error("corrupt row: {table}.{column} of {row}: {reason}")]
     Corrupt {
-        /// Table name.
         table: &'static str,
-        /// Column name.
         column: &'static str,
         /// Primary key of the row.
         row: String,
-        /// What the reader said.
+        /// The parser's message.
         reason: String,
     },
-    /// A row has a form that only a newer version knows. It is left as it is: a process of that version
-    /// works on it.
+    /// A row has a format of a newer version. It is left to processes of that version.
     #[error("{table}.{column} of {row}: {reason}")]
     Newer {
-        /// Table name.
         table: &'static str,
-        /// Column name.
         column: &'static str,
         /// Primary key of the row.
         row: String,
         /// The versions.
         reason: String,
     },
-    /// The database cannot be reached or is overloaded; worth another try.
+    /// The database is unreachable or overloaded; worth a retry.
     #[error("database unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// The transaction was not committed, or its batch was not: not acknowledged ([`crate::db`] says
-    /// what may be left of it).
+    /// The transaction or its batch was not committed and is not acknowledged. [`crate::db`] says what may
+    /// remain of it.
     #[error("commit failed: {0}")]
     Commit(String),
-    /// Migrations do not fit this database.
+    /// The migrations do not match this database.
     #[error("migration failed")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// Anything else.
+    /// Any other database error.
     #[error("database error")]
     Backend(#[source] sqlx::Error),
 }
@@ -65,20 +59,20 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Whether the same transaction may go through when it is tried again.
+/// Whether the same transaction may succeed when it is retried.
 fn passes(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-        // SQLITE_BUSY and SQLITE_LOCKED, in any of their extended forms.
+        // SQLITE_BUSY and SQLITE_LOCKED, including extended codes.
         return code.parse().is_ok_and(|code: u32| matches!(code & 0xff, 5 | 6));
     }
-    // Connection lost, resources, operator's intervention; then serialisation, deadlock, time-outs.
+    // Connection lost, resources, operator intervention; then serialisation, deadlock, timeouts.
     let classes = ["08", "53", "57"];
     classes.iter().any(|class| code.starts_with(class))
         || matches!(&*code, "40001" | "40P01" | "55P03" | "25P03")
 }
 
-/// Turns a value that does not parse into [`Error::Corrupt`].
+/// Maps a value that does not parse to [`Error::Corrupt`].
 pub(crate) fn corrupt<E: std::fmt::Display>(
     table: &'static str,
     column: &'static str,
@@ -88,7 +82,7 @@ pub(crate) fn corrupt<E: std::fmt::Display>(
     move |reason| Error::Corrupt { table, column, row, reason: reason.to_string() }
 }
 
-/// Turns a text that is not read into [`Error::Newer`] or [`Error::Corrupt`].
+/// Maps an unreadable text to [`Error::Newer`] or [`Error::Corrupt`].
 pub(crate) fn unreadable(
     table: &'static str,
     column: &'static str,

@@ -1,8 +1,8 @@
-//! Everything that happened, in one append-only table with a cursor.
+//! The append-only event log with a cursor.
 //!
-//! A reader that has seen everything up to `n` reads on from `n` and misses nothing: the number of an
-//! event is drawn from a row that its writer keeps until commit, so event `n + 1` is never there
-//! before event `n`, on either engine. The price is that writers of events commit one after the other.
+//! A reader that has read up to event `n` continues after `n` and misses nothing. The number of an event is
+//! drawn from a row that its writer locks until commit, so event `n + 1` never becomes visible before event
+//! `n`, on either database. The cost is that writers of events commit one after the other.
 
 use casemate_core::{
     id::{CvmId, EventSeq, OperationId, WorkspaceId},
@@ -12,32 +12,29 @@ use sqlx::{query, query_as, query_scalar};
 
 use crate::{Db, Error, Tx};
 
-/// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Event {
-    /// Its place; readers go on from here.
+    /// Its number; the cursor of readers.
     pub seq: i64,
     /// When, in microseconds.
     pub at: i64,
-    /// Where.
     pub workspace_id: i64,
     pub cvm_id: Option<i64>,
     pub operation_id: Option<String>,
-    /// What, for example `cvm.phase` or `step.started`.
+    /// For example `cvm.phase` or `step.started`.
     pub kind: String,
-    /// More about it, as JSON.
+    /// Details, as JSON.
     pub body: String,
 }
 
-/// An event to be written.
+/// An event to append.
 #[derive(Debug, Clone)]
 pub struct NewEvent<'a> {
-    /// Where.
     pub workspace: WorkspaceId,
     pub cvm: Option<CvmId>,
     pub operation: Option<OperationId>,
     pub kind: &'a str,
-    /// More about it; must hold no secret.
+    /// Details; must not contain secrets.
     pub body: serde_json::Value,
 }
 
@@ -71,44 +68,43 @@ pub async fn of_operations(
         .fetch_all(c))
 }
 
-/// What is asked of the history of an app.
+/// Filter of the event history of an app.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Only events of this kind.
+pub struct EventQuery {
+    /// Kind of event.
     pub kind: Option<String>,
-    /// Only events in operations of this kind.
+    /// Kind of the operation that the event belongs to.
     pub operation: Option<String>,
-    /// Only those at or after this time.
+    /// At or after this time.
     pub from: Option<Timestamp>,
-    /// Only those before this time.
+    /// Before this time.
     pub until: Option<Timestamp>,
 }
 
-/// An event with the operation that it happened in.
+/// An event with its operation.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Told {
-    /// Its place.
+pub struct RecordedEvent {
+    /// Its number.
     pub seq: i64,
     /// When, in microseconds.
     pub at: i64,
     pub cvm_id: i64,
     pub operation_id: Option<String>,
     pub kind: String,
-    /// More about it, as JSON.
+    /// Details, as JSON.
     pub body: String,
-    /// The word for what the operation does.
     pub operation_kind: Option<String>,
-    /// Who asked for the operation.
+    /// The user who requested the operation.
     pub asked_by: Option<i64>,
 }
 
-/// What happened to these CVMs and was asked for, newest first, at most `limit`.
+/// Events of these CVMs that match the query, newest first, at most `limit`.
 pub async fn of_cvms(
     db: &Db,
     cvms: &[CvmId],
-    asked: &Asked,
+    query: &EventQuery,
     limit: i64,
-) -> Result<Vec<Told>, Error> {
+) -> Result<Vec<RecordedEvent>, Error> {
     let sql = format!(
         "SELECT e.seq, e.at, e.cvm_id, e.operation_id, e.kind, e.body, o.kind AS operation_kind, \
          o.created_by AS asked_by FROM events e LEFT JOIN operations o ON o.id = e.operation_id \
@@ -121,12 +117,12 @@ pub async fn of_cvms(
     );
     let ids: Vec<i64> = cvms.iter().map(|cvm| cvm.0).collect();
     let list = serde_json::to_string(&ids).unwrap_or_default();
-    on_read!(db, |c| query_as::<_, Told>(sqlx::AssertSqlSafe(sql))
+    on_read!(db, |c| query_as::<_, RecordedEvent>(sqlx::AssertSqlSafe(sql))
         .bind(list)
-        .bind(&asked.kind)
-        .bind(&asked.operation)
-        .bind(asked.from.map(Timestamp::micros))
-        .bind(asked.until.map(Timestamp::micros))
+        .bind(&query.kind)
+        .bind(&query.operation)
+        .bind(query.from.map(Timestamp::micros))
+        .bind(query.until.map(Timestamp::micros))
         .bind(limit.max(0))
         .fetch_all(c))
 }
@@ -147,14 +143,14 @@ pub async fn of_workspace(
         .fetch_all(c))
 }
 
-/// Events of everybody after a cursor, oldest first, at most `limit`; for deliveries.
+/// Events of all workspaces after a cursor, oldest first, at most `limit`; for deliveries.
 pub async fn of_all(db: &Db, after: EventSeq, limit: i64) -> Result<Vec<Event>, Error> {
     const SQL: &str = "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
         WHERE seq > $1 ORDER BY seq LIMIT $2";
     on_read!(db, |c| query_as::<_, Event>(SQL).bind(after.0).bind(limit.max(0)).fetch_all(c))
 }
 
-/// The CVMs with events after one place, up to another.
+/// The CVMs with events after one number, up to another.
 pub async fn cvms_between(db: &Db, after: EventSeq, to: EventSeq) -> Result<Vec<CvmId>, Error> {
     const SQL: &str = "SELECT DISTINCT cvm_id FROM events \
         WHERE seq > $1 AND seq <= $2 AND cvm_id IS NOT NULL";
@@ -162,13 +158,13 @@ pub async fn cvms_between(db: &Db, after: EventSeq, to: EventSeq) -> Result<Vec<
     Ok(ids.into_iter().map(CvmId).collect())
 }
 
-/// The place of the newest event of all.
+/// The number of the newest event.
 pub async fn newest(db: &Db) -> Result<EventSeq, Error> {
     const SQL: &str = "SELECT value FROM counters WHERE name = 'event'";
     Ok(EventSeq(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_one(c))?))
 }
 
-/// How many events one statement writes: each number is a statement of its own to the database.
+/// Number of events per statement. Drawing the numbers is another statement.
 const ROWS: usize = 8;
 
 /// `($1, …, $7)` for the first row, and so on.
@@ -178,8 +174,8 @@ fn row_of_parameters(row: usize) -> String {
 }
 
 impl Tx {
-    /// Writes events in this order; returns the place of the last one, 0 for none. Do it last: the
-    /// numbers drawn order writers until they commit.
+    /// Appends events in this order and returns the number of the last one, 0 for none. Call it last in a
+    /// transaction: the counter is locked until commit.
     pub async fn append_events(
         &mut self,
         events: &[NewEvent<'_>],
@@ -197,7 +193,7 @@ impl Tx {
         Ok(EventSeq(newest))
     }
 
-    /// At most [`ROWS`] of them, numbered from `first`.
+    /// Inserts at most [`ROWS`] events, numbered from `first`.
     async fn insert_events(
         &mut self,
         events: &[NewEvent<'_>],

@@ -1,16 +1,16 @@
-//! Whether what was read before is still what is stored, so that a reader may keep what it made of it.
+//! Tells whether a value that was read is still what is stored, so that a reader may cache it.
 //!
-//! A reader notes the [`Moment`] before it reads, and takes a [`Stamp`] of what it read. As long as
-//! the stamp is current, a new read would find the same. How that is known differs:
+//! A reader notes the [`Moment`] before it reads, and takes a [`Stamp`] of what it read. As long as the stamp
+//! is current, a new read would return the same. How that is known differs:
 //!
-//! - SQLite: this process is the only writer, so its writers say what they are about to write
-//!   ([`Touched`]). From then until the end of the transaction is known nothing about it is current,
-//!   so nobody is shown the old state once anybody can have seen the new one. No statement is run.
-//! - PostgreSQL: other replicas write too. A CVM has a `version`, raised by every statement that
-//!   changes what readers see, and asking for it is one look into an index.
+//! - SQLite: this process is the only writer, so a transaction declares what it is about to write
+//!   ([`Touched`]). From then until the end of the transaction is known, no stamp of the subject is current.
+//!   So no reader gets the old state after another reader can have seen the new one. No statement is run.
+//! - PostgreSQL: other replicas also write. A CVM has a `version` that every visible change increments, and
+//!   the check is one index look-up.
 //!
-//! On SQLite subjects share a fixed number of slots: a write to another subject of the slot makes a
-//! reader read again, never the reverse.
+//! On SQLite subjects share a fixed number of slots. A write to another subject of the slot causes an
+//! unnecessary read, never a missed one.
 
 use std::{
     array,
@@ -27,10 +27,10 @@ use crate::{Db, Error, Tx, cvms::Cvm};
 
 const SLOTS: usize = 1024;
 
-/// What readers keep.
+/// What readers cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// Users, workspaces and API keys, all together.
+    /// All users, workspaces and API keys together.
     Accounts,
     /// One CVM with its open operation.
     Cvm(CvmId),
@@ -49,21 +49,21 @@ impl Subject {
 #[derive(Debug, Clone, Copy)]
 pub struct Moment(i64);
 
-/// The state that was read.
+/// Identifies the state that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp(i64);
 
-/// Who writes what in this process.
+/// The writes of this process.
 #[derive(Debug)]
 pub(crate) struct Writes {
-    /// Counts beginnings and ends of writes.
+    /// Counts the beginnings and ends of writes.
     clock: AtomicI64,
     slots: [Mutex<Slot>; SLOTS + 1],
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Transactions that touched it and have not ended.
+    /// Number of open transactions that touched it.
     under_way: u32,
     /// When the last one began or ended.
     last: i64,
@@ -88,19 +88,19 @@ impl Writes {
         Moment(self.clock.load(Ordering::SeqCst))
     }
 
-    /// `None`: somebody writes it now.
+    /// `None`: a transaction is writing it.
     fn stamp(&self, subject: Subject) -> Option<Stamp> {
         let slot = self.slot(subject.slot());
         (slot.under_way == 0).then_some(Stamp(slot.last))
     }
 
-    /// The stamp of what was read after `moment`; `None` when it was written meanwhile.
+    /// The stamp of a value read after `moment`; `None` if it was written in the meantime.
     fn stamp_since(&self, subject: Subject, moment: Moment) -> Option<Stamp> {
         self.stamp(subject).filter(|stamp| stamp.0 <= moment.0)
     }
 }
 
-/// What a transaction writes; dropped when its end is known.
+/// The subjects that a transaction writes. Dropped when the end of the transaction is known.
 #[derive(Debug)]
 pub(crate) struct Touched {
     writes: Arc<Writes>,
@@ -112,7 +112,7 @@ impl Touched {
         Self { writes, slots: Vec::new() }
     }
 
-    /// All of it, for whoever learns the end.
+    /// Moves all subjects to the task that learns the end.
     pub(crate) fn take(&mut self) -> Self {
         Self { writes: self.writes.clone(), slots: std::mem::take(&mut self.slots) }
     }
@@ -140,8 +140,8 @@ impl Drop for Touched {
 }
 
 impl Tx {
-    /// Says that this transaction changes what readers see of a subject. On PostgreSQL the statement
-    /// itself must raise the CVM's `version`.
+    /// Declares that this transaction changes what readers see of a subject. On PostgreSQL the statement
+    /// itself must increment the CVM's `version`.
     pub(crate) fn touch(&mut self, subject: Subject) {
         match self {
             Self::Sqlite(tx) => tx.touched.add(subject),
@@ -151,7 +151,7 @@ impl Tx {
 }
 
 impl Db {
-    /// To be noted before a read whose stamp is wanted.
+    /// Call it before a read that needs a stamp.
     pub fn moment(&self) -> Moment {
         match self {
             Self::Sqlite(db) => db.writes().moment(),
@@ -159,8 +159,8 @@ impl Db {
         }
     }
 
-    /// The stamp of a CVM that was read after `moment`. `None`: it was being changed meanwhile, so what
-    /// was read may be kept by nobody.
+    /// The stamp of a CVM that was read after `moment`. `None`: it was being changed, so the value must not
+    /// be cached.
     pub fn stamp(&self, cvm: &Cvm, moment: Moment) -> Option<Stamp> {
         match self {
             Self::Sqlite(db) => db.writes().stamp_since(Subject::Cvm(cvm.id), moment),
@@ -168,8 +168,8 @@ impl Db {
         }
     }
 
-    /// Whether a read of this CVM now would find what was read under this stamp. A CVM that is gone
-    /// has no current stamp.
+    /// Whether a read of this CVM would return what was read under this stamp. A deleted CVM has no current
+    /// stamp.
     pub async fn is_current(&self, id: CvmId, stamp: Stamp) -> Result<bool, Error> {
         const SQL: &str = "SELECT version FROM cvms WHERE id = $1 AND deleted_at IS NULL";
         match self {
@@ -182,8 +182,8 @@ impl Db {
         }
     }
 
-    /// The stamp of all accounts, read after `moment`. `None` where nobody may keep them: they were
-    /// being changed, or other replicas may change them unseen.
+    /// The stamp of all accounts, read after `moment`. `None`: they must not be cached, because they were
+    /// being changed or other replicas can change them.
     pub fn accounts_stamp(&self, moment: Moment) -> Option<Stamp> {
         match self {
             Self::Sqlite(db) => db.writes().stamp_since(Subject::Accounts, moment),
@@ -191,7 +191,7 @@ impl Db {
         }
     }
 
-    /// Whether a read of accounts now would find what was read under this stamp.
+    /// Whether a read of accounts would return what was read under this stamp.
     pub fn accounts_are_current(&self, stamp: Stamp) -> bool {
         match self {
             Self::Sqlite(db) => db.writes().stamp(Subject::Accounts) == Some(stamp),

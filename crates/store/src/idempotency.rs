@@ -1,4 +1,4 @@
-//! The first answer to a request with an `Idempotency-Key`, written in that request's transaction.
+//! The first response to a request with an `Idempotency-Key`, written in that request's transaction.
 
 use std::time::Duration;
 
@@ -7,28 +7,27 @@ use sqlx::{query, query_as};
 
 use crate::{Error, Tx};
 
-/// A remembered answer.
+/// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Remembered {
-    /// Hash of route and body of the first request.
+    /// Hash of the route and body of the first request.
     pub fingerprint: String,
-    /// HTTP status of the answer.
+    /// HTTP status.
     pub status: i64,
-    /// Body of the answer.
     pub body: String,
 }
 
 impl Tx {
-    /// The answer under this key. Takes the key for this transaction, so that of two requests at
-    /// the same time the second waits for the first one's answer, or for its end without one.
+    /// The response stored under this key. Locks the key for this transaction: of two concurrent requests,
+    /// the second waits for the first one's response, or for its end without one.
     pub async fn remembered(
         &mut self,
         workspace: WorkspaceId,
         key: &str,
         now: Timestamp,
     ) -> Result<Option<Remembered>, Error> {
-        // The update changes nothing: it takes a row that is there already and shows it as the
-        // request that came first left it. Status 0 is one that was committed without an answer.
+        // The update changes nothing: it locks an existing row and returns it as the first request left it.
+        // Status 0 means that a transaction committed without a response.
         const TAKE: &str = "INSERT INTO idempotency \
             (workspace_id, key, fingerprint, status, body, created_at) VALUES ($1, $2, '', 0, '', $3) \
             ON CONFLICT (workspace_id, key) DO UPDATE SET status = idempotency.status \
@@ -41,7 +40,7 @@ impl Tx {
         Ok(Some(answer).filter(|answer| answer.status != 0))
     }
 
-    /// Keeps the answer under a key taken by [`Tx::remembered`]; [`Error::Stale`] without that.
+    /// Stores the response under a key locked by [`Tx::remembered`]; [`Error::Stale`] if it is not locked.
     pub async fn remember(
         &mut self,
         workspace: WorkspaceId,
@@ -62,7 +61,7 @@ impl Tx {
         if kept == 1 { Ok(()) } else { Err(Error::Stale) }
     }
 
-    /// Forgets answers older than `age`, a bounded number at a time; returns how many.
+    /// Deletes responses older than `age`. The number per call is bounded; returns how many were deleted.
     pub async fn forget_answers(&mut self, now: Timestamp, age: Duration) -> Result<u64, Error> {
         const SQL: &str = "DELETE FROM idempotency WHERE (workspace_id, key) IN \
             (SELECT workspace_id, key FROM idempotency WHERE created_at < $1 \

@@ -1,17 +1,17 @@
-//! Which KMS a database belongs to. What is sealed for one opens with its root keys only.
+//! Binds a database to a KMS. Sealed values open only with that KMS's root keys.
 
 use casemate_core::{id::KmsId, time::Timestamp};
 
 use crate::{Db, Error, Tx};
 
-/// Whether any app has its keys from this KMS. Reads every app: for the start of a process.
+/// Whether any app has its keys from this KMS. Reads every app; for the start of a process.
 pub async fn has_apps(db: &Db, id: &KmsId) -> Result<bool, Error> {
     const SQL: &str = "SELECT EXISTS (SELECT 1 FROM apps WHERE kms_id = $1)";
     on_read!(db, |c| sqlx::query_scalar::<_, bool>(SQL).bind(id.as_ref()).fetch_one(c))
 }
 
 impl Tx {
-    /// Binds a KMS name to an id, the first time, and says what it is bound to.
+    /// Binds a KMS name to an id if it is not bound yet, and returns the bound id.
     pub async fn bind_kms(
         &mut self,
         slug: &str,

@@ -1,15 +1,15 @@
-//! Who works on which CVM. A lease is a row, taken by one conditional `UPDATE … RETURNING` that
-//! raises the fence; every later write names the fence and fails as [`Error::Stale`] when another
-//! claim or a new desired state came in between. Losing a lease loses no work: whatever was done on the node
-//! is seen by the next holder's first look.
+//! Leases of CVMs. A lease is a row, claimed by one conditional `UPDATE … RETURNING` that increments the
+//! fence. Every later write names the fence, and fails with [`Error::Stale`] if another claim or a new
+//! desired state came in between. A lost lease loses no work: the next holder observes what was done on the
+//! node.
 //!
-//! A new desired state takes the lease away, unless its holder may have a call under way ([`Record::calling`]):
-//! a node does not know our fences, and a call that lands late would undo what was done for the newer
-//! desired state. That holder learns by its next write that it is stale and gives the lease back
-//! ([`give_back`]); until then, or until the lease has run out, nobody works for the newer desired state.
+//! A new desired state revokes the lease, unless its holder may have a call in flight ([`Record::calling`]):
+//! a node does not know the fences, and a late call would undo work for the newer desired state. Such a
+//! holder gets [`Error::Stale`] from its next write and gives the lease back ([`give_back`]). Until then, or
+//! until the lease expires, the newer desired state is not reconciled.
 //!
-//! `due_at` is when the next turn may begin, so that one index answers who is due and when to look
-//! again: a claim moves it to the end of the lease, a holder that gives the lease back sets it.
+//! `due_at` is when the next turn may begin, so one index answers which CVMs are due and when to check again.
+//! A claim sets it to the end of the lease; a holder that gives the lease back sets it to the next turn.
 
 use std::time::Duration;
 
@@ -28,12 +28,12 @@ use crate::{
     freshness::Subject,
 };
 
-/// Who claims, and what it can work on.
+/// The claiming worker and its nodes.
 #[derive(Debug, Clone, Copy)]
 pub struct Claimant<'a> {
     /// Owner of the lease.
     pub owner: &'a str,
-    /// Only CVMs on these nodes: another process has the others.
+    /// Only CVMs on these nodes; other processes serve the others.
     pub nodes: &'a [NodeId],
 }
 
@@ -56,8 +56,8 @@ fn on_nodes(engine: Engine) -> String {
     format!("node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({list}) AS list) AND {readable}")
 }
 
-/// Claims up to `limit` CVMs that are due and free, the longest waiting first. It writes: ask
-/// [`due_nodes`] first. Those that this version cannot read are left to a newer one.
+/// Claims up to `limit` CVMs that are due and not leased, longest due first. This writes, so call
+/// [`due_nodes`] first. CVMs that only a newer version can read are skipped.
 pub async fn claim(
     db: &Db,
     claimant: &Claimant<'_>,
@@ -94,8 +94,7 @@ impl Tx {
         limit: i64,
     ) -> Result<Vec<i64>, Error> {
         const FREE: &str = "due_at <= $2 AND (lease_until IS NULL OR lease_until <= $2)";
-        // The condition is there twice: where PostgreSQL waits for a row it checks the outer one
-        // again.
+        // The condition is there twice: after a wait for a row, PostgreSQL checks only the outer one again.
         let sql = format!(
             "WITH due AS MATERIALIZED (SELECT id FROM cvms WHERE {FREE} AND {} ORDER BY due_at, id \
              LIMIT $5{}) UPDATE cvms SET lease_owner = $3, lease_until = $4, due_at = $4, \
@@ -123,7 +122,7 @@ impl Tx {
     }
 }
 
-/// Those of these nodes that have a CVM which is due.
+/// The nodes among these that have a due CVM.
 pub async fn due_nodes(db: &Db, nodes: &[NodeId], now: Timestamp) -> Result<Vec<NodeId>, Error> {
     let sql = format!(
         "SELECT CAST(list.value AS BIGINT) AS id FROM ({}) AS list WHERE EXISTS (SELECT 1 FROM cvms \
@@ -138,7 +137,7 @@ pub async fn due_nodes(db: &Db, nodes: &[NodeId], now: Timestamp) -> Result<Vec<
     Ok(ids.into_iter().map(NodeId).collect())
 }
 
-/// When the next CVM of these nodes falls due, or a lease runs out, whichever is first.
+/// When the next CVM of these nodes becomes due, or a lease expires, whichever is first.
 pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Error> {
     let sql = format!(
         "SELECT MIN(first.due_at) FROM (SELECT (SELECT due_at FROM cvms \
@@ -153,7 +152,7 @@ pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Er
     Ok(due.map(Timestamp::from_micros))
 }
 
-/// Gives back every lease of an owner; at shutdown. The CVMs are due at once.
+/// Gives back all leases of an owner at shutdown. The CVMs are due at once.
 pub async fn release_all(db: &Db, owner: &str) -> Result<(), Error> {
     const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, due_at = updated_at, \
         again = FALSE, calling = FALSE, fence = fence + 1 \
@@ -163,8 +162,8 @@ pub async fn release_all(db: &Db, owner: &str) -> Result<(), Error> {
     tx.commit().await
 }
 
-/// Gives back the lease of a holder that has become stale, now that no call of it is under way. What
-/// there is to do for the newer desired state is due at once. Another's lease stays.
+/// Gives back the lease of a stale holder that has no call in flight. Work for the newer desired state is due
+/// at once. A lease of another holder is not affected.
 pub async fn give_back(db: &Db, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {
     const SQL: &str = "UPDATE cvms SET lease_owner = NULL, lease_until = NULL, again = FALSE, \
         calling = FALSE, due_at = CASE WHEN due_at IS NULL THEN NULL ELSE $3 END \
@@ -174,30 +173,29 @@ pub async fn give_back(db: &Db, cvm: &Cvm, now: Timestamp) -> Result<(), Error> 
     tx.commit().await
 }
 
-/// What a holder writes down.
+/// A write of a reconciler.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
-    /// The new status.
     pub status: &'a Status,
-    /// The word users see.
+    /// The phase that users see.
     pub phase: Phase,
-    /// Keep the lease until then, or give it back.
+    /// Keep the lease until then; `None`: give it back.
     pub lease_until: Option<Timestamp>,
-    /// From now on, until the next record, the holder may have a call under way.
+    /// From now until the next record the holder may have a call in flight.
     pub calling: bool,
     /// When the CVM is due again; `None`: at rest. While the lease is kept, that is when it ends.
     pub due_at: Option<Timestamp>,
-    /// The CVM is gone.
+    /// The CVM is deleted.
     pub deleted: bool,
 }
 
 impl Tx {
-    /// Writes down what a holder of the lease did or saw. [`Error::Stale`]: the lease is lost. Also
-    /// for one who only looked on ([`Cvm::claimed`] is false): then stale is what somebody works on,
-    /// and what is due stays due.
+    /// Records what a lease holder did or observed. [`Error::Stale`]: the lease is lost. An observer
+    /// ([`Cvm::claimed`] is false) may also record; it gets [`Error::Stale`] if somebody holds a lease, and
+    /// does not change when the CVM is due.
     ///
-    /// Giving the lease back raises the fence: it is the last thing written under it. If somebody
-    /// asked for another look meanwhile, the CVM is due at once.
+    /// Giving the lease back increments the fence, so it is the last write under it. If another
+    /// reconciliation was requested meanwhile, the CVM is due at once.
     pub async fn record(
         &mut self,
         cvm: &Cvm,
@@ -219,7 +217,7 @@ impl Tx {
             .map_err(corrupt("cvms", "status", cvm.id))?;
         self.touch(Subject::Cvm(cvm.id));
         let gone = record.deleted;
-        // Told by the guest; what a VM that is out of sight had last stays known.
+        // Reported by the guest. If the VM is not observed, the last known id stays.
         let observed = record.status.observed.as_ref();
         let told = observed.and_then(|vm| vm.instance_id);
         let kept = record.lease_until.filter(|_| cvm.claimed && !gone);
@@ -245,13 +243,13 @@ impl Tx {
     }
 }
 
-/// How many CVMs are due or leased; for metrics and for tests that wait until nothing is left.
+/// Number of CVMs that are due or leased; for metrics and tests.
 pub async fn busy(db: &Db) -> Result<i64, Error> {
     const SQL: &str = "SELECT COUNT(*) FROM cvms WHERE due_at IS NOT NULL";
     on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_one(c))
 }
 
-/// Ids of the CVMs that are due or leased, at most `limit`, the longest waiting first.
+/// Ids of the CVMs that are due or leased, longest due first, at most `limit`.
 pub async fn busy_ids(db: &Db, limit: i64) -> Result<Vec<CvmId>, Error> {
     const SQL: &str = "SELECT id FROM cvms WHERE due_at IS NOT NULL ORDER BY due_at, id LIMIT $1";
     let ids = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(limit.max(0)).fetch_all(c))?;

@@ -1,26 +1,26 @@
-//! The only crate of Casemate with SQL: SQLite and PostgreSQL behind one enum, one SQL text, one
-//! test suite.
+//! The only crate of Casemate with SQL: SQLite and PostgreSQL behind one enum, with one SQL text and one test
+//! suite.
 //!
-//! | module | rows |
+//! | module | contents |
 //! |---|---|
 //! | [`db`] | connections, transactions, group commit |
 //! | [`accounts`] | users, workspaces, API keys |
-//! | [`nodes`] | nodes as last seen |
-//! | [`kms`] | which KMS the database belongs to |
+//! | [`nodes`] | nodes and their last inventory |
+//! | [`kms`] | the KMS that the database is bound to |
 //! | [`provisions`] | documents, app ids, prepared deployments |
-//! | [`readiness`] | when instances of an app take requests |
-//! | [`cvms`] | desired state and fact of every CVM, lists, look-ups |
-//! | [`lease`] | who works on which CVM |
-//! | [`operations`] | durable changes |
+//! | [`readiness`] | readiness checks of apps |
+//! | [`cvms`] | desired state and status of every CVM, lists, look-ups |
+//! | [`lease`] | leases of CVMs |
+//! | [`operations`] | operations and the queue of changes |
 //! | [`prepared`] | documents prepared for an update |
-//! | [`commit_tokens`] | what is prepared for contracts to allow |
-//! | [`revisions`] | what was in force when |
-//! | [`events`] | everything that happened, with a cursor |
-//! | [`idempotency`] | first answers by key |
-//! | [`freshness`] | whether what was read is still so |
+//! | [`commit_tokens`] | changes prepared for approval by contracts |
+//! | [`revisions`] | configurations that were in force |
+//! | [`events`] | the event log, with a cursor |
+//! | [`idempotency`] | first responses by key |
+//! | [`freshness`] | validity of cached reads |
 //!
-//! Rules (docs/database.md): every read-then-write is a compare-and-set on `generation` or `fence`;
-//! absence is `Option`; the kind of a constraint decides, never its name.
+//! Rules (docs/database.md): every read-then-write is a compare-and-set on `generation` or `fence`; absence
+//! is `Option`; error handling uses the kind of a constraint, never its name.
 
 #[macro_use]
 mod macros;

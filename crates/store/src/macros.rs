@@ -1,8 +1,7 @@
 //! One SQL text, two drivers: each macro expands its body once per arm, with `$c` an executor.
 //!
-//! Inside a transaction a statement that failed, or whose future was dropped, makes every later one
-//! fail and the commit too: PostgreSQL would refuse them anyway, and SQLite may have rolled back
-//! more than the statement.
+//! Inside a transaction, a statement that failed, or whose future was dropped, makes every later one and the
+//! commit fail. PostgreSQL would refuse them anyway, and SQLite may have rolled back more than the statement.
 
 /// Runs a query inside a transaction: `on_tx!(tx, |c| query(SQL).bind(x).execute(c))`.
 macro_rules! on_tx {
@@ -42,8 +41,8 @@ macro_rules! on_read {
     };
 }
 
-/// Runs a statement inside a transaction and returns how many rows it changed:
-/// `exec_tx!(tx, query(SQL).bind(x))`.
+/// Runs a statement inside a transaction and returns the number of changed rows: `exec_tx!(tx,
+/// query(SQL).bind(x))`.
 macro_rules! exec_tx {
     ($tx:expr, $query:expr) => {
         match $tx {

@@ -1,4 +1,4 @@
-//! Nodes as they were last seen.
+//! Nodes: settings, owner and last inventory.
 
 use casemate_core::{
     id::NodeId,
@@ -9,73 +9,67 @@ use sqlx::{query, query_as, query_scalar};
 
 use crate::{Db, Error, Tx};
 
-/// A node.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct NodeRow {
     /// `teepod_id` on the wire.
     pub id: i64,
-    /// Unique name.
+    /// Unique.
     pub name: String,
-    /// `docker`, `sim`.
+    /// `docker` or `sim`.
     pub kind: String,
-    /// The instance in whose data directory it keeps its files.
+    /// The process that serves the node, and that has its files if it is pinned.
     pub owner: String,
-    /// That instance serves it until then, in microseconds.
+    /// When the owner's lease of the node expires, in microseconds.
     #[sqlx(rename = "kept_until")]
     pub lease_expires_at: i64,
-    /// Where that instance's gateway listens: `127.0.0.1:8091`; empty: nowhere.
+    /// Listen address of the owner's gateway, for example `127.0.0.1:8091`; empty: none.
     pub gateway: String,
-    /// Where it stands.
     pub region: String,
-    /// What it told of itself last, as JSON.
+    /// The last inventory, as JSON.
     pub inventory: String,
-    /// Whether it answered last time.
+    /// Whether the last call was answered.
     pub reachable: bool,
-    /// When it last began or ceased to answer.
+    /// When `reachable` last changed.
     pub seen_at: i64,
-    /// What its operator decided.
+    /// Set by the operator.
     #[sqlx(try_from = "String")]
     pub state: NodeState,
-    /// Its files are in the owner's data directory: no other instance can serve it.
+    /// Its files are in the owner's data directory, so no other process can serve it.
     pub pinned: bool,
-    /// How it is reached, as JSON; `None`: as the owner's configuration says.
+    /// Connection settings, as JSON; `None`: those of the owner's configuration.
     pub settings: Option<String>,
 }
 
 impl NodeRow {
-    /// The typed id.
     pub const fn id(&self) -> NodeId {
         NodeId(self.id)
     }
 }
 
-/// A node as the instance that serves it makes it known.
+/// A node as the serving process registers it.
 #[derive(Debug, Clone, Copy)]
 pub struct NewNode<'a> {
-    /// Unique name.
+    /// Unique.
     pub name: &'a str,
-    /// What drives its CVMs.
     pub kind: NodeKind,
-    /// The instance that serves it.
+    /// The process that serves it.
     pub owner: &'a str,
-    /// It does so until then, unless it says so again.
+    /// When the owner's lease expires unless it is renewed.
     pub lease_expires_at: Timestamp,
-    /// Where its gateway listens; empty: nowhere.
+    /// Listen address of the owner's gateway; empty: none.
     pub gateway: &'a str,
-    /// Where it stands.
     pub region: &'a str,
-    /// What it tells of itself, as JSON.
+    /// The inventory, as JSON.
     pub inventory: &'a str,
-    /// Whether only this instance can serve it.
+    /// Whether only this process can serve it.
     pub pinned: bool,
-    /// How it is reached, as JSON; `None`: as the owner's configuration says.
+    /// Connection settings, as JSON; `None`: those of the owner's configuration.
     pub settings: Option<&'a str>,
 }
 
-/// What CVMs that are not gone take from a node.
+/// Usage of a node by CVMs that are not deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Taken {
-    /// The node.
     pub node_id: i64,
     /// Number of CVMs.
     pub slots: i64,
@@ -85,7 +79,7 @@ pub struct Taken {
     pub memory_mb: i64,
     /// GB.
     pub disk_gb: i64,
-    /// What the node's operator decided.
+    /// Set by the operator.
     #[sqlx(try_from = "String")]
     pub state: NodeState,
 }
@@ -113,26 +107,26 @@ const COLUMNS_BY_ID: &str = "SELECT id, name, kind, owner, kept_until, gateway, 
     state, pinned, settings \
     FROM nodes ORDER BY id";
 
-/// Every node, by id.
+/// All nodes, ordered by id.
 pub async fn all(db: &Db) -> Result<Vec<NodeRow>, Error> {
     on_read!(db, |c| query_as::<_, NodeRow>(COLUMNS_BY_ID).fetch_all(c))
 }
 
-/// What is taken, per node that has any CVM.
+/// Usage of every node that has a CVM.
 pub async fn taken(db: &Db) -> Result<Vec<Taken>, Error> {
     let sql = format!("{TAKEN} WHERE slots > 0 ORDER BY id");
     on_read!(db, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
 }
 
 impl Tx {
-    /// What is taken, per node that has any CVM, as this transaction sees it.
+    /// Usage of every node that has a CVM, as this transaction sees it.
     pub async fn taken(&mut self) -> Result<Vec<Taken>, Error> {
         let sql = format!("{TAKEN} WHERE slots > 0 ORDER BY id");
         on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
     }
 
-    /// Makes or renews the node of this name, which takes CVMs again if it was removed, and returns its
-    /// id; `None`: another instance has a node of this name.
+    /// Inserts or renews the node of this name and returns its id. A removed node becomes active again.
+    /// `None`: another process has a node of this name.
     pub async fn upsert_node(
         &mut self,
         node: &NewNode<'_>,
@@ -150,8 +144,8 @@ impl Tx {
         }
     }
 
-    /// Makes a node that has not answered yet. One that was removed under this name is the same node
-    /// again. `None`: the name is taken, or belonged to a node of another kind.
+    /// Inserts a node that has not answered yet. A removed node of this name gets its old id. `None`: the
+    /// name is in use, or belonged to a node of another kind.
     pub async fn add_node(
         &mut self,
         node: &NewNode<'_>,
@@ -169,7 +163,7 @@ impl Tx {
         }
     }
 
-    /// `None`: the name is taken. Then the number drawn is lost.
+    /// `None`: the name is in use. The drawn number is lost.
     async fn insert_node(
         &mut self,
         node: &NewNode<'_>,
@@ -189,8 +183,8 @@ impl Tx {
         Ok(made.map(NodeId))
     }
 
-    /// Gives a node that is not removed new settings, where it is of this name and kind, and ours or
-    /// leased. Whether that was done.
+    /// Updates the settings of a node that is not removed, has this name and kind, and is owned by us or
+    /// leased. Returns whether a row was changed.
     pub async fn configure_node(&mut self, node: &NewNode<'_>) -> Result<bool, Error> {
         const SQL: &str = "UPDATE nodes SET region = $4, pinned = $5, settings = $6 \
             WHERE name = $1 AND kind = $2 AND state <> 'removed' AND settings IS NOT NULL \
@@ -208,7 +202,7 @@ impl Tx {
         Ok(done == 1)
     }
 
-    /// Says that an instance goes on serving its nodes until then, and where its gateway listens.
+    /// Renews the leases of a process's nodes and sets its gateway address.
     pub async fn keep_nodes(
         &mut self,
         owner: &str,
@@ -219,13 +213,13 @@ impl Tx {
         exec_tx!(self, query(SQL).bind(owner).bind(until.micros()).bind(gateway)).map(drop)
     }
 
-    /// Lets others serve at once those nodes of an instance that others can serve.
+    /// Releases the nodes of a process that other processes can serve.
     pub async fn release_nodes(&mut self, owner: &str) -> Result<(), Error> {
         const SQL: &str = "UPDATE nodes SET kept_until = 0 WHERE owner = $1 AND NOT pinned";
         exec_tx!(self, query(SQL).bind(owner)).map(drop)
     }
 
-    /// Serves a node that nobody serves, from now until `until`. Whether it is ours then.
+    /// Takes over a node whose lease expired, until `until`. Returns whether it is ours now.
     pub async fn take_node(
         &mut self,
         id: NodeId,
@@ -242,7 +236,7 @@ impl Tx {
         Ok(taken == 1)
     }
 
-    /// Records whether a node answered, and what it told of itself if that is new.
+    /// Records whether a node answered, and its inventory if that changed.
     pub async fn mark_node(
         &mut self,
         id: NodeId,
@@ -256,21 +250,22 @@ impl Tx {
             .map(drop)
     }
 
-    /// Lets a node take CVMs, or no new ones. Whether there is such a node.
+    /// Cordons or uncordons a node. Returns whether the node exists.
     pub async fn set_node_state(&mut self, id: NodeId, state: NodeState) -> Result<bool, Error> {
         const SQL: &str = "UPDATE nodes SET state = $2 WHERE id = $1 AND state <> 'removed'";
         Ok(exec_tx!(self, query(SQL).bind(id.0).bind(state.as_str()))? == 1)
     }
 
-    /// Takes a node out of the fleet: with its CVMs, or only if it has none. Whether that was done.
+    /// Removes a node from the fleet, either with its CVMs or only if it has none. Returns whether it was
+    /// removed.
     pub async fn remove_node(&mut self, id: NodeId, with_cvms: bool) -> Result<bool, Error> {
         const SQL: &str = "UPDATE nodes SET state = 'removed', reachable = FALSE \
             WHERE id = $1 AND (slots = 0 OR $2)";
         Ok(exec_tx!(self, query(SQL).bind(id.0).bind(with_cvms))? == 1)
     }
 
-    /// Takes the node's row for this transaction and says what is taken there. Two admissions to one
-    /// node run one after the other on both engines.
+    /// Locks the node's row for this transaction and returns its usage. Admissions to one node are serialised
+    /// on both databases.
     pub async fn lock_node_and_sum(&mut self, id: NodeId) -> Result<Taken, Error> {
         let sql = format!("{TAKEN} WHERE id = $1{}", self.engine().for_update());
         let taken = on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql))

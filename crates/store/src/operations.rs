@@ -1,5 +1,5 @@
-//! Durable changes. One runs per CVM at a time; changes of the configuration may wait behind it
-//! ([`queue`]). Each closes exactly once.
+//! Operations: durable changes. One runs per CVM at a time; changes of the configuration may be queued behind
+//! it ([`queue`]). Each closes exactly once.
 
 pub mod queue;
 
@@ -18,37 +18,31 @@ use crate::{
     error::{corrupt, unreadable},
 };
 
-/// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// `correlation_id`.
+    /// `correlation_id` on the wire.
     pub id: OperationId,
     pub cvm: CvmId,
-    /// What it does.
     pub kind: OperationKind,
-    /// How far it is.
     pub state: OperationState,
-    /// Place among the operations of its CVM, from 1, in the order of acceptance.
+    /// Number within its CVM, from 1, in the order of acceptance.
     pub seq: i64,
-    /// Generation it wants.
+    /// The generation it leads to.
     pub generation: i64,
-    /// Who asked for it.
     pub created_by: UserId,
-    /// Their name.
     pub username: String,
-    /// Their e-mail address.
     pub email: String,
-    /// Failure code and cause, when it failed.
+    /// Failure code and cause, if it failed.
     pub failure: Option<(String, String)>,
-    /// The operation that carries it out together with others.
+    /// The operation that carries out this one in a batch.
     pub joined_to: Option<OperationId>,
-    /// Names of the fields it changes.
+    /// Names of the changed fields.
     pub fields: Vec<String>,
-    /// What it does to the names of variables.
+    /// Changes of variable names.
     pub report: Option<EnvReport>,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// When its turn came.
+    /// When it started to run.
     pub started_at: Option<Timestamp>,
     /// When it closed.
     pub ended_at: Option<Timestamp>,
@@ -75,7 +69,7 @@ struct Row {
     ended_at: Option<i64>,
 }
 
-/// The names in `operations.fields`.
+/// Parses `operations.fields`.
 pub(crate) fn field_names(text: Option<&str>) -> Vec<String> {
     text.map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default()
 }
@@ -119,23 +113,23 @@ const COLUMNS: &str = "SELECT o.id, o.cvm_id, o.kind, o.state, o.seq, o.generati
     u.username, u.email, o.failure_code, o.failure, o.joined_to, o.fields, o.report, o.created_at, \
     o.started_at, o.ended_at FROM operations o JOIN users u ON u.id = o.created_by";
 
-/// Which operations of a CVM a list shows.
+/// Filter of a CVM's operations.
 #[derive(Debug, Clone, Default)]
 pub struct Shown {
-    /// Only those accepted before the one with this place.
+    /// Numbers below this one.
     pub before: Option<i64>,
-    /// Only those accepted at or after this time.
+    /// Accepted at or after this time.
     pub from: Option<Timestamp>,
-    /// Only those accepted before this time.
+    /// Accepted before this time.
     pub until: Option<Timestamp>,
-    /// Only these kinds; empty: all.
+    /// Kinds; empty: all.
     pub kinds: Vec<OperationKind>,
 }
 
 const SHOWN: &str = "o.cvm_id = $2 AND (CAST($3 AS BIGINT) IS NULL OR o.created_at >= $3) \
     AND (CAST($4 AS BIGINT) IS NULL OR o.created_at < $4)";
 
-/// The operations of a CVM that are to be shown, newest first, at most `limit`.
+/// The operations of a CVM that match the filter, newest first, at most `limit`.
 pub async fn of_cvm(
     db: &Db,
     cvm: CvmId,
@@ -157,7 +151,7 @@ pub async fn of_cvm(
     rows.into_iter().map(Row::read).collect()
 }
 
-/// How many operations of a CVM are to be shown, whatever [`Shown::before`] says.
+/// Number of operations of a CVM that match the filter, ignoring [`Shown::before`].
 pub async fn count(db: &Db, cvm: CvmId, shown: &Shown) -> Result<i64, Error> {
     let sql = format!("SELECT COUNT(*) FROM operations o WHERE {SHOWN} AND {}", of_kinds(db));
     on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
@@ -177,7 +171,6 @@ fn kinds(shown: &Shown) -> String {
     serde_json::to_string(&words).unwrap_or_default()
 }
 
-/// One operation.
 pub async fn get(db: &Db, id: OperationId) -> Result<Option<Operation>, Error> {
     let sql = format!("{COLUMNS} WHERE o.id = $1");
     let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -186,26 +179,25 @@ pub async fn get(db: &Db, id: OperationId) -> Result<Option<Operation>, Error> {
     row.map(Row::read).transpose()
 }
 
-/// How an operation ends.
+/// How an operation closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
-    /// As desired.
     Succeeded,
-    /// Otherwise.
+    /// Code and cause.
     Failed(FailureCode, String),
-    /// A later desired state took its place.
+    /// A later desired state replaced it.
     Superseded,
-    /// Its user called it off.
+    /// Cancelled by a user.
     Cancelled,
 }
 
-/// What a node or guest said may hold the null character, which PostgreSQL refuses in a text.
+/// Removes null characters, which messages of a node or guest may contain and PostgreSQL rejects.
 fn plain(text: &str) -> std::borrow::Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', " ").into() } else { text.into() }
 }
 
 impl Tx {
-    /// Opens an operation that is under way at once. [`Error::Conflict`]: another one is.
+    /// Opens a running operation. [`Error::Conflict`]: another one is open.
     pub async fn open_operation(
         &mut self,
         id: OperationId,
@@ -232,8 +224,8 @@ impl Tx {
         .map(drop)
     }
 
-    /// Closes an operation, and those that go with it; returns them in the order of acceptance. None:
-    /// it was closed already.
+    /// Closes an operation and those joined to it; returns them in the order of acceptance. Empty: it was
+    /// already closed.
     pub async fn close_operation(
         &mut self,
         id: OperationId,

@@ -8,18 +8,15 @@ use sqlx::{query, query_as};
 
 use crate::{Db, Error, Tx, error::corrupt};
 
-/// A prepared document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// Sealed env given with it, hex; the commit's overrides it.
+    /// Sealed environment given with it, hex; the commit's overrides it.
     pub sealed_env: Option<String>,
-    /// When it ends.
     pub expires_at: Timestamp,
 }
 
 impl Tx {
-    /// Keeps a prepared document, which must be among the documents already. Preparing the same one
-    /// again lengthens its life.
+    /// Stores a prepared document, whose text must be stored already. Preparing it again extends its expiry.
     pub async fn prepare(
         &mut self,
         cvm: CvmId,
@@ -43,7 +40,7 @@ impl Tx {
         .map(drop)
     }
 
-    /// What was prepared for this CVM under this hash, expired or not.
+    /// The document prepared for this CVM under this hash, expired or not.
     pub async fn prepared(
         &mut self,
         cvm: CvmId,
@@ -61,7 +58,8 @@ impl Tx {
         }))
     }
 
-    /// Forgets what expired before a time, a bounded number at a time; returns how many.
+    /// Deletes documents that expired before a time. The number per call is bounded; returns how many were
+    /// deleted.
     pub async fn expire_prepared(&mut self, before: Timestamp) -> Result<u64, Error> {
         const SQL: &str = "DELETE FROM prepared WHERE (cvm_id, compose_hash) IN \
             (SELECT cvm_id, compose_hash FROM prepared WHERE expires_at < $1 \
@@ -69,32 +67,30 @@ impl Tx {
         exec_tx!(self, query(SQL).bind(before.micros()))
     }
 
-    /// A document that a CVM boots, or will: never forgotten from now on.
+    /// Marks a document that a CVM boots or will boot, so that it is never deleted.
     pub async fn keep_for_good(&mut self, hash: &ComposeHash) -> Result<(), Error> {
         const SQL: &str = "UPDATE documents SET kept = TRUE WHERE hash = $1 AND NOT kept";
         exec_tx!(self, query(SQL).bind(hash.to_string())).map(drop)
     }
 }
 
-/// A document that was prepared for a CVM and is not, and has not been since, in force on it.
+/// A document prepared for a CVM that has not been in force on it since.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// `vm_uuid` of the CVM.
     pub vm_uuid: VmUuid,
-    /// Name of the CVM.
     pub cvm_name: String,
-    /// The document that it has, or is about to have.
+    /// The current document, or the one about to be in force.
     pub present: ComposeHash,
-    /// The document that was prepared.
+    /// The prepared document.
     pub compose_hash: ComposeHash,
-    /// Who holds the keys of the CVM.
+    /// The KMS that holds the CVM's keys.
     pub kms: KmsId,
     /// When it was prepared.
     pub created_at: Timestamp,
 }
 
-/// What is prepared for the live CVMs of an app and neither expired nor applied, newest first, at most
-/// `limit`: documents, and changes that wait for contracts to allow their document.
+/// The pending documents of the live CVMs of an app, newest first, at most `limit`: prepared documents, and
+/// changes waiting for approval. Expired and applied ones are left out.
 pub async fn pending(
     db: &Db,
     app: &AppId,
@@ -135,7 +131,7 @@ pub async fn pending(
     Ok(all)
 }
 
-/// Uuid and name of a CVM, its document, the prepared one, its KMS, and when.
+/// UUID and name of a CVM, its document, the prepared one, its KMS, preparation time.
 type PendingRow = (String, String, String, String, String, i64);
 
 fn read_pending(row: PendingRow) -> Result<Pending, Error> {

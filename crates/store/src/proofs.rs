@@ -1,5 +1,5 @@
-//! What contracts allowed, and at which block: kept until the block is surely part of the chain for good,
-//! so that one that falls out of it does not go unnoticed. What was verified when is in the events.
+//! Approvals by contracts with their block, kept until the block is final, so that a reorganisation is
+//! noticed. The history of verifications is in the events.
 
 use casemate_core::{
     governance::{Block, Proof},
@@ -10,16 +10,14 @@ use sqlx::{query, query_as};
 
 use crate::{Db, Error, Tx, error::corrupt};
 
-/// Something that contracts allowed.
+/// An approval whose block may still be reorganised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     pub cvm: CvmId,
-    /// Which document.
     pub hash: ComposeHash,
     pub chain_id: u64,
-    /// At which block.
     pub block: Block,
-    /// Since when it is kept.
+    /// When it was stored.
     pub since: Timestamp,
 }
 
@@ -53,7 +51,7 @@ impl Row {
     }
 }
 
-/// What is kept for the live CVMs of a node, by CVM, what comes after that one, at most `limit`.
+/// The open proofs of the live CVMs of a node, ordered by CVM, after the given CVM, at most `limit`.
 pub async fn on_node(
     db: &Db,
     node: NodeId,
@@ -76,7 +74,7 @@ pub async fn on_node(
 }
 
 impl Tx {
-    /// Keeps a proof; the same one twice is kept once.
+    /// Stores a proof, if it is not stored already.
     pub async fn keep_proof(
         &mut self,
         cvm: CvmId,
@@ -102,7 +100,7 @@ impl Tx {
         .map(drop)
     }
 
-    /// Keeps a proof no longer. `false`: somebody else did that before.
+    /// Deletes a proof. `false`: it was already deleted.
     pub async fn settle_proof(&mut self, proof: &Open) -> Result<bool, Error> {
         const SQL: &str =
             "DELETE FROM proofs WHERE cvm_id = $1 AND compose_hash = $2 AND block_hash = $3";
@@ -116,7 +114,7 @@ impl Tx {
         Ok(gone == 1)
     }
 
-    /// Forgets what was kept before a time, whoever's it was: a bounded number at a time.
+    /// Deletes all proofs stored before a time. The number per call is bounded.
     pub async fn forget_proofs(&mut self, before: Timestamp) -> Result<u64, Error> {
         const SQL: &str = "DELETE FROM proofs WHERE (cvm_id, compose_hash, block_hash) IN \
             (SELECT cvm_id, compose_hash, block_hash FROM proofs WHERE created_at < $1 \

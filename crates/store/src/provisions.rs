@@ -20,24 +20,21 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provision {
     pub id: ProvisionId,
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// Everything but the document and the sealed env. Where there is no [`Provision::app`] yet, its app
-    /// id means nothing.
+    /// Everything except the document and the sealed environment. If [`Provision::app`] is `None`, its app id
+    /// has no meaning.
     pub spec: Spec,
-    /// The app; `None`: a contract is to be the app, and which one is said at commit.
+    /// The app; `None`: the app is a contract, which the commit names.
     pub app: Option<AppId>,
-    /// KMS that holds the app's keys.
+    /// The KMS that holds the app's keys.
     pub kms: KmsId,
-    /// Node it was matched to.
+    /// The node it was matched to.
     pub node: NodeId,
-    /// Sealed env given at provision, hex; commit's overrides it.
+    /// Sealed environment given at provision, hex; the commit's overrides it.
     pub sealed_env: Option<String>,
-    /// When it was prepared.
     pub created_at: Timestamp,
-    /// When it ends.
     pub expires_at: Timestamp,
-    /// The CVM it became.
+    /// The CVM that the commit created.
     pub cvm: Option<CvmId>,
 }
 
@@ -75,20 +72,18 @@ impl Row {
     }
 }
 
-/// An app id that a workspace holds.
+/// An app id bound to a workspace.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct HeldAppId {
     /// 40 hex digits.
     pub app_id: String,
-    /// Whose it is.
     pub workspace_id: i64,
     /// Its nonce; `None` for ids that were not derived.
     pub nonce: Option<i64>,
-    /// Who holds its keys.
     pub kms_id: String,
     /// The name it was first provisioned under.
     pub name: String,
-    /// Whether a CVM was ever made of it.
+    /// When a CVM was first created for it.
     pub committed_at: Option<i64>,
 }
 
@@ -98,14 +93,14 @@ pub async fn document(db: &Db, hash: &ComposeHash) -> Result<Option<String>, Err
     on_read!(db, |c| query_scalar::<_, String>(SQL).bind(hash.to_string()).fetch_optional(c))
 }
 
-/// The first nonce of a workspace that was never tried; `None`: no such workspace.
+/// The lowest nonce of a workspace that was never tried; `None`: no such workspace.
 pub async fn next_nonce(db: &Db, workspace: WorkspaceId) -> Result<Option<u64>, Error> {
     const SQL: &str = "SELECT next_nonce FROM workspaces WHERE id = $1";
     let nonce = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(workspace.0).fetch_optional(c))?;
     nonce.map(u64::try_from).transpose().map_err(corrupt("workspaces", "next_nonce", workspace))
 }
 
-/// The first `count` nonces at or after `from` that this workspace has not bound.
+/// The first `count` nonces from `from` on that this workspace has not bound.
 pub async fn free_nonces(
     db: &Db,
     workspace: WorkspaceId,
@@ -121,7 +116,7 @@ pub async fn free_nonces(
             .bind(workspace.0)
             .bind(next)
             .fetch_all(c))?;
-        // Past the last one that was read nothing is known yet, unless there are no more.
+        // Nothing is known past the last row read, unless there are no more rows.
         let known =
             if bound.len() < 500 { i64::MAX } else { bound.last().copied().unwrap_or(next) };
         let mut bound = bound.into_iter().peekable();
@@ -135,11 +130,11 @@ pub async fn free_nonces(
     Ok(free)
 }
 
-/// What was taken into use less than an hour ago is not forgotten, whatever refers to it.
+/// A document or app id that was used less than an hour ago is not deleted, even if nothing references it.
 pub(crate) const GRACE_MICROS: i64 = 3_600_000_000;
 
-/// The newest provision of an app for this document that can be committed, where the app has no live
-/// CVM. Read beside any transaction: what is done with it has to be checked by the writes.
+/// The newest open provision of an app for this document, if the app has no live CVM. Read outside of a
+/// transaction, so the writes must check it again.
 pub async fn first_open(
     db: &Db,
     workspace: WorkspaceId,
@@ -164,8 +159,8 @@ const COLUMNS: &str = "SELECT id, workspace_id, app_id, kms_id, node_id, spec, s
     created_at, expires_at, cvm_id FROM provisions";
 
 impl Tx {
-    /// Takes the workspace's row until commit: provisions, commits and replicas of one workspace run one
-    /// after the other, so that of two equal ones the second sees what the first did.
+    /// Locks the workspace's row until commit. Provisions, commits and replicas of one workspace run one
+    /// after the other, so that the second of two equal requests sees the first.
     pub async fn lock_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
         if self.engine() == Engine::Sqlite {
             return Ok(());
@@ -183,7 +178,7 @@ impl Tx {
         on_tx!(self, |c| query_scalar::<_, String>(SQL).bind(hash.to_string()).fetch_optional(c))
     }
 
-    /// Keeps a document under its hash.
+    /// Stores a document under its hash.
     pub async fn keep_document(
         &mut self,
         hash: &ComposeHash,
@@ -195,8 +190,8 @@ impl Tx {
         exec_tx!(self, query(SQL).bind(hash.to_string()).bind(body).bind(now.micros())).map(drop)
     }
 
-    /// The app id bound to the open provision of this name and document, if there is one: the same
-    /// request gets the same id until it is consumed. Takes the workspace until commit.
+    /// The app id of the open provision with this name and document. Until the provision is consumed, the
+    /// same request gets the same id. Locks the workspace until commit.
     pub async fn bound_app_id(
         &mut self,
         workspace: WorkspaceId,
@@ -220,7 +215,7 @@ impl Tx {
         found.map(|id| id.parse().map_err(corrupt("provisions", "app_id", &id))).transpose()
     }
 
-    /// Takes the next nonce of a workspace.
+    /// The next nonce of a workspace.
     pub async fn draw_nonce(&mut self, workspace: WorkspaceId) -> Result<u64, Error> {
         const SQL: &str = "UPDATE workspaces SET next_nonce = next_nonce + 1 WHERE id = $1 \
             RETURNING next_nonce - 1";
@@ -228,8 +223,8 @@ impl Tx {
         u64::try_from(nonce).map_err(corrupt("workspaces", "next_nonce", workspace))
     }
 
-    /// Binds an app id to a workspace and name. `false` when the id or the nonce is bound already;
-    /// where another transaction is about to bind one of them, its end is waited for.
+    /// Binds an app id to a workspace and name. `false`: the id or the nonce is already bound. If another
+    /// transaction is about to bind one of them, this waits for its end.
     pub async fn bind_app_id(
         &mut self,
         app: &AppId,
@@ -255,14 +250,13 @@ impl Tx {
         Ok(done == 1)
     }
 
-    /// Who holds an app id.
     pub async fn held_app_id(&mut self, app: &AppId) -> Result<Option<HeldAppId>, Error> {
         const SQL: &str = "SELECT app_id, workspace_id, nonce, kms_id, name, committed_at FROM apps \
              WHERE app_id = $1";
         on_tx!(self, |c| query_as::<_, HeldAppId>(SQL).bind(app.to_string()).fetch_optional(c))
     }
 
-    /// Keeps a prepared deployment. [`Error::Stale`]: its app id was forgotten meanwhile.
+    /// Stores a prepared deployment. [`Error::Stale`]: its app id was deleted in the meantime.
     pub async fn insert_provision(&mut self, provision: &Provision) -> Result<(), Error> {
         const USE: &str = "UPDATE apps SET used_at = $2 WHERE app_id = $1";
         const SQL: &str = "INSERT INTO provisions (id, workspace_id, name, compose_hash, app_id, \
@@ -294,8 +288,8 @@ impl Tx {
         .map(drop)
     }
 
-    /// The newest provisions of a workspace for this document, of this app if one is named or of none
-    /// yet; at most 50, expired and consumed ones included, so that the caller can say which it is. Takes the
+    /// The newest provisions of a workspace for this document and app (`None`: not bound to an app yet), at
+    /// most 50. Includes expired and consumed ones, so that the caller can explain a refusal. Locks the
     /// workspace until commit.
     pub async fn provisions_for(
         &mut self,
@@ -317,8 +311,7 @@ impl Tx {
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// Marks a provision as consumed by a CVM of this app. `false` when somebody else was first, or when
-    /// it was forgotten.
+    /// Marks a provision as consumed by a CVM of this app. `false`: it was already consumed or deleted.
     pub async fn consume_provision(
         &mut self,
         provision: ProvisionId,
@@ -334,8 +327,8 @@ impl Tx {
         Ok(consumed == 1)
     }
 
-    /// Forgets what expired before `now`, a bounded number at a time, with the app ids and documents
-    /// that nothing refers to any more; returns how many provisions went.
+    /// Deletes provisions that expired before `now`, and app ids and documents that are no longer referenced.
+    /// The number per call is bounded; returns how many provisions were deleted.
     pub async fn expire_provisions(&mut self, now: Timestamp) -> Result<u64, Error> {
         const SQL: &str = "DELETE FROM provisions WHERE id IN \
             (SELECT id FROM provisions WHERE expires_at < $1 ORDER BY expires_at LIMIT 500) \
@@ -353,8 +346,8 @@ impl Tx {
         Ok(u64::try_from(gone.len()).unwrap_or(0))
     }
 
-    /// A transaction that takes an app id or a document into use writes `used_at`, and PostgreSQL
-    /// looks at that again where it had to wait for the row.
+    /// A transaction that starts to use an app id or document writes `used_at`. PostgreSQL checks it again
+    /// after a wait for the row.
     async fn forget_apps(&mut self, apps: &BTreeSet<String>, unused: i64) -> Result<(), Error> {
         let sql = format!(
             "DELETE FROM apps WHERE app_id IN ({}) AND used_at < $2 AND committed_at IS NULL \
@@ -365,7 +358,7 @@ impl Tx {
         exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)
     }
 
-    /// Forgets those of these documents that nothing refers to and that were not used since.
+    /// Deletes those of these documents that nothing references and that were not used since.
     pub(crate) async fn forget_documents(
         &mut self,
         hashes: &BTreeSet<String>,

@@ -1,5 +1,5 @@
-//! What an app's workspace declared of when an instance of it takes requests. What a compose file
-//! declares is in `cvms.spec`, and counts where nothing is declared here.
+//! Readiness checks that the app's workspace declared. Checks declared in a compose file are in `cvms.spec`
+//! and apply only if none is declared here.
 
 use casemate_core::{
     id::{AppId, WorkspaceId},
@@ -13,7 +13,7 @@ use crate::{
     error::{corrupt, unreadable},
 };
 
-/// The check that was declared for an app; `None`: none was, or there is no such app.
+/// The declared check of an app; `None`: none, or no such app.
 pub async fn of_app(db: &Db, app: &AppId) -> Result<Option<Check>, Error> {
     const SQL: &str = "SELECT readiness FROM apps WHERE app_id = $1";
     let app = app.to_string();
@@ -24,8 +24,7 @@ pub async fn of_app(db: &Db, app: &AppId) -> Result<Option<Check>, Error> {
 }
 
 impl Tx {
-    /// Declares the check of an app, or takes it back. `false`: the workspace has no such app with live
-    /// CVMs.
+    /// Declares or removes the check of an app. `false`: the workspace has no such app with live CVMs.
     pub async fn declare_readiness(
         &mut self,
         workspace: WorkspaceId,

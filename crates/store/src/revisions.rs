@@ -1,5 +1,5 @@
-//! Revisions: what was in force on a CVM, from one operation that succeeded to the next. Rows are
-//! written once, in the transaction that closes such an operation, and are never changed or deleted.
+//! Revisions: the configurations that were in force on a CVM. A row is written in the transaction that closes
+//! a successful operation, and is never changed or deleted.
 
 use casemate_core::{
     id::{
@@ -17,43 +17,39 @@ use crate::{
     operations::field_names,
 };
 
-/// A revision, as a list shows it.
+/// A revision as shown in lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// `rev_…`.
     pub id: RevisionRef,
     pub app: AppId,
-    /// On which CVM, which may be deleted by now.
+    /// Its CVM, which may be deleted.
     pub cvm: CvmId,
     /// `cvm_…`.
     pub cvm_reference: CvmRef,
     pub vm_uuid: VmUuid,
-    /// Name that the CVM has now, or had last.
+    /// Current or last name of the CVM.
     pub cvm_name: String,
-    /// The document.
     pub compose_hash: ComposeHash,
-    /// The operation that brought it about; of several that went in one, the newest.
+    /// The operation that brought it in force; for a batch, the newest.
     pub operation: OperationId,
-    /// What that did.
+    /// Kind of that operation.
     pub kind: OperationKind,
-    /// Names of the fields that it changed.
+    /// Names of the changed fields.
     pub fields: Vec<String>,
-    /// Who asked for it.
     pub created_by: UserId,
-    /// Their name.
     pub username: String,
-    /// Since when it was in force.
+    /// When it came in force.
     pub created_at: Timestamp,
 }
 
-/// A revision with everything that was in force.
+/// A revision with its whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {
-    /// What a list shows.
     pub revision: Revision,
     /// Names of the sealed variables as clients gave them, ascending.
     pub env_keys: Vec<String>,
-    /// Text the guest read as `.user-config`.
+    /// Content of the guest's `.user-config`.
     pub user_config: Option<String>,
     /// Sealed environment, hex.
     pub sealed_env: Option<String>,
@@ -134,7 +130,7 @@ macro_rules! select {
 
 /// The revisions of an app, newest first: `limit` of them after the first `skip`.
 pub async fn of_app(db: &Db, app: &AppId, skip: i64, limit: i64) -> Result<Vec<Revision>, Error> {
-    // The keys of the page are read off the index, and rows for them only.
+    // The keys of the page come from the index; rows are read for them only.
     const SQL: &str = concat!(
         "WITH ranked AS MATERIALIZED (SELECT id FROM revisions WHERE app_id = $1 \
          ORDER BY created_at DESC, cvm_id DESC, number DESC LIMIT $2 OFFSET $3) ",
@@ -153,13 +149,12 @@ pub async fn of_app(db: &Db, app: &AppId, skip: i64, limit: i64) -> Result<Vec<R
     rows.into_iter().map(|row| Ok(row.read()?.revision)).collect()
 }
 
-/// How many revisions an app has.
+/// Number of revisions of an app.
 pub async fn count(db: &Db, app: &AppId) -> Result<i64, Error> {
     const SQL: &str = "SELECT COUNT(*) FROM revisions WHERE app_id = $1";
     on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(app.to_string()).fetch_one(c))
 }
 
-/// One revision of an app.
 pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<Whole>, Error> {
     const SQL: &str = concat!(
         select!("r.user_config", "r.sealed_env", "revisions r"),
@@ -172,7 +167,7 @@ pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<Whole>
     row.map(Row::read).transpose()
 }
 
-/// Whether an app belongs to a workspace and had a CVM once.
+/// Whether a workspace has or had a CVM of this app.
 pub async fn has_app(db: &Db, workspace: WorkspaceId, app: &AppId) -> Result<bool, Error> {
     const SQL: &str = "SELECT COUNT(*) FROM apps WHERE app_id = $1 AND workspace_id = $2 \
         AND committed_at IS NOT NULL";
@@ -184,9 +179,9 @@ pub async fn has_app(db: &Db, workspace: WorkspaceId, app: &AppId) -> Result<boo
 }
 
 impl Tx {
-    /// Writes down what a CVM has now as a revision that the operation brought about, unless its newest
-    /// revision is the same. Says whether it was written. The CVM must be taken: its revisions are
-    /// numbered one after the other.
+    /// Records the current configuration of a CVM as a revision of the operation, unless its newest revision
+    /// is the same. Returns whether it was written. The CVM must be locked, because its revisions are
+    /// numbered in order.
     pub async fn note_revision(
         &mut self,
         id: &RevisionRef,

@@ -1,4 +1,4 @@
-//! `casemate admin kms`: the KMS that contracts govern.
+//! `casemate admin kms`: contract-governed KMS.
 
 use std::{
     collections::BTreeSet,
@@ -19,19 +19,19 @@ use tempfile::NamedTempFile;
 
 use crate::{cli::Global, connect, fail::Fail, serve::load, table, ui};
 
-/// KMS that contracts govern.
+/// Manage contract-governed KMS.
 #[derive(Debug, Subcommand)]
 pub enum Kms {
-    /// Add one, after its chain and contract were asked.
+    /// Add a KMS to the configuration, after checking its chain and contract.
     Add(AddArgs),
-    /// Ask every chain and contract of the configuration.
+    /// Check all configured chains and KMS contracts.
     Check(CheckArgs),
 }
 
-/// Add a KMS that a contract governs to the configuration.
+/// Add a contract-governed KMS to the configuration.
 ///
-/// The contract is asked first. Then the sections are written at the end of the file given with --config, or
-/// printed, if none is. The service reads them when it starts.
+/// The command checks the contract first. Then it appends the new sections to the file given with --config,
+/// or prints them. The service reads them when it starts.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin kms add --config casemate.toml --slug kms-base-1 --address 0x… \\
@@ -39,57 +39,56 @@ pub enum Kms {
   casemate admin kms add --config casemate.toml --slug kms-base-2 --address 0x… --chain base
   casemate admin kms add --slug kms-eth-1 --address 0x… --chain ethereum --rpc-url https://… > more.toml")]
 pub struct AddArgs {
-    /// Its name in paths and lists.
+    /// Name of the KMS in URLs and lists.
     #[arg(long)]
     slug: String,
-    /// The DstackKms contract.
+    /// Address of the DstackKms contract.
     #[arg(long, value_name = "0x…")]
     address: Address,
-    /// Name of its chain. One that is not configured yet is added, which needs --rpc-url.
+    /// Name of the chain. A chain that is not configured yet is added and needs --rpc-url.
     #[arg(long, value_name = "NAME")]
     chain: String,
-    /// App id of the gateway that its CVMs trust.
+    /// App id of the gateway that the KMS's CVMs trust.
     #[arg(long, value_name = "ID")]
     gateway_app_id: Option<String>,
-    /// Of a chain to add: its id [default: 8453 for base, 1 for ethereum].
+    /// New chain: chain id [default: 8453 for base, 1 for ethereum].
     #[arg(long)]
     chain_id: Option<u64>,
-    /// Of a chain to add: what its KMS are called by clients, base or ethereum [default: its name].
+    /// New chain: kind of KMS shown to clients, base or ethereum [default: name of the chain].
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// Of a chain to add: an endpoint, or @FILE with one a line, which `ps` does not show; several are asked
-    /// in their order.
+    /// New chain: RPC endpoint, or @FILE with one endpoint per line, which hides them from `ps`. Repeatable;
+    /// endpoints are tried in order.
     #[arg(long, value_name = "URL")]
     rpc_url: Vec<String>,
-    /// Of a chain to add: blocks that a transaction needs to count.
+    /// New chain: confirmations that a transaction needs.
     #[arg(long)]
     confirmations: Option<u64>,
-    /// Of a chain to add: where people look at it.
+    /// New chain: URL of its block explorer.
     #[arg(long, value_name = "URL")]
     explorer: Option<String>,
-    /// The file to add it to; it is made if it is not there.
+    /// Configuration file to append to; created if it does not exist.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Do not ask the chain.
+    /// Skip the check of the chain and the contract.
     #[arg(long)]
     unchecked: bool,
 }
 
-/// Ask every chain and every contract of a KMS in the configuration.
+/// Check all configured chains and KMS contracts.
 ///
-/// Each endpoint of a chain is asked on its own. Contracts are asked which hosts and OS images of the nodes
-/// they allow, where an instance runs that can say what it has. Exit 1 if anything is wrong.
+/// Every endpoint of a chain is checked separately. If a server is running, the contracts are also checked
+/// for the devices and OS images of its nodes. Exit 1 if there is a problem.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin kms check --config casemate.toml
   casemate admin kms check --config casemate.toml --json")]
 pub struct CheckArgs {
-    /// Settings, in the form of config.default.toml.
+    /// Configuration file, in the format of config.default.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Does what was said.
 pub async fn run(global: &Global, command: Kms) -> Result<(), Fail> {
     match command {
         Kms::Add(args) => add(global, args).await,
@@ -100,7 +99,7 @@ pub async fn run(global: &Global, command: Kms) -> Result<(), Fail> {
 async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
     let before = match &args.config {
         None => String::new(),
-        Some(file) => text_of(file)?,
+        Some(file) => read_or_empty(file)?,
     };
     let known = read(global, args.config.clone().filter(|_| !before.is_empty()))?;
     let sections = sections(&args, &known)?;
@@ -108,15 +107,19 @@ async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
     let draft = draft(args.config.as_deref(), &format!("{before}{joint}{sections}"))?;
     let config = read(global, Some(draft.path().to_owned()))?;
     if !args.unchecked {
-        asked(&only(config, &args)).await?;
+        check_new_kms(&retain_new_kms(config, &args)).await?;
     }
     match &args.config {
         None => {
             ui::raw(sections.as_bytes());
         }
         Some(file) => {
-            draft.persist(file).map_err(|error| cannot(file, &error.error))?;
-            let text = format!("{} has {} now: start the service again", file.display(), args.slug);
+            draft.persist(file).map_err(|error| file_error(file, &error.error))?;
+            let text = format!(
+                "Added {1} to {0}. Restart the server to apply it.",
+                file.display(),
+                args.slug
+            );
             if global.json {
                 ui::json(&json!({ "config": file, "slug": args.slug }));
             } else {
@@ -127,18 +130,19 @@ async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Asks chain and contract; the hosts and images of nodes are not asked about.
-async fn asked(config: &Config) -> Result<(), Fail> {
+/// Checks the chain and the contract, but not the devices and images of the nodes.
+async fn check_new_kms(config: &Config) -> Result<(), Fail> {
     let report = said(config, &OfNodes::default()).await?;
     match report.problems.first() {
         None => Ok(()),
-        Some(problem) => Err(Fail::new("kms", problem.clone())
-            .suggest("Nothing was written. Correct it, or say --unchecked.")),
+        Some(problem) => Err(Fail::new("kms", problem.clone()).suggest(
+            "Nothing was written. Correct the problem, or skip the check with --unchecked.",
+        )),
     }
 }
 
-/// A configuration with the new KMS and its chain only.
-fn only(mut config: Config, args: &AddArgs) -> Config {
+/// The configuration reduced to the new KMS and its chain.
+fn retain_new_kms(mut config: Config, args: &AddArgs) -> Config {
     config.kms.contracts.retain(|contract| contract.slug == args.slug);
     config.chains.retain(|chain| chain.name == args.chain);
     config
@@ -149,23 +153,23 @@ fn read(global: &Global, file: Option<PathBuf>) -> Result<Config, Fail> {
     load(file, &overrides)
 }
 
-/// The text of a file; empty where there is none.
-fn text_of(file: &Path) -> Result<String, Fail> {
+/// The content of a file; empty if the file does not exist.
+fn read_or_empty(file: &Path) -> Result<String, Fail> {
     match fs::read_to_string(file) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(cannot(file, &error)),
+        Err(error) => Err(file_error(file, &error)),
     }
 }
 
-fn cannot(file: &Path, error: &std::io::Error) -> Fail {
+fn file_error(file: &Path, error: &std::io::Error) -> Fail {
     Fail::new("config", format!("{}: {error}", file.display()))
 }
 
-/// The new sections.
+/// The TOML sections of the new KMS.
 fn sections(args: &AddArgs, known: &Config) -> Result<String, Fail> {
     let mut text = String::new();
-    // Infallible: a String takes everything.
+    // Infallible: writing to a String file_error fail.
     let mut key = |name: &str, value: String| {
         let _ = writeln!(text, "{name} = {value}");
     };
@@ -176,8 +180,8 @@ fn sections(args: &AddArgs, known: &Config) -> Result<String, Fail> {
         || args.confirmations.is_some()
         || args.explorer.is_some();
     if is_known && of_chain {
-        return Err(Fail::usage(format!("the chain {} is configured already", args.chain))
-            .suggest("Leave out --rpc-url and what else is about the chain, or edit the file."));
+        return Err(Fail::usage(format!("the chain {} is already configured", args.chain))
+            .suggest("Leave out --rpc-url and the other chain options, or edit the file."));
     }
     let mut chain = String::new();
     if !is_known {
@@ -212,11 +216,11 @@ fn chain_id(args: &AddArgs) -> Result<u64, Fail> {
         (Some(id), _) => Ok(id),
         (None, "base") => Ok(8453),
         (None, "ethereum") => Ok(1),
-        (None, other) => Err(Fail::usage(format!("the chain {other} needs --chain-id"))),
+        (None, other) => Err(Fail::usage(format!("a new chain {other} needs --chain-id"))),
     }
 }
 
-/// Addresses, with those of files in the place of their files.
+/// The endpoints, with `@FILE` replaced by the lines of the file.
 fn endpoints(given: &[String]) -> Result<Vec<String>, Fail> {
     let mut all = Vec::new();
     for text in given {
@@ -224,19 +228,19 @@ fn endpoints(given: &[String]) -> Result<Vec<String>, Fail> {
             None => all.push(text.clone()),
             Some(file) => {
                 let file = Path::new(file);
-                let lines = fs::read_to_string(file).map_err(|error| cannot(file, &error))?;
+                let lines = fs::read_to_string(file).map_err(|error| file_error(file, &error))?;
                 let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
                 all.extend(lines.map(str::to_owned));
             }
         }
     }
     if all.is_empty() {
-        return Err(Fail::usage("a chain that is not configured yet needs --rpc-url"));
+        return Err(Fail::usage("a new chain needs --rpc-url"));
     }
     Ok(all)
 }
 
-/// A text as TOML has it: its escapes are those of JSON.
+/// A TOML string literal. TOML basic strings have the escapes of JSON.
 fn quoted(text: &str) -> String {
     json!(text).to_string()
 }
@@ -246,8 +250,8 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// A file with this text, gone again unless it is kept: beside another, or, without one, in the directory
-/// for temporary files. It gets the mode of the one it may replace; else nobody but its owner reads it.
+/// A temporary file with this text, beside `beside` so that a rename can replace it, else in the temporary
+/// directory. It has the mode of the file it may replace, else 0600. It is deleted unless persisted.
 fn draft(beside: Option<&Path>, text: &str) -> Result<NamedTempFile, Fail> {
     let dir = match beside.and_then(Path::parent) {
         Some(dir) if dir.as_os_str().is_empty() => PathBuf::from("."),
@@ -264,7 +268,7 @@ fn draft(beside: Option<&Path>, text: &str) -> Result<NamedTempFile, Fail> {
         draft.as_file().sync_all()?;
         Ok(draft)
     };
-    write().map_err(|error| cannot(&dir, &error))
+    write().map_err(|error| file_error(&dir, &error))
 }
 
 async fn said(config: &Config, nodes: &OfNodes) -> Result<Report, Fail> {
@@ -274,12 +278,14 @@ async fn said(config: &Config, nodes: &OfNodes) -> Result<Report, Fail> {
 async fn check(global: &Global, args: CheckArgs) -> Result<(), Fail> {
     let config = read(global, args.config)?;
     if config.kms.contracts.is_empty() {
-        ui::print_note("no KMS is governed by a contract: casemate admin kms add adds one");
+        ui::print_note(
+            "no contract-governed KMS is configured; add one with casemate admin kms add",
+        );
     }
     let nodes = match of_nodes(global).await {
         Ok(nodes) => nodes,
         Err(why) => {
-            ui::print_note(format!("hosts and OS images are not asked about: {}", why.message));
+            ui::print_note(format!("devices and OS images were not checked: {}", why.message));
             OfNodes::default()
         }
     };
@@ -287,7 +293,7 @@ async fn check(global: &Global, args: CheckArgs) -> Result<(), Fail> {
     if global.json {
         ui::json(&report);
     } else {
-        tell(&report);
+        print_report(&report);
     }
     match report.problems.as_slice() {
         [] => Ok(()),
@@ -298,7 +304,7 @@ async fn check(global: &Global, args: CheckArgs) -> Result<(), Fail> {
     }
 }
 
-fn tell(report: &Report) {
+fn print_report(report: &Report) {
     let chains = report.chains.iter().flat_map(|chain| {
         chain.endpoints.iter().map(|endpoint| {
             vec![
@@ -326,17 +332,17 @@ fn tell(report: &Report) {
                 row(what, &one.id, said(one.allowed, "allowed", "not allowed"))
             }
         };
-        let exists = said(kms.exists, "ok", "no contract of a KMS");
+        let exists = said(kms.exists, "ok", "not a KMS contract");
         let first = row(format!("contract on {}", kms.chain), &kms.address, exists);
         std::iter::once(first)
             .chain(kms.devices.iter().map(listed("host")))
             .chain(kms.os_images.iter().map(listed("image")))
             .collect::<Vec<_>>()
     });
-    table::print(&["kms", "what", "id", "state"], rows.collect(), "no KMS with a contract");
+    table::print(&["kms", "what", "id", "state"], rows.collect(), "no contract-governed KMS");
 }
 
-/// What the nodes of a running instance have.
+/// The devices and images of the nodes of a running server.
 async fn of_nodes(global: &Global) -> Result<OfNodes, Fail> {
     let found = connect::client(global)?.nodes().await?;
     let mut all = OfNodes::default();
@@ -355,7 +361,7 @@ async fn of_nodes(global: &Global) -> Result<OfNodes, Fail> {
     Ok(all)
 }
 
-/// 64 hex digits.
+/// Parses 64 hex digits.
 fn digest(text: &str) -> Option<[u8; 32]> {
     let digest: casemate_core::id::ComposeHash = text.parse().ok()?;
     Some(*digest.as_bytes())

@@ -1,4 +1,4 @@
-//! `casemate admin node`: the nodes of the fleet.
+//! `casemate admin node`: manage the nodes of the fleet.
 
 use std::time::Duration;
 
@@ -13,46 +13,44 @@ use tokio::time::Instant;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// How long a first or another look at a node is waited for: longer than one call to it may take.
+/// How long to wait for the server to check a node. Longer than the timeout of one call to it.
 const PATIENCE: Duration = Duration::from_secs(45);
 const POLL: Duration = Duration::from_millis(100);
 
-/// Nodes of the fleet.
+/// Manage the nodes of the fleet.
 #[derive(Debug, Subcommand)]
 pub enum Node {
-    /// Add a node; the server opens it at once.
+    /// Add a node to the fleet.
     Add(AddArgs),
-    /// List the nodes: whether they answer, what they have and what is taken.
+    /// List nodes with their state, capacity and usage.
     #[command(
         visible_alias = "ls",
         after_help = "Examples:\n  casemate admin node list\n  casemate admin node list --json"
     )]
     List,
-    /// Show a node, and why it does not answer.
+    /// Show a node, including why it is unreachable.
     #[command(after_help = "Examples:\n  casemate admin node show rack-1")]
     Show(NameArgs),
-    /// Look at a node now; exit 1 if it does not answer.
+    /// Check a node now; exit 1 if it is unreachable.
     #[command(after_help = "Examples:\n  casemate admin node check rack-1")]
     Check(NameArgs),
-    /// Let a node take no new CVMs; those it has stay.
+    /// Mark a node as unschedulable. Its CVMs keep running.
     #[command(after_help = "Examples:\n  casemate admin node cordon rack-1")]
     Cordon(NameArgs),
-    /// Let a node take new CVMs again.
+    /// Mark a node as schedulable.
     #[command(after_help = "Examples:\n  casemate admin node uncordon rack-1")]
     Uncordon(NameArgs),
-    /// Take a node out of the fleet.
+    /// Remove a node from the fleet.
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
 }
 
-/// The name of a node.
 #[derive(Debug, Args)]
 pub struct NameArgs {
-    /// As in `casemate admin node list`.
+    /// Name of the node; see `casemate admin node list`.
     name: String,
 }
 
-/// The kinds of node.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Kind {
     /// Containers on a Docker-compatible engine; no TEE.
@@ -76,10 +74,10 @@ pub enum TeeArg {
     None,
 }
 
-/// Add a node.
+/// Add a node to the fleet.
 ///
-/// The server opens it after this; the command waits for its first answer. A node that does not answer
-/// yet is part of the fleet all the same, and is tried again every few seconds.
+/// The server connects to the node, and the command waits for its first answer. A node that does not answer
+/// yet is added anyway and retried every few seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin node add rack-1 --kind docker --host tcp://10.0.0.3:2375
@@ -88,18 +86,18 @@ pub enum TeeArg {
   casemate admin node add spare --kind sim --slots 8 --vcpu 16
   casemate admin node add shared --kind sim --dir /srv/casemate/sim")]
 pub struct AddArgs {
-    /// Unique name: 1 to 40 characters of a-z, 0-9 and -.
+    /// Unique name of the node: 1 to 40 characters of a-z, 0-9 and -.
     name: String,
-    /// What runs CVMs there.
+    /// Kind of node.
     #[arg(long)]
     kind: Kind,
-    /// Where it stands; clients filter by it.
+    /// Region of the node; clients can filter by it.
     #[arg(long)]
     region: Option<String>,
-    /// Docker: the engine, as in DOCKER_HOST.
+    /// Docker: address of the container engine, as in DOCKER_HOST.
     #[arg(long, value_name = "URL")]
     host: Option<String>,
-    /// Sim: its files, where several servers may serve it in turn.
+    /// Sim: directory for its files. Share it to let several servers take over the node.
     #[arg(long, value_name = "PATH")]
     dir: Option<String>,
     /// Dstack: address of dstack-vmm: https://HOST:PORT, http://HOST:PORT or unix:/PATH.
@@ -123,41 +121,40 @@ pub struct AddArgs {
     /// Dstack: identity of the host, 64 hex digits [default: the first guest tells it].
     #[arg(long, value_name = "HEX", requires = "url")]
     device_id: Option<String>,
-    /// At most so many CVMs.
+    /// Maximum number of CVMs.
     #[arg(long)]
     slots: Option<u32>,
-    /// At most so many virtual CPUs.
+    /// Maximum number of virtual CPUs.
     #[arg(long)]
     vcpu: Option<u32>,
-    /// At most so much memory, MiB.
+    /// Maximum memory in MiB.
     #[arg(long, value_name = "MIB")]
     memory_mb: Option<u32>,
-    /// At most so much disk, GB.
+    /// Maximum disk space in GB.
     #[arg(long, value_name = "GB")]
     disk_gb: Option<u32>,
 }
 
-/// Take a node out of the fleet.
+/// Remove a node from the fleet.
 ///
-/// A node that has CVMs is not removed. If its host does not come back, --give-up removes it all the
-/// same: deletions of its CVMs are done then, and its other CVMs have failed with node_given_up. Guests
-/// that run on after all are not stopped by anybody.
+/// A node with CVMs cannot be removed. If its host is lost, --give-up removes it anyway: pending deletions of
+/// its CVMs succeed, and the other CVMs fail with node_given_up. Guests that are still running on the host
+/// are not stopped.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin node remove rack-1
   casemate admin node remove rack-1 --give-up")]
 pub struct RemoveArgs {
-    /// As in `casemate admin node list`.
+    /// Name of the node; see `casemate admin node list`.
     name: String,
-    /// Also with CVMs: the host does not come back.
+    /// Remove the node even if it has CVMs, because its host is lost.
     #[arg(long)]
     give_up: bool,
-    /// Do not ask.
+    /// Skip the confirmation.
     #[arg(long, short = 'y')]
     yes: bool,
 }
 
-/// Does what was said.
 pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
     let client = connect::client(global)?;
     match command {
@@ -170,9 +167,9 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
         Node::Check(args) => {
             let before = client.check_node(&args.name).await?;
             let looks = before.looks;
-            // Another process looks at its own nodes by itself.
+            // Another process checks its own nodes on its own schedule.
             let node = if before.served_here {
-                until(&client, &args.name, |node| node.looks > looks).await?
+                poll_node(&client, &args.name, |node| node.looks > looks).await?
             } else {
                 before
             };
@@ -181,12 +178,12 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
         }
         Node::Cordon(args) => {
             let node = client.cordon_node(&args.name).await?;
-            said(global, &node, "takes no new CVMs");
+            print_state(global, &node, "is cordoned");
             Ok(())
         }
         Node::Uncordon(args) => {
             let node = client.uncordon_node(&args.name).await?;
-            said(global, &node, "takes new CVMs");
+            print_state(global, &node, "is uncordoned");
             Ok(())
         }
         Node::Remove(args) => remove(global, &client, args).await,
@@ -229,17 +226,17 @@ async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail
     };
     let added = client.add_node(&request).await?;
     if !global.json {
-        ui::print_note(format!("Added {}; waiting for its first answer", added.name));
+        ui::print_note(format!("Added {}; waiting for it to answer", added.name));
     }
-    // It begins as one that was not reached, which counts as a look.
+    // A new node counts its initial `unreachable` as one look.
     let looked_at = |node: &ManagedNode| node.reachable || node.looks > 1;
-    let node = until(client, &added.name, looked_at).await?;
+    let node = poll_node(client, &added.name, looked_at).await?;
     show(global, &node);
     answers(&node)
 }
 
-/// The node as soon as this holds of it, or as it is when patience ends.
-async fn until(
+/// Polls until the node satisfies the condition. After [`PATIENCE`] it returns the node as it is.
+async fn poll_node(
     client: &Client,
     name: &str,
     holds: impl Fn(&ManagedNode) -> bool,
@@ -258,10 +255,10 @@ fn answers(node: &ManagedNode) -> Result<(), Fail> {
     if node.reachable {
         return Ok(());
     }
-    let why = node.cause.clone().unwrap_or_else(|| "it has not been reached yet".to_owned());
+    let why = node.cause.clone().unwrap_or_else(|| "no answer yet".to_owned());
     Err(Fail::new("node_unreachable", format!("{} does not answer: {why}", node.name))
-        .suggest("It stays in the fleet and is tried again every few seconds.")
-        .suggest(format!("casemate admin node remove {} takes it out.", node.name)))
+        .suggest("The node stays in the fleet and is retried every few seconds.")
+        .suggest(format!("To remove it: casemate admin node remove {}.", node.name)))
 }
 
 async fn list(global: &Global, client: &Client) -> Result<(), Fail> {
@@ -271,9 +268,9 @@ async fn list(global: &Global, client: &Client) -> Result<(), Fail> {
         return Ok(());
     }
     table::print(
-        &["id", "name", "kind", "state", "answers", "tee", "region", "cvms", "vcpu", "memory"],
+        &["id", "name", "kind", "state", "reachable", "tee", "region", "cvms", "vcpu", "memory"],
         nodes.iter().map(row).collect(),
-        "no nodes; casemate admin node add adds one",
+        "no nodes; add one with casemate admin node add",
     );
     Ok(())
 }
@@ -306,7 +303,7 @@ fn show(global: &Global, node: &ManagedNode) {
         ("id", node.id.to_string()),
         ("kind", node.kind.clone()),
         ("state", node.state.as_str().to_owned()),
-        ("answers", if node.reachable { "yes" } else { "no" }.to_owned()),
+        ("reachable", if node.reachable { "yes" } else { "no" }.to_owned()),
     ];
     if let (Some(cause), since) = (&node.cause, &node.silent_since) {
         facts.push(("cause", cause.clone()));
@@ -330,7 +327,7 @@ fn show(global: &Global, node: &ManagedNode) {
     table::facts(&facts);
 }
 
-fn said(global: &Global, node: &ManagedNode, what: &str) {
+fn print_state(global: &Global, node: &ManagedNode, what: &str) {
     if global.json {
         ui::json(node);
     } else {
@@ -343,18 +340,18 @@ async fn remove(global: &Global, client: &Client, args: RemoveArgs) -> Result<()
     if give_up && !yes {
         let node = client.managed_node(&name).await?;
         let question = format!(
-            "Give up {name}? Its {} CVMs are lost to Casemate, and guests that run on are not stopped.",
+            "Remove {name} although it has {} CVMs? Guests that are still running are not stopped.",
             node.taken.slots
         );
         if !ui::confirm(&question) {
-            return Err(Fail::usage("not confirmed").suggest("Repeat the command with --yes."));
+            return Err(Fail::usage("not confirmed").suggest("Use --yes to skip the confirmation."));
         }
     }
     client.remove_node(&name, give_up).await?;
     if global.json {
         ui::json(&serde_json::json!({ "name": name, "state": NodeState::Removed }));
     } else {
-        ui::line(format!("{name} is removed."));
+        ui::line(format!("{name} was removed."));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@ use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// OS images.
+/// List OS images.
 #[derive(Debug, Subcommand)]
 pub enum Images {
     /// List the OS images that CVMs can boot.

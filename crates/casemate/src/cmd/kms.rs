@@ -3,10 +3,10 @@ use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// Key management services.
+/// List key management services.
 #[derive(Debug, Subcommand)]
 pub enum Kms {
-    /// List them.
+    /// List key management services.
     #[command(
         visible_alias = "list",
         after_help = "Examples:\n  casemate kms ls\n  casemate kms ls --json"

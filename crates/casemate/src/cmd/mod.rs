@@ -1,4 +1,4 @@
-//! The user's commands: each reads or changes something through the API and shows what came of it.
+//! The client commands: each calls the API and prints the result.
 
 pub mod apps;
 pub mod cvms;

@@ -3,10 +3,10 @@ use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// Nodes.
+/// List nodes.
 #[derive(Debug, Subcommand)]
 pub enum Nodes {
-    /// List the nodes, what protects CVMs there and what is left on them.
+    /// List nodes with their TEE and free capacity.
     #[command(
         visible_alias = "list",
         after_help = "Examples:\n  casemate nodes ls\n  casemate nodes ls --json"

@@ -1,4 +1,4 @@
-//! `casemate cvms replicate`, `casemate instances …`: more machines of an app.
+//! `casemate cvms replicate` and `casemate instances`.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::cvms::{
     One,
-    change::{DropEnv, Present, guard},
+    change::{CurrentCvm, DropEnv, check_dropped_env},
     wait::{progress_printer, wait},
 };
 use crate::{
@@ -29,45 +29,44 @@ use crate::{
     ui, vars,
 };
 
-/// What the new CVM is to have of its own.
+/// What differs between the new CVM and its template.
 #[derive(Debug, Args)]
-pub struct Own {
-    /// Its name; the old one with a number if left out.
+pub struct ReplicaOptions {
+    /// Name [default: the template's name with a number].
     #[arg(long)]
     name: Option<String>,
-    /// Its node, by name or id; beside the old one if left out. See `casemate nodes ls`.
+    /// Node, by name or id; see `casemate nodes ls` [default: the template's node].
     #[arg(long, value_name = "NAME|ID")]
     node: Option<String>,
-    /// KEY=VALUE, or a file with variables, in place of all there are; may be given several times,
-    /// later ones win.
+    /// KEY=VALUE, or a file with variables; replaces all variables. Repeatable, later values override earlier
+    /// ones.
     #[arg(short = 'e', long = "env", visible_alias = "env-file", value_name = "FILE|KEY=VALUE")]
     env: Vec<SecretString>,
     #[command(flatten)]
     drop_env: DropEnv,
-    /// Which document, where the app's CVMs run several.
+    /// Compose hash to run, if the app's CVMs run several.
     #[arg(long, value_name = "HASH")]
     compose_hash: Option<ComposeHash>,
-    /// Another OS image; see `casemate images ls`.
+    /// OS image; see `casemate images ls`.
     #[arg(long)]
     image: Option<String>,
-    /// Wait until it runs.
+    /// Wait until the CVM is running.
     #[arg(long, short)]
     wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
 }
 
-/// Another CVM like one there is.
 #[derive(Debug, Args)]
 pub struct Replicate {
     #[command(flatten)]
     one: One,
     #[command(flatten)]
-    own: Own,
+    own: ReplicaOptions,
 }
 
-/// The CVMs of an app. APP is an app id, with or without `app_`.
+/// Manage the CVMs of an app. APP is an app id, with or without `app_`.
 #[derive(Debug, Subcommand)]
 pub enum Instances {
     /// List the CVMs of an app.
@@ -78,17 +77,17 @@ pub enum Instances {
   casemate instances ls app_3a1f… --json | jq '.[].status'"
     )]
     Ls {
-        /// The app's id; see `casemate apps ls`.
+        /// App id; see `casemate apps ls`.
         #[arg(value_name = "APP")]
         app: String,
     },
-    /// Add a CVM to an app: like its newest one, or with another compose file.
+    /// Add a CVM to an app: a copy of its newest one, or with another compose file.
     #[command(after_help = "Examples:
   casemate instances add 3a1f… --wait
   casemate instances add 3a1f… --node sim-2 --name shop-eu
   casemate instances add 3a1f… -c docker-compose.yml -e prod.env --json")]
     Add(Box<Add>),
-    /// Delete CVMs of an app, and their data.
+    /// Delete CVMs of an app and their data.
     #[command(
         visible_alias = "remove",
         after_help = "Examples:
@@ -96,41 +95,39 @@ pub enum Instances {
   casemate instances rm 3a1f… shop-2 shop-3 --yes --wait"
     )]
     Rm {
-        /// The app's id.
+        /// App id.
         #[arg(value_name = "APP")]
         app: String,
-        /// Names, ids, uuids or instance ids of CVMs of this app.
+        /// Names, ids, UUIDs or instance ids of CVMs of the app.
         #[arg(value_name = "CVM", required = true)]
         cvms: Vec<String>,
-        /// Do not ask.
+        /// Skip the confirmation.
         #[arg(long, short)]
         yes: bool,
-        /// Wait until they are gone.
+        /// Wait until they are deleted.
         #[arg(long, short)]
         wait: bool,
-        /// Wait this many seconds at most, for each.
+        /// Timeout in seconds for each CVM.
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         timeout: u64,
     },
 }
 
-/// Another CVM of an app.
 #[derive(Debug, Args)]
 pub struct Add {
-    /// The app's id; see `casemate apps ls`.
+    /// App id; see `casemate apps ls`.
     #[arg(value_name = "APP")]
     app: String,
     /// Another compose file.
     #[arg(short = 'c', long = "compose", value_name = "FILE")]
     compose: Option<PathBuf>,
-    /// A file with another script that runs before the containers start; an empty one is none.
+    /// Script to run before the containers start; an empty file means none.
     #[arg(long, value_name = "FILE")]
     pre_launch_script: Option<PathBuf>,
     #[command(flatten)]
-    own: Own,
+    own: ReplicaOptions,
 }
 
-/// `casemate instances …`.
 pub async fn run(global: &Global, command: Instances) -> Result<(), Fail> {
     match command {
         Instances::Ls { app } => list(global, &app).await,
@@ -142,7 +139,6 @@ pub async fn run(global: &Global, command: Instances) -> Result<(), Fail> {
     }
 }
 
-/// `casemate cvms replicate`.
 pub async fn replicate(global: &Global, args: Replicate) -> Result<(), Fail> {
     let Replicate { one, own } = args;
     let client = connect::client(global)?;
@@ -150,8 +146,8 @@ pub async fn replicate(global: &Global, args: Replicate) -> Result<(), Fail> {
     let sealed = match own.env.as_slice() {
         [] => None,
         env => {
-            let present = Present::read(&client, &one.cvm).await?;
-            Some(seal(&client, &present, Change::default(), env, own.drop_env).await?)
+            let current = CurrentCvm::read(&client, &one.cvm).await?;
+            Some(seal(&client, &current, Change::default(), env, own.drop_env).await?)
         }
     };
     let (encrypted_env, env_keys) = sealed.unzip();
@@ -164,7 +160,7 @@ pub async fn replicate(global: &Global, args: Replicate) -> Result<(), Fail> {
         name: own.name.clone(),
     };
     let vm = client.replicate(&one.cvm, &request).await?;
-    tell(global, &client, &own, &vm.id.to_string(), &vm).await
+    print_replica(global, &client, &own, &vm.id.to_string(), &vm).await
 }
 
 async fn add(global: &Global, args: Add) -> Result<(), Fail> {
@@ -182,13 +178,13 @@ async fn add(global: &Global, args: Add) -> Result<(), Fail> {
     let sealed = match own.env.as_slice() {
         [] => None,
         env => {
-            let present = template(&client, &app, own.compose_hash.as_ref()).await?;
+            let current = template(&client, &app, own.compose_hash.as_ref()).await?;
             let change = Change {
                 docker_compose_file: docker_compose_file.clone(),
                 pre_launch_script: pre_launch_script.clone(),
                 ..Change::default()
             };
-            Some(seal(&client, &present, change, env, own.drop_env).await?)
+            Some(seal(&client, &current, change, env, own.drop_env).await?)
         }
     };
     let (encrypted_env, env_keys) = sealed.unzip();
@@ -205,42 +201,48 @@ async fn add(global: &Global, args: Add) -> Result<(), Fail> {
         transaction_hash: None,
     };
     match client.create_instance(&app, &request).await? {
-        NewInstance::Nested(made) => tell(global, &client, &own, &made.id, &*made).await,
-        NewInstance::Flat(made) => tell(global, &client, &own, &made.id.to_string(), &*made).await,
+        NewInstance::Nested(made) => print_replica(global, &client, &own, &made.id, &*made).await,
+        NewInstance::Flat(made) => {
+            print_replica(global, &client, &own, &made.id.to_string(), &*made).await
+        }
     }
 }
 
-/// The CVM of the app that the server takes the configuration from.
-async fn template(client: &Client, app: &str, hash: Option<&ComposeHash>) -> Result<Present, Fail> {
+/// The CVM whose configuration the server copies.
+async fn template(
+    client: &Client,
+    app: &str,
+    hash: Option<&ComposeHash>,
+) -> Result<CurrentCvm, Fail> {
     let hash = hash.map(ToString::to_string);
     let cvms = client.app_cvm_infos(app).await?;
     let runs = |cvm: &&CvmInfo| hash.is_none() || cvm.compose_hash == hash;
     match cvms.iter().find(runs) {
-        Some(cvm) => Present::read(client, &cvm.id).await,
+        Some(cvm) => CurrentCvm::read(client, &cvm.id).await,
         None => Err(Fail::new("no-template", format!("no CVM of {app} runs this document"))
-            .suggest(format!("See what its CVMs run: casemate instances ls {app}."))),
+            .suggest(format!("List its CVMs: casemate instances ls {app}."))),
     }
 }
 
-/// Seals the variables, if the guest lets all of them in and the compose file gets what it uses.
-/// Returns them as hex, and their names.
+/// Seals the variables, after a check that the document allows them all and that the compose file gets those
+/// it uses. Returns hex, and the names.
 async fn seal(
     client: &Client,
-    present: &Present,
+    current: &CurrentCvm,
     change: Change,
     env: &[SecretString],
     drop_env: DropEnv,
 ) -> Result<(String, Vec<String>), Fail> {
-    let vars = vars::mixed(env)?;
-    let sealed = present.seal(&vars)?;
+    let vars = vars::from_flags(env)?;
+    let sealed = current.seal(&vars)?;
     let names: Vec<String> = vars.into_iter().map(|(name, _)| name).collect();
     let change =
         Change { sealed_env: Set::To(sealed.clone()), env_keys: Some(names.clone()), ..change };
-    guard(&present.diff(client, &change).await?, drop_env.drop_env)?;
+    check_dropped_env(&current.diff(client, &change).await?, drop_env.drop_env)?;
     Ok((sealed, names))
 }
 
-/// The id of a node by its name, any case, or by its id.
+/// The id of a node, from its name (case-insensitive) or its id.
 pub async fn node(client: &Client, said: Option<&str>) -> Result<Option<NodeId>, Fail> {
     let Some(said) = said else { return Ok(None) };
     if let Ok(id) = said.parse() {
@@ -255,11 +257,11 @@ pub async fn node(client: &Client, said: Option<&str>) -> Result<Option<NodeId>,
     })
 }
 
-/// Tells of the new CVM, once it runs if that is to be waited for.
-async fn tell(
+/// Waits if asked to, and prints the new CVM.
+async fn print_replica(
     global: &Global,
     client: &Client,
-    own: &Own,
+    own: &ReplicaOptions,
     id: &str,
     reply: &impl Serialize,
 ) -> Result<(), Fail> {
@@ -305,8 +307,8 @@ async fn list(global: &Global, app: &str) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Whether a CVM is meant by this text.
-fn is(cvm: &CvmInfo, said: &str) -> bool {
+/// Whether the text is the name or an id of this CVM.
+fn matches_cvm(cvm: &CvmInfo, said: &str) -> bool {
     let bare = said.strip_prefix("instance_").unwrap_or(said);
     let same = |id: &Option<String>| id.as_deref().is_some_and(|id| id.eq_ignore_ascii_case(bare));
     cvm.name == said || cvm.id == said || same(&cvm.vm_uuid) || same(&cvm.instance_id)
@@ -323,9 +325,9 @@ async fn remove(
     let all = client.app_cvm_infos(app).await?;
     let mut meant: Vec<&CvmInfo> = Vec::new();
     for text in said {
-        let found = all.iter().find(|cvm| is(cvm, text)).ok_or_else(|| {
-            Fail::new("not-an-instance", format!("{text} is no instance of {app}"))
-                .suggest(format!("See which there are: casemate instances ls {app}."))
+        let found = all.iter().find(|cvm| matches_cvm(cvm, text)).ok_or_else(|| {
+            Fail::new("not-an-instance", format!("{text} is not an instance of {app}"))
+                .suggest(format!("List its instances: casemate instances ls {app}."))
         })?;
         if !meant.iter().any(|cvm| cvm.id == found.id) {
             meant.push(found);
@@ -333,9 +335,9 @@ async fn remove(
     }
     let names: Vec<&str> = meant.iter().map(|cvm| cvm.name.as_str()).collect();
     let names = names.join(", ");
-    if !yes && (global.json || !ui::confirm(&format!("Delete {names} and all data there?"))) {
+    if !yes && (global.json || !ui::confirm(&format!("Delete {names} and their data?"))) {
         return Err(Fail::new("not-confirmed", format!("{names} was not deleted"))
-            .suggest("Say --yes to delete without being asked."));
+            .suggest("Use --yes to delete without confirmation."));
     }
     for cvm in &meant {
         client.delete_cvm(&cvm.id).await?;
@@ -370,10 +372,10 @@ mod tests {
         .unwrap();
         let instance = format!("instance_{}", "AB".repeat(20));
         for said in ["my-app", "cvm_1", "6A2E3D4C-5b6f-4a1b-8c2d-0e1f2a3b4c5d", &instance] {
-            assert!(is(&cvm, said), "{said}");
+            assert!(matches_cvm(&cvm, said), "{said}");
         }
         for other in ["my-app-2", "MY-APP", "", "cvm_2"] {
-            assert!(!is(&cvm, other), "{other}");
+            assert!(!matches_cvm(&cvm, other), "{other}");
         }
     }
 }

@@ -2,10 +2,10 @@ use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// Sizes of CVMs.
+/// List instance types.
 #[derive(Debug, Subcommand)]
 pub enum Sizes {
-    /// List the instance types.
+    /// List instance types.
     #[command(
         visible_alias = "list",
         after_help = "Examples:\n  casemate sizes ls\n  casemate sizes ls --json"

@@ -3,10 +3,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// The workspace that the API key belongs to.
+/// Show and change the policy of the workspace.
 #[derive(Debug, Subcommand)]
 pub enum Workspace {
-    /// Show or change what it says about changes of its CVMs.
+    /// Show or change the update policy of the workspace.
     #[command(after_help = "Examples:
   casemate workspace policy
   casemate workspace policy --env-guard refuse   no update drops a variable that is in use
@@ -14,20 +14,19 @@ pub enum Workspace {
     Policy(PolicyArgs),
 }
 
-/// Without any option it is shown.
+/// Without options, the current policy is shown.
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
-    /// What becomes of a change that drops a variable which the compose file uses, where the change does
-    /// not say.
+    /// Default for updates that drop a variable which the compose file uses.
     #[arg(long, value_name = "WHAT")]
     env_guard: Option<Guard>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Guard {
-    /// It is applied, and reported.
+    /// Apply the update and report the dropped variables.
     Report,
-    /// It is refused.
+    /// Refuse the update.
     Refuse,
 }
 
@@ -49,9 +48,9 @@ pub async fn run(global: &Global, command: Workspace) -> Result<(), Fail> {
         return Ok(());
     }
     let what = match found.env_guard {
-        EnvGuard::Report => "report: applied, and told in reply, operation and event",
+        EnvGuard::Report => "report: applied; the reply, operation and event list them",
         EnvGuard::Refuse => "refuse: not applied",
     };
-    table::facts(&[("a variable in use is dropped", what.to_owned())]);
+    table::facts(&[("dropped variables in use", what.to_owned())]);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Following a boot: a line that turns on a terminal, lines elsewhere, nothing with `--json`; and, if
-//! it fails, the cause and what the CVM said last.
+//! Follows a boot: a spinner on a terminal, else lines, nothing with `--json`. After a failure it prints the
+//! cause and the last lines of the log.
 
 use std::time::Duration;
 
@@ -16,13 +16,13 @@ use crate::{
     ui,
 };
 
-/// Lines of output shown after a failure.
+/// Lines of log shown after a failure.
 const LAST_LINES: u32 = 20;
 
-/// What to do when the server went away.
-pub const AGAIN: &str = "Run the same command again: what was accepted goes on.";
+/// Suggestion after the server became unreachable.
+pub const RESUME: &str = "Run the same command again to resume.";
 
-/// Waits until the CVM runs.
+/// Waits until the CVM is running.
 pub async fn follow(
     instance: &Instance,
     cvm: &str,
@@ -34,44 +34,43 @@ pub async fn follow(
     let mut steps = Steps::new(name, quiet);
     let result = tokio::select! {
         result = wait(client, cvm, "running", within, |event| steps.show(event)) => result,
-        _ = instance.gone() => Err(gone()),
+        _ = instance.wait_for_exit() => Err(server_exited()),
         _ = tokio::signal::ctrl_c() => Err(interrupted(name)),
     };
     steps.end();
     let Err(fail) = result else { return Ok(()) };
     match fail.code.as_str() {
         "interrupted" => Err(fail),
-        "unreachable" => Err(Fail { suggestions: vec![AGAIN.to_owned()], ..fail }),
+        "unreachable" => Err(Fail { suggestions: vec![RESUME.to_owned()], ..fail }),
         _ => {
             if !quiet {
                 show_last_lines(client, cvm).await;
             }
             Err(fail
-                .suggest(format!("Read its output: casemate cvms logs {name}"))
-                .suggest("Once the cause is gone, run the same command again."))
+                .suggest(format!("Show its logs: casemate cvms logs {name}"))
+                .suggest("Fix the cause, then run the same command again."))
         }
     }
 }
 
-/// The service ended while it was needed.
-pub fn gone() -> Fail {
-    Fail::new("unreachable", "Casemate itself has ended").suggest(AGAIN)
+/// The error for a server that exited.
+pub fn server_exited() -> Fail {
+    Fail::new("unreachable", "the server has exited").suggest(RESUME)
 }
 
 fn interrupted(name: &str) -> Fail {
-    Fail::new("interrupted", format!("{name} is not known to run yet; it goes on by itself"))
-        .suggest("Run the same command again to follow it, or with --stop to end it.")
+    Fail::new("interrupted", format!("stopped waiting for {name}; it continues to start"))
+        .suggest("Run the same command again to follow it, or with --stop to stop it.")
 }
 
 async fn show_last_lines(client: &Client, cvm: &str) {
-    // There may be none, or no server any more; the failure itself is what is told.
+    // The log may be empty or the server server_exited; the failure itself is reported anyway.
     let lines = last_lines(client, cvm, LAST_LINES).await.unwrap_or_default();
     for line in lines.lines() {
         ui::print_note(format!("  {line}"));
     }
 }
 
-/// The steps of a boot as they are shown.
 #[derive(Debug)]
 struct Steps {
     name: String,

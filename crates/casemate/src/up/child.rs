@@ -1,4 +1,4 @@
-//! The embedded instance as a process: this same executable, detached, its output in `serve.log`.
+//! The local server as a detached process of this executable. Its output goes to `serve.log`.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -14,39 +14,38 @@ use clap::ValueEnum;
 
 use crate::{fail::Fail, local::DataDir, serve::NodeArg};
 
-/// Where it listens if the places are free.
+/// Default listen addresses; a free port is used if one is taken.
 const API: &str = "127.0.0.1:8090";
 const GATEWAY: &str = "127.0.0.1:8091";
-/// The file with the kinds of node that were named last.
+/// File with the kinds of node given last.
 const NODES: &str = "serve.nodes";
-/// A log larger than this begins anew.
+/// The log is truncated at start if it is larger, in bytes.
 const MAX_LOG: u64 = 16 * 1024 * 1024;
-/// Number of lines of the log that are shown.
+/// Number of log lines that are shown.
 const TAIL: usize = 15;
-/// How [`Fail::text`] begins a line that says what to do.
+/// Prefix of a suggestion in [`Fail::text`].
 const SUGGESTION: &str = "try: ";
 
 /// A process that was just started.
 #[derive(Debug)]
-pub struct Serving {
+pub struct ServerProcess {
     child: Child,
     log: PathBuf,
-    /// Where its part of the log begins.
+    /// Offset of its first byte in the log.
     from: u64,
 }
 
-impl Serving {
-    /// Starts it.
+impl ServerProcess {
+    /// Starts the process.
     ///
-    /// Kinds of node that are named count for later starts, too: a CVM on a node of a kind that is
-    /// not run any more could neither be stopped nor deleted.
+    /// The kinds of node are stored for later starts: a CVM on a node of a kind that no longer runs could not
+    /// be stopped or deleted.
     pub fn start(dir: &DataDir, nodes: &[NodeArg]) -> Result<Self, Fail> {
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: std::io::Error| {
-                Fail::new("start", format!("cannot start Casemate: {what}: {error}")).suggest(
-                    "Name a directory that you can write to: --data-dir DIR, or CASEMATE_DATA_DIR.",
-                )
+                Fail::new("start", format!("cannot start the server: {what}: {error}"))
+                    .suggest("Use a writable directory: --data-dir DIR, or CASEMATE_DATA_DIR.")
             }
         };
         fs::DirBuilder::new()
@@ -57,7 +56,7 @@ impl Serving {
         let log = dir.file("serve.log");
         let (output, from) = open_log(&log).map_err(failed(&log.display().to_string()))?;
         let errors = output.try_clone().map_err(failed("serve.log"))?;
-        let nodes = remember(dir, nodes).map_err(failed(NODES))?;
+        let nodes = load_or_store_nodes(dir, nodes).map_err(failed(NODES))?;
         let program = std::env::current_exe().map_err(failed("cannot find this executable"))?;
         let child = command(program, dir, &nodes)
             .stdin(Stdio::null())
@@ -68,12 +67,12 @@ impl Serving {
         Ok(Self { child, log, from })
     }
 
-    /// How it ended, if it has.
+    /// The exit status, if it has exited.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// What it has logged so far.
+    /// The log since its start.
     pub fn log(&self) -> String {
         let mut text = Vec::new();
         let read = File::open(&self.log).and_then(|mut file| {
@@ -83,8 +82,8 @@ impl Serving {
         read.map(|_| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }
 
-    /// A failure with the last lines of its log, and what to do: what the service itself suggests, and how to
-    /// see it start.
+    /// An error with the last lines of the log, the server's own suggestions, and how to run the server in
+    /// the foreground.
     pub fn fail(&self, message: impl Into<String>) -> Fail {
         let log = self.log();
         let (suggested, lines): (Vec<&str>, Vec<&str>) =
@@ -97,11 +96,11 @@ impl Serving {
             .filter_map(|line| line.strip_prefix(SUGGESTION))
             .fold(fail, Fail::suggest);
         let dir = self.log.parent().unwrap_or(&self.log).display();
-        fail.suggest(format!("To see it start, run: casemate serve --data-dir {dir}"))
+        fail.suggest(format!("To start it in the foreground: casemate serve --data-dir {dir}"))
     }
 }
 
-/// Opens the log to be written to at its end, private: what it says is for its owner.
+/// Opens the log for appending, with mode 0600.
 fn open_log(path: &PathBuf) -> std::io::Result<(File, u64)> {
     let large = fs::metadata(path).is_ok_and(|meta| meta.len() > MAX_LOG);
     let mut options = OpenOptions::new();
@@ -114,8 +113,8 @@ fn open_log(path: &PathBuf) -> std::io::Result<(File, u64)> {
     Ok((file, from))
 }
 
-/// The kinds of node named now, else those named before.
-fn remember(dir: &DataDir, named: &[NodeArg]) -> std::io::Result<Vec<NodeArg>> {
+/// The kinds of node given now, else those given before.
+fn load_or_store_nodes(dir: &DataDir, named: &[NodeArg]) -> std::io::Result<Vec<NodeArg>> {
     let file = dir.file(NODES);
     if named.is_empty() {
         let words = fs::read_to_string(file).unwrap_or_default();
@@ -137,21 +136,21 @@ fn command(program: PathBuf, dir: &DataDir, nodes: &[NodeArg]) -> Command {
     }
     let before = |url: Option<String>| url.and_then(|url| address(&url));
     if variable("CASEMATE_LISTEN").is_none() {
-        let place = place(before(dir.api_url()), API);
+        let place = pick_address(before(dir.api_url()), API);
         command.args(["--listen", &place]);
     }
     if variable("CASEMATE_GATEWAY_LISTEN").is_none() {
-        let place = place(before(dir.gateway_url()), GATEWAY);
+        let place = pick_address(before(dir.gateway_url()), GATEWAY);
         command.args(["--gateway-listen", &place]);
     }
-    // Keys of other servers are none of its business.
+    // API keys of other servers are not passed on.
     command.env_remove("CASEMATE_API_KEY").env_remove("PHALA_CLOUD_API_KEY");
     command.current_dir(dir.path());
     command
 }
 
-/// The address it had before, so that URLs last; else the usual one; else a free one.
-fn place(before: Option<SocketAddr>, usual: &str) -> String {
+/// The previous address, so that URLs stay valid; else the default; else a free port.
+fn pick_address(before: Option<SocketAddr>, usual: &str) -> String {
     let usual = usual.parse::<SocketAddr>().ok();
     let free = before.into_iter().chain(usual).find(|address| TcpListener::bind(address).is_ok());
     free.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string())
@@ -169,10 +168,10 @@ mod tests {
     fn kinds_of_node_are_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let dir = DataDir::find(Some(dir.path()));
-        assert_eq!(remember(&dir, &[]).unwrap(), []);
+        assert_eq!(load_or_store_nodes(&dir, &[]).unwrap(), []);
         for named in [vec![NodeArg::Sim], vec![NodeArg::Docker, NodeArg::Sim]] {
-            assert_eq!(remember(&dir, &named).unwrap(), named);
-            assert_eq!(remember(&dir, &[]).unwrap(), named);
+            assert_eq!(load_or_store_nodes(&dir, &named).unwrap(), named);
+            assert_eq!(load_or_store_nodes(&dir, &[]).unwrap(), named);
         }
     }
 
@@ -183,13 +182,15 @@ mod tests {
         fs::write(&log, "older\nerror: port is taken (start)\n  try: Choose another port.\n")
             .unwrap();
         let child = Command::new("true").spawn().unwrap();
-        let fail = Serving { child, log, from: 6 }.fail("casemate serve did not start");
+        let fail = ServerProcess { child, log, from: 6 }.fail("casemate serve did not start");
         assert_eq!(
             fail.details[1..],
             [("|".to_owned(), "error: port is taken (start)".to_owned())]
         );
-        let run =
-            format!("To see it start, run: casemate serve --data-dir {}", dir.path().display());
+        let run = format!(
+            "To start it in the foreground: casemate serve --data-dir {}",
+            dir.path().display()
+        );
         assert_eq!(fail.suggestions, ["Choose another port.".to_owned(), run]);
     }
 
@@ -198,9 +199,9 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let taken = taken.local_addr().map(|address| (taken, address)).unwrap();
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        assert_eq!(place(Some(free), &taken.1.to_string()), free.to_string());
-        assert_eq!(place(Some(taken.1), &free.to_string()), free.to_string());
-        assert_eq!(place(Some(taken.1), &taken.1.to_string()), "127.0.0.1:0");
+        assert_eq!(pick_address(Some(free), &taken.1.to_string()), free.to_string());
+        assert_eq!(pick_address(Some(taken.1), &free.to_string()), free.to_string());
+        assert_eq!(pick_address(Some(taken.1), &taken.1.to_string()), "127.0.0.1:0");
         assert_eq!(address("http://127.0.0.1:80/api/v1"), "127.0.0.1:80".parse().ok());
         assert_eq!(address("https://h/api/v1"), None);
     }

@@ -1,5 +1,5 @@
-//! Provision and commit, or adoption of the CVM that is there already: as it is if its file is the
-//! same, else updated, once that was agreed to.
+//! Creates the CVM, or finds the existing one of that name and updates it if its file changed and the user
+//! agrees.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use casemate_api::{
 use casemate_client::Client;
 use casemate_core::change::Change;
 
-use super::{UpArgs, boot::AGAIN, project::Project};
+use super::{UpArgs, boot::RESUME, project::Project};
 use crate::{
     cli::Global,
     cmd::cvms::{
-        change::{self, Diff, Present},
+        change::{self, CurrentCvm, Diff},
         wait::{progress_printer, wait},
     },
     fail::Fail,
@@ -24,22 +24,20 @@ use crate::{
     vars::{Vars, names, sealed},
 };
 
-/// How the CVM came to be the one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was made.
     Created,
-    /// It was there; started if it was down.
+    /// It existed with the same document; started if it was down.
     Adopted {
         /// It was down.
         started: bool,
     },
-    /// It was there, with another file; started if it was down.
+    /// It existed with another document; started if it was down.
     Updated,
 }
 
 impl Outcome {
-    /// For programs.
+    /// The value in JSON output.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -50,16 +48,14 @@ impl Outcome {
     }
 }
 
-/// A CVM that is, or is about to be, running.
+/// A CVM that is running or starting.
 #[derive(Debug)]
 pub struct Deployed {
-    /// Its id.
     pub cvm: String,
-    /// How it came to be.
     pub outcome: Outcome,
 }
 
-/// Makes sure that there is a CVM of the project's name with its document.
+/// Ensures that a CVM of the project's name runs its document.
 pub async fn deploy(
     global: &Global,
     client: &Client,
@@ -69,10 +65,10 @@ pub async fn deploy(
     within: Duration,
 ) -> Result<Deployed, Fail> {
     if let Some(cvm) = existing(client, &project.name, within).await? {
-        let present = Present::read(client, &cvm.id).await?;
-        let asked = wanted(&present, project, vars);
-        if present.diff(client, &asked).await?.hash_changed {
-            return update(global, client, &present, asked, vars, args, within).await;
+        let current = CurrentCvm::read(client, &cvm.id).await?;
+        let asked = wanted(&current, project, vars);
+        if current.diff(client, &asked).await?.hash_changed {
+            return update(global, client, &current, asked, vars, args, within).await;
         }
         return adopt(client, &cvm).await;
     }
@@ -83,9 +79,9 @@ pub async fn deploy(
     create(client, &provisioned, vars).await
 }
 
-/// What a project says of a CVM; names of variables, not their values.
-fn wanted(present: &Present, project: &Project, vars: &Vars) -> Change {
-    let names = present.allowed(vars);
+/// The change from the CVM's configuration to the project's; names of variables, not values.
+fn wanted(current: &CurrentCvm, project: &Project, vars: &Vars) -> Change {
+    let names = current.allowed(vars);
     Change {
         docker_compose_file: Some(project.compose.clone()),
         allowed_envs: Some(names.clone()),
@@ -94,52 +90,52 @@ fn wanted(present: &Present, project: &Project, vars: &Vars) -> Change {
     }
 }
 
-/// Gives the CVM the project's file and variables, and starts it if it is down.
+/// Updates the CVM to the project's file and variables, and starts it if it is down.
 async fn update(
     global: &Global,
     client: &Client,
-    present: &Present,
+    current: &CurrentCvm,
     mut asked: Change,
     vars: &Vars,
     args: &UpArgs,
     within: Duration,
 ) -> Result<Deployed, Fail> {
-    // Without variables before and now there is nothing to seal, and maybe no key to seal it to.
-    if !(vars.is_empty() && present.document.allowed_envs.is_empty()) {
-        present.seal_into(&mut asked, vars)?;
+    // Without variables there is nothing to seal, and the app may have no key.
+    if !(vars.is_empty() && current.document.allowed_envs.is_empty()) {
+        current.seal_into(&mut asked, vars)?;
     }
-    let diff = present.diff(client, &asked).await?;
+    let diff = current.diff(client, &asked).await?;
     let drop_env = args.drop_env.drop_env;
-    change::guard(&diff, drop_env)?;
-    let (id, name) = (&present.info.id, &present.info.name);
+    change::check_dropped_env(&diff, drop_env)?;
+    let (id, name) = (&current.info.id, &current.info.name);
     if !global.json {
         diff.show(name);
     }
     let verb = if diff.restart { "Update and restart" } else { "Update" };
     if !args.yes && (global.json || !ui::confirm(&format!("{verb} {name}?"))) {
-        return Err(not_agreed(present, &diff));
+        return Err(not_confirmed(current, &diff));
     }
-    let (operation, course) = change::send(client, present, &asked, &diff, drop_env).await?;
+    let (operation, course) = change::send(client, current, &asked, &diff, drop_env).await?;
     change::warn(global, &course);
     change::follow(global, client, id, name, &operation, within.as_secs()).await?;
     adopt(client, &client.cvm_info(id).await?).await?;
     Ok(Deployed { cvm: id.clone(), outcome: Outcome::Updated })
 }
 
-fn not_agreed(present: &Present, diff: &Diff) -> Fail {
-    let name = &present.info.name;
-    let what = if diff.restart { "updating restarts it" } else { "nobody agreed to update it" };
+fn not_confirmed(current: &CurrentCvm, diff: &Diff) -> Fail {
+    let name = &current.info.name;
+    let what = if diff.restart { "an update restarts it" } else { "the update was not confirmed" };
     Fail::new("compose-changed", format!("{name} runs another document, and {what}"))
         .detail("compose hash of the CVM", diff.old_hash.to_string())
         .detail("compose hash of the file", diff.new_hash.to_string())
-        .suggest("Say --yes to update it without being asked.")
-        .suggest(format!("Or deploy it beside the old one: casemate up --name {name}-2."))
+        .suggest("Use --yes to update it without confirmation.")
+        .suggest(format!("Or deploy a second CVM: casemate up --name {name}-2."))
 }
 
-/// The CVM of this name, once one that is being deleted is gone.
+/// The CVM of this name. Waits first if it is being deleted.
 async fn existing(client: &Client, name: &str, within: Duration) -> Result<Option<CvmInfo>, Fail> {
     let cvm = match client.cvm_info(name).await {
-        // A name of 40 hex digits is an app id first.
+        // The server reads a name of 40 hex digits as an app id.
         Ok(cvm) if cvm.name == name => cvm,
         Ok(_) => return Ok(None),
         Err(error) if error.is_not_found() => return Ok(None),
@@ -149,7 +145,7 @@ async fn existing(client: &Client, name: &str, within: Duration) -> Result<Optio
     if target != Some("deleted") {
         return Ok(Some(cvm));
     }
-    ui::print_note(format!("{name} is being deleted; waiting for its end …"));
+    ui::print_note(format!("Waiting for the deletion of {name} …"));
     wait(client, &cvm.id, "deleted", within, progress_printer(true)).await?;
     Ok(None)
 }
@@ -168,7 +164,7 @@ pub fn request(project: &Project, vars: &Vars) -> ProvisionRequest {
 
 async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Result<Deployed, Fail> {
     let broken = |what: &str, why: String| {
-        Fail::new("not-understood", format!("provision answered with a {what} that is none: {why}"))
+        Fail::new("not-understood", format!("the server sent an invalid {what}: {why}"))
     };
     let app_id = provisioned
         .app_id
@@ -193,7 +189,7 @@ async fn create(client: &Client, provisioned: &Provisioned, vars: &Vars) -> Resu
     let vm = client.commit(&request).await.map_err(|error| {
         let lost = error.is_transport();
         let fail = Fail::from(error);
-        if lost { Fail { suggestions: vec![AGAIN.to_owned()], ..fail } } else { fail }
+        if lost { Fail { suggestions: vec![RESUME.to_owned()], ..fail } } else { fail }
     })?;
     Ok(Deployed { cvm: vm.id.to_string(), outcome: Outcome::Created })
 }

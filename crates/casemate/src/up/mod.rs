@@ -1,12 +1,12 @@
-//! `casemate up`: from a compose file to a running CVM, with an embedded service if there is none.
+//! `casemate up`: deploys a compose file, and starts a local server if there is none.
 //!
-//! 1. [`project`]: which compose file, which name, which variables
-//! 2. [`instance`]: the service, found or started (detached, so that it outlives this command)
-//! 3. [`deploy`]: provision, then commit; or adopt the CVM of that name, updated if the file changed
-//! 4. [`boot`], then the logs, until Ctrl-C
+//! 1. [`project`]: the compose file, the CVM's name, the variables
+//! 2. [`instance`]: the server, found or started as a detached process
+//! 3. [`deploy`]: create the CVM, or update the one of that name
+//! 4. [`boot`], then the logs until Ctrl-C
 //!
-//! Running it again is always safe: what was accepted before goes on, and nothing is changed unasked.
-//! `--stop` ([`stop`]) is the way back.
+//! Running it again is safe: it resumes what was accepted, and asks before it changes a CVM. [`stop`]
+//! implements `--stop`.
 
 mod boot;
 mod child;
@@ -36,15 +36,15 @@ use crate::{
     ui, vars,
 };
 
-/// As long as the service itself puts up with; pulling large images counts.
+/// The server's own boot limit, which includes pulling large images.
 const BOOT: Duration = Duration::from_mins(30);
 
-/// Run a compose file as a CVM and follow it.
+/// Run a compose file as a CVM.
 ///
-/// Starts a Casemate on this machine if none runs yet (it goes on in the background), deploys the
-/// compose file, follows its boot, prints its URLs, and then its output until Ctrl-C. Variables are
-/// sealed to the app before they are sent. A CVM of that name with another file is updated: the
-/// difference is shown, and asked.
+/// Starts a local server in the background if none is running, deploys the compose file, waits for the boot,
+/// prints the URLs, and streams the logs until Ctrl-C. Variables are encrypted to the app's key before they
+/// are sent. If a CVM of that name runs another file, the command shows the difference and asks before it
+/// updates the CVM.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate up                                  the compose file of this directory
@@ -57,34 +57,34 @@ const BOOT: Duration = Duration::from_mins(30);
 Ctrl-C ends this command only. `casemate up` again picks up where it was; the CVM ends with
 `casemate up --stop`, its data with `casemate cvms delete NAME`.")]
 pub struct UpArgs {
-    /// A directory with a compose file, or the file itself.
+    /// Compose file, or a directory that contains one.
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     path: PathBuf,
     /// Name of the CVM [default: `name:` of the compose file, else the directory's name].
     #[arg(long)]
     name: Option<String>,
-    /// A variable for the app, taken literally; wins over the file.
+    /// Variable for the app, taken literally; overrides the file.
     #[arg(short = 'e', long = "env", value_name = "KEY=VALUE")]
     env: Vec<SecretString>,
-    /// File with variables [default: .env beside the compose file, if there is one].
+    /// File with variables [default: .env beside the compose file, if it exists].
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
-    /// Kind of node for an instance that is started, then and later [default: docker if an engine
-    /// answers, else sim].
+    /// Kind of node of a server that is started, now and later [default: docker if a container engine is
+    /// available, else sim].
     #[arg(long, value_enum)]
     node: Vec<NodeArg>,
-    /// Do not follow the logs: end as soon as it runs.
+    /// Return once the CVM is running, without its logs.
     #[arg(long, visible_alias = "detach", short = 'd')]
     no_follow: bool,
-    /// Do not ask before a CVM is updated whose file changed.
+    /// Skip the confirmation before an update.
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
     drop_env: DropEnv,
-    /// Shut this CVM down, and the embedded instance with the last one.
+    /// Shut down this CVM, and the local server if no other CVM is running.
     #[arg(long, conflicts_with_all = ["env", "env_file", "no_follow"])]
     stop: bool,
-    /// Wait this many seconds at most for it to run, or to stop [default: 1800, or 180].
+    /// Timeout in seconds [default: 1800 to start, 180 to stop].
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 }
@@ -95,7 +95,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
     }
     let project = Project::read(&args.path, args.name.as_deref())?;
     let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
-    let instance = instance::ready(global, &args.node).await?;
+    let instance = instance::find_or_start(global, &args.node).await?;
     let within = args.timeout.map_or(BOOT, Duration::from_secs);
     let done = deploy::deploy(global, &instance.client, &project, &vars, &args, within).await?;
     if let Outcome::Adopted { .. } = done.outcome
@@ -103,20 +103,20 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
         && !global.json
     {
         ui::print_note(
-            "note: the CVM exists already; it keeps the values of its variables, they are not sent again. To send them: casemate cvms envs update.",
+            "note: the CVM already exists and keeps the values of its variables. To replace them: casemate cvms envs update.",
         );
     }
     boot::follow(&instance, &done.cvm, &project.name, within, global.json).await?;
     let cvm = instance.client.cvm_info(&done.cvm).await?;
-    tell(global, &instance, done.outcome, &cvm);
+    print_result(global, &instance, done.outcome, &cvm);
     if global.json || args.no_follow {
         return Ok(());
     }
     logs(&instance, &args, &cvm).await
 }
 
-/// Says what runs now and where.
-fn tell(global: &Global, instance: &Instance, outcome: Outcome, cvm: &CvmInfo) {
+/// Prints the CVM and its URLs.
+fn print_result(global: &Global, instance: &Instance, outcome: Outcome, cvm: &CvmInfo) {
     let urls = show::urls(cvm);
     if global.json {
         ui::json(&json!({
@@ -148,21 +148,21 @@ fn tell(global: &Global, instance: &Instance, outcome: Outcome, cvm: &CvmInfo) {
 }
 
 async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), Fail> {
-    ui::print_note("Its output follows; Ctrl-C stops following, not the CVM.");
+    ui::print_note("Showing logs. Ctrl-C stops the output, not the CVM.");
     let end = tokio::select! {
         end = follow(&instance.client, &cvm.id, 20) => end?,
-        asked = instance.gone() => {
+        asked = instance.wait_for_exit() => {
             if !asked {
-                return Err(boot::gone());
+                return Err(boot::server_exited());
             }
-            ui::print_note("Casemate was stopped.");
+            ui::print_note("The server was stopped.");
             return Ok(());
         }
     };
     let way_out = || stop_command(args);
     match end {
         End::Interrupted => {
-            ui::print_note(format!("\n{} goes on. To stop it: {}", cvm.name, way_out()));
+            ui::print_note(format!("\n{} keeps running. To stop it: {}", cvm.name, way_out()));
         }
         End::Silent(status) => ui::print_note(format!("{} is {status}.", cvm.name)),
         End::Unread => {}

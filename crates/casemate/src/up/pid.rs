@@ -1,6 +1,5 @@
-//! `serve.pid`: which process the embedded instance is. It is written by the instance itself, and
-//! names the time the process began, too, so that nobody else's process with the same number is ever
-//! taken for it.
+//! `serve.pid`: identifies the process of the local server. The server writes it, with its start time, so
+//! that another process that reuses the pid is not mistaken for it.
 
 use std::{fs, io, path::PathBuf, process::Command};
 
@@ -10,34 +9,36 @@ use crate::{fail::Fail, local::DataDir};
 
 const NAME: &str = "serve.pid";
 
-/// The file, while the instance that wrote it lives.
+/// The pid file of this process; removed when the server exits.
 #[derive(Debug)]
 pub struct PidFile {
     path: PathBuf,
     text: String,
 }
 
-/// A process that is known to be the embedded instance.
+/// A running process that wrote the pid file.
 #[derive(Debug, Clone)]
-pub struct Embedded {
+pub struct LocalServerProcess {
     pid: Pid,
     file: PathBuf,
 }
 
 impl PidFile {
-    /// Writes down this process.
+    /// Writes the pid file for this process.
     pub fn write_own(dir: &DataDir) -> Result<Self, Fail> {
         let pid = getpid();
-        let began = began(pid).unwrap_or_default();
-        let file =
-            Self { path: dir.file(NAME), text: format!("{}\n{began}\n", pid.as_raw_nonzero()) };
+        let start_time = start_time(pid).unwrap_or_default();
+        let file = Self {
+            path: dir.file(NAME),
+            text: format!("{}\n{start_time}\n", pid.as_raw_nonzero()),
+        };
         fs::write(&file.path, &file.text).map_err(|error| {
             Fail::new("data-dir", error.to_string()).detail("file", file.path.display().to_string())
         })?;
         Ok(file)
     }
 
-    /// Removes the file if it is still this process's.
+    /// Removes the file, unless another process has replaced it.
     pub fn remove(self) {
         if fs::read_to_string(&self.path).is_ok_and(|text| text == self.text) {
             let _ = fs::remove_file(&self.path);
@@ -45,43 +46,43 @@ impl PidFile {
     }
 }
 
-impl Embedded {
-    /// The process that wrote the file, if it still lives.
+impl LocalServerProcess {
+    /// The process that wrote the file, if it is still running.
     pub fn find(dir: &DataDir) -> Option<Self> {
         let file = dir.file(NAME);
         let text = fs::read_to_string(&file).ok()?;
         let mut lines = text.lines();
         let pid = Pid::from_raw(lines.next()?.parse().ok()?)?;
         let written = lines.next().filter(|text| !text.is_empty())?;
-        (began(pid)? == written).then_some(Self { pid, file })
+        (start_time(pid)? == written).then_some(Self { pid, file })
     }
 
-    /// Its number, for people.
-    pub fn number(&self) -> i32 {
+    /// The process id.
+    pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub fn terminate(&self) -> io::Result<()> {
         Ok(kill_process(self.pid, Signal::TERM)?)
     }
 
-    /// Whether it is still there; one that waits for its parent to take note is not.
-    pub fn lives(&self) -> bool {
+    /// Whether the process is running; zombies are not.
+    pub fn is_running(&self) -> bool {
         test_kill_process(self.pid).is_ok() && !is_zombie(self.pid)
     }
 
-    /// Whether it took its file away, as one does that ends because it was asked to.
-    pub fn took_its_leave(&self) -> bool {
+    /// Whether the process removed its pid file, as it does on a requested exit.
+    pub fn removed_pid_file(&self) -> bool {
         !self.file.exists()
     }
 }
 
-/// When a process began, in words that no later process of that number has: clock ticks since boot
-/// where there is /proc, else a date.
-fn began(pid: Pid) -> Option<String> {
-    if let Some(fields) = stat(pid) {
-        // Field 22 of proc(5); the first of these is field 3.
+/// The start time of a process: clock ticks since boot from /proc, else a date. No later process with the
+/// same pid has the same value.
+fn start_time(pid: Pid) -> Option<String> {
+    if let Some(fields) = stat_fields(pid) {
+        // Field 22 of proc(5); the first field here is field 3.
         return fields.get(19).cloned();
     }
     let ps = Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
@@ -90,11 +91,11 @@ fn began(pid: Pid) -> Option<String> {
 }
 
 fn is_zombie(pid: Pid) -> bool {
-    stat(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "Z"))
+    stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "Z"))
 }
 
-/// The fields of /proc/PID/stat after the command's name, which may hold anything.
-fn stat(pid: Pid) -> Option<Vec<String>> {
+/// The fields of /proc/PID/stat after the command name, which may contain any character.
+fn stat_fields(pid: Pid) -> Option<Vec<String>> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = text.rsplit_once(')')?;
     Some(rest.split_whitespace().map(str::to_owned).collect())
@@ -108,15 +109,15 @@ mod tests {
     fn only_the_process_that_wrote_it_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::find(Some(dir.path()));
-        assert!(Embedded::find(&data).is_none());
+        assert!(LocalServerProcess::find(&data).is_none());
         let file = PidFile::write_own(&data).unwrap();
-        let found = Embedded::find(&data).unwrap();
-        assert_eq!(u32::try_from(found.number()).unwrap(), std::process::id());
-        assert!(found.lives());
-        let other = format!("{}\nanother time\n", found.number());
+        let found = LocalServerProcess::find(&data).unwrap();
+        assert_eq!(u32::try_from(found.pid()).unwrap(), std::process::id());
+        assert!(found.is_running());
+        let other = format!("{}\nanother time\n", found.pid());
         fs::write(data.file(NAME), other).unwrap();
-        assert!(Embedded::find(&data).is_none(), "the number alone is not enough");
-        assert!(!found.took_its_leave());
+        assert!(LocalServerProcess::find(&data).is_none(), "the pid alone is not enough");
+        assert!(!found.removed_pid_file());
         file.remove();
         assert!(data.file(NAME).exists(), "it was not ours any more");
     }

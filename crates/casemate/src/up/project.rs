@@ -1,4 +1,4 @@
-//! Which compose file, and what its CVM is called.
+//! The compose file and the name of its CVM.
 
 use std::{
     fs,
@@ -12,32 +12,31 @@ use casemate_core::{
 
 use crate::{fail::Fail, ui};
 
-/// In the order in which Docker Compose prefers them.
+/// In the order of preference of Docker Compose.
 const NAMES: [&str; 4] =
     ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-/// Files that Docker Compose merges into the compose file beside them.
+/// Files that Docker Compose merges into a compose file.
 const OVERRIDES: [&str; 4] = [
     "compose.override.yml",
     "compose.override.yaml",
     "docker-compose.override.yml",
     "docker-compose.override.yaml",
 ];
-/// The server refuses more; a file of this size is something else.
+/// Maximum size in bytes; the server has the same limit.
 const MAX_COMPOSE: u64 = 200 * 1024;
 
-/// A compose file to be deployed.
 #[derive(Debug)]
 pub struct Project {
-    /// Where it is; `.env` is looked for beside it.
+    /// Directory of the compose file; `.env` is read from it.
     pub dir: PathBuf,
-    /// Its text, as it is.
+    /// The unchanged text.
     pub compose: String,
     /// Name of the CVM.
     pub name: String,
 }
 
 impl Project {
-    /// Finds and reads the compose file of a directory, or the one that is named.
+    /// Reads the given compose file, or the one in the given directory.
     pub fn read(path: &Path, name: Option<&str>) -> Result<Self, Fail> {
         let file = find(path)?;
         let shown = file.display().to_string();
@@ -46,11 +45,11 @@ impl Project {
         };
         let size = fs::metadata(&file).map_err(unreadable)?.len();
         if size > MAX_COMPOSE {
-            let why = format!("{size} bytes are more than a compose file may have ({MAX_COMPOSE})");
+            let why = format!("the compose file has {size} bytes; the limit is {MAX_COMPOSE}");
             return Err(Fail::new("compose-file", why).detail("file", &shown));
         }
         let compose = fs::read_to_string(&file).map_err(unreadable)?;
-        // Values of variables are the server's business: any of them may be sealed.
+        // The server checks the values of variables: any of them may be sealed.
         let inspected = docker::inspect_with(&compose, &|_| Known::Secret)
             .map_err(|why| refused(&why, &shown))?;
         if path.is_dir()
@@ -67,7 +66,7 @@ impl Project {
         Ok(Self { dir, compose, name })
     }
 
-    /// Only the name, for a CVM whose compose file may be gone.
+    /// Only the name, for a CVM whose compose file may no longer exist.
     pub fn name(path: &Path, name: Option<&str>) -> Result<String, Fail> {
         match name {
             Some(given) => checked(given),
@@ -76,7 +75,7 @@ impl Project {
     }
 }
 
-/// A file that Docker Compose would merge into the compose file of a directory.
+/// A file that Docker Compose would merge into the compose file of this directory.
 fn override_file(dir: &Path) -> Option<&'static str> {
     OVERRIDES.into_iter().find(|name| dir.join(name).is_file())
 }
@@ -84,7 +83,7 @@ fn override_file(dir: &Path) -> Option<&'static str> {
 fn find(path: &Path) -> Result<PathBuf, Fail> {
     let kind = fs::metadata(path).map_err(|error| {
         Fail::usage(format!("{}: {error}", path.display()))
-            .suggest("Name a directory with a compose file, or the file.")
+            .suggest("Give a compose file, or a directory that contains one.")
     })?;
     if !kind.is_dir() {
         return Ok(path.to_owned());
@@ -93,11 +92,11 @@ fn find(path: &Path) -> Result<PathBuf, Fail> {
     found.ok_or_else(|| {
         Fail::new("compose-file", format!("no compose file in {}", path.display()))
             .detail("looked for", NAMES.join(", "))
-            .suggest("Name one: casemate up FILE.")
+            .suggest("Give a file: casemate up FILE.")
     })
 }
 
-/// Everything that is wrong with a compose file, a line each.
+/// The problems of a compose file, one line each.
 fn refused(why: &docker::NotCompose, file: &str) -> Fail {
     let fail = Fail::new("compose-file", "the compose file is not accepted").detail("file", file);
     why.problems.iter().fold(fail, |fail, problem| {
@@ -112,24 +111,25 @@ fn checked(given: &str) -> Result<String, Fail> {
     }
 }
 
-/// The name given, else the file's own `name:`, else the directory's; the latter two made fit.
+/// The given name, else `name:` of the file, else the directory's name. The latter two are adapted to the
+/// rules.
 fn cvm_name(given: Option<&str>, own: Option<&str>, dir: &Path) -> Result<String, Fail> {
     if let Some(given) = given {
         return checked(given);
     }
     let own = own.map(str::to_owned);
     let dir_name = || dir.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = fit(&own.or_else(dir_name).unwrap_or_default());
+    let name = to_cvm_name(&own.or_else(dir_name).unwrap_or_default());
     name::check(&name).map_err(|why| {
-        Fail::usage(format!("no name can be made of the directory's: {name:?} {why}"))
-            .suggest("Give one with --name.")
+        Fail::usage(format!("the directory's name does not give a CVM name: {name:?} {why}"))
+            .suggest("Set a name with --name.")
     })?;
     Ok(name)
 }
 
-/// A text as a name: lower case, hyphens for what no name holds, a letter first, `-app` behind what
-/// is too short.
-fn fit(text: &str) -> String {
+/// Adapts a text to a CVM name: lower case, hyphens for invalid characters, a leading letter, `-app` appended
+/// if it is too short.
+fn to_cvm_name(text: &str) -> String {
     const LONGEST: usize = 63;
     const SHORTEST: usize = 5;
     let mut name = String::new();
@@ -170,11 +170,11 @@ mod tests {
             ("日本", "app-app"),
             ("über", "ber-app"),
         ] {
-            let name = fit(text);
+            let name = to_cvm_name(text);
             assert_eq!(name, expected, "{text:?}");
             assert_eq!(name::check(&name), Ok(()), "{text:?}");
         }
-        let long = fit(&format!("{}-x{}", "a".repeat(62), "b".repeat(9)));
+        let long = to_cvm_name(&format!("{}-x{}", "a".repeat(62), "b".repeat(9)));
         assert_eq!(long, "a".repeat(62));
     }
 

@@ -1,4 +1,4 @@
-//! `casemate up --stop`: the CVM down, and the embedded instance with the last one.
+//! `casemate up --stop`: shuts down the CVM, and the local server after the last CVM.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use casemate_client::Client;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{UpArgs, instance, pid::Embedded, project::Project};
+use super::{UpArgs, instance, pid::LocalServerProcess, project::Project};
 use crate::{
     cli::Global,
     cmd::cvms::wait::{progress_printer, wait},
@@ -16,46 +16,46 @@ use crate::{
     ui,
 };
 
-/// The instance promises ten seconds.
+/// The server stops within ten seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(15);
-/// A guest gets a minute; then it is forced.
+/// A guest has a minute to shut down before it is stopped.
 const DOWN_WITHIN: Duration = Duration::from_mins(3);
-/// States in which a CVM does not keep the instance.
+/// CVM states that do not keep the server running.
 const DOWN: [&str; 3] = ["stopped", "deleted", "error"];
 
-/// What became of the instance.
+/// Whether the server was stopped, and if not, why.
 #[derive(Debug, PartialEq, Eq)]
-enum Kept {
-    Ended,
-    /// Other CVMs run.
-    Needed(Vec<String>),
+enum ServerOutcome {
+    Stopped,
+    /// Other CVMs are running.
+    InUse(Vec<String>),
     /// `up` did not start it.
-    NotOurs,
+    NotStartedByUp,
 }
 
 pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<(), Fail> {
     let name = Project::name(&args.path, args.name.as_deref())?;
-    if let Some(client) = connect::by_flags(global)? {
+    if let Some(client) = connect::client_from_flags(global)? {
         let status = shut_down(global, &client, &name, args.timeout).await?;
-        tell(global, &name, &status, &Kept::NotOurs);
+        print_result(global, &name, &status, &ServerOutcome::NotStartedByUp);
         return Ok(());
     }
     let dir = DataDir::find(global.data_dir.as_deref());
     if dir.admin_key().is_none() {
         return Err(Fail::new(
             "no-server",
-            format!("nothing runs: no Casemate was started in {}", dir.path().display()),
+            format!("nothing to stop: no server was started in {}", dir.path().display()),
         ));
     }
-    // Containers outlive the instance, so one that is gone is started to stop them.
-    let instance = instance::ready(global, &args.node).await?;
+    // Containers outlive the server, so a stopped server is started again to stop them.
+    let instance = instance::find_or_start(global, &args.node).await?;
     let status = shut_down(global, &instance.client, &name, args.timeout).await?;
-    let kept = end(&instance.client, &dir).await?;
-    tell(global, &name, &status, &kept);
+    let outcome = end(&instance.client, &dir).await?;
+    print_result(global, &name, &status, &outcome);
     Ok(())
 }
 
-/// The state it is in then.
+/// Shuts down the CVM and returns its state.
 async fn shut_down(
     global: &Global,
     client: &Client,
@@ -77,49 +77,54 @@ async fn shut_down(
     Ok(state.status)
 }
 
-/// Ends the instance that `up` started, unless a CVM needs it.
-async fn end(client: &Client, dir: &DataDir) -> Result<Kept, Fail> {
+/// Stops the server that `up` started, unless a CVM needs it.
+async fn end(client: &Client, dir: &DataDir) -> Result<ServerOutcome, Fail> {
     let all = client.all_cvms().await?;
     let busy = all.iter().filter(|cvm| cvm.in_progress || !DOWN.contains(&cvm.status.as_str()));
     let busy: Vec<String> = busy.map(|cvm| cvm.name.clone()).collect();
     if !busy.is_empty() {
-        return Ok(Kept::Needed(busy));
+        return Ok(ServerOutcome::InUse(busy));
     }
-    let Some(process) = Embedded::find(dir) else { return Ok(Kept::NotOurs) };
-    let failed = |why: String| {
-        Fail::new("stop", why).suggest(format!("End it yourself: kill {}", process.number()))
+    let Some(process) = LocalServerProcess::find(dir) else {
+        return Ok(ServerOutcome::NotStartedByUp);
     };
-    process.terminate().map_err(|error| failed(format!("Casemate cannot be ended: {error}")))?;
+    let failed = |why: String| {
+        Fail::new("stop", why).suggest(format!("Stop it yourself: kill {}", process.pid()))
+    };
+    process.terminate().map_err(|error| failed(format!("cannot stop the server: {error}")))?;
     let deadline = Instant::now() + ENDS_WITHIN;
-    while process.lives() {
+    while process.is_running() {
         if Instant::now() > deadline {
             return Err(failed(format!(
-                "Casemate does not end within {} s",
+                "the server did not stop within {} s",
                 ENDS_WITHIN.as_secs()
             )));
         }
         sleep(Duration::from_millis(50)).await;
     }
-    Ok(Kept::Ended)
+    Ok(ServerOutcome::Stopped)
 }
 
-fn tell(global: &Global, name: &str, status: &str, kept: &Kept) {
+fn print_result(global: &Global, name: &str, status: &str, outcome: &ServerOutcome) {
     if global.json {
-        let running: &[String] = if let Kept::Needed(names) = kept { names } else { &[] };
+        let running: &[String] =
+            if let ServerOutcome::InUse(names) = outcome { names } else { &[] };
         ui::json(&json!({
             "name": name,
             "status": status,
-            "instance_ended": *kept == Kept::Ended,
+            "instance_ended": *outcome == ServerOutcome::Stopped,
             "still_running": running,
         }));
         return;
     }
     ui::line(format!("{name} is {status}."));
-    match kept {
-        Kept::Ended => ui::line("Casemate ended with it; the data stay."),
-        Kept::Needed(names) => {
-            ui::line(format!("Casemate goes on, because these run: {}", names.join(", ")))
+    match outcome {
+        ServerOutcome::Stopped => ui::line("The server was stopped too. Its data is kept."),
+        ServerOutcome::InUse(names) => {
+            ui::line(format!("The server keeps running for these CVMs: {}", names.join(", ")))
         }
-        Kept::NotOurs => ui::line("Casemate goes on: `up` did not start it."),
+        ServerOutcome::NotStartedByUp => {
+            ui::line("The server keeps running, because `up` did not start it.")
+        }
     };
 }

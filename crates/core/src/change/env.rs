@@ -1,5 +1,4 @@
-//! What a change does to the names of an app's variables. The server sees names only; the values are
-//! sealed.
+//! The effect of a change on the names of an app's variables. The server knows only names; values are sealed.
 
 use std::collections::BTreeSet;
 
@@ -8,19 +7,19 @@ use serde::{Deserialize, Serialize};
 use super::Configuration;
 use crate::compose::{AppCompose, docker};
 
-/// How the names of an app's variables differ after a change.
+/// Changes of an app's variable names.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvReport {
-    /// Names that were not there before, ascending.
+    /// New names, ascending.
     pub added: Vec<String>,
-    /// Names that are no longer there, ascending.
+    /// Dropped names, ascending.
     pub removed: Vec<String>,
-    /// Those of `removed` that the new compose file still uses: the app will miss them.
+    /// The names in `removed` that the new compose file still uses.
     pub missing: Vec<String>,
 }
 
 impl EnvReport {
-    /// How two sets of names differ, for an app that has this document after it.
+    /// The report for two sets of names and the document after the change.
     #[must_use]
     pub fn between(
         before: &BTreeSet<String>,
@@ -41,16 +40,16 @@ impl EnvReport {
     }
 }
 
-/// The names of an app's variables as far as they are known: those of the last request that named
-/// some, else those that its document lets in.
+/// The known names of an app's variables: those of the last request that named some, else those that its
+/// document allows.
 #[must_use]
 pub fn known_names(env_keys: &[String], document: &AppCompose) -> BTreeSet<String> {
     let names = if env_keys.is_empty() { &document.allowed_envs } else { env_keys };
     names.iter().cloned().collect()
 }
 
-/// Compares the names before with those a request names: its `env_keys`, else its `allowed_envs`.
-/// `None`: it names none.
+/// Compares the known names with those in a request: its `env_keys`, else its `allowed_envs`. `None`: the
+/// request names none.
 #[must_use]
 pub fn env_report(
     before: &Configuration,

@@ -1,13 +1,13 @@
-//! When a configuration that is stored has come in force.
+//! Whether the stored configuration is in force.
 
 use crate::{
     cvm::{DesiredState, Power, Spec, Status},
     operation::OperationKind,
 };
 
-/// Whether an operation that succeeds now has brought the stored configuration in force: the node has
-/// it, and the guest came up with it or, being off, was given it by an update. What leads back to a
-/// guest that is off brings in nothing new, and what only powers it off says nothing of what it had.
+/// Whether an operation that succeeds now brings the stored configuration in force: the node has it, and the
+/// guest booted with it or, if off, got it from an update. A rollback of a stopped guest brings nothing new
+/// in force, and an operation that only stops a guest does not show which configuration it had.
 #[must_use]
 pub const fn brings_in_force(
     kind: OperationKind,

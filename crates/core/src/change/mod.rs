@@ -1,12 +1,12 @@
-//! Changes to a CVM's configuration.
+//! Changes of a CVM's configuration.
 //!
-//! A [`Change`] is what a request asked, and is kept as that: while an operation is under way it
-//! waits as a patch and is applied to whatever configuration is in force when its turn comes.
-//! [`apply`] is the only place that turns a configuration into the next one; [`withdraw`] goes back.
+//! A [`Change`] is the patch that a request asked for. While an operation is open, it is queued as a patch,
+//! and is applied to the configuration in force when it starts. [`apply`] is the only function that computes
+//! the next configuration; [`withdraw`] computes the rollback.
 //!
-//! Promises: a field that is not named stays as it is; all fields of a change apply or none does;
-//! what equals the present is no change; the document that results is normalised as at provision.
-//! Deliberately absent: whether the node has room or the image ([`crate::place`]), and power.
+//! Guarantees: a field that is not named keeps its value; all fields of a change apply or none does; a value
+//! equal to the current one is no change; the resulting document is normalised as at provision. Not decided
+//! here: whether the node has room or the image ([`crate::place`]), and power.
 
 mod env;
 mod force;
@@ -25,21 +25,20 @@ use crate::{
     instance::InstanceSeed,
 };
 
-/// Something that can be set, taken away or left alone. Left out of JSON it is left alone.
+/// A value that can be set, cleared or kept. A field missing in JSON is [`Set::Keep`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Set<T> {
-    /// As it is.
+    /// Keep the value.
     #[default]
     Keep,
-    /// Nothing from now on.
+    /// Remove the value.
     Clear,
-    /// This from now on.
+    /// Set this value.
     To(T),
 }
 
 impl<T> Set<T> {
-    /// Whether it is left alone.
     pub const fn is_keep(&self) -> bool {
         matches!(self, Self::Keep)
     }
@@ -55,99 +54,96 @@ impl<T: Clone> Set<T> {
     }
 }
 
-/// What a request wants to be different. `None` and [`Set::Keep`]: as it is. Stored as JSON in
-/// `operations.change`; it holds no secret (the environment is sealed).
+/// The changes that a request asks for. `None` and [`Set::Keep`]: unchanged. Stored as JSON in
+/// `operations.change`; it contains no secrets, because the environment is sealed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Change {
-    /// A whole other document, prepared before; what follows is applied to it.
+    /// A whole prepared document; the fields below are applied to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<ComposeHash>,
-    /// The revision that the document was taken from, where one was named; told, not applied.
+    /// The revision that the document was taken from, if one was named; for display only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<RevisionRef>,
-    /// Another Docker Compose file.
+    /// Docker Compose file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_compose_file: Option<String>,
-    /// Another script before the containers; empty takes it away.
+    /// Script to run before the containers start; empty removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pre_launch_script: Option<String>,
-    /// The names the guest lets in.
+    /// Names of variables that the guest accepts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_envs: Option<Vec<String>>,
-    /// Logs readable without a key.
+    /// Whether logs are readable without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_logs: Option<bool>,
-    /// System figures readable without a key.
+    /// Whether system information is readable without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_sysinfo: Option<bool>,
-    /// Measurements readable without a key.
+    /// Whether measurements are readable without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_tcbinfo: Option<bool>,
-    /// Reachable through the gateway.
+    /// Whether the CVM is reachable through the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_enabled: Option<bool>,
-    /// Waits for synchronised time.
+    /// Whether the guest waits for synchronised time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub secure_time: Option<bool>,
-    /// Another sealed environment, lower-case hex.
+    /// Sealed environment, lower-case hex.
     #[serde(skip_serializing_if = "Set::is_keep")]
     pub sealed_env: Set<String>,
-    /// The names in it, as the client gave them.
+    /// Names of the variables in it, as the client gave them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub env_keys: Option<Vec<String>>,
-    /// Text the guest reads as `.user-config`.
+    /// Content of the guest's `.user-config`.
     #[serde(skip_serializing_if = "Set::is_keep")]
     pub user_config: Set<String>,
-    /// Name and figures of an instance type.
+    /// Instance type with its size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<Size>,
-    /// Virtual CPUs, at least 1.
+    /// At least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vcpu: Option<u32>,
-    /// Memory in MiB, at least 1.
+    /// At least 1 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_mb: Option<u32>,
-    /// Disk in GB; it can only grow.
+    /// In GB; can only grow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk_gb: Option<u32>,
-    /// GPUs to attach.
     #[serde(skip_serializing_if = "Set::is_keep")]
     pub gpus: Set<Gpus>,
-    /// OS image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Seconds a graceful shutdown may take.
+    /// Timeout of a graceful shutdown in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout_s: Option<u32>,
-    /// Whether a shutdown past its deadline is forced.
+    /// Whether a shutdown that times out is forced.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow_force_stop: Option<bool>,
-    /// Shown in the public directory.
+    /// Whether it is in the public directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listed: Option<bool>,
-    /// Name in the workspace.
+    /// Unique within the workspace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Host ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PortMap>>,
-    /// KMS addresses for the guest.
+    /// KMS URLs for the guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_urls: Option<Vec<String>>,
-    /// Gateway addresses for the guest.
+    /// Gateway URLs for the guest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_urls: Option<Vec<String>>,
-    /// Another instance id. That is not put off to the next start.
+    /// A new instance id. It cannot wait for the next start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub renew: Option<Renew>,
-    /// Does not bring a running guest down: it counts from the next start on.
+    /// Does not restart a running guest: applies from the next start.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_next_start: bool,
 }
 
 impl Change {
-    /// Names of the fields it names, as clients call them.
+    /// Names of the fields that are set, as clients call them.
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
         let Self {
@@ -178,7 +174,7 @@ impl Change {
             kms_urls,
             gateway_urls,
             renew,
-            // When, not what.
+            // It says when the change applies, not what changes.
             at_next_start: _,
         } = self;
         [
@@ -215,8 +211,8 @@ impl Change {
         .collect()
     }
 
-    /// The same change with its outcome for the document said outright: whatever the configuration is
-    /// when its turn comes, exactly the document of this hash comes in force with it.
+    /// The same change, bound to its resulting document: whatever the configuration is when it starts,
+    /// exactly the document with this hash comes in force.
     #[must_use]
     pub fn bound_to(&self, document: ComposeHash) -> Self {
         let mut bound = self.clone();
@@ -230,7 +226,7 @@ impl Change {
             public_tcbinfo,
             gateway_enabled,
             secure_time,
-            // Not in the document.
+            // Not part of the document.
             revision: _,
             sealed_env: _,
             env_keys: _,
@@ -263,43 +259,41 @@ impl Change {
         bound
     }
 
-    /// Whether it leads from one document to no other than the one it names, which is what contracts
-    /// have allowed. A change that was nothing new to what waited before it may lead elsewhere when
-    /// that did not come in force.
+    /// Whether applying the change to the document `from` may result in `to`, which must be what contracts
+    /// allowed. An unbound change whose document equalled a queued one may result in another document if the
+    /// queued one did not come in force.
     #[must_use]
     pub fn matches_approval(&self, from: &ComposeHash, to: &ComposeHash) -> bool {
         from == to || self.document.as_ref() == Some(to)
     }
 }
 
-/// How a guest comes to another instance id.
+/// How a guest gets a new instance id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Renew {
-    /// From this seed, at its next boot; its data stay.
+    /// From this seed at its next boot; the data stays.
     Seed(InstanceSeed),
-    /// In another VM, with an empty disk.
+    /// In a new VM with an empty disk.
     Vm,
 }
 
-/// An instance type with its figures, as the catalogue had them when the change was accepted.
+/// An instance type with its size, as in the catalogue when the change was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Size {
-    /// Its name.
     pub id: String,
-    /// Virtual CPUs.
     pub vcpu: u32,
-    /// Memory in MiB.
+    /// In MiB.
     pub memory_mb: u32,
 }
 
-/// Why a change cannot be applied to a configuration. `field` is the field of the change as clients
-/// call it; `message` begins with a verb.
+/// Why a change cannot be applied to a configuration. `field` is the client's name of the field; `message`
+/// begins with a verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {message}")]
 pub struct NotApplicable {
     pub field: &'static str,
-    /// The kind of fault, for decisions.
+    /// The kind of error, for decisions.
     pub reason: Reason,
     /// What is wrong and what would be right.
     pub message: String,
@@ -311,38 +305,38 @@ impl From<ComposeError> for NotApplicable {
     }
 }
 
-/// What a node has to be told.
+/// What a change needs on the node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
-    /// Nothing is different.
+    /// Nothing changes.
     Nothing,
-    /// Something is, but no node needs to know.
+    /// Only the record changes; the node is not involved.
     Record,
-    /// The node gets the new configuration when the guest starts next; it need not be now.
+    /// The node gets the new configuration at the guest's next start.
     NextStart,
-    /// The guest must be brought down, the node told, and the guest started again.
+    /// The guest is shut down, the node gets the configuration, the guest is started.
     Restart,
 }
 
-/// A configuration whole: what is stored of a CVM's intent.
+/// A complete configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Configuration {
-    /// Everything but the two below.
+    /// Everything except the document and the sealed environment.
     pub spec: Spec,
-    /// The document that `spec.compose_hash` names.
+    /// The document with the hash `spec.compose_hash`.
     pub document: AppCompose,
-    /// The sealed environment, lower-case hex.
+    /// Sealed environment, lower-case hex.
     pub sealed_env: Option<String>,
 }
 
 impl Configuration {
-    /// Whether a node would be told the same.
+    /// Whether the node would get the same configuration.
     fn same_for_node(&self, other: &Self) -> bool {
         self.for_node() == other.for_node()
     }
 
-    /// What a node is told and a change can change.
+    /// The parts that a node gets and that a change can change.
     fn for_node(&self) -> impl PartialEq {
         let Self { spec, document: _, sealed_env } = self;
         let Spec {
@@ -355,14 +349,14 @@ impl Configuration {
             gateway_urls,
             vm,
             instance_seed,
-            // Fixed when the CVM was made.
+            // Fixed at creation.
             app_id: _,
             env_public_key: _,
             vpc_server_app_id: _,
             deployer: _,
-            // Taken from the document, which the hash stands for.
+            // Derived from the document, which the hash covers.
             facts: _,
-            // For us only.
+            // Not sent to the node.
             revision: _,
             name: _,
             listed: _,
@@ -378,8 +372,8 @@ impl Configuration {
     }
 }
 
-/// Applies a change. `prepared` is the document that [`Change::document`] names, where it names one.
-/// The spec's revision is raised where a node has to be told.
+/// Applies a change. `prepared` is the document of [`Change::document`], if it names one. The spec's revision
+/// is incremented if the node must get the configuration.
 pub fn apply(
     now: &Configuration,
     change: &Change,
@@ -397,9 +391,9 @@ pub fn apply(
         allow_force_stop,
         sealed_env: sealed,
         at_next_start,
-        // Told, not applied.
+        // For display only.
         revision: _,
-        // By `document`.
+        // Applied through `document`.
         document: _,
         docker_compose_file: _,
         pre_launch_script: _,
@@ -409,15 +403,15 @@ pub fn apply(
         public_tcbinfo: _,
         gateway_enabled: _,
         secure_time: _,
-        // By `resources`.
+        // Applied through `resources`.
         instance_type: _,
         vcpu: _,
         memory_mb: _,
         disk_gb: _,
         gpus: _,
-        // By `env_names`.
+        // Applied through `env_names`.
         env_keys: _,
-        // By `renew`.
+        // Applied through `renew`.
         renew: new_instance,
     } = change;
     let document = document(now, change, prepared)?;
@@ -476,9 +470,9 @@ fn document(
         public_tcbinfo,
         gateway_enabled,
         secure_time,
-        // The base, which was looked up.
+        // The base, which the caller loaded.
         document: _,
-        // Not in the document.
+        // Not part of the document.
         revision: _,
         sealed_env: _,
         env_keys: _,
@@ -526,7 +520,7 @@ fn document(
     Ok(AppCompose::new(input, &base.name, &[])?)
 }
 
-/// What the disk was made with: another value would leave its data unreadable.
+/// Properties that the disk was created with: with another value its data would be unreadable.
 fn bound_to_disk(old: &AppCompose, new: &AppCompose) -> Result<(), NotApplicable> {
     let lines = [
         ("kms_enabled", old.kms_enabled == new.kms_enabled),
@@ -582,8 +576,7 @@ fn resources(spec: &mut Spec, change: &Change) -> Result<(), NotApplicable> {
     Ok(())
 }
 
-/// The guest would drop a variable whose name it does not let in; nobody should learn that from an
-/// app that does not work.
+/// Refuses variables whose names the document does not allow: the guest would drop them silently.
 fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<(), NotApplicable> {
     if matches!(change.sealed_env, Set::To(_)) && spec.env_public_key.is_none() {
         return Err(NotApplicable {
@@ -593,7 +586,7 @@ fn env_names(spec: &mut Spec, change: &Change, document: &AppCompose) -> Result<
         });
     }
     let Some(keys) = &change.env_keys else {
-        // Names of an older environment that the document no longer lets in mean nothing.
+        // Names that the document no longer allows have no effect.
         spec.env_keys.retain(|key| document.allowed_envs.contains(key));
         return Ok(());
     };

@@ -287,7 +287,7 @@ fn a_bound_change_puts_exactly_its_document_in_force() {
     let bound = change.bound_to(approved);
     assert_eq!((bound.vcpu, bound.document), (Some(7), Some(approved)));
     assert_eq!(bound.bound_to(approved), bound);
-    // Whatever came in force before its turn.
+    // Whatever comes in force before it starts.
     let other = Change {
         pre_launch_script: Some("echo".to_owned()),
         public_sysinfo: Some(!now.document.public_sysinfo),

@@ -1,25 +1,24 @@
-//! Going back to the configuration from before a change that did not work. There is no undo: going
-//! back is another desired state.
+//! The rollback of a failed change. There is no undo: a rollback is another desired state.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cvm::{DesiredState, Spec, Status, StopMode};
 
-/// The configuration from before a change; kept with the operation while it is under way.
+/// The configuration before a change; stored with the operation while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Before {
-    /// Everything but the sealed environment.
+    /// Everything except the sealed environment.
     pub spec: Spec,
-    /// The sealed environment, lower-case hex.
+    /// Sealed environment, lower-case hex.
     pub sealed_env: Option<String>,
-    /// Generation that the desired state had.
+    /// Generation of the desired state.
     pub generation: i64,
 }
 
-/// The configuration, desired state and status that lead back, on or off as now. Where the node was never
-/// offered a newer configuration everything is as it was, and the guest, if it runs, is left alone;
-/// else the old configuration gets a new revision, and the node is told again. A disk that may have
-/// grown stays as large as it is, and a VM that may be gone is not gone back to.
+/// The configuration, desired state and status of the rollback; power stays as desired. If the node was never
+/// offered a newer configuration, everything is as before and a running guest is left alone. Otherwise the
+/// old configuration gets a new revision and is pushed again. A disk that may have grown keeps its size, and
+/// a VM that may have been removed is not restored.
 #[must_use]
 pub fn withdraw(
     now: &Spec,
@@ -44,7 +43,7 @@ pub fn withdraw(
         spec.vm = spec.vm.max(now.vm);
         (spec, revision)
     };
-    // A guest that does not come up with the newer one has nothing to lose.
+    // A guest that does not boot with the newer configuration has nothing to lose.
     let force = spec.allow_force_stop || !never_offered;
     let stop = StopMode::Graceful { timeout_s: spec.shutdown_timeout_s, force };
     (spec, DesiredState { generation, stop, ..*desired }, status)

@@ -1,9 +1,9 @@
 //! The app-compose document: normalised once, hashed as bytes, stored and sent as those bytes.
 //!
-//! Canonical form (what every client agrees on, `dstack/` §b.2): JSON with keys in ascending order,
-//! no white space, UTF-8 unescaped. Defaults are written out because the engine's own differ
-//! (`secure_time` and `public_logs`, for example). Fields without a value are left out: JavaScript's
-//! `getComposeHash` over the parsed document must give the same hash.
+//! Canonical form, as all clients have it: JSON with keys in ascending order, no white space, UTF-8
+//! unescaped. Defaults are written out, because dstack's own defaults differ (`secure_time` and
+//! `public_logs`, for example). Fields without a value are left out: JavaScript's `getComposeHash` of the
+//! parsed document must give the same hash.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -11,86 +11,86 @@ use sha2::{Digest, Sha256};
 use super::{docker, problem::Problem, template::Known};
 use crate::{id::ComposeHash, ready::Check, seal};
 
-/// Compose file and pre-launch script together may be this long.
+/// Maximum size of compose file and pre-launch script together.
 pub const MAX_COMPOSE_BYTES: usize = 200 * 1024;
 
-/// SHA-256 of the document's bytes: the compose hash.
+/// The compose hash: SHA-256 of the document's bytes.
 #[must_use]
 pub fn hash(document: &str) -> ComposeHash {
     ComposeHash::from_bytes(Sha256::digest(document.as_bytes()).into())
 }
 
-/// What a client may say of an app-compose document; `None` means not said.
+/// A client's input for an app-compose document; `None`: not given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ComposeInput {
-    /// Names of variables the guest lets in.
+    /// Names of variables that the guest accepts.
     pub allowed_envs: Vec<String>,
-    /// Program of the runner `bash`.
+    /// Program for the runner `bash`.
     pub bash_script: Option<String>,
-    /// Domain the guest hands to its apps.
+    /// Domain that the guest passes to its apps.
     pub default_gateway_domain: Option<String>,
     /// The user's compose file, byte for byte.
     pub docker_compose_file: Option<String>,
-    /// Deprecated feature list; only `tproxy-net` still means something to the engine.
+    /// Deprecated feature list; dstack still interprets only `tproxy-net`.
     pub features: Option<Vec<String>>,
-    /// Register with the gateway; default true.
+    /// Whether the guest registers with the gateway; default true.
     pub gateway_enabled: Option<bool>,
-    /// Script run before the container engine starts.
+    /// Script to run before the container engine starts.
     pub init_script: Option<String>,
-    /// Get keys from the KMS; default true.
+    /// Whether keys come from the KMS; default true.
     pub kms_enabled: Option<bool>,
-    /// Get keys from the host's sealing enclave; default false.
+    /// Whether keys come from the host's sealing enclave; default false.
     pub local_key_provider_enabled: Option<bool>,
     /// 1, 2 (default) or 3.
     pub manifest_version: Option<u32>,
-    /// Name inside the document; empty or absent: the CVM's name.
+    /// Name in the document; default: the CVM's name.
     pub name: Option<String>,
-    /// No instance id; default false.
+    /// Whether the guest has no instance id; default false.
     pub no_instance_id: Option<bool>,
-    /// Script run before the containers start; empty is none.
+    /// Script to run before the containers start; empty means none.
     pub pre_launch_script: Option<String>,
-    /// Container logs readable without a key; default true.
+    /// Whether container logs are readable without a key; default true.
     pub public_logs: Option<bool>,
-    /// System figures readable without a key; default true.
+    /// Whether system information is readable without a key; default true.
     pub public_sysinfo: Option<bool>,
-    /// Measurements readable without a key; default true.
+    /// Whether measurements are readable without a key; default true.
     pub public_tcbinfo: Option<bool>,
     /// `docker-compose` (default), `nerdctl-compose` or `bash`.
     pub runner: Option<String>,
     /// Free text that only changes the hash.
     pub salt: Option<String>,
-    /// Wait for synchronised time before boot; default false (the engine's own default is true).
+    /// Whether the guest waits for synchronised time before boot; default false (dstack's default is true).
     pub secure_time: Option<bool>,
-    /// File system of the data disk; `None`: not said, default zfs; `Some(None)`: the engine's choice.
+    /// File system of the data disk; `None`: not given, default zfs; `Some(None)`: dstack's choice.
     pub storage_fs: Option<Option<String>>,
     /// Older name of `gateway_enabled`.
     pub tproxy_enabled: Option<bool>,
 }
 
-/// Why an app-compose document cannot be made. `field` names the input.
+/// Why an app-compose document is invalid. `field` names the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct ComposeError {
     /// The field as clients call it, without `compose_file.`.
     pub field: &'static str,
-    /// The kind of fault, for decisions.
+    /// The kind of error, for decisions.
     pub reason: Reason,
     /// What is wrong and what would be right; begins with a verb.
     pub message: String,
-    /// What is wrong with a compose file, each with its place.
+    /// Problems of the compose file with their places.
     pub problems: Vec<Problem>,
 }
 
-/// The kind of fault of a field, for whoever decides by it; the message is for people only.
+/// The kind of a field's error, for decisions; the message is for people only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The value is not one of those that are allowed.
+    /// The value is not allowed.
     Invalid,
     /// The field is missing or empty.
     Required,
-    /// The field would be ignored beside the others.
+    /// The field would be ignored in this combination.
     NoEffect,
-    /// The value is smaller than the present one, and can only grow.
+    /// The value is smaller than the current one, and can only grow.
     CanOnlyGrow,
     /// The change would lose data of the guest.
     LosesData,
@@ -108,63 +108,60 @@ fn refuse_for<T>(
     Err(ComposeError { field, reason, message: message.into(), problems: Vec::new() })
 }
 
-/// A normalised document. Fields stand in the order of their names: that *is* the canonical form.
+/// A normalised document. The fields must stay in alphabetical order, which is the canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppCompose {
-    /// Variables the guest lets in.
+    /// Names of variables that the guest accepts.
     #[serde(default)]
     pub allowed_envs: Vec<String>,
-    /// Program of the runner `bash`.
+    /// Program for the runner `bash`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bash_script: Option<String>,
-    /// Domain the guest hands to its apps.
+    /// Domain that the guest passes to its apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_gateway_domain: Option<String>,
-    /// The user's compose file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_compose_file: Option<String>,
-    /// Feature list that agrees with the booleans.
+    /// Feature list, consistent with the booleans.
     #[serde(default)]
     pub features: Vec<String>,
-    /// Registers with the gateway.
+    /// Whether the guest registers with the gateway.
     pub gateway_enabled: bool,
-    /// Script run before the container engine.
+    /// Script to run before the container engine starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_script: Option<String>,
-    /// Keys from the KMS.
+    /// Whether keys come from the KMS.
     pub kms_enabled: bool,
-    /// Keys from the host's sealing enclave.
+    /// Whether keys come from the host's sealing enclave.
     pub local_key_provider_enabled: bool,
-    /// 1 or 2 as number, 3 as text, as the engine wants it.
+    /// 1 and 2 are numbers, 3 is text, as dstack expects.
     pub manifest_version: ManifestVersion,
-    /// Name inside the document.
     pub name: String,
-    /// No instance id.
+    /// Whether the guest has no instance id.
     pub no_instance_id: bool,
-    /// Script run before the containers.
+    /// Script to run before the containers start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pre_launch_script: Option<String>,
-    /// Logs readable without a key.
+    /// Whether logs are readable without a key.
     pub public_logs: bool,
-    /// System figures readable without a key.
+    /// Whether system information is readable without a key.
     pub public_sysinfo: bool,
-    /// Measurements readable without a key.
+    /// Whether measurements are readable without a key.
     pub public_tcbinfo: bool,
-    /// What runs the app.
     pub runner: String,
-    /// Changes the hash and nothing else.
+    /// Only changes the hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub salt: Option<String>,
-    /// Waits for synchronised time.
+    /// Whether the guest waits for synchronised time.
     pub secure_time: bool,
-    /// File system of the data disk; absent: the engine's choice.
+    /// File system of the data disk; absent: dstack's choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_fs: Option<String>,
     /// Same as `gateway_enabled`, for older guests.
     pub tproxy_enabled: bool,
 }
 
-/// `manifest_version`: numbers up to 2, text from 3 on.
+/// `manifest_version`: a number up to 2, text from 3 on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ManifestVersion {
@@ -175,7 +172,7 @@ pub enum ManifestVersion {
 }
 
 impl AppCompose {
-    /// Normalises what a client said. `cvm_name` fills an empty `name`; `env_keys` are allowed too.
+    /// Normalises a client's input. `cvm_name` fills an empty `name`; `env_keys` are allowed, too.
     pub fn new(
         input: ComposeInput,
         cvm_name: &str,
@@ -218,13 +215,13 @@ impl AppCompose {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Reads a stored document back.
+    /// Parses a stored document.
     pub fn parse(document: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(document)
     }
 }
 
-/// Says again what a document says: normalising it gives the document.
+/// Normalising the result gives the same document.
 impl From<&AppCompose> for ComposeInput {
     fn from(document: &AppCompose) -> Self {
         Self {
@@ -254,7 +251,6 @@ impl From<&AppCompose> for ComposeInput {
 }
 
 impl ManifestVersion {
-    /// The version as a number.
     pub fn number(&self) -> u32 {
         match self {
             Self::Number(number) => *number,
@@ -263,26 +259,24 @@ impl ManifestVersion {
     }
 }
 
-/// What lists and routes need to know of a document without reading it; kept with the spec.
+/// Properties of a document for lists and routes, stored with the spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Logs readable without a key.
+    /// Whether logs are readable without a key.
     pub public_logs: bool,
-    /// System figures readable without a key.
+    /// Whether system information is readable without a key.
     pub public_sysinfo: bool,
-    /// Measurements readable without a key.
+    /// Whether measurements are readable without a key.
     pub public_tcbinfo: bool,
-    /// Reachable through the gateway.
+    /// Whether the app is reachable through the gateway.
     pub gateway_enabled: bool,
-    /// Waits for synchronised time.
+    /// Whether the guest waits for synchronised time.
     pub secure_time: bool,
-    /// File system of the data disk, where one is named.
+    /// File system of the data disk, if one is named.
     pub storage_fs: Option<String>,
-    /// Feature list.
     pub features: Vec<String>,
     /// Version of the document.
     pub manifest_version: u32,
-    /// What runs the app.
     pub runner: String,
     /// Published TCP ports, ascending.
     pub ports: Vec<u16>,
@@ -290,20 +284,20 @@ pub struct Facts {
     pub docker_compose_hash: Option<String>,
     /// SHA-256 of the pre-launch script, hex.
     pub pre_launch_script_hash: Option<String>,
-    /// When an instance takes requests, as the compose file's labels say.
+    /// Readiness check in the compose file's labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readiness: Option<Check>,
 }
 
 impl AppCompose {
-    /// What its compose file says, as far as it is known before the app runs.
+    /// The contents of its compose file, as far as they are known before the app runs.
     pub fn inspected(&self) -> Option<docker::Inspected> {
         let file = self.docker_compose_file.as_deref()?;
         docker::inspect_with(file, &known_before(&self.allowed_envs)).ok()
     }
 
-    /// Variables that its compose file uses and nobody gives: they will be empty, or stop the boot. What
-    /// its scripts name they may set.
+    /// Variables that its compose file uses without a value or default: they are empty or stop the boot.
+    /// Variables named in its scripts are left out, because the scripts may set them.
     pub fn unset_variables(&self) -> Vec<String> {
         let scripts = [&self.pre_launch_script, &self.init_script];
         let is_given = |name: &str| {
@@ -318,7 +312,6 @@ impl AppCompose {
         unset.into_iter().collect()
     }
 
-    /// The facts of this document.
     pub fn facts(&self) -> Facts {
         let digest = |text: &String| hash(text).to_string();
         let known = |name: &str| {
@@ -352,7 +345,7 @@ fn non_empty(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
 
-/// The values of variables that may be given are known to the guest only; others are not set.
+/// Allowed variables have values that only the guest knows; all others are unset.
 fn known_before(allowed_envs: &[String]) -> impl Fn(&str) -> Known {
     |name| if allowed_envs.iter().any(|one| one == name) { Known::Secret } else { Known::Unset }
 }
@@ -432,7 +425,7 @@ fn gateway_enabled(input: &ComposeInput) -> bool {
     input.gateway_enabled.or(input.tproxy_enabled).or(from_features).unwrap_or(true)
 }
 
-/// The feature list, made to agree with the booleans; other features stay as they were given.
+/// The feature list, consistent with the booleans; other features are kept.
 fn features(given: Option<Vec<String>>, kms: bool, gateway: bool) -> Vec<String> {
     let mut features = given.unwrap_or_else(|| vec!["kms".to_owned(), "tproxy-net".to_owned()]);
     for (name, wanted) in [("kms", kms), ("tproxy-net", gateway)] {
@@ -544,8 +537,8 @@ mod tests {
     }
 
     proptest! {
-        /// Parse, sort and write compactly, as the JavaScript SDK does, gives the same bytes: so
-        /// every client computes our hash from `GET compose_file`.
+        /// Parsing, sorting and compact writing, as in the JavaScript SDK, give the same bytes. So every
+        /// client computes our hash from `GET compose_file`.
         #[test]
         fn any_document_is_its_own_canonical_form(
             text in "\\PC{0,40}", script in any::<Option<String>>(), salt in any::<Option<String>>(),

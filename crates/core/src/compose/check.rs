@@ -1,5 +1,5 @@
-//! What is wrong with a file whose keys and kinds are right: files that no guest has, names that are
-//! not defined, circles, `$` that begins no variable.
+//! Semantic problems of a file with valid keys and types: missing files, undefined names, cycles, a `$` that
+//! begins no variable.
 
 use super::{
     problem::{NamedFile, Place, Problem, ProblemKind, Referent},
@@ -7,7 +7,7 @@ use super::{
     yaml::{Entry, Map, Node, Value},
 };
 
-/// What is wrong with a file. Its documents are merged, services have what they extend.
+/// The problems of a file whose documents are merged and whose `extends` are resolved.
 pub fn check(file: &Node) -> Vec<Problem> {
     let mut check = Check { file, problems: Vec::new() };
     check.include();
@@ -25,7 +25,6 @@ pub fn check(file: &Node) -> Vec<Problem> {
     check.problems
 }
 
-/// The services of a file.
 pub fn services(file: &Node) -> impl Iterator<Item = &Entry> {
     file.get("services").and_then(Node::map).into_iter().flat_map(Map::iter)
 }
@@ -90,7 +89,7 @@ impl Check<'_> {
         self.others(name, map);
     }
 
-    /// An image, or a build that needs no files.
+    /// Requires an image, or a build without files.
     fn program(&mut self, name: &str, line: usize, map: &Map) {
         let has_image = map.get("image").is_some_and(|image| image.value != Value::Null);
         match map.entry("build").filter(|entry| entry.node.value != Value::Null) {
@@ -99,7 +98,7 @@ impl Check<'_> {
                 self.say(&["services", name, "build"], build.line, kind);
             }
             Some(_) => {}
-            // What an `extends` that is a problem itself would bring is not known.
+            // What an invalid `extends` would add is unknown.
             None if has_image || map.get("provider").is_some() || map.get("extends").is_some() => {}
             None => self.say(&["services", name], line, ProblemKind::NoImage),
         }
@@ -144,8 +143,8 @@ impl Check<'_> {
         }
     }
 
-    /// Networks, configs and secrets of a service: a list of names, of mappings with `source`, or a
-    /// mapping by name.
+    /// References of a service to networks, configs or secrets: a list of names or of mappings with `source`,
+    /// or a mapping by name.
     fn named(&mut self, name: &str, map: &Map, key: &str, what: Referent, defined_in: &str) {
         let Some(node) = map.get(key) else { return };
         let mut used: Vec<(usize, String)> = Vec::new();
@@ -164,7 +163,7 @@ impl Check<'_> {
         }
     }
 
-    /// Other services that a service names.
+    /// References to other services.
     fn others(&mut self, name: &str, map: &Map) {
         for (key, line, other) in named_services(map) {
             if !self.defines("services", &other) {
@@ -240,7 +239,7 @@ fn is_empty(node: &Node) -> bool {
     }
 }
 
-/// `required: false`: compose passes over the file if it is not there, and in a CVM it is not.
+/// `required: false`: compose skips a missing file, and in a CVM it is missing.
 pub fn is_optional(env_file: &Node) -> bool {
     match env_file.get("required").map(|node| &node.value) {
         Some(Value::Bool(required)) => !required,
@@ -261,7 +260,7 @@ fn needs_files(build: &Node) -> bool {
     !is_remote(context)
 }
 
-/// A context that is fetched, or that a variable names.
+/// A build context that is fetched, or given by a variable.
 fn is_remote(context: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@", "github.com/", "docker-image://"]
         .iter()
@@ -279,7 +278,7 @@ fn is_volume_name(source: &str) -> bool {
         && source.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// Services that a service names, with the key and the line.
+/// Services that a service references, with the key and the line.
 fn named_services(map: &Map) -> Vec<(&'static str, usize, String)> {
     let mut found = Vec::new();
     if let Some(depends) = map.get("depends_on") {
@@ -312,7 +311,7 @@ fn named_services(map: &Map) -> Vec<(&'static str, usize, String)> {
     found
 }
 
-/// The circle that begins here, if there is one; each is found once.
+/// The cycle that begins here, if there is one; each cycle is reported once.
 fn cycle<'a>(
     file: &'a Node,
     name: &'a str,

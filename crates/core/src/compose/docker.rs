@@ -1,5 +1,5 @@
-//! A read-only look into a user's compose file: what is wrong with it, which ports it publishes, which
-//! variables it takes. The text itself is what is hashed and sent; nothing here ever writes YAML.
+//! Reads a user's compose file: its problems, published ports and variables. The text itself is hashed and
+//! sent; nothing here writes YAML.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -13,27 +13,26 @@ use super::{
 };
 use crate::ready::{Check, InvalidLabel, Labels};
 
-/// What we need to know of a compose file.
+/// The relevant contents of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// Its own `name:`.
+    /// Its `name:`.
     pub name: Option<String>,
     /// Names of the services, sorted.
     pub services: Vec<String>,
-    /// Published TCP ports, ascending, each once, as far as they are known before the app runs.
+    /// Published TCP ports, ascending and unique, as far as they are known before the app runs.
     pub published: Vec<u16>,
-    /// What it takes from outside.
     pub variables: Variables,
-    /// What its labels say about when an instance takes requests.
+    /// The readiness check of its labels.
     pub readiness: Option<Check>,
 }
 
-/// Variables that a compose file takes from outside.
+/// Variables that a compose file takes from its environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Variables {
-    /// Values with variables in them.
+    /// Values that contain variables.
     templates: Vec<Vec<Part>>,
-    /// Names that are passed on: `environment:` with a name and no value, `secrets: environment:`.
+    /// Names passed to containers: `environment:` entries without a value, `secrets: environment:`.
     passed: BTreeSet<String>,
     /// Names that compose itself reads.
     own: BTreeSet<String>,
@@ -47,7 +46,7 @@ impl Variables {
         inside.chain(self.passed.iter().cloned()).chain(self.own.iter().cloned()).collect()
     }
 
-    /// The names of those that would be empty, or stop the boot, if only these were given.
+    /// Names that would be empty or stop the boot if only the given ones were set.
     pub fn unset(&self, is_given: &dyn Fn(&str) -> bool) -> BTreeSet<String> {
         let mut unset: BTreeSet<String> =
             self.passed.iter().filter(|name| !is_given(name)).cloned().collect();
@@ -58,7 +57,7 @@ impl Variables {
     }
 }
 
-/// Variables that a guest has without anybody sending them.
+/// Variables that every guest has.
 pub const GUEST_VARIABLES: [&str; 10] = [
     "DSTACK_APP_DOMAIN",
     "DSTACK_APP_ID",
@@ -86,15 +85,14 @@ fn add_unset(parts: &[Part], is_given: &dyn Fn(&str) -> bool, unset: &mut BTreeS
     }
 }
 
-/// Why a text is not a compose file that a CVM can run: everything that is wrong with it, in the order
-/// of its lines.
+/// Why a CVM cannot run a compose file: all problems, ordered by line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotCompose {
-    /// The problems; at least one.
+    /// At least one.
     pub problems: Vec<Problem>,
 }
 
-/// More problems are only counted in the text.
+/// Maximum number of problems in the text; more are only counted.
 const SHOWN: usize = 10;
 
 impl fmt::Display for NotCompose {
@@ -114,12 +112,12 @@ impl fmt::Display for NotCompose {
 
 impl std::error::Error for NotCompose {}
 
-/// Reads a compose file whose variables are all unset.
+/// Reads a compose file with all variables unset.
 pub fn inspect(text: &str) -> Result<Inspected, NotCompose> {
     inspect_with(text, &|_| Known::Unset)
 }
 
-/// Reads a compose file. `known` says what is known of its variables.
+/// Reads a compose file. `known` returns what is known of each variable.
 pub fn inspect_with(text: &str, known: &dyn Fn(&str) -> Known) -> Result<Inspected, NotCompose> {
     let (documents, mut problems) = yaml::documents(text);
     let broken = documents.is_empty() && !problems.is_empty();
@@ -160,7 +158,7 @@ pub fn inspect_with(text: &str, known: &dyn Fn(&str) -> Known) -> Result<Inspect
     })
 }
 
-/// Compose refuses to run nothing.
+/// Compose refuses to start without services.
 fn all_in_profiles(file: &Node, known: &dyn Fn(&str) -> Known) -> Option<Problem> {
     let in_profile = |service: &yaml::Entry| {
         service.node.get("profiles").is_some_and(|profiles| !profiles.items().is_empty())
@@ -174,7 +172,7 @@ fn no_services() -> Problem {
     Problem::new(Place::default(), ProblemKind::NoServices)
 }
 
-/// In the order of lines. What a service inherits is a problem of the file once.
+/// Ordered by line. A problem in an inherited part is reported once.
 fn in_order(problems: Vec<Problem>) -> Vec<Problem> {
     let mut kept: Vec<Problem> = Vec::new();
     for problem in problems {
@@ -213,7 +211,7 @@ fn readiness(file: &Node, published: &[u16]) -> Result<Option<Check>, (InvalidLa
     })
 }
 
-/// Names with values of `[a=b]` or `{a: b}`; one without a value has an empty one.
+/// Names and values of `[a=b]` or `{a: b}`; a missing value is empty.
 fn pairs(node: &Node) -> Vec<(String, String)> {
     let listed = node.items().iter().filter_map(Node::text).map(|line| {
         let (name, value) = line.split_once('=').unwrap_or((line, ""));
@@ -261,7 +259,7 @@ fn templates(node: &Node, found: &mut Vec<Vec<Part>>) {
     }
 }
 
-/// Names without a value: the value comes from outside.
+/// Names without a value: the value comes from the environment.
 fn passed_on(node: &Node, found: &mut BTreeSet<String>) {
     let listed = node.items().iter().filter_map(Node::text);
     let listed = listed.filter(|text| !text.contains(['=', '$']));

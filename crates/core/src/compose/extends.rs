@@ -1,4 +1,4 @@
-//! Services that extend others of the same file.
+//! `extends` within one file.
 
 use super::{
     check::services,
@@ -7,7 +7,7 @@ use super::{
     yaml::{Entry, Map, Node, Value},
 };
 
-/// Gives every service what it extends. Services of other files, unknown ones and circles are problems.
+/// Resolves `extends` of all services. Services of other files, unknown services and cycles are problems.
 pub fn resolve(file: &mut Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     let Some(found) = file.get("services").and_then(Node::map) else { return problems };

@@ -1,18 +1,18 @@
-//! Several documents of one file, and services that extend one another, become one file.
+//! Merges the documents of a file, and services with those they extend.
 
 use super::yaml::{Entry, Map, MergeTag, Node, Value};
 
-/// Lists whose later value replaces the earlier one.
+/// Lists that the later value replaces instead of extending.
 const REPLACED: [&str; 3] = ["command", "entrypoint", "test"];
 
-/// The documents as compose merges them; `None`: there are none.
+/// Merges documents as compose does; `None`: there are none.
 pub fn merge_documents(documents: Vec<Node>) -> Option<Node> {
     let mut merged = documents.into_iter().reduce(|before, after| merge("", before, after))?;
     remove_reset(&mut merged);
     Some(merged)
 }
 
-/// A value over an earlier one under the same key.
+/// Merges two values of the same key.
 pub fn merge(key: &str, before: Node, after: Node) -> Node {
     if after.merge != MergeTag::Merge {
         return after;

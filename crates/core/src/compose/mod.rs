@@ -1,13 +1,13 @@
-//! The document a guest boots ([`app_compose`]) and a read-only look into the user's compose file
-//! ([`docker`]), whose text is hashed and sent as it came and never written anew.
+//! The document that a guest boots ([`app_compose`]), and a read-only parser for the user's compose file
+//! ([`docker`]), whose text is hashed and sent unchanged.
 //!
-//! | module | what it does |
+//! | module | contents |
 //! |---|---|
-//! | [`yaml`] | text → documents, each value with its line |
-//! | [`merge`], [`extends`] | documents and services → one file, as compose merges them |
-//! | [`schema`], [`check`] | what is wrong: keys and kinds of values; files, names, circles |
+//! | [`yaml`] | parses text to documents, with the line of each value |
+//! | [`merge`], [`extends`] | combines documents and services, as compose does |
+//! | [`schema`], [`check`] | finds problems: keys and types of values; files, names, cycles |
 //! | [`template`], [`ports`] | variables in values; published ports |
-//! | [`problem`] | what is wrong, in words |
+//! | [`problem`] | messages |
 
 pub mod app_compose;
 mod check;

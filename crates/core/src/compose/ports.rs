@@ -6,29 +6,28 @@ use super::{
     yaml::{Node, Value},
 };
 
-/// More ports of one range are not listed.
+/// Maximum number of listed ports per range.
 const MAX_RANGE: usize = 256;
 const EXPECTED: &str =
     "[address:][published:]target, each a port from 1 to 65535 or ranges of one length";
 
-/// A published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Published {
-    /// The number that is published.
+    /// The published number.
     pub port: u16,
-    /// Whether it is TCP: the gateway leads nowhere else.
+    /// Whether it is TCP; the gateway forwards only TCP.
     pub tcp: bool,
 }
 
-/// One entry of `ports`, filled in.
+/// An entry of `ports` with variables filled in.
 struct Entry {
     published: Option<String>,
     target: String,
     protocol: String,
 }
 
-/// The published ports of a service as far as they are known before it runs, and what is wrong with
-/// the entries that are fully known.
+/// The published ports of a service as far as they are known before it runs, and the problems of entries that
+/// are fully known.
 pub fn published(
     name: &str,
     service: &Node,
@@ -52,14 +51,14 @@ pub fn published(
     (found, problems)
 }
 
-/// How many containers a service has.
+/// The number of containers of a service.
 pub fn replicas(service: &Node, known: &dyn Fn(&str) -> Known) -> usize {
     let deployed = service.get("deploy").and_then(|deploy| deploy.get("replicas"));
     let asked = deployed.or_else(|| service.get("scale"));
     asked.and_then(|node| filled(node, known)).and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// The entry as text, and its parts; `None`: it depends on what only the guest knows.
+/// The text and the parts of an entry; `None`: it depends on variables that only the guest knows.
 fn read(item: &Node, known: &dyn Fn(&str) -> Known) -> Option<(String, Option<Entry>)> {
     if let Value::Map(map) = &item.value {
         let part = |key: &str| match map.get(key) {
@@ -89,7 +88,7 @@ fn filled(node: &Node, known: &dyn Fn(&str) -> Known) -> Option<String> {
     }
 }
 
-/// `[ip:][published:]target[/protocol]`; an IPv6 address stands in brackets.
+/// `[ip:][published:]target[/protocol]`; an IPv6 address is in brackets.
 fn short(text: &str) -> Option<Entry> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let mut parts = ports.rsplitn(3, ':');
@@ -100,7 +99,7 @@ fn short(text: &str) -> Option<Entry> {
 
 type Range = (u16, u16);
 
-/// The published and the target range of an entry that compose would take.
+/// The published and target ranges of an entry that compose accepts.
 fn range_of(entry: &Entry) -> Option<(Option<Range>, Range)> {
     let target = range(&entry.target).filter(|(first, _)| *first > 0)?;
     let published = match &entry.published {
@@ -120,7 +119,7 @@ fn range(text: &str) -> Option<Range> {
     (first <= last).then_some((first, last))
 }
 
-/// The published numbers. A range over one target is shared out to the containers of the service.
+/// The published numbers. A range over one target is distributed over the containers of the service.
 fn ports_of(
     entry: &Entry,
     (published, target): (Option<Range>, Range),

@@ -1,37 +1,33 @@
-//! What is wrong with a compose file: where, what, and what to do about it.
+//! Problems of a compose file: place, kind, and what to do.
 
 use std::fmt;
 
 use super::yaml::MAX_NODES;
 use crate::ready::InvalidLabel;
 
-/// One thing that is wrong with a compose file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it is.
     pub place: Place,
-    /// What it is.
     pub kind: ProblemKind,
 }
 
-/// A place in a compose file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Place {
-    /// The service, if it is in one.
+    /// `None` outside of services.
     pub service: Option<String>,
-    /// The field of the service or of the file, `ports[0]`; empty: the service or file itself.
+    /// The field of the service or file, `ports[0]`; empty: the service or file itself.
     pub field: String,
-    /// The line, from 1; 0: the file as a whole.
+    /// From 1; 0: the file as a whole.
     pub line: usize,
 }
 
 impl Place {
-    /// A line of which nothing more is known.
+    /// A place of which only the line is known.
     pub fn line(line: usize) -> Self {
         Self { line, ..Self::default() }
     }
 
-    /// A place by the keys that lead there.
+    /// The place of a path of keys.
     pub fn of<T: AsRef<str>>(path: &[T], line: usize) -> Self {
         let (service, rest) = match path {
             [first, service, rest @ ..] if first.as_ref() == "services" => {
@@ -64,7 +60,6 @@ impl fmt::Display for Place {
 }
 
 impl Problem {
-    /// A problem of this kind at this place.
     pub fn new(place: Place, kind: ProblemKind) -> Self {
         Self { place, kind }
     }
@@ -76,7 +71,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Files that compose would read, none of which is in a CVM.
+/// Files that compose would read and that do not exist in a CVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedFile {
     /// `include`.
@@ -95,7 +90,7 @@ pub enum NamedFile {
     CredentialSpec,
 }
 
-/// What a name refers to.
+/// The kind of object that a name references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Referent {
     /// A service.
@@ -125,76 +120,71 @@ impl Referent {
     }
 }
 
-/// What is wrong. The text says what and what to do instead.
+/// The kind of a problem. The text says what is wrong and what to do instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProblemKind {
-    /// The text is no YAML.
+    /// The text is not valid YAML.
     #[error(
         "is not valid YAML, at column {column}: check indentation, colons and brackets there and above"
     )]
     NotYaml {
-        /// The column, from 1.
+        /// From 1.
         column: usize,
     },
-    /// A tab where YAML wants blanks.
+    /// A tab where YAML requires spaces.
     #[error("is indented with a tab: YAML takes blanks only")]
     Tab,
-    /// `"` or `'` without its end.
+    /// An unterminated `"` or `'`.
     #[error("has a quote that is not closed")]
     OpenQuote,
-    /// `*name` without `&name` before it.
+    /// `*name` without an earlier `&name`.
     #[error("uses an alias that has no anchor before it")]
     UnknownAlias,
     /// `&a [*a]`.
     #[error("has an alias of the value that it stands in")]
     AliasOfItself,
-    /// Too much nesting.
     #[error("has more than 100 mappings and lists inside one another")]
     TooDeep,
-    /// Too many values.
     #[error("has more than {MAX_NODES} values, aliases expanded: write less")]
     TooLarge,
-    /// A key twice in one mapping.
+    /// A duplicate key in a mapping.
     #[error("stands twice, first on line {first}: keep one")]
     DuplicateKey {
-        /// Line of the first.
+        /// Line of the first one.
         first: usize,
     },
     /// `<<` twice in one mapping.
     #[error("is a second merge key, the first is on line {first}: write one, `<<: [*a, *b]`")]
     TwoMergeKeys {
-        /// Line of the first.
+        /// Line of the first one.
         first: usize,
     },
-    /// `<<` of something else.
+    /// `<<` of something that is not a mapping.
     #[error("merges something that is not a mapping")]
     MergeOfNoMapping,
-    /// A key that is a number or the like.
+    /// A key that is not text, for example a number.
     #[error("has the key {}, which is not text: put it in quotes", .key.as_deref().unwrap_or("?"))]
     KeyNotText {
-        /// The key, if it can be shown.
+        /// The key, if it can be displayed.
         key: Option<String>,
     },
-    /// A tag that compose does not know.
+    /// A tag that compose does not support.
     #[error("has the YAML tag {tag}: compose files have !reset and !override only")]
-    UnknownTag {
-        /// The tag.
-        tag: String,
-    },
-    /// There is nothing to run.
+    UnknownTag { tag: String },
+    /// There is no service.
     #[error(
         "has no services: a compose file needs a `services:` mapping with at least one service"
     )]
     NoServices,
-    /// Every service is in a profile, and none is chosen.
+    /// All services have profiles, and none is selected.
     #[error(
         "has a profile at every service, so none would run: send COMPOSE_PROFILES, or leave profiles: out of one"
     )]
     AllInProfiles,
-    /// A name with other characters.
+    /// A name with invalid characters.
     #[error("is no name: letters, digits, `_`, `.` and `-` only")]
     BadName,
-    /// A service that is neither pulled nor built nor inherited.
+    /// A service without image, build or inherited image.
     #[error("has no image: name one under image:, or build one from build.dockerfile_inline")]
     NoImage,
     /// A build that needs files.
@@ -204,54 +194,48 @@ pub enum ProblemKind {
         "push the image and name it under image:, or build from build.dockerfile_inline without COPY"
     })]
     BuildContext {
-        /// Whether the service names an image too.
+        /// Whether the service also names an image.
         has_image: bool,
     },
-    /// A file that stays behind.
+    /// A file that does not exist in a CVM.
     #[error("names a file, and a CVM has no files beside the compose file: {}", way_out(*.0))]
     File(NamedFile),
-    /// A key that no compose file has.
+    /// A key that compose does not have.
     #[error("is not a key of a compose file{}", suggestion(*.near))]
     UnknownKey {
-        /// A key that is written almost like it.
+        /// A valid key with a similar spelling.
         near: Option<&'static str>,
     },
-    /// A value of another kind.
+    /// A value of the wrong type.
     #[error("must be {expected}, and is {found}")]
     WrongType {
-        /// What it must be.
+        /// Expected type.
         expected: String,
-        /// What it is.
+        /// Actual type.
         found: &'static str,
     },
-    /// A value that is not one of the possible ones.
+    /// A value that is not one of the allowed ones.
     #[error("{value:?} must be {expected}")]
     BadValue {
-        /// The value.
         value: String,
-        /// What it must be.
+        /// The allowed values.
         expected: &'static str,
     },
     /// A name that the file does not define.
     #[error("names the {} {name:?}, which the file does not define", .what.word())]
-    Undefined {
-        /// What.
-        what: Referent,
-        /// The name.
-        name: String,
-    },
-    /// Services that wait for one another, or extend one another.
+    Undefined { what: Referent, name: String },
+    /// Services that depend on each other, or extend each other.
     #[error("goes in a circle: {}", .through.join(" → "))]
     Cycle {
         /// The services in order.
         through: Vec<String>,
     },
-    /// `$` that begins no variable.
+    /// A `$` that begins no variable.
     #[error(
         "has a `$` that begins no variable: write `$$` for a dollar sign, `${{NAME}}` for a variable"
     )]
     BadVariable,
-    /// A label of readiness.
+    /// An invalid readiness label.
     #[error("label {} {}", .0.label, .0.reason)]
     Label(Box<InvalidLabel>),
 }

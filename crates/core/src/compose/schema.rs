@@ -1,7 +1,7 @@
-//! Which keys a compose file has, and of what kind their values are.
+//! The keys of a compose file and the types of their values.
 //!
-//! It follows the Compose Specification. A text with a variable in it passes where a scalar may stand:
-//! compose fills variables in before it looks. A value of nothing passes everywhere.
+//! Follows the Compose Specification. A text with a variable is accepted for any scalar, because compose
+//! fills in variables before it validates. A null value is accepted everywhere.
 
 use super::{
     problem::{Place, Problem, ProblemKind},
@@ -9,18 +9,16 @@ use super::{
     yaml::{Map, Node, Value},
 };
 
-/// The kind of a value.
+/// The type of a value.
 #[derive(Debug, Clone, Copy)]
 enum Shape {
-    /// Anything.
     Any,
-    /// Text.
     Text,
-    /// Text or a number.
+    /// A number, or text.
     Number,
     /// `true` or `false`, also as text.
     Switch,
-    /// Text, a number or a switch.
+    /// Text, a number or a boolean.
     Scalar,
     /// `1m30s`.
     Duration,
@@ -28,13 +26,12 @@ enum Shape {
     Size,
     /// A restart policy.
     Restart,
-    /// A list.
     List(&'static Shape),
     /// A mapping with these keys, and `x-…`.
     Keys(&'static [(&'static str, Shape)]),
-    /// A mapping of names.
+    /// A mapping with arbitrary names.
     Names(&'static Shape),
-    /// One of several.
+    /// One of several types.
     Either(&'static [Shape]),
 }
 
@@ -339,7 +336,7 @@ const SECRET: &[(&str, Shape)] = &[
     ("template_driver", Text),
 ];
 
-/// What is wrong with the keys and kinds of values of a file.
+/// Problems with the keys and types of a file.
 pub fn check(file: &Node) -> Vec<Problem> {
     let mut problems = Vec::new();
     Visit { path: Vec::new(), problems: &mut problems }.value(file, file.line, Keys(FILE));
@@ -409,7 +406,7 @@ impl Visit<'_> {
         self.path.pop();
     }
 
-    /// A text without variables must be one of the language's words.
+    /// A text without variables must satisfy `fits`.
     fn word(&mut self, node: &Node, fits: fn(&str) -> bool, expected: &'static str) {
         let Some(value) = node.scalar().filter(|text| !text.contains('$')) else { return };
         if !fits(&value) {
@@ -422,7 +419,7 @@ impl Visit<'_> {
     }
 }
 
-/// Whether a value is of this kind; what is inside it is not looked at.
+/// Whether a value has this type, without its contents.
 fn fits(node: &Node, shape: Shape) -> bool {
     let text = matches!(node.value, Value::Text(_));
     let number = matches!(node.value, Value::Number(_));
@@ -469,7 +466,7 @@ fn found(node: &Node) -> &'static str {
     }
 }
 
-/// A key that differs by one letter left out, added, changed or swapped.
+/// A known key that differs by one inserted, deleted, changed or swapped letter.
 fn near(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let distance = |one: &str| {
         let (a, b): (Vec<char>, Vec<char>) = (key.chars().collect(), one.chars().collect());

@@ -1,44 +1,39 @@
-//! Variables in values: `$NAME`, `${NAME}`, and the forms with a default, an alternative or a complaint.
-//! `$$` is a dollar sign, and so is a `$` before anything else. As Docker Compose reads them.
+//! Variables in values: `$NAME`, `${NAME}`, and the forms with a default, an alternative or an error. `$$` is
+//! a dollar sign, and so is a `$` before anything else, as in Docker Compose.
 
-/// Part of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
-    /// Text as it is.
+    /// Literal text.
     Text(String),
-    /// A variable.
     Variable(Variable),
 }
 
-/// A variable in a value.
+/// A reference to a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
     pub name: String,
-    /// What stands in for it.
     pub form: Form,
 }
 
-/// What a reference does if its variable is unset; with a colon in the file, also if it is empty.
+/// The behaviour of a reference if its variable is unset; with a colon in the file, also if it is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
-    /// `${NAME}`: nothing stands in.
+    /// `${NAME}`: empty.
     Plain,
     /// `${NAME:-default}`.
     Default {
         /// Also for an empty value.
         if_empty: bool,
-        /// The default, which may have variables.
+        /// The default, which may contain variables.
         default: Vec<Part>,
     },
     /// `${NAME:+text}`: the text if the variable is set.
     Alternative {
         /// Not for an empty value.
         unless_empty: bool,
-        /// The text.
         text: Vec<Part>,
     },
-    /// `${NAME:?message}`: compose refuses to go on.
+    /// `${NAME:?message}`: compose fails.
     Required,
 }
 
@@ -49,15 +44,13 @@ pub struct BadVariable;
 /// What is known of a variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// It has this value.
     Value(String),
-    /// It is not set.
     Unset,
-    /// It may have any value: only the guest knows.
+    /// Any value: only the guest knows it.
     Secret,
 }
 
-/// The parts of a value.
+/// Parses a value.
 pub fn parse(text: &str) -> Result<Vec<Part>, BadVariable> {
     let mut parts = Vec::new();
     let mut literal = String::new();
@@ -87,8 +80,7 @@ pub fn parse(text: &str) -> Result<Vec<Part>, BadVariable> {
     Ok(parts)
 }
 
-/// The variable at the beginning of a text that follows a `$`, and what comes after it; `None`: there is
-/// none, and the `$` is a dollar sign.
+/// The variable at the beginning of a text after a `$`, and the rest; `None`: the `$` is a dollar sign.
 fn variable(text: &str) -> Result<Option<(Variable, &str)>, BadVariable> {
     let Some(braced) = text.strip_prefix('{') else {
         let found = name(text)
@@ -119,7 +111,7 @@ fn name(text: &str) -> Option<(&str, &str)> {
     starts_well.then_some((name, after))
 }
 
-/// Where the brace is that closes the one before this text.
+/// The position of the closing brace for the one before this text.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 0_usize;
     let bytes = text.as_bytes();
@@ -134,7 +126,7 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// All variables of a value, those of defaults too.
+/// All variables of a value, including those in defaults.
 pub fn variables(parts: &[Part]) -> Vec<&Variable> {
     let mut found = Vec::new();
     for part in parts {
@@ -150,7 +142,7 @@ pub fn variables(parts: &[Part]) -> Vec<&Variable> {
     found
 }
 
-/// The value with its variables filled in; `None` if it depends on one that only the guest knows.
+/// The value with variables filled in; `None` if it depends on one that only the guest knows.
 pub fn fill(parts: &[Part], known: &dyn Fn(&str) -> Known) -> Option<String> {
     let mut filled = String::new();
     for part in parts {

@@ -1,6 +1,6 @@
-//! Words of the compose language: times, sizes, restart policies.
+//! Formats of the compose language: durations, sizes, restart policies.
 
-/// Whether a text is a time as compose reads it: `1m30s`, `1.5h`, `500ms`.
+/// Whether compose reads the text as a duration: `1m30s`, `1.5h`, `500ms`.
 pub fn is_duration(text: &str) -> bool {
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
@@ -23,7 +23,7 @@ pub fn is_duration(text: &str) -> bool {
     true
 }
 
-/// Whether a text is a size as compose reads it: `64m`, `1.5 GB`, `1048576`.
+/// Whether compose reads the text as a size: `64m`, `1.5 GB`, `1048576`.
 pub fn is_size(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     if lower == "-1" {
@@ -36,7 +36,6 @@ pub fn is_size(text: &str) -> bool {
     digits.starts_with(|c: char| c.is_ascii_digit()) && digits.parse::<f64>().is_ok()
 }
 
-/// Whether a text is a restart policy.
 pub fn is_restart(text: &str) -> bool {
     match text.split_once(':') {
         Some(("on-failure", times)) => times.parse::<u32>().is_ok(),

@@ -1,8 +1,8 @@
-//! YAML as compose files use it, with the line of every value.
+//! YAML for compose files, with the line of each value.
 //!
-//! Anchors, merge keys and several documents mean what they mean to Docker Compose. The expanded size is
-//! limited ([`MAX_NODES`]), whatever the number of aliases. Messages are ours: a user is told what to
-//! correct, not what a parser expected.
+//! Anchors, merge keys and multiple documents are interpreted as in Docker Compose. The expanded size is
+//! limited ([`MAX_NODES`]), whatever the number of aliases. Error messages are written for users, not taken
+//! from the parser.
 
 use std::collections::HashMap;
 
@@ -10,104 +10,92 @@ use granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, S
 
 use super::problem::{Place, Problem, ProblemKind};
 
-/// A file has at most this many values after its aliases are expanded.
+/// Maximum number of values after expansion of aliases.
 pub const MAX_NODES: usize = 200_000;
-/// Mappings and lists inside one another.
+/// Maximum nesting depth.
 const MAX_DEPTH: usize = 100;
 
-/// A value and where it stands.
+/// A value with its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its line, from 1.
+    /// From 1.
     pub line: usize,
-    /// What it does when documents are merged.
+    /// How it is merged with a value of an earlier document.
     pub merge: MergeTag,
-    /// The value.
     pub value: Value,
 }
 
 /// How a value is merged with that of an earlier document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MergeTag {
-    /// As compose merges its kind of value.
+    /// The default of compose for its type.
     Merge,
-    /// `!override`: it replaces the earlier one.
+    /// `!override`: replaces the earlier value.
     Replace,
-    /// `!reset`: there is no such value.
+    /// `!reset`: removes the value.
     Remove,
 }
 
-/// A YAML value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// Nothing.
     Null,
-    /// `true` or `false`.
     Bool(bool),
-    /// A number, as it is written.
+    /// As written.
     Number(String),
-    /// Text.
     Text(String),
-    /// A sequence.
     List(Vec<Node>),
-    /// A mapping.
     Map(Map),
 }
 
-/// A mapping; keys are text, and each stands once.
+/// A mapping; keys are text and unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Map(pub(super) Vec<Entry>);
 
 /// A key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The key.
     pub key: String,
     /// Line of the key.
     pub line: usize,
-    /// The value.
     pub node: Node,
 }
 
 impl Map {
-    /// The value under a key.
+    /// The value of a key.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.entry(key).map(|entry| &entry.node)
     }
 
-    /// The key with its value.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| entry.key == key)
     }
 
-    /// The entries in the order of the file.
+    /// In the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.iter()
     }
 }
 
 impl Node {
-    /// The mapping, if it is one.
     pub fn map(&self) -> Option<&Map> {
         if let Value::Map(map) = &self.value { Some(map) } else { None }
     }
 
-    /// The items, if it is a list; else none.
+    /// The items of a list; empty for other values.
     pub fn items(&self) -> &[Self] {
         if let Value::List(items) = &self.value { items } else { &[] }
     }
 
-    /// The text, if it is text.
     pub fn text(&self) -> Option<&str> {
         if let Value::Text(text) = &self.value { Some(text) } else { None }
     }
 
-    /// The value under a key of a mapping.
+    /// The value of a key, if this is a mapping.
     pub fn get(&self, key: &str) -> Option<&Self> {
         self.map()?.get(key)
     }
 
-    /// A scalar as compose would write it into text; `None` for mappings, lists and nothing.
+    /// A scalar as compose would write it into text; `None` for mappings, lists and null.
     pub fn scalar(&self) -> Option<String> {
         match &self.value {
             Value::Bool(value) => Some(value.to_string()),
@@ -116,7 +104,6 @@ impl Node {
         }
     }
 
-    /// The same as JSON.
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
         match &self.value {
@@ -142,8 +129,8 @@ impl Node {
     }
 }
 
-/// The documents of a text as they stand, aliases and merge keys expanded, and what is wrong with them.
-/// A text that cannot be read to its end has one problem and no documents.
+/// The documents of a text with aliases and merge keys expanded, and their problems. A text that cannot be
+/// parsed to its end has one problem and no documents.
 pub fn documents(text: &str) -> (Vec<Node>, Vec<Problem>) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut options = Options::default();
@@ -269,7 +256,7 @@ impl<'a> Composer<'a> {
         Ok(Value::Map(map))
     }
 
-    /// Keys are text: others mean different things to different readers.
+    /// Keys must be text: parsers interpret other keys differently.
     fn key(&mut self, event: Event<'a>, span: Span) -> Result<String, Problem> {
         let line = span.start.line();
         let tagged =
@@ -287,7 +274,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// `<<: *a` and `<<: [*a, *b]`: what stands in the mapping wins, then the earlier one.
+    /// `<<: *a` and `<<: [*a, *b]`: keys of the mapping itself win, then those of the earlier alias.
     fn merge(&mut self, map: &mut Map, node: &Node, line: usize) {
         let sources: Vec<&Node> = match &node.value {
             Value::List(items) => items.iter().collect(),
@@ -405,7 +392,7 @@ fn is_number(text: &str) -> bool {
     starts && one_dot && digits && unsigned.replace('_', "").parse::<f64>().is_ok()
 }
 
-/// What the parser could not read. Only where, and a hint for the commonest cause.
+/// Maps a parser error to its place, and a hint for the most common cause.
 fn syntax(error: &ScanError) -> Problem {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
     let kind = match error.kind() {

@@ -1,5 +1,5 @@
-//! One CVM: what it should be ([`spec`]), what was last known of it ([`status`]) and the word users
-//! see ([`mod@phase`]).
+//! One CVM: desired state ([`spec`]), recorded status ([`status`]) and the phase that users see
+//! ([`mod@phase`]).
 
 pub mod phase;
 pub mod service;

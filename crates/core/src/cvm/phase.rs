@@ -1,36 +1,32 @@
-//! The one word about a CVM that users see.
+//! The phase of a CVM, which users see as its status.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Boot, DesiredState, Power, Status, VmPower, status::EngineState};
 use crate::operation::OperationKind;
 
-/// `status` on the wire (DESIGN §4.5).
+/// `status` on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// On the way up.
     Starting,
     /// Up, boot finished.
     Running,
     /// Being powered off or removed.
     Stopping,
-    /// Asked to shut down by itself.
+    /// Asked to shut down gracefully.
     ShuttingDown,
-    /// Down and up again.
     Restarting,
-    /// Changed, and down and up again if need be.
+    /// Being changed, with a restart if needed.
     Updating,
-    /// Down, data kept.
+    /// Off, data kept.
     Stopped,
-    /// Not what was desired, and nothing under way.
+    /// Not as desired, and no operation is open.
     Error,
-    /// Gone.
     Deleted,
 }
 
 impl Phase {
-    /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Starting,
         Self::Running,
@@ -43,7 +39,6 @@ impl Phase {
         Self::Deleted,
     ];
 
-    /// The phase of this word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|phase| phase.as_str() == word)
     }
@@ -64,10 +59,10 @@ impl Phase {
     }
 }
 
-/// The phase of a CVM from its desired state, what is recorded of it and the operation under way, if any.
+/// The phase of a CVM from its desired state, its status and the open operation.
 ///
-/// While an operation is open the phase is the operation's: a new CVM is `starting` even while its
-/// VM is still stopped on the node, because clients take `stopped` for failure.
+/// While an operation is open, the phase is the operation's: a new CVM is `starting` even while its VM is
+/// still stopped on the node, because clients take `stopped` for failure.
 #[must_use]
 pub fn phase(power: Power, status: &Status, open: Option<OperationKind>) -> Phase {
     if let Some(kind) = open {
@@ -94,9 +89,9 @@ fn has_faults(status: &Status) -> bool {
     status.observed.as_ref().is_some_and(|vm| !vm.faults.is_empty())
 }
 
-/// Whether requests may be sent to a CVM: it is up, and nothing is to bring it down. From the commit of
-/// a desired state that brings it down it is not. An operation that leaves the guest alone (a start of one that
-/// runs) changes nothing. A service that fails does not take the others down with it.
+/// Whether the gateway may send requests to a CVM: it is up, and no desired state brings it down. It stops
+/// serving with the commit of such a desired state. An operation that leaves the guest alone (a start of a
+/// running one) changes nothing. A failed service does not affect the others.
 #[must_use]
 pub fn serves(phase: Phase, desired: &DesiredState, status: &Status) -> bool {
     if !matches!(status.engine, EngineState::Present { .. }) {

@@ -1,4 +1,4 @@
-//! Services of an app that do not do what they should, as a node sees them.
+//! Faulty services of an app, as observed by a node.
 
 use std::fmt;
 
@@ -6,47 +6,42 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// A service that does not do what it should.
+/// A faulty service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceFault {
-    /// Its name in the compose file.
+    /// Name in the compose file.
     pub service: String,
-    /// What is wrong.
     pub kind: FaultKind,
-    /// The last lines of its output.
+    /// Last lines of its output.
     #[serde(default)]
     pub log: Vec<String>,
-    /// When it was seen first.
+    /// When it was first observed.
     pub at: Timestamp,
 }
 
-/// What is wrong with a service.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum FaultKind {
-    /// It ended, and is not started again.
+    /// It exited and is not restarted.
     Exited {
-        /// Its exit code.
         code: i64,
     },
-    /// It ends and is started again, over and over.
+    /// It exits and is restarted repeatedly.
     Restarting {
-        /// Its last exit code.
+        /// Exit code of the last run.
         code: i64,
     },
-    /// It runs, and its health check fails.
+    /// It runs, but its health check fails.
     Unhealthy,
-    /// It was not started.
     NotStarted,
     /// Its image cannot be pulled.
     NoImage {
-        /// The image.
         image: String,
     },
 }
 
 impl FaultKind {
-    /// The code of the cause in replies.
+    /// The failure code in replies.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Exited { .. } => "service_exited",
@@ -59,7 +54,7 @@ impl FaultKind {
 }
 
 impl ServiceFault {
-    /// What is wrong, without output: that is not for everybody.
+    /// The fault without output, which not everybody may see.
     pub fn summary(&self) -> String {
         let what = match &self.kind {
             FaultKind::Exited { code } => format!("exited with {code}"),

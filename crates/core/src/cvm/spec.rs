@@ -1,5 +1,5 @@
-//! Intent: what a CVM should be. Stored as JSON in `cvms.spec`; the compose document and the sealed
-//! env are kept beside it, by hash.
+//! The configuration and desired state of a CVM. The spec is stored as JSON in `cvms.spec`; the compose
+//! document is stored by its hash, the sealed environment beside the spec.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,61 +10,61 @@ use crate::{
     seal::EnvPublicKey,
 };
 
-/// The configuration of one CVM. A change makes a new one with a higher generation.
+/// The configuration of one CVM. A change creates a new one with a higher revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
-    /// Counts the configurations that a node has to be told, from 1. The newest may wait for the next
-    /// start: then it is higher than [`DesiredState::generation`].
+    /// Counts the configurations that a node must get, from 1. If the newest one waits for the next start, it
+    /// is higher than [`DesiredState::generation`].
     #[serde(default = "first")]
     pub revision: i64,
-    /// Name within the workspace, 5–63 characters ([`crate::name`]).
+    /// Unique within the workspace, 5–63 characters ([`crate::name`]).
     pub name: String,
-    /// The app this CVM is an instance of.
+    /// The app that this CVM is an instance of.
     pub app_id: AppId,
-    /// Which app-compose document it boots.
+    /// The app-compose document that it boots.
     pub compose_hash: ComposeHash,
-    /// What lists and routes need to know of that document.
+    /// Properties of that document for lists and routes.
     pub facts: Facts,
-    /// The key its environment is sealed to; `None`: the app gets no keys.
+    /// The key that its environment is sealed to; `None`: the app gets no keys.
     pub env_public_key: Option<EnvPublicKey>,
     /// CPU, memory, disk and GPUs.
     pub resources: Resources,
-    /// OS image by the node's name for it, for example `dstack-0.5.4`.
+    /// The node's name of the OS image, for example `dstack-0.5.4`.
     pub image: String,
-    /// Host ports the node maps straight to the VM. Empty: the gateway is the only way in.
+    /// Host ports that the node forwards to the VM. If empty, the gateway is the only way in.
     #[serde(default)]
     pub ports: Vec<PortMap>,
-    /// Text the guest reads as `.user-config`, at most 50 MiB on the engine and 1 MiB here.
+    /// Content of the guest's `.user-config`, at most 50 MiB on dstack and 1 MiB here.
     #[serde(default)]
     pub user_config: Option<String>,
-    /// KMS addresses for the guest; empty: the node's own.
+    /// KMS URLs for the guest; empty: the node's own.
     #[serde(default)]
     pub kms_urls: Vec<String>,
-    /// Gateway addresses for the guest; empty: the node's own.
+    /// Gateway URLs for the guest; empty: the node's own.
     #[serde(default)]
     pub gateway_urls: Vec<String>,
-    /// App whose CVM serves as the VPC server of this one.
+    /// App whose CVM is the VPC server of this one.
     #[serde(default)]
     pub vpc_server_app_id: Option<String>,
-    /// Shown in the public directory.
+    /// Whether it is in the public directory.
     pub listed: bool,
-    /// Names of the sealed variables as the client named them; the values are nowhere.
+    /// Names of the sealed variables as the client gave them. Values are not known.
     #[serde(default)]
     pub env_keys: Vec<String>,
-    /// Graceful shutdown may take this long, 10–1200 s.
+    /// Timeout of a graceful shutdown, 10–1200 s.
     pub shutdown_timeout_s: u32,
-    /// Whether a shutdown past its deadline is forced.
+    /// Whether a shutdown that times out is forced.
     pub allow_force_stop: bool,
-    /// Counts the VMs that the CVM was to have, from 1. Another VM has another instance id and an
-    /// empty disk.
+    /// Number of the VM that the CVM should have, from 1. Another VM has another instance id and an empty
+    /// disk.
     #[serde(default = "first")]
     pub vm: i64,
-    /// What the instance id is made of, where the node takes it from us ([`crate::instance`]); `None`:
-    /// the guest draws it for the life of its VM.
+    /// The seed of the instance id, if the node accepts one ([`crate::instance`]); `None`: the guest draws it
+    /// once per VM.
     #[serde(default)]
     pub instance_seed: Option<InstanceSeed>,
-    /// Account that deployed the contract which is the app, as its client said or, failing that, the
-    /// contract's owner at the commit. Only shown. `None`: no contract is the app.
+    /// The account that deployed the app contract, as given by the client, else the contract's owner at the
+    /// commit. For display only. `None`: the app is not contract-governed.
     #[serde(default)]
     pub deployer: Option<Address>,
 }
@@ -73,22 +73,22 @@ const fn first() -> i64 {
     1
 }
 
-/// What a CVM takes from its node.
+/// Resources that a CVM takes from its node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
-    /// Name of the instance type these figures came from, if they all did.
+    /// The instance type, if all figures are those of one.
     #[serde(default)]
     pub instance_type: Option<String>,
-    /// Virtual CPUs, at least 1.
+    /// At least 1.
     pub vcpu: u32,
-    /// Memory in MiB, at least 1.
+    /// In MiB, at least 1.
     pub memory_mb: u32,
-    /// Disk in GB, at least 1.
+    /// In GB, at least 1.
     pub disk_gb: u32,
-    /// Back memory with huge pages.
+    /// Whether memory is on huge pages.
     #[serde(default)]
     pub hugepages: bool,
-    /// Pin to one NUMA node.
+    /// Whether the VM is pinned to one NUMA node.
     #[serde(default)]
     pub pin_numa: bool,
     /// GPUs to attach.
@@ -105,7 +105,7 @@ pub struct Gpus {
     pub attach_mode: String,
 }
 
-/// One GPU to attach.
+/// A GPU to attach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GpuAttach {
     /// PCI slot on the host.
@@ -114,7 +114,7 @@ pub struct GpuAttach {
     pub product_id: Option<String>,
 }
 
-/// One host port mapped to the VM.
+/// A host port that is forwarded to the VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PortMap {
     /// `tcp` or `udp`.
@@ -123,49 +123,46 @@ pub struct PortMap {
     pub host_port: u16,
     /// Port in the VM.
     pub vm_port: u16,
-    /// Address on the host; default the node's own choice.
+    /// Address on the host; default: the node's choice.
     #[serde(default)]
     pub host_address: Option<String>,
 }
 
-/// What a CVM should be doing, apart from its configuration.
+/// The desired state of a CVM, apart from its configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {
-    /// On, off or gone.
     pub power: Power,
-    /// Counts the wanted boots: a restart is a desired state for a boot newer than the last one.
+    /// Number of desired boots: a restart asks for a boot newer than the last one.
     pub run: i64,
-    /// Generation of the configuration that must be on the node before the next start.
+    /// Generation of the configuration that the node must have before the next start.
     pub generation: i64,
-    /// How a running VM is brought down when the desired state needs it down (stop, restart, update).
+    /// How a running VM is stopped when the desired state needs it (stop, restart, update).
     pub stop: StopMode,
-    /// Which VM it is to have ([`Spec::vm`]); an earlier one is removed with its disk.
+    /// Number of the desired VM ([`Spec::vm`]); an earlier one is removed with its disk.
     pub vm: i64,
 }
 
-/// On, off or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
-    /// Booted.
     Running,
-    /// Down, its data kept.
+    /// Off, data kept.
     Stopped,
-    /// Gone with all data.
+    /// Removed with all data.
     Deleted,
 }
 
-/// How a VM is brought down.
+/// How a VM is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopMode {
-    /// Power off at once.
+    /// Power off immediately.
     Hard,
-    /// Ask the guest, wait, then force if allowed.
+    /// Ask the guest, wait, then power off if `force`.
     Graceful {
         /// Seconds to wait for the guest.
         timeout_s: u32,
-        /// Whether to force past the deadline; otherwise the operation fails and the VM stays up.
+        /// Whether to power off after the timeout; otherwise the operation fails and the VM stays up.
         force: bool,
     },
 }

@@ -1,5 +1,5 @@
-//! Fact: what was last recorded of a CVM and what a node shows when it is looked at. After a
-//! time-out the truth is *unknown*, and [`EngineState::Creating`] is the value that says so.
+//! The recorded status of a CVM, and what a node shows of it. After a timeout the outcome is *unknown*;
+//! [`EngineState::Creating`] represents that.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,34 +9,34 @@ use crate::{
     time::Timestamp,
 };
 
-/// What is recorded of a CVM between two turns of its reconciler. Stored as JSON in `cvms.status`.
+/// The status of a CVM between two turns of its reconciler. Stored as JSON in `cvms.status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Whether the node has a VM for this CVM.
     pub engine: EngineState,
-    /// Which VM that is or is going to be; compare [`super::DesiredState::vm`].
+    /// Number of that VM; compare [`super::DesiredState::vm`].
     #[serde(default = "first")]
     pub vm: i64,
-    /// Generation whose whole configuration the node was given last.
+    /// Generation of the last configuration that the node received completely.
     pub pushed: i64,
-    /// Generation that the node was offered last, whatever came of it.
+    /// Generation that was last sent to the node, whatever the outcome.
     #[serde(default)]
     pub offered: i64,
-    /// Number of the boot that was asked for last; compare [`super::DesiredState::run`].
+    /// Number of the last requested boot; compare [`super::DesiredState::run`].
     pub run: i64,
-    /// A stop or shutdown under way.
+    /// A stop or shutdown in progress.
     #[serde(default)]
     pub stopping: Option<Stopping>,
-    /// Requests under way are waited for until then, before the guest is brought down.
+    /// Deadline for in-flight requests before the guest is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drains_until: Option<Timestamp>,
-    /// When the boot under way must be done.
+    /// Deadline of the boot in progress.
     #[serde(default)]
     pub boot_until: Option<Timestamp>,
-    /// Calls of the present step that led nowhere.
+    /// Failed calls of the current step.
     #[serde(default)]
     pub attempts: u32,
-    /// The VM as it was last seen.
+    /// The last observation of the VM.
     #[serde(default, rename = "seen")]
     pub observed: Option<ObservedVm>,
     /// Why the last operation failed; cleared by the next one.
@@ -49,7 +49,7 @@ const fn first() -> i64 {
 }
 
 impl Status {
-    /// Nothing is known and nothing was tried.
+    /// The status of a new CVM.
     pub const fn new() -> Self {
         Self {
             engine: EngineState::Absent,
@@ -73,34 +73,34 @@ impl Default for Status {
     }
 }
 
-/// Whether the node has a VM for this CVM, as far as we know.
+/// Whether the node has a VM for this CVM, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum EngineState {
-    /// Never asked for one, or the node said no.
+    /// Never requested, or refused by the node.
     Absent,
-    /// Asked for one and do not know the outcome: look until the deadline, then ask again.
+    /// Requested with unknown outcome: observe until the deadline, then request again.
     Creating {
-        /// When a VM that has not shown up will not show up any more.
+        /// After this time a VM from the lost call no longer appears.
         until: Timestamp,
-        /// Generation of the configuration that was sent along.
+        /// Generation of the configuration in the request.
         generation: i64,
     },
-    /// The node has it under this id.
+    /// The node has the VM.
     Present {
-        /// The node's id.
+        /// The node's id of the VM.
         vm: EngineVmId,
     },
 }
 
-/// A stop or shutdown under way; the deadline is data, not a timer.
+/// A stop or shutdown in progress; the deadline is data, not a timer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stopping {
-    /// When the VM is forced, or the operation fails.
+    /// Then the VM is powered off, or the operation fails.
     pub until: Timestamp,
-    /// Whether it is a power-off, not a request to the guest.
+    /// Whether it is a power-off instead of a request to the guest.
     pub forced: bool,
-    /// Whether the node is known to have taken the call; until then it is repeated.
+    /// Whether the node has confirmed the call; until then it is repeated.
     #[serde(default)]
     pub sent: bool,
 }
@@ -108,52 +108,51 @@ pub struct Stopping {
 /// Why an operation failed; kept with the CVM until the next operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What kind of failure.
     pub code: FailureCode,
-    /// What the node or guest said, in one line.
+    /// Message of the node or guest, one line.
     pub cause: String,
     /// When it was recorded.
     pub at: Timestamp,
-    /// It was a change that did not work, and the CVM went back to what it was before.
+    /// Whether it was a failed change that was rolled back.
     #[serde(default)]
     pub rolled_back: bool,
 }
 
-/// Kinds of failure a client program may want to tell apart.
+/// Kinds of failure that clients may distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureCode {
     /// The node refused the configuration.
     Refused,
-    /// The guest said that it cannot boot this.
+    /// The guest reported that it cannot boot.
     BootFailed,
-    /// The guest did not report a finished boot in time.
+    /// The guest did not finish its boot in time.
     BootTimeout,
-    /// The guest did not go down in time and force was not allowed.
+    /// The guest did not shut down in time and force was not allowed.
     ShutdownTimeout,
-    /// The VM is no longer on its node, and its disk with it.
+    /// The VM is no longer on its node, and its disk is lost.
     VmLost,
-    /// Two VMs carry this CVM's mark and neither may be removed safely.
+    /// Two VMs have this CVM's mark and neither can be removed safely.
     DuplicateVm,
-    /// The node did not carry out a call after all allowed attempts.
+    /// The node did not execute a call in all allowed attempts.
     NodeUnavailable,
-    /// The node was given up by its operator, and its VMs with it.
+    /// The operator gave the node up.
     NodeGivenUp,
-    /// A queued change no longer fits the configuration that came into force before its turn.
+    /// A queued change no longer fits the configuration that came in force before it.
     NotApplicable,
-    /// The contracts that govern the app do not allow it to boot.
+    /// The app's contracts do not allow it to boot.
     NotAllowed,
-    /// The chain of those contracts did not answer in time.
+    /// The chain of the contracts did not answer in time.
     ChainUnavailable,
 }
 
 impl FailureCode {
-    /// Whether the configuration from before the change that failed can be gone back to.
+    /// Whether a change that failed this way can be rolled back.
     pub const fn leads_back(self) -> bool {
         !matches!(self, Self::VmLost | Self::DuplicateVm | Self::NotApplicable | Self::NodeGivenUp)
     }
 
-    /// The code as it is written in JSON.
+    /// The code in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -171,96 +170,95 @@ impl FailureCode {
     }
 }
 
-/// What a look at the node showed.
+/// The result of observing a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observed {
-    /// The node could not be asked. Not the same as: there is no VM.
+    /// The node did not answer. This does not mean that there is no VM.
     Unreachable,
-    /// Every VM that carries this CVM's mark, the oldest first.
+    /// All VMs with this CVM's mark, oldest first.
     Vms(Vec<ObservedVm>),
 }
 
-/// One VM as its node shows it.
+/// A VM as its node shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedVm {
     /// The node's id.
     pub id: EngineVmId,
-    /// Wanted and actual power, as dstack-vmm tells them.
+    /// Wanted and actual power, as dstack-vmm reports them.
     pub power: VmPower,
-    /// How far the guest is.
+    /// Boot progress of the guest.
     pub boot: Boot,
-    /// Last boot error text; sticky on dstack, so not a verdict by itself.
+    /// The last boot error; sticky on dstack, so not conclusive by itself.
     #[serde(default)]
     pub boot_error: Option<String>,
     /// Progress of a graceful shutdown.
     #[serde(default)]
     pub shutdown_progress: Option<String>,
-    /// Known once the guest has told it; `None` before, and for apps without one.
+    /// `None` until the guest has reported it, and for apps without one.
     #[serde(default)]
     pub instance_id: Option<InstanceId>,
-    /// When the VM was last started, if the node knows.
+    /// When the VM was last started, if known.
     #[serde(default)]
     pub started_at: Option<Timestamp>,
-    /// When it last exited by itself, if the node knows.
+    /// When it last exited by itself, if known.
     #[serde(default)]
     pub exited_at: Option<Timestamp>,
-    /// Services that do not do what they should, by name.
+    /// Faulty services, ordered by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<ServiceFault>,
-    /// The TCP ports that it really publishes, ascending, if the node knows.
+    /// The TCP ports that are actually published, ascending, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Vec<u16>>,
 }
 
 impl ObservedVm {
-    /// What users see of it: a difference is an event.
+    /// The part that users see; a difference is an event.
     pub fn shows(&self) -> Shows {
         let faults = self.faults.iter().map(|one| (one.service.clone(), one.kind.clone()));
         Shows { power: self.power, faults: faults.collect() }
     }
 }
 
-/// What users see of a VM.
+/// The part of a VM's state that users see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Shows {
-    /// Its power.
     pub power: VmPower,
-    /// Its services that do not do what they should.
+    /// Its faulty services.
     pub faults: Vec<(String, FaultKind)>,
 }
 
-/// Wanted × actual power of a VM (dstack-vmm `status`).
+/// Wanted and actual power of a VM (dstack-vmm `status`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VmPower {
-    /// Wanted and alive.
+    /// Wanted and running.
     Running,
-    /// Wanted, not alive.
+    /// Wanted, not running.
     Exited,
-    /// Not wanted, still alive.
+    /// Not wanted, still running.
     Stopping,
-    /// Not wanted, not alive.
+    /// Not wanted, not running.
     Stopped,
     /// Being removed with its disk.
     Removing,
 }
 
-/// How far the guest of a running VM is.
+/// Boot progress of a running VM's guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Boot {
-    /// The node does not know, for example after it was restarted.
+    /// Unknown to the node, for example after its restart.
     Unknown,
-    /// On the way; the text is the guest's own (`starting containers`).
+    /// In progress, in the guest's words (`starting containers`).
     Progress(String),
     /// The containers were started.
     Done,
-    /// The guest will not come up by itself; why.
+    /// The guest cannot boot; the cause.
     Failed(String),
 }
 
 impl Boot {
-    /// The word in `boot_progress` on the wire.
+    /// `boot_progress` on the wire.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Unknown => "",

@@ -1,5 +1,5 @@
-//! Calls that change what contracts allow, ready to be signed: by a wallet, in a Safe batch, in a
-//! timelock. Whether they would succeed is another question; nothing here is ever sent by us.
+//! Calldata of transactions that change what contracts allow, for wallets, Safe batches and timelocks.
+//! Whether a call would succeed is checked elsewhere. The server never sends transactions.
 
 use alloy_primitives::Bytes;
 use alloy_sol_types::SolCall;
@@ -10,77 +10,75 @@ use super::{
 };
 use crate::id::{Address, ComposeHash, DeviceId};
 
-/// On the app: allows a document.
+/// App contract: allows a document.
 #[must_use]
 pub fn add_compose_hash(hash: ComposeHash) -> Vec<u8> {
     App::addComposeHashCall { hash: fixed(hash.as_bytes()) }.abi_encode()
 }
 
-/// On the app: allows a document no more.
+/// App contract: disallows a document.
 #[must_use]
 pub fn remove_compose_hash(hash: ComposeHash) -> Vec<u8> {
     App::removeComposeHashCall { hash: fixed(hash.as_bytes()) }.abi_encode()
 }
 
-/// On the app: lists a device.
+/// App contract: lists a device.
 #[must_use]
 pub fn add_device(device: DeviceId) -> Vec<u8> {
     App::addDeviceCall { device: fixed(device.as_bytes()) }.abi_encode()
 }
 
-/// On the app: strikes a device off its list.
+/// App contract: removes a device from the list.
 #[must_use]
 pub fn remove_device(device: DeviceId) -> Vec<u8> {
     App::removeDeviceCall { device: fixed(device.as_bytes()) }.abi_encode()
 }
 
-/// On the app: allows every device, or only those on its list.
+/// App contract: allows every device, or only listed ones.
 #[must_use]
 pub fn set_allow_any_device(allow: bool) -> Vec<u8> {
     App::setAllowAnyDeviceCall { allow }.abi_encode()
 }
 
-/// On the app: demands that the TCB of its hosts is up to date, or not.
+/// App contract: requires hosts with an up-to-date TCB, or not.
 #[must_use]
 pub fn set_require_tcb_up_to_date(require: bool) -> Vec<u8> {
     App::setRequireTcbUpToDateCall { require }.abi_encode()
 }
 
-/// On the app: its code can never be replaced again.
+/// App contract: disables upgrades permanently.
 #[must_use]
 pub fn disable_upgrades() -> Vec<u8> {
     App::disableUpgradesCall {}.abi_encode()
 }
 
-/// On the app: offers it to somebody; contracts from before 2026-05-31 hand it over at once.
+/// App contract: offers the ownership; contracts from before 2026-05-31 transfer it immediately.
 #[must_use]
 pub fn transfer_ownership(owner: Address) -> Vec<u8> {
     App::transferOwnershipCall { owner: address(owner) }.abi_encode()
 }
 
-/// On the app, by whom it was offered to: takes it.
+/// App contract: the pending owner accepts the ownership.
 #[must_use]
 pub fn accept_ownership() -> Vec<u8> {
     App::acceptOwnershipCall {}.abi_encode()
 }
 
-/// What an app starts with.
+/// Initial state of a new app contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewApp {
-    /// Who may change its lists.
     pub owner: Address,
     /// Whether its code can never be replaced.
     pub disable_upgrades: bool,
-    /// Whether it allows every device.
     pub allow_any_device: bool,
-    /// A device it lists from the start.
+    /// A device listed from the start.
     pub device: Option<DeviceId>,
-    /// A document it allows from the start.
+    /// A document allowed from the start.
     pub hash: Option<ComposeHash>,
 }
 
-/// On the contract of a KMS: makes an app and registers it. Its id is in the event
-/// `AppDeployedViaFactory` of the transaction; it cannot be known before.
+/// KMS contract: creates and registers an app. Its id is in the event `AppDeployedViaFactory` of the
+/// transaction and is not known before.
 #[must_use]
 pub fn deploy_and_register_app(app: &NewApp) -> Vec<u8> {
     Kms::deployAndRegisterAppCall {
@@ -93,27 +91,27 @@ pub fn deploy_and_register_app(app: &NewApp) -> Vec<u8> {
     .abi_encode()
 }
 
-/// On the contract of a KMS: registers an app that exists.
+/// KMS contract: registers an existing app.
 #[must_use]
 pub fn register_app(app: Address) -> Vec<u8> {
     Kms::registerAppCall { app: address(app) }.abi_encode()
 }
 
-/// How a Safe carries out what its owners signed.
+/// A Safe transaction with the owners' signatures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SafeExecution {
-    /// The contract that is called.
+    /// The called contract.
     pub to: Address,
     pub data: Vec<u8>,
-    /// Whether the code of `to` runs as the Safe itself: batches through MultiSend do.
+    /// Whether it is a DELEGATECALL, as for batches through MultiSend.
     pub delegate: bool,
-    /// Gas for the call. Above zero the transaction of the Safe succeeds even if the call fails.
+    /// Gas for the call. If above zero, the Safe's transaction succeeds even if the call fails.
     pub gas: u64,
-    /// What the owners signed, as the Safe wants it.
+    /// The owners' signatures in the Safe's format.
     pub signatures: Vec<u8>,
 }
 
-/// On a Safe: carries out one call.
+/// Safe: executes one call.
 #[must_use]
 pub fn safe_execution(execution: SafeExecution) -> Vec<u8> {
     Safe::execTransactionCall {

@@ -1,21 +1,21 @@
-//! Which steps of a reconciler need the contracts' word first.
+//! Which reconciler steps need approval by the contracts first.
 
 use crate::{
     cvm::{DesiredState, Power, Status, VmPower},
     plan::Step,
 };
 
-/// What contracts have to allow.
+/// The kind of approval that a step needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// A guest that runs is brought down, to come up again: it must be able to.
+    /// A running guest is stopped in order to boot again: the boot must be allowed.
     BringDown,
     /// A guest boots: its KMS will ask the same.
     Boot,
 }
 
-/// What has to be allowed before a step of a governed app is done. Whoever wants it down or gone is never
-/// held up; nor is what was begun, since it cannot be undone.
+/// The approval needed before a step for a governed app. Stop and delete are never gated, nor is a started
+/// step, because it cannot be undone.
 #[must_use]
 pub fn gate(step: &Step, desired: &DesiredState, status: &Status) -> Option<Gate> {
     let runs = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);

@@ -1,13 +1,13 @@
-//! The contracts as they are called, in Solidity's words. Selectors and topics follow from them; what
-//! they must come to is in this file's tests.
+//! The Solidity interfaces of the contracts. Selectors and topics are derived from them; the tests in this
+//! file check the values.
 //!
-//! Everything that leaves this crate is in our own types: [`super::calldata`] and [`super::view`]
-//! encode, [`super::returned`] and [`super::judge`] read. Only the fake chain takes calls apart.
+//! The public API of this crate uses its own types: [`super::calldata`] and [`super::view`] encode,
+//! [`super::returned`] and [`super::judge`] decode. Only the fake chain decodes calls.
 
 use alloy_sol_types::sol;
 
 sol! {
-    /// What a KMS asks at a boot.
+    /// The question of a KMS at a boot.
     #[derive(Debug)]
     struct AppBootInfo {
         address appId;
@@ -21,7 +21,7 @@ sol! {
         string[] advisoryIds;
     }
 
-    /// Contract of a KMS, one per chain and KMS.
+    /// KMS contract, one per chain and KMS.
     #[derive(Debug)]
     interface KmsContract {
         event AppDeployedViaFactory(address indexed appId, address indexed deployer);
@@ -38,7 +38,7 @@ sol! {
         function removeOsImageHash(bytes32 hash) external;
     }
 
-    /// Contract of an app, at the app's id.
+    /// App contract, at the address of the app id.
     #[derive(Debug)]
     interface AppContract {
         event ComposeHashAdded(bytes32 hash);
@@ -75,7 +75,7 @@ sol! {
         function isAppAllowed(AppBootInfo boot) external view returns (bool, string);
     }
 
-    /// A Safe, as far as it is read and driven here.
+    /// The parts of a Safe used here.
     #[derive(Debug)]
     interface SafeContract {
         event ExecutionSuccess(bytes32 txHash, uint256 payment);
@@ -93,7 +93,7 @@ mod tests {
 
     use super::{AppContract as App, KmsContract as Kms, SafeContract as Safe};
 
-    /// From a compile of the contracts themselves (0xdfc77223 and its like are what clients send).
+    /// From a compilation of the contracts (clients send 0xdfc77223 and the others).
     #[test]
     fn selectors_are_those_of_the_contracts() {
         let known: [([u8; 4], u32); 27] = [

@@ -1,8 +1,8 @@
-//! From what a chain says to a verdict.
+//! Computes verdicts from chain data.
 //!
-//! [`evaluate_receipt`] looks at the transaction that is named, if one is: it has to have succeeded, and in it the
-//! app itself has to have added the hash. To whom it was sent says nothing: that is a Safe, a timelock,
-//! an entry point, or the contract of the KMS. [`decide`] looks at the state, and has the last word.
+//! [`evaluate_receipt`] checks the given transaction, if any: it must have succeeded, and the app's own
+//! contract must have added the hash in it. The transaction's recipient does not matter: it may be a Safe, a
+//! timelock, an entry point or the KMS contract. [`decide`] checks the current state, which is decisive.
 
 use alloy_sol_types::SolEvent;
 
@@ -12,67 +12,65 @@ use super::{
 };
 use crate::id::{Address, TxHash};
 
-/// What has to be true, beyond what contracts say.
+/// Requirements beyond the contracts' state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     pub chain_id: u64,
-    /// In how many blocks a transaction has to be, its own included; zero means one.
+    /// Number of blocks that a transaction needs, including its own; zero means one.
     pub confirmations: u64,
 }
 
 impl Policy {
-    /// With this many confirmations.
+    /// With this number of confirmations.
     #[must_use]
     pub const fn new(chain_id: u64, confirmations: u64) -> Self {
         Self { chain_id, confirmations }
     }
 }
 
-/// What a contract said in a transaction.
+/// A log entry of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// The contract.
+    /// The contract that emitted it.
     pub address: Address,
-    /// The kind of event, and what of it is indexed.
+    /// The event's signature and indexed fields.
     pub topics: Vec<[u8; 32]>,
-    /// The rest of it.
+    /// The other fields.
     pub data: Vec<u8>,
-    /// Whether a reorganisation took it back.
+    /// Whether a reorganisation removed it.
     pub removed: bool,
 }
 
-/// What came of a transaction that is in a block.
+/// The receipt of a mined transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     pub block: Block,
-    /// Whether the chain has this block at that height.
+    /// Whether its block is part of the chain.
     pub canonical: bool,
-    /// Whether it succeeded.
     pub succeeded: bool,
-    /// What contracts said in it, in order.
+    /// In order.
     pub logs: Vec<Log>,
 }
 
-/// What a transaction comes to as evidence.
+/// The result of checking a receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReceiptEvaluation {
-    /// It is what it is said to be.
+    /// The transaction is valid evidence.
     Holds,
-    /// It may become that: look again. When there is no time left this is the answer.
+    /// It may become valid: ask again. The refusal is for when time is up.
     NotYet(Refusal),
-    /// It is not, and will not be.
+    /// It is invalid and stays so.
     Refused(Refusal),
 }
 
-/// What is said of a transaction that is in no block, or in none of this chain, when there is no time left
-/// to wait for it.
+/// The refusal for a transaction that is not in a block of this chain when time is up.
 #[must_use]
 pub fn not_found(transaction: TxHash, policy: &Policy) -> Refusal {
     messages::not_found(transaction, policy.chain_id)
 }
 
-/// Weighs the named transaction. `settled` is the height up to which blocks count: the newest one, or
-/// the newest one that the chain calls safe or final.
+/// Checks the given transaction. `settled` is the height up to which blocks count: the newest block, or the
+/// newest one that the chain calls safe or final.
 #[must_use]
 pub fn evaluate_receipt(
     question: &Question,
@@ -104,24 +102,24 @@ pub fn evaluate_receipt(
     ReceiptEvaluation::Holds
 }
 
-/// In how many settled blocks something is that is in `block`.
+/// The number of settled blocks from `block` on.
 fn confirmations(block: &Block, settled: u64) -> u64 {
     settled.checked_sub(block.number).map_or(0, |above| above.saturating_add(1))
 }
 
-/// Whether the app says in this event that it allows the hash.
+/// Whether this is the app's event that it allows the hash.
 fn adds(log: &Log, question: &Question) -> bool {
     let address = log.address == question.app.into() || !Rule::LogAddress.applies();
     let hash = log.data == question.hash.as_bytes() || !Rule::HashInData.applies();
     address && hash && is_addition(log)
 }
 
-/// Whether this is a hash being added, of whichever app.
+/// Whether this event adds a hash, for any app.
 pub(super) fn is_addition(log: &Log) -> bool {
     !log.removed && log.topics == [ComposeHashAdded::SIGNATURE_HASH.0] && log.data.len() == 32
 }
 
-/// What the state says; the named transaction has been weighed before.
+/// The verdict on the state; the transaction was checked before.
 #[must_use]
 pub fn decide(question: &Question, state: &State, policy: &Policy) -> Verdict {
     let chain = policy.chain_id;

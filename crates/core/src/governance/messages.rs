@@ -1,5 +1,5 @@
-//! Refusals in words. Each names the chain, the contract, and what to do next; which of the two
-//! addresses is the KMS and which the app is said every time, because they are mixed up all the time.
+//! Texts of refusals. Each names the chain, the contract and the next step, and says which address is the KMS
+//! and which the app, because they are often confused.
 
 use std::fmt::Write;
 
@@ -44,7 +44,7 @@ pub(super) fn no_event(
     Refusal::Transaction(text)
 }
 
-/// What happened instead, as far as the events show it.
+/// What the events show instead.
 fn instead(question: &Question, logs: &[Log]) -> String {
     let mut added = logs.iter().filter(|log| is_addition(log));
     let app = Address::from(question.app);
@@ -90,7 +90,7 @@ pub(super) fn no_app(question: &Question, state: &State, chain: u64) -> Refusal 
     ))
 }
 
-/// `allowed`: the hash, the device; one of them is not.
+/// `allowed`: the hash and the device; at least one is not.
 pub(super) fn not_allowed(
     question: &Question,
     state: &State,
@@ -118,7 +118,7 @@ pub(super) fn not_allowed(
         state.block.number
     );
     if let (Some(transaction), false) = (question.transaction, allowed.0) {
-        // Infallible: a String takes everything.
+        // Infallible: writing to a String cannot fail.
         let _ =
             write!(text, ": transaction 0x{transaction} added the hash, but it was removed again");
     }

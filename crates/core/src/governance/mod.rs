@@ -1,11 +1,11 @@
-//! Apps that contracts govern: what is asked of them, what they say, and what follows from it.
+//! Contract-governed apps: questions to contracts, their answers, and verdicts.
 //!
-//! The contract of a KMS knows which apps there are; the contract of an app, whose address is the app
-//! id, which compose hashes and devices get its keys. The gate is the KMS, which asks them at every
-//! boot. What is decided here comes before that, so that nothing is stopped for what would not boot.
+//! The KMS contract knows which apps exist. The app contract, whose address is the app id, knows which
+//! compose hashes and devices get its keys. The KMS enforces both at every boot. The checks here come
+//! earlier, so that no guest is stopped for a configuration that cannot boot.
 //!
-//! State decides. A transaction that is named is evidence: it has to be what it is said to be, and what
-//! it did may have been undone since. A chain that does not answer is no verdict.
+//! The current state decides. A given transaction is only evidence: it must be what the client claims, and
+//! its effect may have been undone since. A chain that does not answer gives no verdict.
 
 pub mod calldata;
 mod gate;
@@ -27,37 +27,35 @@ pub use gate::{Gate, gate};
 
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
 
-/// What is to be allowed, and what is said to have allowed it.
+/// What must be allowed, and the transaction that allegedly allowed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Question {
-    /// The contract of the KMS.
+    /// KMS contract.
     pub kms: Address,
     /// The app; its contract has this address.
     pub app: AppId,
-    /// The document.
     pub hash: ComposeHash,
-    /// The host it is to boot on.
+    /// The host to boot on.
     pub device: DeviceId,
-    /// The transaction that is said to have added the hash. `None`: state alone decides.
+    /// The transaction that allegedly added the hash. `None`: only the state is checked.
     pub transaction: Option<TxHash>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Block {
-    /// Its height.
     pub number: u64,
     pub hash: BlockHash,
 }
 
-/// What contracts say, all at one block.
+/// The contracts' state at one block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
     pub block: Block,
-    /// Whether the contract of the KMS answers as one does.
+    /// Whether the KMS contract answers like one.
     pub kms_exists: bool,
     /// Whether the KMS knows the app.
     pub registered: bool,
-    /// Whether the contract of the app answers as one does.
+    /// Whether the app contract answers like one.
     pub app_exists: bool,
     /// Whether the app allows the document.
     pub hash_allowed: bool,
@@ -65,10 +63,10 @@ pub struct State {
     pub any_device: bool,
     /// Whether the app lists the device.
     pub device_listed: bool,
-    /// Who may change the lists; `None`: given up, or it does not say.
+    /// Owner of the app contract; `None`: renounced, or unknown.
     pub owner: Option<Address>,
-    /// To whom the app was offered and who has not accepted yet; contracts from before 2026-05-31
-    /// know no such thing.
+    /// The account that ownership was offered to and that has not accepted. Contracts from before 2026-05-31
+    /// have none.
     pub pending_owner: Option<Address>,
 }
 
@@ -90,19 +88,19 @@ impl State {
     }
 }
 
-/// That contracts allow something, and at which block they did.
+/// An approval with its block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     pub chain_id: u64,
     /// The block at which it was read.
     pub block: Block,
-    /// Who owned the contract of the app then.
+    /// Owner of the app contract at that block.
     pub owner: Option<Address>,
-    /// The transaction that was given and found to be as said.
+    /// The transaction that was given and found valid.
     pub transaction: Option<TxHash>,
 }
 
-/// What a question comes to.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Allowed(Proof),
@@ -110,11 +108,11 @@ pub enum Verdict {
     Refused(Refusal),
 }
 
-/// Why contracts do not allow something. `Display` is for the user: it names the contract, the chain and
-/// the way out.
+/// Why contracts do not allow something. `Display` is for the user and names the contract, the chain and the
+/// next step.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The transaction is not evidence of what it is said to be: `ERR-01-007`.
+    /// The transaction is not valid evidence: `ERR-01-007`.
     #[error("{0}")]
     Transaction(String),
     /// Contracts do not allow it: `ERR-01-008`.
@@ -122,43 +120,39 @@ pub enum Refusal {
     State(String),
 }
 
-/// What a KMS asks its contract at a boot. Figures that are not known on our side are zero, as the
-/// contracts of apps do not look at them.
+/// The question of a KMS to its contract at a boot. Unknown fields are zero; app contracts do not use them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BootInfo {
-    /// The contract of the KMS.
+    /// KMS contract.
     pub kms: Address,
     pub app: AppId,
-    /// The document.
     pub hash: ComposeHash,
-    /// The instance as its guest knows it; 20 zero bytes before its first boot.
+    /// The guest's instance id; 20 zero bytes before its first boot.
     pub instance: [u8; 20],
-    /// The host.
     pub device: DeviceId,
-    /// SHA-256 that names the OS image.
+    /// SHA-256 of the OS image.
     pub os_image_hash: [u8; 32],
     /// `UpToDate`, `OutOfDate`, …
     pub tcb_status: String,
 }
 
-/// What the contract of the KMS says to a boot.
+/// The KMS contract's answer to a boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BootVerdict {
-    /// It gets its keys.
     Allowed(Block),
-    /// It does not, for this reason, word for word as the contract gives it.
+    /// The contract's own reason.
     Denied(Block, String),
 }
 
-/// What is behind an address that owns an app.
+/// The kind of account that owns an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Account {
-    /// Somebody's key. Also one that lends itself code (EIP-7702): it signs as before.
+    /// A key, including one that delegates to code (EIP-7702), because it still signs.
     Eoa,
-    /// A contract that is no Safe: a timelock, a DAO, something else.
+    /// A contract that is not a Safe: a timelock, a DAO, …
     Contract,
     Safe {
-        /// How many owners have to sign.
+        /// Number of owners that must sign.
         threshold: u64,
         owners: Vec<Address>,
     },

@@ -1,12 +1,12 @@
-//! What contracts still have to be told before something boots, who can tell them, and where nobody can.
+//! Which transactions are missing before a boot, who can sign them, and which obstacles no transaction
+//! removes.
 //!
-//! From [`Facts`], which contracts and hosts say, and what is [`Wanted`], [`plan`] makes a list of
-//! transactions. Carried out in their order, each by its signer, they make contracts allow what is wanted;
-//! where they would not, [`Plan::obstacles`] says why. What an owner may also want, and what is not needed
-//! for it, is marked as optional. Whether a transaction would succeed is tried on the chain before
-//! anybody pays for it; what came of that is put in with [`Plan::tried`].
+//! From [`Facts`] (read from contracts and hosts) and [`Wanted`], [`plan`] computes a list of transactions.
+//! Executed in order by their signers, they make the contracts allow the boot, or [`Plan::obstacles`] says
+//! why not. Optional transactions are listed separately. Each transaction is simulated on the chain before
+//! anybody pays for it; [`Plan::tried`] adds the results.
 //!
-//! Nothing is signed or sent here. What can be read is read at one block; it may be otherwise at the next.
+//! Nothing is signed or sent here. All facts are read at one block and may differ at the next.
 
 mod call;
 mod facts;
@@ -23,79 +23,73 @@ pub use self::{
 use super::Account;
 use crate::id::{Address, AppId, DeviceId};
 
-/// The only TCB status that an app accepts which demands that it is up to date.
+/// The only TCB status accepted by an app that requires an up-to-date TCB.
 const UP_TO_DATE: &str = "UpToDate";
 
-/// How things stand.
+/// The result of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Allowed already.
     Allowed,
     /// Transactions are missing.
     Missing,
-    /// Transactions are missing, and not all of them can be signed by the one who asks.
+    /// Transactions are missing that another account must sign.
     NotYours,
-    /// No transaction of the app's owner is enough.
+    /// The owner's transactions are not sufficient.
     Blocked,
 }
 
-/// What is to be done.
+/// Missing transactions, obstacles and notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What is missing, in the order in which it is to be done.
+    /// Required transactions, in order.
     pub steps: Vec<Step>,
-    /// What an owner may want besides.
+    /// Optional transactions of the owner.
     pub optional: Vec<Step>,
-    /// Why the steps are not enough.
+    /// Why the steps are not sufficient.
     pub obstacles: Vec<Obstacle>,
-    /// What is good to know.
     pub notes: Vec<Note>,
-    /// Who signs, where the one who asks cannot.
+    /// The required signer, if it is another account.
     pub not_yours: Option<Address>,
 }
 
-/// One transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// What is sent where.
     pub transaction: Transaction,
-    /// What it is good for.
     pub why: Why,
-    /// Who signs.
     pub signer: Signer,
-    /// The place of the step that must be done before.
+    /// Index of the step that must be executed before.
     pub after: Option<usize>,
-    /// Whether it would succeed now.
+    /// The result of its simulation.
     pub trial: Trial,
 }
 
-/// What a transaction is good for.
+/// The purpose of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// The app is made and registered, with document and device.
+    /// Creates and registers the app with document and device.
     Deploy,
-    /// The KMS gets to know the app.
+    /// Registers the app with the KMS.
     Register,
-    /// The app gets its new owner.
+    /// The new owner accepts the ownership.
     Accept,
-    /// The document is allowed.
+    /// Allows the document.
     Document,
-    /// The device of this host is allowed.
+    /// Allows the device of this host.
     Device(String),
-    /// Every device is allowed.
+    /// Allows every device.
     AnyDevice,
-    /// Optional: an older document is allowed no more.
+    /// Optional: disallows an older document.
     ForgetDocument,
-    /// Optional: hosts whose TCB is out of date are allowed.
+    /// Optional: allows hosts with an outdated TCB.
     AcceptTcb,
 }
 
-/// Who signs.
+/// Who must sign.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Signer {
-    /// Anybody who pays.
+    /// Any account that pays.
     Anyone,
-    /// This account only.
+    /// Only this account.
     Account(Address, Account),
 }
 
@@ -110,89 +104,74 @@ impl Signer {
     }
 }
 
-/// What came of trying a transaction, without sending it.
+/// The result of simulating a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trial {
-    /// It was not tried yet, or cannot be before another step is done.
+    /// Not simulated, or not possible before another step.
     Untried,
-    /// It would succeed.
     Succeeds,
-    /// It would fail, for this reason.
+    /// With the reason.
     Reverts(String),
 }
 
-/// Why the steps are not enough. `Display` says it to the user, with the way out.
+/// Why the steps are not sufficient. `Display` is for the user and includes the next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// There is no contract of a KMS at the configured address.
-    NoKms {
-        /// The address.
-        contract: Address,
-        chain_id: u64,
-    },
-    /// There is no contract at the app's address.
-    NoApp {
-        /// The address.
-        app: AppId,
-        chain_id: u64,
-    },
-    /// Nobody owns the app any more.
+    /// No KMS contract at the configured address.
+    NoKms { contract: Address, chain_id: u64 },
+    /// No contract at the app's address.
+    NoApp { app: AppId, chain_id: u64 },
+    /// The app has no owner any more.
     OwnerGone { app: AppId },
     /// A host has no device id.
     NoDevice { host: String },
-    /// A new app lists one device, and there are several hosts.
+    /// A new app lists one device, but there are several hosts.
     OneDevice {
-        /// How many devices they have.
+        /// Number of their devices.
         devices: usize,
     },
-    /// The KMS refuses the OS image of a host.
+    /// The KMS refuses a host's OS image.
     OsImage {
         host: String,
-        /// The hash of the image.
         image: [u8; 32],
-        /// Who could change that.
+        /// The account that could allow it.
         kms_owner: Option<Address>,
     },
-    /// The app demands an up-to-date TCB, and that of a host is not.
-    Tcb {
-        host: String,
-        /// What its TCB is.
-        status: String,
-    },
-    /// A step would fail.
+    /// The app requires an up-to-date TCB, but that of a host is not.
+    Tcb { host: String, status: String },
+    /// A step would revert.
     Reverts {
-        /// Its place.
+        /// Its index.
         step: usize,
-        /// Why.
         reason: String,
-        /// Whether the code of the contract can never be replaced.
+        /// Whether the contract's code can never be replaced.
         for_good: bool,
     },
 }
 
-/// What is good to know about a plan.
+/// A note on a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// The app was offered to somebody who has not accepted: the present owner still signs.
+    /// The ownership was offered but not accepted: the current owner still signs.
     Offered {
-        /// Who owns it.
+        /// The current owner.
         from: Address,
-        /// To whom it was offered.
+        /// The pending owner.
         to: Address,
     },
-    /// Several owners of a Safe sign.
+    /// Several owners of a Safe must sign.
     Safe {
         safe: Address,
-        /// How many.
+        /// Number of signatures.
         threshold: u64,
-        /// Of whom.
+        /// Number of owners.
         owners: usize,
     },
-    /// A contract signs by rules of its own.
+    /// A contract must send the transaction, by its own rules.
     Contract { contract: Address },
-    /// The code of the app's contract can never be replaced.
+    /// The app contract's code can never be replaced.
     UpgradesDisabled,
-    /// The image of a host is not known by its hash, so the KMS was not asked about it.
+    /// The hash of a host's image is unknown, so the KMS was not asked about it.
     ImageUnknown { host: String },
     /// The app allows every device, so hosts need not be listed.
     AnyDevice,
@@ -223,7 +202,6 @@ pub fn plan(wanted: &Wanted, facts: &Facts) -> Plan {
 }
 
 impl Plan {
-    /// How things stand.
     #[must_use]
     pub const fn standing(&self) -> Standing {
         if !self.obstacles.is_empty() {
@@ -237,8 +215,8 @@ impl Plan {
         }
     }
 
-    /// The same, with what came of trying the steps, the needed ones before the optional ones. A needed
-    /// step that would fail is an obstacle.
+    /// Adds simulation results, for required steps first and then optional ones. A required step that would
+    /// revert becomes an obstacle.
     #[must_use]
     pub fn tried(mut self, trials: impl IntoIterator<Item = Trial>) -> Self {
         let all = self.steps.iter_mut().chain(&mut self.optional);
@@ -256,20 +234,20 @@ impl Plan {
         self
     }
 
-    /// The needed transactions of an account, as they go into one batch.
+    /// The required transactions of an account, for one batch.
     #[must_use]
     pub fn batch_of(&self, account: Address) -> Vec<&Transaction> {
         let its = |step: &&Step| step.signer.address().is_none_or(|signer| signer == account);
         self.steps.iter().filter(its).map(|step| &step.transaction).collect()
     }
 
-    /// The account that has to sign, where one has to.
+    /// The account that must sign, if there is one.
     #[must_use]
     pub fn signer(&self) -> Option<Address> {
         self.steps.iter().find_map(|step| step.signer.address())
     }
 
-    /// A new app: one transaction, which anybody can send; whom it is to belong to is one of its arguments.
+    /// A new app: one transaction that any account can send; the owner is an argument.
     fn make(&mut self, wanted: &Wanted, facts: &Facts, owner: Address) {
         self.check_hosts(wanted, facts, None);
         let device = match devices(facts).as_slice() {
@@ -336,7 +314,7 @@ impl Plan {
         self.steps.push(step(to, call, why, signer, after));
     }
 
-    /// What no transaction of the app's owner changes.
+    /// Adds obstacles that no transaction of the app's owner removes.
     fn check_hosts(&mut self, wanted: &Wanted, facts: &Facts, app: Option<&AppFacts>) {
         let any_device = wanted.any_device || app.is_some_and(|app| app.any_device);
         let tcb_required = app.is_some_and(|app| app.tcb_required == Some(true));
@@ -363,7 +341,7 @@ impl Plan {
         }
     }
 
-    /// Says by whose rules is signed, and whether the one who asks has a part in it.
+    /// Adds notes about the signer, and whether the caller is it.
     fn tell_signer(&mut self, signer: &Signer, me: Option<Address>) {
         let Signer::Account(address, kind) = signer else { return };
         let mut has_part = me.is_none_or(|me| me == *address);
@@ -389,8 +367,7 @@ fn step(to: Address, call: Call, why: Why, signer: Signer, after: Option<usize>)
     Step { transaction: Transaction { to, call }, why, signer, after, trial: Trial::Untried }
 }
 
-/// What an account is taken for where nothing is known of it: one with a key, which is the least that
-/// can be asked of a signer.
+/// An unknown account counts as a key, which is the weakest assumption about a signer.
 fn account(facts: &Facts, address: Address) -> Signer {
     let kind = facts.accounts.get(&address).cloned().unwrap_or(Account::Eoa);
     Signer::Account(address, kind)
@@ -400,7 +377,7 @@ fn has_no_device(host: &Host) -> bool {
     *host.device.as_bytes() == [0; 32]
 }
 
-/// The devices of all hosts, each once.
+/// The unique devices of all hosts.
 fn devices(facts: &Facts) -> Vec<DeviceId> {
     let mut devices: Vec<DeviceId> = Vec::new();
     for host in facts.hosts.iter().filter(|host| !has_no_device(host)) {
@@ -411,7 +388,7 @@ fn devices(facts: &Facts) -> Vec<DeviceId> {
     devices
 }
 
-/// What the owner of an app has to sign.
+/// The required calls of an app's owner.
 fn missing(wanted: &Wanted, facts: &Facts, app: &AppFacts) -> Vec<(Call, Why)> {
     let mut missing: Vec<(Call, Why)> = Vec::new();
     if wanted.any_device && !app.any_device {
@@ -431,7 +408,7 @@ fn missing(wanted: &Wanted, facts: &Facts, app: &AppFacts) -> Vec<(Call, Why)> {
     missing
 }
 
-/// What the owner of an app may also want.
+/// The optional calls of an app's owner.
 fn spare(wanted: &Wanted, app: &AppFacts, obstacles: &[Obstacle]) -> Vec<(Call, Why)> {
     let mut spare = Vec::new();
     if obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::Tcb { .. })) {

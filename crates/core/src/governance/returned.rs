@@ -1,8 +1,7 @@
-//! What came back from a call, read strictly.
+//! Strict decoding of call results.
 //!
-//! A call to an address without code succeeds and returns nothing; a contract that lacks the view
-//! reverts. Neither is a fault of the chain, and asking again changes nothing: both mean that there is
-//! no such contract there.
+//! A call to an address without code succeeds and returns nothing; a contract without the function reverts.
+//! Neither is an error of the chain, and retrying does not help: both mean that there is no such contract.
 
 use alloy_sol_types::{Panic, Revert, SolCall, SolError, SolInterface};
 use serde_json::Value;
@@ -14,27 +13,27 @@ use super::{
 };
 use crate::id::Address;
 
-/// Owners of a Safe that are read at most: what claims more is no Safe to us.
+/// Maximum number of owners read; a contract with more does not count as a Safe.
 const MOST_OWNERS: usize = 256;
 
-/// How the code of a key begins that lends itself a contract's, and how long it is.
+/// Prefix of the code of a key with EIP-7702 delegation.
 const DELEGATION: [u8; 3] = [0xef, 0x01, 0x00];
 const DELEGATION_LENGTH: usize = 23;
 
-/// Characters of a contract's own text that are passed on: anybody writes contracts.
+/// Maximum length of a contract's own text in messages, because anybody can write contracts.
 const LONGEST_TEXT: usize = 300;
 
-/// How a call ended, at one block.
+/// The result of a call at one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Returned {
-    /// It succeeded with these bytes.
+    /// Success with these bytes.
     Data(Vec<u8>),
-    /// It reverted with these bytes; it will do so whoever is asked.
+    /// Reverted with these bytes, on every endpoint.
     Reverted(Vec<u8>),
 }
 
 impl Returned {
-    /// The bytes of success, if it did.
+    /// The returned bytes, if it succeeded.
     #[must_use]
     pub fn data(&self) -> Option<&[u8]> {
         match self {
@@ -44,9 +43,9 @@ impl Returned {
     }
 }
 
-/// The bytes of a revert, where an error of `eth_call` means one. JSON-RPC has code 3 for a revert with
-/// bytes and none for one without: clients of the chain then answer with a code of their own, and only the
-/// text tells. This is the one place that reads it.
+/// The bytes of a revert, if an `eth_call` error means one. JSON-RPC has code 3 for a revert with bytes and
+/// none for one without; chain clients then use their own codes, and only the text is left. This is the only
+/// function that parses it.
 #[must_use]
 pub fn revert_of_error(code: i64, message: &str, data: Option<&Value>) -> Option<Vec<u8>> {
     const WORDS: [&str; 4] = ["revert", "invalid opcode", "evm error", "out of gas"];
@@ -64,7 +63,7 @@ pub fn revert_of_error(code: i64, message: &str, data: Option<&Value>) -> Option
     Some(hex::decode(digits).unwrap_or_default())
 }
 
-/// A yes or no; `None`: there is no contract that answers as one does.
+/// A boolean; `None`: no contract that answers like one.
 #[must_use]
 pub fn flag(returned: &Returned) -> Option<bool> {
     let data = returned.data()?;
@@ -75,7 +74,7 @@ pub fn flag(returned: &Returned) -> Option<bool> {
     (data.len() == 32 && *last < 2 && zeros.iter().all(|byte| *byte == 0)).then_some(*last == 1)
 }
 
-/// An address; `None` for nobody (the zero address) and where nothing answers.
+/// An address; `None` for the zero address, or without an answer.
 #[must_use]
 pub fn account(returned: &Returned) -> Option<Address> {
     let data: &[u8; 32] = returned.data()?.try_into().ok()?;
@@ -84,7 +83,7 @@ pub fn account(returned: &Returned) -> Option<Address> {
     (*padding == [0; 12] && bytes != [0; 20]).then(|| Address::from_bytes(bytes))
 }
 
-/// What the contract of a KMS says to a boot: whether it gets its keys, and why not.
+/// The KMS contract's answer to a boot: whether it is allowed, and why not.
 #[must_use]
 pub fn boot(returned: &Returned) -> Option<(bool, String)> {
     let answer =
@@ -92,14 +91,13 @@ pub fn boot(returned: &Returned) -> Option<(bool, String)> {
     Some((answer._0, legible(&answer._1)))
 }
 
-/// How many owners of a Safe have to sign.
+/// Number of owners of a Safe that must sign.
 #[must_use]
 pub fn safe_threshold(returned: &Returned) -> Option<u64> {
     let threshold = SafeContract::getThresholdCall::abi_decode_returns_validate(returned.data()?);
     u64::try_from(threshold.ok()?).ok().filter(|threshold| *threshold > 0)
 }
 
-/// The owners of a Safe.
 #[must_use]
 pub fn safe_owners(returned: &Returned) -> Option<Vec<Address>> {
     let data = returned.data().filter(|data| data.len() <= 32 * (MOST_OWNERS + 2))?;
@@ -107,13 +105,13 @@ pub fn safe_owners(returned: &Returned) -> Option<Vec<Address>> {
     Some(owners.into_iter().map(|owner| Address::from_bytes(owner.into_array())).collect())
 }
 
-/// Whether code is none, or a key's that lends itself a contract's (EIP-7702).
+/// Whether an account has no code, or EIP-7702 delegation: then a key signs.
 #[must_use]
 pub fn is_key(code: &[u8]) -> bool {
     code.is_empty() || (code.len() == DELEGATION_LENGTH && code.starts_with(&DELEGATION))
 }
 
-/// What an address with code is, by what it says to the questions for a Safe.
+/// The kind of an account with code, from its answers to the Safe functions.
 #[must_use]
 pub fn contract(threshold: &Returned, owners: &Returned) -> Account {
     match (safe_threshold(threshold), safe_owners(owners)) {
@@ -122,7 +120,7 @@ pub fn contract(threshold: &Returned, owners: &Returned) -> Account {
     }
 }
 
-/// The app that a deployment by the contract of a KMS made.
+/// The address of the app that a KMS contract created.
 #[must_use]
 pub fn deployed_app(returned: &Returned) -> Option<Address> {
     account(returned)
@@ -161,7 +159,7 @@ fn named(error: &AppContract::AppContractErrors) -> String {
     }
 }
 
-/// A contract's own text, short and on one line.
+/// A contract's own text, truncated and on one line.
 fn legible(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

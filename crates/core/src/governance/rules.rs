@@ -1,11 +1,11 @@
-//! The nine rules of a verification, by name. All of them apply; with the feature `testing` a test can
-//! switch one off, to see what it is for.
+//! The nine rules of a verification. All of them apply; with the feature `testing`, a test can switch one off
+//! to show its purpose.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
-    /// The event is the app's own.
+    /// The event was emitted by the app's own contract.
     LogAddress,
-    /// The event says this hash.
+    /// The event contains this hash.
     HashInData,
     /// The transaction succeeded.
     ReceiptStatus,
@@ -15,16 +15,16 @@ pub enum Rule {
     Device,
     /// The KMS knows the app.
     Registration,
-    /// Enough blocks are on top of the transaction.
+    /// The transaction has enough confirmations.
     Confirmations,
-    /// No bytes are no answer.
+    /// An empty result is not an answer.
     EmptyData,
     /// An endpoint serves the configured chain.
     ChainId,
 }
 
 impl Rule {
-    /// Whether the rule applies: always, but in tests.
+    /// Always, except in tests.
     #[cfg(not(feature = "testing"))]
     #[must_use]
     pub const fn applies(self) -> bool {
@@ -53,7 +53,7 @@ mod switch {
         pub(super) static OFF: Cell<Option<Rule>> = const { Cell::new(None) };
     }
 
-    /// While it lives, a rule does not apply in this thread.
+    /// While it exists, a rule does not apply in this thread.
     #[derive(Debug)]
     #[must_use]
     pub struct SwitchedOff(PhantomData<*const ()>);

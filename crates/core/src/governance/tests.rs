@@ -61,7 +61,7 @@ fn evaluation(receipt: &Receipt, settled: u64) -> ReceiptEvaluation {
     evaluate_receipt(&question(), TX, receipt, settled, &policy())
 }
 
-/// The text of a refusal of the transaction, which is final.
+/// The text of a final refusal of the transaction.
 fn refused(evaluation: ReceiptEvaluation) -> String {
     match evaluation {
         ReceiptEvaluation::Refused(Refusal::Transaction(text)) => text,
@@ -146,7 +146,7 @@ fn confirmations_count_the_transactions_own_block() {
         assert!(text.contains(&format!("{seen} of 3 confirmations")), "{text}");
     }
     assert_eq!(evaluate_receipt(&question(), TX, &evidence, 12, &three), ReceiptEvaluation::Holds);
-    // Even a policy of none wants the block to be there.
+    // Even with zero confirmations the block must exist.
     let none = Policy::new(8453, 0);
     assert!(matches!(
         evaluate_receipt(&question(), TX, &evidence, 9, &none),
@@ -311,7 +311,7 @@ fn a_boot_is_asked_with_one_tuple() {
     };
     let call = view::boot(&boot);
     assert_eq!(hex::encode(&call[..4]), "1e079198");
-    // One dynamic argument: its offset, then the tuple's nine words with two offsets in them.
+    // One dynamic argument: its offset, then the tuple's nine words with two offsets.
     assert_eq!(call[35], 0x20);
     assert_eq!(hex::encode(&call[48..68]), APP.to_string());
     assert_eq!(call[4 + 32..].len() % 32, 0);
@@ -332,14 +332,14 @@ fn states() -> impl Strategy<Value = State> {
 }
 
 proptest! {
-    /// State decides: there is no state but the allowing one that is answered with yes.
+    /// Only the allowing state is answered with yes.
     #[test]
     fn only_a_state_that_allows_is_allowed(state in states()) {
         let verdict = decide(&question(), &state, &policy());
         prop_assert_eq!(matches!(verdict, Verdict::Allowed(_)), state.allowed());
     }
 
-    /// Whatever a chain returns is read or refused, and never panics.
+    /// Any bytes from a chain are decoded or refused, without a panic.
     #[test]
     fn anything_that_comes_back_is_read(data in proptest::collection::vec(any::<u8>(), 0..300)) {
         let returned = Returned::Data(data.clone());
@@ -351,7 +351,7 @@ proptest! {
         let _ = returned::reason(&data);
     }
 
-    /// A transaction holds only if it is in the chain, succeeded, and has the app's event.
+    /// A transaction is valid only if it is in the chain, succeeded, and has the app's event.
     #[test]
     fn nothing_else_holds(
         canonical: bool, succeeded: bool, own: bool, same: bool, removed: bool, settled in 0u64..20,

@@ -1,4 +1,4 @@
-//! Calls that only read, as they are asked; [`super::returned`] reads what comes back.
+//! Calldata of read-only calls; [`super::returned`] decodes the results.
 
 use alloy_sol_types::SolCall;
 
@@ -8,25 +8,25 @@ use super::{
 };
 use crate::id::{Address, ComposeHash, DeviceId};
 
-/// On the contract of a KMS: whether it knows an app.
+/// KMS contract: whether it knows an app.
 #[must_use]
 pub fn registered_app(app: Address) -> Vec<u8> {
     Kms::registeredAppsCall { app: address(app) }.abi_encode()
 }
 
-/// On the contract of a KMS: whether the KMS itself may run on a device.
+/// KMS contract: whether a KMS may run on a device.
 #[must_use]
 pub fn kms_device(device: DeviceId) -> Vec<u8> {
     Kms::kmsAllowedDeviceIdsCall { device: fixed(device.as_bytes()) }.abi_encode()
 }
 
-/// On the contract of a KMS: whether apps may run on an OS image.
+/// KMS contract: whether apps may run on an OS image.
 #[must_use]
 pub fn os_image(hash: [u8; 32]) -> Vec<u8> {
     Kms::allowedOsImagesCall { hash: fixed(&hash) }.abi_encode()
 }
 
-/// On the contract of a KMS: what it says to a boot.
+/// KMS contract: whether a boot is allowed.
 #[must_use]
 pub fn boot(boot: &BootInfo) -> Vec<u8> {
     let info = AppBootInfo {
@@ -43,43 +43,43 @@ pub fn boot(boot: &BootInfo) -> Vec<u8> {
     Kms::isAppAllowedCall { boot: info }.abi_encode()
 }
 
-/// On the app: whether it allows a document.
+/// App contract: whether it allows a document.
 #[must_use]
 pub fn compose_hash(hash: ComposeHash) -> Vec<u8> {
     App::allowedComposeHashesCall { hash: fixed(hash.as_bytes()) }.abi_encode()
 }
 
-/// On the app: whether it lists a device.
+/// App contract: whether it lists a device.
 #[must_use]
 pub fn device(device: DeviceId) -> Vec<u8> {
     App::allowedDeviceIdsCall { device: fixed(device.as_bytes()) }.abi_encode()
 }
 
-/// On the app: whether it allows every device.
+/// App contract: whether it allows every device.
 #[must_use]
 pub fn any_device() -> Vec<u8> {
     App::allowAnyDeviceCall {}.abi_encode()
 }
 
-/// On the app: who owns it.
+/// App contract: its owner.
 #[must_use]
 pub fn owner() -> Vec<u8> {
     App::ownerCall {}.abi_encode()
 }
 
-/// On the app: to whom it is offered. Contracts from before 2026-05-31 have no such view.
+/// App contract: its pending owner. Contracts from before 2026-05-31 have no such function.
 #[must_use]
 pub fn pending_owner() -> Vec<u8> {
     App::pendingOwnerCall {}.abi_encode()
 }
 
-/// On a Safe: how many of its owners have to sign.
+/// Safe: number of owners that must sign.
 #[must_use]
 pub fn safe_threshold() -> Vec<u8> {
     Safe::getThresholdCall {}.abi_encode()
 }
 
-/// On a Safe: its owners.
+/// Safe: its owners.
 #[must_use]
 pub fn safe_owners() -> Vec<u8> {
     Safe::getOwnersCall {}.abi_encode()

@@ -1,28 +1,28 @@
-//! What is looked at to know whether an instance takes requests.
+//! Readiness checks.
 
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-/// No path is longer.
+/// Maximum length of a path.
 const MAX_PATH: usize = 1024;
 
-/// A check of one published port: over HTTP where a path is given, else over TCP. Stored as JSON with an
-/// app (`apps.readiness`) and with what is known of a compose file.
+/// A check of one published port: over HTTP if a path is given, else over TCP. Stored as JSON with an app
+/// (`apps.readiness`) and in the facts of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// Port that the compose file publishes, 1–65535.
+    /// A port published by the compose file, 1–65535.
     pub port: u16,
-    /// Path of a `GET` that answers 2xx or 3xx, with `/` first; `None`: it is enough to connect.
+    /// Path of a `GET` that must answer with 2xx or 3xx, starting with `/`; `None`: a connection is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Seconds between two looks, 1–300.
+    /// Seconds between two checks, 1–300.
     #[serde(default = "interval")]
     pub interval_s: u32,
-    /// Seconds one look may take, 1–60.
+    /// Timeout of one check in seconds, 1–60.
     #[serde(default = "timeout")]
     pub timeout_s: u32,
-    /// So many failed looks in a row make a ready instance not ready, 1–20.
+    /// Consecutive failures that make an instance not ready, 1–20.
     #[serde(default = "threshold")]
     pub threshold: u32,
 }
@@ -39,7 +39,7 @@ const fn threshold() -> u32 {
     3
 }
 
-/// Why a check is none. `part` is `port`, `path`, `interval_s`, `timeout_s` or `threshold`; the reason
+/// Why a check is invalid. `part` is `port`, `path`, `interval_s`, `timeout_s` or `threshold`; the reason
 /// begins with a verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part} {reason}")]
@@ -50,7 +50,7 @@ pub struct InvalidCheck {
 }
 
 impl Check {
-    /// A check over TCP with default times.
+    /// A TCP check with default times.
     pub const fn tcp(port: u16) -> Self {
         Self {
             port,
@@ -61,12 +61,12 @@ impl Check {
         }
     }
 
-    /// A check over HTTP with default times.
+    /// An HTTP check with default times.
     pub fn http(port: u16, path: impl Into<String>) -> Self {
         Self { path: Some(path.into()), ..Self::tcp(port) }
     }
 
-    /// The same, if all of it is in its range.
+    /// The same check, if all values are in range.
     pub fn checked(self) -> Result<Self, InvalidCheck> {
         let refuse = |part, reason| Err(InvalidCheck { part, reason });
         if self.port == 0 {
@@ -91,12 +91,10 @@ impl Check {
         Ok(self)
     }
 
-    /// Time between two looks.
     pub fn interval(&self) -> Duration {
         Duration::from_secs(self.interval_s.into())
     }
 
-    /// Time for one look.
     pub fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_s.into())
     }

@@ -1,16 +1,16 @@
-//! Which of several ready instances gets a request.
+//! Chooses among ready instances.
 
 /// An instance that may be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// Requests it is working on.
+    /// Number of in-flight requests.
     pub in_flight: u32,
-    /// A request to it failed a moment ago: it is taken only where there is no other.
+    /// A recent request to it failed: it is chosen only if there is no other.
     pub is_suspect: bool,
 }
 
-/// The place of the one with the fewest requests under way; among equals `draw` decides, a random
-/// number. `None`: there is nobody to choose from.
+/// The index of the instance with the fewest in-flight requests; `draw`, a random number, decides ties.
+/// `None`: there are no candidates.
 #[must_use]
 pub fn choose(candidates: &[Candidate], draw: u64) -> Option<usize> {
     let rank = |one: &Candidate| (one.is_suspect, one.in_flight);
@@ -45,7 +45,7 @@ mod tests {
             }
         }
 
-        /// Equals share what comes, each its part.
+        /// Ties are distributed evenly.
         #[test]
         fn every_equal_is_drawn(count in 1_usize..8) {
             let equals = vec![Candidate { in_flight: 1, is_suspect: false }; count];

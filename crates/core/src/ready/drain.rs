@@ -1,4 +1,4 @@
-//! How long a call that brings a guest down waits for the requests it is working on.
+//! How long a step that brings a guest down waits for in-flight requests.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use crate::{
     time::Timestamp,
 };
 
-/// A stop at once, and a deletion, wait no longer than this.
+/// Maximum wait of an immediate stop and of a deletion.
 pub const HARD_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Until when this step waits for requests under way; `None`: it is taken now. Only the first call that
-/// brings a guest down waits, and only once. The deadline is kept in [`Status::drains_until`] while
-/// somebody waits.
+/// Until when this step waits for in-flight requests; `None`: it does not. Only the first call that brings a
+/// guest down waits, and only once. The deadline is in [`Status::drains_until`] while it waits.
 #[must_use]
 pub fn drains_until(
     step: &Step,
@@ -24,7 +23,7 @@ pub fn drains_until(
 ) -> Option<Timestamp> {
     let first = match step {
         Step::Shutdown(..) | Step::ForceStop(..) => status.stopping.is_none(),
-        // Another one is a second VM with our mark, which never runs.
+        // Any other VM is a second one with our mark, which never runs.
         Step::Remove(vm) => status.engine == EngineState::Present { vm: vm.clone() },
         Step::CreateStopped
         | Step::Adopt(_)

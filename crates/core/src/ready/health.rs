@@ -1,35 +1,32 @@
-//! What looks at an instance have shown.
+//! The results of an instance's checks.
 
-/// Whether an instance takes requests.
+/// Whether an instance is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// Nobody has looked yet.
+    /// Not checked yet.
     Unknown,
-    /// The last looks were good.
     Ready,
-    /// The last looks were not.
     NotReady,
 }
 
-/// What is known of one instance. The first look decides; a ready one is given up after so many failed
-/// looks in a row as its check says, and one good look brings it back.
+/// The health of one instance. The first check decides; a ready instance becomes not ready after the check's
+/// threshold of consecutive failures, and ready again after one success.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
-    /// Whether it takes requests.
     pub verdict: Verdict,
-    /// Failed looks in a row.
+    /// Consecutive failures.
     pub failures: u32,
-    /// What the last failed look showed; empty after a good one.
+    /// The error of the last failed check; empty after a success.
     pub why: String,
 }
 
 impl Health {
-    /// Before the first look.
+    /// Before the first check.
     pub const fn unknown() -> Self {
         Self { verdict: Verdict::Unknown, failures: 0, why: String::new() }
     }
 
-    /// After another look.
+    /// After another check.
     #[must_use]
     pub fn after(&self, look: Result<(), String>, threshold: u32) -> Self {
         match look {
@@ -51,8 +48,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Ready exactly when one of the last `threshold` looks was good and, after a time of not being
-        /// ready, a good one came since.
+        /// Ready exactly if one of the last `threshold` checks succeeded and, after a time of not being
+        /// ready, one succeeded since.
         #[test]
         fn the_last_looks_decide(looks in prop::collection::vec(any::<bool>(), 1..40), threshold in 1_u32..5) {
             let mut health = Health::unknown();

@@ -12,32 +12,31 @@ use std::collections::BTreeMap;
 
 use super::Check;
 
-/// What all of them begin with.
+/// Prefix of all readiness labels.
 const PREFIX: &str = "casemate.ready.";
 
-/// Why labels declare no check; `reason` says what would be right.
+/// Why labels declare no valid check; `reason` says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("has the label {label} at service {service:?}, which {reason}")]
 pub struct InvalidLabel {
     pub service: String,
     pub label: String,
-    /// What is wrong with it.
     pub reason: String,
 }
 
-/// The labels of a file that are about checks, by service; the others are nobody's business here.
+/// The readiness labels of a file, by service; others are ignored.
 #[derive(Debug, Default)]
 pub struct Labels(BTreeMap<String, BTreeMap<String, String>>);
 
 impl Labels {
-    /// Takes note of a label.
+    /// Adds a label.
     pub fn record(&mut self, service: &str, name: &str, value: String) {
         if let Some(name) = name.strip_prefix(PREFIX) {
             self.0.entry(service.to_owned()).or_default().insert(name.to_owned(), value);
         }
     }
 
-    /// The check they declare, if they do. `published` are the ports that the file publishes.
+    /// The declared check, if any. `published` are the file's published ports.
     pub fn check(&self, published: &[u16]) -> Result<Option<Check>, InvalidLabel> {
         let mut services = self.0.iter();
         let Some((service, labels)) = services.next() else { return Ok(None) };
@@ -64,7 +63,7 @@ impl Labels {
     }
 }
 
-/// The name of the label at fault, and what is wrong with it.
+/// The name of the invalid label, and what is wrong with it.
 type Fault = (String, String);
 
 fn one(labels: &BTreeMap<String, String>) -> Result<Check, Fault> {
@@ -119,7 +118,7 @@ fn one(labels: &BTreeMap<String, String>) -> Result<Check, Fault> {
     })
 }
 
-/// `8080/healthz`; a port alone asks for `/`.
+/// `8080/healthz`; a port alone means the path `/`.
 fn http(text: &str) -> Option<Check> {
     let (port, path) = text.split_once('/').unwrap_or((text, ""));
     Some(Check::http(port.parse().ok()?, format!("/{path}")))

@@ -1,6 +1,6 @@
-//! Whether an instance of an app takes requests, decided from values: what is declared ([`Check`]), what
-//! looks have shown so far ([`Health`]), which instance gets a request ([`choose`]), and how long a stop
-//! waits for those under way ([`drains_until`]). The gateway looks and sends; nothing here does.
+//! Readiness of instances, decided from values: the declared check ([`Check`]), its results so far
+//! ([`Health`]), the choice among instances ([`choose`]), and how long a stop waits for in-flight requests
+//! ([`drains_until`]). The gateway performs checks and sends requests.
 
 mod check;
 mod choice;

@@ -1,7 +1,7 @@
-//! What a guest makes of the variables it unsealed: `parse_env` of dstack-util 0.6.0.
+//! The guest's rules for unsealed variables: `parse_env` of dstack-util 0.6.0.
 //!
-//! A variable the app-compose does not allow is passed over. A variable it allows but which breaks a
-//! rule stops the boot, so that an app never starts with a part of its configuration.
+//! A variable that the app-compose does not allow is skipped. An allowed variable that breaks a rule stops
+//! the boot, so that an app never starts with a part of its configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,25 +9,25 @@ use secrecy::ExposeSecret;
 
 use super::EnvVar;
 
-/// Most variables in one sealed environment, allowed or not.
+/// Maximum number of variables in one sealed environment, allowed or not.
 pub const MAX_ITEMS: usize = 1024;
-/// Longest name, in bytes.
+/// Maximum length of a name, in bytes.
 pub const MAX_KEY: usize = 255;
-/// Longest value, in bytes.
+/// Maximum length of a value, in bytes.
 pub const MAX_VALUE: usize = 128 * 1024;
-/// Most bytes of names and values together, counted over the allowed ones.
+/// Maximum size of all allowed names and values together, in bytes.
 pub const MAX_TOTAL: usize = 1024 * 1024;
 
-/// What the app will see.
+/// The variables that the app sees.
 #[derive(Debug, Clone)]
 pub struct Admitted {
-    /// In the order of their names, each name once: of duplicates the last one counts.
+    /// Sorted by name, unique; of duplicates the last one counts.
     pub vars: Vec<EnvVar>,
-    /// Names passed over because `allowed_envs` has them not, in the order of arrival.
+    /// Names that `allowed_envs` does not contain, in their original order.
     pub skipped: Vec<String>,
 }
 
-/// Why a guest stops its boot over its variables. Texts name the variable, never its value.
+/// Why a guest stops its boot because of its variables. Texts name the variable, never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Inadmissible {
     /// More than [`MAX_ITEMS`].
@@ -39,15 +39,15 @@ pub enum Inadmissible {
     /// Value of more than [`MAX_VALUE`] bytes.
     #[error("value longer than {MAX_VALUE} bytes in environment variable: {0}")]
     LongValue(String),
-    /// Allowed, but [`valid_env_name`] does not hold.
+    /// Allowed, but not a [`valid_env_name`].
     #[error("not a name of an environment variable: {0}")]
     Name(String),
-    /// More than [`MAX_TOTAL`] bytes altogether.
+    /// More than [`MAX_TOTAL`] bytes in total.
     #[error("environment variables larger than {MAX_TOTAL} bytes together")]
     TooLarge,
 }
 
-/// Whether a guest takes this as a name: `^[A-Za-z_][A-Za-z0-9_]*$`. Length is not looked at.
+/// Whether a guest accepts this name: `^[A-Za-z_][A-Za-z0-9_]*$`, of any length.
 pub fn valid_env_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')

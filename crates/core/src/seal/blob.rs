@@ -1,4 +1,4 @@
-//! The sealed bytes as they travel and are stored.
+//! Sealed bytes as sent and stored.
 
 use std::{fmt, str::FromStr};
 
@@ -8,27 +8,26 @@ pub(super) const PUBLIC_KEY: usize = 32;
 pub(super) const IV: usize = 12;
 pub(super) const TAG: usize = 16;
 
-/// Why bytes or a text cannot be a sealed environment.
+/// Why bytes or a text are not a sealed environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSealedEnv {
     /// Not an even number of hex digits.
     #[error("sealed environment is not hex")]
     NotHex,
-    /// Not even room for key, iv and tag.
+    /// Too short for key, iv and tag.
     #[error("sealed environment is shorter than {} bytes", SealedEnv::MIN)]
     TooShort,
-    /// Guests do not read such a file.
+    /// Longer than guests read.
     #[error("sealed environment is longer than {} bytes", SealedEnv::MAX)]
     TooLong,
 }
 
-/// A sealed environment: [`SealedEnv::MIN`] to [`SealedEnv::MAX`] bytes, layout in [`super`].
-/// Nothing says that it opens with any key. Text (`encrypted_env` on the wire): lower-case hex; `0x`
-/// in front and upper case are accepted. `Debug` shows the length only.
+/// A sealed environment: [`SealedEnv::MIN`] to [`SealedEnv::MAX`] bytes, layout in [`super`]. Whether a key
+/// opens it is not checked. Text (`encrypted_env` on the wire): lower-case hex; a `0x` prefix and upper case
+/// are accepted. `Debug` shows only the length.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SealedEnv(Vec<u8>);
 
-/// The fields of a sealed environment.
 pub(super) struct Parts<'a> {
     pub ephemeral: &'a [u8; PUBLIC_KEY],
     pub iv: &'a [u8; IV],
@@ -37,10 +36,9 @@ pub(super) struct Parts<'a> {
 }
 
 impl SealedEnv {
-    /// Least length in bytes: public key, iv and tag around nothing.
+    /// Minimum length in bytes: public key, iv and tag around an empty text.
     pub const MIN: usize = PUBLIC_KEY + IV + TAG;
-    /// Greatest length in bytes: what a guest copies of `.encrypted-env` (`HostShared::copy` in
-    /// dstack-util).
+    /// Maximum length in bytes: what a guest copies of `.encrypted-env` (`HostShared::copy` in dstack-util).
     pub const MAX: usize = 256 * 1024;
 
     /// Checks the length.
@@ -58,7 +56,7 @@ impl SealedEnv {
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
-    /// Always `Some`: [`SealedEnv::MIN`] holds.
+    /// Always `Some`, because of [`SealedEnv::MIN`].
     pub(super) fn parts(&self) -> Option<Parts<'_>> {
         let (ephemeral, rest) = self.0.split_first_chunk()?;
         let (iv, rest) = rest.split_first_chunk()?;

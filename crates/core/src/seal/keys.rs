@@ -7,18 +7,16 @@ use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::id::InvalidId;
 
-/// X25519 public key of an app, 32 bytes. Text: 64 lower-case hex digits; `0x` in front and upper
-/// case are accepted. `env_pubkey`, `app_env_encrypt_pubkey`, `encrypted_env_pubkey` on the wire.
+/// X25519 public key of an app, 32 bytes. Text: 64 lower-case hex digits; a `0x` prefix and upper case are
+/// accepted. `env_pubkey`, `app_env_encrypt_pubkey`, `encrypted_env_pubkey` on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EnvPublicKey([u8; 32]);
 
 impl EnvPublicKey {
-    /// The key with these bytes. Every 32 bytes are a key, some useless: see
-    /// [`super::SealError::WeakKey`].
+    /// Any 32 bytes are a key, some unusable: see [`super::SealError::WeakKey`].
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
-    /// The raw bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -58,21 +56,21 @@ impl<'de> Deserialize<'de> for EnvPublicKey {
     }
 }
 
-/// X25519 secret key of an app: opens what was sealed to [`EnvSecretKey::public`]. Wiped when
-/// dropped; `Debug` shows nothing of it.
+/// X25519 secret key of an app: opens what was sealed to [`EnvSecretKey::public`]. Wiped when dropped;
+/// `Debug` does not show it.
 #[derive(Clone)]
 pub struct EnvSecretKey(StaticSecret);
 
 impl EnvSecretKey {
-    /// The key with these bytes, unclamped (clamping happens in the multiplication).
+    /// Not clamped (clamping happens in the multiplication).
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(StaticSecret::from(bytes))
     }
-    /// The bytes a KMS releases to a guest as `env_crypt_key`.
+    /// The bytes that a KMS releases to a guest as `env_crypt_key`.
     pub fn expose_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
-    /// The key clients seal to.
+    /// The key that clients seal to.
     pub fn public(&self) -> EnvPublicKey {
         EnvPublicKey(PublicKey::from(&self.0).to_bytes())
     }

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Env key of app 0123…4567 under the test root (`casemate-engine`, `kms/builtin`), and what
-/// `encryptEnvVars` of npm `@phala/dstack-sdk` 0.5.8 sealed to it.
+/// Env key of app 0123…4567 under the test root (`casemate-engine`, `kms/builtin`), and what `encryptEnvVars`
+/// of npm `@phala/dstack-sdk` 0.5.8 sealed to it.
 const SECRET: &str = "73ae2be9f7c5e463e1c4a6463fb0d4102cc685d7d9ca69ad71fa89dacf4fed0b";
 const PUBLIC: &str = "73857e9b1de857a8758ae037259692db48a15c9d6fc7b44b525bf98431155369";
 const SEALED_BY_SDK: &str = "5ed4bf5ef5c7935e79358b4a5db216da9bd843f41720d8a057bb4426af9f7a1e3d28b03b5ecb3a225416761aec3543595cdb92e834a0ee35a21328775a7b2c352f06333f0a6efa70919b165bddec9cd7816100532e96d64f977b619098c250d630fdc0f4aeff27daebca7234ecf6efd859351c1a3bcc088574e8916f82f9d1d1f3c863ffa94833ebebc4786aef8c95c6b1ae4d545694073b6b65617abea541df1e41b48155ffacfa85f5e572670e8c3fe10c2b8aa10f075815f3631ed63a006021fa5300df0b4473ce183386676b54";
@@ -38,8 +38,8 @@ fn what_the_sdk_seals_opens() {
     assert!(unseal(&sealed, &secret()).unwrap().is_empty());
 }
 
-/// Our text is the SDK's to the byte; and a figure that `dh_decrypt` and `parse_env` of dstack-util
-/// 0.6.0 opened as A=1, B=two.
+/// Our text equals the SDK's to the byte; `dh_decrypt` and `parse_env` of dstack-util 0.6.0 opened this
+/// example as A=1, B=two.
 #[test]
 fn what_we_seal_is_what_the_sdk_would() {
     let sdk: SealedEnv = SEALED_BY_SDK.parse().unwrap();
@@ -154,7 +154,7 @@ fn guests_stop_over_a_broken_rule() {
     let at_the_edge = vec![var("A", &most), var(&"k".repeat(MAX_KEY), "")];
     let allowed = ["A".to_owned(), "k".repeat(MAX_KEY)];
     assert_eq!(admit(at_the_edge, &allowed).unwrap().vars.len(), 2);
-    // What is not allowed is not looked at.
+    // A variable that is not allowed is not checked.
     assert_eq!(admit(vec![var("1A", &long_value)], &[]).unwrap().skipped, ["1A"]);
 }
 
@@ -182,7 +182,7 @@ proptest! {
         prop_assert_eq!(pairs(&opened), pairs(&vars));
     }
 
-    /// Of the ephemeral key the top bit is the one X25519 ignores (RFC 7748 §5), so it is spared.
+    /// X25519 ignores the top bit of the ephemeral key (RFC 7748 §5), so the test leaves it out.
     #[test]
     fn any_flipped_bit_is_noticed(
         value: String, at: prop::sample::Index, bit in 0..8_u8, ephemeral: [u8; 32],

@@ -17,7 +17,7 @@ use casemate_core::{
 };
 use casemate_store::{
     cvms::{self as stored, PastCvm},
-    events::{self, Asked, Told},
+    events::{self, EventQuery, RecordedEvent},
 };
 use serde_json::json;
 
@@ -74,7 +74,7 @@ pub async fn filter_options(ctx: &Ctx, caller: &Caller) -> Result<FilterOptions,
 #[derive(Debug, Clone, Default)]
 pub struct EventsAsked {
     /// Kind, operation and time.
-    pub asked: Asked,
+    pub asked: EventQuery,
     /// Only those of this CVM.
     pub cvm: Option<VmUuid>,
     /// At most so many.
@@ -91,31 +91,33 @@ pub async fn history(
     let (_, mut known) = cvms_of_app(ctx, caller, text).await?;
     known.retain(|cvm| wanted.cvm.is_none_or(|uuid| uuid == cvm.uuid));
     let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
-    let told = events::of_cvms(&ctx.db, &ids, &wanted.asked, wanted.limit.into()).await?;
+    let recorded = events::of_cvms(&ctx.db, &ids, &wanted.asked, wanted.limit.into()).await?;
     let by_id: HashMap<i64, &PastCvm> = known.iter().map(|cvm| (cvm.id.0, cvm)).collect();
-    let event = |told: &Told| Some(event(caller, by_id.get(&told.cvm_id)?, told));
-    let events: Vec<AppEvent> = told.iter().filter_map(event).collect();
+    let event =
+        |recorded: &RecordedEvent| Some(event(caller, by_id.get(&recorded.cvm_id)?, recorded));
+    let events: Vec<AppEvent> = recorded.iter().filter_map(event).collect();
     Ok(AppEvents { total: u64::try_from(events.len()).unwrap_or(u64::MAX), events })
 }
 
-fn event(caller: &Caller, cvm: &PastCvm, told: &Told) -> AppEvent {
-    let kind = told.operation_kind.as_deref().and_then(OperationKind::parse);
+fn event(caller: &Caller, cvm: &PastCvm, recorded: &RecordedEvent) -> AppEvent {
+    let kind = recorded.operation_kind.as_deref().and_then(OperationKind::parse);
     AppEvent {
-        message_id: told.seq.to_string(),
-        correlation_id: told.operation_id.clone(),
-        event_type: told.kind.clone(),
-        operation_type: told.operation_kind.clone(),
+        message_id: recorded.seq.to_string(),
+        correlation_id: recorded.operation_id.clone(),
+        event_type: recorded.kind.clone(),
+        operation_type: recorded.operation_kind.clone(),
         // That of a change of the configuration depends on whether the CVM was on.
         target_state: kind
             .filter(|kind| !kind.is_configuration())
             .map(|kind| kind.target(Power::Running).as_str().to_owned()),
-        operation_payload: Some(told.body.clone()),
-        triggered_by: told.asked_by,
+        operation_payload: Some(recorded.body.clone()),
+        triggered_by: recorded.asked_by,
         instance_id: cvm.uuid.to_string(),
-        timestamp: Timestamp::from_micros(told.at).to_string(),
+        timestamp: Timestamp::from_micros(recorded.at).to_string(),
         priority: None,
         instance_name: Some(cvm.name.clone()),
-        state: turn(&told.kind, told.at, &told.body).map(|(_, _, to)| to.as_str().to_owned()),
+        state: turn(&recorded.kind, recorded.at, &recorded.body)
+            .map(|(_, _, to)| to.as_str().to_owned()),
         instance_type: cvm.instance_type.clone(),
         project_id: None,
         team_id: Some(caller.workspace.id.0),
@@ -150,15 +152,15 @@ pub async fn usage(
 ) -> Result<AppUsage, Error> {
     let (_, known) = cvms_of_app(ctx, caller, text).await?;
     let ids: Vec<CvmId> = known.iter().map(|cvm| cvm.id).collect();
-    let asked = Asked {
+    let query = EventQuery {
         kind: Some(StoredEvent::PHASE.to_owned()),
         until: Some(wanted.window.until),
-        ..Asked::default()
+        ..EventQuery::default()
     };
     let mut turns: BTreeMap<i64, Vec<Turn>> = BTreeMap::new();
-    for told in events::of_cvms(&ctx.db, &ids, &asked, TURNS).await?.iter().rev() {
-        if let Some(turn) = turn(&told.kind, told.at, &told.body) {
-            turns.entry(told.cvm_id).or_default().push(turn);
+    for recorded in events::of_cvms(&ctx.db, &ids, &query, TURNS).await?.iter().rev() {
+        if let Some(turn) = turn(&recorded.kind, recorded.at, &recorded.body) {
+            turns.entry(recorded.cvm_id).or_default().push(turn);
         }
     }
     let mut records = Vec::new();

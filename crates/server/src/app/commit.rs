@@ -30,7 +30,7 @@ use casemate_store::{
     provisions::{self, Provision},
 };
 
-use self::governed::{Ask, Evidence};
+use self::governed::{CommitQuestions, Evidence};
 use super::{
     Caller, Ctx, Error,
     events::{self, CvmEvent, EventScope},
@@ -88,9 +88,9 @@ pub async fn commit(
         let step = decide(ctx, &mut mutation.tx, caller, request, evidence.take());
         match Box::pin(step).await? {
             Step::Done(done) => return Ok(Outcome::Done(mutation, done)),
-            Step::Ask(ask) => {
+            Step::Ask(questions) => {
                 drop(mutation);
-                evidence = Some(ask.answer(ctx).await?);
+                evidence = Some(questions.answer(ctx).await?);
             }
         }
     }
@@ -102,7 +102,7 @@ enum Step {
     /// It is written.
     Done(Box<Committed>),
     /// Nothing is written: a contract is to be asked first.
-    Ask(Ask),
+    Ask(CommitQuestions),
 }
 
 /// Everything a new CVM is made of, read beside the transaction that is to write it.
@@ -239,7 +239,7 @@ async fn decide(
     }
     if governor.is_some() && answered.is_none() {
         let open = found.iter().filter(is_open).filter(|open| open.kms == kms.id);
-        return Ok(Step::Ask(Ask::new(ctx, request, kms, app, open)?));
+        return Ok(Step::Ask(CommitQuestions::new(ctx, request, kms, app, open)?));
     }
     let evidence = evidence.filter(|_| answered.is_some());
     let written = write(ctx, tx, caller, Ready { evidence, ..ready }).await?;

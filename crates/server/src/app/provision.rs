@@ -55,13 +55,13 @@ pub async fn provision(
     let user_config = passthrough::user_config(&request)?;
     let ports = ports(request.ports.as_deref())?;
     let gpus = gpus(request.gpus.as_ref())?;
-    let requirements = capabilities::Requirements {
+    let setup = capabilities::RequestedSetup {
         request: &request,
         compose: &compose,
         ports: &ports,
         gpus: gpus.as_ref(),
     };
-    let matched = size::place(ctx, &requirements).await?;
+    let matched = size::place(ctx, &setup).await?;
 
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;

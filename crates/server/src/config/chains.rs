@@ -1,5 +1,5 @@
-//! Chains whose contracts govern apps, and the contracts of the KMS there. Addresses of endpoints may
-//! hold keys: no error here repeats a value of theirs.
+//! Chains with contracts that govern apps, and their KMS contracts. RPC URLs may contain keys, so no error
+//! here repeats one.
 
 use std::{collections::BTreeSet, fmt, marker::PhantomData, path::PathBuf, time::Duration};
 
@@ -15,7 +15,7 @@ use serde::{
 
 use super::{ConfigError, Kms};
 
-/// Words that mean something else where a slug stands.
+/// Words that have another meaning in place of a slug.
 const TAKEN: [&str; 5] = ["phala", "ethereum", "base", "legacy", "on-chain"];
 
 #[derive(Debug, Clone, Deserialize)]
@@ -47,12 +47,12 @@ const fn four_seconds() -> u64 {
 }
 
 impl Chain {
-    /// The word by which clients choose a KMS on it: `base` or `ethereum`.
+    /// The kind of KMS by which clients choose it: `base` or `ethereum`.
     pub fn kind(&self) -> Option<KmsType> {
         self.kind.or_else(|| self.name.parse().ok()).filter(|kind| kind.is_onchain())
     }
 
-    /// How it is asked.
+    /// The settings of its RPC client.
     pub fn rpc(&self) -> rpc::Config {
         rpc::Config {
             confirmations: self.confirmations,
@@ -62,14 +62,14 @@ impl Chain {
         }
     }
 
-    /// Where people look at it, without a slash at the end.
+    /// URL of the block explorer, without a trailing slash.
     pub fn explorer(&self) -> Option<String> {
         let explorer = self.explorer.as_deref()?.trim_end_matches('/');
         (!explorer.is_empty()).then(|| explorer.to_owned())
     }
 }
 
-/// The word for a block, as the chain's own interface has it.
+/// A block tag of the chain's JSON-RPC interface.
 fn tip<'de, D: Deserializer<'de>>(from: D) -> Result<Tip, D::Error> {
     let word = String::deserialize(from)?;
     let known = [Tip::Latest, Tip::Safe, Tip::Finalized].into_iter().find(|tip| tip.tag() == word);
@@ -89,7 +89,7 @@ pub struct KmsContract {
     pub root_key_file: Option<PathBuf>,
 }
 
-/// What makes no sense, by the name of its key.
+/// Validates chains and KMS contracts; errors name the key.
 pub(super) fn check(chains: &[Chain], kms: &Kms) -> Result<(), ConfigError> {
     let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for (index, chain) in chains.iter().enumerate() {
@@ -168,7 +168,8 @@ fn refuse(key: &str, reason: &str) -> Result<(), ConfigError> {
     Err(ConfigError::Value { key: key.to_owned(), reason: reason.to_owned() })
 }
 
-/// A word that may stand in a path: 1 to 63 lower-case letters, digits and dashes, no dash at an end.
+/// Whether a text may be part of a path: 1 to 63 lower-case letters, digits and dashes, no dash at either
+/// end.
 fn is_word(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=63).contains(&text.len())
@@ -184,7 +185,7 @@ fn is_http(url: &str) -> bool {
     })
 }
 
-/// A list of tables. Anything else is refused without being repeated.
+/// A list of tables. The error for anything else does not repeat the value.
 pub(super) fn tables<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     from: D,
 ) -> Result<Vec<T>, D::Error> {
@@ -208,7 +209,7 @@ pub(super) fn tables<'de, T: DeserializeOwned, D: Deserializer<'de>>(
     from.deserialize_any(Tables(PhantomData))
 }
 
-/// Addresses: a list, or texts with commas between them.
+/// URLs: a list, or comma-separated texts.
 fn urls<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<SecretString>, D::Error> {
     struct Urls;
     impl<'de> Visitor<'de> for Urls {
@@ -279,7 +280,7 @@ mod tests {
         assert!(!format!("{config:?}").contains("s3cret"), "addresses are not shown");
     }
 
-    /// As a variable of the environment is read.
+    /// In the form of an environment variable.
     #[test]
     fn both_lists_may_be_texts() {
         let chains = "[{name=\"base\",chain_id=8453,rpc_urls=[\"http://a:1/x?y=z\",\"http://b\"]}]";

@@ -1,4 +1,4 @@
-//! `[[nodes]]`: nodes with settings of their own.
+//! `[[nodes]]`: nodes with their own settings.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,6 @@ use serde::Deserialize;
 use super::ConfigError;
 use crate::nodes::settings::DriverSettings;
 
-/// A node of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]
 pub struct ConfiguredNode {

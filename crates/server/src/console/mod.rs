@@ -1,5 +1,5 @@
-//! The pages for people: HTML made here, readable without JavaScript, which there is none of. A page
-//! calls use cases of [`crate::app`], as the API does, and knows neither store nor engine.
+//! Web pages: HTML rendered here, without JavaScript. Like the API, the pages call use cases of
+//! [`crate::app`] and use neither store nor engine.
 
 use askama::Template;
 use axum::{
@@ -23,11 +23,11 @@ use crate::{
     view::{PreparationState, PreparationView},
 };
 
-/// Pages load their style from here, run nothing, and send nothing anywhere.
+/// Pages load styles from this server, run no scripts, and send nothing to other sites.
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
-/// `/` and what it loads.
+/// `/` and its assets.
 pub fn router(ctx: Ctx) -> Router {
     Router::new()
         .route("/", get(landing).with_state(ctx.clone()))
@@ -43,7 +43,7 @@ struct Landing {
 }
 
 impl Landing {
-    /// The words for nodes that protect nothing, each once.
+    /// Warnings for nodes without protection, without duplicates.
     fn unprotected(&self) -> Vec<&'static str> {
         let open = self.about.nodes.iter().filter(|nodes| !nodes.is_protected);
         let mut words: Vec<_> = open.map(|nodes| nodes.tee).collect();
@@ -65,7 +65,7 @@ struct DirectoryPage {
     is_first: bool,
 }
 
-/// Which part of the directory.
+/// Cursor of the directory.
 #[derive(Deserialize)]
 struct From {
     cursor: Option<String>,
@@ -80,18 +80,18 @@ async fn directory(State(ctx): State<Ctx>, Query(from): Query<From>) -> Result<R
     html(page.render())
 }
 
-/// What somebody who holds a commit token is to approve.
+/// The prepared change that a commit token confirms.
 #[derive(Template)]
 #[template(path = "confirm.html")]
 struct ConfirmPage {
     about: About,
     prepared: PreparationView,
-    /// Where the token goes.
+    /// Target URL of the form.
     commit_path: String,
 }
 
 impl ConfirmPage {
-    /// The lines of a unified diff, each with what it is.
+    /// The lines of a unified diff, each with its CSS class.
     fn lines(diff: &str) -> impl Iterator<Item = (&'static str, &str)> {
         diff.lines().map(|line| match line.as_bytes().first() {
             Some(b'+') => ("added", line),
@@ -101,13 +101,13 @@ impl ConfirmPage {
         })
     }
 
-    /// A time as people read it, to the second: `2026-01-31 12:00:00 UTC`.
+    /// A time for display, to the second: `2026-01-31 12:00:00 UTC`.
     fn moment(time: &str) -> String {
         let whole = time.split(['.', 'Z']).next().unwrap_or(time);
         format!("{} UTC", whole.replace('T', " "))
     }
 
-    /// A value of the document, in one line.
+    /// A value of the document on one line.
     fn value(value: Option<&serde_json::Value>) -> String {
         value.map_or_else(|| "nothing".to_owned(), ToString::to_string)
     }
@@ -122,14 +122,13 @@ impl ConfirmPage {
     }
 }
 
-/// Of what a token is no longer, or was never.
+/// The page for an unknown or expired token.
 #[derive(Template)]
 #[template(path = "unknown_token.html")]
 struct UnknownToken {
     about: About,
 }
 
-/// A commit token.
 #[derive(Deserialize)]
 struct Token {
     token: Option<String>,
@@ -156,7 +155,7 @@ async fn confirm(
     };
     let mut response = html(page)?;
     *response.status_mut() = status;
-    // It shows what only the holder of the token may see.
+    // The page shows what only the token's holder may see.
     let never = header::HeaderValue::from_static("no-store");
     response.headers_mut().insert(header::CACHE_CONTROL, never);
     Ok(response)

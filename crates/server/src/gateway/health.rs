@@ -1,12 +1,12 @@
-//! Which instances are ready.
+//! Readiness of instances.
 //!
-//! Looked at are instances with a check that somebody asks for, on nodes of this process: the first
-//! request waits for the first look, and from then on a task looks at every interval, until nobody has
-//! asked for [`IDLE`], the CVM is no longer up, or its check is another one. Everything is in memory and
-//! bounded; another process, or this one after a restart, looks again.
+//! An instance with a check, on a node of this process, is checked once a request needs it. The first request
+//! waits for the first check. From then on a task checks at every interval, until there was no request for
+//! [`IDLE`], the CVM is no longer up, or its check changes. All state is in memory and bounded; other
+//! processes, and this one after a restart, check again.
 //!
-//! Apart from that, an instance that gave no answer is a suspect for [`SUSPECT`], or until a look finds it
-//! well: it is chosen only where there is no other.
+//! An instance that did not answer a request is also a suspect for [`SUSPECT`] or until a check succeeds: it
+//! is chosen only if there is no other.
 
 use std::{
     collections::HashMap,
@@ -38,16 +38,17 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Gateway, send::root_cause};
 
-/// An instance that nobody asked for is no longer looked at after this time.
+/// Checks end after this time without a request.
 const IDLE: Duration = Duration::from_mins(3);
-/// For so long an instance that gave no answer is chosen only where there is no other.
+/// How long an instance that did not answer is a suspect.
 const SUSPECT: Duration = Duration::from_secs(2);
-/// So many instances are looked at, and so many are suspects, at most.
+/// Maximum number of checked instances, and of suspects.
 const MOST: usize = 4096;
-/// What listens for a port that nobody serves, as some engines do, closes the connection at once.
+/// A proxy on a port without a listener, as in some container engines, closes the connection within this
+/// time.
 const CLOSED_BY: Duration = Duration::from_millis(100);
 
-/// What an instance has to have booted from and since to be the one that was looked at.
+/// Identifies one boot of an instance: the check's results are valid only for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Boot {
     vm: Option<EngineVmId>,
@@ -71,20 +72,20 @@ impl Boot {
     }
 }
 
-/// One that is looked at. Dropping it ends that.
+/// A checked instance. Dropping it ends the checks.
 #[derive(Debug)]
 struct Watched {
     boot: Boot,
     check: Check,
     health: watch::Receiver<Health>,
-    /// Look now.
+    /// Triggers a check now.
     poke: Arc<Notify>,
-    /// When somebody asked last, microseconds.
+    /// Time of the last request, in microseconds.
     asked: Arc<AtomicI64>,
     _end: DropGuard,
 }
 
-/// Everything that is known of instances.
+/// The readiness of all known instances.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     watched: Mutex<HashMap<CvmId, Watched>>,
@@ -100,7 +101,7 @@ impl Table {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It gave no answer.
+    /// Marks an instance that did not answer.
     pub(super) fn suspect(&self, cvm: CvmId, now: Timestamp) {
         let mut suspects = self.suspects();
         if suspects.len() >= MOST {
@@ -115,7 +116,7 @@ impl Table {
         }
     }
 
-    /// It gave an answer.
+    /// Unmarks an instance that answered.
     pub(super) fn trust(&self, cvm: CvmId) {
         self.suspects().remove(&cvm);
     }
@@ -124,15 +125,15 @@ impl Table {
         self.suspects().get(&cvm).is_some_and(|until| now < *until)
     }
 
-    /// It is not up any more.
+    /// Removes an instance that is no longer up.
     pub(super) fn forget(&self, cvm: CvmId) {
         self.watched().remove(&cvm);
     }
 }
 
 impl Gateway {
-    /// Those of these instances that are ready; the others are told in `why`. Waits for the first look
-    /// at an instance only where no other is ready.
+    /// The ready ones of these instances; causes for the others go to `why`. Waits for the first check of an
+    /// instance only if no other is ready.
     pub(super) async fn look(
         &self,
         all: Vec<(Cvm, Option<Check>)>,
@@ -163,7 +164,7 @@ impl Gateway {
             .into_iter()
             .map(|(cvm, check, mut seen)| async move {
                 let known = seen.wait_for(|health| health.verdict != Verdict::Unknown);
-                // The look is bounded; it ends before only where its task was ended.
+                // The check has a timeout, so this ends early only if its task was ended.
                 let health =
                     known.await.map_or_else(|_| Health::unknown(), |health| health.clone());
                 (cvm, check, health)
@@ -178,7 +179,7 @@ impl Gateway {
         Vec::new()
     }
 
-    /// What is known of an instance; from now on it is looked at.
+    /// The readiness of an instance; starts its checks if needed.
     fn watch(&self, cvm: &Cvm, check: &Check) -> watch::Receiver<Health> {
         let (now, boot) = (self.ctx.now(), Boot::of(cvm));
         let mut watched = self.health.watched();
@@ -223,7 +224,7 @@ impl Gateway {
         health
     }
 
-    /// Looks at an instance once.
+    /// Checks an instance once.
     async fn probe(&self, cvm: &Cvm, check: &Check) -> Result<(), String> {
         let look = tokio::time::timeout(check.timeout(), self.reach(cvm, check)).await;
         look.unwrap_or_else(|_| Err(format!("no answer in {} s", check.timeout_s)))
@@ -265,7 +266,7 @@ impl Gateway {
     }
 }
 
-/// The looks at one instance.
+/// The check task of one instance.
 struct Looks {
     gateway: Gateway,
     cvm: Cvm,
@@ -291,7 +292,7 @@ impl Looks {
             let _ = tokio::time::timeout(self.check.interval(), self.poke.notified()).await;
         }
         let mut watched = table.watched();
-        // Another task may look at the CVM by now.
+        // Another task may check the CVM by now.
         if watched.get(&self.cvm.id).is_some_and(|one| Arc::ptr_eq(&one.asked, &self.asked)) {
             watched.remove(&self.cvm.id);
         }
@@ -313,7 +314,7 @@ impl Looks {
         self.gateway.ctx.now().since(asked) >= IDLE
     }
 
-    /// Whether the instance is the one it was.
+    /// Whether the instance is up and still on the same boot.
     async fn is_up(&self) -> bool {
         let Cvm { workspace, id, .. } = self.cvm;
         let found = cvms::by_id(&self.gateway.ctx.db, workspace, id).await;

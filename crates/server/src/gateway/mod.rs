@@ -1,22 +1,22 @@
-//! The embedded gateway: `http://<app id or instance id>[-<port>].<base domain>` to the published port
-//! of a CVM, bodies streamed, upgrades (WebSockets) passed through.
+//! The embedded gateway: `http://<app id or instance id>[-<port>].<base domain>` to the published port of a
+//! CVM. Bodies are streamed, upgrades (WebSockets) are passed through.
 //!
-//! An app id leads to one of its instances that are up and ready ([`health`]): the one with the fewest
-//! requests under way. An instance id leads to that instance as long as it is up, ready or not. What an
-//! instance did not answer goes to the next one if that cannot do anything twice ([`send`]). A request is
-//! counted in before it is looked whether its CVM still serves ([`crate::inflight`]), so that a CVM is
-//! brought down when it has no requests left.
+//! An app id selects one of its instances that are up and ready ([`health`]): the one with the fewest
+//! in-flight requests. An instance id selects that instance while it is up, ready or not. A request that an
+//! instance did not answer goes to the next one if it cannot be executed twice ([`send`]). A request is
+//! counted before the check whether its CVM still serves ([`crate::inflight`]), so that a CVM is brought down
+//! only without in-flight requests.
 //!
-//! Answers that are the gateway's own say why in one line: 404 for an id nobody has or a port nobody
-//! publishes, 503 where no instance is up and ready, 502 where those that are do not answer, 421 for a
-//! host name that is not the gateway's.
+//! The gateway's own responses give the cause in one line: 404 for an unknown id or an unpublished port, 503
+//! if no instance is up and ready, 502 if the ready ones do not answer, 421 for a host name outside of its
+//! domain.
 //!
-//! A CVM on the node of another process is reached through that process' gateway. The first gateway
-//! names the CVM ([`INSTANCE`]); the second sends the request there or nowhere, so it never comes back. It
-//! is the second that knows whether the CVM is ready; where it is not, the first tries another.
+//! A CVM on a node of another process is reached through that process's gateway. The first gateway names the
+//! CVM ([`INSTANCE`]); the second forwards the request to it or refuses, so there is no loop. The second
+//! knows whether the CVM is ready; if it is not, the first tries another instance.
 //!
-//! Deliberately absent for now: TLS, and with it the suffixes `s` and `g` of dstack's gateway, which
-//! are refused by name; a common view of load over several processes.
+//! Absent on purpose, for now: TLS, and with it the suffixes `s` and `g` of dstack's gateway, which are
+//! refused by name; a shared view of load across processes.
 
 mod health;
 mod pick;
@@ -37,33 +37,33 @@ use hyper_util::{
 
 use self::{
     health::Table,
-    pick::Ask,
+    pick::PickRequest,
     send::{CONNECT, Carried, Failed},
     target::{Target, host},
 };
 use crate::app::Ctx;
 
-/// Header by which a gateway tells another one which CVM of the app it means, by uuid. It counts within
-/// the app of the host name only, and no app sees it.
+/// Header in which a gateway tells another one the UUID of the CVM. It is valid only within the app of the
+/// host name, and is not forwarded to the app.
 pub const INSTANCE: HeaderName = HeaderName::from_static("x-casemate-instance");
-/// Header of a gateway's own answers: `not-sent`, or `failed` where the app may have seen the request.
+/// Header of a gateway's own responses: `not-sent`, or `failed` if the app may have seen the request.
 pub const OWN: HeaderName = HeaderName::from_static("x-casemate-gateway");
 
-/// So many instances are tried for one request.
+/// Maximum number of instances tried for one request.
 const ATTEMPTS: usize = 8;
 
 #[derive(Clone, Debug)]
 pub struct Gateway {
     ctx: Ctx,
     domain: Arc<str>,
-    /// Where this gateway listens.
+    /// Listen address of this gateway.
     own: Option<SocketAddr>,
-    /// Keeps connections; for requests that may be repeated.
+    /// Keeps connections open; for requests that may be repeated.
     client: Client<HttpConnector, Body>,
     health: Arc<Table>,
 }
 
-/// An answer of the gateway itself.
+/// A response of the gateway itself.
 #[derive(Debug)]
 struct Own {
     status: StatusCode,
@@ -96,8 +96,7 @@ impl Own {
 }
 
 impl Gateway {
-    /// The gateway for `*.<base domain>`; the domain without a port.
-    /// It listens at `own`, if that is known.
+    /// The gateway for `*.<base domain>` (given without a port), listening at `own` if that is known.
     pub fn new(ctx: Ctx, base_domain: &str, own: Option<SocketAddr>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
@@ -106,7 +105,6 @@ impl Gateway {
         Self { ctx, domain: base_domain.into(), own, client, health: Arc::default() }
     }
 
-    /// Answers one request.
     pub async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Infallible> {
         let outcome = Box::pin(self.route(request)).await;
         let label = if outcome.is_ok() { "proxied" } else { "own" };
@@ -123,8 +121,8 @@ impl Gateway {
         let mut tried = HashSet::new();
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let ask = Ask { target: &target, only, tried: &tried };
-            let chosen = match self.pick(&ask).await {
+            let pick_request = PickRequest { target: &target, only, tried: &tried };
+            let chosen = match self.pick(&pick_request).await {
                 Ok(chosen) => chosen,
                 Err(own) => return last.unwrap_or(Err(own)),
             };
@@ -149,7 +147,7 @@ impl Gateway {
         last.unwrap_or_else(|| Err(Own::unavailable("no instance was tried")))
     }
 
-    /// What a client is told of it if nobody else answers.
+    /// The response to the client if no other instance answers.
     fn failed(&self, cvm: CvmId, name: &str, failed: Failed) -> Result<Response<Body>, Own> {
         self.health.suspect(cvm, self.ctx.now());
         let bad = |why: String, sent| {
@@ -164,7 +162,7 @@ impl Gateway {
     }
 }
 
-/// The CVM that another gateway means.
+/// The CVM named by another gateway.
 fn only(header: Option<&HeaderValue>) -> Result<Option<VmUuid>, Own> {
     let Some(value) = header else { return Ok(None) };
     let uuid = value.to_str().ok().and_then(|text| text.parse().ok());

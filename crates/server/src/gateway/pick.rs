@@ -1,4 +1,4 @@
-//! Which instance gets a request.
+//! Chooses the instance for a request.
 
 use std::collections::HashSet;
 
@@ -18,40 +18,40 @@ use casemate_store::{
 use super::{Gateway, Own, health::Boot, target::Target};
 use crate::inflight::InFlightGuard;
 
-/// A choice that the world overtook is made again, so many times.
+/// Number of attempts, if instances change during the choice.
 const ROUNDS: usize = 8;
 
-/// For whom an instance is sought.
+/// The target of a request, and the instances it may use.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ask<'a> {
+pub(super) struct PickRequest<'a> {
     pub target: &'a Target,
-    /// The one that another gateway means; it must be on a node of this process.
+    /// The CVM named by another gateway; it must be on a node of this process.
     pub only: Option<VmUuid>,
-    /// Those that gave no answer.
+    /// Instances that did not answer.
     pub tried: &'a HashSet<CvmId>,
 }
 
-/// An instance with a request counted in.
+/// A chosen instance, with the request counted.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub cvm: Cvm,
     pub dial: Dial,
     pub in_flight_guard: InFlightGuard,
-    /// It is reached through the gateway of another process.
+    /// The instance is reached through another process's gateway.
     pub elsewhere: bool,
 }
 
 impl Gateway {
-    /// An instance that is up and ready, with the request counted in.
-    pub(super) async fn pick(&self, ask: &Ask<'_>) -> Result<Chosen, Own> {
-        let mut refused = ask.tried.clone();
+    /// Chooses an instance that is up and ready, and counts the request.
+    pub(super) async fn pick(&self, request: &PickRequest<'_>) -> Result<Chosen, Own> {
+        let mut refused = request.tried.clone();
         let mut why = None;
         for _ in 0..ROUNDS {
             let moment = self.ctx.db.moment();
-            let found = self.instances(ask).await?;
+            let found = self.instances(request).await?;
             let open: Vec<Cvm> =
                 found.into_iter().filter(|cvm| !refused.contains(&cvm.id)).collect();
-            let ready = match self.ready(ask.target, open).await {
+            let ready = match self.ready(request.target, open).await {
                 Ok(ready) => ready,
                 Err(own) => return Err(why.unwrap_or(own)),
             };
@@ -66,11 +66,12 @@ impl Gateway {
             let Some(at) = choose(&candidates, self.ctx.entropy.u64()) else { break };
             let cvm = &ready[at];
             let in_flight_guard = self.ctx.inflight.enter(cvm.id);
-            // Only from here on a reconciler waits for us: if it did not serve before, nobody would.
+            // The request is counted now, so a reconciler waits for it. If the CVM does not serve any more,
+            // another instance is chosen.
             if !self.still_serves(cvm, moment).await? {
                 continue;
             }
-            match self.resolve_port(cvm, ask.target.port).await {
+            match self.resolve_port(cvm, request.target.port).await {
                 Ok(dial) => {
                     let elsewhere = !self.ctx.fleet.own().contains_key(&cvm.node);
                     return Ok(Chosen { cvm: cvm.clone(), dial, in_flight_guard, elsewhere });
@@ -82,13 +83,13 @@ impl Gateway {
             }
         }
         Err(why.unwrap_or_else(|| {
-            Own::unavailable(format!("the instances of {} change too fast", ask.target.id))
+            Own::unavailable(format!("the instances of {} change too fast", request.target.id))
         }))
     }
 
-    /// All instances that the host name means.
-    async fn instances(&self, ask: &Ask<'_>) -> Result<Vec<Cvm>, Own> {
-        let id = &ask.target.id;
+    /// All instances of the target.
+    async fn instances(&self, request: &PickRequest<'_>) -> Result<Vec<Cvm>, Own> {
+        let id = &request.target.id;
         let found =
             cvms::for_gateway(&self.ctx.db, id.as_bytes()).await.map_err(|e| database(&e))?;
         if found.is_empty() {
@@ -100,7 +101,7 @@ impl Gateway {
             let why = format!("{id} has the gateway switched off");
             return Err(Own::new(StatusCode::NOT_FOUND, why));
         }
-        let Some(only) = ask.only else { return Ok(open) };
+        let Some(only) = request.only else { return Ok(open) };
         let own = self.ctx.fleet.own();
         let ours = |cvm: &Cvm| cvm.uuid == only && own.contains_key(&cvm.node);
         let meant: Vec<Cvm> = open.into_iter().filter(ours).collect();
@@ -112,7 +113,7 @@ impl Gateway {
         Ok(meant)
     }
 
-    /// Those that are up and ready; where there are none, why.
+    /// The instances that are up and ready; an error with the cause if there are none.
     async fn ready(&self, target: &Target, all: Vec<Cvm>) -> Result<Vec<Cvm>, Own> {
         let mut why: Vec<String> = Vec::new();
         let mut up = Vec::with_capacity(all.len());
@@ -129,7 +130,7 @@ impl Gateway {
             let declared = readiness::of_app(&self.ctx.db, &target.id).await;
             let declared = declared.map_err(|error| database(&error))?;
             let checked = |cvm: Cvm| {
-                // The gateway of the process that has the node looks.
+                // For other nodes, the gateway of the owning process checks readiness.
                 let here = self.ctx.fleet.own().contains_key(&cvm.node);
                 let check = declared.as_ref().or(cvm.spec.facts.readiness.as_ref());
                 let check: Option<Check> = check.filter(|_| here).cloned();

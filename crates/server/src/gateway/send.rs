@@ -1,16 +1,16 @@
-//! Sending one request to one instance, and what may be repeated when that fails.
+//! Sends one request to one instance, and decides what may be repeated after a failure.
 //!
-//! | what happened | who is tried next |
+//! | failure | next |
 //! |---|---|
-//! | no connection; nothing was sent | the next instance, whatever the method |
-//! | sent, and no whole answer | the next one, if the method is idempotent and the body is in memory |
-//! | the head of the answer was passed on | nobody: the client sees the connection end |
+//! | no connection; nothing was sent | the next instance, for any method |
+//! | sent, without a whole response | the next instance, if the method is idempotent and the body is in memory |
+//! | the response head was forwarded | none: the client sees the connection end |
 //!
-//! A body of at most [`KEPT`] bytes is read before it is sent, so that it can be sent again. A small
-//! answer with a known length to a request that may be repeated is read whole before its head is passed
-//! on: an instance that dies in the middle of it did not answer. Streams and upgrades pass at once.
-//! Requests that must not be repeated never go over a connection that was used before: its end could
-//! cross them, and nobody would know whether they arrived.
+//! A body of at most [`KEPT`] bytes is buffered, so that it can be sent again. A small response of known
+//! length to a repeatable request is read whole before its head is forwarded: an instance that dies halfway
+//! did not answer. Streams and upgrades are forwarded immediately. Requests that must not be repeated never
+//! use a pooled connection: if the instance closed it at the same time, it would be unknown whether the
+//! request arrived.
 
 use std::{
     net::SocketAddr,
@@ -35,12 +35,12 @@ use tokio::net::TcpStream;
 use super::{Gateway, INSTANCE, OWN, Own, pick::Chosen};
 use crate::inflight::InFlightGuard;
 
-/// Bytes of a body that are kept at most, either way.
+/// Maximum number of buffered bytes of a request or response body.
 const KEPT: u64 = 64 * 1024;
-/// A connection is made by then.
+/// Timeout of a connection attempt.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
-/// A request on its way to whoever takes it.
+/// A request that can be sent to one instance after another.
 pub(super) struct Carried {
     method: Method,
     path: String,
@@ -51,27 +51,27 @@ pub(super) struct Carried {
 }
 
 enum Load {
-    /// All of it: it can be sent any number of times.
+    /// Buffered: it can be sent any number of times.
     Kept(Bytes),
-    /// As it comes in: it can be sent once.
+    /// Streamed: it can be sent once.
     Stream(Body),
-    /// It was sent.
+    /// Already sent.
     Gone,
 }
 
-/// Why an instance gave no answer.
+/// Why an instance did not answer.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// It never saw the request.
+    /// It did not see the request.
     NotSent(String),
-    /// It may have.
+    /// It may have seen the request.
     Sent(String),
-    /// The gateway of its process says so itself.
+    /// The response of its process's gateway.
     Elsewhere(Box<Response<Body>>),
 }
 
 impl Carried {
-    /// Takes a request apart; a small body is read.
+    /// Splits a request; buffers a small body.
     pub(super) async fn from_request(mut request: Request<Body>, host: &str) -> Result<Self, Own> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let inbound = upgrade.then(|| hyper::upgrade::on(&mut request));
@@ -95,7 +95,7 @@ impl Carried {
         Ok(Self { method: parts.method, path, headers: parts.headers, body, inbound })
     }
 
-    /// Whether sending it twice does what sending it once does.
+    /// Whether the request is idempotent and its body is buffered.
     fn is_repeatable(&self) -> bool {
         let idempotent = matches!(
             self.method,
@@ -109,7 +109,7 @@ impl Carried {
         idempotent && self.inbound.is_none() && matches!(self.body, Load::Kept(_))
     }
 
-    /// Whether another instance may be tried after this one.
+    /// Whether another instance may be tried after this result.
     pub(super) fn may_go_on(&self, last: Option<&Result<Response<Body>, Own>>) -> bool {
         let sent = match last {
             None => return true,
@@ -119,7 +119,7 @@ impl Carried {
         self.is_repeatable() || (!sent && !matches!(self.body, Load::Gone))
     }
 
-    /// The request once more, or for the first time. `uri` is what the connection wants.
+    /// Builds the request for one attempt. `uri` is in the form that the connection needs.
     fn request(&mut self, uri: Uri, instance: Option<HeaderValue>) -> Request<Body> {
         let body = match std::mem::replace(&mut self.body, Load::Gone) {
             Load::Kept(bytes) => {
@@ -141,7 +141,7 @@ impl Carried {
 }
 
 impl Gateway {
-    /// Sends the request to an instance. Its answer counts as under way until its end.
+    /// Sends the request to an instance. It counts as in flight until the end of its response.
     pub(super) async fn send(
         &self,
         chosen: Chosen,
@@ -226,7 +226,7 @@ fn uri(text: &str) -> Result<Uri, Failed> {
     text.parse().map_err(|_| Failed::NotSent("the path is not valid".to_owned()))
 }
 
-/// Two sides of an upgrade, until one of them ends.
+/// Copies between both sides of an upgrade until one of them ends.
 fn join(inbound: OnUpgrade, outbound: OnUpgrade, in_flight_guard: InFlightGuard) {
     tokio::spawn(async move {
         if let (Ok(inbound), Ok(outbound)) = tokio::join!(inbound, outbound) {
@@ -237,7 +237,7 @@ fn join(inbound: OnUpgrade, outbound: OnUpgrade, in_flight_guard: InFlightGuard)
     });
 }
 
-/// A body whose request is under way until its end.
+/// A response body that keeps its request in flight until its end.
 struct Counted {
     body: Body,
     _in_flight_guard: InFlightGuard,
@@ -278,7 +278,7 @@ fn page(html: String) -> Response<Body> {
     response
 }
 
-/// Headers that belong to one connection; an upgrade keeps the two it is made of.
+/// Removes hop-by-hop headers; an upgrade keeps `connection` and `upgrade`.
 fn strip_hop_headers(headers: &mut HeaderMap, upgrade: bool) {
     for name in ["keep-alive", "proxy-connection", "te", "transfer-encoding", "trailer"] {
         headers.remove(name);

@@ -1,4 +1,4 @@
-//! `<app id or instance id>[-<port>].<base domain>`.
+//! Parses `<app id or instance id>[-<port>].<base domain>`.
 
 use axum::{
     body::Body,
@@ -11,7 +11,7 @@ use super::Own;
 /// Port of a host name without one.
 const DEFAULT_PORT: u16 = 80;
 
-/// The name of the host that a request is for, in lower case.
+/// The host name of a request, in lower case.
 pub(super) fn host(request: &Request<Body>) -> Option<String> {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let authority: Authority = match header {
@@ -21,17 +21,16 @@ pub(super) fn host(request: &Request<Body>) -> Option<String> {
     Some(authority.host().to_ascii_lowercase())
 }
 
-/// What a host name asks for.
+/// A parsed host name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// An app id, or an instance id.
+    /// An app id or an instance id.
     pub id: AppId,
-    /// Published port.
     pub port: u16,
 }
 
 impl Target {
-    /// Reads a host name below the domain.
+    /// Parses a host name below the base domain.
     pub(super) fn parse(host: &str, domain: &str) -> Result<Self, Own> {
         let label = host
             .strip_suffix(domain)

@@ -1,11 +1,10 @@
-//! Says that this process serves its nodes, and ends what is on nodes that their operator gave up.
+//! Renews this process's leases of its nodes, and ends the operations on nodes that were given up.
 //!
-//! A node that nobody serves, or that does not answer, ends nothing: its operations wait. Only an
-//! operator knows whether a host comes back. Once one has said that it does not
-//! (`casemate admin node remove --give-up`), whoever beats first ends the operations there: deletions are
-//! done, everything else has failed.
+//! Operations on a node that is not served, or does not answer, wait. Only an operator knows whether a host
+//! is lost. After `casemate admin node remove --give-up`, the first process to send a heartbeat ends the
+//! operations there: deletions succeed, all others fail.
 //!
-//! Clocks of processes on one database must agree within `work.node_missing_s`.
+//! The clocks of processes on one database must agree within `work.node_missing_s`.
 
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ const BEAT: Duration = Duration::from_secs(5);
 /// CVMs per claim and per page.
 const BATCH: i64 = 64;
 
-/// Beats until told to stop; the first one is at once.
+/// Sends heartbeats until stopped; the first one immediately.
 pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     loop {
         if let Err(error) = beat(&ctx, &owner).await {
@@ -39,7 +38,6 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     }
 }
 
-/// One beat.
 pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
     if !ctx.fleet.own().is_empty() {
         let mut tx = ctx.db.begin().await?;
@@ -60,7 +58,7 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Ends what is under way on a node that was given up, and says of the rest that its VM is lost to us.
+/// Ends the open operations on a node that was given up, and records for other CVMs that their VM is lost.
 async fn give_up(ctx: &Ctx, owner: &str, row: &NodeRow) -> Result<(), Error> {
     let nodes = [row.id()];
     let claimant = Claimant { owner, nodes: &nodes };

@@ -1,21 +1,21 @@
-//! The nodes of the fleet: rows that come and go at run time, and what this process does with those it
+//! The nodes of the fleet: rows that change at run time, and the tasks of this process for the nodes that it
 //! serves.
 //!
-//! | room | what |
+//! | module | contents |
 //! |---|---|
-//! | [`settings`] | how a node is reached and what it may take: the JSON of its row |
-//! | [`open`] | from settings to a driver; the only place that knows every kind |
-//! | [`registry`] | keeps the fleet in memory like the rows, and one watch per node of ours |
-//! | [`watch`] | one node: connect, look, compare with what is recorded, reconcile after an outage |
-//! | [`heartbeat`] | says that we serve our nodes, and ends the CVMs of nodes that were given up |
+//! | [`settings`] | connection settings and limits of a node: the JSON of its row |
+//! | [`open`] | creates a driver from settings; the only place that knows every kind |
+//! | [`registry`] | syncs the fleet in memory with the rows, and runs one watch per own node |
+//! | [`watch`] | one node: connect, list, compare with what is recorded, reconcile after an outage |
+//! | [`heartbeat`] | renews leases of nodes, and ends the operations on nodes that were given up |
 //!
-//! A node has a watch task, a limit of calls and a circuit breaker of its own
-//! ([`casemate_engine::node::guard`]), and its CVMs are claimed apart from those of others
-//! (`work::driver`): one host that hangs delays nobody else. While a node does not answer, its CVMs
-//! are not claimed: their operations wait, and the API says for what. Nothing fails for that.
+//! Every node has its own watch task, call limit and circuit breaker ([`casemate_engine::node::guard`]), and
+//! its CVMs are claimed separately (`work::driver`), so one host that hangs does not delay others. While a
+//! node does not answer, its CVMs are not claimed: their operations wait, and the API shows the cause. They
+//! do not fail.
 //!
-//! A node whose files are in an instance's data directory belongs to that instance for good. Any other
-//! is leased: the worker that takes it serves it, and when that worker is gone another one does.
+//! A node with files in a process's data directory is pinned to that process. Any other node is leased: one
+//! worker serves it, and when that worker is gone, another one takes over.
 
 pub mod heartbeat;
 pub mod open;

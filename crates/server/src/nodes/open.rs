@@ -1,5 +1,5 @@
-//! From a node's settings to its driver: the one place that knows every kind. A new kind adds an arm
-//! to [`Opener::driver`].
+//! Creates a driver from a node's settings; the only place that knows every kind. A new kind adds an arm to
+//! [`Opener::driver`].
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,22 +18,20 @@ use casemate_engine::node::{
 use super::settings::DriverSettings;
 use crate::config::Config;
 
-/// What opening a node needs.
+/// What drivers need.
 #[derive(Debug)]
 pub struct Opener {
     /// Settings that all nodes of a kind share.
     pub config: Arc<Config>,
-    /// Whose keys docker nodes give to their guests.
+    /// The KMS that gives docker guests their keys.
     pub kms: Arc<dyn GuestKeys>,
-    /// The time for drivers.
     pub clock: Arc<dyn Clock>,
-    /// Randomness for drivers.
     pub entropy: Arc<dyn Entropy>,
 }
 
 impl Opener {
-    /// Opens the node of this name. Its files, where they are ours, are in `nodes/by-name/NAME` of the
-    /// data directory. The error says what to do, fit for an operator.
+    /// Opens the node of this name. Its files, if any, are in `nodes/by-name/NAME` of the data directory. The
+    /// error is for an operator and says what to do.
     pub async fn driver(
         &self,
         name: &str,
@@ -47,7 +45,7 @@ impl Opener {
         }
     }
 
-    /// Opens this instance's node of a kind that no row has settings for.
+    /// Opens this process's node of a kind without settings of its own.
     pub async fn default_driver(&self, kind: NodeKind) -> Result<Arc<dyn Node>, String> {
         let dir = self.config.data_dir.join("nodes").join(kind.as_str());
         match kind {

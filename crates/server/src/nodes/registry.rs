@@ -1,9 +1,9 @@
-//! Keeps the nodes in memory like their rows: nodes are added, cordoned and removed while the service
-//! runs, by this process or by another on the same database.
+//! Syncs the nodes in memory with their rows. Nodes are added, cordoned and removed at run time, by this
+//! process or by another on the same database.
 //!
-//! Promises: a change of a row is known within [`EVERY`]; each node of ours has exactly one watch; a
-//! node that cannot be opened is part of the fleet all the same, unreachable and with the reason; a
-//! node that is leased and that nobody serves is taken by one worker.
+//! Guarantees: a changed row takes effect within [`EVERY`]; every own node has exactly one watch; a node that
+//! cannot be opened is part of the fleet, unreachable with the cause; a leased node that is not served is
+//! taken by one worker.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -31,15 +31,13 @@ use crate::{
     config::{Config, NodeChoice, Role},
 };
 
-/// A change of a row is known within this time.
+/// A changed row takes effect within this time.
 pub const EVERY: Duration = Duration::from_secs(2);
 
-/// A node that the configuration asked for and that has answered.
+/// A configured node that has answered.
 #[derive(Debug)]
 pub struct Opened {
-    /// Its id.
     pub id: NodeId,
-    /// Its driver.
     pub driver: Arc<dyn Node>,
 }
 
@@ -48,7 +46,7 @@ pub struct Opened {
 pub struct Registry {
     ctx: Ctx,
     opener: Arc<Opener>,
-    /// Those that the configuration names, which take new CVMs.
+    /// The configured ones; they take new CVMs.
     chosen: BTreeMap<NodeId, Arc<dyn Node>>,
     served: BTreeMap<NodeId, Served>,
     watches: TaskTracker,
@@ -57,20 +55,20 @@ pub struct Registry {
 #[derive(Debug)]
 struct Served {
     node: Arc<FleetNode>,
-    /// Those it was opened with.
+    /// The settings it was opened with.
     settings: Option<String>,
     stop: CancellationToken,
 }
 
 impl Registry {
-    /// Of this process, with the nodes that its configuration asked for.
+    /// The registry of this process, with its configured nodes.
     pub fn new(ctx: Ctx, opener: Arc<Opener>, opened: Vec<Opened>) -> Self {
         let chosen = opened.into_iter().map(|opened| (opened.id, opened.driver)).collect();
         let watches = TaskTracker::new();
         Self { ctx, opener, chosen, served: BTreeMap::new(), watches }
     }
 
-    /// Follows the rows until told to stop; then every watch has ended.
+    /// Syncs with the rows until stopped; returns after every watch has ended.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -98,7 +96,7 @@ impl Registry {
         tx.commit().await
     }
 
-    /// Makes the fleet like the rows.
+    /// Syncs the fleet with the rows once.
     pub async fn sync(&mut self) -> Result<(), Error> {
         let rows = nodes::all(&self.ctx.db).await?;
         let taken = nodes::taken(&self.ctx.db).await?;
@@ -128,7 +126,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether this process serves the node, from now on if need be.
+    /// Whether this process serves the node; takes it over if it can.
     async fn serves(&self, row: &NodeRow, taken: &[Taken]) -> Result<bool, Error> {
         if !self.ctx.config.has(Role::Worker) {
             return Ok(false);
@@ -136,8 +134,8 @@ impl Registry {
         let now = self.ctx.now();
         let is_ours = row.owner == self.ctx.instance.id;
         if row.pinned {
-            // One that no row has settings for and that the configuration does not name is opened for
-            // the CVMs that it has, unless the configuration says `none`.
+            // A node without settings that is not configured is opened for its CVMs, unless the configuration
+            // says `none`.
             let none = self.ctx.config.node == [NodeChoice::None];
             let is_needed = row.settings.is_some()
                 || self.chosen.contains_key(&row.id())
@@ -158,7 +156,7 @@ impl Registry {
         Ok(is_taken)
     }
 
-    /// The node of a row of ours, with its watch. `None`: a newer version knows its kind.
+    /// An own node with its watch. `None`: only a newer version knows its kind.
     fn serve(&mut self, row: &NodeRow) -> Option<Arc<FleetNode>> {
         let id = row.id();
         let takes_new = row.settings.is_some() || self.chosen.contains_key(&id);
@@ -193,8 +191,7 @@ impl Registry {
         Some(node)
     }
 
-    /// The node of a row that another process serves, or that nobody serves and that has CVMs or
-    /// settings.
+    /// A node that another process serves, or an unserved node that has CVMs or settings.
     fn remote(&self, row: &NodeRow, taken: &[Taken]) -> Option<FleetNode> {
         let is_served =
             row.owner != self.ctx.instance.id && row.lease_expires_at > self.ctx.now().micros();
@@ -207,41 +204,34 @@ fn has_cvms(row: &NodeRow, taken: &[Taken]) -> bool {
     taken.iter().any(|taken| taken.node_id == row.id)
 }
 
-/// Writing down the nodes of the configuration, before the service begins.
+/// Writes the configured nodes to the database before the service starts.
 #[derive(Debug)]
 pub struct Enlist<'a> {
-    /// Where rows are.
     pub db: &'a Db,
-    /// The configuration.
     pub config: &'a Config,
-    /// Opens them.
     pub opener: &'a Opener,
-    /// Who serves them.
     pub instance: &'a Instance,
 }
 
-/// Why the nodes of the configuration could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum EnlistError {
-    /// A node that was asked for cannot be opened.
+    /// A configured node cannot be opened.
     #[error("node {kind}: {reason}")]
     Open {
-        /// Which kind.
         kind: NodeKind,
-        /// Why; fit for an operator.
+        /// The cause, for an operator.
         reason: String,
     },
-    /// A node of `[[nodes]]` has the name of another.
+    /// A node of `[[nodes]]` has the name of another node.
     #[error("nodes: {0}: another instance, or a node of another kind, has this name")]
     NameTaken(String),
-    /// The database.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
 impl Enlist<'_> {
-    /// Opens the kinds asked for with `node`; without any: docker if an engine answers, else sim.
-    /// Writes them and `[[nodes]]` down. Also a sentence for people about each choice.
+    /// Opens the kinds given with `node`; by default docker if a container engine answers, else sim. Writes
+    /// them and `[[nodes]]` to the database. Also returns one sentence for people about each choice.
     pub async fn run(&self) -> Result<(Vec<Opened>, Vec<String>), EnlistError> {
         let (mut opened, mut said) = (Vec::new(), Vec::new());
         if !self.config.has(Role::Worker) {
@@ -278,8 +268,8 @@ impl Enlist<'_> {
         driver.map_err(|reason| EnlistError::Open { kind, reason })
     }
 
-    /// Writes down a node of this kind that has answered: under the name it has, else the first that
-    /// no other instance has.
+    /// Writes an answering node of this kind to the database: under its present name, else under the first
+    /// name that no other process uses.
     async fn open(
         &self,
         kind: NodeKind,
@@ -328,7 +318,7 @@ impl Enlist<'_> {
         }
     }
 
-    /// Makes the row of a node of `[[nodes]]`, or gives it the settings of the configuration.
+    /// Inserts a node of `[[nodes]]`, or updates its settings.
     async fn write_down(&self, node: &crate::config::ConfiguredNode) -> Result<(), EnlistError> {
         let settings = NodeSettings { driver: node.driver.clone(), limits: node.limits };
         let json = settings.to_json();

@@ -1,5 +1,4 @@
-//! How a node is reached and what it may take, as its row keeps it and `casemate admin node add` and
-//! `[[nodes]]` give it.
+//! Connection settings and limits of a node, as in its row, `casemate admin node add` and `[[nodes]]`.
 
 use std::path::PathBuf;
 
@@ -13,33 +12,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::fleet::Placing;
 
-/// Settings of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NodeSettings {
-    /// How it is reached.
+    /// Connection settings.
     pub driver: DriverSettings,
-    /// What its CVMs may take of what it has.
+    /// Limits for its CVMs, below its capacity.
     #[serde(default)]
     pub limits: NodeLimits,
 }
 
 impl Stored for NodeSettings {}
 
-/// How a node of each kind is reached.
+/// Connection settings by kind of node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum DriverSettings {
     /// A container engine.
     Docker {
-        /// `unix:///run/docker.sock`, `tcp://10.0.0.3:2375`; absent: as the engine's own client finds it.
+        /// `unix:///run/docker.sock`, `tcp://10.0.0.3:2375`; absent: the default of the engine's client.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         host: Option<String>,
     },
     /// A simulated dstack host.
     Sim {
-        /// Its files, where several instances may serve it in turn; absent: in the data directory, of
-        /// the instance that was told of it.
+        /// Directory for its files, which several processes may serve in turn; absent: in the data directory
+        /// of the process that added it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         dir: Option<PathBuf>,
     },
@@ -48,7 +46,6 @@ pub enum DriverSettings {
 }
 
 impl DriverSettings {
-    /// What drives the node's CVMs.
     pub const fn kind(&self) -> NodeKind {
         match self {
             Self::Docker { .. } => NodeKind::Docker,
@@ -57,7 +54,7 @@ impl DriverSettings {
         }
     }
 
-    /// Whether the node's files are in an instance's data directory, so that no other can serve it.
+    /// Whether the node's files are in a process's data directory, so that no other can serve it.
     pub const fn is_pinned(&self) -> bool {
         match self {
             Self::Docker { .. } => true,
@@ -73,14 +70,14 @@ impl NodeSettings {
         stored::write(self).unwrap_or_default()
     }
 
-    /// Reads the JSON of a row.
+    /// Parses the JSON of a row.
     pub fn from_json(text: &str) -> Result<Self, Unreadable> {
         stored::read(text)
     }
 }
 
-/// What new CVMs the node of a row takes. Settings that cannot be read limit nothing here: the process
-/// that serves the node says what is wrong with them.
+/// The limits for new CVMs of a node's row. Unreadable settings are no limit here: the process that serves
+/// the node reports them.
 pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
     let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
     let limits = settings.map(|settings| settings.limits).unwrap_or_default();

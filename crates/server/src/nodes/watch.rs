@@ -1,17 +1,15 @@
-//! One node: connects its driver, asks whether it answers, and compares what it shows with what is
-//! recorded, at rest: a VM that vanished, stopped or came up behind our back becomes an event and a new
-//! phase. One listing per round; of the CVMs only those are read whose VM shows something else than in
-//! the last round, or of which an event was written since. Whatever seems to differ is read and listed
-//! once more, in this order: what changes after the reading raises a fence, and what is concluded from
-//! an older record is not written.
+//! The watch of one node: connects its driver, checks whether it answers, and compares its VMs with the CVMs
+//! at rest. A VM that vanished, stopped or started without an operation becomes an event and a new phase. A
+//! round lists the VMs once, and reads only CVMs whose VM changed since the last round or that have new
+//! events. CVMs that seem to differ are read again and then listed again, in this order: a later change
+//! raises the fence, so nothing is concluded from an older record.
 //!
-//! A node that comes back (or that this process has just begun to serve) is reconciled: every CVM of it
-//! is compared, and one that is not as desired is handed to its reconciler, unless it failed for a
-//! reason of its own.
+//! A node that comes back after an outage, or that this process has just begun to serve, is reconciled: every
+//! CVM is compared, and one that is not as desired is handed to its reconciler, unless it failed for a reason
+//! of its own.
 //!
-//! Deliberately absent: repair of what changes while the node answers. Somebody did that on the host: it
-//! is shown, and left alone until somebody changes what is desired. A CVM under way is its reconciler's
-//! business.
+//! Absent on purpose: repair of drift while the node answers. Somebody changed the host: the drift is shown,
+//! and left alone until the desired state changes. CVMs with an open operation are left to their reconcilers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -42,24 +40,22 @@ use crate::app::{
     fleet::FleetNode,
 };
 
-/// So many CVMs are in memory at once.
+/// Maximum number of CVMs in memory at once.
 const BATCH: usize = 200;
-/// After more events than this every CVM of the node is compared.
+/// After more events than this, every CVM of the node is compared.
 const MANY_EVENTS: i64 = 20_000;
 
-/// How a node gets its driver.
+/// Connects a node to its driver.
 #[derive(Debug)]
 pub struct Connect {
-    /// Opens it.
     pub opener: Arc<Opener>,
-    /// Where it goes.
+    /// The node that gets the driver.
     pub guard: Arc<GuardedNode>,
-    /// Its row.
     pub row: NodeRow,
 }
 
 impl Connect {
-    /// Opens the driver, if there is none.
+    /// Opens the driver if it is not open.
     async fn connect(&self, ctx: &Ctx, node: &FleetNode) {
         if self.guard.is_connected() {
             return;
@@ -79,7 +75,7 @@ impl Connect {
     }
 }
 
-/// Watches a node until told to stop.
+/// Watches a node until stopped.
 pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: CancellationToken) {
     let every = Duration::from_secs(ctx.config.work.watch_nodes_s.max(1));
     let mut watch = Watch { reconciles: true, ..Watch::default() };
@@ -102,24 +98,24 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
     }
 }
 
-/// What a comparison looks at of the VMs with one mark.
+/// The compared state of the VMs with one mark.
 type Shown = Vec<(EngineVmId, Shows)>;
 
-/// What was compared with a node so far.
+/// State of the comparison between rounds.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// What the node showed, as hashes.
+    /// Hashes of the last observed states.
     shown: HashMap<VmUuid, u64>,
-    /// Every event up to here was taken into account; `None`: nothing was compared.
+    /// Events up to here were taken into account; `None`: nothing was compared yet.
     events: Option<EventSeq>,
-    /// Those that changed while they were compared.
+    /// CVMs that changed during their comparison.
     again: BTreeSet<CvmId>,
-    /// Whether the next answer is the first after an outage, or after this process began to serve.
+    /// Whether the next answer is the first after an outage, or since this process serves the node.
     reconciles: bool,
 }
 
 impl Watch {
-    /// Looks at a node once.
+    /// Runs one round.
     pub async fn look(&mut self, ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
         let newest = stored_events::newest(&ctx.db).await?;
         let was_away = self.reconciles || node.silence().is_some();
@@ -150,12 +146,12 @@ impl Watch {
         self.again = record_differences(ctx, node, suspects, was_away).await?;
         self.shown = hashes;
         self.events = Some(newest);
-        // Those that could not be compared now are reconciled next time.
+        // CVMs that could not be compared now are reconciled in the next round.
         self.reconciles = was_away && !self.again.is_empty();
         Ok(())
     }
 
-    /// The CVMs whose VMs show something else than in the last round.
+    /// CVMs whose VMs changed since the last round.
     async fn changed(
         &self,
         ctx: &Ctx,
@@ -182,7 +178,7 @@ fn hash(vms: &Shown) -> u64 {
     hasher.finish()
 }
 
-/// What the node tells of itself and shows; `None`: it does not answer, which is written down.
+/// The inventory and VMs of the node; `None`: it does not answer, which is recorded.
 async fn ask(
     ctx: &Ctx,
     node: &Arc<FleetNode>,
@@ -218,7 +214,7 @@ async fn ask(
     Ok(Some(shown))
 }
 
-/// Writes down whether the node answers, and what it told of itself.
+/// Records whether the node answers, and its inventory.
 async fn mark(ctx: &Ctx, node: &FleetNode, told: Option<&Inventory>) -> Result<(), StoreError> {
     let json = told.and_then(|inventory| casemate_core::stored::write(inventory).ok());
     let mut tx = ctx.db.begin().await?;
@@ -226,7 +222,7 @@ async fn mark(ctx: &Ctx, node: &FleetNode, told: Option<&Inventory>) -> Result<(
     tx.commit().await
 }
 
-/// Why there was no answer, for people.
+/// The cause of a missing answer, for people.
 fn silence(error: CallError) -> String {
     match error {
         CallError::Unreachable(why) | CallError::Unknown(why) => why,
@@ -243,7 +239,7 @@ async fn bounded<T>(
     tokio::time::timeout(limit, call).await.unwrap_or_else(silence)
 }
 
-/// The VM recorded for a CVM at rest; `None` where there is nothing to compare.
+/// The VM recorded for a CVM at rest; `None` if there is nothing to compare.
 fn recorded(cvm: &Cvm) -> Option<&EngineVmId> {
     match &cvm.status.engine {
         EngineState::Present { vm } if cvm.operation.is_none() => Some(vm),
@@ -251,14 +247,14 @@ fn recorded(cvm: &Cvm) -> Option<&EngineVmId> {
     }
 }
 
-/// Whether it may have to be reconciled whatever its node shows: the VM is not as desired, as far as is
-/// known, or the node was why something failed.
+/// Whether the CVM may need reconciliation whatever its node shows: the VM is not as desired, or an operation
+/// failed because of the node.
 fn is_unsettled(cvm: &Cvm) -> bool {
     let vms: Vec<ObservedVm> = cvm.status.observed.iter().cloned().collect();
     cvm.operation.is_none() && reconciles(cvm, &vms)
 }
 
-/// Whether its reconciler has something to do at rest.
+/// Whether a CVM at rest needs its reconciler.
 fn reconciles(cvm: &Cvm, vms: &[ObservedVm]) -> bool {
     needs_reconcile(&cvm.desired, &cvm.status, vms)
 }
@@ -270,7 +266,7 @@ fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, Shown>) -> bool {
     shows != cvm.status.observed.as_ref().map(ObservedVm::shows).as_ref()
 }
 
-/// Those of these CVMs of the node that differ from what it showed.
+/// The CVMs among these that differ from what their node showed.
 async fn differing(
     ctx: &Ctx,
     node: &FleetNode,
@@ -286,7 +282,7 @@ async fn differing(
     Ok(suspects)
 }
 
-/// Those of all CVMs of the node that are suspect.
+/// All CVMs of the node that are suspect.
 async fn all_suspects(
     ctx: &Ctx,
     node: &FleetNode,
@@ -302,8 +298,8 @@ async fn all_suspects(
     }
 }
 
-/// Reads the suspects, has the node asked again, and writes down what still differs, or hands it to its
-/// reconciler where the node `was_away`; returns those that somebody else changed meanwhile.
+/// Reads the suspects, lists the node's VMs again, and records the differences that remain; if the node
+/// `was_away`, hands them to their reconcilers. Returns the CVMs that changed in the meantime.
 async fn record_differences(
     ctx: &Ctx,
     node: &FleetNode,
@@ -331,7 +327,7 @@ async fn record_differences(
     Ok(again)
 }
 
-/// Records a difference, if there is one that users see, and that the CVM is `due`.
+/// Records a visible difference, if any, and whether the CVM becomes due.
 async fn compare(
     ctx: &Ctx,
     cvm: &Cvm,

@@ -1,5 +1,5 @@
-//! The chains of the configuration: the way to each, the KMS under the contracts there, and a check of both
-//! for whoever runs the service.
+//! The configured chains: their clients, the KMS governed by contracts there, and the check of both for
+//! operators.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{
     system,
 };
 
-/// A way to each chain, by its name in the configuration. No chain is asked yet.
+/// Creates a client for each chain, by its configured name. Sends no request yet.
 pub(super) fn open(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -40,24 +40,24 @@ fn way(name: &str, rpc: &rpc::Config, clock: &Arc<dyn Clock>) -> Result<RpcChain
         .map_err(|error| StartError::Chain { name: name.to_owned(), reason: error.to_string() })
 }
 
-/// What the KMS of the configuration are made of.
+/// Builds the KMS of the configuration.
 pub(super) struct KmsMaker<'a> {
     pub config: &'a Config,
     pub db: &'a Db,
-    /// The one that no contract governs.
+    /// The ungoverned built-in KMS.
     pub builtin: &'a FleetKms,
-    /// Its keys.
+    /// Keys of the built-in KMS.
     pub keys: &'a Arc<BuiltinKms>,
 }
 
-/// The way to each chain, by its name in the configuration.
+/// Chain clients by their configured names.
 type Chains = BTreeMap<String, Arc<dyn Chain>>;
 
-/// The KMS under contracts, and the keys of every KMS.
+/// The governed KMS, and the keys of every KMS.
 pub(super) type Made = (Vec<FleetKms>, BTreeMap<KmsId, Arc<BuiltinKms>>);
 
 impl KmsMaker<'_> {
-    /// The KMS under each contract of the configuration: each has root keys of its own.
+    /// The KMS of each configured contract. Each has its own root keys.
     pub async fn governed(
         &self,
         chains: &Chains,
@@ -81,8 +81,8 @@ impl KmsMaker<'_> {
         entropy: &dyn Entropy,
     ) -> Result<(FleetKms, Arc<BuiltinKms>), StartError> {
         let failed = |error: KmsError| StartError::RootKeys(error.to_string());
-        // Before each KMS had keys of its own they all had those of the built-in one. What was sealed
-        // to such keys opens with no others.
+        // Earlier versions used the built-in KMS's keys for every KMS. What was sealed to them opens only
+        // with those keys.
         let shared = self.builtin.under(&contract.slug, governed.clone(), None).map_err(failed)?;
         if contract.root_key_file.is_none()
             && kms::has_apps(self.db, &shared.id).await.map_err(super::first)?
@@ -99,7 +99,7 @@ impl KmsMaker<'_> {
         Ok((kms, own))
     }
 
-    /// `None`: its chain is not configured, which `config` refuses.
+    /// `None`: its chain is not configured; `config` refuses that.
     fn governed_by(&self, contract: &config::KmsContract, chains: &Chains) -> Option<Governed> {
         let configured = self.config.chains.iter().find(|chain| chain.name == contract.chain)?;
         Some(Governed {
@@ -111,7 +111,7 @@ impl KmsMaker<'_> {
         })
     }
 
-    /// Of its file, or derived: every process with the root keys derives the same.
+    /// From its file, or derived: every process with the same root keys derives the same.
     fn own_keys(
         &self,
         contract: &config::KmsContract,
@@ -131,71 +131,71 @@ impl KmsMaker<'_> {
     }
 }
 
-/// What the nodes have that contracts of KMS are asked about.
+/// The devices and images of the nodes, to be checked against KMS contracts.
 #[derive(Debug, Clone, Default)]
 pub struct OfNodes {
-    /// Hosts by the names of their nodes.
+    /// Device ids by node name.
     pub devices: Vec<(String, DeviceId)>,
-    /// OS images by their names.
+    /// Hashes of OS images by name.
     pub os_images: Vec<(String, [u8; 32])>,
 }
 
-/// What chains and contracts of a configuration say.
+/// The result of a check of chains and contracts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The chains, each endpoint on its own.
+    /// Per chain, with every endpoint.
     pub chains: Vec<ChainReport>,
     pub contracts: Vec<ContractReport>,
-    /// What is wrong, a sentence each.
+    /// One sentence per problem.
     pub problems: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChainReport {
-    /// Its name in the configuration.
+    /// Configured name.
     pub name: String,
     pub chain_id: u64,
-    /// Its endpoints, in the order of the configuration.
+    /// In the order of the configuration.
     pub endpoints: Vec<EndpointReport>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EndpointReport {
-    /// Host and port: the whole address may hold a key.
+    /// Host and port only: the URL may contain a key.
     pub host: String,
     /// Its newest block.
     pub block: Option<u64>,
-    /// Why it does not say it.
+    /// The error, if it did not answer.
     pub error: Option<String>,
 }
 
-/// The contract of a KMS.
+/// A KMS contract.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ContractReport {
-    /// The slug of the KMS.
+    /// Slug of the KMS.
     pub slug: String,
     pub chain: String,
     /// `0x…`.
     pub address: String,
-    /// Whether it answers as the contract of a KMS.
+    /// Whether it answers like a KMS contract.
     pub exists: Option<bool>,
-    /// Hosts of the nodes: whether a KMS may run there.
+    /// Devices of the nodes: whether the contract allows a KMS there.
     pub devices: Vec<Listed>,
-    /// OS images of the nodes: whether apps may boot them.
+    /// OS images of the nodes: whether the contract allows apps to boot them.
     pub os_images: Vec<Listed>,
 }
 
-/// Something that a contract lists or does not.
+/// A device or image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
     pub name: String,
     /// 64 hex digits.
     pub id: String,
-    /// Whether it is listed.
+    /// Whether the contract lists it.
     pub allowed: Option<bool>,
 }
 
-/// Asks every chain of a configuration, and every contract of a KMS there what it allows of the nodes.
+/// Checks every configured chain, and every KMS contract for the devices and images of the nodes.
 pub async fn check(config: &Config, nodes: &OfNodes) -> Result<Report, StartError> {
     let clock = system::clock();
     let mut report = Report::default();
@@ -281,7 +281,7 @@ async fn check_contract(
     }
 }
 
-/// Of no app: whether a contract answers is the same for all.
+/// A question about no real app: whether the contract answers does not depend on the app.
 fn nobody(kms: [u8; 20]) -> Question {
     Question {
         kms: casemate_core::id::Address::from_bytes(kms),
@@ -292,7 +292,7 @@ fn nobody(kms: [u8; 20]) -> Question {
     }
 }
 
-/// Host and port of an address that was checked to have one.
+/// Host and port of a URL that was validated to have a host.
 fn host(url: &SecretString) -> String {
     let url: Option<http::Uri> = url.expose_secret().parse().ok();
     let authority = url.as_ref().and_then(http::Uri::authority);

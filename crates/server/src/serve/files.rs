@@ -1,4 +1,4 @@
-//! The data directory: who has it, what is announced in it, how its files are written.
+//! The data directory: its lock, the files that announce addresses, and file writes.
 
 use std::{
     fs::{File, TryLockError},
@@ -12,7 +12,7 @@ use casemate_engine::files::{remove_if_there, write};
 
 use super::StartError;
 
-/// Files that say where a running process listens.
+/// Files with the addresses of a running process.
 const URLS: [&str; 3] = ["api.url", "gateway.url", "http.url"];
 
 pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> StartError {
@@ -20,14 +20,13 @@ pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> StartError {
     move |error| StartError::File { path, error }
 }
 
-/// Makes the data directory and takes it for this process.
+/// Creates the data directory and locks it for this process.
 pub(super) fn lock_data_dir(dir: &Path) -> Result<File, StartError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(file(dir))?;
     lock_file(&dir.join("lock"), dir)
 }
 
-/// Takes a SQLite file outside of the data directory for this process: what is kept in memory rests on
-/// nobody else writing it.
+/// Locks a SQLite file outside of the data directory for this process: caches rely on being the only writer.
 pub(super) fn lock_database(url: &str, dir: &Path) -> Result<Option<File>, StartError> {
     let Some(path) = url.strip_prefix("sqlite:") else { return Ok(None) };
     let path = Path::new(path.strip_prefix("//").unwrap_or(path));
@@ -39,7 +38,7 @@ pub(super) fn lock_database(url: &str, dir: &Path) -> Result<Option<File>, Start
     lock_file(Path::new(&name), path).map(Some)
 }
 
-/// Locks a file for this process, in the name of what it stands for.
+/// Locks a file for this process; errors name `what`.
 fn lock_file(path: &Path, what: &Path) -> Result<File, StartError> {
     let lock =
         File::options().create(true).truncate(false).write(true).open(path).map_err(file(path))?;
@@ -50,8 +49,8 @@ fn lock_file(path: &Path, what: &Path) -> Result<File, StartError> {
     }
 }
 
-/// A name for this data directory as an owner of leases: the same after every restart, so that a
-/// restart can take back what the dead process held.
+/// The id of this data directory as an owner of leases. It survives restarts, so that a restarted process can
+/// release the leases of the one before.
 pub(super) fn instance_id(dir: &Path, entropy: &dyn Entropy) -> Result<String, StartError> {
     let path = dir.join("instance.id");
     match std::fs::read_to_string(&path) {
@@ -65,7 +64,7 @@ pub(super) fn instance_id(dir: &Path, entropy: &dyn Entropy) -> Result<String, S
     Ok(id)
 }
 
-/// Removes the addresses that a killed process left: whoever reads one finds a live listener.
+/// Removes the addresses left by a killed process, so that the files only name live listeners.
 pub(super) fn forget_urls(dir: &Path) -> Result<(), StartError> {
     for name in URLS {
         let path = dir.join(name);

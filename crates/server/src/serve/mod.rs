@@ -1,4 +1,4 @@
-//! Starting and stopping the whole service in this process.
+//! Starts and stops the whole service in this process.
 
 pub mod chains;
 mod files;
@@ -55,75 +55,66 @@ use crate::{
     work,
 };
 
-/// Why the service did not start; says what to do about it.
+/// Why the service did not start. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A file or directory of ours.
+    /// A file or directory of the service.
     #[error("{path}: {error}")]
-    File {
-        path: PathBuf,
-        /// What went wrong.
-        error: io::Error,
-    },
-    /// Another process has the data directory.
+    File { path: PathBuf, error: io::Error },
+    /// Another process uses the data directory.
     #[error("{0} is in use by another casemate; stop it, or give another --data-dir")]
     InUse(PathBuf),
     #[error("database {url}: {error}")]
     Database {
-        /// Where; without a password.
+        /// Without the password.
         url: String,
-        /// What went wrong.
         error: casemate_store::Error,
     },
     /// The root keys of the KMS.
     #[error("KMS root keys: {0}")]
     RootKeys(String),
-    /// The database belongs to a KMS with other root keys.
+    /// The database is bound to a KMS with other root keys.
     #[error(
         "this database belongs to {bound}, and the root keys here are those of {ours}; give every \
          process on it the same ones: kms.root_key_file, or CASEMATE_KMS_ROOT_KEY"
     )]
     ForeignKeys {
-        /// The KMS that the database belongs to.
+        /// The KMS that the database is bound to.
         bound: String,
-        /// The KMS that the root keys here make.
+        /// The KMS of the given root keys.
         ours: String,
     },
-    /// A node that the configuration asks for.
+    /// A configured node.
     #[error(transparent)]
     Node(EnlistError),
-    /// A chain that cannot be asked as configured.
+    /// A chain with invalid settings.
     #[error("chains: {name}: {reason}")]
     Chain {
-        /// Its name in the configuration.
+        /// Its configured name.
         name: String,
-        /// What is wrong; without addresses, which may hold keys.
+        /// The cause, without URLs, which may contain keys.
         reason: String,
     },
-    /// An address to listen on.
+    /// A listen address.
     #[error("cannot listen on {address}: {error}")]
-    Listen {
-        address: SocketAddr,
-        /// What went wrong.
-        error: io::Error,
-    },
-    /// The database answered and then did not.
+    Listen { address: SocketAddr, error: io::Error },
+    /// The database failed after it was opened.
     #[error("first start: {0}")]
     First(crate::app::Error),
 }
 
-/// The service in this process.
+/// The running service.
 #[derive(Debug)]
 pub struct Running {
-    /// Base URL of everything but the gateway.
+    /// Base URL of everything except the gateway.
     pub http_url: String,
-    /// Base URL of the API, with `/api/v1`, where it is served.
+    /// Base URL of the API, with `/api/v1`, if it is served.
     pub api_url: Option<String>,
-    /// Base URL of the gateway, where it is served.
+    /// Base URL of the gateway, if it is served.
     pub gateway_url: Option<String>,
-    /// The token of the first start; shown once.
+    /// The API key created by the first start; shown once.
     pub first_key: Option<SecretString>,
-    /// What runs CVMs here, a sentence each.
+    /// One sentence per node.
     pub nodes: Vec<String>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -133,7 +124,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Stops: no new requests, streams end, requests under way end, leases are given back.
+    /// Stops the service: refuses new requests, ends streams, finishes requests in flight, gives leases back.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.cancel();
@@ -151,7 +142,7 @@ impl Running {
     }
 }
 
-/// Starts everything that works on CVMs.
+/// Starts the tasks that work on CVMs.
 fn reconcile(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     let stop = &ctx.stop;
     tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
@@ -251,7 +242,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     })
 }
 
-/// The API's comes last: who waits for it finds the others.
+/// `api.url` comes last: a client that waits for it finds the other files.
 fn write_urls(
     dir: &Path,
     gateway: Option<&str>,
@@ -266,14 +257,14 @@ fn write_urls(
     Ok(())
 }
 
-/// The migrations that have not run on the configured database; nothing is changed.
+/// The pending migrations of the configured database; nothing is changed.
 pub async fn pending_migrations(config: &Config) -> Result<Vec<Pending>, StartError> {
     let url = config.database();
     migrate::pending(&url).await.map_err(database_error(&url))
 }
 
-/// Runs them, and says which. A SQLite file in the data directory belongs to the process that has the
-/// directory, so this takes it; on PostgreSQL processes wait for each other.
+/// Runs and returns the pending migrations. A SQLite file in the data directory belongs to the process that
+/// has the directory, so this locks the directory. On PostgreSQL, processes wait for each other.
 pub async fn migrate(config: &Config) -> Result<Vec<Pending>, StartError> {
     let url = config.database();
     let _lock = if url.starts_with("sqlite:") {
@@ -298,7 +289,7 @@ fn first(error: casemate_store::Error) -> StartError {
     StartError::First(error.into())
 }
 
-/// Begins to collect metrics.
+/// Starts the collection of metrics.
 fn measure(tasks: &TaskTracker, stop: &CancellationToken) -> Metrics {
     let metrics = Metrics::install();
     tasks.spawn(metrics.clone().keep_up(stop.clone()));
@@ -339,7 +330,7 @@ fn addresses(config: &Config, http: SocketAddr, gateway: Option<SocketAddr>) -> 
     Addresses { api: format!("http://{http}"), gateway_domain, gateway_scheme: "http" }
 }
 
-/// The key is in its file before anybody can have it: a crash in between makes another one.
+/// The key is written to its file before it is stored. After a crash in between, another key is created.
 async fn first_start(
     db: &Db,
     entropy: &dyn Entropy,
@@ -398,7 +389,7 @@ fn fleet_kms(
     })
 }
 
-/// What was sealed for one KMS opens with its root keys only, so a database has one KMS by each name.
+/// Values sealed for a KMS open only with its root keys, so a database is bound to one KMS per name.
 async fn bind_kms(db: &Db, kms: &FleetKms, clock: &dyn Clock) -> Result<(), StartError> {
     let mut tx = db.begin().await.map_err(first)?;
     let bound = tx.bind_kms(&kms.slug, &kms.id, clock.now()).await.map_err(first)?;

@@ -1,68 +1,62 @@
-//! Whether something gets an app's keys: always, where no contract governs the app.
+//! Whether an app's keys are released: always for apps that are not contract-governed.
 
 use casemate_core::id::{ComposeHash, CvmId, CvmRef, DeviceId};
 
-/// What was asked about, and the answer.
+/// A question and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowedView {
-    /// The CVM, where one was asked about.
+    /// The CVM, if the question names one.
     pub cvm: Option<(CvmId, CvmRef)>,
-    /// The document.
     pub compose_hash: ComposeHash,
-    /// The host.
     pub device: Option<DeviceId>,
-    /// What the contract says; `None`: no contract governs the app, so the answer is yes.
+    /// The contract's answer; `None`: the app is not contract-governed, so the answer is yes.
     pub contract: Option<ContractSays>,
 }
 
-/// What the contract of an app says.
+/// The answer of an app contract.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ContractSays {
     /// Its address, `0x…`.
     pub contract: String,
     /// Whether it allows the document.
     pub hash: bool,
-    /// Whether it allows every host.
+    /// Whether it allows every device.
     pub any_device: bool,
-    /// Whether it lists the host; `None`: none was named.
+    /// Whether it lists the device; `None`: none was given.
     pub device: Option<bool>,
-    /// All of it, and that the KMS knows the app.
+    /// Whether everything is allowed, and the KMS knows the app.
     pub all: bool,
-    /// Why that is not known, or what else is missing.
+    /// Why that is unknown, or what else is missing.
     pub error: Option<String>,
 }
 
-/// The CVMs of an app.
+/// The answers for CVMs of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CvmsAllowedView {
-    /// Whether a contract governs the app.
+    /// Whether the app is contract-governed.
     pub is_onchain: bool,
-    /// Those that were asked about.
     pub results: Vec<AllowedView>,
-    /// Those without a contract to ask.
+    /// CVMs without a contract.
     pub skipped: Vec<(CvmId, CvmRef)>,
 }
 
-/// The hosts that an app may run on.
+/// The devices that an app may run on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllowlistView {
-    /// Its contract, `0x…`, and the chain; `None`: no contract governs it.
+    /// Chain id and contract address `0x…`; `None`: the app is not contract-governed.
     pub contract: Option<(u64, String)>,
-    /// Whether every host will do; `None`: not known.
+    /// Whether every device is allowed; `None`: unknown.
     pub any_device: Option<bool>,
-    /// The hosts.
     pub devices: Vec<AllowlistDeviceView>,
 }
 
-/// A host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllowlistDeviceView {
-    /// Its identity.
     pub device: DeviceId,
-    /// The node there.
+    /// The node with this device.
     pub node: Option<String>,
-    /// The app's CVMs there.
+    /// The app's CVMs on it.
     pub cvms: Vec<(CvmId, CvmRef)>,
-    /// Whether the contract lists it; `None`: not known.
+    /// Whether the contract lists it; `None`: unknown.
     pub listed: Option<bool>,
 }

@@ -1,20 +1,19 @@
-//! What was prepared for contracts to allow.
+//! Changes prepared for approval by contracts.
 
 use casemate_api::reply::OnchainStatus;
 use casemate_core::id::{AppId, ComposeHash, CvmId, CvmRef, DeviceId};
 
 use super::{EnvReportView, FieldDiffView, KmsView};
 
-/// How something that was prepared stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PreparationState {
     /// It can be committed.
     Pending,
-    /// It was.
+    /// It was committed.
     Used,
-    /// A newer one took its place.
+    /// A newer preparation replaced it.
     Superseded,
-    /// What it was prepared on has changed since.
+    /// Its base configuration has changed.
     Outdated,
     /// Its CVM is deleted.
     Deleted,
@@ -34,7 +33,7 @@ impl PreparationState {
     }
 }
 
-/// A call that an owner has to make.
+/// A contract call that an owner has to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallView {
     /// `addComposeHash(bytes32)`, `addDevice(bytes32)`.
@@ -45,69 +44,64 @@ pub struct CallView {
     pub to: String,
     /// Selector and argument, `0x…`, as a Safe takes it.
     pub calldata: String,
-    /// Whether the contract says that it was made; `None`: it was not asked.
+    /// Whether the contract already reflects the call; `None`: unknown.
     pub done: Option<bool>,
 }
 
-/// What a document that was prepared makes different. Values of variables are nowhere.
+/// The changes that a prepared document makes. It has no values of variables.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DocumentChangeView {
-    /// The compose file as a unified diff; `None`: the same.
+    /// The compose file as a unified diff; `None`: unchanged.
     pub docker_compose_file: Option<String>,
-    /// The pre-launch script, as above.
+    /// The pre-launch script as a unified diff; `None`: unchanged.
     pub pre_launch_script: Option<String>,
-    /// The other fields of the document that differ, by name.
+    /// The other changed fields of the document.
     pub fields: Vec<FieldDiffView>,
-    /// How the names of variables differ.
+    /// Changes of variable names.
     pub env: EnvReportView,
-    /// Whether another sealed environment comes with it.
+    /// Whether it comes with another sealed environment.
     pub encrypted_env_changed: bool,
-    /// Everything that the request changes, by the names of its fields.
+    /// Names of all changed request fields.
     pub asked: Vec<String>,
 }
 
-/// Something that was prepared, without any secret.
+/// A preparation without secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PreparationView {
     /// `update`, `replica`, `instance`.
     pub kind: &'static str,
-    /// How it stands.
     pub state: PreparationState,
-    /// The CVM that changes, or the one that the new machine is like.
+    /// The CVM that changes, or the template of the replica.
     pub cvm: Option<(CvmId, CvmRef, String)>,
-    /// Its app, and the address of the app's contract.
+    /// The app; its id is the address of its contract.
     pub app_id: AppId,
     /// The document to register.
     pub compose_hash: ComposeHash,
-    /// The device it is to run on, where it is known.
+    /// The device it will run on, if known.
     pub device_id: Option<DeviceId>,
-    /// The node with that.
+    /// The node with that device.
     pub node: Option<String>,
-    /// The KMS with its contract.
     pub kms: Option<KmsView>,
-    /// The chain.
     pub chain_id: u64,
-    /// Page about the contract of the app.
+    /// Block explorer page of the app contract.
     pub explorer_url: Option<String>,
-    /// Who owns the contract of the app, where the chain says it.
+    /// The owner of the app contract, if the chain answers.
     pub owner: Option<String>,
-    /// To whom it was offered and who has not accepted.
+    /// The account that ownership was offered to and that has not accepted.
     pub pending_owner: Option<String>,
-    /// What contracts say: hash, device, both and all else.
+    /// The contracts' verdict: hash, device, everything.
     pub onchain: Option<(bool, bool, bool)>,
-    /// What has to be called, the ones that are done among it.
+    /// All calls needed, including those already made.
     pub calls: Vec<CallView>,
-    /// What would be different.
+    /// The changes.
     pub change: Option<DocumentChangeView>,
-    /// Who prepared it.
+    /// The user who prepared it.
     pub prepared_by: Option<String>,
-    /// When.
     pub created_at: String,
-    /// Until when it can be committed.
     pub expires_at: String,
 }
 
-/// What contracts say of hash, device, and of both and all else.
+/// The contracts' verdict on the hash, the device, and everything.
 pub const fn onchain_status((hash, device, all): (bool, bool, bool)) -> OnchainStatus {
     OnchainStatus { compose_hash_allowed: hash, device_id_allowed: device, is_allowed: all }
 }

@@ -1,4 +1,4 @@
-//! A CVM as clients may see it.
+//! A CVM as shown to clients.
 
 use casemate_api::compose_file::StorageFs;
 use casemate_core::{
@@ -10,63 +10,53 @@ use serde_json::Value;
 
 use super::{KmsView, NodeRefView};
 
-/// A CVM.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CvmView {
-    /// Integer id.
     pub id: CvmId,
-    /// Text id, `cvm_…`.
+    /// `cvm_…`.
     pub reference: CvmRef,
-    /// UUID, version 4.
+    /// Version 4.
     pub vm_uuid: VmUuid,
-    /// Name within the workspace.
+    /// Unique within the workspace.
     pub name: String,
-    /// Its app.
     pub app_id: AppId,
-    /// Its instance id, once the guest has told it.
+    /// `None` until the guest has reported it.
     pub instance_id: Option<InstanceId>,
 
-    /// What it is doing.
     pub phase: Phase,
-    /// Whether an operation is open or waiting.
+    /// Whether an operation is open or queued.
     pub in_progress: bool,
-    /// The open operation.
     pub operation: Option<OperationView>,
-    /// How far the guest is, in its own words; `done` when it is up.
+    /// Boot progress in the guest's words; `done` when it is up.
     pub boot_progress: Option<String>,
     /// Why the guest did not boot.
     pub boot_error: Option<String>,
-    /// How far a graceful shutdown is.
+    /// Progress of a graceful shutdown.
     pub shutdown_progress: Option<String>,
-    /// Since when it runs, for people: `3h 12m`.
+    /// Time since it started, for people: `3h 12m`.
     pub uptime: Option<String>,
-    /// When it last exited by itself.
+    /// When it last exited without an operation.
     pub exited_at: Option<String>,
     /// Why the last operation failed.
     pub failure: Option<FailureView>,
     /// What the open operation waits for.
     pub waiting_for: Option<WaitingView>,
 
-    /// Virtual CPUs.
     pub vcpu: u32,
-    /// Memory in MB.
     pub memory_mb: u32,
-    /// Disk in GB.
     pub disk_gb: u32,
     /// Number of GPUs.
     pub gpus: u32,
-    /// Instance type its size came from.
     pub instance_type: Option<String>,
-    /// Price per hour; `None` where nothing is billed.
+    /// `None` without billing.
     pub price_per_hour: Option<String>,
 
-    /// Where it runs; `None` before it is placed.
+    /// `None` before it is placed.
     pub node: Option<NodeRefView>,
-    /// Its OS image.
     pub os: OsView,
-    /// Its KMS; `None` for apps without one.
+    /// `None` for apps without a KMS.
     pub kms: Option<KmsView>,
-    /// Its contracts, if a chain governs it.
+    /// Its contracts, if the app is contract-governed.
     pub onchain: Option<OnchainView>,
     /// X25519 key that its environment is sealed to, 64 hex digits.
     pub env_public_key: Option<String>,
@@ -77,9 +67,9 @@ pub struct CvmView {
     pub docker_compose_hash: Option<String>,
     /// SHA-256 of its pre-launch script, hex; `None` without one.
     pub pre_launch_script_hash: Option<String>,
-    /// Docker Compose YAML; for the detail, commit and power replies.
+    /// Docker Compose YAML; only in the detail, commit and power replies.
     pub docker_compose_file: Option<String>,
-    /// The whole app-compose document; for the detail reply.
+    /// The whole app-compose document; only in the detail reply.
     pub compose_document: Option<Value>,
     /// Feature words of the document.
     pub features: Vec<String>,
@@ -87,50 +77,44 @@ pub struct CvmView {
     pub manifest_version: u32,
     /// Runner of the document, `docker-compose`.
     pub runner: String,
-    /// Logs readable without a key.
+    /// Whether logs are readable without a key.
     pub public_logs: bool,
-    /// System information readable without a key.
+    /// Whether system information is readable without a key.
     pub public_sysinfo: bool,
-    /// TCB information readable without a key.
+    /// Whether TCB information is readable without a key.
     pub public_tcbinfo: bool,
-    /// Reachable through the gateway.
+    /// Whether it is reachable through the gateway.
     pub gateway_enabled: bool,
-    /// The guest waits for secure time.
+    /// Whether the guest waits for secure time.
     pub secure_time: bool,
-    /// File system of the data disk, `None` if the document names none.
+    /// File system of the data disk; `None` if the document names none.
     pub storage_fs: Option<StorageFs>,
 
-    /// Shown in the public directory.
+    /// Whether it is in the public directory.
     pub listed: bool,
-    /// Its gateway; `None` where there is none or it is not enabled.
+    /// `None` if there is no gateway or it is not enabled.
     pub gateway: Option<GatewayView>,
-    /// Addresses of its published ports, the first port first.
+    /// URLs of its published ports, the first port first.
     pub public_urls: Vec<PublicUrl>,
-    /// Signed address of the serial log; must contain a `?`, because clients append `&ch=serial`.
+    /// Signed URL of the serial log; must contain a `?`, because clients append `&ch=serial`.
     pub syslog_endpoint: Option<String>,
-    /// Signed addresses of the logs.
+    /// Signed URLs of the logs.
     pub logs: Option<LogUrlsView>,
 
-    /// Whose it is.
     pub workspace: TenantView,
-    /// Who made it.
     pub creator: Option<PersonView>,
     /// When it was committed.
     pub created_at: String,
     /// When its configuration or state last changed.
     pub updated_at: Option<String>,
-    /// When it was deleted.
     pub deleted_at: Option<String>,
-    /// When it will be deleted.
     pub scheduled_delete_at: Option<String>,
 }
 
 /// The open operation of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationView {
-    /// What it does.
     pub kind: OperationKind,
-    /// Its id.
     pub correlation_id: OperationId,
     /// When it was accepted.
     pub started_at: String,
@@ -138,80 +122,78 @@ pub struct OperationView {
     pub target: Phase,
 }
 
-/// What an operation waits for. On the wire only with Casemate.
+/// What an operation waits for. Only Casemate has it on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingView {
-    /// For programs, `node_unreachable`.
+    /// Machine-readable, for example `node_unreachable`.
     pub code: &'static str,
-    /// For people, one line.
+    /// One line for people.
     pub cause: String,
-    /// Since when.
     pub since: String,
 }
 
-/// Why the last operation failed. On the wire only with Casemate.
+/// Why the last operation failed. Only Casemate has it on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureView {
-    /// For programs, `boot_timeout`.
+    /// Machine-readable, for example `boot_timeout`.
     pub code: String,
-    /// For people, one line.
+    /// One line for people.
     pub cause: String,
-    /// When.
     pub at: String,
 }
 
-/// An OS image as a CVM has it.
+/// The OS image of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OsView {
     /// `dstack-0.5.4`.
     pub name: String,
-    /// `0.5.4`, where known.
+    /// `0.5.4`, if known.
     pub version: Option<String>,
-    /// With login tools, where known.
+    /// Whether it has login tools, if known.
     pub is_dev: Option<bool>,
-    /// SHA-256 over its checksum file, 64 hex digits, where known.
+    /// SHA-256 of its checksum file, 64 hex digits, if known.
     pub os_image_hash: Option<String>,
 }
 
-/// The contracts of a CVM whose app a chain governs.
+/// The contracts of a contract-governed CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnchainView {
     /// Address of the app contract, `0x…`.
     pub app_contract: String,
     /// Address that deployed it, `0x…`.
     pub deployer: Option<String>,
-    /// RPC endpoint for clients, where the operator names one.
+    /// RPC endpoint for clients, if the operator configured one.
     pub rpc_endpoint: Option<String>,
 }
 
-/// Where the gateway is.
+/// The address of the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatewayView {
-    /// Domain below which apps are, with its port if it is not 443: `localhost:8091`.
+    /// Domain of the apps, with its port if it is not 443: `localhost:8091`.
     pub base_domain: String,
-    /// Name that custom domains point at.
+    /// CNAME target for custom domains.
     pub cname: Option<String>,
     /// `https`, or `http` in embedded mode.
     pub scheme: String,
 }
 
 impl GatewayView {
-    /// Address of a published port of an app or instance.
+    /// URL of a published port of an app or instance.
     pub fn url(&self, id: impl std::fmt::Display, port: u16) -> String {
         format!("{}://{id}-{port}.{}", self.scheme, self.base_domain)
     }
 }
 
-/// Addresses of one published port.
+/// URLs of one published port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
-    /// Through the app id: any of its instances.
+    /// By app id: any of its instances.
     pub app: String,
-    /// Through the instance id: this one. The app's address again while there is no instance id.
+    /// By instance id: this instance. The app's URL if there is no instance id yet.
     pub instance: String,
 }
 
-/// Signed addresses of a CVM's logs; each readable without a key until it expires.
+/// Signed URLs of a CVM's logs; each is readable without a key until it expires.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LogUrlsView {
     /// Serial console.
@@ -224,22 +206,18 @@ pub struct LogUrlsView {
     pub container_log_base: Option<String>,
 }
 
-/// A workspace, as far as a CVM shows it.
+/// The workspace of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TenantView {
-    /// Integer id.
     pub id: WorkspaceId,
-    /// Name for people.
     pub name: String,
-    /// Name in paths.
+    /// Part of URLs.
     pub slug: Option<String>,
 }
 
-/// A user, as far as a CVM shows them.
+/// A user as shown in a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PersonView {
-    /// Integer id.
     pub id: UserId,
-    /// Login name.
     pub username: String,
 }

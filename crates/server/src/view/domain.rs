@@ -1,52 +1,48 @@
-//! Whether custom domains lead to a CVM.
+//! The result of a check of custom domains.
 
-/// What was found for one domain.
+/// The result for one domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainView {
-    /// The domain as it was sent.
+    /// As sent by the client.
     pub domain: String,
-    /// The port as it was sent.
+    /// As sent by the client.
     pub port: u16,
-    /// What was looked for, record by record.
+    /// The checked records.
     pub records: Vec<DnsRecordView>,
-    /// What limits who may issue its certificate; `None`: could not be looked up.
+    /// CAA records of the domain; `None`: the lookup failed.
     pub caa: Option<CaaView>,
-    /// What to know about the domain beyond its records.
+    /// A note about the domain itself.
     pub note: Option<String>,
 }
 
 impl DomainView {
-    /// Whether every record is as it must be.
+    /// Whether all records are valid.
     pub fn is_valid(&self) -> bool {
         self.records.iter().all(|record| record.is_valid)
     }
 }
 
-/// A record that must be there.
+/// A required record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsRecordView {
-    /// Which kind.
     pub kind: RecordType,
-    /// Name that was asked for.
+    /// Name of the record.
     pub name: String,
-    /// What it should say.
+    /// Expected value.
     pub expected: String,
-    /// What it says; `None`: there is none, or it could not be looked up.
+    /// Value found; `None`: no record, or the lookup failed.
     pub found: Option<String>,
-    /// Whether it says what it should.
+    /// Whether the value is as expected.
     pub is_valid: bool,
-    /// Whether it works and has a newer name.
+    /// Whether it works but has a newer name.
     pub is_deprecated: bool,
-    /// What to know or to do about it.
+    /// An explanation or what to do.
     pub note: Option<String>,
 }
 
-/// Kind of a DNS record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordType {
-    /// Another name for a name.
     Cname,
-    /// Text.
     Txt,
 }
 
@@ -60,11 +56,11 @@ impl RecordType {
     }
 }
 
-/// Who may issue certificates for a domain.
+/// The CAs that may issue certificates for a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaaView {
-    /// The records as text; none: everybody.
+    /// The records as text; empty: any CA.
     pub records: Vec<String>,
-    /// What to know about them.
+    /// An explanation.
     pub note: Option<String>,
 }

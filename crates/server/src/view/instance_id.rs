@@ -1,40 +1,38 @@
-//! What became of requests for instance ids.
+//! Results of requests for new instance ids.
 
 use casemate_core::id::{CvmId, CvmRef, InstanceId, OperationId};
 
-/// What became of one CVM's.
+/// The result for one CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceIdView {
-    /// The CVM; `None`: there is none such.
+    /// The CVM; `None`: not found.
     pub cvm: Option<(CvmId, CvmRef)>,
-    /// How the request named it.
+    /// The identifier in the request.
     pub identifier: String,
-    /// What was done, or would be.
     pub outcome: InstanceIdOutcome,
-    /// What it was.
+    /// The previous id.
     pub old: Option<InstanceId>,
-    /// What it is, or is going to be; `None` also where only the guest will know.
+    /// The new id; `None` if there is none or only the guest will know it.
     pub new: Option<InstanceId>,
-    /// Whether the gateway leads to the CVM by it.
+    /// Whether the gateway resolves the id to the CVM.
     pub by_gateway: bool,
-    /// Why so, in a sentence.
+    /// The cause, in one sentence.
     pub reason: Option<String>,
-    /// The operation that brings the new one about.
+    /// The operation that changes the id.
     pub correlation_id: Option<OperationId>,
 }
 
-/// What was done with an instance id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstanceIdOutcome {
-    /// There is a new one, or will be.
+    /// The id was changed, or will be.
     Updated,
-    /// It is as it was.
+    /// The id stays.
     Unchanged,
-    /// Nothing was to be done, or could be.
+    /// Nothing had to be done, or could be done.
     Skipped,
-    /// Other changes wait: try again.
+    /// Other changes are queued: try again.
     Conflict,
-    /// It was refused.
+    /// The request was refused.
     Error,
 }
 
@@ -51,11 +49,11 @@ impl InstanceIdOutcome {
     }
 }
 
-/// What became of many.
+/// The results for several CVMs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InstanceIdsView {
-    /// How many CVMs were looked at, the ones included that `running_only` and `missing_only` leave out.
+    /// Number of CVMs considered, including those that `running_only` and `missing_only` leave out.
     pub scanned: u64,
-    /// The others.
+    /// The results, without those left out.
     pub items: Vec<InstanceIdView>,
 }

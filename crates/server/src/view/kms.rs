@@ -1,21 +1,20 @@
-//! KMS: machines, and the contracts that several of them serve.
+//! KMS, and their contracts, which several KMS may share.
 
 use casemate_api::{kms_type::KmsType, reply::KmsNode};
 use casemate_core::id::KmsId;
 
-/// Contract "address" and slug of the KMS that no chain governs; its chain id is 0.
+/// Contract "address" and slug of the ungoverned KMS; its chain id is 0.
 pub const PHALA_CONTRACT: &str = "phala";
 
-/// A KMS machine.
+/// A KMS instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KmsView {
     /// `kms_…`.
     pub id: KmsId,
-    /// Name in paths.
+    /// Part of URLs.
     pub slug: Option<String>,
-    /// Address of its API.
+    /// Base URL of its API.
     pub url: String,
-    /// Version of its software.
     pub version: String,
     /// Chain of its contract.
     pub chain_id: Option<u64>,
@@ -23,18 +22,17 @@ pub struct KmsView {
     pub kms_contract_address: Option<String>,
     /// App id of the gateway that its CVMs trust.
     pub gateway_app_id: Option<String>,
-    /// Kind.
     pub kind: KmsType,
     /// Root public key, secp256k1, hex.
     pub k256_public_key: Option<String>,
-    /// CA certificate's public key, hex or PEM.
+    /// Public key of its CA certificate, hex or PEM.
     pub ca_public_key: Option<String>,
-    /// OS images that its contract allows, by name; empty where nobody asks.
+    /// Names of the OS images that its contract allows; empty if unknown.
     pub supported_os_images: Vec<String>,
 }
 
 impl KmsView {
-    /// The contract it serves: chain and address.
+    /// Chain id and address of its contract.
     fn contract_key(&self) -> (u64, String) {
         match (self.chain_id, &self.kms_contract_address) {
             (Some(chain), Some(address)) => (chain, address.to_ascii_lowercase()),
@@ -42,7 +40,7 @@ impl KmsView {
         }
     }
 
-    /// Whether a path names it: by id, slug or kind.
+    /// Whether a reference in a URL is its id, slug or kind.
     pub fn is_called(&self, reference: &str) -> bool {
         self.id.as_ref() == reference
             || self.slug.as_deref() == Some(reference)
@@ -50,25 +48,24 @@ impl KmsView {
     }
 }
 
-/// A KMS contract with its machines.
+/// A KMS contract with its KMS instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KmsContractView {
-    /// `kc_…`, made of chain and address.
+    /// `kc_…`, derived from chain and address.
     pub id: String,
-    /// Name in paths.
+    /// Part of URLs.
     pub slug: String,
-    /// Name for people.
     pub label: String,
     /// Address, `0x…`, or [`PHALA_CONTRACT`].
     pub contract_address: String,
-    /// Chain, 0 without one.
+    /// 0 without a chain.
     pub chain_id: u64,
-    /// The machines that serve it, in the order they came in.
+    /// Its KMS instances in their original order.
     pub nodes: Vec<KmsView>,
 }
 
 impl KmsContractView {
-    /// Whether a path names it: by id, slug or address.
+    /// Whether a reference in a URL is its id, slug or address.
     pub fn is_called(&self, reference: &str) -> bool {
         self.id == reference
             || self.slug == reference
@@ -76,7 +73,7 @@ impl KmsContractView {
     }
 }
 
-/// The contracts that these machines serve, each in the place of its first machine.
+/// Groups KMS instances by contract, in the order of their first instance.
 pub fn contracts(machines: &[KmsView]) -> Vec<KmsContractView> {
     let mut found: Vec<((u64, String), KmsContractView)> = Vec::new();
     for machine in machines {
@@ -110,7 +107,7 @@ fn contract((chain_id, address): &(u64, String), first: &KmsView) -> KmsContract
     }
 }
 
-/// The KMS as clients want it, in every version.
+/// The form for clients, the same in every API version.
 impl From<&KmsView> for KmsNode {
     fn from(view: &KmsView) -> Self {
         Self {

@@ -1,12 +1,11 @@
-//! Host ports of a CVM and what its guest is told of the network.
+//! Host ports and network configuration of a CVM.
 
 use casemate_api::reply::HostPort;
 use casemate_core::id::CvmId;
 
-/// A host port that leads to a CVM.
+/// A host port that is forwarded to a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortView {
-    /// The CVM.
     pub cvm: CvmId,
     /// `tcp` or `udp`.
     pub protocol: String,
@@ -20,27 +19,25 @@ pub struct PortView {
     pub source_cidrs: Vec<String>,
 }
 
-/// What a CVM's configuration says of the network.
+/// The network part of a CVM's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkConfigView {
-    /// KMS addresses for the guest; empty: the node's.
+    /// KMS URLs for the guest; empty: the node's.
     pub kms_urls: Vec<String>,
-    /// Gateway addresses for the guest; empty: the node's.
+    /// Gateway URLs for the guest; empty: the node's.
     pub gateway_urls: Vec<String>,
-    /// Its host ports.
     pub ports: Vec<PortView>,
 }
 
-/// Whether a CVM's node filters who may connect to host ports.
+/// Whether the CVM's node can restrict connections to host ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirewallView {
-    /// It does.
     Available,
-    /// It does not, for this reason.
+    /// With the reason.
     Unavailable(String),
 }
 
-/// `GET` and `PUT /cvms/{id}/ports`, and previews.
+/// For `GET` and `PUT /cvms/{id}/ports`, and previews.
 impl From<&PortView> for HostPort {
     fn from(view: &PortView) -> Self {
         Self {

@@ -1,56 +1,52 @@
-//! Nodes: hosts that run CVMs.
+//! Nodes.
 
 use casemate_api::reply::Tee;
 use casemate_core::id::{DeviceId, KmsId, NodeId};
 
 use super::OsImageView;
 
-/// A node, as far as a CVM shows it.
+/// A node as shown in a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRefView {
-    /// Integer id.
     pub id: NodeId,
-    /// Name.
     pub name: String,
-    /// Where it is, `us-west-1`.
+    /// For example `us-west-1`.
     pub region: Option<String>,
-    /// Identity of the host; `None` without a TEE.
+    /// `None` without a TEE.
     pub device_id: Option<DeviceId>,
     /// Platform id of the host, hex; `None` without a TEE.
     pub ppid: Option<String>,
-    /// `ONLINE`, `OFFLINE`, …: free text to clients.
+    /// `ONLINE`, `OFFLINE`, …; not interpreted by clients.
     pub status: Option<String>,
     /// Version of the software that runs VMs there.
     pub version: Option<String>,
-    /// What protects its VMs.
     pub tee: Tee,
 }
 
-/// A node with what is left on it.
+/// A node with its free capacity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeView {
-    /// Which node.
     pub node: NodeRefView,
-    /// Open to every workspace.
+    /// Whether every workspace may use it.
     pub listed: bool,
-    /// The greater, the sooner it is chosen, from 0.
+    /// Placement score; higher is preferred, at least 0.
     pub resource_score: f64,
-    /// Virtual CPUs left.
+    /// Free virtual CPUs.
     pub remaining_vcpu: u32,
-    /// Memory left in MB.
+    /// Free memory in MB.
     pub remaining_memory_mb: u32,
-    /// CVMs that it still takes.
+    /// Number of CVMs that it can still take.
     pub remaining_slots: u32,
-    /// Disk left in GB, where known.
+    /// Free disk in GB, if known.
     pub remaining_disk_gb: Option<u32>,
-    /// OS images it has.
+    /// OS images on the node.
     pub images: Vec<OsImageView>,
-    /// Whether apps governed by a chain can run there.
+    /// Whether contract-governed apps can run there.
     pub support_onchain_kms: bool,
     /// Family, model, stepping, platform and SKU of the CPU, 12 hex digits; `None` without TDX.
     pub fmspc: Option<String>,
-    /// KMS that is chosen there if none is named.
+    /// The KMS used there by default.
     pub default_kms: Option<KmsId>,
-    /// KMS that can be chosen there.
+    /// The KMS that can be used there.
     pub kms_ids: Vec<KmsId>,
 }

@@ -1,4 +1,4 @@
-//! Operations of a CVM: its timeline.
+//! Operations of a CVM.
 
 use casemate_core::{
     cvm::Phase,
@@ -8,83 +8,74 @@ use casemate_core::{
 
 use super::{EnvReportView, WaitingView};
 
-/// One durable change, from request to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationRecordView {
-    /// Its id.
     pub correlation_id: OperationId,
-    /// What it does.
     pub kind: OperationKind,
-    /// How far it is.
     pub state: OperationState,
-    /// The phase it ends in if all goes well.
+    /// The phase it ends in if it succeeds.
     pub target: Phase,
-    /// Who asked for it.
     pub triggered_by: UserId,
-    /// Their login name, where known.
+    /// Login name, if known.
     pub triggered_by_username: Option<String>,
-    /// Their e-mail address, where known and allowed to be seen.
+    /// E-mail address, if known and visible to the caller.
     pub triggered_by_email: Option<String>,
     /// When it was accepted.
     pub started_at: String,
     /// When it closed.
     pub ended_at: Option<String>,
-    /// From the one to the other, in milliseconds.
+    /// Time from acceptance to the end, in milliseconds.
     pub duration_ms: Option<u64>,
     /// Why it failed.
     pub failure: Option<CauseView>,
-    /// What it waits for, while it is under way.
+    /// What it waits for while it is open.
     pub waiting_for: Option<WaitingView>,
-    /// What was done for it, oldest first.
+    /// Oldest first.
     pub steps: Vec<StepView>,
-    /// What happened to the CVM meanwhile, oldest first.
+    /// Events of the CVM during the operation, oldest first.
     pub events: Vec<OperationEventView>,
     /// Name of the CVM when it was accepted.
     pub instance_name: String,
-    /// The document it is about.
     pub compose_hash: Option<ComposeHash>,
-    /// How many changes go before it, while it waits.
+    /// Number of changes before it in the queue, while it is queued.
     pub queue_position: Option<u32>,
-    /// The operation that carried it out together with others.
+    /// The operation that carried out this one in a batch.
     pub joined_to: Option<OperationId>,
-    /// How the names of the variables differed, where the request named some.
+    /// Changes of variable names, if the request named some.
     pub env_report: Option<EnvReportView>,
 }
 
-/// Something that happened to a CVM.
+/// An event of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationEventView {
-    /// Its kind, `cvm.updated`.
+    /// For example `cvm.updated`.
     pub kind: String,
-    /// When.
     pub at: String,
-    /// What the CVM was doing then.
+    /// The phase of the CVM at that time.
     pub phase: Phase,
 }
 
-/// One step of an operation.
+/// A step of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepView {
-    /// What it does: `push`, `start`.
+    /// For example `push` or `start`.
     pub name: String,
-    /// When it was written down that it would be tried.
+    /// When its intent was recorded.
     pub started_at: String,
-    /// When it ended; `None`: it has not.
+    /// `None`: not ended.
     pub ended_at: Option<String>,
-    /// How it ended; `None`: it has not.
+    /// `None`: not ended.
     pub outcome: Option<StepOutcome>,
-    /// Why it did not work.
+    /// Why it failed.
     pub cause: Option<CauseView>,
 }
 
-/// How a step ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// As it should.
     Done,
-    /// The node said no, or the guest did not do it.
+    /// The node refused, or the guest did not do it.
     Failed,
-    /// Nobody knows: the answer was lost, or the process died. The next step looked.
+    /// The answer was lost, or the process died. The next step observed the result.
     Unknown,
 }
 
@@ -99,40 +90,40 @@ impl StepOutcome {
     }
 }
 
-/// Why something did not work.
+/// The cause of a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CauseView {
-    /// For programs, `boot_timeout`.
+    /// Machine-readable, for example `boot_timeout`.
     pub code: String,
-    /// For people, one line.
+    /// One line for people.
     pub message: String,
 }
 
-/// What a CVM is busy with.
+/// The open and queued operations of a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationStatusView {
-    /// The operation under way; `None`: idle.
+    /// `None`: idle.
     pub current: Option<OperationRecordView>,
-    /// How many wait behind it.
+    /// Number of queued operations.
     pub queued: u32,
 }
 
-/// What came of a request to cancel.
+/// The result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelView {
-    /// The operation that was called off; `None`: there was none to call off.
+    /// The cancelled operation; `None`: there was none.
     pub cancelled: Option<OperationId>,
-    /// The operation that leads back to the configuration before, where one is needed.
+    /// The operation that restores the previous configuration, if one is needed.
     pub rollback: Option<OperationId>,
 }
 
-/// What came of a batch of stops.
+/// The result of a batch of stops.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BatchStopView {
     /// CVMs that are being stopped.
     pub stopped: u64,
-    /// CVMs that were down already.
+    /// CVMs that were already stopped.
     pub skipped: u64,
-    /// Those that could not be stopped: the id as it was sent, and why.
+    /// The failed ones: the id as sent, and the cause.
     pub errors: Vec<(String, String)>,
 }

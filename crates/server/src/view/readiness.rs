@@ -1,26 +1,24 @@
-//! When an instance of an app takes requests.
+//! The readiness check of an app.
 
 use casemate_core::{id::AppId, ready::Check};
 
-/// What is declared, and where.
+/// The check and its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadinessView {
-    /// The app.
     pub app: AppId,
-    /// Who declares it.
     pub source: ReadinessSource,
-    /// What is looked at; `None`: an instance takes requests as long as it is up.
+    /// `None`: an instance is ready while it is up.
     pub check: Option<Check>,
 }
 
-/// Who declares when an instance takes requests.
+/// The source of a readiness check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadinessSource {
-    /// The workspace, through the API.
+    /// Set by the workspace through the API.
     Api,
-    /// Labels of the newest instance's compose file.
+    /// Labels in the compose file of the newest instance.
     Label,
-    /// Nobody.
+    /// No check.
     None,
 }
 

@@ -1,4 +1,4 @@
-//! Revisions of an app, and what was prepared and is not in force.
+//! Revisions of an app, and prepared documents.
 
 use casemate_core::{
     id::{AppId, ComposeHash, CvmRef, OperationId, RevisionRef, VmUuid},
@@ -8,122 +8,105 @@ use serde_json::Value;
 
 use super::{EnvReportView, PersonView, TenantView, UpdateView};
 
-/// What was in force on a CVM from one operation that succeeded to the next.
+/// A configuration that was in force on a CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevisionView {
-    /// Its id.
     pub id: RevisionRef,
-    /// The app.
     pub app_id: AppId,
-    /// On which CVM, which may be gone.
+    /// Its CVM, which may be deleted.
     pub vm_uuid: VmUuid,
-    /// The same by its other id.
     pub cvm: CvmRef,
-    /// Name that the CVM has, or had last.
+    /// Current or last name of the CVM.
     pub cvm_name: String,
-    /// The document.
     pub compose_hash: ComposeHash,
-    /// Since when.
+    /// When it came in force.
     pub created_at: String,
-    /// The operation that brought it about.
+    /// The operation that brought it in force.
     pub correlation_id: OperationId,
-    /// How.
     pub origin: Origin,
-    /// Who asked for it.
     pub triggered_by: PersonView,
-    /// Whose app it is.
     pub workspace: TenantView,
 }
 
-/// How a revision came about.
+/// How a revision was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// By an operation of this kind.
     Operation(OperationKind),
-    /// By an update that named an earlier revision.
+    /// By an update to an earlier revision.
     Redeploy,
 }
 
-/// A revision with everything that was in force.
+/// A revision with its whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevisionDetailView {
-    /// What a list shows.
     pub revision: RevisionView,
     /// The text that was hashed.
     pub document: String,
     /// Sealed environment, hex.
     pub encrypted_env: Option<String>,
-    /// Text the guest read.
+    /// Content of the guest's user config.
     pub user_config: Option<String>,
     /// Names of the sealed variables, ascending.
     pub env_keys: Vec<String>,
 }
 
-/// What is different between two revisions.
+/// The difference between two revisions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RevisionDiffView {
-    /// The one.
     pub from: RevisionView,
-    /// The other.
     pub to: RevisionView,
-    /// The two texts in the document, each as a unified diff; `None`: the same.
+    /// Unified diff of the compose file; `None`: unchanged.
     pub docker_compose_file: Option<String>,
-    /// As above.
+    /// Unified diff of the script; `None`: unchanged.
     pub pre_launch_script: Option<String>,
-    /// The other fields of the document that differ, by name.
+    /// The other changed fields of the document.
     pub fields: Vec<FieldDiffView>,
-    /// How the names of variables differ.
+    /// Changes of variable names.
     pub env: EnvReportView,
-    /// Whether the sealed environment is another one.
+    /// Whether the sealed environment changed.
     pub encrypted_env_changed: bool,
-    /// The user config before and after; `None`: the same.
+    /// User config before and after; `None`: unchanged.
     pub user_config: Option<(Option<String>, Option<String>)>,
 }
 
-/// A field of the document that differs.
+/// A changed field of the document.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldDiffView {
-    /// Its name.
     pub field: String,
-    /// Its value in the one; `None`: it has none.
+    /// `None`: not set.
     pub from: Option<Value>,
-    /// Its value in the other.
+    /// `None`: not set.
     pub to: Option<Value>,
 }
 
-/// What became of a request to put a revision in force on several CVMs.
+/// The result of a redeploy for one CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RedeployView {
-    /// On which CVM, by uuid and name.
     pub vm_uuid: VmUuid,
-    /// Its name.
     pub cvm_name: String,
-    /// What became of it there.
     pub update: UpdateView,
 }
 
-/// A document that was prepared for a CVM and is not in force.
+/// A document prepared for a CVM that is not in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingView {
-    /// For which CVM.
     pub vm_uuid: VmUuid,
-    /// Its name.
     pub cvm_name: String,
-    /// The document.
     pub compose_hash: ComposeHash,
     /// Whether a contract has to allow it.
     pub on_chain: bool,
 }
 
-/// The two texts of the document in force and of one that was prepared.
+/// Texts of the document in force and of the prepared one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingPreviewView {
     /// Compose file in force.
     pub current_docker_compose: Option<String>,
-    /// Compose file that was prepared.
+    /// Prepared compose file.
     pub pending_docker_compose: Option<String>,
     /// Script in force.
     pub current_pre_launch_script: Option<String>,
-    /// Script that was prepared.
+    /// Prepared script.
     pub pending_pre_launch_script: Option<String>,
 }

@@ -1,50 +1,47 @@
-//! What became of a request for a change.
+//! The result of an update.
 
 pub use casemate_core::change::{Effect, EnvReport};
 use casemate_core::id::{AppId, ComposeHash, DeviceId, OperationId};
 
 use super::KmsView;
 
-/// A change that was accepted.
+/// An accepted change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateView {
-    /// Its operation.
     pub correlation_id: OperationId,
     /// What happens now, one sentence.
     pub message: String,
-    /// What has to be done for it; `None` while it waits, since that is known only when its turn comes.
+    /// What the change needs; `None` while it is queued, because it is decided when it starts.
     pub effect: Option<Effect>,
-    /// How many changes go before it, where it waits.
+    /// Number of changes before it in the queue.
     pub queue_position: Option<u32>,
-    /// The waiting operation that carries it out together with others.
+    /// The queued operation that carries out this one in a batch.
     pub joined_to: Option<OperationId>,
-    /// How the names of the variables differ, where the request named some.
+    /// Changes of variable names, if the request named some.
     pub env_report: Option<EnvReport>,
-    /// Whether the document's `allowed_envs` are other ones after it.
+    /// Whether the document's `allowed_envs` change.
     pub allowed_envs_changed: bool,
-    /// What was ignored or decided otherwise, a sentence each.
+    /// What was ignored or adjusted, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// A compose update that was prepared.
+/// A prepared compose update.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComposeProvisionView {
-    /// The app.
     pub app_id: AppId,
-    /// Identity of the CVM's host; on chain it must be allowed.
+    /// Device id of the CVM's host; a contract must allow it if the app is governed.
     pub device_id: Option<DeviceId>,
     /// SHA-256 of the app-compose bytes that the guest will read.
     pub compose_hash: ComposeHash,
-    /// Its KMS; `None` for apps without one.
+    /// `None` for apps without a KMS.
     pub kms: Option<KmsView>,
-    /// Whether the chain already allows the hash.
+    /// Whether the contract already allows the hash.
     pub compose_hash_registered: bool,
-    /// Whether the CVM has this document already.
+    /// Whether the CVM already has this document.
     pub compose_unchanged: bool,
-    /// Until when it can be committed.
     pub expires_at: String,
-    /// How the names of the variables would differ, where the request named some.
+    /// Changes of variable names, if the request named some.
     pub env_report: Option<EnvReport>,
-    /// What was ignored or decided otherwise, a sentence each.
+    /// What was ignored or adjusted, one sentence each.
     pub warnings: Vec<String>,
 }

@@ -1,6 +1,6 @@
-//! Asks the contracts that govern an app before a guest is brought down to come up again, and before it
-//! boots. The gate is the KMS, which asks them at every boot; asked here first, a guest is not stopped
-//! for what would not boot. The built-in KMS of nodes without a TEE has no other gate than this one.
+//! Asks the contracts of an app before a running guest is restarted, and before a boot. The KMS enforces the
+//! contracts at every boot; asking first avoids stopping a guest for a configuration that cannot boot. For
+//! the built-in KMS of nodes without a TEE this is the only check.
 
 use std::time::Duration;
 
@@ -17,21 +17,20 @@ use crate::app::{
     fleet::{FleetNode, Governed},
 };
 
-/// What nodes without a TEE say of it: their guests' quotes are not checked against any collateral.
+/// The TCB status of nodes without a TEE: their quotes are not checked against collateral.
 const TCB_STATUS: &str = "UpToDate";
 
-/// What came of asking.
 #[derive(Debug)]
 pub enum Answer {
-    /// Allowed; with the block where the old guest is about to go. `None` also where nobody governs.
+    /// Allowed. With a block if the old guest is about to go down; `None` also for ungoverned apps.
     Allowed(Option<Box<Verified>>),
-    /// Not allowed; why, for the user.
+    /// Not allowed, with the cause for the user.
     Refused(String),
-    /// Nothing follows yet; why.
+    /// No answer yet, with the cause.
     Silent(String),
 }
 
-/// Asks, for at most `limit`.
+/// Asks the contracts, for at most `limit`.
 pub async fn check_boot(
     ctx: &Ctx,
     cvm: &Cvm,
@@ -90,7 +89,7 @@ fn boot_info(governed: &Governed, cvm: &Cvm, target: &FleetNode) -> BootInfo {
     let image = inventory.images.iter().find(|image| image.name == cvm.spec.image);
     let mut os_image_hash = [0; 32];
     if let Some(text) = image.and_then(|image| image.os_image_hash.as_deref()) {
-        // What is no hash stays zero, which no contract allows.
+        // A text that is not a hash stays zero, which no contract allows.
         let _ = hex::decode_to_slice(text, &mut os_image_hash);
     }
     let instance = cvm.status.observed.as_ref().and_then(|vm| vm.instance_id);

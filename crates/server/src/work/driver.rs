@@ -1,19 +1,18 @@
-//! Finds CVMs that are due and has them worked on.
+//! Finds due CVMs and runs their reconcilers.
 //!
-//! Promises: every due CVM on a node that this process serves and that answers is claimed within a
-//! second of falling due, whoever forgot to wake us; a CVM is worked on by one holder of its lease at a
-//! time; at most `work.concurrency` of one node at once, so that a node that hangs holds up only its own
-//! CVMs; on shutdown no new work begins, turns under way end, and leases are given back.
+//! Guarantees: every due CVM on an answering node of this process is claimed within a second of becoming due,
+//! even if a wake-up was lost; one lease holder works on a CVM at a time; at most `work.concurrency` CVMs per
+//! node run at once, so a node that hangs delays only its own CVMs; on shutdown no new work starts, running
+//! turns end, and leases are given back.
 //!
-//! CVMs of a node that does not answer are not claimed: they stay due and cost nothing until the node's
-//! watch has had an answer and wakes us.
+//! CVMs of a node that does not answer are not claimed: they stay due without cost until the node's watch
+//! gets an answer and wakes the driver.
 //!
-//! A CVM that waits (for a boot, for a shutdown) is kept under its lease, in a task that sleeps: looking
-//! again costs no write. Where too many wait already, the lease is given back instead and claimed
-//! again later.
+//! A CVM that waits (for a boot or a shutdown) keeps its lease in a sleeping task, so observing again costs
+//! no write. If too many wait, the lease is given back and claimed again later.
 //!
-//! Deliberately absent: a queue. The table is the queue; a lost wake-up or a lost process costs
-//! seconds, not work.
+//! Absent on purpose: a queue. The table is the queue; a lost wake-up or a lost process costs seconds, not
+//! work.
 
 use std::{
     collections::HashMap,
@@ -29,12 +28,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::cvm::{self, LeasedCvm, Pause};
 use crate::app::{Ctx, update::schedule};
 
-/// So many CVMs wait under their leases at once.
+/// Maximum number of CVMs that wait under their leases.
 const WAITING: usize = 2048;
-/// How long at most a CVM that fell due waits to be seen, when nobody wakes us.
+/// Maximum time from due to claimed without a wake-up.
 const SCAN: Duration = Duration::from_secs(1);
 
-/// Works until told to stop.
+/// Runs until stopped.
 pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     let mut places = Places::new(ctx.config.work.concurrency);
     let turns = TaskTracker::new();
@@ -60,7 +59,7 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
     }
 }
 
-/// Claims from every node once what is due there and has room here; whether there was any.
+/// Claims due CVMs once from every node, as far as there are permits. Returns whether there were any.
 async fn claim_round(
     ctx: &Ctx,
     owner: &str,
@@ -83,14 +82,14 @@ async fn claim_round(
     any
 }
 
-/// Deletes the CVMs whose time has come.
+/// Starts the scheduled deletions that are due.
 async fn delete_due(ctx: &Ctx) {
     if let Err(error) = schedule::delete_due(ctx).await {
         tracing::warn!(%error, "scheduled deletions were not looked at; the next look does");
     }
 }
 
-/// How many may be worked on at each node, and how many may wait under their leases.
+/// Permits for running CVMs per node, and for waiting CVMs.
 #[derive(Debug)]
 struct Places {
     most: usize,
@@ -108,7 +107,7 @@ impl Places {
         self.work.entry(node).or_insert_with(|| Arc::new(Semaphore::new(most))).clone()
     }
 
-    /// The nodes that answer and of which more CVMs may be worked on.
+    /// The answering nodes with free permits.
     fn with_room(&mut self, ctx: &Ctx) -> Vec<NodeId> {
         let mut nodes = answering(ctx);
         nodes.retain(|node| self.of(*node).available_permits() > 0);
@@ -116,16 +115,16 @@ impl Places {
     }
 }
 
-/// The places of the CVMs of one node.
+/// The permits of one node.
 #[derive(Debug, Clone)]
 struct Here {
     work: Arc<Semaphore>,
     wait: Arc<Semaphore>,
 }
 
-/// All places that are free now, taken; `None`: there are none.
+/// Takes all free permits; `None`: there are none.
 fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    // Those who waited may take some in between; then there are fewer.
+    // A waiting task may take some in between; then there are fewer.
     let mut wanted = u32::try_from(places.available_permits()).unwrap_or(u32::MAX);
     while wanted > 0 {
         if let Ok(taken) = places.clone().try_acquire_many_owned(wanted) {
@@ -136,7 +135,7 @@ fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     None
 }
 
-/// Works on a CVM and waits with it until its lease is given back.
+/// Reconciles a CVM and waits with it until its lease is given back.
 async fn keep_at(
     ctx: Ctx,
     places: Here,
@@ -159,7 +158,7 @@ async fn keep_at(
             tokio::time::sleep(until.since(ctx.now())).await;
             places.work.clone().acquire_owned().await
         };
-        // On shutdown all leases are given back at once.
+        // On shutdown all leases are given back together.
         let Some(Ok(permit)) = stop.run_until_cancelled(again).await else { return };
         drop(waiting);
         (leased, working) = (waits, permit);
@@ -167,7 +166,7 @@ async fn keep_at(
     ctx.wake.notify_one();
 }
 
-/// A batch of due CVMs of a node, now ours.
+/// Claims a batch of due CVMs of a node.
 async fn claim(ctx: &Ctx, owner: &str, node: NodeId, limit: usize) -> Vec<Box<LeasedCvm>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let (now, term) = (ctx.now(), Duration::from_secs(ctx.config.work.lease_s));
@@ -181,7 +180,7 @@ async fn claim(ctx: &Ctx, owner: &str, node: NodeId, limit: usize) -> Vec<Box<Le
     }
 }
 
-/// Those of these nodes where a CVM is due.
+/// The nodes among these that have a due CVM.
 async fn due_nodes(ctx: &Ctx, nodes: &[NodeId]) -> Vec<NodeId> {
     match lease::due_nodes(&ctx.db, nodes, ctx.now()).await {
         Ok(due) => due,
@@ -192,7 +191,7 @@ async fn due_nodes(ctx: &Ctx, nodes: &[NodeId]) -> Vec<NodeId> {
     }
 }
 
-/// The nodes whose CVMs are worked on here. The others' wait.
+/// The nodes whose CVMs are worked on here.
 fn answering(ctx: &Ctx) -> Vec<NodeId> {
     let own = ctx.fleet.own();
     own.values().filter(|node| node.silence().is_none()).map(|node| node.id).collect()
@@ -208,8 +207,8 @@ async fn next_pause(ctx: &Ctx, nodes: &[NodeId]) -> Duration {
     }
 }
 
-/// Works on everything that is due now, in this task, until nothing is; returns how many turns that
-/// took. For tests with a clock of their own.
+/// Runs everything that is due now in this task, and returns the number of turns. For tests with their own
+/// clock.
 pub async fn settle_now(ctx: &Ctx, owner: &str) -> usize {
     let mut turns = 0;
     delete_due(ctx).await;

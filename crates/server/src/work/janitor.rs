@@ -1,5 +1,5 @@
-//! Forgets what has expired: provisions nobody committed, answers nobody asks for again. Bounded
-//! batches, so that no sweep holds the database for long.
+//! Deletes expired rows: uncommitted provisions, stored responses. Batches are bounded, so that no sweep
+//! blocks the database for long.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::app::Ctx;
 
 const EVERY: Duration = Duration::from_mins(10);
 const ANSWERS_KEPT: Duration = Duration::from_hours(24);
-/// Expired provisions are kept a while, so that a late commit hears "expired" and not "unknown".
+/// Expired provisions are kept for a while, so that a late commit gets "expired" instead of "unknown".
 const EXPIRED_KEPT: Duration = Duration::from_hours(30 * 24);
 
-/// Commit tokens are kept a little past their end: what was committed shortly before it may be repeated.
+/// Commit tokens are kept after their expiry, because a recent commit may be repeated.
 const TOKENS_KEPT: Duration = Duration::from_hours(24);
 
-/// Sweeps until told to stop.
+/// Sweeps until stopped.
 pub async fn run(ctx: Ctx, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -40,7 +40,7 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     tx.expire_provisions(old).await?;
     tx.expire_prepared(old).await?;
     tx.forget_proofs(old).await?;
-    // One that is unknown is answered in the words of one that has expired.
+    // Unknown and expired tokens get the same response.
     let used = i64::try_from(TOKENS_KEPT.as_micros()).unwrap_or(i64::MAX);
     tx.expire_preparations(Timestamp::from_micros(now.micros() - used), now).await?;
     tx.forget_answers(now, ANSWERS_KEPT).await?;

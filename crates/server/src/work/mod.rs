@@ -1,5 +1,5 @@
-//! Reconcilers: make the world match the desired states. Nothing here is called by a request; a request only
-//! wakes the [`driver`].
+//! Reconcilers: bring the nodes to the desired states. Requests do not call anything here; they only wake the
+//! [`driver`].
 
 mod boot_check;
 pub mod cvm;

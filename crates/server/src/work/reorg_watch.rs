@@ -1,9 +1,8 @@
-//! Watches the blocks at which contracts allowed something, until they are settled: what a chain takes
-//! back does not go unnoticed. A block that is no longer part of it is asked about anew; what is still
-//! allowed gets a newer proof, what is not is an alarm.
+//! Watches the blocks of approvals until they are final, so that a reorganisation is noticed. If a block is
+//! no longer part of its chain, the contracts are asked again: an approval that still holds gets a newer
+//! proof, another one raises an alarm.
 //!
-//! Deliberately absent: repair. A guest that runs goes on running; whether it is brought down is for
-//! people to decide.
+//! Absent on purpose: repair. A running guest keeps running; an operator decides whether to stop it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,12 +27,12 @@ use crate::app::{
 };
 
 const EVERY: Duration = Duration::from_secs(12);
-/// Blocks of Ethereum are final after some 13 minutes, those of Base after some 20.
+/// Ethereum blocks are final after about 13 minutes, Base blocks after about 20.
 const SETTLED: Duration = Duration::from_mins(30);
-/// So many are in memory at once.
+/// Maximum number of proofs in memory at once.
 const BATCH: i64 = 200;
 
-/// Watches until told to stop.
+/// Watches until stopped.
 pub async fn run(ctx: Ctx, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -49,7 +48,7 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
     }
 }
 
-/// One round over the CVMs of this process' nodes. Each block is asked about once.
+/// One round over the CVMs of this process's nodes. Each block is looked up once.
 pub async fn look(ctx: &Ctx) -> Result<(), StoreError> {
     let mut known = HashMap::new();
     for node in ctx.fleet.own().values() {
@@ -71,7 +70,7 @@ pub async fn look(ctx: &Ctx) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether blocks are part of their chain, by chain and hash; `None`: the chain does not say.
+/// Whether blocks are part of their chain, by chain and hash; `None`: unknown.
 type Known = HashMap<(u64, BlockHash), Option<bool>>;
 
 async fn look_at(
@@ -90,7 +89,7 @@ async fn look_at(
         Some(canonical) => *canonical,
         None => *known.entry(key).or_insert(governed.chain.is_canonical(&open.block).await.ok()),
     };
-    // What is not said now is asked again in the next round.
+    // A missing answer is asked again in the next round.
     let verdict = match canonical {
         Some(true) if ctx.now() >= open.since.plus(SETTLED) => None,
         Some(false) => {
@@ -105,7 +104,7 @@ async fn look_at(
     settle(ctx, cvm, open, verdict).await
 }
 
-/// Ends the watch over a block; `verdict` is what is said since it fell out of its chain.
+/// Ends the watch of a block; `verdict` is the contracts' answer since it left its chain.
 async fn settle(
     ctx: &Ctx,
     cvm: &Cvm,

@@ -1,4 +1,4 @@
-//! Lists of apps: an app is listed while it has live CVMs.
+//! Lists of apps. An app is listed while it has live CVMs.
 
 use std::collections::HashMap;
 
@@ -16,34 +16,32 @@ use super::{
 };
 use crate::{Db, Error, error::corrupt};
 
-/// No name is longer. SQLite refuses very long patterns.
+/// Longer names do not exist. SQLite rejects very long patterns.
 const LONGEST_NAME: usize = 255;
-/// How many CVMs of one app are read.
+/// Maximum number of CVMs read per app.
 const CVMS_PER_APP: i64 = 100;
 
-/// An app with the CVMs it has now.
+/// An app with its live CVMs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
-    /// Identity.
     pub app_id: AppId,
     /// The name it was first provisioned under.
     pub name: String,
-    /// Who holds its keys.
+    /// The KMS that holds its keys.
     pub kms: KmsId,
     /// When it was first provisioned.
     pub created_at: Timestamp,
-    /// Newest first, the newest 100; never empty.
+    /// The newest 100, newest first; never empty.
     pub cvms: Vec<Cvm>,
-    /// How many live CVMs it has.
+    /// Number of live CVMs.
     pub live: i64,
 }
 
-/// The key that lists of apps are ordered by, newest first.
+/// Sort key of lists of apps, newest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppKey {
     /// When it was first provisioned.
     pub created_at: Timestamp,
-    /// Identity.
     pub app_id: AppId,
 }
 
@@ -56,25 +54,25 @@ struct AppRow {
     live: i64,
 }
 
-/// What a search text asks for.
+/// A parsed search text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Search {
-    /// Everything.
+    /// Every app.
     #[default]
     All,
-    /// The app of this id.
+    /// The app with this id.
     App(AppId),
-    /// The app of this id, and the app of a CVM with this instance id.
+    /// The app with this id, and the app of the CVM with this instance id.
     Hex(AppId),
-    /// The app of the CVM with this uuid.
+    /// The app of the CVM with this UUID.
     Uuid(VmUuid),
-    /// Apps with this in their name, in any case.
+    /// Apps whose name contains this text, ignoring case.
     Name(String),
 }
 
 impl Search {
-    /// App ids and instance ids (40 hex digits, bare or after `0x`, `app_`, `instance_`) and uuids of
-    /// CVMs mean themselves; everything else is a part of a name.
+    /// App ids and instance ids (40 hex digits, optionally after `0x`, `app_` or `instance_`) and CVM UUIDs
+    /// match exactly. Any other text matches a part of a name.
     pub fn parse(text: &str) -> Self {
         let bare = ["app_", "instance_"].into_iter().find_map(|kind| text.strip_prefix(kind));
         if text.is_empty() {
@@ -88,7 +86,7 @@ impl Search {
         }
     }
 
-    /// Parameter 2, where it is used.
+    /// The value of parameter 2, if it is used.
     fn value(&self) -> String {
         match self {
             Self::All => String::new(),
@@ -115,7 +113,7 @@ impl Search {
     }
 }
 
-/// A `LIKE` pattern for "contains this text", in which `%` and `_` mean themselves. Names are ASCII.
+/// A `LIKE` pattern for "contains this text", with `%` and `_` escaped. Names are ASCII.
 fn pattern(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
@@ -129,27 +127,27 @@ fn pattern(text: &str) -> String {
     pattern
 }
 
-/// Which apps a list shows: those that `search` and `kms` mean and of which one live CVM fits all the
-/// rest. What is `None` fits every CVM; words are compared as they are.
+/// Filter of a list of apps. An app is listed if it matches `search` and `kms` and one of its live CVMs
+/// matches all other fields. `None` matches everything; words are compared exactly.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppFilter {
-    /// By name or id.
+    /// Name or id.
     pub search: Search,
-    /// Those whose keys one of these KMS holds.
+    /// The app's keys are held by one of these KMS.
     pub kms: Option<Vec<KmsId>>,
-    /// The CVM shows one of these.
+    /// The CVM's phase is one of these.
     pub phases: Option<Vec<Phase>>,
-    /// The CVM is, or is not, shown in the public directory.
+    /// Whether the CVM is in the public directory.
     pub listed: Option<bool>,
-    /// Name of its OS image.
+    /// Name of the CVM's OS image.
     pub image: Option<String>,
-    /// Name of its instance type.
+    /// Name of the CVM's instance type.
     pub instance_type: Option<String>,
-    /// It is on one of these nodes.
+    /// The CVM is on one of these nodes.
     pub nodes: Option<Vec<NodeId>>,
 }
 
-/// Binds what [`AppFilter::condition`] may name, after the workspace in parameter 1: 2 to 8.
+/// Binds parameters 2 to 8 of [`AppFilter::condition`]; parameter 1 is the workspace.
 macro_rules! bind_filter {
     ($query:expr, $workspace:expr, $filter:expr) => {
         $query
@@ -169,8 +167,8 @@ fn list<T: serde::Serialize>(values: impl Iterator<Item = T>) -> String {
 }
 
 impl AppFilter {
-    /// Whether nothing can fit: an empty choice, or a text that cannot be in the database (PostgreSQL
-    /// refuses the null character even to compare with).
+    /// Whether nothing can match: an empty choice, or a text with a null character, which PostgreSQL rejects
+    /// even in comparisons.
     fn is_nowhere(&self) -> bool {
         if self.phases.as_ref().is_some_and(Vec::is_empty)
             || self.kms.as_ref().is_some_and(Vec::is_empty)
@@ -190,8 +188,8 @@ impl AppFilter {
             .any(|text| text.contains('\0'))
     }
 
-    /// `WHERE` of the list over `apps`, in its own text per combination, so that each finds its own
-    /// indexes.
+    /// `WHERE` condition on `apps`. The text depends on the fields that are set, so that each combination can
+    /// use its own indexes.
     fn condition(&self, db: &Db) -> String {
         let mut sql = "workspace_id = $1 AND live > 0".to_owned();
         sql.push_str(self.search.condition());
@@ -211,8 +209,8 @@ impl AppFilter {
         sql
     }
 
-    /// `WHERE` of its CVMs; empty: any. Phases stand in the text, as words of ours, because PostgreSQL
-    /// does not look into an index for the elements of a list that it does not know.
+    /// `WHERE` condition on the app's CVMs; empty: any CVM. Phases are literals, because PostgreSQL does not
+    /// use a partial index for the elements of a parameter.
     fn cvm_condition(&self, db: &Db) -> String {
         let mut sql = String::new();
         if let Some(phases) = &self.phases {
@@ -257,10 +255,10 @@ impl AppFilter {
     }
 }
 
-/// A part of the apps of a workspace that have live CVMs, newest first: at most `limit` of them. A fixed
-/// number of queries, however long the part. Without a filter a part costs the same wherever it is in
-/// the list, up to counting off keys; the length of a filtered list is counted over the index of its
-/// narrowest filter, and a part of a name is looked for in every listed app of the workspace. An app
+/// A page of the apps of a workspace that have live CVMs, newest first, at most `limit`. The number of
+/// queries is fixed. Without a filter, a page costs the same anywhere in the list, up to counting off keys.
+/// The length of a filtered list is counted over the index of its narrowest filter; a name search reads every
+/// listed app of the workspace. An app that loses its last CVM between the reads is left out.
 /// that loses its last CVM between the reads is left out.
 pub async fn apps_page(
     db: &Db,
@@ -287,7 +285,7 @@ pub async fn apps_page(
     Ok(Part { items: by_ids(db, workspace, &ids).await?, total, next })
 }
 
-/// One app of a workspace, if it has live CVMs.
+/// An app of a workspace, if it has live CVMs.
 pub async fn app(db: &Db, workspace: WorkspaceId, id: &AppId) -> Result<Option<App>, Error> {
     Ok(by_ids(db, workspace, &[&id.to_string()]).await?.pop())
 }
@@ -300,7 +298,7 @@ async fn total(db: &Db, workspace: WorkspaceId, filter: &AppFilter) -> Result<i6
         return Ok(apps.unwrap_or(0));
     }
     let sql = if filter.search == Search::All && filter.kms.is_none() {
-        // an app belongs to one workspace, so its CVMs alone tell
+        // An app belongs to one workspace, so its CVMs are sufficient.
         format!("SELECT COUNT(DISTINCT app_id) FROM cvms WHERE {}", filter.cvm_condition(db))
     } else {
         format!("SELECT COUNT(*) FROM apps WHERE {}", filter.condition(db))
@@ -362,7 +360,7 @@ async fn by_ids(db: &Db, workspace: WorkspaceId, ids: &[&str]) -> Result<Vec<App
     with_cvms(db, workspace, rows).await
 }
 
-/// An app that lost its last CVM between the two reads is left out.
+/// Leaves out an app that lost its last CVM between the two reads.
 async fn with_cvms(db: &Db, workspace: WorkspaceId, rows: Vec<AppRow>) -> Result<Vec<App>, Error> {
     let ids: Vec<&str> = rows.iter().map(|row| row.app_id.as_str()).collect();
     let mut by_app: HashMap<AppId, Vec<Cvm>> = HashMap::new();
@@ -385,7 +383,7 @@ async fn with_cvms(db: &Db, workspace: WorkspaceId, rows: Vec<AppRow>) -> Result
     Ok(apps)
 }
 
-/// The live CVMs of these apps, newest first; of each app the newest 100.
+/// The live CVMs of these apps, newest first; at most 100 per app.
 pub async fn of_apps(db: &Db, workspace: WorkspaceId, apps: &[&str]) -> Result<Vec<Cvm>, Error> {
     if apps.is_empty() {
         return Ok(Vec::new());

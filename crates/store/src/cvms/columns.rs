@@ -1,4 +1,4 @@
-//! The columns of a CVM that requests write, each named and bound here and nowhere else.
+//! The columns of a CVM that requests write. They are named and bound only here.
 
 use casemate_core::{
     cvm::{DesiredState, Phase, Spec, Status},
@@ -8,10 +8,10 @@ use casemate_core::{
 use super::row::{bad, power_word, spec_text};
 use crate::Error;
 
-/// What a desired state fills.
+/// Columns of a desired state.
 const DESIRED: [&str; 6] = ["power", "run", "generation", "stop_mode", "status", "phase"];
 
-/// What a configuration fills.
+/// Columns of a configuration.
 const CONFIGURATION: [&str; 11] = [
     "spec",
     "sealed_env",
@@ -26,7 +26,7 @@ const CONFIGURATION: [&str; 11] = [
     "listed",
 ];
 
-/// Columns and the parameters that hold their values, from a number on.
+/// Column names and the numbers of their parameters.
 pub(super) struct Columns {
     names: &'static [&'static str],
     first: usize,
@@ -65,7 +65,7 @@ impl Columns {
     }
 }
 
-/// A desired state as the columns have it.
+/// A desired state as column values.
 pub(super) struct Desired {
     pub power: &'static str,
     pub run: i64,
@@ -95,7 +95,7 @@ impl Desired {
     }
 }
 
-/// A configuration as the columns have it.
+/// A configuration as column values.
 pub(super) struct Configuration<'a> {
     pub text: String,
     pub sealed_env: Option<&'a str>,

@@ -1,4 +1,4 @@
-//! Apps that anybody may see: those of which a live CVM is listed, of all workspaces.
+//! The public directory: apps of all workspaces with a listed live CVM.
 
 use casemate_core::{
     id::{AppId, KmsId},
@@ -12,15 +12,14 @@ use super::{
 };
 use crate::{Db, Error, error::corrupt};
 
-/// Listed CVMs that are read of one app.
+/// Maximum number of listed CVMs read per app.
 const CVMS_PER_APP: i64 = 20;
 
-/// An app in the directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublicApp {
     pub app_id: AppId,
     pub name: String,
-    /// Who holds its keys.
+    /// The KMS that holds its keys.
     pub kms: KmsId,
     /// When it was first committed.
     pub created_at: Timestamp,
@@ -28,14 +27,14 @@ pub struct PublicApp {
     pub cvms: Vec<Cvm>,
 }
 
-/// When it was made, its id, its name, its KMS.
+/// Creation time, app id, name, KMS id.
 type AppRow = (i64, String, String, String);
 
 const SHOWN: &str = "a.live > 0 AND EXISTS (SELECT 1 FROM cvms c WHERE c.app_id = a.app_id \
     AND c.listed AND c.deleted_at IS NULL)";
 
-/// A part of the directory, newest apps first: at most `limit` of them behind this one. Says where it
-/// goes on.
+/// A page of the directory, newest apps first, at most `limit` after the given one. Also returns the key of
+/// the next page.
 pub async fn directory(
     db: &Db,
     after: Option<&AppKey>,
@@ -70,7 +69,7 @@ pub async fn directory(
     }
     let last = apps.last().filter(|_| more);
     let next = last.map(|app| AppKey { created_at: app.created_at, app_id: app.app_id });
-    // One that lost its last listed CVM between the two reads is left out.
+    // An app that lost its last listed CVM between the two reads is left out.
     apps.retain(|app| !app.cvms.is_empty());
     Ok((apps, next))
 }
@@ -95,7 +94,7 @@ async fn of(db: &Db, rows: &[AppRow]) -> Result<Vec<Cvm>, Error> {
     rows.into_iter().map(Row::read).collect()
 }
 
-/// How many apps the directory has. It costs in proportion to them.
+/// Number of apps in the directory. The cost is proportional to it.
 pub async fn directory_length(db: &Db) -> Result<i64, Error> {
     let sql = format!("SELECT COUNT(*) FROM apps a WHERE {SHOWN}");
     on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql)).fetch_one(c))

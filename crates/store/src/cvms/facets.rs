@@ -1,25 +1,24 @@
-//! Which values the live CVMs of a workspace have, for filters to offer. Each value costs a look into
-//! an index, however many CVMs have it.
+//! Distinct values of the live CVMs of a workspace, offered as filters. The cost is one index look-up per
+//! value, independent of the number of CVMs.
 
 use casemate_core::id::{KmsId, NodeId, WorkspaceId};
 use sqlx::query_scalar;
 
 use crate::{Db, Error};
 
-/// The values there are, each once, in order.
+/// Sorted distinct values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facets {
-    /// Words of phases.
     pub phases: Vec<String>,
-    /// OS images by name.
+    /// Names of OS images.
     pub images: Vec<String>,
-    /// Instance types; CVMs sized by hand have none.
+    /// Names of instance types. CVMs with custom sizes have none.
     pub instance_types: Vec<String>,
     pub nodes: Vec<NodeId>,
     pub kms: Vec<KmsId>,
 }
 
-/// A walk over an index from each value to the next greater one.
+/// A recursive query that jumps in an index from each value to the next greater one.
 fn walk(table: &str, column: &str, condition: &str) -> String {
     let least =
         format!("SELECT MIN({column}) FROM {table} WHERE workspace_id = $1 AND {condition}");
@@ -41,7 +40,6 @@ async fn words(
         .fetch_all(c))
 }
 
-/// The values of a workspace.
 pub async fn facets(db: &Db, workspace: WorkspaceId) -> Result<Facets, Error> {
     const LIVE: &str = "deleted_at IS NULL";
     let nodes = walk("cvms", "node_id", LIVE);

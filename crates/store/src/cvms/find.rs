@@ -1,4 +1,4 @@
-//! Look-ups by any of a CVM's names. What cannot be in the database is not found.
+//! Look-ups of CVMs by any of their names. Values that cannot be in the database are not found.
 
 use casemate_core::id::{AppId, CvmId, CvmName, VmUuid, WorkspaceId};
 use sqlx::query_as;
@@ -9,15 +9,15 @@ use super::{
 };
 use crate::{Db, Error};
 
-/// The CVMs of a workspace that a client may mean by this text, at most 100, newest first. Names
-/// and ids in other workspaces are not found.
+/// The CVMs of a workspace that match a name or id given by a client, newest first, at most 100. CVMs of
+/// other workspaces are not found.
 pub async fn resolve(db: &Db, workspace: WorkspaceId, name: &CvmName) -> Result<Vec<Cvm>, Error> {
     let (column, value) = match name {
         CvmName::Ref(reference) => ("c.reference", reference.to_string()),
         CvmName::Uuid(uuid) => ("c.vm_uuid", uuid.to_string()),
         CvmName::Number(id) => return Ok(by_id(db, workspace, *id).await?.into_iter().collect()),
         CvmName::Instance(id) => ("c.instance_id", id.to_string()),
-        // PostgreSQL refuses the null character even to compare with.
+        // PostgreSQL rejects a null character even in comparisons.
         CvmName::Name(name) if name.contains('\0') => return Ok(Vec::new()),
         CvmName::Name(name) => ("c.name", name.clone()),
         CvmName::AppOrInstance(bytes) => {
@@ -49,7 +49,7 @@ async fn live_where(
     rows.into_iter().map(Row::read).collect()
 }
 
-/// One CVM of a workspace.
+/// A CVM of a workspace.
 pub async fn by_id(db: &Db, workspace: WorkspaceId, id: CvmId) -> Result<Option<Cvm>, Error> {
     let sql = format!("{SELECT} WHERE c.workspace_id = $1 AND c.id = $2 AND c.deleted_at IS NULL");
     let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -59,7 +59,7 @@ pub async fn by_id(db: &Db, workspace: WorkspaceId, id: CvmId) -> Result<Option<
     row.map(Row::read).transpose()
 }
 
-/// The live CVMs of a workspace among these uuids; unknown ones are left out.
+/// The live CVMs of a workspace with these UUIDs; unknown ones are left out.
 pub async fn by_uuids(
     db: &Db,
     workspace: WorkspaceId,
@@ -77,7 +77,7 @@ pub async fn by_uuids(
     rows.into_iter().map(Row::read).collect()
 }
 
-/// Where the gateway may send a request for an app id or instance id: live CVMs of any workspace,
+/// The CVMs to which the gateway may send a request for an app id or instance id: live CVMs of any workspace,
 /// newest first, at most 100.
 pub async fn for_gateway(db: &Db, id: &[u8; 20]) -> Result<Vec<Cvm>, Error> {
     let text = AppId::from_bytes(*id).to_string();

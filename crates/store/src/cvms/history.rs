@@ -1,4 +1,4 @@
-//! The CVMs that an app has and had.
+//! Live and deleted CVMs of an app.
 
 use casemate_core::{
     id::{AppId, CvmId, UserId, VmUuid, WorkspaceId},
@@ -8,22 +8,18 @@ use sqlx::query_as;
 
 use crate::{Db, Error, error::corrupt};
 
-/// A CVM that is or was.
+/// A live or deleted CVM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastCvm {
-    /// Integer id.
     pub id: CvmId,
-    /// `vm_uuid`.
     pub uuid: VmUuid,
-    /// Its name, the last one.
+    /// Current or last name.
     pub name: String,
-    /// Who committed it.
     pub created_by: UserId,
-    /// Its instance type, the last one.
+    /// Current or last instance type.
     pub instance_type: Option<String>,
     /// When it was committed.
     pub created_at: Timestamp,
-    /// When it was gone.
     pub deleted_at: Option<Timestamp>,
 }
 
@@ -41,8 +37,8 @@ fn read((id, uuid, name, by, instance_type, created, deleted): Row) -> Result<Pa
     })
 }
 
-/// The newest CVMs of an app of a workspace, live or gone, at most `limit`, newest first. None: the
-/// workspace never had such an app.
+/// The newest CVMs of an app, live or deleted, newest first, at most `limit`. `None`: the workspace never had
+/// this app.
 pub async fn app_history(
     db: &Db,
     workspace: WorkspaceId,

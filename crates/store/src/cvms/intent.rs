@@ -1,4 +1,4 @@
-//! A new configuration of a CVM, with the desired state that brings it about; and its end at a set time.
+//! Writes a new configuration of a CVM with its desired state, and its scheduled deletion.
 
 use casemate_core::{
     cvm::{DesiredState, Phase, Spec, Status},
@@ -13,27 +13,25 @@ use super::{
 };
 use crate::{Error, Tx, freshness::Subject};
 
-/// A new configuration.
+/// A new configuration with its desired state.
 #[derive(Debug, Clone)]
 pub struct Intent<'a> {
-    /// The configuration.
     pub spec: &'a Spec,
-    /// The sealed environment, hex.
+    /// Sealed environment, hex.
     pub sealed_env: Option<&'a str>,
-    /// The desired state.
     pub desired: &'a DesiredState,
-    /// What is recorded, as it is to be from now on.
+    /// The new recorded status.
     pub status: &'a Status,
-    /// The word users see.
+    /// The phase that users see.
     pub phase: Phase,
-    /// Whether there is work to do for it now. A CVM at rest stays at rest otherwise.
+    /// Whether the CVM becomes due. If not, a CVM at rest stays at rest.
     pub due: bool,
 }
 
 impl Tx {
-    /// Writes a new configuration over the one that was read, with its desired state, and makes the CVM due if
-    /// there is work to do. With the lease under way it is as in [`Tx::set_desired`]. [`Error::Stale`]:
-    /// the CVM changed since it was read. A name must be known to be free.
+    /// Replaces the configuration that was read, with its desired state, and makes the CVM due if needed. The
+    /// current lease is handled as in [`Tx::set_desired`]. [`Error::Stale`]: the CVM changed since it was
+    /// read. The caller must have checked that a new name is free.
     pub async fn set_intent(
         &mut self,
         read: &Cvm,
@@ -75,7 +73,7 @@ impl Tx {
         self.adjust_usage(&usage(&read.spec), &usage(spec)).await
     }
 
-    /// Sets or clears the time at which a CVM is deleted by itself. [`Error::Stale`]: it is gone.
+    /// Sets or clears the time of the scheduled deletion. [`Error::Stale`]: the CVM is deleted.
     pub async fn schedule_deletion(
         &mut self,
         cvm: CvmId,
@@ -99,17 +97,16 @@ impl Tx {
     }
 }
 
-/// A CVM whose time has come.
+/// A CVM whose scheduled deletion is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ToDelete {
     pub cvm: CvmId,
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// Who set the time.
+    /// The user who scheduled the deletion.
     pub by: UserId,
 }
 
-/// The CVMs whose time of deletion has come, the longest waiting first, at most `limit`.
+/// CVMs whose scheduled deletion is due, earliest first, at most `limit`.
 pub async fn to_delete(db: &crate::Db, now: Timestamp, limit: i64) -> Result<Vec<ToDelete>, Error> {
     const SQL: &str = "SELECT id, workspace_id, COALESCE(delete_by, created_by) FROM cvms \
         WHERE delete_at IS NOT NULL AND delete_at <= $1 ORDER BY delete_at, id LIMIT $2";

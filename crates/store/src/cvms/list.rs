@@ -1,5 +1,5 @@
-//! Lists of CVMs. The ids of a page are read off an index that holds the filter and the order
-//! ([`super::seek`]), the rows by id, and the length of the whole list is added up from tallies.
+//! Lists of CVMs. The ids of a page come from an index that has the filter and the order
+//! ([`super::pagination`]), the rows are read by id, and the total length comes from usage counters.
 
 use casemate_core::id::{CvmId, NodeId, UserId, VmUuid, WorkspaceId};
 use sqlx::{query_as, query_scalar};
@@ -11,18 +11,15 @@ use super::{
 };
 use crate::{Db, Error};
 
-/// Which CVMs a list shows.
+/// Filter of a list of CVMs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those of this node.
     pub node: Option<NodeId>,
-    /// Only those of this user.
     pub user: Option<UserId>,
 }
 
 impl Filter {
-    /// A text per combination, so that each finds its own index; parameters 2 and 3 are always
-    /// bound.
+    /// One text per combination, so that each uses its own index. Parameters 2 and 3 are always bound.
     const fn condition(self) -> &'static str {
         match (self.node, self.user) {
             (None, None) => "",
@@ -41,8 +38,8 @@ impl Filter {
     }
 }
 
-/// A part of the live CVMs of a workspace, newest first: at most `limit` of them. One that goes between
-/// the reads is left out.
+/// A page of the live CVMs of a workspace, newest first, at most `limit`. A CVM that is deleted between the
+/// reads is left out.
 pub async fn page(
     db: &Db,
     workspace: WorkspaceId,
@@ -111,8 +108,8 @@ async fn total(db: &Db, workspace: WorkspaceId, filter: Filter) -> Result<i64, E
         .fetch_one(c))
 }
 
-/// The live CVMs of a node after this one, by id, at most `limit`; for comparing with what the node
-/// shows.
+/// The live CVMs of a node with an id greater than `after`, ordered by id, at most `limit`. Used to compare
+/// them with the node's VMs.
 pub async fn on_node(db: &Db, node: NodeId, after: CvmId, limit: i64) -> Result<Vec<Cvm>, Error> {
     let sql = format!(
         "{LISTED} WHERE c.node_id = $1 AND c.id > $2 AND c.deleted_at IS NULL \
@@ -126,7 +123,7 @@ pub async fn on_node(db: &Db, node: NodeId, after: CvmId, limit: i64) -> Result<
     rows.into_iter().map(Row::read).collect()
 }
 
-/// Those of these that are live CVMs of a node.
+/// The live CVMs of a node among these ids.
 pub async fn on_node_among(db: &Db, node: NodeId, ids: &[CvmId]) -> Result<Vec<Cvm>, Error> {
     let list: Vec<i64> = ids.iter().map(|id| id.0).collect();
     let list = serde_json::to_string(&list).unwrap_or_default();
@@ -142,7 +139,7 @@ pub async fn on_node_among(db: &Db, node: NodeId, ids: &[CvmId]) -> Result<Vec<C
     rows.into_iter().map(Row::read).collect()
 }
 
-/// The ids of those of these that are live CVMs of a node.
+/// The ids of the live CVMs of a node with these UUIDs.
 pub async fn ids_on_node(db: &Db, node: NodeId, uuids: &[VmUuid]) -> Result<Vec<CvmId>, Error> {
     let list = serde_json::to_string(uuids).unwrap_or_default();
     let sql = format!(

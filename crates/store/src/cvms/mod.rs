@@ -1,4 +1,4 @@
-//! Desired state and fact of every CVM: look-ups, lists, and the writes of requests. The writes of
+//! Desired state and status of every CVM: look-ups, lists, and the writes of requests. The writes of
 //! reconcilers are in [`crate::lease`].
 
 use casemate_core::{
@@ -35,78 +35,68 @@ pub use write::Inserted;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cvm {
-    /// Integer id.
     pub id: CvmId,
     /// `cvm_…`.
     pub reference: CvmRef,
-    /// `vm_uuid`.
+    /// `vm_uuid` on the wire.
     pub uuid: VmUuid,
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// Who committed it.
     pub created_by: UserId,
-    /// Where it runs.
     pub node: NodeId,
-    /// Who holds its keys.
+    /// The KMS that holds its keys.
     pub kms: KmsId,
-    /// Configuration. Lists leave `user_config` out: it may be long, and no list shows it.
+    /// Configuration. Lists omit `user_config`, which may be long.
     pub spec: Spec,
-    /// Sealed env, hex. Lists leave it out too.
+    /// Sealed environment, hex. Lists omit it.
     pub sealed_env: Option<String>,
-    /// What it should be doing.
     pub desired: DesiredState,
-    /// What is recorded of it.
+    /// Recorded status.
     pub status: Status,
-    /// The word users see.
+    /// The phase that users see.
     pub phase: Phase,
-    /// Once the guest has told it.
+    /// `None` until the guest has reported it.
     pub instance_id: Option<InstanceId>,
-    /// The operation under way.
+    /// The open operation.
     pub operation: Option<OpenOperation>,
-    /// Raised with everything that readers see of it.
+    /// Increases with every change that readers can see.
     pub version: i64,
-    /// Raised by every claim, by every new desired state, and when a lease is given back.
+    /// Increases with every claim, every new desired state, and when a lease is given back.
     pub fence: i64,
-    /// Read by the claim that gave us its lease; whoever read it otherwise only looks on.
+    /// Whether this value was read by the claim of its lease. Other readers are observers only.
     pub claimed: bool,
     /// When it was committed.
     pub created_at: Timestamp,
-    /// When desired state, status or phase was written last.
+    /// When desired state, status or phase were last written.
     pub updated_at: Timestamp,
-    /// When it is to be deleted by itself.
+    /// Scheduled deletion.
     pub delete_at: Option<Timestamp>,
 }
 
-/// The operation under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenOperation {
-    /// `correlation_id`.
+    /// `correlation_id` on the wire.
     pub id: OperationId,
-    /// What it does.
     pub kind: OperationKind,
     /// When it was accepted.
     pub started_at: Timestamp,
 }
 
-/// A CVM about to be committed.
+/// A CVM to insert.
 #[derive(Debug, Clone)]
 pub struct NewCvm {
     /// `cvm_…`.
     pub reference: CvmRef,
-    /// `vm_uuid`.
+    /// `vm_uuid` on the wire.
     pub uuid: VmUuid,
-    /// Whose it is.
     pub workspace: WorkspaceId,
-    /// Who commits it.
     pub created_by: UserId,
-    /// Where it goes.
     pub node: NodeId,
-    /// Who holds its keys.
+    /// The KMS that holds its keys.
     pub kms: KmsId,
-    /// Configuration, generation 1.
+    /// Configuration with generation 1.
     pub spec: Spec,
-    /// Sealed env, hex.
+    /// Sealed environment, hex.
     pub sealed_env: Option<String>,
-    /// How it is brought down when a change needs that.
+    /// How the guest is stopped when a change needs that.
     pub stop: StopMode,
 }

@@ -1,51 +1,49 @@
-//! Where pages begin. A page behind an item is found by that item's key; a page by its number is
-//! counted off from whichever end of the list is nearer, over an index that holds the keys and
-//! nothing else. Rows are read only for what is on the page.
+//! Pagination. A page after an item is found by that item's key. A page with a number is counted off from the
+//! nearer end of the list, over an index that has only the keys. Rows are read only for the page.
 
-/// Where in a list a page begins. `K` is the key that the list is ordered by.
+/// Where a page begins. `K` is the sort key of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seek<K> {
-    /// Behind this many items; negative counts as none.
+    /// After this many items; a negative number counts as 0.
     Skip(i64),
-    /// Behind this item, which need not be there any more.
+    /// After the item with this key, which may no longer exist.
     After(K),
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part<T, K> {
-    /// The items, in the order of the list.
+    /// In the order of the list.
     pub items: Vec<T>,
     /// Length of the whole list.
     pub total: i64,
-    /// Key of the last item of this part, if more come behind it.
+    /// Key of the last item of this page, if another page follows.
     pub next: Option<K>,
 }
 
 impl<T, K> Part<T, K> {
-    /// A list without items.
     pub const fn nothing() -> Self {
         Self { items: Vec::new(), total: 0, next: None }
     }
 }
 
-/// How the keys of a page are read off an index. The index is in the order of the list from its end
-/// backwards: lists show the newest first, keys grow with time.
+/// How the keys of a page are read from an index. The index is in ascending order; lists are in descending
+/// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Walk<K> {
-    /// Down from the newest.
+    /// Descending from the newest.
     Down { skip: i64, take: i64 },
-    /// Down from behind this one.
+    /// Descending from after this key.
     DownFrom { after: K, take: i64 },
-    /// Up from the oldest: what is read is to be turned round.
+    /// Ascending from the oldest; the result must be reversed.
     Up { skip: i64, take: i64 },
-    /// There is nothing on this page.
+    /// The page is empty.
     Nowhere,
 }
 
 impl<K> Walk<K> {
-    /// The shorter way to a page of at most `limit` items of a list of `total`. It reads one key more
-    /// than the page holds where that tells whether the list goes on.
+    /// The shorter scan for a page of at most `limit` items in a list of `total`. If needed, it reads one key
+    /// more than the page to know whether another page follows.
     pub(super) fn new(seek: Seek<K>, limit: i64, total: i64) -> Self {
         let skip = match seek {
             _ if limit <= 0 => return Self::Nowhere,
@@ -64,8 +62,7 @@ impl<K> Walk<K> {
         }
     }
 
-    /// `ORDER BY` of these columns, which are the key, and the words that limit it; parameters `take`
-    /// and `skip`.
+    /// `ORDER BY` these key columns, and the `LIMIT`; `take` and `skip` are parameter numbers.
     pub(super) fn order(&self, key: &[&str], take: u8, skip: u8) -> String {
         let way = if matches!(self, Self::Up { .. }) { "" } else { " DESC" };
         let columns: Vec<String> = key.iter().map(|column| format!("{column}{way}")).collect();
@@ -86,8 +83,7 @@ impl<K> Walk<K> {
         }
     }
 
-    /// The keys of the page in the order of the list, of those that were read this way, and whether
-    /// more come behind them.
+    /// The keys of the page in list order, and whether another page follows.
     pub(super) fn page<T>(&self, mut read: Vec<T>, limit: i64, total: i64) -> (Vec<T>, bool) {
         let long = usize::try_from(limit).unwrap_or(0);
         let more = match self {
@@ -110,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a list of the keys `total-1, …, 0` as a database would.
+    /// Reads a list with the keys `total-1, …, 0`, as a database would.
     fn read(total: i64, seek: Seek<i64>, limit: i64) -> (Vec<i64>, bool, i64) {
         let walk = Walk::new(seek, limit, total);
         let all: Vec<i64> = match walk {
@@ -129,7 +125,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the size, pages hold every item once and in order, and the last one says so.
+        /// For any page size, pages contain every item once and in order, and the last one has no next page.
         #[test]
         fn pages_make_the_whole(total in 0_i64..400, limit in 1_i64..130) {
             let whole: Vec<i64> = (0..total).rev().collect();

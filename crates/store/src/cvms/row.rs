@@ -1,4 +1,4 @@
-//! A row of `cvms` and what it means.
+//! Maps a row of `cvms` to a [`Cvm`](super::Cvm).
 
 use casemate_core::{
     cvm::{DesiredState, Power, Spec, Status, StopMode},
@@ -59,10 +59,10 @@ macro_rules! select {
     };
 }
 
-/// Every column of a CVM with its open operation; the caller adds `WHERE`.
+/// All columns of a CVM and its open operation; the caller appends `WHERE`.
 pub(crate) const SELECT: &str = select!("c.user_config", "c.sealed_env");
 
-/// The same without what may be long and no list shows.
+/// The same without the columns that may be long and that no list shows.
 pub(super) const LISTED: &str = select!("CAST(NULL AS TEXT)", "CAST(NULL AS TEXT)");
 
 pub(super) fn bad<E: std::fmt::Display>(column: &'static str, row: i64) -> impl FnOnce(E) -> Error {
@@ -73,7 +73,7 @@ pub(super) fn unread(column: &'static str, row: i64) -> impl FnOnce(Unreadable) 
     unreadable("cvms", column, row)
 }
 
-/// A condition on `cvms`: this version can read the row. What it cannot read it leaves alone.
+/// A condition on `cvms`: this version can read the row. Rows of a newer version are left alone.
 pub(crate) fn readable() -> String {
     let columns = [
         stored::readable("spec", Spec::VERSION),
@@ -83,13 +83,13 @@ pub(crate) fn readable() -> String {
     columns.join(" AND ")
 }
 
-/// The text of a configuration as `cvms.spec` has it: without `user_config`, which has a column.
+/// The text of `cvms.spec`: the configuration without `user_config`, which has its own column.
 pub(super) fn spec_text(spec: &Spec, row: i64) -> Result<String, Error> {
     let without = Spec { user_config: None, ..spec.clone() };
     stored::write(&without).map_err(bad("spec", row))
 }
 
-/// A word that serde writes as a JSON string.
+/// Parses a word that serde writes as a JSON string.
 fn word<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, serde_json::Error> {
     serde_json::from_value(serde_json::Value::String(text.to_owned()))
 }

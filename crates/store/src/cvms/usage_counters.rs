@@ -1,8 +1,8 @@
-//! What live CVMs add up to: capacity taken per node, lengths of lists.
+//! Sums over live CVMs: used capacity per node, lengths of lists.
 //!
-//! Every statement that makes a CVM live, ends it, moves it, or changes its resources tallies in the
-//! same transaction. The order of the rows, which is the order in which PostgreSQL takes them: the
-//! CVM, its node, its tally, its app, the tally of apps; counters last.
+//! Every statement that creates, deletes, moves or resizes a live CVM updates the counters in the same
+//! transaction. PostgreSQL locks the rows in this order: the CVM, its node, its counter, its app, the counter
+//! of apps, and `counters` last.
 
 use casemate_core::{cvm::Spec, time::Timestamp};
 use sqlx::{query, query_as, query_scalar};
@@ -10,7 +10,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::Cvm;
 use crate::{Error, Tx, nodes::Taken};
 
-/// What a live CVM takes, and where it is counted.
+/// The resources of a live CVM, and the counters they belong to.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct UsageDelta {
     pub(crate) workspace_id: i64,
@@ -23,7 +23,7 @@ pub(crate) struct UsageDelta {
 }
 
 impl UsageDelta {
-    /// What this CVM takes with this configuration.
+    /// The usage of this CVM with this configuration.
     pub(super) fn of(cvm: &Cvm, spec: &Spec) -> Self {
         Self {
             workspace_id: cvm.workspace.0,
@@ -37,16 +37,16 @@ impl UsageDelta {
     }
 }
 
-/// What live CVMs add up to after one was counted.
+/// Sums after a CVM was counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counted {
     pub(crate) node: Taken,
-    /// How many its app has.
+    /// Number of live CVMs of its app.
     pub(crate) of_app: i64,
 }
 
 impl Tx {
-    /// Counts a live CVM that takes something else from now on.
+    /// Updates the counters of a live CVM whose resources change.
     pub(super) async fn adjust_usage(
         &mut self,
         old: &UsageDelta,
@@ -68,8 +68,8 @@ impl Tx {
         .map(drop)
     }
 
-    /// Counts a CVM that is live from now on (`by` 1) or no longer (`by` −1). Two admissions to one node
-    /// run one after the other on both engines: the node's row is taken until commit.
+    /// Counts a new live CVM (`by` 1) or a deleted one (`by` −1). Admissions to one node are serialised on
+    /// both databases: the node's row is locked until commit.
     pub(crate) async fn count_usage(
         &mut self,
         usage: &UsageDelta,
@@ -91,7 +91,7 @@ impl Tx {
             .bind(by * usage.memory_mb)
             .bind(by * usage.disk_gb)
             .fetch_one(c))?;
-        // PostgreSQL checks the row to be inserted before it sees the conflict: −1 would not pass.
+        // PostgreSQL checks the row to insert before it detects the conflict, so −1 would fail.
         let list = if by > 0 { LIST } else { LIST_LESS };
         exec_tx!(
             self,
@@ -105,7 +105,7 @@ impl Tx {
         Ok(Counted { node, of_app })
     }
 
-    /// An app is listed while it has live CVMs, and committed once it had one.
+    /// An app is listed while it has live CVMs. It stays committed after its first CVM.
     async fn count_app_usage(
         &mut self,
         usage: &UsageDelta,

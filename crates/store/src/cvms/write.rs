@@ -31,14 +31,14 @@ impl NewCvm {
     }
 }
 
-/// A CVM that was just written.
+/// A CVM that was just inserted.
 #[derive(Debug)]
 pub struct Inserted {
-    /// As a read would find it.
+    /// As a read would return it.
     pub cvm: Cvm,
-    /// What others take of its node.
+    /// Usage of its node by other CVMs.
     pub before: Taken,
-    /// How many live CVMs its app has, this one included.
+    /// Number of live CVMs of its app, including this one.
     pub of_app: i64,
 }
 
@@ -76,8 +76,8 @@ impl NewCvm {
 }
 
 impl Tx {
-    /// Writes a new CVM, desired running, due at once. [`Error::Conflict`]: its name is taken. Whether the
-    /// node has the room is for the caller to say, who goes on or drops the transaction.
+    /// Inserts a new CVM, desired running and due now. [`Error::Conflict`]: its name is in use. The caller
+    /// checks the capacity of the node afterwards and drops the transaction if it is exceeded.
     pub async fn insert_cvm(&mut self, new: NewCvm, now: Timestamp) -> Result<Inserted, Error> {
         let desired = Columns::desired(11);
         let configuration = Columns::configuration(17);
@@ -122,7 +122,7 @@ impl Tx {
         Ok(Inserted { cvm, before, of_app: counted.of_app })
     }
 
-    /// One CVM as this transaction sees it, also a deleted one.
+    /// A CVM as this transaction sees it, including deleted ones.
     pub async fn cvm(&mut self, id: CvmId) -> Result<Option<Cvm>, Error> {
         let sql = format!("{SELECT} WHERE c.id = $1");
         let row = on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -140,8 +140,7 @@ impl Tx {
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// The CVM that holds this name, if one does. A name is free again once the deletion of its CVM
-    /// is desired.
+    /// The CVM that has this name. A name becomes free once the deletion of its CVM is desired.
     pub async fn cvm_of_name(
         &mut self,
         workspace: WorkspaceId,
@@ -156,7 +155,7 @@ impl Tx {
         Ok(id.map(CvmId))
     }
 
-    /// Which of these names are held in a workspace, as [`Tx::cvm_of_name`] means it.
+    /// The names among these that are in use in a workspace, as defined by [`Tx::cvm_of_name`].
     pub async fn names_held(
         &mut self,
         workspace: WorkspaceId,
@@ -174,8 +173,8 @@ impl Tx {
         Ok(held.into_iter().collect())
     }
 
-    /// The documents that CVMs of an app run which are not to be deleted, each with the newest such
-    /// CVM, newest first; at most 1000.
+    /// The documents that the app's CVMs run, each with its newest CVM, newest first; at most 1000. CVMs to
+    /// be deleted are left out.
     pub async fn documents_of_app(
         &mut self,
         workspace: WorkspaceId,
@@ -194,7 +193,7 @@ impl Tx {
         rows.into_iter().map(read).collect()
     }
 
-    /// The host ports of every live CVM of a node but one, as this transaction sees them.
+    /// The host ports of all live CVMs of a node except one, as this transaction sees them.
     pub async fn ports_on_node(
         &mut self,
         node: NodeId,
@@ -215,10 +214,9 @@ impl Tx {
         Ok(ports)
     }
 
-    /// Writes a new desired state over the one that was read, with the phase it shows, and makes the CVM due.
-    /// The lease under way, if any, is taken away, or, where a call may be under way, waited for
-    /// ([`crate::lease`]): its holder learns [`Error::Stale`].
-    /// [`Error::Stale`] here: the CVM changed since it was read.
+    /// Replaces the desired state that was read, sets its phase, and makes the CVM due. The current lease is
+    /// revoked, or awaited if its holder may have a call in flight ([`crate::lease`]). The holder's next write returns [`Error::Stale`]. Here [`Error::Stale`] means that the CVM changed since
+    /// it was read.
     pub async fn set_desired(
         &mut self,
         read: &Cvm,
@@ -250,8 +248,8 @@ impl Tx {
         if changed == 1 { Ok(()) } else { Err(Error::Stale) }
     }
 
-    /// Asks for another look at a CVM: it is due now, or as soon as the lease under way is given
-    /// back. For desired states that the world no longer fulfils.
+    /// Requests another reconciliation: the CVM becomes due now, or when the current lease is given back. For
+    /// desired states that the node no longer fulfils.
     pub async fn make_due(&mut self, cvm: CvmId, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "UPDATE cvms SET \
             again = (lease_until IS NOT NULL AND lease_until > $2), \

@@ -1,5 +1,4 @@
-//! The schema of a database beside the one this version wants: to look without doing, or to do
-//! without serving. [`super::Db::open`] does the same before it serves.
+//! Lists or runs pending migrations without serving. [`super::Db::open`] also migrates.
 
 use sqlx::{
     ConnectOptions, Connection,
@@ -13,9 +12,7 @@ use crate::error::Error;
 /// A migration that has not run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// Its number.
     pub version: i64,
-    /// What it does.
     pub description: String,
 }
 
@@ -25,9 +22,9 @@ impl From<&Migration> for Pending {
     }
 }
 
-/// The migrations that have not run on this database, in their order; nothing is changed, and a
-/// SQLite file that is not there is not made. [`Error::Migrate`]: a newer version of Casemate was
-/// here, or a migration broke off.
+/// The pending migrations in order. Changes nothing and does not create a missing SQLite file.
+/// [`Error::Migrate`]: the database was migrated by a newer version of Casemate, or a migration failed
+/// halfway.
 pub async fn pending(url: &str) -> Result<Vec<Pending>, Error> {
     match Place::parse(url)? {
         Place::Sqlite(path) if !path.exists() => Ok(missing(&[])),
@@ -51,7 +48,7 @@ pub async fn pending(url: &str) -> Result<Vec<Pending>, Error> {
     }
 }
 
-/// Runs what is [`pending`] and says what that was. Processes that do it at once wait for each other.
+/// Runs and returns the [`pending`] migrations. Concurrent calls wait for each other.
 pub async fn migrate(url: &str) -> Result<Vec<Pending>, Error> {
     let pending = pending(url).await?;
     Db::open(url).await?.close().await;

@@ -1,9 +1,8 @@
-//! A PostgreSQL server: one pool for reads and one for transactions, each transaction its own.
+//! PostgreSQL: one pool for reads and one for transactions.
 //!
-//! Two pools, because a transaction may read beside itself: with one pool, as many transactions as it
-//! has connections would wait for each other's. Time limits are set on the server, so that a replica
-//! that is cut off cannot hold rows for long: what it holds is the way of everybody through the
-//! `event` counter.
+//! Two pools, because code inside a transaction may also read outside of it: with one pool, as many
+//! transactions as it has connections would deadlock. Timeouts are set on the server, so that a replica that
+//! is cut off cannot hold row locks for long. Its lock on the `event` counter would block all writers.
 
 use std::time::Duration;
 
@@ -18,14 +17,13 @@ use crate::error::Error;
 const WRITERS: u32 = 12;
 const READERS: u32 = 8;
 const ACQUIRE: Duration = Duration::from_secs(5);
-/// A connection that rested longer is asked whether it lives before it is used again.
+/// A connection that was idle for longer is tested before it is used again.
 const FRESH: Duration = Duration::from_secs(1);
-/// Every argument in this crate is about READ COMMITTED, whatever the server's default is.
+/// This crate relies on READ COMMITTED, so it overrides the server's default.
 const SESSION: &str = "SET default_transaction_isolation = 'read committed'; \
     SET statement_timeout = '30s'; SET lock_timeout = '10s'; \
     SET idle_in_transaction_session_timeout = '10s'";
 
-/// The two pools of a server.
 #[derive(Debug, Clone)]
 pub struct Pg {
     writers: PgPool,
@@ -35,7 +33,7 @@ pub struct Pg {
 impl Pg {
     pub(crate) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
         hello(&options).await?.close().await?;
-        // Without the limits of a session: a migration may take long.
+        // Without the session's timeouts: a migration may take long.
         let migrating =
             PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&migrating).await?;
@@ -59,7 +57,7 @@ impl Pg {
     }
 }
 
-/// One connection. A pool tries for long and then forgets why it could not.
+/// A single connection. A pool retries for long and then does not report the cause.
 pub(super) async fn hello(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let hello = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await;
     Ok(hello.map_err(|_| sqlx::Error::PoolTimedOut)??)
@@ -83,7 +81,6 @@ fn pool(connections: u32) -> PgPoolOptions {
         })
 }
 
-/// A transaction of its own.
 #[derive(Debug)]
 pub struct PgTx {
     inner: Transaction<'static, Postgres>,
@@ -91,7 +88,7 @@ pub struct PgTx {
 }
 
 impl PgTx {
-    /// The connection for one statement, whose result is to be given to [`Self::note`].
+    /// The connection for one statement. Its result must be passed to [`Self::note`].
     pub(crate) fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         if std::mem::replace(&mut self.spoilt, true) {
             return Err(spoilt());
@@ -104,8 +101,8 @@ impl PgTx {
         Ok(result?)
     }
 
-    /// PostgreSQL answers the `COMMIT` of a failed transaction with a rollback and no error, so one
-    /// that is spoilt is never sent.
+    /// An invalidated transaction is not committed: PostgreSQL answers the `COMMIT` of a failed transaction
+    /// with a rollback and no error.
     pub(super) async fn commit(self) -> Result<(), Error> {
         if self.spoilt {
             return Err(spoilt());

@@ -1,28 +1,28 @@
-//! A SQLite file: one writer connection (`synchronous=FULL`, WAL) and a pool of read-only ones.
+//! SQLite: one writer connection (`synchronous=FULL`, WAL) and a pool of read-only ones.
 //!
 //! # Group commit
 //!
-//! A transaction is a savepoint of one outer transaction, the *batch*. Committing releases the
-//! savepoint, gives the writer away and queues for it once more; whoever of a batch gets it first
-//! commits for all, and everybody else of the batch is told. The queue is fair, so whoever was
-//! waiting when the first one released has run by then: a lone transaction pays one sync and waits for
-//! nobody, a burst pays few, and the batch is never longer than the queue was.
+//! A transaction is a savepoint of one outer transaction, the *batch*. A commit releases the savepoint, gives
+//! up the writer and queues for it again. The first member of a batch that gets the writer commits the batch,
+//! and all members receive the result. The queue is fair, so everyone who was waiting at the first release
+//! has run by then. A lone transaction pays one sync and waits for nobody; a burst shares few syncs; a batch
+//! is never longer than the queue was.
 //!
-//! What must stay true:
+//! Invariants:
 //!
-//! - Nobody is told `Ok` before the `COMMIT` of their batch returned, and with `synchronous=FULL` it
-//!   returns after the WAL was synced.
-//! - When the `COMMIT` fails the batch is rolled back and *everybody* in it is told. Only a crash at
-//!   that very moment can leave its commit record readable in the WAL, so such a change may yet be
-//!   there after recovery, whole.
-//! - A dropped transaction is rolled back to its savepoint; the others of the batch keep theirs. The
-//!   last one to leave an empty batch ends it, so that no lock on the file is kept.
-//! - After some errors (disk full, I/O) SQLite ends the outer transaction by itself, and what comes
-//!   after would be committed statement by statement. So a transaction with a failed statement is
-//!   never released, and when its savepoint turns out to be gone, everybody in the batch is told.
-//! - `BEGIN`, `RELEASE`, `COMMIT` and `ROLLBACK` run in tasks of their own: a caller that goes away in
-//!   the middle (a client that hangs up) leaves none of them half done. Statements in between may be
-//!   given up; the driver's thread runs them in order, so the rollback comes after them.
+//! - A member gets `Ok` only after the `COMMIT` of its batch returned. With `synchronous=FULL` that is after
+//!   the sync of the WAL.
+//! - If the `COMMIT` fails, the batch is rolled back and *all* members get the error. Only a crash at that
+//!   moment can leave its commit record readable in the WAL; such a change may be present after recovery, as
+//!   a whole.
+//! - A dropped transaction is rolled back to its savepoint; the other members are not affected. The last one
+//!   to leave an empty batch ends it, so that no lock on the file remains.
+//! - After some errors (disk full, I/O) SQLite ends the outer transaction itself, and later statements would
+//!   be committed one by one. So a transaction with a failed statement is never released. If its savepoint is
+//!   missing, all members of the batch get an error.
+//! - `BEGIN`, `RELEASE`, `COMMIT` and `ROLLBACK` run in their own tasks, so a dropped caller (a client that
+//!   disconnects) does not interrupt them. Other statements may be dropped; the driver's thread runs them in
+//!   order, so the rollback comes after them.
 
 use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
@@ -43,13 +43,13 @@ use crate::{
 
 const READERS: u32 = 4;
 const ACQUIRE: Duration = Duration::from_secs(5);
-/// The WAL is cut back to this after a checkpoint, so that a burst does not keep its disk.
+/// The WAL is truncated to this size after a checkpoint, so that a burst does not keep its disk space.
 const WAL_BYTES: &str = "67108864";
 
-/// How many rows a table has, and how many of them share a value of the first column of an index, of
-/// the first two, and so on. Without that SQLite takes ten rows per workspace for granted and reads a
-/// whole one rather than sort three rows. Fixed figures of a large installation keep plans the same on
-/// every installation; `plans.rs` in the tests says what they must lead to.
+/// Fixed statistics for the query planner: rows per table, and rows per value of index prefixes. Without them
+/// SQLite assumes ten rows per workspace and scans a workspace instead of sorting three rows. The figures are
+/// those of a large installation, so that plans are the same everywhere; `plans.rs` in the tests checks the
+/// plans.
 const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite_stat1; \
     INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES \
     ('cvms', 'cvms_listed', '100000 50000 1 1'), \
@@ -82,7 +82,6 @@ const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite
     ('events', 'events_of_workspace', '1000000 500000 1'); \
     ANALYZE sqlite_schema; COMMIT";
 
-/// How durable a SQLite commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// On disk before it is acknowledged.
@@ -91,7 +90,7 @@ pub enum Durability {
     Off,
 }
 
-/// The two sides of a SQLite file.
+/// The writer and the readers of a SQLite file.
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     writer: Arc<Mutex<Writer>>,
@@ -139,7 +138,7 @@ impl Sqlite {
         .await
     }
 
-    /// The writer goes last and alone: only then can the whole WAL be brought into the file.
+    /// The writer closes last: only then can the whole WAL be checkpointed into the file.
     pub(super) async fn close(&self) {
         let mut held = self.writer.clone().lock_owned().await;
         self.readers.close().await;
@@ -165,7 +164,7 @@ impl Sqlite {
     }
 }
 
-/// Makes the file, if there is none, for its owner only; what SQLite puts beside it gets its mode.
+/// Creates the file with mode 0600. SQLite gives its side files the same mode.
 fn make_private(path: &Path) -> io::Result<()> {
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     match made {
@@ -174,7 +173,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Runs control statements to their end, also when the caller goes away meanwhile.
+/// Runs control statements to completion, even if the caller is dropped.
 async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
@@ -184,14 +183,14 @@ async fn to_the_end<T: Send + 'static>(
     }
 }
 
-/// What everybody in a batch learns: `Ok` is durable. `None`: not yet.
+/// The result of a batch; `Ok` means durable, `None` means not decided yet.
 pub(super) type Outcome = Option<Result<(), Arc<str>>>;
 
-/// An outer transaction that is open.
+/// An open outer transaction.
 #[derive(Debug)]
 struct Batch {
     outcome: watch::Sender<Outcome>,
-    /// How many transactions released their savepoint and wait for the commit.
+    /// Number of transactions that released their savepoint and wait for the commit.
     members: usize,
 }
 
@@ -200,7 +199,7 @@ pub(super) struct Writer {
     /// `None`: closed.
     connection: Option<SqliteConnection>,
     batch: Option<Batch>,
-    /// A transaction was dropped and its savepoint is still there.
+    /// A transaction was dropped and its savepoint is still open.
     torn: bool,
 }
 
@@ -213,7 +212,7 @@ impl Writer {
         self.connection()?.execute(sql).await.map(drop)
     }
 
-    /// Opens a savepoint, and the outer transaction where none is open.
+    /// Opens a savepoint, and the outer transaction if none is open.
     async fn enter(&mut self) -> Result<watch::Receiver<Outcome>, Error> {
         self.mend().await;
         let (sql, batch) = match self.batch.take() {
@@ -234,7 +233,7 @@ impl Writer {
         }
     }
 
-    /// Makes the savepoint a part of the batch.
+    /// Releases the savepoint into the batch.
     async fn release(&mut self) -> Result<(), Error> {
         match self.run("RELEASE one").await {
             Ok(()) => {
@@ -250,20 +249,20 @@ impl Writer {
         }
     }
 
-    /// Commits the open batch, if there is one, and tells everybody in it.
+    /// Commits the open batch, if any, and sends the result to all members.
     async fn flush(&mut self) {
         self.mend().await;
         let Some(batch) = self.batch.take() else { return };
         let result = self.run("COMMIT").await.map_err(|error| Arc::from(error.to_string()));
         if let Err(why) = &result {
             tracing::error!(%why, members = batch.members, "a batch could not be committed");
-            // Fails where SQLite has rolled back by itself.
+            // Fails if SQLite has already rolled back.
             let _ = self.run("ROLLBACK").await;
         }
         batch.outcome.send_replace(Some(result));
     }
 
-    /// Undoes what a dropped transaction did, and ends a batch that nobody waits for.
+    /// Rolls back a dropped transaction, and ends a batch without members.
     async fn mend(&mut self) {
         if !self.torn {
             return;
@@ -279,7 +278,7 @@ impl Writer {
         }
     }
 
-    /// Rolls the batch back and tells everybody in it.
+    /// Rolls back the batch and sends the error to all members.
     async fn abandon(&mut self, why: &str) {
         let _ = self.run("ROLLBACK").await;
         if let Some(batch) = self.batch.take() {
@@ -295,7 +294,7 @@ impl Writer {
 #[derive(Debug)]
 pub struct SqliteTx {
     writer: Arc<Mutex<Writer>>,
-    /// `None`: given away by commit.
+    /// `None` after a commit gave up the writer.
     held: Option<OwnedMutexGuard<Writer>>,
     pub(super) outcome: watch::Receiver<Outcome>,
     spoilt: bool,
@@ -303,7 +302,7 @@ pub struct SqliteTx {
 }
 
 impl SqliteTx {
-    /// The connection for one statement, whose result is to be given to [`Self::note`].
+    /// The connection for one statement. Its result must be passed to [`Self::note`].
     pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, Error> {
         if std::mem::replace(&mut self.spoilt, true) {
             return Err(spoilt());
@@ -328,7 +327,7 @@ impl SqliteTx {
             held.release().await?;
             drop(held);
             let end = told(writer, outcome).await;
-            // Readers look again before anybody is told.
+            // Invalidates what readers keep, before the result is sent.
             drop(touched);
             end
         })
@@ -336,13 +335,13 @@ impl SqliteTx {
     }
 }
 
-/// Waits until the batch is committed, by us if we are the first to get the writer.
+/// Waits until the batch is committed. The first member to get the writer commits it.
 async fn told(writer: Arc<Mutex<Writer>>, outcome: watch::Receiver<Outcome>) -> Result<(), Error> {
     let mut news = outcome.clone();
     let told = async { news.wait_for(Option::is_some).await.map(drop) };
     let held = tokio::select! {
         biased;
-        // An error here is a batch that was lost; it is read below.
+        // An error here means that the batch was lost; the outcome is read below.
         _ = told => None,
         held = writer.lock_owned() => Some(held),
     };
@@ -362,7 +361,7 @@ impl Drop for SqliteTx {
     fn drop(&mut self) {
         let Some(mut held) = self.held.take() else { return };
         held.torn = true;
-        // Without a runtime, or when it ends, the next one to enter does it.
+        // Without a runtime, the next transaction to enter does it.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move { held.mend().await });
         }

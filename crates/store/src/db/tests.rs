@@ -1,4 +1,4 @@
-//! What a SQLite batch does when something in it breaks.
+//! Failures inside a SQLite batch.
 
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
@@ -33,7 +33,7 @@ fn outcome(tx: &Tx) -> watch::Receiver<Outcome> {
     outcome.clone()
 }
 
-/// Starts something that waits for the writer: its place in the queue is taken when this returns.
+/// Starts a task that waits for the writer. It has its place in the queue when this returns.
 async fn queued<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
@@ -43,8 +43,8 @@ async fn queued<T: Send + 'static>(
     tokio::spawn(work)
 }
 
-/// Begins a transaction, and lets these run while it is open, so that they are in one batch with it:
-/// each queues for the writer before the first gives it away.
+/// Begins a transaction and runs these while it is open, so that all are in one batch: each queues for the
+/// writer before the first gives it up.
 async fn in_one_batch(
     db: &Db,
     names: &[&'static str],
@@ -72,8 +72,8 @@ async fn in_one_batch(
     (end, ends)
 }
 
-/// A new SQLite file without syncs. `casemate-testing` has the same for the `Db` of other crates, which is
-/// another type than the one under test here.
+/// A new SQLite file without syncs. `casemate-testing` has the same for other crates, whose `Db` is a
+/// different type than the one under test.
 struct Fresh {
     db: Db,
     dir: TempDir,
@@ -113,7 +113,7 @@ async fn those_who_meet_are_committed_together() {
 async fn a_commit_that_fails_is_told_to_everybody_in_it() {
     let (fresh, db) = fresh().await;
     let (end, ends) = in_one_batch(&db, &["b", "c", "d"], async |tx| {
-        // Checked at the COMMIT of the batch, not before.
+        // Checked at the `COMMIT` of the batch, not before.
         run(tx, "PRAGMA defer_foreign_keys = ON").await.unwrap();
         run(tx, "INSERT INTO api_keys VALUES ('h', 9, 9, 'k', 0, NULL, NULL)").await.unwrap();
     })
@@ -128,7 +128,7 @@ async fn a_commit_that_fails_is_told_to_everybody_in_it() {
     fresh.finish().await;
 }
 
-/// The one who was to commit for all goes away, at any point.
+/// The member that should commit the batch is dropped, at any point.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_given_up_harms_nobody_else() {
     let (fresh, db) = fresh().await;
@@ -156,7 +156,7 @@ async fn a_commit_given_up_harms_nobody_else() {
     fresh.finish().await;
 }
 
-/// Polls a future so many times and then drops it.
+/// Polls a future this many times and then drops it.
 async fn given_up_after<F: Future>(polls: usize, future: F) {
     let mut future = pin!(future);
     let mut left = polls;
@@ -170,7 +170,7 @@ async fn given_up_after<F: Future>(polls: usize, future: F) {
     .await;
 }
 
-/// SQLite may end the whole batch by itself then: nobody may be told what is not so.
+/// SQLite may end the whole batch then: no member may get a wrong result.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_in_a_batch_leaves_words_and_rows_agreeing() {
     let (fresh, db) = fresh().await;
@@ -206,7 +206,7 @@ async fn a_full_disk_in_a_batch_leaves_words_and_rows_agreeing() {
     fresh.finish().await;
 }
 
-/// The batch is gone under a member: it must not go on statement by statement.
+/// The batch ends under a member: it must not continue statement by statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_vanished_is_noticed() {
     let (fresh, db) = fresh().await;
@@ -238,7 +238,7 @@ async fn a_dropped_transaction_keeps_no_lock_on_the_file() {
     fresh.finish().await;
 }
 
-/// Dropped outside of any runtime, as at the end of a process: the next one cleans up.
+/// Dropped outside of a runtime, as at the end of a process: the next transaction cleans up.
 #[test]
 fn a_transaction_dropped_without_a_runtime_is_undone() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -255,7 +255,7 @@ fn a_transaction_dropped_without_a_runtime_is_undone() {
     });
 }
 
-/// Closing waits for the transaction that is open, and commits those who wait for their batch.
+/// Closing waits for the open transaction, and commits members that wait for their batch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn closing_finishes_what_is_under_way() {
     let (fresh, db) = fresh().await;

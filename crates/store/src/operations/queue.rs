@@ -1,8 +1,7 @@
-//! Changes of a configuration that wait for their turn, and the one whose turn it is.
+//! The queue of configuration changes, and the running one.
 //!
-//! Several may go in one: the newest of them runs, the others are joined to it and end as it ends.
-//! When such a batch fails, its changes go back to the queue and are tried one by one, so that one bad
-//! change takes no other with it.
+//! Several changes may be applied together: the newest runs, the others are joined to it and end with it. If
+//! such a batch fails, its changes are queued again and tried one by one, so that one bad change fails alone.
 
 use casemate_core::{
     change::{Before, Change, EnvReport},
@@ -19,36 +18,33 @@ use crate::{
     error::{corrupt, unreadable},
 };
 
-/// With how many others a change may go in one.
+/// Maximum number of changes in a batch.
 pub const MAX_BATCH: i64 = 64;
 
-/// A change that waits.
+/// A queued change.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Queued {
-    /// `correlation_id`.
+    /// `correlation_id` on the wire.
     pub id: OperationId,
-    /// What it asks.
     pub change: Change,
-    /// With how many it may go in one, itself counted.
+    /// Maximum size of the batch it may be part of, including itself.
     pub batch: i64,
-    /// Who asked for it.
     pub created_by: UserId,
 }
 
-/// A change about to be accepted.
+/// A change to enqueue.
 #[derive(Debug, Clone)]
 pub struct NewChange<'a> {
-    /// `correlation_id`.
+    /// `correlation_id` on the wire.
     pub id: OperationId,
     pub cvm: CvmId,
-    /// Who asks.
     pub by: UserId,
     pub change: &'a Change,
-    /// Names of the fields it changes.
+    /// Names of the changed fields.
     pub fields: &'a [&'a str],
-    /// What it does to the names of variables.
+    /// Changes of variable names.
     pub report: Option<&'a EnvReport>,
-    /// Generation of the configuration it is accepted on.
+    /// Generation of the configuration that it was accepted on.
     pub generation: i64,
 }
 
@@ -76,7 +72,7 @@ impl Row {
 }
 
 impl Tx {
-    /// A CVM as this transaction sees it, taken until commit: nobody else changes it meanwhile.
+    /// A CVM as this transaction sees it, locked until commit.
     pub async fn lock_cvm(&mut self, id: CvmId) -> Result<Option<Cvm>, Error> {
         let take = self.engine().for_update();
         if !take.is_empty() {
@@ -88,7 +84,7 @@ impl Tx {
         self.cvm(id).await
     }
 
-    /// Puts a change behind those of its CVM that wait.
+    /// Appends a change to the queue of its CVM.
     pub async fn enqueue_change(
         &mut self,
         new: &NewChange<'_>,
@@ -121,7 +117,7 @@ impl Tx {
         .map(drop)
     }
 
-    /// The changes of a CVM that wait, in the order in which they were accepted; at most `limit`.
+    /// The queued changes of a CVM in order, at most `limit`.
     pub async fn queued_changes(&mut self, cvm: CvmId, limit: i64) -> Result<Vec<Queued>, Error> {
         const SQL: &str = "SELECT id, change, batch, created_by FROM operations \
             WHERE cvm_id = $1 AND state = 'pending' AND joined_to IS NULL AND change IS NOT NULL \
@@ -131,8 +127,8 @@ impl Tx {
         rows.into_iter().map(Row::read).collect()
     }
 
-    /// It is the turn of `leader`, and of `others` with it. `before` is where a failure leads back
-    /// to. [`Error::Conflict`]: another operation of the CVM is under way.
+    /// Starts `leader`, with `others` joined to it. `before` is the configuration that a failure rolls back
+    /// to. [`Error::Conflict`]: another operation of the CVM is running.
     pub async fn run_changes(
         &mut self,
         leader: OperationId,
@@ -161,7 +157,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Where an operation that failed leads back to.
+    /// The configuration that a failed operation rolls back to.
     pub async fn before(&mut self, operation: OperationId) -> Result<Option<Before>, Error> {
         const SQL: &str = "SELECT before FROM operations WHERE id = $1";
         let text = on_tx!(self, |c| query_scalar::<_, Option<String>>(SQL)
@@ -174,7 +170,7 @@ impl Tx {
         ))
     }
 
-    /// Who asked for an operation.
+    /// The user who requested an operation.
     pub async fn asked_by(&mut self, operation: OperationId) -> Result<Option<UserId>, Error> {
         const SQL: &str = "SELECT created_by FROM operations WHERE id = $1";
         let user = on_tx!(self, |c| query_scalar::<_, i64>(SQL)
@@ -183,8 +179,8 @@ impl Tx {
         Ok(user.map(UserId))
     }
 
-    /// Sends a batch that failed back to the queue, to be tried one by one. `false`: it was not a
-    /// batch but a single change, and is left as it is.
+    /// Queues the changes of a failed batch again, to be tried one by one. `false`: it was a single change
+    /// and nothing was done.
     pub async fn retry_singly(&mut self, leader: OperationId) -> Result<bool, Error> {
         const OTHERS: &str =
             "SELECT COUNT(*) FROM operations WHERE joined_to = $1 AND state = 'pending'";
@@ -200,7 +196,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// Ids of the changes of a CVM that are not closed, waiting or joined, in order.
+    /// Ids of the open changes of a CVM, queued or joined, in order.
     pub async fn open_changes(&mut self, cvm: CvmId) -> Result<Vec<OperationId>, Error> {
         const SQL: &str = "SELECT id FROM operations WHERE cvm_id = $1 AND state = 'pending' \
             ORDER BY seq";

@@ -149,7 +149,7 @@ async fn read_everything(world: &World) {
         cvms::directory(db, after, 10).await.unwrap();
     }
     cvms::directory_length(db).await.unwrap();
-    events::of_cvms(db, &[cvm.id], &events::Asked::default(), 10).await.unwrap();
+    events::of_cvms(db, &[cvm.id], &events::EventQuery::default(), 10).await.unwrap();
     let names = [
         cvm.reference.to_string(),
         cvm.uuid.to_string(),

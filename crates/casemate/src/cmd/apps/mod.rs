@@ -7,49 +7,49 @@ use clap::Subcommand;
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// Apps.
+/// Manage apps.
 #[derive(Debug, Subcommand)]
 pub enum Apps {
-    /// List the apps that have CVMs, newest first.
+    /// List apps that have CVMs, newest first.
     #[command(
         visible_alias = "list",
         after_help = "Examples:\n  casemate apps ls\n  casemate apps ls --search shop --json"
     )]
     Ls {
-        /// Only those with this in their name or app id.
+        /// Only apps whose name or app id contains this text.
         #[arg(long, value_name = "TEXT")]
         search: Option<String>,
-        /// Which page.
+        /// Page number.
         #[arg(long, default_value_t = 1)]
         page: u32,
         /// Apps per page, at most 100.
         #[arg(long, default_value_t = 100)]
         page_size: u32,
     },
-    /// List what was in force on the CVMs of an app, newest first; also of CVMs that are gone.
+    /// List the revisions of an app, newest first, including those of deleted CVMs.
     #[command(
         visible_alias = "history",
         after_help = "Examples:\n  casemate apps revisions shop\n  casemate apps revisions shop --json | jq '.revisions[0].compose_hash'"
     )]
     Revisions(revisions::List),
-    /// Show one revision with its compose file.
+    /// Show a revision with its compose file.
     #[command(
         after_help = "Examples:\n  casemate apps revision shop rev_1a2b3c4d5e\n  casemate apps revision shop rev_1a2b3c4d5e --raw | sha256sum"
     )]
     Revision(revisions::Show),
-    /// Show what is different between two revisions. Of variables only names are known.
+    /// Show the difference between two revisions. Of variables, only names are compared.
     #[command(after_help = "Examples:\n  casemate apps diff shop rev_1a2b3c4d5e rev_5e4d3c2b1a")]
     Diff(revisions::Compare),
-    /// Put an earlier revision in force again: its document, with the settings that a CVM has now.
+    /// Redeploy an earlier revision.
     ///
-    /// Shows the difference, asks before a restart, and follows it to its end. What fails is taken
-    /// back.
+    /// The CVM gets the document of the revision and keeps its other settings. The command shows the
+    /// difference, asks before a restart, and waits for the result. A failed redeploy is rolled back.
     #[command(after_help = "Examples:
   casemate apps redeploy shop rev_1a2b3c4d5e
   casemate apps redeploy shop rev_1a2b3c4d5e --cvm shop-2 --yes
   casemate apps redeploy shop rev_1a2b3c4d5e --all --yes --json")]
     Redeploy(revisions::Redeploy),
-    /// Show or say when an instance takes requests of the gateway.
+    /// Show or set the readiness check of an app's instances.
     #[command(
         after_help = "Examples:\n  casemate apps readiness 5f4d… \n  casemate apps readiness 5f4d… --http 8080/healthz --interval 2\n  casemate apps readiness 5f4d… --off"
     )]
@@ -97,6 +97,10 @@ fn row(app: &App) -> Vec<String> {
 
 fn more(found: &AppsPage) {
     if u64::from(found.page) < found.total_pages {
-        ui::print_note(format!("{} apps in all; next: --page {}", found.total, found.page + 1));
+        ui::print_note(format!(
+            "{} apps in total; next page: --page {}",
+            found.total,
+            found.page + 1
+        ));
     }
 }

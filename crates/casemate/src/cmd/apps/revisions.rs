@@ -1,4 +1,4 @@
-//! Revisions of an app: what was in force, what differs, and the way back.
+//! Revisions of an app: list, show, compare, redeploy.
 
 use casemate_api::{
     error::ErrorCode,
@@ -12,14 +12,13 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::Global,
-    cmd::cvms::change::{self, Diff, Manner, Present, unified},
+    cmd::cvms::change::{self, ChangeOptions, CurrentCvm, Diff, unified},
     connect,
     fail::Fail,
     table::{self, or_none},
     ui,
 };
 
-/// Which app.
 #[derive(Debug, Args)]
 pub struct One {
     /// App id, or the name of an app that has CVMs.
@@ -27,12 +26,11 @@ pub struct One {
     app: String,
 }
 
-/// Which revisions.
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
     one: One,
-    /// Which page.
+    /// Page number.
     #[arg(long, default_value_t = 1)]
     page: u32,
     /// Revisions per page, at most 1000.
@@ -40,54 +38,51 @@ pub struct List {
     page_size: u32,
 }
 
-/// Which revision.
 #[derive(Debug, Args)]
 pub struct Show {
     #[command(flatten)]
     one: One,
-    /// Its id, `rev_…`.
+    /// Revision id, `rev_…`.
     #[arg(value_name = "REVISION")]
     revision: String,
-    /// Only the document, as the text that was hashed.
+    /// Print only the document, byte for byte as it was hashed.
     #[arg(long)]
     raw: bool,
 }
 
-/// Which two revisions.
 #[derive(Debug, Args)]
 pub struct Compare {
     #[command(flatten)]
     one: One,
-    /// The one.
+    /// First revision.
     #[arg(value_name = "FROM")]
     from: String,
-    /// The other.
+    /// Second revision.
     #[arg(value_name = "TO")]
     to: String,
 }
 
-/// Which revision, and where.
 #[derive(Debug, Args)]
 pub struct Redeploy {
     #[command(flatten)]
     one: One,
-    /// Its id, `rev_…`.
+    /// Revision id, `rev_…`.
     #[arg(value_name = "REVISION")]
     revision: String,
-    /// On this CVM, by name or id; may be given several times [default: the only one].
+    /// CVM to redeploy, by name or id; repeatable [default: the app's only CVM].
     #[arg(long, value_name = "CVM")]
     cvm: Vec<String>,
-    /// On every CVM of the app.
+    /// Redeploy every CVM of the app.
     #[arg(long, conflicts_with = "cvm")]
     all: bool,
-    /// Keep the variables that a CVM has, though the revision had others.
+    /// Redeploy although the revision had other variables. The CVM keeps its current ones.
     #[arg(long)]
     allow_env_mismatch: bool,
     #[command(flatten)]
-    manner: Manner,
+    manner: ChangeOptions,
 }
 
-/// The app id that is meant.
+/// The app id for an app id or a name.
 async fn app_id(client: &Client, text: &str) -> Result<String, Fail> {
     let bare = text.strip_prefix("app_").unwrap_or(text);
     if let Ok(id) = bare.parse::<AppId>() {
@@ -99,11 +94,10 @@ async fn app_id(client: &Client, text: &str) -> Result<String, Fail> {
     found.retain(|app| app.name == text);
     match found.as_slice() {
         [one] => Ok(one.app_id.clone()),
-        [] => Err(Fail::new("app", format!("no app called {text:?} has a CVM"))
-            .suggest("See what there is: casemate apps ls. One without CVMs goes by its id.")),
+        [] => Err(Fail::new("app", format!("no app named {text:?} has a CVM"))
+            .suggest("List apps: casemate apps ls. Use the app id for an app without CVMs.")),
         several => Err(several.iter().fold(
-            Fail::new("app", format!("several apps are called {text:?}"))
-                .suggest("Name one of them by its id."),
+            Fail::new("app", format!("several apps are named {text:?}")).suggest("Use the app id."),
             |fail, App { app_id, .. }| fail.detail("app id", app_id),
         )),
     }
@@ -124,7 +118,7 @@ pub(super) async fn list(global: &Global, args: List) -> Result<(), Fail> {
     );
     if u64::from(found.page) < found.total_pages {
         ui::print_note(format!(
-            "{} revisions in all; next: --page {}",
+            "{} revisions in total; next page: --page {}",
             found.total,
             found.page + 1
         ));
@@ -154,7 +148,7 @@ pub(super) async fn show(global: &Global, args: Show) -> Result<(), Fail> {
         return Ok(());
     }
     if args.raw {
-        // Not a byte more: the text has this hash.
+        // No extra byte: the text must have this hash.
         ui::raw(text(&found).as_bytes());
         return Ok(());
     }
@@ -194,15 +188,15 @@ pub(super) async fn compare(global: &Global, args: Compare) -> Result<(), Fail> 
     } else if diff.identical {
         ui::print_note("nothing differs");
     } else {
-        for line in told(&diff) {
+        for line in diff_lines(&diff) {
             ui::line(line);
         }
     }
     Ok(())
 }
 
-/// The difference, line by line.
-fn told(diff: &RevisionDiff) -> Vec<String> {
+/// The difference as lines of text.
+fn diff_lines(diff: &RevisionDiff) -> Vec<String> {
     let mut lines = Vec::new();
     let texts = [
         ("docker-compose.yml", &diff.docker_compose_file),
@@ -228,7 +222,7 @@ fn told(diff: &RevisionDiff) -> Vec<String> {
         lines.extend(diff.env.added.iter().map(|name| format!("  + {name}")));
         lines.extend(diff.env.removed.iter().map(|name| format!("  - {name}")));
         if diff.encrypted_env_changed {
-            lines.push("  = sealed anew".to_owned());
+            lines.push("  = new sealed values".to_owned());
         }
     }
     if let Some(config) = &diff.user_config {
@@ -239,10 +233,10 @@ fn told(diff: &RevisionDiff) -> Vec<String> {
     lines
 }
 
-/// The CVMs of an app that a command means.
+/// The CVMs that a command selects.
 async fn targets(client: &Client, app: &str, args: &Redeploy) -> Result<Vec<CvmInfo>, Fail> {
     let AppCvms::Nested(all) = client.app_cvms(app).await? else {
-        return Err(Fail::new("not-understood", "the server speaks API version 2025-10-28"));
+        return Err(Fail::new("not-understood", "the server uses API version 2025-10-28"));
     };
     if args.all {
         return Ok(all);
@@ -252,7 +246,7 @@ async fn targets(client: &Client, app: &str, args: &Redeploy) -> Result<Vec<CvmI
             return Ok(all);
         }
         let fail = Fail::usage(format!("the app has {} CVMs", all.len()))
-            .suggest("Name them with --cvm, or say --all.");
+            .suggest("Select CVMs with --cvm, or all with --all.");
         return Err(all.into_iter().fold(fail, |fail, cvm| fail.detail("cvm", cvm.name)));
     }
     let mut chosen: Vec<CvmInfo> = Vec::new();
@@ -263,7 +257,7 @@ async fn targets(client: &Client, app: &str, args: &Redeploy) -> Result<Vec<CvmI
         };
         let Some(found) = all.iter().find(is_it) else {
             return Err(Fail::usage(format!("the app has no CVM {text:?}"))
-                .suggest("See those it has: casemate cvms ls."));
+                .suggest("List CVMs: casemate cvms ls."));
         };
         if chosen.iter().all(|cvm| cvm.id != found.id) {
             chosen.push(found.clone());
@@ -272,9 +266,9 @@ async fn targets(client: &Client, app: &str, args: &Redeploy) -> Result<Vec<CvmI
     Ok(chosen)
 }
 
-/// A CVM with what would be different on it.
+/// A CVM and the difference that the redeploy makes to it.
 struct Target {
-    present: Present,
+    current: CurrentCvm,
     diff: Diff,
 }
 
@@ -284,16 +278,16 @@ pub(super) async fn redeploy(global: &Global, args: Redeploy) -> Result<(), Fail
     let wanted = client.revision(&app, &args.revision, true).await?;
     let mut all = Vec::new();
     for cvm in targets(&client, &app, &args).await? {
-        let present = Present::read(&client, &cvm.id).await?;
-        let diff = present.diff_revision(&client, &args.revision).await?;
+        let current = CurrentCvm::read(&client, &cvm.id).await?;
+        let diff = current.diff_revision(&client, &args.revision).await?;
         if !global.json {
-            diff.show(&present.info.name);
+            diff.show(&current.info.name);
         }
-        all.push(Target { present, diff });
+        all.push(Target { current, diff });
     }
-    agree(global, &all, &args.manner)?;
+    confirm_restart(global, &all, &args.manner)?;
     let request = AppRedeployRequest {
-        vm_uuids: all.iter().filter_map(|one| one.present.info.vm_uuid.clone()).collect(),
+        vm_uuids: all.iter().filter_map(|one| one.current.info.vm_uuid.clone()).collect(),
         all: None,
         allow_env_mismatch: args.allow_env_mismatch.then_some(true),
     };
@@ -303,15 +297,15 @@ pub(super) async fn redeploy(global: &Global, args: Redeploy) -> Result<(), Fail
         let mut fail = Fail::from(error);
         if differ {
             fail.suggestions =
-                vec!["Say --allow-env-mismatch to keep those that there are.".to_owned()];
+                vec!["Use --allow-env-mismatch to keep the CVM's current variables.".to_owned()];
         }
         fail
     })?;
     let mut rows = Vec::new();
-    for Target { present, diff } in &all {
-        let (id, name) = (&present.info.id, &present.info.name);
-        let here = sent.cvms.iter().find(|cvm| Some(&cvm.vm_uuid) == present.info.vm_uuid.as_ref());
-        // Others' servers answer nothing of use: then it is on its way, somehow.
+    for Target { current, diff } in &all {
+        let (id, name) = (&current.info.id, &current.info.name);
+        let here = sent.cvms.iter().find(|cvm| Some(&cvm.vm_uuid) == current.info.vm_uuid.as_ref());
+        // Other servers do not reply with the accepted operation. Treat the change as accepted.
         let update = here.map(|here| &here.update);
         if let Some(update) = update {
             change::warn(global, &update.course);
@@ -335,7 +329,7 @@ pub(super) async fn redeploy(global: &Global, args: Redeploy) -> Result<(), Fail
         rows.push(json!({
             "id": id,
             "name": name,
-            "vm_uuid": present.info.vm_uuid,
+            "vm_uuid": current.info.vm_uuid,
             "status": status,
             "correlation_id": update.map(|update| &update.correlation_id),
             "effect": update.and_then(|update| update.course.effect.as_ref()),
@@ -356,17 +350,20 @@ pub(super) async fn redeploy(global: &Global, args: Redeploy) -> Result<(), Fail
     Ok(())
 }
 
-/// Asks once, before anything is restarted.
-fn agree(global: &Global, all: &[Target], manner: &Manner) -> Result<(), Fail> {
+/// Asks for confirmation once, before anything is restarted.
+fn confirm_restart(global: &Global, all: &[Target], manner: &ChangeOptions) -> Result<(), Fail> {
     let restarts = all.iter().filter(|one| one.diff.restart && one.diff.effect != Effect::Nothing);
-    let names: Vec<&str> = restarts.map(|one| one.present.info.name.as_str()).collect();
+    let names: Vec<&str> = restarts.map(|one| one.current.info.name.as_str()).collect();
     if names.is_empty() || manner.yes {
         return Ok(());
     }
     let names = names.join(", ");
-    if !global.json && ui::confirm(&format!("Restart {names} for this?")) {
+    if !global.json && ui::confirm(&format!("Restart {names} to apply this?")) {
         return Ok(());
     }
-    Err(Fail::new("not-confirmed", format!("nothing was changed: {names} would be restarted"))
-        .suggest("Say --yes to restart without being asked."))
+    Err(Fail::new(
+        "not-confirmed",
+        format!("nothing was changed, because the change restarts {names}"),
+    )
+    .suggest("Use --yes to restart without confirmation."))
 }

@@ -1,4 +1,4 @@
-//! What the contract of an app has to allow first: told, and committed.
+//! Changes that the app's contract must allow first: `--prepare-only` and `cvms commit-update`.
 
 use casemate_api::{approval::CommitTokenRequest, cvm_patch::CvmPatch, reply::Accepted};
 use casemate_client::{Client, EnvGuard, Required};
@@ -13,34 +13,33 @@ use super::{
 };
 use crate::{cli::Global, connect, fail::Fail, ui};
 
-/// Commits what was prepared, once the app's contract allows it.
+/// Commits a prepared update after the app's contract allows it.
 #[derive(Debug, Args)]
 pub struct CommitUpdate {
     #[command(flatten)]
     one: One,
-    /// The commit token, which needs no API key.
+    /// Commit token; no API key is needed.
     #[arg(long, required_unless_present = "compose_hash")]
     token: Option<SecretString>,
-    /// The compose hash that was prepared; with an API key it does without a token.
+    /// Compose hash of the prepared update, for use with an API key instead of a token.
     #[arg(long, value_name = "HASH")]
     compose_hash: Option<ComposeHash>,
-    /// The transaction that registered it; else the state of the contract decides alone.
+    /// Transaction that registered the hash. Without it, only the state of the contract is checked.
     #[arg(long, value_name = "HASH")]
     transaction: Option<TxHash>,
-    /// Wait for its end; needs an API key.
+    /// Wait for the update to finish; needs an API key.
     #[arg(long, short)]
     wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
     timeout: u64,
 }
 
-/// `casemate cvms commit-update`.
 pub async fn commit(global: &Global, args: &CommitUpdate) -> Result<(), Fail> {
     let cvm = &args.one.cvm;
     let (client, operation) = if let Some(token) = &args.token {
         let client =
-            if args.wait { connect::client(global)? } else { connect::without_key(global)? };
+            if args.wait { connect::client(global)? } else { connect::client_without_key(global)? };
         let request = CommitTokenRequest {
             token: Some(token.expose_secret().to_owned()),
             compose_hash: args.compose_hash.map(|hash| hash.to_string()),
@@ -68,8 +67,8 @@ pub async fn commit(global: &Global, args: &CommitUpdate) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Has a change only prepared, and tells what has to be allowed. Returns the operation of one that was
-/// applied, as nothing had to be.
+/// Prepares a change and prints what the contract must allow. If nothing has to be allowed, the change is
+/// applied and its operation returned.
 pub async fn prepare(
     global: &Global,
     client: &Client,
@@ -80,7 +79,7 @@ pub async fn prepare(
     let error = match client.prepare_cvm_patch(id, patch, guard).await {
         Ok(accepted) => {
             if !global.json {
-                ui::print_note("note: nothing has to be approved, so it is applied at once");
+                ui::print_note("note: no approval is needed, so the update is applied immediately");
             }
             warn(global, &accepted.course);
             return Ok(Some(accepted));
@@ -93,30 +92,28 @@ pub async fn prepare(
     if global.json {
         let facts = facts.into_iter().map(|(name, value)| (name.replace(' ', "_"), value.into()));
         let facts: serde_json::Map<String, Value> = facts.collect();
-        ui::json(&json!({ "name": name, "prepared": facts, "next": next(name, &required) }));
+        ui::json(&json!({ "name": name, "prepared": facts, "next": next_steps(name, &required) }));
         return Ok(None);
     }
-    ui::line(format!("{name}: prepared; nothing is changed yet"));
+    ui::line(format!("{name}: prepared, not applied yet"));
     for (fact, value) in facts {
         ui::line(format!("  {fact}: {value}"));
     }
-    for what in next(name, &required) {
+    for what in next_steps(name, &required) {
         ui::line(format!("  next: {what}"));
     }
     Ok(None)
 }
 
-/// The failure of a change that contracts have to allow first.
-pub fn needed(name: &str, required: &Required) -> Fail {
+/// The error for a change that contracts must allow first.
+pub fn approval_needed(name: &str, required: &Required) -> Fail {
     let fail = Fail::new(
         "approval-needed",
-        format!(
-            "{name} is not changed yet: the app's contract has to allow the new document first"
-        ),
+        format!("{name} was not changed: the app's contract must allow the new document first"),
     );
     let fail =
         facts(required).into_iter().fold(fail, |fail, (fact, value)| fail.detail(fact, value));
-    next(name, required).into_iter().fold(fail, Fail::suggest)
+    next_steps(name, required).into_iter().fold(fail, Fail::suggest)
 }
 
 fn facts(required: &Required) -> Vec<(&'static str, String)> {
@@ -133,7 +130,7 @@ fn facts(required: &Required) -> Vec<(&'static str, String)> {
         ("app contract", Some(format!("0x{}", required.app))),
         ("device", Some(format!("0x{}", required.device))),
         ("chain", Some(required.chain_id.to_string())),
-        ("on chain now", status),
+        ("on chain", status),
         ("commit url", shown(&required.commit_url)),
         ("commit token", shown(&required.commit_token)),
     ]
@@ -142,18 +139,18 @@ fn facts(required: &Required) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// What is to be done: by the contract's owner, then here.
-fn next(name: &str, required: &Required) -> Vec<String> {
+/// The next steps: the owner's transaction, then the commit.
+fn next_steps(name: &str, required: &Required) -> Vec<String> {
     let Required { compose_hash, app, device, .. } = required;
     let mut steps = Vec::new();
     let status = required.status;
     if status.is_none_or(|status| !status.compose_hash_allowed) {
         steps.push(format!(
-            "have the contract's owner allow it: casemate governance add-compose-hash {app} {compose_hash}"
+            "as the contract's owner, allow the hash: casemate governance add-compose-hash {app} {compose_hash}"
         ));
     }
     if status.is_some_and(|status| !status.device_id_allowed) {
-        steps.push(format!("and the device: casemate governance add-device {app} {device}"));
+        steps.push(format!("allow the device: casemate governance add-device {app} {device}"));
     }
     steps.push(match &required.commit_token {
         Some(token) => {
@@ -186,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_and_nothing_else() {
-        let all = needed("my-app", &required(None)).text();
+        let all = approval_needed("my-app", &required(None)).text();
         assert!(all.contains("add-compose-hash 2222"), "{all}");
         assert!(!all.contains("add-device"), "not known to be missing: {all}");
         assert!(all.contains("--compose-hash 1111"), "{all}");
@@ -196,7 +193,7 @@ mod tests {
             is_allowed: false,
         };
         let one = Required { commit_token: Some("tok".into()), ..required(Some(status)) };
-        let text = needed("my-app", &one).text();
+        let text = approval_needed("my-app", &one).text();
         assert!(!text.contains("add-compose-hash"), "{text}");
         assert!(text.contains("add-device 2222") && text.contains("--token tok"), "{text}");
     }

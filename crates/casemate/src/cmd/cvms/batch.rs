@@ -1,4 +1,4 @@
-//! Many CVMs at once.
+//! `casemate cvms batch`: one command for several CVMs.
 
 use std::time::Duration;
 
@@ -11,18 +11,18 @@ use crate::{cli::Global, connect, fail::Fail, ui};
 
 #[derive(Debug, Subcommand)]
 pub enum Batch {
-    /// Power CVMs off at once, at most 50; their data stay.
+    /// Stop up to 50 CVMs immediately. Their data is kept.
     #[command(after_help = "Examples:
   casemate cvms batch stop hello hello-beside --wait
   casemate cvms ls --json | jq -r '.[].id' | xargs casemate cvms batch stop")]
     Stop {
-        /// Names or ids.
+        /// Names or ids of the CVMs.
         #[arg(value_name = "CVM", required = true)]
         cvms: Vec<String>,
-        /// Wait until all of them are off.
+        /// Wait until all of them are stopped.
         #[arg(long, short)]
         wait: bool,
-        /// Wait this many seconds at most.
+        /// Timeout in seconds.
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         timeout: u64,
     },
@@ -31,7 +31,7 @@ pub enum Batch {
 pub(super) async fn run(global: &Global, command: Batch) -> Result<(), Fail> {
     let Batch::Stop { cvms, wait: waits, timeout } = command;
     if cvms.len() > MAX_BATCH {
-        let why = format!("{} CVMs are more than one batch may have ({MAX_BATCH})", cvms.len());
+        let why = format!("{} CVMs given; a batch takes at most {MAX_BATCH}", cvms.len());
         return Err(Fail::usage(why).suggest("Run the command several times: xargs -n 50."));
     }
     let client = connect::client(global)?;
@@ -48,7 +48,7 @@ pub(super) async fn run(global: &Global, command: Batch) -> Result<(), Fail> {
         ui::json(&done);
     } else {
         let word = if waits { "stopped" } else { "stopping" };
-        ui::line(format!("{} {word}, {} were off already", done.stopped, done.skipped));
+        ui::line(format!("{} {word}, {} already stopped", done.stopped, done.skipped));
     }
     if done.errors.is_empty() {
         return Ok(());
@@ -58,5 +58,5 @@ pub(super) async fn run(global: &Global, command: Batch) -> Result<(), Fail> {
     let errors = done.errors.iter();
     Err(errors
         .fold(fail, |fail, error| fail.detail(&error.cvm_id, &error.error))
-        .suggest("See what there is: casemate cvms ls."))
+        .suggest("List CVMs: casemate cvms ls."))
 }

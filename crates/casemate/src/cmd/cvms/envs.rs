@@ -1,4 +1,4 @@
-//! Variables: names are shown, values never.
+//! `casemate cvms envs`: names are shown, values never.
 
 use casemate_core::{change::Change, compose::docker};
 use clap::Subcommand;
@@ -7,32 +7,32 @@ use serde_json::json;
 
 use super::{
     One,
-    change::{self, DropEnv, Manner, Present},
+    change::{self, ChangeOptions, CurrentCvm, DropEnv},
 };
 use crate::{cli::Global, connect, fail::Fail, table, ui, vars};
 
 #[derive(Debug, Subcommand)]
 pub enum Envs {
-    /// List the names of the variables, and whether the compose file uses them.
+    /// List variable names and whether the compose file uses them.
     #[command(visible_alias = "list", after_help = "Examples:\n  casemate cvms envs ls hello")]
     Ls(One),
-    /// Replace all variables. They are sealed before they are sent.
+    /// Replace all variables. Values are encrypted before they are sent.
     ///
-    /// What is not given is no longer there: nobody but the guest can read the values in use. A
-    /// variable that the compose file uses is only let go with --drop-env.
+    /// Variables that are not given are removed, because only the guest can read the current values. Removing
+    /// a variable that the compose file uses needs --drop-env.
     #[command(after_help = "Examples:
   casemate cvms envs update hello -e .env
   casemate cvms envs update hello -e prod.env -e TOKEN=secret --yes")]
     Update {
         #[command(flatten)]
         one: One,
-        /// KEY=VALUE, or a file with variables; may be given several times, later ones win.
+        /// KEY=VALUE, or a file with variables; repeatable, later values override earlier ones.
         #[arg(short = 'e', long = "env", value_name = "FILE|KEY=VALUE", required = true)]
         env: Vec<SecretString>,
         #[command(flatten)]
         drop_env: DropEnv,
         #[command(flatten)]
-        manner: Manner,
+        manner: ChangeOptions,
     },
 }
 
@@ -40,20 +40,21 @@ pub(super) async fn run(global: &Global, command: Envs) -> Result<(), Fail> {
     match command {
         Envs::Ls(one) => list(global, &one.cvm).await,
         Envs::Update { one, env, drop_env, manner } => {
-            let vars = vars::mixed(&env)?;
+            let vars = vars::from_flags(&env)?;
             let client = connect::client(global)?;
-            let present = Present::read(&client, &one.cvm).await?;
+            let current = CurrentCvm::read(&client, &one.cvm).await?;
             let mut change = Change::default();
-            present.seal_into(&mut change, &vars)?;
-            change::make(global, &client, &present, &change, &manner, drop_env.drop_env).await
+            current.seal_into(&mut change, &vars)?;
+            change::apply_change(global, &client, &current, &change, &manner, drop_env.drop_env)
+                .await
         }
     }
 }
 
 async fn list(global: &Global, cvm: &str) -> Result<(), Fail> {
     let client = connect::client(global)?;
-    let present = Present::read(&client, cvm).await?;
-    let document = &present.document;
+    let current = CurrentCvm::read(&client, cvm).await?;
+    let document = &current.document;
     let text = document.docker_compose_file.as_deref().unwrap_or_default();
     let used = docker::inspect(text).map(|seen| seen.variables.names()).unwrap_or_default();
     let names = &document.allowed_envs;

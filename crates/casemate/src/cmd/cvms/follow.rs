@@ -1,4 +1,4 @@
-//! Following the output of a CVM over restarts of its containers and of the server.
+//! Streams the logs of a CVM, across restarts of its containers and of the server.
 
 use std::time::Duration;
 
@@ -7,25 +7,23 @@ use tokio::time::sleep;
 
 use crate::{fail::Fail, ui};
 
-/// Between the end of one stream and the next.
+/// Time between the end of one stream and the next attempt.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A server that is away for longer than this many pauses is gone.
+/// Number of failed attempts after which the server counts as gone.
 const MAX_MISSES: u32 = 30;
-/// More than this is not kept of what is read whole.
+/// Maximum size of a log that is read whole, in bytes.
 const MAX_TEXT: usize = 1024 * 1024;
 
-/// Why following ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Ctrl-C.
     Interrupted,
-    /// Nobody reads stdout any more.
+    /// Stdout was closed.
     Unread,
-    /// The CVM is in this state, in which it says nothing.
+    /// The CVM is in this state, in which it writes no logs.
     Silent(String),
 }
 
-/// Copies the output to stdout until Ctrl-C or the CVM is down.
+/// Copies the logs to stdout until Ctrl-C or until the CVM is down.
 pub async fn follow(client: &Client, cvm: &str, tail: u32) -> Result<End, Fail> {
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => match interrupted {
@@ -42,10 +40,10 @@ async fn copy(client: &Client, cvm: &str, mut tail: u32) -> Result<End, Fail> {
         match stream(client, cvm, tail).await {
             Ok(Copied::Unread) => return Ok(End::Unread),
             Ok(Copied::All) => (misses, tail) = (0, 0),
-            Err(error) if comes_back(&error) => {
+            Err(error) if is_temporary(&error) => {
                 misses += 1;
                 if misses == 1 {
-                    ui::print_note(format!("lost the logs, trying again: {error}"));
+                    ui::print_note(format!("log stream interrupted, retrying: {error}"));
                 }
                 if misses > MAX_MISSES {
                     return Err(error.into());
@@ -59,15 +57,15 @@ async fn copy(client: &Client, cvm: &str, mut tail: u32) -> Result<End, Fail> {
             }
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(End::Silent("deleted".to_owned())),
-            Err(error) if comes_back(&error) => {}
+            Err(error) if is_temporary(&error) => {}
             Err(error) => return Err(error.into()),
         }
         sleep(PAUSE).await;
     }
 }
 
-/// No answer, or one that says: not just now.
-fn comes_back(error: &Error) -> bool {
+/// Whether the error is temporary: no answer, or a status that asks to retry.
+fn is_temporary(error: &Error) -> bool {
     error.is_transport()
         || error.api().is_some_and(|error| matches!(error.status, 409 | 429 | 502..=504))
 }
@@ -87,7 +85,7 @@ async fn stream(client: &Client, cvm: &str, tail: u32) -> Result<Copied, Error> 
     Ok(Copied::All)
 }
 
-/// The last lines as text.
+/// The last lines of the log.
 pub async fn last_lines(client: &Client, cvm: &str, tail: u32) -> Result<String, Error> {
     let mut stream = client.logs(cvm, false, tail).await?;
     let mut text = Vec::new();

@@ -1,4 +1,4 @@
-//! Another instance id.
+//! `casemate cvms new-instance-id`.
 
 use casemate_api::instance_id::RefreshInstanceIdRequest;
 use clap::Args;
@@ -10,16 +10,16 @@ use crate::{cli::Global, connect, fail::Fail, ui};
 pub struct NewInstanceId {
     #[command(flatten)]
     one: One,
-    /// Also where the disk hangs on the id, and is lost.
+    /// Proceed although the disk key depends on the instance id, which means that the data is lost.
     #[arg(long)]
     allow_data_loss: bool,
-    /// Do not ask.
+    /// Skip the confirmation.
     #[arg(long, short)]
     yes: bool,
-    /// Do not wait for its end.
+    /// Return once the change is accepted.
     #[arg(long)]
     no_wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
 }
@@ -27,11 +27,11 @@ pub struct NewInstanceId {
 pub(super) async fn run(global: &Global, args: NewInstanceId) -> Result<(), Fail> {
     let client = connect::client(global)?;
     let info = client.cvm_info(&args.one.cvm).await?;
-    let data = if args.allow_data_loss { ", its data may be lost" } else { "" };
-    let question = format!("Give {} another instance id? It restarts{data}.", info.name);
+    let data = if args.allow_data_loss { " and may lose its data" } else { "" };
+    let question = format!("Change the instance id of {}? The CVM restarts{data}.", info.name);
     if !args.yes && (global.json || !ui::confirm(&question)) {
         return Err(Fail::new("not-confirmed", format!("{} was not changed", info.name))
-            .suggest("Say --yes to go on without being asked."));
+            .suggest("Use --yes to skip the confirmation."));
     }
     let request =
         RefreshInstanceIdRequest { dry_run: false, allow_data_loss: args.allow_data_loss };

@@ -1,4 +1,4 @@
-//! List, get, logs.
+//! `casemate cvms ls`, `get` and `logs`.
 
 use casemate_client::Client;
 use serde_json::json;
@@ -23,7 +23,7 @@ pub(super) async fn get(global: &Global, cvm: &str) -> Result<(), Fail> {
         return Ok(());
     }
     let info = client.cvm_info(cvm).await?;
-    show::detail(&info);
+    show::print_details(&info);
     if let Some(warning) = show::warning(&info) {
         ui::print_note(warning);
     }
@@ -33,8 +33,10 @@ pub(super) async fn get(global: &Global, cvm: &str) -> Result<(), Fail> {
 pub(super) async fn logs(global: &Global, cvm: &str, follow: bool, tail: u32) -> Result<(), Fail> {
     let client = connect::client(global)?;
     match (follow, global.json) {
-        (true, true) => Err(Fail::usage("--follow has no end, so it cannot be one JSON document")
-            .suggest("Leave out --follow or --json.")),
+        (true, true) => {
+            Err(Fail::usage("--follow and --json cannot be used together")
+                .suggest("Omit one of them."))
+        }
         (true, false) => {
             if let follow::End::Silent(status) = follow::follow(&client, cvm, tail).await? {
                 ui::print_note(format!("{cvm} is {status}"));

@@ -20,37 +20,37 @@ use clap::{Args, Subcommand};
 use super::replicas;
 use crate::{cli::Global, fail::Fail};
 
-/// CVMs. CVM is a name, `cvm_…`, a uuid, an app id or an instance id.
+/// Manage CVMs. CVM is a name, a `cvm_…` id, a UUID, an app id or an instance id.
 #[derive(Debug, Subcommand)]
 pub enum Cvms {
-    /// List the CVMs, newest first.
+    /// List CVMs, newest first.
     #[command(
         visible_alias = "list",
         after_help = "Examples:\n  casemate cvms ls\n  casemate cvms ls --json | jq '.[].status'"
     )]
     Ls,
-    /// Show one CVM.
+    /// Show a CVM.
     #[command(
         after_help = "Examples:\n  casemate cvms get hello\n  casemate cvms get cvm_a1b2c3 --json"
     )]
     Get(One),
-    /// Boot a CVM.
+    /// Start a CVM.
     #[command(after_help = "Examples:\n  casemate cvms start hello --wait")]
     Start(Power),
-    /// Power a CVM off at once; its data stay.
+    /// Stop a CVM immediately (data is kept).
     #[command(after_help = "Examples:\n  casemate cvms stop hello --wait --timeout 60")]
     Stop(Power),
-    /// Ask a CVM to shut down by itself; its data stay.
+    /// Shut down a CVM gracefully (data is kept).
     #[command(after_help = "Examples:\n  casemate cvms shutdown hello --wait")]
     Shutdown(Power),
-    /// Shut a CVM down and boot it again.
+    /// Restart a CVM.
     #[command(
         after_help = "Examples:\n  casemate cvms restart hello --wait\n  casemate cvms restart hello --force"
     )]
     Restart {
         #[command(flatten)]
         power: Power,
-        /// Without asking it to shut down first.
+        /// Stop it immediately instead of shutting it down.
         #[arg(long)]
         force: bool,
     },
@@ -62,27 +62,27 @@ pub enum Cvms {
     Delete {
         #[command(flatten)]
         power: Power,
-        /// Do not ask.
+        /// Skip the confirmation.
         #[arg(long, short)]
         yes: bool,
     },
-    /// Make another CVM of the same app: the same document, variables and size, its own name and data.
+    /// Create another CVM of the same app, with the same document, variables and size.
     #[command(after_help = "Examples:
   casemate cvms replicate hello --wait
   casemate cvms replicate hello --node sim-2 --name hello-eu
   casemate cvms replicate hello -e prod.env -e TOKEN=secret --json")]
     Replicate(Box<replicas::Replicate>),
-    /// Change anything of a CVM: all that is named, or nothing.
+    /// Update a CVM. All changes are applied together, or none.
     ///
-    /// Shows the difference, asks before a restart, and follows it to its end. What fails is taken
-    /// back: the CVM has its configuration from before again.
+    /// The command shows the difference, asks before a restart, and waits for the result. A failed update is
+    /// rolled back to the previous configuration.
     #[command(after_help = "Examples:
   casemate cvms update hello -c docker-compose.yml
   casemate cvms update hello -c docker-compose.yml -e prod.env -e TOKEN=secret --yes
   casemate cvms update hello --public-logs=false --listed
   casemate cvms update hello --image dstack-0.5.5 --memory 4G --yes --json")]
     Update(Box<update::Update>),
-    /// Commit an update that was prepared for the approval of the app's contract.
+    /// Commit an update that was prepared for approval by the app's contract.
     #[command(after_help = "Examples:
   casemate cvms update hello -c docker-compose.yml --prepare-only
   casemate cvms commit-update hello --token 1c2f3c0e-7c8d-4a43-9a51-6c9d8a1d3f10
@@ -94,13 +94,13 @@ pub enum Cvms {
   casemate cvms resize hello --instance-type tdx.medium --yes
   casemate cvms resize hello --disk 40 --no-wait")]
     Resize(update::Resize),
-    /// Give a CVM another name.
+    /// Rename a CVM.
     #[command(after_help = "Examples:\n  casemate cvms rename hello hello-old")]
     Rename(update::Rename),
-    /// Variables of a CVM: their names, and new values. The values in use are sealed.
+    /// List or replace the variables of a CVM. Values are encrypted and cannot be shown.
     #[command(subcommand)]
     Envs(envs::Envs),
-    /// List what was done to a CVM, newest first.
+    /// List the operations of a CVM, newest first.
     #[command(
         visible_alias = "ops",
         after_help = "Examples:
@@ -109,61 +109,59 @@ pub enum Cvms {
   casemate cvms operations hello --json | jq '.items[0].error_message'"
     )]
     Operations(operations::List),
-    /// Call off the update under way, or one that waits.
+    /// Cancel the current operation, or a queued one.
     #[command(after_help = "Examples:
   casemate cvms cancel hello
   casemate cvms cancel hello 01890a5d-ac96-774b-bcce-b302099a8057 --no-wait")]
     Cancel(operations::Cancel),
-    /// Give a CVM another instance id. The one it has leads nowhere any more.
+    /// Give a CVM a new instance id. The old id stops working.
     #[command(after_help = "Examples:
   casemate cvms new-instance-id hello
   casemate cvms new-instance-id hello --allow-data-loss --yes --json")]
     NewInstanceId(instance_id::NewInstanceId),
-    /// Have a CVM and its data deleted at a time, or no longer.
+    /// Schedule the deletion of a CVM and its data, or cancel it.
     #[command(after_help = "Examples:
   casemate cvms schedule-delete hello --in 7d
   casemate cvms schedule-delete hello --at 2027-01-31T12:00:00Z --yes
   casemate cvms schedule-delete hello --never")]
     ScheduleDelete(schedule::Schedule),
-    /// Host ports of a CVM.
+    /// List or replace the host ports of a CVM.
     #[command(subcommand)]
     Ports(ports::Ports),
-    /// Many CVMs at once.
+    /// Run one command on several CVMs.
     #[command(subcommand)]
     Batch(batch::Batch),
-    /// Show what the containers of a CVM write.
+    /// Show the logs of a CVM's containers.
     #[command(
         after_help = "Examples:\n  casemate cvms logs hello --tail 20\n  casemate cvms logs hello -f"
     )]
     Logs {
         #[command(flatten)]
         one: One,
-        /// Go on until Ctrl-C.
+        /// Stream new lines until Ctrl-C.
         #[arg(long, short)]
         follow: bool,
-        /// How many lines of the past.
+        /// Number of past lines to show.
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=10_000))]
         tail: u32,
     },
 }
 
-/// Which CVM.
 #[derive(Debug, Args)]
 pub struct One {
-    /// Name or id.
+    /// Name or id of the CVM.
     #[arg(value_name = "CVM")]
     pub cvm: String,
 }
 
-/// Which CVM, and whether to wait for it.
 #[derive(Debug, Args)]
 pub struct Power {
     #[command(flatten)]
     one: One,
-    /// Wait until it is done.
+    /// Wait until the CVM has reached the state.
     #[arg(long, short)]
     wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     timeout: u64,
 }

@@ -1,4 +1,4 @@
-//! What was done to a CVM, and calling it off.
+//! `casemate cvms operations` and `cancel`.
 
 use casemate_api::reply::OperationRecord;
 use casemate_client::OperationsQuery;
@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     One,
-    change::{follow, line, took},
+    change::{elapsed, follow, line},
 };
 use crate::{
     cli::Global,
@@ -17,37 +17,35 @@ use crate::{
     ui,
 };
 
-/// Which operations.
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
     one: One,
-    /// With the steps of each.
+    /// Include the steps of each operation.
     #[arg(long)]
     steps: bool,
     /// Only these kinds: create, start, stop, shutdown, restart, update, rollback, delete.
     #[arg(long, value_name = "KIND")]
     kind: Vec<String>,
-    /// How many.
+    /// Maximum number of operations.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     limit: u16,
-    /// Where the list before ended.
+    /// Cursor of the next page, as printed by the previous call.
     #[arg(long)]
     cursor: Option<String>,
 }
 
-/// Which operation.
 #[derive(Debug, Args)]
 pub struct Cancel {
     #[command(flatten)]
     one: One,
-    /// Its id [default: the one under way].
+    /// Operation id [default: the current operation].
     #[arg(value_name = "OPERATION")]
     operation: Option<OperationId>,
-    /// Do not wait until the CVM is back where it was.
+    /// Return before the CVM is rolled back.
     #[arg(long)]
     no_wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
     timeout: u64,
 }
@@ -76,7 +74,10 @@ pub(super) async fn list(global: &Global, args: List) -> Result<(), Fail> {
         table::print(&header, found.items.iter().map(row).collect(), "no operations");
     }
     if let Some(cursor) = &found.next_cursor {
-        ui::print_note(format!("{} operations in all; next: --cursor {cursor}", found.total));
+        ui::print_note(format!(
+            "{} operations in total; next page: --cursor {cursor}",
+            found.total
+        ));
     }
     Ok(())
 }
@@ -84,7 +85,7 @@ pub(super) async fn list(global: &Global, args: List) -> Result<(), Fail> {
 fn row(record: &OperationRecord) -> Vec<String> {
     let waits = record.queue_position.map(|place| format!(" (behind {place})"));
     let state = record.state.as_ref().unwrap_or(&record.status);
-    let took = took(&record.started_at, record.completed_at.as_deref());
+    let took = elapsed(&record.started_at, record.completed_at.as_deref());
     vec![
         record.correlation_id.clone(),
         record.operation_type.clone(),
@@ -101,8 +102,11 @@ pub(super) async fn cancel(global: &Global, args: Cancel) -> Result<(), Fail> {
     let info = client.cvm_info(&args.one.cvm).await?;
     let done = client.cancel_operation(&info.id, args.operation).await?;
     if !done.cancelled {
-        return Err(Fail::new("nothing-to-cancel", format!("{}: nothing is under way", info.name))
-            .suggest(format!("See what was: casemate cvms operations {}", info.name)));
+        return Err(Fail::new(
+            "nothing-to-cancel",
+            format!("{}: no operation is in progress", info.name),
+        )
+        .suggest(format!("List past operations: casemate cvms operations {}", info.name)));
     }
     let back = done.rollback_correlation_id.as_ref();
     if let Some(operation) = back.filter(|_| !args.no_wait) {
@@ -114,8 +118,8 @@ pub(super) async fn cancel(global: &Global, args: Cancel) -> Result<(), Fail> {
     }
     ui::line(match back {
         None => format!("{}: cancelled", info.name),
-        Some(_) if !args.no_wait => format!("{}: cancelled, back where it was", info.name),
-        Some(operation) => format!("{}: cancelled, on its way back ({operation})", info.name),
+        Some(_) if !args.no_wait => format!("{}: cancelled and rolled back", info.name),
+        Some(operation) => format!("{}: cancelled, rolling back ({operation})", info.name),
     });
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Host ports: the node's own, that lead straight to a CVM.
+//! `casemate cvms ports`: ports of the node that are forwarded to a CVM.
 
 use casemate_api::{network::PortRule, reply::HostPort};
 use casemate_client::OperationsQuery;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{
     One,
-    change::{self, Manner, Present},
+    change::{self, ChangeOptions, CurrentCvm},
 };
 use crate::{
     cli::Global,
@@ -19,10 +19,10 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub enum Ports {
-    /// List them.
+    /// List the host ports of a CVM.
     #[command(visible_alias = "list", after_help = "Examples:\n  casemate cvms ports ls hello")]
     Ls(One),
-    /// Replace all of them.
+    /// Replace all host ports of a CVM.
     #[command(after_help = "Examples:
   casemate cvms ports set hello 8443:443 5353:53/udp
   casemate cvms ports set hello 22                  the server chooses the host port
@@ -31,28 +31,30 @@ pub enum Ports {
     Set {
         #[command(flatten)]
         one: One,
-        /// Port of the host, if it matters, and of the CVM.
-        #[arg(value_name = "[HOST:]PORT[/PROTOCOL]", value_parser = rule, required_unless_present = "none")]
+        /// [HOST_PORT:]CVM_PORT[/udp]; the server chooses a host port that is left out.
+        #[arg(value_name = "[HOST:]PORT[/PROTOCOL]", value_parser = parse_rule, required_unless_present = "none")]
         ports: Vec<PortRule>,
-        /// No host port at all.
+        /// Remove all host ports.
         #[arg(long, conflicts_with = "ports")]
         none: bool,
-        /// Networks that may connect [default: all]; the node must have a firewall.
+        /// Networks (CIDR) that may connect [default: all]; needs a node with a firewall.
         #[arg(long, value_name = "CIDR", requires = "ports")]
         from: Vec<String>,
         #[command(flatten)]
-        manner: Manner,
+        manner: ChangeOptions,
     },
 }
 
-fn rule(text: &str) -> Result<PortRule, String> {
+fn parse_rule(text: &str) -> Result<PortRule, String> {
     let (ports, protocol) = match text.split_once('/') {
         Some((ports, protocol)) => (ports, Some(protocol.to_owned())),
         None => (text, None),
     };
     let number = |text: &str| {
         text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(|| {
-            format!("{text:?} is no port: say PORT, HOST:PORT or HOST:PORT/udp, from 1 to 65535")
+            format!(
+                "{text:?} is not a port rule: use PORT, HOST:PORT or HOST:PORT/udp, from 1 to 65535"
+            )
         })
     };
     let (host, vm) = match ports.split_once(':') {
@@ -101,18 +103,18 @@ async fn set(
     global: &Global,
     cvm: &str,
     rules: Vec<PortRule>,
-    manner: &Manner,
+    manner: &ChangeOptions,
 ) -> Result<(), Fail> {
     let client = connect::client(global)?;
-    let present = Present::read(&client, cvm).await?;
-    let diff = present.diff_ports(&client, &rules).await?;
-    let (id, name) = (&present.info.id, &present.info.name);
+    let current = CurrentCvm::read(&client, cvm).await?;
+    let diff = current.diff_ports(&client, &rules).await?;
+    let (id, name) = (&current.info.id, &current.info.name);
     if !global.json {
         diff.show(name);
     }
-    change::agree(global, &present, &diff, manner)?;
+    change::confirm_restart(global, &current, &diff, manner)?;
     let ports = client.set_ports(id, rules).await?;
-    // The reply names no operation; it is the newest, or one before it.
+    // The reply names no operation, so this reads the newest one.
     let query = OperationsQuery { limit: Some(1), ..OperationsQuery::default() };
     let newest = client.operations(id, &query).await?.items.pop();
     if let Some(newest) = newest.filter(|_| !manner.no_wait) {
@@ -140,14 +142,14 @@ mod tests {
     #[test]
     fn ports_are_read_as_written() {
         let ports = |text| {
-            let rule = rule(text).unwrap();
+            let rule = parse_rule(text).unwrap();
             (rule.host_port, rule.vm_port, rule.protocol)
         };
         assert_eq!(ports("22"), (None, Some(22), None));
         assert_eq!(ports("8443:443"), (Some(8443), Some(443), None));
         assert_eq!(ports("53:53/udp"), (Some(53), Some(53), Some("udp".to_owned())));
         for text in ["", "0", "a", "1:2:3", "70000", ":1", "1:"] {
-            assert!(rule(text).is_err(), "{text}");
+            assert!(parse_rule(text).is_err(), "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Start, stop, shutdown, restart, delete.
+//! `casemate cvms start`, `stop`, `shutdown`, `restart` and `delete`.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// The state it leads to.
+    /// The CVM state that the verb leads to.
     const fn target(self) -> &'static str {
         match self {
             Self::Start | Self::Restart { .. } => "running",
@@ -51,7 +51,7 @@ pub(super) async fn act(global: &Global, args: Power, verb: Verb) -> Result<(), 
         return Ok(());
     }
     let within = Duration::from_secs(args.timeout);
-    // By its id: an instance id or a name may be another CVM's by then.
+    // By id: a name or an instance id may belong to another CVM by then.
     let state =
         wait(&client, &vm.id.to_string(), verb.target(), within, progress_printer(global.json))
             .await?;
@@ -69,7 +69,7 @@ pub(super) async fn delete(global: &Global, args: Power, yes: bool) -> Result<()
     let question = format!("Delete {} ({}) and its data?", info.name, info.id);
     if !yes && (global.json || !ui::confirm(&question)) {
         return Err(Fail::new("not-confirmed", format!("{} was not deleted", info.name))
-            .suggest("Say --yes to delete without being asked."));
+            .suggest("Use --yes to delete without confirmation."));
     }
     client.delete_cvm(&info.id).await?;
     if args.wait {

@@ -1,4 +1,4 @@
-//! A time at which a CVM is deleted.
+//! `casemate cvms schedule-delete`.
 
 use std::time::Duration;
 
@@ -10,14 +10,13 @@ use serde_json::json;
 use super::One;
 use crate::{cli::Global, connect, fail::Fail, ui};
 
-/// When.
 #[derive(Debug, Args)]
 pub struct Schedule {
     #[command(flatten)]
     one: One,
     #[command(flatten)]
     when: When,
-    /// Do not ask.
+    /// Skip the confirmation.
     #[arg(long, short)]
     yes: bool,
 }
@@ -25,19 +24,19 @@ pub struct Schedule {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct When {
-    /// At this time, as in 2027-01-31T12:00:00Z.
+    /// Delete at this time, for example 2027-01-31T12:00:00Z.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
-    /// After this time: 30m, 12h, 7d.
+    /// Delete after this time: 30m, 12h, 7d.
     #[arg(long = "in", value_name = "DURATION", value_parser = duration)]
     after: Option<Duration>,
-    /// Not at all.
+    /// Cancel the scheduled deletion.
     #[arg(long)]
     never: bool,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let why = || "must be a number with m, h or d behind it: 30m, 12h, 7d".to_owned();
+    let why = || "must be a number followed by m, h or d: 30m, 12h, 7d".to_owned();
     let unit = text.chars().next_back().ok_or_else(why)?;
     let seconds = match unit {
         'm' => 60,
@@ -58,8 +57,8 @@ pub(super) async fn run(global: &Global, args: Schedule) -> Result<(), Fail> {
     if let Some(at) = at {
         let question = format!("Delete {name} ({}) and its data at {at}?", info.id);
         if !args.yes && (global.json || !ui::confirm(&question)) {
-            return Err(Fail::new("not-confirmed", format!("{name} will not be deleted"))
-                .suggest("Say --yes to have it deleted without being asked."));
+            return Err(Fail::new("not-confirmed", format!("no deletion of {name} was scheduled"))
+                .suggest("Use --yes to skip the confirmation."));
         }
     }
     client.schedule_delete(&info.id, at).await?;
@@ -69,8 +68,8 @@ pub(super) async fn run(global: &Global, args: Schedule) -> Result<(), Fail> {
         return Ok(());
     }
     ui::line(match at {
-        Some(at) => format!("{name}: will be deleted with its data at {at}"),
-        None => format!("{name}: will not be deleted by itself"),
+        Some(at) => format!("{name}: deletion with its data scheduled for {at}"),
+        None => format!("{name}: no deletion scheduled"),
     });
     Ok(())
 }

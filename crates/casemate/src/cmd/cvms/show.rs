@@ -1,13 +1,13 @@
-//! A CVM for people.
+//! Human-readable output of a CVM.
 
 use casemate_api::reply::{CvmInfo, CvmState, Tee};
 
 use crate::table::{self, or_none};
 
-/// Head of [`row`].
+/// Header of [`row`].
 pub const HEADER: [&str; 6] = ["name", "id", "status", "node", "tee", "url"];
 
-/// A CVM as a line of a list.
+/// A CVM as a table row.
 pub fn row(cvm: &CvmInfo) -> Vec<String> {
     let node = cvm.node_info.as_ref();
     vec![
@@ -20,18 +20,18 @@ pub fn row(cvm: &CvmInfo) -> Vec<String> {
     ]
 }
 
-/// Its addresses, one for each published port.
+/// The URLs of a CVM, one for each published port.
 pub fn urls(cvm: &CvmInfo) -> Vec<String> {
     let endpoints = cvm.endpoints.as_ref().or(cvm.public_urls.as_ref());
     endpoints.into_iter().flatten().map(|endpoint| endpoint.app.clone()).collect()
 }
 
-/// What protects it; `None`: the server does not say.
+/// The TEE of the CVM; `None` if the server does not report it.
 pub fn tee(cvm: &CvmInfo) -> Option<Tee> {
     cvm.node_info.as_ref().and_then(|node| node.tee)
 }
 
-/// What to know about a CVM that nothing protects; `None` where a TEE does.
+/// A warning if no TEE protects the CVM.
 pub fn warning(cvm: &CvmInfo) -> Option<String> {
     let node = cvm.node_info.as_ref().and_then(|node| node.name.as_deref()).unwrap_or("its node");
     match tee(cvm)? {
@@ -48,7 +48,7 @@ pub fn warning(cvm: &CvmInfo) -> Option<String> {
 /// A state in a few words: `starting, pulling images`.
 pub fn state(state: &CvmState) -> String {
     let comes_up = matches!(state.status.as_str(), "starting" | "restarting" | "updating");
-    // A guest that is up, or was before it goes down, is `done`.
+    // `done` is also the progress of a guest that is up or going down.
     let boot = state.boot_progress.as_ref().filter(|text| comes_up && *text != "done");
     let stays_down = matches!(state.status.as_str(), "stopped" | "deleted" | "error");
     let detail = state.shutdown_progress.as_ref().filter(|_| !stays_down).or(boot);
@@ -58,8 +58,8 @@ pub fn state(state: &CvmState) -> String {
     }
 }
 
-/// Everything that matters about one CVM.
-pub fn detail(cvm: &CvmInfo) {
+/// Prints the details of one CVM.
+pub fn print_details(cvm: &CvmInfo) {
     let node = cvm.node_info.as_ref();
     let resource = &cvm.resource;
     let size = format!(
@@ -89,7 +89,7 @@ pub fn detail(cvm: &CvmInfo) {
             or_none(progress.target.as_ref()),
             or_none(progress.started_at.as_ref())
         );
-        facts.push(("under way", text));
+        facts.push(("operation", text));
     }
     if let Some(failure) = &cvm.failure {
         facts.push(("failure", format!("{} ({}, {})", failure.cause, failure.code, failure.at)));

@@ -1,4 +1,4 @@
-//! Update, resize, rename.
+//! `casemate cvms update`, `resize` and `rename`.
 
 use std::{fs, path::PathBuf};
 
@@ -10,87 +10,84 @@ use serde_json::json;
 
 use super::{
     One,
-    change::{self, DropEnv, Manner, Present},
+    change::{self, ChangeOptions, CurrentCvm, DropEnv},
 };
 use crate::{cli::Global, connect, fail::Fail, ui, vars};
 
-/// What to change.
 #[derive(Debug, Args)]
 pub struct Update {
     #[command(flatten)]
     one: One,
-    /// Another Docker Compose file.
+    /// New Docker Compose file.
     #[arg(short, long, value_name = "FILE")]
     compose: Option<PathBuf>,
-    /// All variables from now on: KEY=VALUE, or a file with them; may be given several times.
+    /// Replace all variables: KEY=VALUE, or a file with variables; repeatable.
     #[arg(short = 'e', long = "env", value_name = "FILE|KEY=VALUE")]
     env: Vec<SecretString>,
     #[command(flatten)]
     drop_env: DropEnv,
-    /// Another script before the containers; an empty file takes it away.
+    /// New script to run before the containers start; an empty file removes it.
     #[arg(long, value_name = "FILE")]
     pre_launch_script: Option<PathBuf>,
-    /// Text that the guest reads as its user config.
+    /// File with the new user config, which the guest can read.
     #[arg(long, value_name = "FILE")]
     user_config: Option<PathBuf>,
-    /// Another OS image; see `casemate images ls`.
+    /// New OS image; see `casemate images ls`.
     #[arg(long, value_name = "NAME")]
     image: Option<String>,
     #[command(flatten)]
     size: SizeArgs,
     #[command(flatten)]
     flags: Flags,
-    /// Seconds that a shutdown may take, 10 to 1200.
+    /// Timeout of a graceful shutdown in seconds, 10 to 1200.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..=1200))]
     shutdown_timeout: Option<u32>,
     #[command(flatten)]
-    manner: Manner,
+    manner: ChangeOptions,
 }
 
-/// Settings that are on or off; without a value: on.
+/// Options with a boolean value; without a value: true.
 #[derive(Debug, Args)]
 struct Flags {
-    /// Shown in the public directory.
+    /// List the app in the public directory.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     listed: Option<bool>,
-    /// Logs readable without a key.
+    /// Make logs public.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     public_logs: Option<bool>,
-    /// System figures readable without a key.
+    /// Make system information public.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     public_sysinfo: Option<bool>,
-    /// Measurements readable without a key.
+    /// Make TCB measurements public.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     public_tcbinfo: Option<bool>,
-    /// Reachable through the gateway.
+    /// Make the CVM reachable through the gateway.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     gateway: Option<bool>,
-    /// The guest waits for secure time.
+    /// Wait for secure time at boot.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     secure_time: Option<bool>,
-    /// A shutdown that takes too long is forced.
+    /// Force a stop if the graceful shutdown times out.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     allow_force_stop: Option<bool>,
 }
 
-/// How large.
 #[derive(Debug, Args)]
 struct SizeArgs {
-    /// A size by name; see `casemate sizes ls`.
+    /// Instance type; see `casemate sizes ls`.
     #[arg(long, value_name = "NAME")]
     instance_type: Option<String>,
-    /// Virtual CPUs.
+    /// Number of virtual CPUs.
     #[arg(long)]
     vcpu: Option<u32>,
     /// Memory in MB, or with a unit: 512M, 4G.
     #[arg(long, value_parser = megabytes)]
     memory: Option<u32>,
-    /// Disk in GB; it can only grow.
+    /// Disk in GB; can only grow.
     #[arg(long, value_parser = gigabytes)]
     disk: Option<u32>,
 }
 
-/// Another size.
 #[derive(Debug, Args)]
 pub struct Resize {
     #[command(flatten)]
@@ -98,18 +95,17 @@ pub struct Resize {
     #[command(flatten)]
     size: SizeArgs,
     #[command(flatten)]
-    manner: Manner,
+    manner: ChangeOptions,
 }
 
-/// Another name.
 #[derive(Debug, Args)]
 pub struct Rename {
     #[command(flatten)]
     one: One,
-    /// 5 to 63 letters, digits and hyphens, a letter first.
+    /// New name: 5 to 63 letters, digits and hyphens, starting with a letter.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Do not wait for its end.
+    /// Return once the change is accepted.
     #[arg(long)]
     no_wait: bool,
 }
@@ -117,7 +113,7 @@ pub struct Rename {
 fn megabytes(text: &str) -> Result<u32, String> {
     let number = |text: &str, factor: u32| {
         let number = text.parse::<u32>().ok().and_then(|number| number.checked_mul(factor));
-        number.ok_or_else(|| "must be a number of MB, or one with a unit as in 4G".to_owned())
+        number.ok_or_else(|| "must be a number of MB, or have a unit, for example 4G".to_owned())
     };
     let upper = text.to_ascii_uppercase();
     let text = upper.strip_suffix('B').unwrap_or(&upper);
@@ -150,7 +146,7 @@ async fn size(client: &Client, name: &str) -> Result<Size, Fail> {
     let found = types.result.iter().flat_map(|family| &family.items).find(|size| size.id == name);
     let Some(found) = found else {
         return Err(Fail::new("instance-type", format!("there is no instance type {name:?}"))
-            .suggest("See what there is: casemate sizes ls."));
+            .suggest("List instance types: casemate sizes ls."));
     };
     Ok(Size { id: found.id.clone(), vcpu: found.vcpu, memory_mb: found.memory_mb })
 }
@@ -162,9 +158,8 @@ fn read(file: Option<PathBuf>) -> Result<Option<String>, Fail> {
     Ok(Some(text))
 }
 
-fn nothing_named() -> Fail {
-    Fail::usage("nothing is named that should change")
-        .suggest("See what can: casemate cvms update --help.")
+fn no_change_given() -> Fail {
+    Fail::usage("no change was given").suggest("List the options: casemate cvms update --help.")
 }
 
 pub(super) async fn update(global: &Global, args: Update) -> Result<(), Fail> {
@@ -184,18 +179,18 @@ pub(super) async fn update(global: &Global, args: Update) -> Result<(), Fail> {
         shutdown_timeout_s: args.shutdown_timeout,
         ..Change::default()
     };
-    let vars = vars::mixed(&args.env)?;
+    let vars = vars::from_flags(&args.env)?;
     let client = connect::client(global)?;
     args.size.put(&client, &mut change).await?;
     if change == Change::default() && args.env.is_empty() {
-        return Err(nothing_named());
+        return Err(no_change_given());
     }
-    let present = Present::read(&client, &args.one.cvm).await?;
+    let current = CurrentCvm::read(&client, &args.one.cvm).await?;
     if !args.env.is_empty() {
-        present.seal_into(&mut change, &vars)?;
+        current.seal_into(&mut change, &vars)?;
     }
     let drop_env = args.drop_env.drop_env;
-    change::make(global, &client, &present, &change, &args.manner, drop_env).await
+    change::apply_change(global, &client, &current, &change, &args.manner, drop_env).await
 }
 
 pub(super) async fn resize(global: &Global, args: Resize) -> Result<(), Fail> {
@@ -203,10 +198,10 @@ pub(super) async fn resize(global: &Global, args: Resize) -> Result<(), Fail> {
     let mut change = Change::default();
     args.size.put(&client, &mut change).await?;
     if change == Change::default() {
-        return Err(nothing_named());
+        return Err(no_change_given());
     }
-    let present = Present::read(&client, &args.one.cvm).await?;
-    change::make(global, &client, &present, &change, &args.manner, false).await
+    let current = CurrentCvm::read(&client, &args.one.cvm).await?;
+    change::apply_change(global, &client, &current, &change, &args.manner, false).await
 }
 
 pub(super) async fn rename(global: &Global, args: Rename) -> Result<(), Fail> {
@@ -214,7 +209,7 @@ pub(super) async fn rename(global: &Global, args: Rename) -> Result<(), Fail> {
     let client = connect::client(global)?;
     let info = client.cvm_info(&args.one.cvm).await?;
     client.rename(&info.id, &args.name).await?;
-    // The reply names no operation; it is the newest, or one before it.
+    // The reply names no operation, so this reads the newest one.
     let query = OperationsQuery { limit: Some(1), ..OperationsQuery::default() };
     let newest = client.operations(&info.id, &query).await?.items.pop();
     if let Some(newest) = newest.filter(|_| !args.no_wait) {
@@ -222,8 +217,8 @@ pub(super) async fn rename(global: &Global, args: Rename) -> Result<(), Fail> {
         change::follow(global, &client, &info.id, &info.name, id, SECONDS).await?;
         let name = client.cvm_info(&info.id).await?.name;
         if name != args.name {
-            return Err(Fail::new("not-renamed", format!("it is called {name} all the same"))
-                .suggest(format!("See why: casemate cvms operations {name}.")));
+            return Err(Fail::new("not-renamed", format!("the CVM is still named {name}"))
+                .suggest(format!("Show the cause: casemate cvms operations {name}.")));
         }
     }
     if global.json {

@@ -1,4 +1,4 @@
-//! Waiting, with a failure of what was waited for as a failure of ours.
+//! Waits for a CVM to reach a state; a failed operation becomes a failed command.
 
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use casemate_client::{Client, Ended, WatchEvent};
 use super::show;
 use crate::{fail::Fail, ui};
 
-/// Waits until a CVM is in the target state.
 pub async fn wait(
     client: &Client,
     cvm: &str,
@@ -21,14 +20,14 @@ pub async fn wait(
         Ended::Failed(state) => Err(failed(&state)),
         Ended::Elsewhere(state) => Err(Fail::new(
             "superseded",
-            format!("it is {}, not {target}: another command came in between", state.status),
+            format!("it is {}, not {target}: another command superseded this one", state.status),
         )),
-        Ended::Gone => Err(Fail::new("deleted", "the CVM is gone: it was deleted meanwhile")),
+        Ended::Gone => Err(Fail::new("deleted", "the CVM was deleted in the meantime")),
     }
 }
 
 fn failed(state: &CvmState) -> Fail {
-    let mut fail = Fail::of_operation(state.failure.as_ref(), &state.status);
+    let mut fail = Fail::from_failed_operation(state.failure.as_ref(), &state.status);
     let cause = fail.message.clone();
     let boot = state.boot_error.iter().filter(|error| !cause.contains(error.as_str()));
     for error in boot {
@@ -37,7 +36,7 @@ fn failed(state: &CvmState) -> Fail {
     fail
 }
 
-/// Tells every change on stderr, a line each, unless it is to be quiet.
+/// A callback that prints every event as one line on stderr, or nothing if `quiet`.
 pub fn progress_printer(quiet: bool) -> impl FnMut(&WatchEvent) {
     let mut last = String::new();
     move |event| {
@@ -49,11 +48,11 @@ pub fn progress_printer(quiet: bool) -> impl FnMut(&WatchEvent) {
     }
 }
 
-/// An event in a few words; `None`: nothing to say.
+/// An event in a few words; `None` if it is not worth a line.
 pub fn text(event: &WatchEvent) -> Option<String> {
     match event {
         WatchEvent::State(state) => Some(show::state(state)),
         WatchEvent::Complete(_) => None,
-        WatchEvent::Lost { why } => Some(format!("connection lost, trying again: {why}")),
+        WatchEvent::Lost { why } => Some(format!("connection lost, retrying: {why}")),
     }
 }

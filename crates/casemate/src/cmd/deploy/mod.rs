@@ -1,14 +1,14 @@
-//! `casemate deploy`: a compose file to a server that runs, also where contracts decide what boots.
+//! `casemate deploy`: deploys a compose file to a running server, contract-governed or not.
 //!
-//! | | a new app ([`new`]) | a CVM there is ([`update`]) |
+//! | | new app ([`new`]) | existing CVM ([`update`]) |
 //! |---|---|---|
 //! | no contract | provision, commit | change |
 //! | with a key | provision, `deployAndRegisterApp`, commit | change, 465, `addDevice` and `addComposeHash` where needed, confirmation |
-//! | without one | what has to be signed is printed | the change is prepared, and what has to be signed is printed with its commit URL |
+//! | without a key | prints the transactions to sign | prepares the change, prints the transactions to sign and the commit URL |
 //!
-//! A private key signs in this process; it is in no request, and nothing is signed that would fail, cannot be
-//! paid, or was not agreed to. What was done before a failure is done: the failure says how to go on, and
-//! nothing is paid twice.
+//! A private key signs in this process and is never sent. A transaction is signed only if it would succeed,
+//! can be paid and was confirmed. After a failure, repeating the command continues where it stopped and pays
+//! nothing twice.
 
 mod new;
 mod update;
@@ -30,10 +30,10 @@ use super::{
 };
 use crate::{cli::Global, connect, fail::Fail, ui, up::project::Project};
 
-/// Deploy a compose file to a server, or update what is there; also where contracts decide.
+/// Deploy a compose file, or update an existing CVM.
 ///
-/// With a key, transactions are signed here, each after it was tried, shown and agreed to. Without one,
-/// what a multisig has to sign is printed.
+/// With a private key, transactions are simulated, shown, confirmed and signed here. Without one, the command
+/// prints the transactions for a multisig to sign.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate deploy                                       the compose file of this directory
@@ -43,22 +43,22 @@ use crate::{cli::Global, connect, fail::Fail, ui, up::project::Project};
   casemate deploy --cvm-id my-shop --keystore k.json --password-file pw --yes
   casemate deploy --cvm-id my-shop --sign-with print")]
 pub struct Deploy {
-    /// A directory with a compose file, or the file itself.
+    /// Compose file, or a directory that contains one.
     #[arg(default_value = ".", value_name = "DIR|FILE", hide_default_value = true)]
     path: PathBuf,
-    /// Name of the CVM; the file's own `name:`, else the directory's if left out.
+    /// Name of the CVM [default: `name:` of the compose file, else the directory's name].
     #[arg(long, conflicts_with = "cvm_id")]
     name: Option<String>,
-    /// Update this CVM instead: name, id, uuid.
+    /// Update this CVM instead of creating one, by name, id or UUID.
     #[arg(long, value_name = "CVM")]
     cvm_id: Option<String>,
-    /// KMS: phala, base, ethereum, or one by id or slug; see `casemate kms ls`.
+    /// KMS: phala, base, ethereum, an id or a slug; see `casemate kms ls`.
     #[arg(long, value_name = "KMS", conflicts_with = "cvm_id")]
     kms: Option<String>,
-    /// A variable; may be given several times.
+    /// Variable; repeatable.
     #[arg(short = 'e', long = "env", value_name = "KEY=VALUE")]
     env: Vec<SecretString>,
-    /// A file with variables; `.env` beside the compose file if left out, for a new app.
+    /// File with variables [default for a new app: .env beside the compose file].
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     #[command(flatten)]
@@ -66,27 +66,27 @@ pub struct Deploy {
     /// Node, by name or id; see `casemate nodes ls`.
     #[arg(long, value_name = "NAME|ID", conflicts_with = "cvm_id")]
     node: Option<String>,
-    /// Size, by name; see `casemate sizes ls`.
+    /// Instance type; see `casemate sizes ls`.
     #[arg(long, value_name = "NAME", conflicts_with = "cvm_id")]
     instance_type: Option<String>,
-    /// The contract of the app is there already, at this address.
+    /// Address of an app contract that exists already.
     #[arg(long, value_name = "APP", conflicts_with = "cvm_id", value_parser = app_id)]
     app_id: Option<AppId>,
-    /// Who is to own a new app; the account that signs if left out.
+    /// Owner of a new app [default: the signing account].
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["cvm_id", "app_id"])]
     owner: Option<Address>,
-    /// Allow every device, not only that of the node.
+    /// Allow every device, not only the node's.
     #[arg(long, conflicts_with = "app_id")]
     allow_any_device: bool,
     #[command(flatten)]
     signing: Signing,
-    /// Write what has to be signed to a file that the Transaction Builder of a Safe imports.
+    /// Write the transactions to a file for the Safe Transaction Builder.
     #[arg(long, value_name = "FILE")]
     safe_batch: Option<PathBuf>,
-    /// Wait until it runs.
+    /// Wait until the CVM is running.
     #[arg(long, short)]
     wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
     timeout: u64,
 }
@@ -96,9 +96,8 @@ fn app_id(text: &str) -> Result<AppId, String> {
     bare.parse().map_err(|why: casemate_core::id::InvalidId| why.to_string())
 }
 
-/// Does what was said.
 pub async fn run(global: &Global, args: Deploy) -> Result<(), Fail> {
-    // Before anything is sent anywhere: a key that cannot be used ends it.
+    // Before any request: an unusable key ends the command.
     let key = args.signing.key()?;
     let client = connect::client(global)?;
     let project = Project::read(&args.path, args.name.as_deref())?;
@@ -110,7 +109,7 @@ pub async fn run(global: &Global, args: Deploy) -> Result<(), Fail> {
     }
 }
 
-/// Waits if that was asked for, and says what came of it.
+/// Waits if asked to, and prints the result.
 async fn finish(
     global: &Global,
     client: &Client,
@@ -131,7 +130,7 @@ async fn finish(
     let app = info.app_id.unwrap_or_default();
     ui::line(format!("{} is {} (app {app})", info.name, info.status));
     if !args.wait {
-        ui::print_note(format!("follow it: casemate cvms logs {} -f", info.name));
+        ui::print_note(format!("Follow the logs: casemate cvms logs {} -f", info.name));
     }
     Ok(())
 }

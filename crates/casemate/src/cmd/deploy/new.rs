@@ -1,4 +1,4 @@
-//! A new app, or an app whose contract is there and which has no CVM yet.
+//! Deploys a new app, or the first CVM of an app whose contract exists.
 
 use casemate_api::{
     commit::CommitRequest,
@@ -32,18 +32,18 @@ use crate::{
     vars::{self, Vars},
 };
 
-/// What has to be allowed, and by which contracts.
+/// What the contracts must allow, and their addresses.
 #[derive(Debug)]
 struct Governed {
     chain_id: u64,
     contract: Address,
-    /// Names the KMS in paths and in the commit.
+    /// The KMS's name in URLs and in the commit request.
     kms: String,
     hash: ComposeHash,
     device: DeviceId,
 }
 
-/// The contract of an app, and how it came to be.
+/// The contract of an app, and whether this command created it.
 #[derive(Debug, Default)]
 struct Contract {
     deployer: Option<Address>,
@@ -70,18 +70,18 @@ pub async fn deploy(
         }
     }
     let Some(governed) = Governed::of(&provisioned)? else {
-        return plain(global, client, args, &provisioned, &vars).await;
+        return commit_ungoverned(global, client, args, &provisioned, &vars).await;
     };
     match (args.app_id, key) {
         (Some(app), _) => {
             commit(global, client, args, &governed, app, &Contract::default(), &vars).await
         }
         (None, Some(key)) => {
-            let (app, contract) = make(global, args, key, &governed).await?;
+            let (app, contract) = create_app(global, args, key, &governed).await?;
             let made = commit(global, client, args, &governed, app, &contract, &vars).await;
             made.map_err(|fail| {
                 fail.detail("app contract", checksummed(app.into())).suggest(format!(
-                    "The contract is there and paid: repeat this with --app-id {}.",
+                    "The contract exists and is paid for. Run the command again with --app-id {}.",
                     checksummed(app.into())
                 ))
             })
@@ -91,7 +91,7 @@ pub async fn deploy(
 }
 
 impl Governed {
-    /// What a provision says of contracts; `None`: none governs the app.
+    /// Reads the contracts from a provision; `None` if the app is not contract-governed.
     fn of(provisioned: &Provisioned) -> Result<Option<Self>, Fail> {
         let Some(kms) = &provisioned.kms_info else { return Ok(None) };
         let KmsNode { chain_id: Some(chain_id), kms_contract_address: Some(contract), .. } = kms
@@ -111,12 +111,12 @@ impl Governed {
 fn read<T: std::str::FromStr<Err = InvalidId>>(what: &str, text: &str) -> Result<T, Fail> {
     let bare = text.strip_prefix("app_").unwrap_or(text);
     bare.parse().map_err(|why: InvalidId| {
-        Fail::new("not-understood", format!("provision answered with a {what} that is none: {why}"))
+        Fail::new("not-understood", format!("the server sent an invalid {what}: {why}"))
     })
 }
 
-/// The contract of the app, made by a transaction that is signed here.
-async fn make(
+/// Creates the app contract with a transaction signed here.
+async fn create_app(
     global: &Global,
     args: &Deploy,
     key: &Key,
@@ -129,9 +129,9 @@ async fn make(
         device: Some(governed.device),
         hash: governed.hash,
     };
-    // To an address without code a transaction succeeds, and does nothing.
+    // A transaction to an address without code would succeed and do nothing.
     if !rpc.overview(governed.contract, AppId::from_bytes([0; 20])).await?.kms_exists {
-        let why = format!("there is no contract of a KMS at {}", checksummed(governed.contract));
+        let why = format!("no KMS contract at {}", checksummed(governed.contract));
         return Err(
             Fail::new("no-kms-contract", why).detail("chain", governed.chain_id.to_string())
         );
@@ -140,11 +140,8 @@ async fn make(
     let mined = carry_out(global, &args.signing, &rpc, key, transaction).await?;
     let hash = mined.hash;
     let app = deployed_app(&mined.logs, governed.contract, key.address()).ok_or_else(|| {
-        Fail::new(
-            "no-app",
-            "the transaction succeeded, and the contract of the KMS says of no app in it",
-        )
-        .detail("transaction", format!("0x{hash}"))
+        Fail::new("no-app", "the transaction succeeded, but has no app event of the KMS contract")
+            .detail("transaction", format!("0x{hash}"))
     })?;
     if !global.json {
         ui::print_note(format!("app {}", checksummed(app.into())));
@@ -152,7 +149,7 @@ async fn make(
     Ok((app, Contract { deployer: Some(key.address()), transaction: Some(hash) }))
 }
 
-/// The second phase of a deployment under contracts.
+/// Commits a deployment under a governed KMS.
 async fn commit(
     global: &Global,
     client: &Client,
@@ -193,8 +190,8 @@ async fn commit(
     finish(global, client, args, &vm.id.to_string(), reply).await
 }
 
-/// The second phase of a deployment that no contract governs.
-async fn plain(
+/// Commits a deployment under an ungoverned KMS.
+async fn commit_ungoverned(
     global: &Global,
     client: &Client,
     args: &Deploy,
@@ -226,7 +223,7 @@ async fn plain(
     finish(global, client, args, &vm.id.to_string(), reply).await
 }
 
-/// What somebody else has to sign. The provision stays, so that the commit finds it.
+/// Prints the transactions that somebody else has to sign. The provision stays valid for the commit.
 async fn print(
     global: &Global,
     client: &Client,
@@ -235,9 +232,9 @@ async fn print(
     governed: &Governed,
 ) -> Result<(), Fail> {
     let owner = args.owner.ok_or_else(|| {
-        Fail::usage("nobody signs here, and nobody is named who is to own the app")
-            .suggest("Name the account that is to own it with --owner, a Safe for example.")
-            .suggest("Or sign here: --private-key-file, --keystore or PRIVATE_KEY.")
+        Fail::usage("no signing key and no owner for the new app")
+            .suggest("Set the owner with --owner, for example to a Safe.")
+            .suggest("Or sign with --private-key-file, --keystore or PRIVATE_KEY.")
     })?;
     let plan = ask(
         client,
@@ -264,7 +261,7 @@ async fn print(
     }
     show(&plan);
     ui::print_note(
-        "Once it is executed, its event AppDeployedViaFactory names the app; then, within 14 days:",
+        "After it is executed, take the app id from its event AppDeployedViaFactory. Then run within 14 days:",
     );
     ui::print_note("  casemate deploy … --app-id 0x…");
     Ok(())

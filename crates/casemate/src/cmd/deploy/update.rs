@@ -14,7 +14,9 @@ use super::{Deploy, finish};
 use crate::{
     cli::Global,
     cmd::{
-        cvms::change::{self, Diff, Manner, Present, agree, guard, patch, warn},
+        cvms::change::{
+            self, ChangeOptions, CurrentCvm, Diff, check_dropped_env, confirm_restart, patch, warn,
+        },
         governance::{
             chain::{carry_out, not_owner},
             plan::{ask, show, write_batch},
@@ -27,8 +29,8 @@ use crate::{
 };
 
 /// A change, and what it comes to.
-struct Asked<'a> {
-    present: &'a Present,
+struct PlannedUpdate<'a> {
+    current: &'a CurrentCvm,
     diff: &'a Diff,
     patch: CvmPatch,
     guard: EnvGuard,
@@ -42,49 +44,53 @@ pub async fn update(
     key: Option<&Key>,
     cvm: &str,
 ) -> Result<(), Fail> {
-    let present = Present::read(client, cvm).await?;
+    let current = CurrentCvm::read(client, cvm).await?;
     let mut wanted =
         Change { docker_compose_file: Some(project.compose.clone()), ..Change::default() };
     // Values are sealed on the server, so variables stay as they are unless they are given anew.
     if !args.env.is_empty() || args.env_file.is_some() {
         let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
-        present.seal_into(&mut wanted, &vars)?;
+        current.seal_into(&mut wanted, &vars)?;
     }
-    let diff = present.diff(client, &wanted).await?;
-    guard(&diff, args.drop_env.drop_env)?;
-    let id = present.info.id.as_str();
+    let diff = current.diff(client, &wanted).await?;
+    check_dropped_env(&diff, args.drop_env.drop_env)?;
+    let id = current.info.id.as_str();
     if !global.json {
-        diff.show(&present.info.name);
+        diff.show(&current.info.name);
     }
-    if diff.effect == Effect::Nothing && !present.info.in_progress {
+    if diff.effect == Effect::Nothing && !current.info.in_progress {
         let reply = json!({
-            "outcome": "unchanged", "id": id, "name": present.info.name,
+            "outcome": "unchanged", "id": id, "name": current.info.name,
             "compose_hash": diff.new_hash.to_string(),
         });
         return finish(global, client, args, id, reply).await;
     }
-    let manner =
-        Manner { yes: args.signing.yes, prepare_only: false, no_wait: true, timeout: args.timeout };
-    agree(global, &present, &diff, &manner)?;
-    let asked = Asked {
-        present: &present,
+    let manner = ChangeOptions {
+        yes: args.signing.yes,
+        prepare_only: false,
+        no_wait: true,
+        timeout: args.timeout,
+    };
+    confirm_restart(global, &current, &diff, &manner)?;
+    let planned = PlannedUpdate {
+        current: &current,
         diff: &diff,
         patch: patch(&wanted, diff.restart),
         guard: if args.drop_env.drop_env { EnvGuard::Report } else { EnvGuard::Refuse },
     };
-    let governed = present.info.kms_info.as_ref().is_some_and(|kms| kms.chain_id.is_some());
+    let governed = current.info.kms_info.as_ref().is_some_and(|kms| kms.chain_id.is_some());
     match key {
         _ if !governed => {
-            let accepted = client.patch_cvm(id, &asked.patch, asked.guard).await?;
-            accepted_at(global, client, args, &asked, accepted, None).await
+            let accepted = client.patch_cvm(id, &planned.patch, planned.guard).await?;
+            finish_accepted(global, client, args, &planned, accepted, None).await
         }
-        Some(key) => approve(global, client, args, &asked, key).await,
-        None => prepare(global, client, args, &asked).await,
+        Some(key) => approve(global, client, args, &planned, key).await,
+        None => prepare(global, client, args, &planned).await,
     }
 }
 
 /// What a 465 asks for; another error is one.
-fn required(error: Error) -> Result<Required, Fail> {
+fn approval_required(error: Error) -> Result<Required, Fail> {
     match Required::of(&error) {
         Some(required) => Ok(required?),
         None => Err(error.into()),
@@ -96,27 +102,29 @@ async fn approve(
     global: &Global,
     client: &Client,
     args: &Deploy,
-    asked: &Asked<'_>,
+    planned: &PlannedUpdate<'_>,
     key: &Key,
 ) -> Result<(), Fail> {
-    let id = asked.present.info.id.as_str();
-    let required = match client.patch_cvm(id, &asked.patch, asked.guard).await {
-        Ok(accepted) => return accepted_at(global, client, args, asked, accepted, None).await,
-        Err(error) => required(error)?,
+    let id = planned.current.info.id.as_str();
+    let required = match client.patch_cvm(id, &planned.patch, planned.guard).await {
+        Ok(accepted) => {
+            return finish_accepted(global, client, args, planned, accepted, None).await;
+        }
+        Err(error) => approval_required(error)?,
     };
-    let transaction = allow(global, args, key, &required).await?;
+    let transaction = allow_document(global, args, key, &required).await?;
     let confirmed = client.confirm_cvm_patch(id, required.compose_hash, transaction).await;
     let accepted = confirmed.map_err(|error| {
         Fail::from(error).suggest(
-            "What the contract allows stays allowed: repeat this, and nothing is paid again.",
+            "The contract keeps what it allows. Run the command again; nothing is paid twice.",
         )
     })?;
-    accepted_at(global, client, args, asked, accepted, transaction).await
+    finish_accepted(global, client, args, planned, accepted, transaction).await
 }
 
 /// Has the contract allow what is missing. Returns the transaction that added the document; `None`: it was
 /// allowed already.
-async fn allow(
+async fn allow_document(
     global: &Global,
     args: &Deploy,
     key: &Key,
@@ -136,7 +144,7 @@ async fn allow(
         );
         return Err(Fail::new("not-registered", why)
             .detail("kms contract", checksummed(required.kms_contract))
-            .suggest("See what is missing: casemate governance plan."));
+            .suggest("Show what is missing: casemate governance plan."));
     }
     if !(allowed && listed) && seen.owner != Some(key.address()) {
         return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));
@@ -158,16 +166,16 @@ async fn allow(
     Ok(Some(mined.hash))
 }
 
-async fn accepted_at(
+async fn finish_accepted(
     global: &Global,
     client: &Client,
     args: &Deploy,
-    asked: &Asked<'_>,
+    planned: &PlannedUpdate<'_>,
     accepted: Accepted,
     transaction: Option<TxHash>,
 ) -> Result<(), Fail> {
     warn(global, &accepted.course);
-    let info = &asked.present.info;
+    let info = &planned.current.info;
     let operation = &accepted.correlation_id;
     if args.wait {
         change::follow(global, client, &info.id, &info.name, operation, args.timeout).await?;
@@ -177,7 +185,7 @@ async fn accepted_at(
         "id": info.id,
         "name": info.name,
         "correlation_id": operation,
-        "compose_hash": asked.diff.new_hash.to_string(),
+        "compose_hash": planned.diff.new_hash.to_string(),
         "transaction_hash": transaction.map(|hash| format!("0x{hash}")),
     });
     finish(global, client, args, &info.id, reply).await
@@ -188,12 +196,14 @@ async fn prepare(
     global: &Global,
     client: &Client,
     args: &Deploy,
-    asked: &Asked<'_>,
+    planned: &PlannedUpdate<'_>,
 ) -> Result<(), Fail> {
-    let info = &asked.present.info;
-    let required = match client.prepare_cvm_patch(&info.id, &asked.patch, asked.guard).await {
-        Ok(accepted) => return accepted_at(global, client, args, asked, accepted, None).await,
-        Err(error) => required(error)?,
+    let info = &planned.current.info;
+    let required = match client.prepare_cvm_patch(&info.id, &planned.patch, planned.guard).await {
+        Ok(accepted) => {
+            return finish_accepted(global, client, args, planned, accepted, None).await;
+        }
+        Err(error) => approval_required(error)?,
     };
     let plan = ask(
         client,
@@ -224,7 +234,7 @@ async fn prepare(
         return Ok(());
     }
     show(&plan);
-    ui::line("Once it is executed, confirm it within 14 days:");
+    ui::line("After it is executed, confirm the update within 14 days:");
     if let Some(url) = url {
         ui::line(format!("  {url}"));
     }

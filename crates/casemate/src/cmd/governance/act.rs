@@ -1,4 +1,4 @@
-//! Changes of what the contract of an app allows, by its owner.
+//! Commands of the app's owner that change what its contract allows.
 
 use casemate_client::{
     Client,
@@ -16,49 +16,45 @@ use serde_json::json;
 use super::chain::{Signing, carry_out, not_owner};
 use crate::{cli::Global, connect, fail::Fail, ui};
 
-/// A document of an app.
 #[derive(Debug, Args)]
 pub struct Document {
-    /// The app's id; see `casemate apps ls`.
+    /// App id; see `casemate apps ls`.
     #[arg(value_name = "APP")]
     app: String,
-    /// The compose hash, 64 hex digits.
+    /// Compose hash, 64 hex digits.
     #[arg(value_name = "HASH")]
     hash: ComposeHash,
     #[command(flatten)]
     signing: Signing,
 }
 
-/// A device of an app.
 #[derive(Debug, Args)]
 pub struct Device {
-    /// The app's id; see `casemate apps ls`.
+    /// App id; see `casemate apps ls`.
     #[arg(value_name = "APP")]
     app: String,
-    /// The device id of a host, 64 hex digits; see `casemate governance show`.
+    /// Device id of a host, 64 hex digits; see `casemate governance show`.
     #[arg(value_name = "DEVICE")]
     id: DeviceId,
     #[command(flatten)]
     signing: Signing,
 }
 
-/// Every device, or not.
 #[derive(Debug, Args)]
 pub struct AnyDevice {
-    /// The app's id; see `casemate apps ls`.
+    /// App id; see `casemate apps ls`.
     #[arg(value_name = "APP")]
     app: String,
-    /// Only those on the list again.
+    /// Allow only listed devices again.
     #[arg(long)]
     off: bool,
     #[command(flatten)]
     signing: Signing,
 }
 
-/// An app that was offered.
 #[derive(Debug, Args)]
 pub struct Accept {
-    /// The app's id.
+    /// App id.
     #[arg(value_name = "APP")]
     app: String,
     #[command(flatten)]
@@ -94,7 +90,7 @@ pub async fn accept(global: &Global, args: Accept) -> Result<(), Fail> {
 pub struct Governed {
     pub app: AppId,
     pub chain_id: u64,
-    /// The contract of the KMS.
+    /// Address of the KMS contract.
     pub kms: Address,
 }
 
@@ -109,8 +105,10 @@ impl Governed {
             (Some(chain_id), Some(app), Some(kms)) => {
                 Ok(Self { app: AppId::from_bytes(*app.as_bytes()), chain_id, kms })
             }
-            _ => Err(Fail::new("not-governed", format!("no contract governs {said}"))
-                .suggest("Nothing has to be allowed: its workspace decides what boots.")),
+            _ => Err(Fail::new("not-governed", format!("{said} is not contract-governed"))
+                .suggest(
+                    "Nothing has to be allowed on a chain. Its workspace decides what boots.",
+                )),
         }
     }
 }
@@ -127,7 +125,7 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
     let seen = rpc.overview(governed.kms, governed.app).await?;
     let contract = Address::from(governed.app);
     if !seen.exists {
-        let why = format!("there is no contract of an app at {}", checksummed(contract));
+        let why = format!("no app contract at {}", checksummed(contract));
         return Err(
             Fail::new("no-app-contract", why).detail("chain", governed.chain_id.to_string())
         );
@@ -141,24 +139,24 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
         return print(global, &rpc, governed, signer, transaction).await;
     };
     let me = key.address();
-    if is_so(&rpc, governed.app, &call, me).await? {
-        told(global, governed, &call, None);
+    if is_already_done(&rpc, governed.app, &call, me).await? {
+        print_outcome(global, governed, &call, None);
         return Ok(());
     }
     if signer != Some(me) {
         return Err(not_owner(contract, seen.owner, seen.pending_owner, me));
     }
     let mined = carry_out(global, signing, &rpc, &key, transaction).await?;
-    if !is_so(&rpc, governed.app, &call, me).await? {
-        return Err(Fail::new("undone", format!("{call} was mined, and is undone again"))
+    if !is_already_done(&rpc, governed.app, &call, me).await? {
+        return Err(Fail::new("undone", format!("{call} was mined, but its effect was undone"))
             .detail("transaction", format!("0x{}", mined.hash)));
     }
-    told(global, governed, &call, Some(format!("0x{}", mined.hash)));
+    print_outcome(global, governed, &call, Some(format!("0x{}", mined.hash)));
     Ok(())
 }
 
-/// Whether a call by this account would change nothing.
-async fn is_so(rpc: &Rpc, app: AppId, call: &Call, me: Address) -> Result<bool, Fail> {
+/// Whether the contract is already in the state that the call would produce.
+async fn is_already_done(rpc: &Rpc, app: AppId, call: &Call, me: Address) -> Result<bool, Fail> {
     Ok(match *call {
         Call::AddComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(true),
         Call::RemoveComposeHash(hash) => rpc.allows_document(app, hash).await? == Some(false),
@@ -172,7 +170,7 @@ async fn is_so(rpc: &Rpc, app: AppId, call: &Call, me: Address) -> Result<bool, 
     })
 }
 
-fn told(global: &Global, governed: Governed, call: &Call, transaction: Option<String>) {
+fn print_outcome(global: &Global, governed: Governed, call: &Call, transaction: Option<String>) {
     let app = checksummed(governed.app.into());
     if global.json {
         ui::json(&json!({
@@ -186,11 +184,11 @@ fn told(global: &Global, governed: Governed, call: &Call, transaction: Option<St
     }
     ui::line(match transaction {
         Some(hash) => format!("{call} on {app}: done in {hash}"),
-        None => format!("{call} on {app}: it is so already"),
+        None => format!("{call} on {app}: nothing to do"),
     });
 }
 
-/// Prints what somebody else has to sign, and whether it would succeed.
+/// Prints the transaction for another signer, and whether it would succeed.
 async fn print(
     global: &Global,
     rpc: &Rpc,
@@ -201,8 +199,8 @@ async fn print(
     let signer = signer.ok_or_else(|| {
         let app = checksummed(governed.app.into());
         let why = match transaction.call {
-            Call::AcceptOwnership => format!("{app} was offered to nobody"),
-            _ => format!("nobody owns {app} any more"),
+            Call::AcceptOwnership => format!("the ownership of {app} is not offered to anyone"),
+            _ => format!("{app} has no owner"),
         };
         Fail::new("not-owner", why)
     })?;

@@ -1,5 +1,5 @@
-//! Who signs, how the chain is reached, and how a transaction is done: tried, shown, asked about, signed,
-//! waited for.
+//! Signing options, the connection to a chain, and sending a transaction: simulate, show, confirm, sign,
+//! wait.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,53 +14,50 @@ use secrecy::SecretString;
 
 use crate::{cli::Global, fail::Fail, ui};
 
-/// How long a transaction may take to be mined and confirmed.
+/// How long to wait for a transaction to be mined and confirmed.
 const MINED_WITHIN: Duration = Duration::from_mins(3);
 
-/// How to reach the chain.
 #[derive(Debug, Clone, Args)]
-pub struct Reach {
-    /// Endpoint of the chain [env: ETH_RPC_URL; else a public one for chains 1 and 8453, and
+pub struct ChainEndpoint {
+    /// RPC endpoint of the chain [env: ETH_RPC_URL; default: a public endpoint for chains 1 and 8453,
     /// http://127.0.0.1:8545 for 31337].
     #[arg(long, value_name = "URL")]
     rpc_url: Option<String>,
 }
 
-/// Who signs. A private key stays in this process: it is in no request to any server.
+/// How transactions are signed. A private key stays in this process.
 #[derive(Debug, Clone, Args)]
 pub struct Signing {
-    /// File that holds a private key and that only you can read (mode 0600) [env: PRIVATE_KEY, the key
-    /// itself].
+    /// File with a private key, readable only by you (mode 0600) [env: PRIVATE_KEY, the key itself].
     #[arg(long, value_name = "FILE", conflicts_with_all = ["keystore", "sign_with"])]
     private_key_file: Option<PathBuf>,
-    /// Encrypted keystore, as `cast wallet` and geth make it.
+    /// Encrypted keystore file, as created by `cast wallet` or geth.
     #[arg(long, value_name = "FILE", requires = "password_file", conflicts_with = "sign_with")]
     keystore: Option<PathBuf>,
-    /// File that holds the password of the keystore and that only you can read.
+    /// File with the password of the keystore, readable only by you.
     #[arg(long, value_name = "FILE", requires = "keystore")]
     password_file: Option<PathBuf>,
-    /// `print`: sign nothing, and print what has to be signed, for a multisig.
+    /// `print`: do not sign, print the transactions for a multisig instead.
     #[arg(long, value_name = "HOW")]
     sign_with: Option<SignWith>,
     #[command(flatten)]
-    reach: Reach,
-    /// Blocks that must have a transaction beneath them, its own included.
+    reach: ChainEndpoint,
+    /// Number of confirmations to wait for, counting the transaction's own block.
     #[arg(long, default_value_t = 1, value_name = "N")]
     confirmations: u64,
-    /// Do not ask before something is signed.
+    /// Skip the confirmation before signing.
     #[arg(long, short)]
     pub yes: bool,
 }
 
-/// Ways to sign that need no key here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SignWith {
-    /// Somebody else signs what is printed.
+    /// Print the transactions for another signer.
     Print,
 }
 
 impl Signing {
-    /// The key that signs; `None`: nothing is signed here, only printed.
+    /// The signing key; `None` if transactions are only printed.
     pub fn key(&self) -> Result<Option<Key>, Fail> {
         if self.sign_with == Some(SignWith::Print) {
             return Ok(None);
@@ -75,25 +72,26 @@ impl Signing {
         given.map(|key| Key::parse(&key)).transpose().map_err(Into::into)
     }
 
-    /// The chain of this id, if its endpoint serves it.
+    /// Connects to the chain of this id. Fails if the endpoint serves another chain.
     pub async fn open(&self, chain_id: u64) -> Result<Rpc, Fail> {
         self.reach.open(chain_id).await
     }
 }
 
-impl Reach {
-    /// The chain of this id, if its endpoint serves it.
+impl ChainEndpoint {
+    /// Connects to the chain of this id. Fails if the endpoint serves another chain.
     pub async fn open(&self, chain_id: u64) -> Result<Rpc, Fail> {
         let given = self.rpc_url.clone().or_else(|| variable("ETH_RPC_URL"));
         let url = given.or_else(|| well_known(chain_id).map(str::to_owned)).ok_or_else(|| {
-            Fail::usage(format!("no endpoint is known for chain {chain_id}"))
-                .suggest("Name one with --rpc-url or ETH_RPC_URL.")
+            Fail::usage(format!("no RPC endpoint for chain {chain_id}"))
+                .suggest("Set --rpc-url or ETH_RPC_URL.")
         })?;
         Ok(Rpc::open(&url, chain_id).await?)
     }
 }
 
-/// Does a transaction. Nothing is signed that would fail or cannot be paid, or to which nobody agreed.
+/// Simulates, confirms, signs and sends a transaction. Nothing is signed that would revert, cannot be paid or
+/// was not confirmed.
 pub async fn carry_out(
     global: &Global,
     signing: &Signing,
@@ -116,14 +114,14 @@ pub async fn carry_out(
         return Err(Fail::new("not-confirmed", format!("{what} was not signed"))
             .detail("from", from)
             .detail("at most", format!("{cost} ETH"))
-            .suggest("Say --yes to sign without being asked."));
+            .suggest("Use --yes to sign without confirmation."));
     }
     let hash = rpc.send(key, &prepared).await?;
     if !global.json {
         ui::print_note(format!("sent 0x{hash}"));
     }
     let mined = rpc.mined(hash, signing.confirmations, MINED_WITHIN).await.map_err(|error| {
-        // It may be on its way; whoever does it again should know.
+        // The transaction may still be mined, so the error names it.
         Fail::from(error).detail("transaction", format!("0x{hash}"))
     })?;
     if !global.json {
@@ -132,13 +130,13 @@ pub async fn carry_out(
     Ok(mined)
 }
 
-/// Wei as ether, eight places.
+/// Wei as ether, with eight decimal places.
 fn ether(wei: u128) -> String {
     let small = wei.div_ceil(10_000_000_000);
     format!("{}.{:08}", small / 100_000_000, small % 100_000_000)
 }
 
-/// An account that is not the one that has to sign.
+/// The error for an account that is not the required signer.
 pub fn not_owner(
     app: Address,
     owner: Option<Address>,
@@ -149,18 +147,18 @@ pub fn not_owner(
     let fail = match owner {
         Some(owner) => Fail::new("not-owner", format!("{app} is not owned by {}", checksummed(me)))
             .detail("owner", checksummed(owner)),
-        None => Fail::new("not-owner", format!("nobody owns {app} any more")),
+        None => Fail::new("not-owner", format!("{app} has no owner")),
     };
     match pending {
         Some(pending) if pending == me => fail.suggest(
-            "It was offered to this account: casemate governance accept-ownership takes it.",
+            "The ownership was offered to this account. Accept it with casemate governance accept-ownership.",
         ),
         Some(pending) => fail
             .detail("offered to", checksummed(pending))
-            .suggest("Until that account accepts it, the owner signs."),
+            .suggest("Until that account accepts, the owner must sign."),
         None => fail,
     }
-    .suggest("Print what the owner has to sign: --sign-with print, or casemate governance plan.")
+    .suggest("Print the transactions for the owner with --sign-with print or casemate governance plan.")
 }
 
 impl From<ChainError> for Fail {
@@ -169,21 +167,22 @@ impl From<ChainError> for Fail {
         match error {
             ChainError::Url(_) => Self::usage(text),
             ChainError::Unanswered { .. } => Self::new("chain-unreachable", text)
-                .suggest("Name another endpoint with --rpc-url or ETH_RPC_URL."),
+                .suggest("Use another endpoint with --rpc-url or ETH_RPC_URL."),
             ChainError::WrongChain { .. } => Self::new("wrong-chain", text).suggest(
-                "Name an endpoint of that chain with --rpc-url or ETH_RPC_URL; nothing was signed.",
+                "Nothing was signed. Set --rpc-url or ETH_RPC_URL to an endpoint of that chain.",
             ),
             ChainError::Refused(_) => Self::new("chain-refused", text),
             ChainError::Reverts(_) => {
                 Self::new("would-revert", text).suggest("Nothing was signed or paid.")
             }
             ChainError::Funds { .. } => Self::new("insufficient-funds", text)
-                .suggest("Send it some, and repeat this: nothing was signed or paid."),
+                .suggest("Nothing was signed or paid. Fund the account and run the command again."),
             ChainError::Failed(_) => Self::new("transaction-failed", text).suggest(
-                "Look at it in an explorer; the state may have changed since it was tried.",
+                "Look at it in a block explorer. The state may have changed since the simulation.",
             ),
-            ChainError::NotMined { .. } => Self::new("not-mined", text)
-                .suggest("Repeat this once it is mined: what is done already is not done again."),
+            ChainError::NotMined { .. } => Self::new("not-mined", text).suggest(
+                "Run the command again once it is mined. Finished steps are not repeated.",
+            ),
             ChainError::Signing(_) => Self::new("signing", text),
         }
     }

@@ -1,4 +1,4 @@
-//! `casemate governance …`: contracts that govern apps.
+//! `casemate governance`: contracts that govern apps.
 
 #[cfg(feature = "onchain")]
 mod act;
@@ -12,53 +12,53 @@ use clap::Subcommand;
 
 use crate::{cli::Global, fail::Fail};
 
-/// Contracts that govern apps. APP is an app id, with or without `app_` or `0x`.
+/// Show and change what the contracts of an app allow. APP is an app id, with or without `app_` or `0x`.
 #[derive(Debug, Subcommand)]
 pub enum Governance {
-    /// Which transactions are missing before something boots, who signs them, or why none will help.
+    /// Show which transactions are missing for a boot and who must sign them.
     #[command(after_help = "Examples:
   casemate governance plan my-shop -c docker-compose.yml     before an update
   casemate governance plan my-shop --node sim-2 --safe-batch batch.json
   casemate governance plan --kms base -c docker-compose.yml --name my-shop --signer 0x…
   casemate governance plan --app 3a1f… --compose-hash 9c2e… --json")]
     Plan(Box<plan::PlanArgs>),
-    /// What the contracts say of an app, read from the chain itself.
+    /// Show what the contracts say about an app, read directly from the chain.
     #[cfg(feature = "onchain")]
     #[command(after_help = "Examples:
   casemate governance show 3a1f…
   casemate governance show 3a1f… --rpc-url https://… --json")]
     Show(show::Show),
-    /// Allow a document.
+    /// Allow a compose hash.
     #[cfg(feature = "onchain")]
     #[command(after_help = "Examples:
   casemate governance add-compose-hash 3a1f… 9c2e… --private-key-file key
   casemate governance add-compose-hash 3a1f… 9c2e… --sign-with print   for a multisig")]
     AddComposeHash(act::Document),
-    /// Allow a document no more. CVMs that run it do not boot again.
+    /// Disallow a compose hash. CVMs that run it cannot boot again.
     #[cfg(feature = "onchain")]
     #[command(
         after_help = "Examples:\n  casemate governance remove-compose-hash 3a1f… 9c2e… --private-key-file key"
     )]
     RemoveComposeHash(act::Document),
-    /// List a device: a host on which the app may boot.
+    /// Allow a device: a host on which the app may boot.
     #[cfg(feature = "onchain")]
     #[command(
         after_help = "Examples:\n  casemate governance add-device 3a1f… 77ab… --keystore k.json --password-file pw"
     )]
     AddDevice(act::Device),
-    /// Strike a device off the list.
+    /// Disallow a device.
     #[cfg(feature = "onchain")]
     #[command(
         after_help = "Examples:\n  casemate governance remove-device 3a1f… 77ab… --private-key-file key"
     )]
     RemoveDevice(act::Device),
-    /// Allow every device, or with --off only those on the list.
+    /// Allow every device, or with --off only listed devices.
     #[cfg(feature = "onchain")]
     #[command(after_help = "Examples:
   casemate governance allow-any-device 3a1f… --private-key-file key
   casemate governance allow-any-device 3a1f… --off --private-key-file key")]
     AllowAnyDevice(act::AnyDevice),
-    /// Take an app that was offered to this account.
+    /// Accept the ownership of an app that was offered to this account.
     #[cfg(feature = "onchain")]
     #[command(
         after_help = "Examples:\n  casemate governance accept-ownership 3a1f… --private-key-file key"
@@ -66,7 +66,6 @@ pub enum Governance {
     AcceptOwnership(act::Accept),
 }
 
-/// Does what was said.
 pub async fn run(global: &Global, command: Governance) -> Result<(), Fail> {
     match command {
         Governance::Plan(args) => Box::pin(plan::run(global, *args)).await,

@@ -1,4 +1,4 @@
-//! `casemate governance plan`, and how plans are shown.
+//! `casemate governance plan`, and the output of plans.
 
 use std::{
     fs,
@@ -21,40 +21,39 @@ use crate::{
     cli::Global, cmd::replicas::node, connect, fail::Fail, table, ui, up::project::Project,
 };
 
-/// Which transactions are missing.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// A CVM: name, id, uuid.
+    /// CVM, by name, id or UUID.
     #[arg(value_name = "CVM", conflicts_with = "app")]
     cvm: Option<String>,
-    /// An app instead of a CVM.
+    /// App id, instead of a CVM.
     #[arg(long, value_name = "APP")]
     app: Option<String>,
-    /// KMS by id, slug, address of its contract, or kind; for an app that there is not yet.
+    /// KMS of a new app, by id, slug, contract address or kind.
     #[arg(long, value_name = "KMS")]
     kms: Option<String>,
-    /// The document that is to boot, by its hash; that of the CVM or app if left out.
+    /// Compose hash to boot [default: that of the CVM or app].
     #[arg(long, value_name = "HASH", conflicts_with = "compose")]
     compose_hash: Option<ComposeHash>,
-    /// A compose file that is to be the CVM's, or that of a new app.
+    /// New compose file for the CVM, or the compose file of a new app.
     #[arg(short, long, value_name = "FILE")]
     compose: Option<PathBuf>,
-    /// Names of all variables from now on, where they are to be other ones; may be given several times.
+    /// Names of all variables, if they change; repeatable.
     #[arg(long, value_name = "NAME", requires = "compose")]
     env_key: Vec<String>,
     /// Name of the new app.
     #[arg(long, requires = "compose")]
     name: Option<String>,
-    /// Node on which it is to boot, by name or id; may be given several times.
+    /// Node to boot on, by name or id; repeatable.
     #[arg(long, value_name = "NAME|ID")]
     node: Vec<String>,
-    /// Allow every device instead of those of the nodes.
+    /// Allow every device, not only those of the nodes.
     #[arg(long)]
     allow_any_device: bool,
-    /// The account that would sign; a new app is to be its own.
+    /// Account that would sign; it becomes the owner of a new app.
     #[arg(long, value_name = "ADDRESS")]
     signer: Option<Address>,
-    /// Write the steps to a file that the Transaction Builder of a Safe imports.
+    /// Write the transactions to a file for the Safe Transaction Builder.
     #[arg(long, value_name = "FILE")]
     safe_batch: Option<PathBuf>,
 }
@@ -78,16 +77,12 @@ pub async fn run(global: &Global, args: PlanArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Asks for a plan.
+/// Requests a plan.
 pub async fn ask(client: &Client, request: &GovernancePlanRequest) -> Result<GovernancePlan, Fail> {
     client.governance_plan(request).await.map_err(|error| {
         let unknown = error.is_not_found() && error.code().is_none();
         let fail = Fail::from(error);
-        if unknown {
-            fail.suggest("Only Casemate makes plans, of servers that speak this API.")
-        } else {
-            fail
-        }
+        if unknown { fail.suggest("Only Casemate servers support plans.") } else { fail }
     })
 }
 
@@ -111,7 +106,7 @@ async fn request(client: &Client, args: PlanArgs) -> Result<GovernancePlanReques
             let names = args.env_key.iter().map(|name| (name.clone(), "".into())).collect();
             let mut wanted = crate::up::deploy::request(&project, &names);
             choose_kms(&mut wanted, args.kms.as_deref());
-            wanted.node_id = one(&nodes)?;
+            wanted.node_id = only_node(&nodes)?;
             request.provision = Some(Box::new(wanted));
             return Ok(request);
         }
@@ -132,16 +127,16 @@ async fn request(client: &Client, args: PlanArgs) -> Result<GovernancePlanReques
     Ok(request)
 }
 
-fn one(nodes: &[NodeId]) -> Result<Option<NodeId>, Fail> {
+fn only_node(nodes: &[NodeId]) -> Result<Option<NodeId>, Fail> {
     match nodes {
         [] => Ok(None),
         [node] => Ok(Some(*node)),
-        _ => Err(Fail::usage("a new app begins on one node")
-            .suggest("Name one, and make a plan for the others once the app is there.")),
+        _ => Err(Fail::usage("a plan for a new app needs exactly one node")
+            .suggest("Give one node. Plan the others once the app exists.")),
     }
 }
 
-/// Says which KMS a deployment is to have: by its kind, else by id or slug.
+/// Sets the KMS of a deployment, by kind, id or slug.
 pub fn choose_kms(request: &mut ProvisionRequest, said: Option<&str>) {
     match said.map(|said| (said, said.parse())) {
         None => {}
@@ -150,20 +145,17 @@ pub fn choose_kms(request: &mut ProvisionRequest, said: Option<&str>) {
     }
 }
 
-/// Writes the steps of a plan for the Transaction Builder.
+/// Writes the steps of a plan as a Safe Transaction Builder file.
 pub fn write_batch(file: &Path, batch: Option<&Value>) -> Result<(), Fail> {
     let batch = batch.ok_or_else(|| {
-        Fail::new(
-            "nothing-to-sign",
-            "there is nothing that has to be signed, so nothing was written",
-        )
+        Fail::new("nothing-to-sign", "no transaction is needed, so no file was written")
     })?;
     let text = serde_json::to_string_pretty(batch).unwrap_or_default();
     fs::write(file, text + "\n")
         .map_err(|error| Fail::new("file", format!("{}: {error}", file.display())))
 }
 
-/// Shows a plan to people.
+/// Prints a plan.
 pub fn show(plan: &GovernancePlan) {
     let owner = plan.owner.as_ref().map(|owner| match (owner.threshold, owner.owners.len()) {
         (Some(threshold), of) => format!("{} (Safe, {threshold} of {of})", owner.address),
@@ -180,8 +172,8 @@ pub fn show(plan: &GovernancePlan) {
     for why in &plan.obstacles {
         ui::line(format!("blocked: {}", why.message));
     }
-    steps("To be done, in this order:", &plan.steps);
-    steps("Not needed, but possible:", &plan.optional);
+    steps("Required, in this order:", &plan.steps);
+    steps("Optional:", &plan.optional);
     for note in plan.notes.iter().chain(&plan.warnings) {
         ui::line(format!("note: {note}"));
     }
@@ -192,16 +184,16 @@ pub fn show(plan: &GovernancePlan) {
             (Some(false), None) => "refused".to_owned(),
             (None, _) => "not asked".to_owned(),
         };
-        ui::line(format!("the KMS to {} now: {says}", host.node));
+        ui::line(format!("current verdict of the KMS for {}: {says}", host.node));
     }
 }
 
 fn standing(plan: &GovernancePlan) -> String {
     match plan.standing.as_str() {
-        "allowed" => "allowed: nothing is missing".to_owned(),
+        "allowed" => "allowed".to_owned(),
         "transactions_missing" => "transactions are missing".to_owned(),
-        "not_yours" => "transactions are missing, and somebody else has to sign".to_owned(),
-        "blocked" => "blocked: the transactions are not enough".to_owned(),
+        "not_yours" => "transactions are missing; another account must sign".to_owned(),
+        "blocked" => "blocked: transactions alone do not help".to_owned(),
         other => other.to_owned(),
     }
 }
@@ -226,9 +218,9 @@ fn steps(title: &str, steps: &[PlanStep]) {
         ui::line(format!("     signed by {signer}; {}", step.why));
         ui::line(format!("     calldata {}", step.calldata));
         match (step.simulation.as_str(), &step.revert_reason) {
-            ("succeeds", _) => ui::line("     tried: succeeds"),
-            (_, Some(reason)) => ui::line(format!("     tried: fails, {reason}")),
-            _ => ui::line("     not tried: a step before it has to be done first"),
+            ("succeeds", _) => ui::line("     simulation: succeeds"),
+            (_, Some(reason)) => ui::line(format!("     simulation: fails, {reason}")),
+            _ => ui::line("     simulation: skipped, depends on an earlier step"),
         };
     }
 }

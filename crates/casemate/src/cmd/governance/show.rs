@@ -1,4 +1,4 @@
-//! `casemate governance show`: what the contracts say of an app, by the chain's own word.
+//! `casemate governance show`: what the contracts say about an app, read from the chain.
 
 use std::collections::BTreeSet;
 
@@ -10,20 +10,19 @@ use casemate_core::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{act::Governed, chain::Reach};
+use super::{act::Governed, chain::ChainEndpoint};
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
-/// What the contracts say of an app.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// The app's id; see `casemate apps ls`.
+    /// App id; see `casemate apps ls`.
     #[arg(value_name = "APP")]
     app: String,
     #[command(flatten)]
-    reach: Reach,
+    reach: ChainEndpoint,
 }
 
-/// A document or device, by what it is known here, and whether it is allowed.
+/// A document or device: its id, its local name, and whether it is allowed.
 type Listed = (String, String, bool);
 
 pub async fn run(global: &Global, args: Show) -> Result<(), Fail> {
@@ -51,7 +50,7 @@ pub async fn run(global: &Global, args: Show) -> Result<(), Fail> {
     if global.json {
         ui::json(&document(&rpc, governed, &seen, &documents, &devices));
     } else {
-        told(&rpc, governed, &seen, &documents, &devices);
+        print_overview(&rpc, governed, &seen, &documents, &devices);
     }
     Ok(())
 }
@@ -100,19 +99,25 @@ fn document(
     })
 }
 
-fn told(rpc: &Rpc, governed: Governed, seen: &Overview, documents: &[Listed], devices: &[Listed]) {
+fn print_overview(
+    rpc: &Rpc,
+    governed: Governed,
+    seen: &Overview,
+    documents: &[Listed],
+    devices: &[Listed],
+) {
     let yes = |flag: bool| if flag { "yes" } else { "no" }.to_owned();
     let kms = checksummed(governed.kms);
     table::facts(&[
         ("app", checksummed(governed.app.into())),
         ("there", yes(seen.exists)),
-        ("kms", if seen.kms_exists { kms } else { format!("{kms}: no contract of a KMS") }),
+        ("kms", if seen.kms_exists { kms } else { format!("{kms}: not a KMS contract") }),
         ("chain", rpc.chain_id().to_string()),
         ("registered", yes(seen.registered)),
         ("owner", owner(seen.owner, seen.owner_kind.as_ref())),
         ("offered to", table::or_none(seen.pending_owner.map(checksummed))),
         ("any device", yes(seen.any_device)),
-        ("needs new TCB", seen.tcb_required.map_or_else(|| "does not say".to_owned(), yes)),
+        ("needs new TCB", seen.tcb_required.map_or_else(|| "unknown".to_owned(), yes)),
     ]);
     let rows = |listed: &[Listed]| {
         let row = |(id, what, allowed): &Listed| vec![id.clone(), what.clone(), yes(*allowed)];
@@ -123,7 +128,7 @@ fn told(rpc: &Rpc, governed: Governed, seen: &Overview, documents: &[Listed], de
 }
 
 fn owner(owner: Option<Address>, kind: Option<&Account>) -> String {
-    let Some(owner) = owner.map(checksummed) else { return "nobody any more".to_owned() };
+    let Some(owner) = owner.map(checksummed) else { return "none".to_owned() };
     match kind {
         Some(Account::Safe { threshold, owners }) => {
             format!("{owner} (Safe, {threshold} of {})", owners.len())

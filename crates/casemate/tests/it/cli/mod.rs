@@ -64,7 +64,7 @@ fn up_makes_adopts_refuses_and_ends() {
     assert_eq!(text.code, Some(0), "{text:?}");
     assert!(text.out.starts_with("my-shop is running"), "{text:?}");
     assert!(
-        text.err.contains("nothing protects") && text.err.contains("not sent again"),
+        text.err.contains("nothing protects") && text.err.contains("keeps the values"),
         "{text:?}"
     );
 

@@ -29,7 +29,7 @@ fn an_app_goes_back_to_an_earlier_revision() {
     assert!(text.out.contains(id(0)) && text.out.contains("deploy"), "{text:?}");
     let by_id = all[0]["app_id"].as_str().expect("an app id");
     let paged = home.run(&["apps", "revisions", by_id, "--page-size", "1"]);
-    assert!(paged.err.contains("2 revisions in all; next: --page 2"), "{paged:?}");
+    assert!(paged.err.contains("2 revisions in total; next page: --page 2"), "{paged:?}");
 
     let shown = home.run(&["apps", "revision", "my-shop", id(1)]);
     assert!(shown.out.ends_with(COMPOSE) && shown.out.contains("deploy"), "{shown:?}");
@@ -46,7 +46,7 @@ fn an_app_goes_back_to_an_earlier_revision() {
     let back = ["apps", "redeploy", "my-shop", id(1)];
     let refused = home.run(&back);
     assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""), "{refused:?}");
-    for word in ["+services", "restart: yes", "my-shop would be restarted", "--yes"] {
+    for word in ["+services", "restart: yes", "the change restarts my-shop", "--yes"] {
         assert!(refused.err.contains(word), "{word}: {}", refused.err);
     }
     let refused = home.run(&[&back[..], &["--json"]].concat());

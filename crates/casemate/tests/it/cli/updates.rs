@@ -85,7 +85,7 @@ fn what_is_off_is_changed_without_a_question() {
     let done = home.run(&["cvms", "resize", "my-shop", "--memory", "4G", "--json"]).json();
     assert_eq!((&done["restart"], &done["status"]), (&json!(false), &json!("stopped")), "{done}");
     let text = home.run(&["cvms", "resize", "my-shop", "--disk", "40G"]);
-    assert!(text.err.contains("counts from the next start"), "{text:?}");
+    assert!(text.err.contains("applied at the next start"), "{text:?}");
     let info = get(&home);
     assert_eq!(
         (&info["status"], &info["resource"]["memory_in_gb"]),
@@ -137,7 +137,7 @@ fn a_failed_update_says_why_and_is_taken_back() {
     assert_eq!(failed.code, Some(1));
     let error = failed.error();
     assert_eq!(error["code"], "boot_failed", "{error}");
-    assert!(error["details"].to_string().contains("configuration from before"), "{error}");
+    assert!(error["details"].to_string().contains("previous configuration"), "{error}");
     assert!(error["suggestions"].to_string().contains("operations my-shop --steps"), "{error}");
     let after = get(&home);
     assert_eq!(
@@ -213,7 +213,7 @@ fn names_ports_times_and_batches() {
     let past = ["cvms", "schedule-delete", "our-shop", "--at", "2020-01-01T00:00:00Z", "--yes"];
     assert_eq!(home.run(&past).code, Some(1));
     let never = home.run(&["cvms", "schedule-delete", "our-shop", "--never"]);
-    assert_eq!(never.out, "our-shop: will not be deleted by itself\n", "{never:?}");
+    assert_eq!(never.out, "our-shop: no deletion scheduled\n", "{never:?}");
 
     let stop = ["cvms", "batch", "stop", "our-shop", "my-shop", "nobody", "--wait", "--json"];
     let some = home.run(&stop);
@@ -222,7 +222,7 @@ fn names_ports_times_and_batches() {
     assert_eq!((&told["stopped"], &told["errors"][0]["cvm_id"]), (&json!(2), &json!("nobody")));
     assert!(some.err.contains("batch-incomplete"), "{some:?}");
     let again = home.run(&stop[..5]);
-    assert_eq!((again.code, again.out.as_str()), (Some(0), "0 stopping, 2 were off already\n"));
+    assert_eq!((again.code, again.out.as_str()), (Some(0), "0 stopping, 2 already stopped\n"));
     let many = vec!["x"; 51];
     assert_eq!(home.run(&[&["cvms", "batch", "stop"], &many[..]].concat()).code, Some(2));
 }

@@ -1,5 +1,4 @@
-//! Calls of contracts as people and wallets read them: a function, its arguments by name, and the bytes
-//! they come to.
+//! Contract calls for display and wallets: a function, its named arguments, and the calldata.
 
 use std::fmt;
 
@@ -10,34 +9,33 @@ use crate::{
     id::{Address, AppId, ComposeHash, DeviceId},
 };
 
-/// A function of the contracts with its arguments.
+/// A contract call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// On the app: allows a document.
+    /// App contract: allows a document.
     AddComposeHash(ComposeHash),
-    /// On the app: allows a document no more.
+    /// App contract: disallows a document.
     RemoveComposeHash(ComposeHash),
-    /// On the app: lists a device.
+    /// App contract: lists a device.
     AddDevice(DeviceId),
-    /// On the app: strikes a device off.
+    /// App contract: removes a device from the list.
     RemoveDevice(DeviceId),
-    /// On the app: allows every device, or only the listed ones.
+    /// App contract: allows every device, or only listed ones.
     SetAllowAnyDevice(bool),
-    /// On the app: demands that the TCB of hosts is up to date, or not.
+    /// App contract: requires hosts with an up-to-date TCB, or not.
     SetRequireTcbUpToDate(bool),
-    /// On the app, by whom it was offered to: takes it.
+    /// App contract: the pending owner accepts the ownership.
     AcceptOwnership,
-    /// On the contract of the KMS: registers an app that there is.
+    /// KMS contract: registers an existing app.
     RegisterApp(AppId),
-    /// On the contract of the KMS: makes an app and registers it. Its code can be replaced by its owner.
+    /// KMS contract: creates and registers an app that its owner can upgrade.
     DeployAndRegisterApp {
-        /// Who is to own it.
         owner: Address,
         /// Whether it allows every device.
         any_device: bool,
-        /// A device it lists.
+        /// A device listed from the start.
         device: Option<DeviceId>,
-        /// A document it allows.
+        /// A document allowed from the start.
         hash: ComposeHash,
     },
 }
@@ -46,9 +44,9 @@ pub enum Call {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
     pub name: &'static str,
-    /// Its type: `bytes32`, `bool`, `address`.
+    /// `bytes32`, `bool` or `address`.
     pub kind: &'static str,
-    /// Its value: `0x…`, `true`, `false`; addresses with their checksum.
+    /// `0x…`, `true` or `false`; addresses have a checksum.
     pub value: String,
 }
 
@@ -83,7 +81,7 @@ impl Call {
         }
     }
 
-    /// The arguments, in their order.
+    /// The arguments in order.
     #[must_use]
     pub fn inputs(&self) -> Vec<Input> {
         match self {
@@ -109,7 +107,7 @@ impl Call {
         }
     }
 
-    /// The function with the types of its arguments: `addComposeHash(bytes32)`.
+    /// For example `addComposeHash(bytes32)`.
     #[must_use]
     pub fn signature(&self) -> String {
         let kinds: Vec<&str> = self.inputs().iter().map(|input| input.kind).collect();
@@ -142,7 +140,7 @@ impl Call {
     }
 }
 
-/// As a person says it: `addComposeHash(0x11…)`.
+/// For example `addComposeHash(0x11…)`.
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let values: Vec<String> = self.inputs().into_iter().map(|input| input.value).collect();
@@ -150,16 +148,15 @@ impl fmt::Display for Call {
     }
 }
 
-/// A call of a contract, without value.
+/// A call to a contract, without value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transaction {
     /// The contract.
     pub to: Address,
-    /// The function and its arguments.
     pub call: Call,
 }
 
-/// An address with the checksum of EIP-55 in the case of its letters, which wallets expect.
+/// An address with the EIP-55 checksum in the case of its letters, as wallets expect.
 #[must_use]
 pub fn checksummed(address: Address) -> String {
     let digits = address.to_string();
@@ -176,7 +173,7 @@ pub fn checksummed(address: Address) -> String {
 mod tests {
     use super::*;
 
-    /// What people are shown is what is sent: the selector is that of the signature.
+    /// What is displayed is what is sent: the selector is that of the signature.
     #[test]
     fn signatures_are_those_of_the_calldata() {
         let (hash, device) = (ComposeHash::from_bytes([1; 32]), DeviceId::from_bytes([2; 32]));

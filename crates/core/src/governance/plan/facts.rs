@@ -1,4 +1,4 @@
-//! What a plan is made from.
+//! The inputs of a plan.
 
 use std::collections::BTreeMap;
 
@@ -9,85 +9,82 @@ use crate::{
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// The document that is to boot.
+    /// The document to boot.
     pub hash: ComposeHash,
-    /// Whether the app is to allow every device, instead of the hosts' own.
+    /// Whether the app should allow every device instead of the hosts' devices.
     pub any_device: bool,
-    /// Who would sign; `None`: whoever can.
+    /// The account that would sign; `None`: any.
     pub signer: Option<Address>,
 }
 
-/// What is so, at one block.
+/// The state that a plan is based on, at one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     pub chain_id: u64,
     pub block: Block,
-    /// The contract of the KMS.
     pub kms: KmsFacts,
     pub app: Subject,
-    /// Where the document is to boot.
+    /// The hosts to boot on.
     pub hosts: Vec<Host>,
-    /// What is known of accounts that can sign.
+    /// Kinds of the accounts that can sign.
     pub accounts: BTreeMap<Address, Account>,
 }
 
-/// The contract of a KMS.
+/// A KMS contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KmsFacts {
-    /// Its address.
     pub contract: Address,
-    /// Whether it answers as one does.
+    /// Whether it answers like one.
     pub exists: bool,
-    /// Who may change its lists.
     pub owner: Option<Address>,
 }
 
-/// Whose lists are in question.
+/// The app of a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// An app that there is not yet; this account is to own it.
+    /// A new app, owned by this account.
     New(Address),
     App(AppFacts),
 }
 
-/// The contract of an app.
+/// An app contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppFacts {
-    /// Its id and address.
+    /// App id and address.
     pub id: AppId,
-    /// Whether it answers as one does.
+    /// Whether it answers like one.
     pub exists: bool,
     /// Whether the KMS knows it.
     pub registered: bool,
-    /// Who may change its lists; `None`: given up.
+    /// `None`: renounced.
     pub owner: Option<Address>,
-    /// To whom it was offered.
+    /// The account that ownership was offered to.
     pub pending_owner: Option<Address>,
     /// Whether it allows the document.
     pub hash_allowed: bool,
     /// Whether it allows every device.
     pub any_device: bool,
-    /// Whether it demands that the TCB of hosts is up to date; `None`: it does not say.
+    /// Whether it requires hosts with an up-to-date TCB; `None`: unknown.
     pub tcb_required: Option<bool>,
-    /// Whether its code can never be replaced; `None`: not known.
+    /// Whether its code can never be replaced; `None`: unknown.
     pub upgrades_disabled: Option<bool>,
-    /// Other documents that were in force and that it still allows, newest first.
+    /// Earlier documents that it still allows, newest first.
     pub other_hashes: Vec<ComposeHash>,
 }
 
-/// A host, as the contracts know it.
+/// A host as contracts know it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Its name with us.
+    /// Name of the node.
     pub name: String,
-    /// Its device id; all zeros: it has none.
+    /// All zeros: none.
     pub device: DeviceId,
     /// Whether the app lists the device.
     pub listed: bool,
-    /// The image it would boot, by its hash, and whether the KMS allows that; `None`: not known.
+    /// The hash of its image, and whether the KMS allows it; `None`: unknown.
     pub os_image: Option<([u8; 32], bool)>,
-    /// What is known of its TCB.
+    /// TCB status, if known.
     pub tcb_status: Option<String>,
-    /// What the contract of the KMS says to such a boot now; `None`: it was not asked.
+    /// The KMS contract's current answer to such a boot; `None`: not asked.
     pub boot: Option<BootVerdict>,
 }

@@ -1,4 +1,4 @@
-//! A plan in words.
+//! Texts of a plan.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::{Note, Obstacle, Signer, Standing, Why, checksummed};
 use crate::id::Address;
 
 impl Standing {
-    /// The word for programs.
+    /// Machine-readable.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl fmt::Display for Why {
 }
 
 impl Why {
-    /// The word for programs.
+    /// Machine-readable.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl fmt::Display for Signer {
 }
 
 impl Obstacle {
-    /// The word for programs.
+    /// Machine-readable.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {

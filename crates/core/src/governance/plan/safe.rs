@@ -1,5 +1,4 @@
-//! Transactions as multisigs take them: a file for Safe's Transaction Builder, and the bytes of a
-//! MultiSend.
+//! Formats for multisigs: a file for the Safe Transaction Builder, and MultiSend calldata.
 
 use serde_json::{Map, Value, json};
 use sha3::{Digest, Keccak256};
@@ -10,8 +9,8 @@ use crate::id::Address;
 /// `multiSend(bytes)`.
 const MULTI_SEND: [u8; 4] = [0x8d, 0x80, 0xff, 0x0a];
 
-/// The file that the Transaction Builder of a Safe imports, with its checksum, so that it can say
-/// whether the file was changed. `created_at` is in milliseconds.
+/// The file for the Safe Transaction Builder, with a checksum that detects changes. `created_at` is in
+/// milliseconds.
 #[must_use]
 pub fn batch(
     chain_id: u64,
@@ -49,22 +48,21 @@ fn entry(transaction: &Transaction) -> Value {
     json!({
         "to": checksummed(transaction.to),
         "value": "0",
-        // Without data the builder shows function and arguments, and encodes them itself.
+        // Without data, the builder shows and encodes function and arguments itself.
         "data": null,
         "contractMethod": { "inputs": kinds, "name": transaction.call.name(), "payable": false },
         "contractInputsValues": values,
     })
 }
 
-/// Keccak-256 of the file as the builder writes it for this purpose: without its name, and without a
-/// checksum.
+/// Keccak-256 of the file in the builder's canonical form, without name and checksum.
 fn checksum(file: &Value) -> String {
     let mut file = file.clone();
     file["meta"]["name"] = Value::Null;
     format!("0x{}", hex::encode(Keccak256::digest(canonical(&file))))
 }
 
-/// Keys sorted and listed before their values, a comma behind each value.
+/// The builder's canonical form: sorted keys listed before their values, a comma after each value.
 fn canonical(value: &Value) -> String {
     match value {
         Value::Array(items) => {
@@ -81,8 +79,7 @@ fn canonical(value: &Value) -> String {
     }
 }
 
-/// Calldata of `multiSend(bytes)`, which a Safe runs as its own code (DELEGATECALL): all of the
-/// transactions or none.
+/// Calldata of `multiSend(bytes)`, which a Safe executes by DELEGATECALL: all transactions or none.
 #[must_use]
 pub fn multisend(transactions: &[&Transaction]) -> Vec<u8> {
     let packed: Vec<u8> = transactions.iter().flat_map(|one| packed(one)).collect();
@@ -90,7 +87,7 @@ pub fn multisend(transactions: &[&Transaction]) -> Vec<u8> {
     [&MULTI_SEND, &word(32)[..], &word(packed.len()), &packed, &vec![0; padding]].concat()
 }
 
-/// One call (operation 0) in a batch: target, value, length of the data, data.
+/// One call (operation 0) in a batch: target, value, data length, data.
 fn packed(transaction: &Transaction) -> Vec<u8> {
     let data = transaction.call.calldata();
     [&[0][..], transaction.to.as_bytes(), &[0; 32], &word(data.len()), &data].concat()

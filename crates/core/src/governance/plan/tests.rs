@@ -1,4 +1,4 @@
-//! Cases by hand, then the promise: whoever follows a plan ends up allowed, unless the plan said why not.
+//! Examples, and a property: executing a plan grants access, or the plan lists the obstacles.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -215,7 +215,7 @@ fn a_new_app_is_one_call_of_the_kms() {
     assert_eq!(fresh(vec![host(0, false)], false).obstacles[0].as_str(), "unknown_device");
 }
 
-/// Checksum as Safe's own `checksum.ts` computes it, run with Node.
+/// The checksum of Safe's own `checksum.ts`, run with Node.
 #[test]
 fn a_batch_is_what_the_transaction_builder_reads() {
     let facts = facts(AppFacts { hash_allowed: false, ..app() }, vec![host(2, false)]);
@@ -252,7 +252,7 @@ fn a_multisend_packs_every_call() {
     assert_eq!(data, format!("{head}{packed}{padding}"));
 }
 
-/// The contracts, as far as plans reach them.
+/// The contracts, as far as plans use them.
 #[derive(Debug, Clone)]
 struct Contracts {
     kms_exists: bool,
@@ -377,7 +377,7 @@ proptest! {
         prop_assert_eq!(allowed, standing != Standing::Blocked, "{:?}", made);
         let before = !new && facts.hosts.iter().all(|host| world.allows(host));
         prop_assert!(standing != Standing::Allowed || before, "{:?}", made);
-        // Nothing is asked for that is so already, and what is optional comes after what is needed.
+        // Nothing is requested that is already so, and optional steps come after required ones.
         if before && !any_device {
             prop_assert_eq!(standing, Standing::Allowed);
         }

@@ -149,11 +149,11 @@ pub async fn needs<'a>(
     change_request: &ChangeRequest,
 ) -> Result<Option<(Contracts<'a>, Question)>, Error> {
     let (base, next, _) = update::preview(ctx, tx, cvm, &change_request.change).await?;
-    asks(ctx, cvm, &base, &next)
+    needs_between(ctx, cvm, &base, &next)
 }
 
 /// What contracts have to allow before one configuration can follow the other; `None`: nothing.
-pub fn asks<'a>(
+pub fn needs_between<'a>(
     ctx: &'a Ctx,
     cvm: &Cvm,
     base: &Configuration,

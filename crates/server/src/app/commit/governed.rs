@@ -20,7 +20,7 @@ const HOSTS: usize = 4;
 
 /// What is to be asked before a commit: about one host after another, until one is allowed.
 #[derive(Debug)]
-pub(super) struct Ask {
+pub(super) struct CommitQuestions {
     kms: KmsId,
     about: Vec<(ProvisionId, Question)>,
 }
@@ -35,7 +35,7 @@ pub(super) struct Evidence {
     pub(super) proof: Proof,
 }
 
-impl Ask {
+impl CommitQuestions {
     /// The question for each of these open provisions that is for another host than those before it.
     pub(super) fn new<'a>(
         ctx: &Ctx,

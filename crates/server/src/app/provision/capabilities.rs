@@ -14,7 +14,7 @@ use crate::app::{Error, fleet::FleetNode};
 
 /// What a request asks of its node.
 #[derive(Debug, Clone, Copy)]
-pub struct Requirements<'a> {
+pub struct RequestedSetup<'a> {
     pub request: &'a ProvisionRequest,
     /// Its document.
     pub compose: &'a AppCompose,
@@ -45,8 +45,8 @@ pub fn refuse_what_none_can(request: &ProvisionRequest) -> Result<(), Error> {
 }
 
 /// The first field that this node cannot honour.
-pub fn find_unsupported(node: &FleetNode, requirements: &Requirements<'_>) -> Option<Unsupported> {
-    let Requirements { request, compose, ports, gpus } = requirements;
+pub fn find_unsupported(node: &FleetNode, setup: &RequestedSetup<'_>) -> Option<Unsupported> {
+    let RequestedSetup { request, compose, ports, gpus } = setup;
     let given = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|list| !list.is_empty());
     let asks = node::Requirements {
         hugepages: request.hugepages == Some(true),

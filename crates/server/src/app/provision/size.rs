@@ -14,7 +14,7 @@ use casemate_core::{
 use casemate_engine::node::Image;
 use casemate_store::nodes;
 
-use super::capabilities::{self, Requirements};
+use super::capabilities::{self, RequestedSetup};
 use crate::{
     app::{Ctx, Error, fleet::FleetNode},
     config::InstanceType,
@@ -32,14 +32,14 @@ pub struct Match {
 
 /// Finds size, image and node for a request. Nodes of a kind that cannot do what it asks are passed
 /// over; where no other is left, the field is refused.
-pub async fn place(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Match, Error> {
-    let request = requirements.request;
+pub async fn place(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Match, Error> {
+    let request = setup.request;
     let resources = resources(ctx, request)?;
     if ctx.fleet.all().is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
             .suggest("Start casemate with --node docker or --node sim."));
     }
-    let (able, unable) = able(ctx, requirements)?;
+    let (able, unable) = able(ctx, setup)?;
     let images = images(&able, request)?;
     let taken = nodes::taken(&ctx.db).await?;
     let candidates: Vec<Candidate> = able.iter().map(|node| node.candidate(&taken)).collect();
@@ -74,8 +74,8 @@ pub async fn place(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Match, 
 type Sorted = (Vec<Arc<FleetNode>>, Vec<(Arc<FleetNode>, Unsupported)>);
 
 /// The nodes that are meant by `node_id` and `region`, sorted.
-fn able(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Sorted, Error> {
-    let request = requirements.request;
+fn able(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Sorted, Error> {
+    let request = setup.request;
     if let Some(id) = request.node_id {
         super::node(ctx, id)?;
     }
@@ -86,7 +86,7 @@ fn able(ctx: &Ctx, requirements: &Requirements<'_>) -> Result<Sorted, Error> {
     };
     let (mut able, mut unable) = (Vec::new(), Vec::new());
     for node in ctx.fleet.all().into_iter().filter(meant) {
-        match capabilities::find_unsupported(&node, requirements) {
+        match capabilities::find_unsupported(&node, setup) {
             None => able.push(node),
             Some(cannot) => unable.push((node, cannot)),
         }

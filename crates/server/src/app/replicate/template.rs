@@ -42,9 +42,9 @@ pub async fn choose(
     let documents = tx.documents_of_app(caller.workspace.id, &app).await?;
     let own = source.as_ref().map(|source| (source.spec.compose_hash, source.id));
     let asked = match (wanted.compose_hash, wanted.makes_a_document()) {
-        (Some(hash), _) => Asked::This(hash),
-        (None, true) => Asked::Newest,
-        (None, false) => Asked::TheOnlyOne,
+        (Some(hash), _) => WantedDocument::This(hash),
+        (None, true) => WantedDocument::Newest,
+        (None, false) => WantedDocument::TheOnlyOne,
     };
     let chosen = match pick(own, &documents, asked) {
         Ok(chosen) => chosen,
@@ -58,7 +58,7 @@ pub async fn choose(
         .filter(|cvm| is_live(cvm) && cvm.workspace == caller.workspace.id)
         .ok_or(StoreError::Stale)?;
     // It got another document between the two reads.
-    if matches!(asked, Asked::This(hash) if hash != cvm.spec.compose_hash) {
+    if matches!(asked, WantedDocument::This(hash) if hash != cvm.spec.compose_hash) {
         return Err(StoreError::Stale.into());
     }
     let beside = source.map_or(cvm.node, |source| source.node);
@@ -98,7 +98,7 @@ async fn source(ctx: &Ctx, caller: &Caller, text: &str, app: Option<&str>) -> Re
 
 /// Which document is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum WantedDocument {
     /// The one of this hash.
     This(ComposeHash),
     /// Any: it is only what the machine's own is made from.
@@ -123,13 +123,13 @@ enum Why {
 fn pick(
     source: Option<(ComposeHash, CvmId)>,
     documents: &[(ComposeHash, CvmId)],
-    asked: Asked,
+    asked: WantedDocument,
 ) -> Result<CvmId, Why> {
     let newest = documents.first().ok_or(Why::Nothing)?;
     let wanted = match asked {
-        Asked::This(hash) => hash,
-        Asked::TheOnlyOne if documents.len() > 1 => return Err(Why::Several),
-        Asked::TheOnlyOne | Asked::Newest => newest.0,
+        WantedDocument::This(hash) => hash,
+        WantedDocument::TheOnlyOne if documents.len() > 1 => return Err(Why::Several),
+        WantedDocument::TheOnlyOne | WantedDocument::Newest => newest.0,
     };
     let own = source.filter(|(hash, _)| *hash == wanted);
     let same = documents.iter().find(|(hash, _)| *hash == wanted).copied();
@@ -190,15 +190,19 @@ mod tests {
         let one = [(hash(1), CvmId(7))];
         let two = [(hash(2), CvmId(9)), (hash(1), CvmId(7))];
         let source = Some((hash(1), CvmId(3)));
-        assert_eq!(pick(source, &one, Asked::TheOnlyOne), Ok(CvmId(3)), "the source itself");
-        assert_eq!(pick(None, &one, Asked::TheOnlyOne), Ok(CvmId(7)), "else the newest");
-        assert_eq!(pick(source, &two, Asked::TheOnlyOne), Err(Why::Several));
-        assert_eq!(pick(None, &two, Asked::TheOnlyOne), Err(Why::Several));
-        assert_eq!(pick(None, &two, Asked::Newest), Ok(CvmId(9)));
-        assert_eq!(pick(source, &two, Asked::This(hash(1))), Ok(CvmId(3)));
-        assert_eq!(pick(source, &two, Asked::This(hash(2))), Ok(CvmId(9)));
+        assert_eq!(
+            pick(source, &one, WantedDocument::TheOnlyOne),
+            Ok(CvmId(3)),
+            "the source itself"
+        );
+        assert_eq!(pick(None, &one, WantedDocument::TheOnlyOne), Ok(CvmId(7)), "else the newest");
+        assert_eq!(pick(source, &two, WantedDocument::TheOnlyOne), Err(Why::Several));
+        assert_eq!(pick(None, &two, WantedDocument::TheOnlyOne), Err(Why::Several));
+        assert_eq!(pick(None, &two, WantedDocument::Newest), Ok(CvmId(9)));
+        assert_eq!(pick(source, &two, WantedDocument::This(hash(1))), Ok(CvmId(3)));
+        assert_eq!(pick(source, &two, WantedDocument::This(hash(2))), Ok(CvmId(9)));
         let none = hash(5);
-        assert_eq!(pick(source, &two, Asked::This(none)), Err(Why::NoSuch(none)));
-        assert_eq!(pick(None, &[], Asked::Newest), Err(Why::Nothing));
+        assert_eq!(pick(source, &two, WantedDocument::This(none)), Err(Why::NoSuch(none)));
+        assert_eq!(pick(None, &[], WantedDocument::Newest), Err(Why::Nothing));
     }
 }

@@ -144,10 +144,10 @@ pub async fn accept(
     consent(&cvm, effect, change_request)?;
     let report = env_report(&base, &next, change_request.named.as_deref());
     guard(tx, caller, change_request, report.as_ref()).await?;
-    let asks = approval::asks(ctx, &cvm, &base, &next)?;
+    let needs = approval::needs_between(ctx, &cvm, &base, &next)?;
     // From here on it leads to this document and no other.
-    let bound = asks.as_ref().map(|(_, question)| change_request.change.bound_to(question.hash));
-    let verified = match asks {
+    let bound = needs.as_ref().map(|(_, question)| change_request.change.bound_to(question.hash));
+    let verified = match needs {
         None => None,
         Some((contracts, question)) => {
             let Some(verified) = clearance.of(&question, &cvm) else {

@@ -1,4 +1,4 @@
-//! One call to a node: written down before it is made, and its outcome after it.
+//! One call to a node: recorded as intent before it, and with its outcome after it.
 
 use casemate_core::{
     cvm::{EngineState, FailureCode, Status, Stopping},
@@ -15,7 +15,7 @@ use crate::app::{
 };
 
 impl Turn<'_> {
-    /// Intent, call, outcome.
+    /// Records the intent, makes the call, records the outcome.
     pub(super) async fn act(
         &mut self,
         (status, mut new_events): (Status, Vec<CvmEvent>),
@@ -35,7 +35,7 @@ impl Turn<'_> {
         self.conclude(&step, outcome).await
     }
 
-    /// The status that says what is about to be tried.
+    /// The status that records the intent of the next step.
     fn intend(&self, mut status: Status, step: &Step, limits: &Limits) -> Status {
         let now = self.ctx.now();
         match step {
@@ -60,7 +60,7 @@ impl Turn<'_> {
                 status.attempts += 1;
             }
             Step::Push(_) => status.offered = self.leased.cvm.desired.generation,
-            // The newer configuration has cost the disk, or will have: there is no way back to it.
+            // The newer configuration has cost the disk, or will: it cannot be rolled back.
             Step::Remove(_) if status.vm < self.leased.cvm.desired.vm => {
                 status.offered = self.leased.cvm.desired.generation;
             }
@@ -137,7 +137,7 @@ impl Turn<'_> {
         })
     }
 
-    /// What came of a call.
+    /// The status after a call.
     async fn conclude(
         &mut self,
         step: &Step,
@@ -171,7 +171,7 @@ impl Turn<'_> {
                 if matches!(step, Step::CreateStopped) {
                     status.engine = EngineState::Absent;
                 }
-                // It was not carried out, so it was no attempt.
+                // It was not carried out, so it does not count as an attempt.
                 if matches!(step, Step::CreateStopped | Step::Start(_) | Step::ForceStop(..)) {
                     status.attempts = status.attempts.saturating_sub(1);
                 }
@@ -183,7 +183,7 @@ impl Turn<'_> {
         }
     }
 
-    /// The node said no. For a VM that is going anyway that is no failure: the next look decides.
+    /// The node refused. For a VM that is going down anyway this is no failure: the next observation decides.
     async fn rejected(
         &mut self,
         step: &Step,
@@ -192,7 +192,7 @@ impl Turn<'_> {
     ) -> Result<Next, StoreError> {
         match step {
             Step::Remove(_) => self.put_off(step, status, StepResult::Refused(why)).await,
-            // A guest that cannot be asked to go down is powered off at the deadline.
+            // A guest that cannot be asked to shut down is powered off at the deadline.
             Step::Shutdown(..) => {
                 let now = self.ctx.now();
                 status.stopping = Some(Stopping { until: now, forced: false, sent: true });

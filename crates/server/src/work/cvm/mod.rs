@@ -1,17 +1,16 @@
-//! One CVM under a lease: look, plan, write down what is about to be tried, try it, write down what
-//! came of it.
+//! Reconciles one CVM under a lease: observe, plan, record the intent, make the call, record the outcome.
 //!
-//! The order is the point. Before a call the status already says what a crash in it could have left
-//! behind; after a call with unknown outcome nothing is concluded, the next look decides. Every write
-//! names the fence of the lease: whoever lost it learns so before acting on what it believed.
+//! The order matters. Before a call, the status already says what a crash during the call can leave behind.
+//! After a call with unknown outcome nothing is concluded; the next observation decides. Every write names
+//! the fence of the lease, so a holder that lost it learns so before it acts.
 //!
-//! What came of a call is written down with what comes next: the intention of the next call, a wait,
-//! or the end. A crash before that is a crash in the call, which the intention covers. A wait in
-//! which nothing new is seen writes nothing until the lease has to be renewed.
+//! The outcome of a call is recorded together with what comes next: the intent of the next call, a wait, or
+//! the end. A crash before that is a crash during the call, which the intent covers. A wait without news
+//! writes nothing until the lease has to be renewed.
 //!
-//! Promises: at most one side effect between two writes; an operation is closed in the transaction
-//! that records its end, with its event. Not promised: speed under failure. There is no retry inside
-//! a turn; what did not work falls due again.
+//! Guarantees: at most one side effect between two writes; an operation closes in the transaction that
+//! records its end and its event. Not guaranteed: speed under failure. There are no retries inside a turn;
+//! failed work becomes due again.
 
 mod call;
 mod record;
@@ -37,52 +36,52 @@ use crate::app::{
     fleet::FleetNode,
 };
 
-/// Steps taken in one lease before the CVM goes back in the queue.
+/// Maximum number of steps per lease; then the CVM becomes due again.
 const STEPS_PER_LEASE: usize = 16;
-/// Nobody is asked more often, however new the operation is.
+/// Minimum time between two observations, however new the operation is.
 const LOOK_LEAST: Duration = Duration::from_millis(100);
-/// Nobody is asked less often while something is under way.
+/// Maximum time between two observations while an operation is open.
 const LOOK_MOST: Duration = Duration::from_secs(3);
 
-/// How soon a CVM whose node does not answer is due again; until the node answers nobody claims it.
+/// When a CVM of a silent node is due again. It is not claimed until the node answers.
 const AWAY_LOOK: Duration = Duration::from_secs(1);
 
-/// How often a chain that gives no answer is asked again.
+/// Minimum time between two requests to a chain that does not answer.
 const CHAIN_LEAST: Duration = Duration::from_secs(1);
 const CHAIN_MOST: Duration = Duration::from_secs(15);
 
-/// How often requests under way are counted while they are waited for.
+/// Interval at which in-flight requests are counted while draining.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
-/// What comes after a step.
+/// What follows a step.
 enum Next {
-    /// Another step at once.
+    /// Another step immediately.
     GoOn,
-    /// Nothing to do before this time; the lease is kept.
+    /// Nothing until this time; the lease is kept.
     Waits(Timestamp),
     /// The lease was given back.
     Released,
 }
 
-/// A CVM whose lease is ours.
+/// A CVM under a lease of this process.
 #[derive(Debug)]
 pub struct LeasedCvm {
-    /// As this process knows it: of its status, more may be known than is written down.
+    /// As this process knows it: its status may be newer than the recorded one.
     cvm: Cvm,
-    /// The status that is written down.
+    /// The recorded status.
     recorded: Status,
-    /// What happened and is not written down yet.
+    /// Events that are not recorded yet.
     new_events: Vec<CvmEvent>,
-    /// The step whose outcome is not written down yet.
+    /// The step whose outcome is not recorded yet.
     concluded: Option<&'static str>,
     /// When the lease ends.
     lease_until: Timestamp,
-    /// Why there was no answer from a chain, where one is waited for.
+    /// Why a chain did not answer, while it is being retried.
     silent: Option<String>,
 }
 
 impl LeasedCvm {
-    /// One that was just claimed, with a lease until then.
+    /// A CVM that was just claimed, with a lease until this time.
     pub fn new(cvm: Cvm, lease_until: Timestamp) -> Box<Self> {
         let recorded = cvm.status.clone();
         Box::new(Self {
@@ -96,16 +95,16 @@ impl LeasedCvm {
     }
 }
 
-/// How work on a CVM pauses.
+/// How a turn ends.
 #[derive(Debug)]
 pub enum Pause {
-    /// The lease is given back, or lost.
+    /// The lease was given back, or lost.
     Over,
-    /// Nothing to do before this time. Whoever does not wait gives the lease back ([`release`]).
+    /// Nothing to do before this time. A caller that does not wait gives the lease back ([`release`]).
     Until(Timestamp, Box<LeasedCvm>),
 }
 
-/// Works on a CVM until there is nothing to do now.
+/// Reconciles a CVM until there is nothing to do now.
 pub async fn work(ctx: &Ctx, mut leased: Box<LeasedCvm>) -> Pause {
     for _ in 0..STEPS_PER_LEASE {
         match Box::pin(turn(ctx, &mut leased)).await {
@@ -128,14 +127,14 @@ pub async fn work(ctx: &Ctx, mut leased: Box<LeasedCvm>) -> Pause {
     Pause::Over
 }
 
-/// Works on a CVM and does not wait with it.
+/// Reconciles a CVM and gives the lease back instead of waiting.
 pub async fn work_and_release(ctx: &Ctx, leased: Box<LeasedCvm>) {
     if let Pause::Until(due, leased) = Box::pin(work(ctx, leased)).await {
         release(ctx, leased, due).await;
     }
 }
 
-/// Ends a CVM on a node that its operator gave up: see [`crate::nodes::heartbeat`].
+/// Ends the operations of a CVM on a node that was given up; see [`crate::nodes::heartbeat`].
 pub async fn give_up(ctx: &Ctx, mut leased: Box<LeasedCvm>, node: &str) {
     let id = leased.cvm.id;
     match Turn::new(ctx, &mut leased).give_up(node).await {
@@ -146,13 +145,13 @@ pub async fn give_up(ctx: &Ctx, mut leased: Box<LeasedCvm>, node: &str) {
     }
 }
 
-/// Whether nobody works on it and nothing says yet that its VM is lost to us.
+/// Whether no operation is open and the VM is not recorded as lost yet.
 pub fn is_at_rest_on_lost_node(cvm: &Cvm) -> bool {
     let told = cvm.status.failure.as_ref().map(|failure| failure.code);
     cvm.operation.is_none() && told != Some(FailureCode::NodeGivenUp)
 }
 
-/// Gives a lease back until then.
+/// Gives a lease back; the CVM is due at this time.
 pub async fn release(ctx: &Ctx, mut leased: Box<LeasedCvm>, due: Timestamp) {
     let status = leased.cvm.status.clone();
     if let Err(error) = Turn::new(ctx, &mut leased).release(status, Vec::new(), due).await {
@@ -161,7 +160,7 @@ pub async fn release(ctx: &Ctx, mut leased: Box<LeasedCvm>, due: Timestamp) {
     }
 }
 
-/// There is a newer desired state, and from now on no call for the older one is under way.
+/// A newer desired state exists, and no call for the older one is in flight any more.
 async fn give_back(ctx: &Ctx, cvm: &Cvm) {
     if let Err(error) = lease::give_back(&ctx.db, cvm, ctx.now()).await {
         tracing::warn!(cvm = %cvm.id, %error, "lease not given back; it runs out by itself");
@@ -172,7 +171,7 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
     let cvm = &leased.cvm;
     let limits = ctx.config.work.limits();
     let Some(target) = ctx.fleet.own_node(cvm.node) else {
-        // Another process serves it now, or its operator gave it up.
+        // Another process serves it now, or its node was given up.
         let status = cvm.status.clone();
         let soon = ctx.now().plus(AWAY_LOOK);
         return Turn::new(ctx, leased).release(status, Vec::new(), soon).await;
@@ -217,7 +216,7 @@ async fn observe(ctx: &Ctx, target: &FleetNode, mark: &Mark) -> Observed {
     }
 }
 
-/// A call that ends: past its time the outcome is unknown.
+/// A call with a timeout; after it the outcome is unknown.
 async fn bounded<T>(
     ctx: &Ctx,
     call: impl Future<Output = Result<T, CallError>>,
@@ -229,7 +228,7 @@ async fn bounded<T>(
     }
 }
 
-/// A CVM in one turn of its reconciler.
+/// One turn of a CVM's reconciler.
 struct Turn<'a> {
     ctx: &'a Ctx,
     leased: &'a mut LeasedCvm,
@@ -244,7 +243,7 @@ impl<'a> Turn<'a> {
         Duration::from_secs(self.ctx.config.work.lease_s)
     }
 
-    /// The status after this look, and the events it gives rise to.
+    /// The status after an observation, and its events.
     fn look(&self, observed: &Observed) -> (Status, Vec<CvmEvent>) {
         let mut status = self.leased.cvm.status.clone();
         let Observed::Vms(vms) = observed else { return (status, Vec::new()) };
@@ -266,7 +265,7 @@ impl<'a> Turn<'a> {
     ) -> Result<Next, StoreError> {
         let now = self.ctx.now();
         let age = self.leased.cvm.operation.map_or(LOOK_MOST, |open| now.since(open.started_at));
-        // A guest that somebody else started has the time of any other to finish its boot.
+        // A guest that was started outside of Casemate gets the usual time to boot.
         let is_up = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
         if is_up
             && self.leased.cvm.operation.is_some()
@@ -279,22 +278,22 @@ impl<'a> Turn<'a> {
         self.pause((status, new_events), now.plus(pause)).await
     }
 
-    /// Silence of a node is no verdict: the lease is given back, and the CVM is claimed again when the
-    /// node's watch has had an answer. The watch is asked to look now.
+    /// A silent node is no verdict: the lease is given back, and the CVM is claimed again after the node's
+    /// watch had an answer. The watch is asked to check now.
     async fn wait_for_node(&mut self, target: &FleetNode) -> Result<Next, StoreError> {
         target.look_now.notify_one();
         let status = self.leased.cvm.status.clone();
         self.release(status, Vec::new(), self.ctx.now().plus(AWAY_LOOK)).await
     }
 
-    /// Looks again at this time; writes only what is new, or the lease where it runs out.
+    /// Observes again at this time. Writes only news, or a renewal of the lease.
     async fn pause(
         &mut self,
         (status, new_events): (Status, Vec<CvmEvent>),
         until: Timestamp,
     ) -> Result<Next, StoreError> {
         let unwritten = !self.leased.new_events.is_empty() || !new_events.is_empty();
-        // Half of it is left then: more than the looks until the next renewal take.
+        // Renews at half the lease, which is longer than the observations until the next renewal take.
         let runs_out = self.leased.lease_until < until.plus(self.lease() / 2);
         if unwritten || status != self.leased.recorded || runs_out {
             self.keep(status, new_events, false).await?;
@@ -302,8 +301,8 @@ impl<'a> Turn<'a> {
         Ok(Next::Waits(until))
     }
 
-    /// Until when this step waits for the requests that the gateway here has under way to the CVM. The
-    /// desired state is committed, so there will be no more of them.
+    /// Until when this step waits for this gateway's in-flight requests to the CVM. The desired state is
+    /// committed, so no new ones start.
     fn drains(&self, step: &Step) -> Option<Timestamp> {
         let Cvm { id, desired, status, .. } = &self.leased.cvm;
         let patience = Duration::from_secs(self.ctx.config.gateway.drain_s);
@@ -312,7 +311,7 @@ impl<'a> Turn<'a> {
         until.filter(|_| under_way > 0)
     }
 
-    /// That requests under way are waited for no longer, where somebody waited.
+    /// Records the end of draining, if the step was waiting for it.
     fn end_drain(&self, step: &Step, new_events: &mut Vec<CvmEvent>) {
         let Cvm { id, status, .. } = &self.leased.cvm;
         let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
@@ -346,7 +345,7 @@ impl<'a> Turn<'a> {
         status.drains_until = None;
         status.boot_until = None;
         status.attempts = 0;
-        // What was taken back stays told until the next change.
+        // The rollback is shown until the next change.
         if self.leased.cvm.operation.is_none_or(|open| open.kind != OperationKind::Rollback) {
             status.failure = None;
         }
@@ -373,7 +372,7 @@ impl<'a> Turn<'a> {
         self.close(status, new_events, &Ending::Failed(code, cause)).await
     }
 
-    /// Whether the contracts that govern the app let this step be done.
+    /// Whether the contracts of the app allow this step.
     async fn allowed(&self, status: &Status, step: &Step, target: &FleetNode) -> Answer {
         let cvm = &self.leased.cvm;
         match gate(step, &cvm.desired, status) {
@@ -393,7 +392,7 @@ impl<'a> Turn<'a> {
         self.fail(before, FailureCode::NotAllowed, why).await
     }
 
-    /// No answer is no verdict: it is asked again, for as long as a boot may take.
+    /// No answer from a chain is no verdict: it is retried for at most a boot timeout.
     async fn silent(
         &mut self,
         (status, mut new_events): (Status, Vec<CvmEvent>),
@@ -417,7 +416,7 @@ impl<'a> Turn<'a> {
         self.pause((status, new_events), now.plus(pause)).await
     }
 
-    /// The node's operator gave it up: a deletion is done, whatever else is under way has failed.
+    /// The node was given up: a deletion succeeds, any other operation fails.
     async fn give_up(&mut self, node: &str) -> Result<Next, StoreError> {
         let status = Status { observed: None, ..self.leased.cvm.status.clone() };
         if self.leased.cvm.desired.power == Power::Deleted {
@@ -443,7 +442,7 @@ impl<'a> Turn<'a> {
         Next::GoOn
     }
 
-    /// The VM that was to give way is gone.
+    /// The VM to be replaced is gone.
     fn forget(&mut self, (mut status, mut new_events): (Status, Vec<CvmEvent>)) -> Next {
         status = Status {
             engine: EngineState::Absent,
@@ -460,7 +459,7 @@ impl<'a> Turn<'a> {
         Next::GoOn
     }
 
-    /// Knows more than is written down; the next write says it.
+    /// Updates the known status; the next write records it.
     fn learn(&mut self, step: &'static str, status: Status, new_events: Vec<CvmEvent>) {
         self.leased.cvm.status = status;
         self.leased.new_events.extend(new_events);
@@ -468,7 +467,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// What the guest says of its boot, where that is new.
+/// The boot event of the guest, if there is a new one.
 fn boot_event(before: Option<&ObservedVm>, now: Option<&ObservedVm>) -> Option<Boot> {
     let now = now.filter(|vm| vm.power == VmPower::Running && vm.boot != Boot::Unknown)?;
     let known = before.is_some_and(|vm| vm.power == VmPower::Running && vm.boot == now.boot);

@@ -1,4 +1,5 @@
-//! What a turn writes down. Every write names the fence of the lease: whoever lost it learns so here.
+//! The writes of a turn. Every write names the fence of the lease, so a holder that lost it gets an error
+//! here.
 
 use casemate_core::{
     cvm::{DesiredState, Failure, FailureCode, Power, Status, VmPower, phase},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 impl Turn<'_> {
-    /// The outcome of a step was written down, if one was waiting for that.
+    /// Marks the outcome of the last step as recorded.
     fn recorded(&mut self) {
         if let Some(step) = self.leased.concluded.take() {
             self.point(step, "recorded");
@@ -31,7 +32,7 @@ impl Turn<'_> {
         crash::point(|| format!("{kind}.{step}.{place}"));
     }
 
-    /// Records and keeps the lease. `calling`: a call comes next.
+    /// Records and keeps the lease. `calling`: a call follows.
     pub(super) async fn keep(
         &mut self,
         status: Status,
@@ -44,7 +45,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Records and gives the lease back until a time.
+    /// Records and gives the lease back until this time.
     pub(super) async fn release(
         &mut self,
         status: Status,
@@ -55,8 +56,7 @@ impl Turn<'_> {
         Ok(Next::Released)
     }
 
-    /// Records the end of the operation and lets the CVM rest; or takes back what did not work, or
-    /// begins what waits.
+    /// Records the end of the operation. Then the CVM is at rest, or a rollback or the queue starts.
     pub(super) async fn close(
         &mut self,
         status: Status,
@@ -117,7 +117,7 @@ impl Turn<'_> {
         Ok(Next::Released)
     }
 
-    /// A change of the configuration that failed leads back to the one before, if that was well.
+    /// Starts the rollback of a failed configuration change, if the configuration before was healthy.
     async fn roll_back(
         &self,
         tx: &mut Tx,
@@ -133,7 +133,7 @@ impl Turn<'_> {
         Ok(back.map_err(|error| self.ours(error))?.map(|(_, new_events)| new_events))
     }
 
-    /// Whether it is a restart that was refused while the guest was up: it never began.
+    /// Whether a restart was refused while the guest was up, so that it never began.
     fn stays_up(&self, status: &Status, ending: &Ending) -> bool {
         let restart =
             self.leased.cvm.operation.is_some_and(|open| open.kind == OperationKind::Restart);
@@ -145,7 +145,7 @@ impl Turn<'_> {
         restart && up && refused
     }
 
-    /// Nothing is desired any more of a restart that never began.
+    /// Drops the desired state of a restart that never began.
     async fn stay_up(&self, tx: &mut Tx) -> Result<(), StoreError> {
         let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
         let desired = DesiredState { run: cvm.status.run, ..cvm.desired };
@@ -162,7 +162,7 @@ impl Turn<'_> {
         tx.set_intent(&cvm, &intent, self.ctx.now()).await
     }
 
-    /// What is neither the database's fault nor a client's.
+    /// Maps an error that neither the database nor a client caused.
     fn ours(&self, error: crate::app::Error) -> StoreError {
         match error {
             crate::app::Error::Store(error) => error,

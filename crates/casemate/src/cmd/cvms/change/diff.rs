@@ -1,4 +1,4 @@
-//! What would be different, for people and for programs. Values of variables are nowhere.
+//! The difference that a change makes, as text and as JSON. It never contains values of variables.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use similar::TextDiff;
 
 use crate::ui;
 
-/// Stands for a host port that the server chooses.
+/// Placeholder for a host port that the server chooses.
 pub(super) const ANY_PORT: u16 = 0;
 
 const GREEN: &str = "\x1b[32m";
@@ -19,28 +19,27 @@ const CYAN: &str = "\x1b[36m";
 const BOLD: &str = "\x1b[1m";
 const PLAIN: &str = "\x1b[0m";
 
-/// The difference that a change makes.
 #[derive(Debug)]
 pub struct Diff {
-    /// Texts by name, each as a unified diff.
+    /// Changed texts by name, each as a unified diff.
     texts: Vec<(&'static str, String)>,
-    /// One value each.
+    /// Changed single values.
     rows: Vec<Row>,
-    /// Names of variables, where they are given anew.
+    /// Changes of variable names, if variables are replaced.
     pub env: Option<EnvReport>,
-    /// The names whose values are sealed again and were there before.
+    /// Names that existed before and get a new sealed value.
     again: Vec<String>,
-    /// What a node has to be told.
+    /// What the node has to do for the change.
     pub effect: Effect,
-    /// Whether the guest goes down for it now.
+    /// Whether the change restarts a running guest.
     pub restart: bool,
-    /// Variables that the compose file uses then and nobody gives.
+    /// Variables that the new compose file uses, without a value or default.
     unset: Vec<String>,
-    /// Whether the document is another one.
+    /// Whether the compose hash changes.
     pub hash_changed: bool,
-    /// The document's hash now.
+    /// Current compose hash.
     pub old_hash: ComposeHash,
-    /// The document's hash then.
+    /// Compose hash after the change.
     pub new_hash: ComposeHash,
 }
 
@@ -52,7 +51,7 @@ struct Row {
 }
 
 impl Diff {
-    /// The difference that the server tells. `names`: the variables that are sealed anew.
+    /// Builds the difference from the server's preview. `names`: the variables that get new sealed values.
     pub(super) fn of(preview: ChangePreview, names: Vec<String>) -> Self {
         let ChangePreview { effect, restart, before, after, env_report, unset_variables } = preview;
         let both = [
@@ -76,7 +75,7 @@ impl Diff {
         }
     }
 
-    /// The word of the API for its effect.
+    /// The API's word for the effect.
     pub const fn effect_word(&self) -> &'static str {
         match self.effect {
             Effect::Nothing => "nothing",
@@ -86,7 +85,7 @@ impl Diff {
         }
     }
 
-    /// Shows it on stderr.
+    /// Prints the difference to stderr.
     pub fn show(&self, name: &str) {
         let coloured = ui::stderr_is_terminal() && variable("NO_COLOR").is_none();
         ui::print_note(self.text(name, coloured).trim_end());
@@ -128,7 +127,7 @@ impl Diff {
                 let _ = writeln!(out, "  {}", paint(RED, &format!("- {removed}{note}")));
             }
             for again in &self.again {
-                let _ = writeln!(out, "  = {again}  (its value is sent again)");
+                let _ = writeln!(out, "  = {again}  (new value)");
             }
         }
         if !self.rows.is_empty() {
@@ -141,7 +140,7 @@ impl Diff {
         if self.effect != Effect::Nothing {
             let verdict = match (self.effect, self.restart) {
                 (_, true) => "yes",
-                (Effect::Restart, false) => "no, it is off: it counts from the next start",
+                (Effect::Restart, false) => "no, the CVM is off: applied at the next start",
                 _ => "no",
             };
             let _ = writeln!(out, "restart: {verdict}");
@@ -149,7 +148,6 @@ impl Diff {
         out
     }
 
-    /// For programs.
     pub fn json(&self) -> Value {
         let texts: serde_json::Map<String, Value> =
             self.texts.iter().map(|(name, diff)| ((*name).to_owned(), json!(diff))).collect();
@@ -163,12 +161,12 @@ impl Diff {
     }
 }
 
-/// A text that does nothing to a terminal.
+/// The text without control characters, safe for a terminal.
 pub fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-/// Two texts, line by line.
+/// A unified diff of two texts.
 pub fn unified(old: Option<&str>, new: Option<&str>) -> String {
     let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
     TextDiff::from_lines(old, new).unified_diff().context_radius(3).to_string()
@@ -258,7 +256,7 @@ my-app: variables (names only)
   + NEW
   - OLD
   - USED  (the compose file uses it)
-  = KEPT  (its value is sent again)
+  = KEPT  (new value)
 my-app: settings
   vcpu              1 → 2
   shutdown timeout  60 s → 30 s

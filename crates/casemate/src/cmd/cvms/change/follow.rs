@@ -1,5 +1,4 @@
-//! The steps of an operation as they happen: on a terminal the one under way turns, elsewhere each is
-//! a line when it ends.
+//! Shows the steps of an operation: with a spinner on a terminal, else one line per finished step.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,7 +9,7 @@ use indicatif::ProgressBar;
 
 use crate::{cli::Global, fail::Fail, ui};
 
-/// Follows an operation to its end. `timeout` in seconds.
+/// Waits for the end of an operation. `timeout` is in seconds.
 pub async fn follow(
     global: &Global,
     client: &Client,
@@ -28,14 +27,14 @@ pub async fn follow(
     };
     steps.end();
     result.map_err(|fail| {
-        fail.suggest(format!("Look at its steps: casemate cvms operations {name} --steps"))
+        fail.suggest(format!("Show its steps: casemate cvms operations {name} --steps"))
     })
 }
 
 fn interrupted(name: &str, operation: &str) -> Fail {
-    Fail::new("interrupted", format!("the change of {name} goes on by itself"))
+    Fail::new("interrupted", format!("stopped waiting; the change of {name} continues"))
         .detail("operation", operation)
-        .suggest(format!("Call it off: casemate cvms cancel {name}"))
+        .suggest(format!("To cancel it: casemate cvms cancel {name}"))
 }
 
 struct Steps {
@@ -60,15 +59,15 @@ impl Steps {
         }
         for step in record.steps.iter().filter(|step| step.ended_at.is_some()) {
             if self.told.insert((step.name.clone(), step.started_at.clone())) {
-                self.tell(&format!("  {}", line(step)));
+                self.print_step(&format!("  {}", line(step)));
             }
         }
         if let Some(bar) = &self.bar {
-            bar.set_message(format!("{}: {}", self.name, at(record)));
+            bar.set_message(format!("{}: {}", self.name, current_step(record)));
         }
     }
 
-    fn tell(&self, text: &str) {
+    fn print_step(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| ui::print_note(text)),
             None => ui::print_note(text),
@@ -82,26 +81,26 @@ impl Steps {
     }
 }
 
-/// What an operation is at, in a word or two.
-fn at(record: &OperationRecord) -> &str {
+/// The current step of an operation, in a word or two.
+fn current_step(record: &OperationRecord) -> &str {
     match record.steps.last() {
         Some(step) => &step.name,
-        None if record.state.as_deref() == Some("pending") => "waiting for its turn",
+        None if record.state.as_deref() == Some("pending") => "queued",
         None => "beginning",
     }
 }
 
-/// A step in a line: `push            done       0.2 s`.
+/// A step as one line: `push            done       0.2 s`.
 pub fn line(step: &OperationStep) -> String {
-    let outcome = step.outcome.as_deref().unwrap_or("under way");
-    let took = took(&step.started_at, step.ended_at.as_deref());
+    let outcome = step.outcome.as_deref().unwrap_or("running");
+    let took = elapsed(&step.started_at, step.ended_at.as_deref());
     let cause = step.cause.as_ref().filter(|_| outcome != "done");
     let cause = cause.map(|cause| format!("  {}", cause.message)).unwrap_or_default();
     format!("{:14}  {outcome:9}  {took}{cause}", step.name).trim_end().to_owned()
 }
 
-/// From the one to the other; empty while it lasts.
-pub fn took(from: &str, to: Option<&str>) -> String {
+/// The time between two timestamps; empty if the step has not ended.
+pub fn elapsed(from: &str, to: Option<&str>) -> String {
     let read = |text: &str| text.parse::<Timestamp>().ok();
     match (read(from), to.and_then(read)) {
         (Some(from), Some(to)) => format!("{:.1} s", to.since(from).as_secs_f64()),
@@ -123,6 +122,6 @@ mod tests {
             "cause": {"code": "boot_timeout", "message": "no boot"}});
         assert_eq!(step(failed), "boot            failed     1.2 s  no boot");
         let open = serde_json::json!({"name": "stop", "started_at": from, "ended_at": null, "outcome": null, "cause": null});
-        assert_eq!(step(open), "stop            under way");
+        assert_eq!(step(open), "stop            running");
     }
 }

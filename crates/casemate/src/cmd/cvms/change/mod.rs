@@ -1,15 +1,14 @@
-//! A change to a CVM, from what was asked to its end:
+//! Changes one CVM, in five steps:
 //!
-//! 1. [`present`]: the configuration it has, as the server shows it
-//! 2. [`diff`]: what would be different, which the server is asked, and whether the guest has to be
-//!    restarted for it
-//! 3. [`agree`]: shown, and asked where it restarts
-//! 4. [`send`]: as one PATCH, which may restart the guest only if that was agreed to
-//! 5. [`mod@follow`]: its steps until it has ended
+//! 1. [`current`]: read the current configuration from the server
+//! 2. [`diff`]: ask the server for the difference and whether it needs a restart
+//! 3. [`agree`]: ask for confirmation before a restart
+//! 4. [`send`]: send one PATCH, which may restart the guest only if that was confirmed
+//! 5. [`mod@follow`]: show the steps until the operation ends
 
+mod current;
 mod diff;
 pub mod follow;
-mod present;
 mod request;
 
 use casemate_api::{error::ErrorCode, reply::Course};
@@ -19,59 +18,57 @@ use clap::Args;
 use serde_json::{Value, json};
 
 pub use self::{
+    current::CurrentCvm,
     diff::{Diff, shown, unified},
-    follow::{follow, line, took},
-    present::Present,
+    follow::{elapsed, follow, line},
     request::patch,
 };
 use super::approval;
 use crate::{cli::Global, fail::Fail, ui};
 
-/// How a change is made.
 #[derive(Debug, Clone, Args)]
-pub struct Manner {
-    /// Do not ask before a restart.
+pub struct ChangeOptions {
+    /// Skip the confirmation of a restart.
     #[arg(long, short)]
     pub yes: bool,
-    /// Only prepare what the app's contract has to allow, and tell the token that commits it.
+    /// Only prepare the change for approval by the app's contract, and print the commit token.
     #[arg(long)]
     pub prepare_only: bool,
-    /// Do not wait for its end.
+    /// Return once the change is accepted.
     #[arg(long)]
     pub no_wait: bool,
-    /// Wait this many seconds at most.
+    /// Timeout in seconds.
     #[arg(long, default_value_t = 1800, value_name = "SECONDS")]
     pub timeout: u64,
 }
 
-/// Whether variables may go that the compose file uses.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct DropEnv {
-    /// Let variables go that the compose file uses.
+    /// Allow the update to drop variables that the compose file uses.
     #[arg(long)]
     pub drop_env: bool,
 }
 
-/// Makes a change of a CVM and tells what came of it.
-pub async fn make(
+/// Applies a change to a CVM and prints the result.
+pub async fn apply_change(
     global: &Global,
     client: &Client,
-    present: &Present,
+    current: &CurrentCvm,
     change: &Change,
-    manner: &Manner,
+    manner: &ChangeOptions,
     drop_env: bool,
 ) -> Result<(), Fail> {
-    let diff = present.diff(client, change).await?;
-    guard(&diff, drop_env)?;
+    let diff = current.diff(client, change).await?;
+    check_dropped_env(&diff, drop_env)?;
     if !global.json {
-        diff.show(&present.info.name);
+        diff.show(&current.info.name);
     }
-    // What waits may make a difference of it.
-    if diff.effect == Effect::Nothing && !present.info.in_progress {
-        return told(global, client, present, &diff, None).await;
+    // A queued change can make this one effective.
+    if diff.effect == Effect::Nothing && !current.info.in_progress {
+        return print_outcome(global, client, current, &diff, None).await;
     }
     let sent = if manner.prepare_only {
-        let (id, name) = (present.info.id.as_str(), present.info.name.as_str());
+        let (id, name) = (current.info.id.as_str(), current.info.name.as_str());
         let patch = patch(change, true);
         let prepared = approval::prepare(global, client, (id, name), &patch, env_guard(drop_env));
         match prepared.await? {
@@ -79,22 +76,22 @@ pub async fn make(
             None => return Ok(()),
         }
     } else {
-        agree(global, present, &diff, manner)?;
-        let sent = send(client, present, change, &diff, drop_env).await?;
+        confirm_restart(global, current, &diff, manner)?;
+        let sent = send(client, current, change, &diff, drop_env).await?;
         warn(global, &sent.1);
         sent
     };
     if manner.no_wait {
-        return told(global, client, present, &diff, Some((sent, Value::Null))).await;
+        return print_outcome(global, client, current, &diff, Some((sent, Value::Null))).await;
     }
-    let id = &present.info.id;
-    let record = follow(global, client, id, &present.info.name, &sent.0, manner.timeout).await?;
+    let id = &current.info.id;
+    let record = follow(global, client, id, &current.info.name, &sent.0, manner.timeout).await?;
     let record = serde_json::to_value(record).unwrap_or_default();
-    told(global, client, present, &diff, Some((sent, record))).await
+    print_outcome(global, client, current, &diff, Some((sent, record))).await
 }
 
-/// Refuses to let go what the compose file uses.
-pub fn guard(diff: &Diff, drop_env: bool) -> Result<(), Fail> {
+/// Refuses to drop variables that the compose file uses.
+pub fn check_dropped_env(diff: &Diff, drop_env: bool) -> Result<(), Fail> {
     let missing = diff.env.as_ref().map(|env| env.missing.as_slice()).unwrap_or_default();
     if drop_env || missing.is_empty() {
         return Ok(());
@@ -108,40 +105,50 @@ pub fn guard(diff: &Diff, drop_env: bool) -> Result<(), Fail> {
 
 fn ways_to_keep(mut fail: Fail) -> Fail {
     fail.suggestions.clear();
-    fail.suggest("Give every variable again, not only the new ones: the values here are sealed.")
-        .suggest("Or say --drop-env to let them go.")
+    fail.suggest("Give all variables, not only the new ones. The current values are encrypted.")
+        .suggest("Or use --drop-env to drop them.")
 }
 
-/// Asks before a guest is restarted; nobody there to be asked is a no.
-pub fn agree(global: &Global, present: &Present, diff: &Diff, manner: &Manner) -> Result<(), Fail> {
-    let name = &present.info.name;
+/// Asks for confirmation before a restart. Without a terminal the answer is no.
+pub fn confirm_restart(
+    global: &Global,
+    current: &CurrentCvm,
+    diff: &Diff,
+    manner: &ChangeOptions,
+) -> Result<(), Fail> {
+    let name = &current.info.name;
     if !diff.restart || manner.yes {
         return Ok(());
     }
-    if !global.json && ui::confirm(&format!("Restart {name} for this?")) {
+    if !global.json && ui::confirm(&format!("Restart {name} to apply this?")) {
         return Ok(());
     }
-    Err(Fail::new("not-confirmed", format!("{name} was not changed: it would be restarted"))
-        .suggest("Say --yes to restart it without being asked."))
+    Err(Fail::new(
+        "not-confirmed",
+        format!("{name} was not changed, because the change restarts it"),
+    )
+    .suggest("Use --yes to restart it without confirmation."))
 }
 
-/// Sends a change. Returns the operation, and how it goes on.
+/// Sends a change. Returns the operation and its course.
 pub async fn send(
     client: &Client,
-    present: &Present,
+    current: &CurrentCvm,
     change: &Change,
     diff: &Diff,
     drop_env: bool,
 ) -> Result<(String, Course), Fail> {
     let patch = patch(change, diff.restart);
-    match client.patch_cvm(&present.info.id, &patch, env_guard(drop_env)).await {
+    match client.patch_cvm(&current.info.id, &patch, env_guard(drop_env)).await {
         Ok(accepted) => Ok((accepted.correlation_id, accepted.course)),
         Err(error) if error.code() == Some(ErrorCode::EnvKeysMissing) => {
             Err(ways_to_keep(error.into()))
         }
-        Err(error) if error.code() == Some(ErrorCode::RestartNotAllowed) => Err(overtaken(&error)),
+        Err(error) if error.code() == Some(ErrorCode::RestartNotAllowed) => {
+            Err(restart_now_needed(&error))
+        }
         Err(error) => Err(match Required::of(&error) {
-            Some(required) => approval::needed(&present.info.name, &required?),
+            Some(required) => approval::approval_needed(&current.info.name, &required?),
             None => error.into(),
         }),
     }
@@ -151,14 +158,14 @@ const fn env_guard(drop_env: bool) -> EnvGuard {
     if drop_env { EnvGuard::Report } else { EnvGuard::Refuse }
 }
 
-/// What was shown needed no restart; what the CVM is now does.
-fn overtaken(error: &Error) -> Fail {
-    Fail::new("overtaken", "the CVM was changed meanwhile, and now it would have to be restarted")
+/// The preview needed no restart, but the CVM has changed since and now needs one.
+fn restart_now_needed(error: &Error) -> Fail {
+    Fail::new("overtaken", "the CVM changed in the meantime, and the update now needs a restart")
         .detail("server", error.to_string())
-        .suggest("Run the same command again: it shows the difference to what there is now.")
+        .suggest("Run the same command again to see the current difference.")
 }
 
-/// Says what a server noted.
+/// Prints the server's warnings.
 pub fn warn(global: &Global, course: &Course) {
     if global.json {
         return;
@@ -167,22 +174,22 @@ pub fn warn(global: &Global, course: &Course) {
         ui::print_note(format!("note: {warning}"));
     }
     if let Some(place) = course.queue_position {
-        ui::print_note(format!("waits for its turn; {place} changes go before it"));
+        ui::print_note(format!("queued behind {place} changes"));
     }
 }
 
-/// The last word: `sent` is the operation, how it went on, and its record where it was waited for.
-async fn told(
+/// Prints the result. `sent` has the operation, its course, and its record if the command waited.
+async fn print_outcome(
     global: &Global,
     client: &Client,
-    present: &Present,
+    current: &CurrentCvm,
     diff: &Diff,
     sent: Option<((String, Course), Value)>,
 ) -> Result<(), Fail> {
-    let (id, name) = (&present.info.id, &present.info.name);
+    let (id, name) = (&current.info.id, &current.info.name);
     let waited = sent.as_ref().is_some_and(|(_, record)| !record.is_null());
     let status =
-        if waited { client.cvm_state(id).await?.status } else { present.info.status.clone() };
+        if waited { client.cvm_state(id).await?.status } else { current.info.status.clone() };
     if global.json {
         let course = sent.as_ref().map(|((_, course), _)| course);
         ui::json(&json!({

@@ -1,10 +1,10 @@
-//! A change as a PATCH.
+//! Converts a change to the body of a PATCH.
 
 use casemate_api::{cvm_patch::CvmPatch, patch::Patch};
 use casemate_core::change::{Change, Set};
 
-/// Says a change in the words of `PATCH /cvms/{id}`. Names, host ports, addresses and GPUs have other
-/// routes, or none here.
+/// The body of `PATCH /cvms/{id}` for a change. Names, host ports, instance ids and GPUs have routes of their
+/// own or none here.
 pub fn patch(change: &Change, may_restart: bool) -> CvmPatch {
     let Change {
         docker_compose_file,
@@ -26,7 +26,7 @@ pub fn patch(change: &Change, may_restart: bool) -> CvmPatch {
         shutdown_timeout_s,
         allow_force_stop,
         listed,
-        // Other routes, or none here.
+        // These have routes of their own, or none here.
         document: _,
         revision: _,
         gpus: _,
@@ -39,8 +39,8 @@ pub fn patch(change: &Change, may_restart: bool) -> CvmPatch {
     } = change;
     CvmPatch {
         docker_compose_file: docker_compose_file.clone(),
-        pre_launch_script: given(pre_launch_script.as_ref()),
-        allowed_envs: given(allowed_envs.as_ref()),
+        pre_launch_script: patch_value(pre_launch_script.as_ref()),
+        allowed_envs: patch_value(allowed_envs.as_ref()),
         public_logs: *public_logs,
         public_sysinfo: *public_sysinfo,
         public_tcbinfo: *public_tcbinfo,
@@ -54,7 +54,7 @@ pub fn patch(change: &Change, may_restart: bool) -> CvmPatch {
         memory: *memory_mb,
         disk_size: *disk_gb,
         image: image.clone(),
-        shutdown_timeout: given(shutdown_timeout_s.as_ref()),
+        shutdown_timeout: patch_value(shutdown_timeout_s.as_ref()),
         allow_force_stop: *allow_force_stop,
         listed: *listed,
         allow_restart: Some(may_restart),
@@ -62,7 +62,7 @@ pub fn patch(change: &Change, may_restart: bool) -> CvmPatch {
     }
 }
 
-fn given<T: Clone>(value: Option<&T>) -> Patch<T> {
+fn patch_value<T: Clone>(value: Option<&T>) -> Patch<T> {
     value.cloned().map_or(Patch::Absent, Patch::Value)
 }
 

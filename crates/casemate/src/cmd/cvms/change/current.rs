@@ -1,4 +1,4 @@
-//! The configuration that a CVM has, as far as the server shows it.
+//! The current configuration of a CVM, as far as the server shows it.
 
 use casemate_api::{
     network::PortRule,
@@ -17,16 +17,13 @@ use super::{
 };
 use crate::{fail::Fail, vars::Vars};
 
-/// A CVM and its document.
 #[derive(Debug)]
-pub struct Present {
-    /// As the server shows it.
+pub struct CurrentCvm {
     pub info: CvmInfo,
-    /// The document that it has.
     pub document: AppCompose,
 }
 
-impl Present {
+impl CurrentCvm {
     pub async fn read(client: &Client, cvm: &str) -> Result<Self, Fail> {
         let info = client.cvm_info(cvm).await?;
         let document = client.compose_file(&info.id).await?;
@@ -35,30 +32,30 @@ impl Present {
 
     fn of(info: CvmInfo, document: &str) -> Result<Self, Fail> {
         let document = AppCompose::parse(document).map_err(|why| {
-            Fail::new("not-understood", format!("the server's compose file is none: {why}"))
+            Fail::new("not-understood", format!("the server sent an invalid compose file: {why}"))
         })?;
         Ok(Self { info, document })
     }
 
-    /// Asks the server what a change would come to.
+    /// Asks the server for the difference that a change would make.
     pub async fn diff(&self, client: &Client, change: &Change) -> Result<Diff, Fail> {
         let patch = Some(Box::new(patch(change, true)));
         let names = change.env_keys.clone().unwrap_or_default();
         self.ask(client, PreviewRequest { patch, ..PreviewRequest::default() }, names).await
     }
 
-    /// The same of these host ports and no others.
+    /// The difference if these host ports replace all others.
     pub async fn diff_ports(&self, client: &Client, rules: &[PortRule]) -> Result<Diff, Fail> {
         let request = PreviewRequest { ports: Some(rules.to_vec()), ..PreviewRequest::default() };
         let mut preview = self.preview(client, &request).await?;
-        // The server may choose another one when the change is made.
+        // The server may choose another port when the change is made.
         for (port, rule) in preview.after.ports.iter_mut().zip(rules) {
             port.host_port = rule.host_port.unwrap_or(ANY_PORT);
         }
         Ok(Diff::of(preview, Vec::new()))
     }
 
-    /// The same of an earlier revision.
+    /// The difference if an earlier revision is redeployed.
     pub async fn diff_revision(&self, client: &Client, revision: &str) -> Result<Diff, Fail> {
         let revision = Some(revision.to_owned());
         self.ask(client, PreviewRequest { revision, ..PreviewRequest::default() }, Vec::new()).await
@@ -73,7 +70,7 @@ impl Present {
         Ok(Diff::of(self.preview(client, &request).await?, names))
     }
 
-    /// The CVM is there, so what is not found is the route: only Casemate has it.
+    /// The CVM exists, so a 404 means that the server has no such route. Only Casemate has it.
     async fn preview(
         &self,
         client: &Client,
@@ -82,16 +79,16 @@ impl Present {
         match client.preview(&self.info.id, request).await {
             Err(error) if error.is_not_found() => Err(Fail::new(
                 "no-preview",
-                "this server cannot say what a change would come to, and none is made unseen",
+                "this server cannot preview changes, and the CLI makes no change without a preview",
             )
             .suggest("Update the server to this version of Casemate.")
-            .suggest("On Phala Cloud, make the change with the phala CLI.")),
+            .suggest("On Phala Cloud, use the phala CLI.")),
             other => Ok(other?),
         }
     }
 
-    /// The allowed names that go with these variables, in the order in which they are already allowed
-    /// where they are the same: the order is part of the document.
+    /// The names to allow for these variables. If the set of names does not change, their order does not
+    /// either, because the order is part of the hashed document.
     pub fn allowed(&self, vars: &Vars) -> Vec<String> {
         let names: Vec<String> = vars.iter().map(|(name, _)| name.clone()).collect();
         let allowed = &self.document.allowed_envs;
@@ -99,7 +96,7 @@ impl Present {
         if same { allowed.clone() } else { names }
     }
 
-    /// Seals variables, all that there are from now on, into a change.
+    /// Seals variables into a change. They replace all current ones.
     pub fn seal_into(&self, change: &mut Change, vars: &Vars) -> Result<(), Fail> {
         let names = self.allowed(vars);
         change.sealed_env = Set::To(self.seal(vars)?);
@@ -108,12 +105,12 @@ impl Present {
         Ok(())
     }
 
-    /// Seals variables to the app's key; as hex.
+    /// Seals variables to the app's key; returns hex.
     pub fn seal(&self, vars: &Vars) -> Result<String, Fail> {
         let key = env_key(&self.info).ok_or_else(|| {
             Fail::new(
                 "no-keys",
-                "the app has no key to seal variables to: it was made without a KMS",
+                "the app has no encryption key for variables, because it was created without a KMS",
             )
         })?;
         let sealed = seal_env(vars, key, &OsEntropy)
@@ -148,12 +145,12 @@ mod tests {
             "kms_info": {"encrypted_env_pubkey": casemate_core::seal::EnvSecretKey::from_bytes([7; 32]).public().to_string()},
         }))
         .unwrap();
-        let present = Present::of(info, &document).unwrap();
+        let current = CurrentCvm::of(info, &document).unwrap();
         let names = |names: &[&str]| {
             let vars: Vars =
                 names.iter().map(|name| ((*name).to_owned(), "hunter2".into())).collect();
             let mut change = Change::default();
-            present.seal_into(&mut change, &vars).unwrap();
+            current.seal_into(&mut change, &vars).unwrap();
             assert!(!format!("{change:?}").contains("hunter2"));
             assert_eq!(change.allowed_envs, change.env_keys);
             change.allowed_envs.unwrap()
