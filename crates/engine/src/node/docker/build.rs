@@ -28,7 +28,7 @@ pub(super) async fn build(
     memory_mb: u32,
 ) -> Result<(), String> {
     for base in &build.images {
-        refuse_triggers(engine, base).await?;
+        refuse_triggers(engine, &base.name).await?;
     }
     let mut archive = Archive::default();
     let packed = archive.file("Dockerfile", build.dockerfile.as_bytes());

@@ -79,7 +79,10 @@ fn drop_variables(value: &mut Value) {
     let varies = |value: &Value| value.as_str().is_some_and(|text| text.contains('$'));
     match value {
         Value::Object(map) => {
-            map.retain(|_, value| !varies(value));
+            // Half of a build would be judged as another one.
+            map.retain(|key, value| {
+                !varies(value) && !(key == "build" && value.as_object().is_some_and(has_variables))
+            });
             map.values_mut().for_each(drop_variables);
         }
         Value::Array(items) => {
@@ -88,6 +91,15 @@ fn drop_variables(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// Whether a value of the mapping is not known yet.
+fn has_variables(map: &Object) -> bool {
+    map.values().any(|value| match value {
+        Value::String(text) => text.contains('$'),
+        Value::Object(map) => has_variables(map),
+        _ => false,
+    })
 }
 
 /// Mounts of an engine's socket, `source:target[:mode]` or spelt out.
@@ -163,6 +175,8 @@ mod tests {
             "env_file: [.env]",
             "extends: {service: base}",
             "privileged: false",
+            "build: {dockerfile_inline: 'FROM a\\nRUN echo $$HOME'}",
+            "build: {dockerfile_inline: 'FROM $BASE', context: .}",
             "ports: ['8080:80']",
             "volumes: ['./docker.sock:/s', '/var/run/dstack.sock:/var/run/dstack.sock']",
         ] {

@@ -312,9 +312,9 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
 fn images(file: &mut Object, builds: &[Build]) -> Vec<ImageUse> {
     let mut images = Vec::new();
     for build in builds {
-        let bases = build.images.iter().map(|name| ImageUse {
-            name: name.clone(),
-            platform: None,
+        let bases = build.images.iter().map(|base| ImageUse {
+            name: base.name.clone(),
+            platform: base.platform.clone(),
             pull: Pull::Missing,
             service: build.service.clone(),
         });
