@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    DeriveInput, Object, Refused,
+    DeriveInput, Notes, Object, Refused,
     dockerfile::{self, BaseImage},
     services_mut, text,
 };
@@ -64,8 +64,11 @@ pub(super) fn check(value: &Value, has_image: bool) -> Result<(), Refused> {
 }
 
 /// Replaces the builds of a model by images that the node builds first.
-pub(super) fn take(file: &mut Object, input: &DeriveInput<'_>) -> Result<Vec<Build>, Refused> {
-    let mut builds = Vec::new();
+pub(super) fn take(
+    file: &mut Object,
+    input: &DeriveInput<'_>,
+    notes: &mut Notes,
+) -> Result<(), Refused> {
     for (name, service) in services_mut(file) {
         let Some(Value::Object(build)) = service.remove("build") else { continue };
         let inline = text(&build, "dockerfile_inline").unwrap_or_default();
@@ -76,9 +79,9 @@ pub(super) fn take(file: &mut Object, input: &DeriveInput<'_>) -> Result<Vec<Bui
         service.insert("pull_policy".to_owned(), Value::from("never"));
         let target = text(&build, "target").map(str::to_owned);
         let (dockerfile, images) = (read.text, read.images);
-        builds.push(Build { service: name.clone(), image, dockerfile, args, target, images });
+        notes.builds.push(Build { service: name.clone(), image, dockerfile, args, target, images });
     }
-    Ok(builds)
+    Ok(())
 }
 
 /// Service names and tags have the same letters; a tag begins with a letter, a digit or `_`.
