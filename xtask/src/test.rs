@@ -78,6 +78,9 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
     })?;
     stages.run("real clients: phala CLI on docker", 6 * MINUTE, || phala_cli(&environment))?;
     stages.run("compose files, on docker and simulated", 3 * MINUTE, compose_files)?;
+    stages.run("hostile compose files, and three tenants on one node", 6 * MINUTE, || {
+        escapes(&environment)
+    })?;
     stages
         .run("real clients: apps that contracts govern", 3 * MINUTE, || governed(&environment))?;
     stages.run("benchmark, short", 5 * MINUTE, || bench::run(&bench::Options::short()))?;
@@ -165,6 +168,25 @@ fn compose_files() -> anyhow::Result<()> {
         run.env("CASEMATE_API", server.file("api.url")?)
             .env("CASEMATE_API_KEY", server.file("admin.key")?)
             .env("CASEMATE_GATEWAY", server.file("gateway.url")?);
+        command(&mut run)?;
+    }
+    Ok(())
+}
+
+/// Compose files that reach out of their CVM, and a tenant that takes all it can, on a docker node.
+fn escapes(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let dir = scratch("escapes")?;
+    let binary = absolute(&binary())?;
+    let server = Server::start(&binary, &dir, "docker")?;
+    for script in ["run.mjs", "tenants.mjs"] {
+        let mut run = Command::new("node");
+        run.arg(format!("conformance/escapes/{script}"))
+            .arg(&binary)
+            .envs(environment)
+            .env("CASEMATE_API", server.file("api.url")?)
+            .env("CASEMATE_API_KEY", server.file("admin.key")?)
+            .env("CASEMATE_GATEWAY", server.file("gateway.url")?)
+            .env("CASEMATE_DATA_DIR", &server.data_dir);
         command(&mut run)?;
     }
     Ok(())

@@ -164,6 +164,9 @@ pub struct Docker {
     pub script_image: String,
     pub allow: Vec<String>,
     pub registries: Vec<String>,
+    pub script_timeout_s: u32,
+    pub pids: u32,
+    pub log_mb: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -69,6 +69,9 @@ impl Opener {
         let config = DockerConfig {
             allow: settings.allow.clone(),
             registries: settings.registries.clone(),
+            script_timeout_s: settings.script_timeout_s,
+            pids: settings.pids,
+            log_mb: settings.log_mb,
             script_image: settings.script_image.clone(),
             host: Some(host).filter(|host| !host.is_empty()),
             ..DockerConfig::new(dir)

@@ -15,6 +15,7 @@ use casemate_core::{
     cvm::{Boot, FaultKind, ServiceFault},
     seal::SealedEnv,
 };
+use serde_json::Value;
 use tokio::sync::SemaphorePermit;
 
 use super::{
@@ -27,7 +28,9 @@ use super::{
     document::{Document, Program},
     env::{self, GuestEnv},
     faults::{self, CALM},
-    guestfs, images, inspection, scan,
+    guestfs,
+    images::{self, Puller},
+    inspection, scan,
     script::{MAIN, Stage, stage},
     shared::Shared,
     vm::{Record, Vm},
@@ -158,7 +161,7 @@ fn provide(env: &mut GuestEnv, config: &Config, instance_id: Option<String>) {
 
 async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Limits, String> {
     let manifest = Arc::clone(&config.record.manifest);
-    let (groups, id) = (node.cgroups.clone(), vm.id.clone());
+    let (groups, id, pids) = (node.cgroups.clone(), vm.id.clone(), node.config.pids);
     let (text, for_user) = (config.text.clone(), config.for_user.clone());
     let compose_file = match &config.program {
         Program::Compose(file) => Some(file.clone()),
@@ -179,7 +182,7 @@ async fn prepare(node: &Arc<Shared>, vm: &Arc<Vm>, config: &Config) -> Result<Li
         if let Some(file) = compose_file {
             guestfs::put(&root, "/dstack/docker-compose.yaml", file.as_bytes())?;
         }
-        groups.limits(&id, manifest.vcpu, manifest.memory_mb)
+        groups.limits(&id, manifest.vcpu, manifest.memory_mb, pids)
     });
     prepared.await.map_err(|error| format!("files of the guest: {error}"))
 }
@@ -272,6 +275,7 @@ async fn plan(
         run: &run,
         project: &project,
         limits,
+        log_mb: node.config.log_mb,
         ports: &manifest.ports,
         sealed_env: config.sealed.as_ref().map(SealedEnv::as_bytes).unwrap_or_default(),
     };
@@ -327,11 +331,16 @@ async fn launch(
 ) -> Result<(), String> {
     let derived = &plan.derived;
     let limit = Duration::from_secs(node.config.boot_timeout_s.into());
-    let login = images::login(env);
-    let allowed = &node.config.registries;
+    let puller = Puller {
+        engine: &node.engine,
+        private: &node.private_images,
+        vm: &vm.id,
+        app: vm.record().manifest.app_id.to_string(),
+        login: images::login(env),
+        allowed: &node.config.registries,
+    };
     for image in &derived.images {
-        let pulled = images::pull_for(&node.engine, image, login.as_ref(), allowed).await;
-        pulled.map_err(|cause| {
+        puller.pull(image).await.map_err(|cause| {
             let kind = FaultKind::NoImage { image: image.name.clone() };
             let (service, at) = (image.service.clone(), node.clock.now());
             vm.set_boot_faults(vec![ServiceFault { service, kind, log: Vec::new(), at }]);
@@ -342,7 +351,9 @@ async fn launch(
     let value = |name: &str| env.get(name).unwrap_or_default().to_owned();
     let passed =
         derived.pass_env.iter().map(|(alias, name)| (alias.clone(), value(name))).collect();
-    let model = Model::new(&derived.model, passed).map_err(|error| error.to_string())?;
+    let mut model = derived.model.clone();
+    bound_checks(node, vm, &mut model).await?;
+    let model = Model::new(&model, passed).map_err(|error| error.to_string())?;
     let working = turn(node).await?;
     node.compose.create(project, &model, limit).await.map_err(|error| error.to_string())?;
     if let Err(cause) = inspect(node, vm, project, plan).await {
@@ -360,6 +371,20 @@ async fn launch(
         Ok(()) => settle(node, vm).await,
         Err(error) => Err(not_started(node, vm, &error.to_string()).await),
     }
+}
+
+/// A check that an image brings along must not start a process all the time.
+async fn bound_checks(node: &Shared, vm: &Vm, model: &mut Value) -> Result<(), String> {
+    for (service, image) in derive::checked_by_images(model) {
+        let found = images::inspect(&node.engine, &image).await?;
+        let check = found.and_then(|image| image.config?.healthcheck);
+        if check.and_then(|check| check.interval).is_some_and(derive::is_too_often) {
+            derive::check_seldom(model, &service);
+            let raised = "the interval of its image's health check is raised to 1s";
+            vm.say("boot", &format!("service {service}: {raised}"));
+        }
+    }
+    Ok(())
 }
 
 /// Builds what is built in the network of the CVM.

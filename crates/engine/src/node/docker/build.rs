@@ -17,6 +17,7 @@ use super::{
     archive::Archive,
     derive::{Build, LABEL_VM},
     engine::{Engine, call_error},
+    images,
 };
 
 /// Builds an image; returns its last lines if that fails.
@@ -28,7 +29,7 @@ pub(super) async fn build(
     memory_mb: u32,
 ) -> Result<(), String> {
     for base in &build.images {
-        refuse_triggers(engine, base).await?;
+        refuse_triggers(engine, &base.name).await?;
     }
     let mut archive = Archive::default();
     let packed = archive.file("Dockerfile", build.dockerfile.as_bytes());
@@ -63,7 +64,10 @@ pub(super) async fn build(
             return Err(format!("{error}; {last}"));
         }
     }
-    Ok(())
+    // A variable may have made a label of the node's.
+    let built = images::inspect(engine, &build.image).await?.and_then(|image| image.config);
+    images::check_labels(built.and_then(|config| config.labels).as_ref(), vm)
+        .map_err(|cause| format!("the image {cause}"))
 }
 
 /// ONBUILD of an image would run instructions that were not looked at.

@@ -13,8 +13,6 @@ use super::derive::Limits;
 
 const ROOT: &str = "/sys/fs/cgroup";
 const OURS: &str = "casemate";
-/// Processes and threads of one CVM.
-pub(super) const MAX_PIDS: u32 = 4096;
 /// Length of a scheduling period.
 const PERIOD_US: u64 = 100_000;
 
@@ -51,16 +49,22 @@ impl Cgroups {
     }
 
     /// Makes the group of a VM with its limits. Limits may change at every boot.
-    pub fn limits(&self, vm: &EngineVmId, vcpu: u32, memory_mb: u32) -> io::Result<Limits> {
+    pub fn limits(
+        &self,
+        vm: &EngineVmId,
+        vcpu: u32,
+        memory_mb: u32,
+        pids: u32,
+    ) -> io::Result<Limits> {
         let quota = u64::from(vcpu.max(1)) * PERIOD_US;
         let bytes = u64::from(memory_mb.max(1)) * 1024 * 1024;
-        for (file, value) in self.settings(quota, bytes) {
+        for (file, value) in self.settings(quota, bytes, pids) {
             let group = self.group(file.0, vm);
             fs::create_dir_all(&group)?;
             fs::write(group.join(file.1), value)?;
         }
         Ok(match self {
-            Self::No(_) => Limits::PerService { vcpu, memory_mb, pids: MAX_PIDS },
+            Self::No(_) => Limits::PerService { vcpu, memory_mb, pids },
             _ => Limits::Parent(format!("/{OURS}/{vm}")),
         })
     }
@@ -101,18 +105,23 @@ impl Cgroups {
     }
 
     /// ((controller, file), value) in the order of writing.
-    fn settings(&self, quota: u64, bytes: u64) -> Vec<((&'static str, &'static str), String)> {
+    fn settings(
+        &self,
+        quota: u64,
+        bytes: u64,
+        pids: u32,
+    ) -> Vec<((&'static str, &'static str), String)> {
         match self {
             Self::V1(_) => vec![
                 (("cpu", "cpu.cfs_period_us"), PERIOD_US.to_string()),
                 (("cpu", "cpu.cfs_quota_us"), quota.to_string()),
                 (("memory", "memory.limit_in_bytes"), bytes.to_string()),
-                (("pids", "pids.max"), MAX_PIDS.to_string()),
+                (("pids", "pids.max"), pids.to_string()),
             ],
             Self::V2(_) => vec![
                 (("", "cpu.max"), format!("{quota} {PERIOD_US}")),
                 (("", "memory.max"), bytes.to_string()),
-                (("", "pids.max"), MAX_PIDS.to_string()),
+                (("", "pids.max"), pids.to_string()),
             ],
             Self::No(_) => Vec::new(),
         }
@@ -157,7 +166,7 @@ impl Cgroups {
     /// Making a group and taking it away again shows that it works.
     fn writable(&self) -> io::Result<()> {
         let probe = EngineVmId("probe".to_owned());
-        self.limits(&probe, 1, 64)?;
+        self.limits(&probe, 1, 64, 64)?;
         self.remove(&probe).map(|_| ())
     }
 }
@@ -201,19 +210,19 @@ mod tests {
             fs::create_dir_all(dir.path().join(controller)).unwrap();
         }
         let groups = Cgroups::V1(dir.path().to_owned());
-        let limits = groups.limits(&vm(), 2, 512).unwrap();
+        let limits = groups.limits(&vm(), 2, 512, 100).unwrap();
         assert_eq!(limits, Limits::Parent("/casemate/v".to_owned()));
         let read = |path: &str| fs::read_to_string(dir.path().join(path)).unwrap();
         assert_eq!(read("cpu/casemate/v/cpu.cfs_quota_us"), "200000");
         assert_eq!(read("memory/casemate/v/memory.limit_in_bytes"), (512 << 20).to_string());
-        assert_eq!(read("pids/casemate/v/pids.max"), MAX_PIDS.to_string());
+        assert_eq!(read("pids/casemate/v/pids.max"), "100");
     }
 
     #[test]
     fn version_2_has_one_group() {
         let dir = tempfile::tempdir().unwrap();
         let groups = Cgroups::V2(dir.path().to_owned());
-        groups.limits(&vm(), 1, 64).unwrap();
+        groups.limits(&vm(), 1, 64, 100).unwrap();
         let max = fs::read_to_string(dir.path().join("casemate/v/cpu.max")).unwrap();
         assert_eq!(max, "100000 100000");
     }
@@ -224,8 +233,8 @@ mod tests {
             let groups = Cgroups::find(local, driver);
             assert!(groups.description().contains("each container"), "{}", groups.description());
             assert_eq!(
-                groups.limits(&vm(), 1, 64).unwrap(),
-                Limits::PerService { vcpu: 1, memory_mb: 64, pids: MAX_PIDS }
+                groups.limits(&vm(), 1, 64, 100).unwrap(),
+                Limits::PerService { vcpu: 1, memory_mb: 64, pids: 100 }
             );
         }
     }

@@ -43,6 +43,12 @@ pub struct DockerConfig {
     /// An init or pre-launch script that takes longer has failed.
     #[serde(default = "default_script_timeout")]
     pub script_timeout_s: u32,
+    /// Processes and threads of one CVM; of each container where the limits of CVMs do not apply as a whole.
+    #[serde(default = "default_pids")]
+    pub pids: u32,
+    /// What the log of a container may take on disk, in MiB.
+    #[serde(default = "default_log_mb")]
+    pub log_mb: u32,
 }
 
 impl DockerConfig {
@@ -59,6 +65,8 @@ impl DockerConfig {
             capacity: None,
             boot_timeout_s: default_boot_timeout(),
             script_timeout_s: default_script_timeout(),
+            pids: default_pids(),
+            log_mb: default_log_mb(),
         }
     }
 }
@@ -81,4 +89,12 @@ const fn default_boot_timeout() -> u32 {
 
 const fn default_script_timeout() -> u32 {
     600
+}
+
+const fn default_pids() -> u32 {
+    4096
+}
+
+const fn default_log_mb() -> u32 {
+    50
 }

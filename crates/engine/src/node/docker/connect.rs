@@ -27,6 +27,7 @@ use super::{
     derive::{Grants, LABEL_AGENT},
     engine::{Engine, within},
     inspection,
+    private_images::PrivateImages,
     resolve_port::PortCache,
     shared::{BOOTS, Ident, Shared},
     shutdown,
@@ -72,19 +73,22 @@ pub(super) async fn open(
     let prepared = tokio::task::spawn_blocking(move || {
         let groups = Cgroups::find(local, &driver);
         let lock = lock(&dir)?;
-        prepare(&dir, random.as_ref()).map(|ident| (ident, groups, lock))
+        let ident = prepare(&dir, random.as_ref())?;
+        Ok((ident, groups, lock, PrivateImages::load(&dir)?))
     });
     let unusable = |error: &dyn std::fmt::Display| {
         ConnectError::Config(format!("directory {} cannot be used: {error}", config.dir.display()))
     };
     let prepared = prepared.await.map_err(|error| unusable(&error))?;
-    let (ident, cgroups, lock) = prepared.map_err(|error| unusable(&error))?;
+    let (ident, cgroups, lock, private_images) =
+        prepared.map_err(|error: io::Error| unusable(&error))?;
     Ok(Arc::new(Shared {
         grants,
         engine: Engine::new(docker, ident.node.clone()),
         engine_defaults,
         compose: Compose::new(found, client),
         cgroups,
+        private_images,
         vms_dir: config.dir.join("vms"),
         ident,
         version,

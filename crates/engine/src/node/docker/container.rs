@@ -5,14 +5,32 @@ use std::collections::HashMap;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummaryTypeEnum};
 use casemate_core::id::EngineVmId;
 
-use super::derive::{LABEL_PORT, LABEL_RESTART, LABEL_VM};
+use super::derive::{
+    LABEL_AGENT, LABEL_CVM, LABEL_FILES, LABEL_NODE, LABEL_PORT, LABEL_RESTART, LABEL_VM,
+};
 
 /// Label with the service of containers that compose did not make.
 pub(super) const LABEL_SERVICE: &str = "casemate.service";
 /// Label of containers that only run a script during boot.
 pub(super) const LABEL_SCRIPT: &str = "casemate.script";
+/// Labels that mean something to the node, apart from those with ports.
+const OWN_LABELS: [&str; 8] = [
+    LABEL_AGENT,
+    LABEL_CVM,
+    LABEL_FILES,
+    LABEL_NODE,
+    LABEL_RESTART,
+    LABEL_SCRIPT,
+    LABEL_SERVICE,
+    LABEL_VM,
+];
 const COMPOSE_NUMBER: &str = "com.docker.compose.container-number";
 const COMPOSE_SERVICE: &str = "com.docker.compose.service";
+
+/// Whether a label means something to the node.
+pub(super) fn is_own_label(name: &str) -> bool {
+    OWN_LABELS.contains(&name) || name.starts_with(LABEL_PORT)
+}
 
 /// One container of a VM.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,10 @@ use bollard::{
     errors::Error,
     models::{ContainerSummary, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum},
     query_parameters::{
-        KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-        ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
-        RestartContainerOptions, StopContainerOptions, UploadToContainerOptionsBuilder,
+        KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+        ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+        RemoveVolumeOptionsBuilder, RestartContainerOptions, StopContainerOptions,
+        UploadToContainerOptionsBuilder,
     },
 };
 use bytes::Bytes;
@@ -156,6 +157,13 @@ impl Engine {
         let options = UploadToContainerOptionsBuilder::new().path("/").build();
         let body = bollard::body_full(Bytes::from(tar));
         within(QUICK, self.docker.upload_to_container(id, Some(options), body)).await
+    }
+
+    /// Ids of all images.
+    pub async fn image_ids(&self) -> Result<BTreeSet<String>, CallError> {
+        let options = ListImagesOptionsBuilder::new().all(true).build();
+        let found = within(QUICK, self.docker.list_images(Some(options))).await?;
+        Ok(found.into_iter().map(|image| image.id).collect())
     }
 
     /// Removes a network; fine if there is none.

@@ -6,18 +6,28 @@
 //! The engine speaks to a registry from the host's network, and its replies show in errors. A registry
 //! at an address that is not public would be a way to the host's own services, so it is refused unless
 //! an operator lists it.
+//!
+//! An engine gives an image that is there to everybody. One that was pulled with a login is given to another
+//! app only after its registry has given it to that app too ([`super::private_images`]).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use bollard::{
-    auth::DockerCredentials, errors::Error, query_parameters::CreateImageOptionsBuilder,
+    auth::DockerCredentials, errors::Error, models::ImageInspect,
+    query_parameters::CreateImageOptionsBuilder,
 };
+use casemate_core::id::EngineVmId;
 use futures_util::TryStreamExt;
 
 use super::{
-    derive::{ImageUse, Pull},
+    container::is_own_label,
+    derive::{ImageUse, LABEL_VM, Pull},
     engine::{Engine, call_error},
     env::GuestEnv,
+    private_images::PrivateImages,
 };
 
 const HUB: &str = "docker.io";
@@ -33,41 +43,124 @@ pub(super) fn login(env: &GuestEnv) -> Option<DockerCredentials> {
     })
 }
 
-/// Pulls an image of an app as its file asks for. `allowed` are the registries that an operator lists.
-pub(super) async fn pull_for(
-    engine: &Engine,
-    image: &ImageUse,
-    login: Option<&DockerCredentials>,
-    allowed: &[String],
-) -> Result<(), String> {
-    let there = is_there(engine, &image.name).await?;
-    match image.pull {
-        Pull::Missing | Pull::Never if there => return Ok(()),
-        Pull::Never => {
+/// Whose images are pulled, and from where.
+#[derive(Debug)]
+pub(super) struct Puller<'a> {
+    pub engine: &'a Engine,
+    pub private: &'a PrivateImages,
+    pub vm: &'a EngineVmId,
+    pub app: String,
+    pub login: Option<DockerCredentials>,
+    /// Registries that an operator lists.
+    pub allowed: &'a [String],
+}
+
+impl Puller<'_> {
+    /// Pulls an image of an app as its file asks for.
+    pub async fn pull(&self, image: &ImageUse) -> Result<(), String> {
+        let (engine, name) = (self.engine, image.name.as_str());
+        if let Some(found) = inspect(engine, name).await? {
+            check(&found, name, self.vm)?;
+            let free = self.private.allows(id(&found), &tagged(name), &self.app);
+            match image.pull {
+                Pull::Missing | Pull::Never if free => return Ok(()),
+                Pull::Never => {
+                    return Err(format!(
+                        "image {name} was pulled with the login of another app, and pull_policy: \
+                         never forbids to ask for it: leave pull_policy out"
+                    ));
+                }
+                Pull::Missing | Pull::Always => {}
+            }
+        } else if image.pull == Pull::Never {
             return Err(format!(
-                "image {} is not on this node, and pull_policy: never forbids to pull it: leave \
-                 pull_policy out",
-                image.name
+                "image {name} is not on this node, and pull_policy: never forbids to pull it: leave \
+                 pull_policy out"
             ));
         }
-        Pull::Missing | Pull::Always => {}
+        check_registry(name, self.allowed).await?;
+        let server = |login: &DockerCredentials| {
+            registry(name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
+        };
+        match self.login.as_ref().filter(|login| server(login)) {
+            Some(login) => self.with_login(image, login.clone()).await,
+            None => {
+                pull(engine, name, image.platform.as_deref(), None).await?;
+                let found = self.pulled(name).await?;
+                self.private
+                    .published(id(&found), &tagged(name))
+                    .map_err(|error| unrecorded(&error))
+            }
+        }
     }
-    check_registry(&image.name, allowed).await?;
-    let own = login.filter(|login| {
-        registry(&image.name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
-    });
-    pull(engine, &image.name, image.platform.as_deref(), own.cloned()).await
+
+    async fn with_login(&self, image: &ImageUse, login: DockerCredentials) -> Result<(), String> {
+        let name = tagged(&image.name);
+        self.private.begin(&name, &self.app).map_err(|error| unrecorded(&error))?;
+        let before = self.engine.image_ids().await.map_err(|error| error.to_string())?;
+        pull(self.engine, &image.name, image.platform.as_deref(), Some(login)).await?;
+        let found = self.pulled(&image.name).await?;
+        let was_public = before.contains(id(&found)) && !self.private.is_private(id(&found));
+        self.private
+            .pulled(id(&found), &name, &self.app, was_public)
+            .map_err(|error| unrecorded(&error))
+    }
+
+    async fn pulled(&self, name: &str) -> Result<ImageInspect, String> {
+        let found = inspect(self.engine, name).await?;
+        let found = found.ok_or_else(|| format!("image {name} was removed while it was pulled"))?;
+        check(&found, name, self.vm).map(|()| found)
+    }
+}
+
+fn unrecorded(error: &std::io::Error) -> String {
+    format!("who may run a private image cannot be written down: {error}")
+}
+
+fn id(image: &ImageInspect) -> &str {
+    image.id.as_deref().unwrap_or_default()
+}
+
+/// Refuses an image that was built for another CVM, or is called by the engine's id of it: neither comes from
+/// a registry that could be asked. Labels of the node are not an image's to set.
+fn check(image: &ImageInspect, name: &str, vm: &EngineVmId) -> Result<(), String> {
+    let bare = name.strip_prefix("sha256:").unwrap_or(name);
+    let is_id = bare.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && id(image).strip_prefix("sha256:").is_some_and(|id| id.starts_with(bare));
+    let tags = image.repo_tags.as_deref().unwrap_or_default();
+    if is_id && !tags.contains(&tagged(name)) {
+        return Err(format!("image {name} is an id: name the image as its registry does"));
+    }
+    let labels = image.config.as_ref().and_then(|config| config.labels.as_ref());
+    check_labels(labels, vm).map_err(|cause| format!("image {name} {cause}"))
+}
+
+/// Refuses labels that mean something to the node, apart from the mark of an image that it built.
+pub(super) fn check_labels(
+    labels: Option<&HashMap<String, String>>,
+    vm: &EngineVmId,
+) -> Result<(), String> {
+    let mut ours = labels.into_iter().flatten().filter(|(name, _)| is_own_label(name));
+    match ours.find(|(name, value)| *name != LABEL_VM || **value != vm.0) {
+        None => Ok(()),
+        Some((name, _)) if name == LABEL_VM => Err("was built for another CVM".to_owned()),
+        Some((name, _)) => Err(format!("has the label {name}, which only this node sets")),
+    }
 }
 
 /// Pulls an image of the node's own configuration unless it is there.
 pub(super) async fn ensure(engine: &Engine, image: &str) -> Result<(), String> {
-    if is_there(engine, image).await? { Ok(()) } else { pull(engine, image, None, None).await }
+    if inspect(engine, image).await?.is_some() {
+        return Ok(());
+    }
+    pull(engine, image, None, None).await
 }
 
-async fn is_there(engine: &Engine, image: &str) -> Result<bool, String> {
+/// An image as the engine has it.
+pub(super) async fn inspect(engine: &Engine, image: &str) -> Result<Option<ImageInspect>, String> {
     match engine.docker().inspect_image(image).await {
-        Ok(_) => Ok(true),
-        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(false),
+        Ok(found) => Ok(Some(found)),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
         Err(error) => Err(call_error(&error).to_string()),
     }
 }
@@ -267,6 +360,31 @@ mod tests {
         assert_eq!(check_registry("localhost:5000/x", &listed).await, Ok(()));
         assert!(check_registry("localhost:5001/x", &listed).await.is_err());
         assert_eq!(check_registry("nginx", &[]).await, Ok(()));
+    }
+
+    #[test]
+    fn ids_and_images_of_other_cvms_are_refused() {
+        let image = |label: Option<(&str, &str)>| ImageInspect {
+            id: Some(format!("sha256:cafe{}", "0".repeat(60))),
+            repo_tags: Some(vec!["cafe:latest".to_owned(), "me/app:1".to_owned()]),
+            config: Some(bollard::models::ImageConfig {
+                labels: label
+                    .map(|(name, value)| HashMap::from([(name.to_owned(), value.to_owned())])),
+                ..Default::default()
+            }),
+            ..ImageInspect::default()
+        };
+        let check = |name: &str, label| check(&image(label), name, &EngineVmId("v".to_owned()));
+        let full = format!("sha256:cafe{}", "0".repeat(60));
+        for name in ["cafe0000", &full, &full[7..]] {
+            assert!(check(name, None).unwrap_err().contains("is an id"), "{name}");
+        }
+        for name in ["cafe", "me/app:1", "me/app@sha256:cafe"] {
+            assert_eq!(check(name, None), Ok(()), "{name}");
+        }
+        assert_eq!(check("me/app:1", Some(("casemate.vm", "v"))), Ok(()));
+        assert!(check("me/app:1", Some(("casemate.vm", "w"))).unwrap_err().contains("another CVM"));
+        assert!(check("me/app:1", Some(("casemate.script", "x"))).unwrap_err().contains("script"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{
 };
 
 pub(super) use self::expected::expected;
+use super::derive::is_too_often;
 
 /// What the engine must have created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,6 +126,8 @@ pub(super) struct Created {
     pub runtime: String,
     /// Ids of containers whose mounts it has.
     pub volumes_from: Vec<String>,
+    /// Nanoseconds between health checks; 0: the engine's default.
+    pub check_interval: i64,
 }
 
 /// A mount of a created container.
@@ -200,6 +203,9 @@ impl Comparison<'_> {
         })?;
         self.namespaces(service, created)?;
         self.rights(service, created)?;
+        require(!is_too_often(created.check_interval), || {
+            format!("a health check every {} ns", created.check_interval)
+        })?;
         self.volumes_from(service, created)?;
         created.mounts.iter().try_for_each(|mount| self.mount(service, created, mount))?;
         missing_mount(service, created)

@@ -39,6 +39,7 @@ mod inventory;
 mod keys;
 mod logs;
 mod observed;
+mod private_images;
 mod resolve_port;
 mod scan;
 mod script;

@@ -17,9 +17,51 @@ use super::derive::Refused;
 /// Line breaks of YAML 1.1 but not of 1.2: the two parsers would see different documents.
 const UNSURE_BREAKS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
+/// A key under which compose reads a file.
+#[derive(Clone, Copy)]
+pub(super) struct ReadRule {
+    pub key: &'static str,
+    reads: fn(&Node) -> bool,
+    what: &'static str,
+    way_out: &'static str,
+}
+
+/// All keys under which compose reads files.
+pub(super) const READ_RULES: [ReadRule; 4] = [
+    ReadRule {
+        key: "include",
+        reads: |value| !matches!(value.value, Value::Null),
+        what: "include",
+        way_out: "put everything into one compose file",
+    },
+    ReadRule {
+        key: "env_file",
+        reads: |value| !env_files(value).iter().all(is_optional),
+        what: "env_file",
+        way_out: "there are no files beside the compose file in a CVM: list the variables under \
+                  environment: and send their values sealed",
+    },
+    ReadRule {
+        key: "label_file",
+        reads: |_| true,
+        what: "label_file",
+        way_out: "put the labels under labels:",
+    },
+    ReadRule {
+        key: "extends",
+        reads: |value| value.get("file").is_some(),
+        what: "extends with file",
+        way_out: "put the extended service into the same compose file",
+    },
+];
+
 /// Refuses a compose file that names files for compose to read. Returns the text for compose: what it
 /// may pass over it is told not to look for.
 pub(super) fn scan(text: &str) -> Result<String, Refused> {
+    scan_by(&READ_RULES, text)
+}
+
+pub(super) fn scan_by(rules: &[ReadRule], text: &str) -> Result<String, Refused> {
     if text.contains(UNSURE_BREAKS) {
         return Err(Refused::new(
             "a Unicode line break (U+0085, U+2028 or U+2029)",
@@ -31,38 +73,20 @@ pub(super) fn scan(text: &str) -> Result<String, Refused> {
         let what = format!("YAML that cannot be read ({problem})");
         return Err(Refused::new(what, "correct the compose file"));
     }
-    for file in &documents {
-        if file.get("include").is_some() {
-            return Err(Refused::new("include", "put everything into one compose file"));
-        }
-        walk(file)?;
-    }
+    documents.iter().try_for_each(|file| walk(rules, file))?;
     Ok(without_env_files(text, &documents))
 }
 
-fn walk(node: &Node) -> Result<(), Refused> {
+fn walk(rules: &[ReadRule], node: &Node) -> Result<(), Refused> {
     match &node.value {
         Value::Map(map) => map.iter().try_for_each(|entry| {
-            check(&entry.key, &entry.node)?;
-            walk(&entry.node)
+            let reads = |rule: &&ReadRule| rule.key == entry.key && (rule.reads)(&entry.node);
+            if let Some(rule) = rules.iter().find(reads) {
+                return Err(Refused::new(rule.what, rule.way_out).on_line(entry.line));
+            }
+            walk(rules, &entry.node)
         }),
-        Value::List(items) => items.iter().try_for_each(walk),
-        _ => Ok(()),
-    }
-}
-
-fn check(key: &str, value: &Node) -> Result<(), Refused> {
-    match key {
-        "env_file" if !env_files(value).iter().all(is_optional) => Err(Refused::new(
-            "env_file",
-            "there are no files beside the compose file in a CVM: list the variables under \
-             environment: and send their values sealed",
-        )),
-        "label_file" => Err(Refused::new("label_file", "put the labels under labels:")),
-        "extends" if value.get("file").is_some() => Err(Refused::new(
-            "extends with file",
-            "put the extended service into the same compose file",
-        )),
+        Value::List(items) => items.iter().try_for_each(|item| walk(rules, item)),
         _ => Ok(()),
     }
 }

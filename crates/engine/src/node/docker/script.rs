@@ -25,7 +25,9 @@ use super::{
     agent::Answers,
     archive::Archive,
     container::{LABEL_SCRIPT, LABEL_SERVICE},
-    derive::{AGENT_DIR, LABEL_CVM, LABEL_NODE, LABEL_VM, Limits},
+    derive::{
+        AGENT_DIR, BRIDGE_NAME, LABEL_CVM, LABEL_NODE, LABEL_VM, Limits, bridge_name, log_bounds,
+    },
     engine::{Engine, call_error},
     env::GuestEnv,
     guestfs, images,
@@ -75,6 +77,8 @@ pub(super) struct Stage<'a> {
     pub limits: &'a Limits,
     /// Longest time of a script that has to end.
     pub script_limit: Duration,
+    /// What a log may take on disk, in MiB.
+    pub log_mb: u32,
     /// A text no output holds by chance.
     pub mark: String,
 }
@@ -99,6 +103,7 @@ pub(super) fn stage<'a>(
         labels: labels.map(|(name, value)| (name.to_owned(), value)).to_vec(),
         limits,
         script_limit: Duration::from_secs(node.config.script_timeout_s.into()),
+        log_mb: node.config.log_mb,
         mark: hex::encode(mark),
     }
 }
@@ -165,7 +170,13 @@ impl Stage<'_> {
             return Ok(name);
         }
         let labels = Some(self.labels.iter().cloned().collect());
-        let request = NetworkCreateRequest { name: name.clone(), labels, ..Default::default() };
+        let bridge = (BRIDGE_NAME.to_owned(), bridge_name(self.project, "default"));
+        let request = NetworkCreateRequest {
+            name: name.clone(),
+            labels,
+            options: Some(HashMap::from([bridge])),
+            ..Default::default()
+        };
         docker.create_network(request).await.map_err(|error| call_error(&error).to_string())?;
         Ok(name)
     }
@@ -221,8 +232,8 @@ impl Stage<'_> {
         let log = if boot_only {
             HostConfigLogConfig { typ: Some("none".to_owned()), config: None }
         } else {
-            let bounds = [("max-size", "10m"), ("max-file", "3")];
-            let bounds = bounds.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let [size, files] = log_bounds(self.log_mb);
+            let bounds = [("max-size".to_owned(), size), ("max-file".to_owned(), files)];
             let typ = Some("json-file".to_owned());
             HostConfigLogConfig { typ, config: Some(HashMap::from(bounds)) }
         };

@@ -18,8 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     DockerConfig, GuestKeys, agent, cgroup::Cgroups, compose::Compose, derive::Grants,
-    document::Document, engine::Engine, inspection::EngineDefaults, resolve_port::PortCache,
-    vm::Vm,
+    document::Document, engine::Engine, inspection::EngineDefaults, private_images::PrivateImages,
+    resolve_port::PortCache, vm::Vm,
 };
 use crate::error::CallError;
 
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub engine_defaults: EngineDefaults,
     pub compose: Compose,
     pub cgroups: Cgroups,
+    pub private_images: PrivateImages,
     pub vms_dir: PathBuf,
     pub ident: Ident,
     pub version: String,

@@ -5,10 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{
-    build, cgroup::MAX_PIDS, container::Container, derive::Limits, script::stage, shared::Shared,
-    vm::Vm,
-};
+use super::{build, container::Container, derive::Limits, script::stage, shared::Shared, vm::Vm};
 use crate::error::CallError;
 
 /// Longer than any shutdown the control plane waits for.
@@ -82,7 +79,7 @@ async fn delete(node: &Shared, vm: &Arc<Vm>) -> Result<(), String> {
     }
     let record = vm.record();
     let (vcpu, memory_mb) = (record.manifest.vcpu, record.manifest.memory_mb);
-    let limits = Limits::PerService { vcpu, memory_mb, pids: MAX_PIDS };
+    let limits = Limits::PerService { vcpu, memory_mb, pids: node.config.pids };
     stage(node, vm, &limits, &record.manifest.project()).sweep().await?;
     vm.on_disk(|vm| vm.dir.delete()).await.map_err(|error| error.to_string())
 }

@@ -11,7 +11,12 @@ use casemate_core::compose::{
 };
 use serde_json::{Value, json};
 
-use super::{Grants, Object, Refused, entries, list, mounts, names, refuse, services, volumes};
+use super::{
+    Grants, Object, Refused, entries, list, mounts, names,
+    refuse::{self, Asked},
+    rules::{Check, RULES},
+    services,
+};
 
 /// Looks at the text of a compose file. `granted` are the words that the node's operator allows. Returns
 /// everything that is refused.
@@ -30,36 +35,41 @@ pub fn look_ahead(text: &str, granted: &[String]) -> Vec<Refused> {
     let file = &*file;
     let mut refused = Vec::new();
     for (name, service) in services(file) {
-        let line = |key: &str| line(&node, &["services", name, key]);
-        for key in service.keys() {
-            let found = refuse::key_ahead(key, service, &grants).and_then(|()| {
-                if key == "volumes" { engine_mounts(service, &grants) } else { Ok(()) }
-            });
-            refused.extend(found.err().map(|one| one.in_service(name).on_line(line(key))));
+        for (key, value) in service {
+            let asked = Asked { key, value, service, grants: &grants };
+            let found = key_of_service(&asked).err();
+            let line = line(&node, &["services", name, key]);
+            refused.extend(found.map(|one| one.in_service(name).on_line(line)));
         }
     }
-    for (key, check) in CHECKS {
-        for (name, entry) in entries(file, key) {
+    for rule in RULES {
+        let Check::Entry(section, check) = rule.check else { continue };
+        for (name, entry) in entries(file, section) {
             let found = check(name, entry, &grants);
-            refused.extend(found.err().map(|one| one.on_line(line(&node, &[key, name]))));
+            refused.extend(found.err().map(|one| one.on_line(line(&node, &[section, name]))));
         }
     }
     refused.sort_by_key(|one| one.line);
     refused
 }
 
-type CheckEntry = fn(&str, &Object, &Grants) -> Result<(), Refused>;
+/// Keys whose files compose reads.
+const READ_BY_COMPOSE: [&str; 2] = ["env_file", "label_file"];
 
-/// What is looked at outside of services.
-const CHECKS: [(&str, CheckEntry); 4] = [
-    ("networks", refuse::network),
-    ("volumes", |name, entry, grants| {
-        refuse::external("volume", name, entry, grants)?;
-        volumes::check_given(name, entry, grants)
-    }),
-    ("configs", |name, entry, grants| refuse::external("config", name, entry, grants)),
-    ("secrets", |name, entry, grants| refuse::external("secret", name, entry, grants)),
-];
+/// What is refused of a key as it stands in the text: the service may get its image and its variables
+/// from what compose has still to read.
+fn key_of_service(asked: &Asked<'_>) -> Result<(), Refused> {
+    if READ_BY_COMPOSE.contains(&asked.key) {
+        return Ok(());
+    }
+    refuse::key_ahead(asked.key)?;
+    for rule in RULES.iter().filter(|rule| rule.name == asked.key) {
+        if let Check::Key(check) = rule.check {
+            check(asked)?;
+        }
+    }
+    if asked.key == "volumes" { engine_mounts(asked.service, asked.grants) } else { Ok(()) }
+}
 
 /// The line of a key by the keys that lead there.
 fn line(file: &Node, path: &[&str]) -> usize {
@@ -79,7 +89,10 @@ fn drop_variables(value: &mut Value) {
     let varies = |value: &Value| value.as_str().is_some_and(|text| text.contains('$'));
     match value {
         Value::Object(map) => {
-            map.retain(|_, value| !varies(value));
+            // Half of a build would be judged as another one.
+            map.retain(|key, value| {
+                !varies(value) && !(key == "build" && value.as_object().is_some_and(has_variables))
+            });
             map.values_mut().for_each(drop_variables);
         }
         Value::Array(items) => {
@@ -88,6 +101,15 @@ fn drop_variables(value: &mut Value) {
         }
         _ => {}
     }
+}
+
+/// Whether a value of the mapping is not known yet.
+fn has_variables(map: &Object) -> bool {
+    map.values().any(|value| match value {
+        Value::String(text) => text.contains('$'),
+        Value::Object(map) => has_variables(map),
+        _ => false,
+    })
 }
 
 /// Mounts of an engine's socket, `source:target[:mode]` or spelt out.
@@ -163,6 +185,8 @@ mod tests {
             "env_file: [.env]",
             "extends: {service: base}",
             "privileged: false",
+            "build: {dockerfile_inline: 'FROM a\\nRUN echo $$HOME'}",
+            "build: {dockerfile_inline: 'FROM $BASE', context: .}",
             "ports: ['8080:80']",
             "volumes: ['./docker.sock:/s', '/var/run/dstack.sock:/var/run/dstack.sock']",
         ] {

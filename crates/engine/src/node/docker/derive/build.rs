@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{DeriveInput, Object, Refused, dockerfile, services_mut, text};
+use super::{
+    DeriveInput, Notes, Object, Refused,
+    dockerfile::{self, BaseImage},
+    services_mut, text,
+};
 
 /// Repository of images that the node builds; files cannot name it.
 pub(super) const REPOSITORY: &str = "casemate-build";
@@ -31,7 +35,7 @@ pub(in crate::node::docker) struct Build {
     pub args: BTreeMap<String, String>,
     pub target: Option<String>,
     /// Images that it begins with.
-    pub images: Vec<String>,
+    pub images: Vec<BaseImage>,
 }
 
 /// Refuses a build that a CVM on this node cannot do.
@@ -56,24 +60,28 @@ pub(super) fn check(value: &Value, has_image: bool) -> Result<(), Refused> {
             "leave it out: a CVM has no files to build from",
         ));
     }
-    dockerfile::images(inline, &args(build)).map(|_| ())
+    dockerfile::read(inline, &args(build)).map(|_| ())
 }
 
 /// Replaces the builds of a model by images that the node builds first.
-pub(super) fn take(file: &mut Object, input: &DeriveInput<'_>) -> Result<Vec<Build>, Refused> {
-    let mut builds = Vec::new();
+pub(super) fn take(
+    file: &mut Object,
+    input: &DeriveInput<'_>,
+    notes: &mut Notes,
+) -> Result<(), Refused> {
     for (name, service) in services_mut(file) {
         let Some(Value::Object(build)) = service.remove("build") else { continue };
-        let dockerfile = text(&build, "dockerfile_inline").unwrap_or_default().to_owned();
+        let inline = text(&build, "dockerfile_inline").unwrap_or_default();
         let args = args(&build);
-        let images = dockerfile::images(&dockerfile, &args).map_err(|one| one.in_service(name))?;
+        let read = dockerfile::read(inline, &args).map_err(|one| one.in_service(name))?;
         let image = format!("{REPOSITORY}/{}:{}", input.vm, tag(name));
         service.insert("image".to_owned(), Value::from(image.clone()));
         service.insert("pull_policy".to_owned(), Value::from("never"));
         let target = text(&build, "target").map(str::to_owned);
-        builds.push(Build { service: name.clone(), image, dockerfile, args, target, images });
+        let (dockerfile, images) = (read.text, read.images);
+        notes.builds.push(Build { service: name.clone(), image, dockerfile, args, target, images });
     }
-    Ok(builds)
+    Ok(())
 }
 
 /// Service names and tags have the same letters; a tag begins with a letter, a digit or `_`.

@@ -11,42 +11,46 @@ use super::{Limits, Notes, Object, Refused, entries, services, text};
 const MAX_CONTAINERS: u64 = 64;
 /// Networks of one file: with its default pools an engine has about thirty of them.
 const MAX_NETWORKS: usize = 8;
-/// What a container's log may take on disk, and the size of one of its files.
-const MAX_LOG: u64 = 50 * 1024 * 1024;
-const LOG_FILE: &str = "10m";
-const LOG_FILES: &str = "3";
+/// Files of a log where the app does not say how many, and the largest of them in MiB.
+const LOG_FILES: u32 = 3;
+const LOG_FILE_MB: u32 = 10;
 /// A check starts a process in the container each time.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Refuses more containers and networks than a CVM may have.
-pub(super) fn check(file: &Object) -> Result<(), Refused> {
+/// Refuses more containers than a CVM may have.
+pub(super) fn containers(file: &Object) -> Result<(), Refused> {
     let containers =
         services(file).map(|(_, service)| replicas(service)).fold(0, u64::saturating_add);
-    if containers > MAX_CONTAINERS {
-        let what = format!("{containers} containers");
-        let way_out = format!("run at most {MAX_CONTAINERS}, all replicas counted");
-        return Err(Refused::new(what, way_out));
+    if containers <= MAX_CONTAINERS {
+        return Ok(());
     }
+    let way_out = format!("run at most {MAX_CONTAINERS}, all replicas counted");
+    Err(Refused::new(format!("{containers} containers"), way_out))
+}
+
+/// Refuses more networks than a CVM may have.
+pub(super) fn networks(file: &Object) -> Result<(), Refused> {
     let networks = entries(file, "networks").count();
-    if networks > MAX_NETWORKS {
-        let way_out = format!("use at most {MAX_NETWORKS}");
-        return Err(Refused::new(format!("{networks} networks"), way_out));
+    if networks <= MAX_NETWORKS {
+        return Ok(());
     }
-    Ok(())
+    Err(Refused::new(format!("{networks} networks"), format!("use at most {MAX_NETWORKS}")))
+}
+
+/// Refuses what is no number of containers.
+pub(super) fn count(key: &str, value: Option<&Value>) -> Result<(), Refused> {
+    match value {
+        Some(Value::Number(number)) if number.as_u64().is_none() => {
+            Err(Refused::new(format!("{key}: {number}"), "write how many containers there are"))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn replicas(service: &Object) -> u64 {
     let scale = service.get("scale").and_then(Value::as_u64);
     let deployed = service.get("deploy").and_then(|deploy| deploy.get("replicas"));
     scale.or_else(|| deployed.and_then(Value::as_u64)).unwrap_or(1)
-}
-
-/// Bounds the logs and the health checks of a service.
-pub(super) fn rewrite(name: &str, service: &mut Object, notes: &mut Notes) {
-    logging(name, service, notes);
-    if let Some(check) = service.get_mut("healthcheck").and_then(Value::as_object_mut) {
-        health_check(name, check, notes);
-    }
 }
 
 /// Bounds what each service takes where no control group is around all of them.
@@ -68,7 +72,7 @@ pub(super) fn per_service(service: &mut Object, limits: &Limits) {
 }
 
 /// Without options a log grows until the disk is full.
-fn logging(name: &str, service: &mut Object, notes: &mut Notes) {
+pub(super) fn log_size(name: &str, service: &mut Object, most_mb: u32, notes: &mut Notes) {
     let given = service.get("logging").and_then(Value::as_object);
     let driver = given.and_then(|logging| text(logging, "driver")).unwrap_or("json-file");
     if driver == "none" {
@@ -95,17 +99,24 @@ fn logging(name: &str, service: &mut Object, notes: &mut Notes) {
         of("max-file").map_or(Some(1), |files| files.parse::<u64>().ok().filter(|n| *n > 0));
     let total =
         of("max-size").and_then(bytes).zip(files).map(|(size, files)| size.saturating_mul(files));
-    if total.is_none_or(|total| total > MAX_LOG) {
+    let [size, files] = log_bounds(most_mb);
+    if total.is_none_or(|total| total > u64::from(most_mb) << 20) {
         if of("max-size").is_some() {
-            notes.warn(name, format_args!("its log is bounded to {LOG_FILES} files of {LOG_FILE}"));
+            notes.warn(name, format_args!("its log is bounded to {files} files of {size}"));
         }
         kept.retain(|(key, _)| !matches!(*key, "max-size" | "max-file"));
-        kept.push(("max-size", LOG_FILE.to_owned()));
-        kept.push(("max-file", LOG_FILES.to_owned()));
+        kept.push(("max-size", size));
+        kept.push(("max-file", files));
     }
     let options: Object =
         kept.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
     service.insert("logging".to_owned(), json!({"driver": driver, "options": options}));
+}
+
+/// Size of a file of a log, and how many there are, as the engine's log drivers take them.
+pub(in crate::node::docker) fn log_bounds(most_mb: u32) -> [String; 2] {
+    let file = (most_mb / LOG_FILES).clamp(1, LOG_FILE_MB);
+    [format!("{file}m"), (most_mb / file).clamp(1, LOG_FILES).to_string()]
 }
 
 /// `10m`, `512k`, `1g`, `1048576`.
@@ -121,7 +132,9 @@ fn bytes(size: &str) -> Option<u64> {
     digits.parse::<u64>().ok().filter(|size| *size > 0)?.checked_mul(unit)
 }
 
-fn health_check(name: &str, check: &mut Object, notes: &mut Notes) {
+/// Bounds how often a service is checked.
+pub(super) fn health_checks(name: &str, service: &mut Object, notes: &mut Notes) {
+    let Some(check) = service.get_mut("healthcheck").and_then(Value::as_object_mut) else { return };
     for key in ["interval", "start_interval"] {
         let Some(asked) = check.get(key).and_then(Value::as_str) else { continue };
         if duration(asked).is_some_and(|asked| asked.is_zero() || asked >= MIN_CHECK_INTERVAL) {
@@ -129,6 +142,39 @@ fn health_check(name: &str, check: &mut Object, notes: &mut Notes) {
         }
         notes.warn(name, format_args!("its health check's {key} of {asked} is raised to 1s"));
         check.insert(key.to_owned(), json!("1s"));
+    }
+}
+
+/// Services with their images, where the image decides how often it is checked.
+pub(in crate::node::docker) fn checked_by_images(model: &Value) -> Vec<(String, String)> {
+    let Some(file) = model.as_object() else { return Vec::new() };
+    let of_image = |service: &Object| match service.get("healthcheck") {
+        Some(check) => {
+            let disabled = check.get("disable").is_some_and(|disable| disable == true);
+            !disabled && check.get("interval").is_none_or(|every| every == "0s")
+        }
+        None => true,
+    };
+    services(file)
+        .filter(|(_, service)| of_image(service))
+        .filter_map(|(name, service)| Some((name.clone(), text(service, "image")?.to_owned())))
+        .collect()
+}
+
+/// Whether an image that is checked so often, in nanoseconds, is checked too often.
+pub(in crate::node::docker) fn is_too_often(interval: i64) -> bool {
+    let every = Duration::from_nanos(u64::try_from(interval).unwrap_or(0));
+    !every.is_zero() && every < MIN_CHECK_INTERVAL
+}
+
+/// Has a service of a model checked as seldom as it must be.
+pub(in crate::node::docker) fn check_seldom(model: &mut Value, service: &str) {
+    let service = model.get_mut("services").and_then(|all| all.get_mut(service));
+    if let Some(check) = service
+        .and_then(Value::as_object_mut)
+        .and_then(|service| super::object_mut(service, "healthcheck"))
+    {
+        check.insert("interval".to_owned(), json!("1s"));
     }
 }
 
@@ -191,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn a_log_takes_no_more_than_the_operator_says() {
+        for (most_mb, size, files) in
+            [(50, "10m", "3"), (30, "10m", "3"), (12, "4m", "3"), (2, "1m", "2"), (0, "1m", "1")]
+        {
+            assert_eq!(log_bounds(most_mb), [size, files], "{most_mb}");
+        }
+    }
+
+    #[test]
     fn health_checks_are_not_more_frequent_than_a_second() {
         for (asked, given) in [
             ("1ms", "1s"),
@@ -207,6 +262,25 @@ mod tests {
             assert_eq!(out["healthcheck"]["interval"], given, "{asked}");
             assert_eq!(out["healthcheck"]["start_interval"], given, "{asked}");
         }
+    }
+
+    #[test]
+    fn an_image_cannot_be_checked_more_often_either() {
+        let mut model = json!({"services": {
+            "plain": {"image": "a"},
+            "own": {"image": "b", "healthcheck": {"test": ["CMD", "x"], "interval": "5s"}},
+            "half": {"image": "c", "healthcheck": {"test": ["CMD", "x"]}},
+            "off": {"image": "d", "healthcheck": {"disable": true}},
+        }});
+        let found: Vec<_> = checked_by_images(&model).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(found, ["half", "plain"]);
+        assert!(is_too_often(1) && is_too_often(999_999_999));
+        assert!(!is_too_often(0) && !is_too_often(1_000_000_000) && !is_too_often(-1));
+        for service in ["half", "plain"] {
+            check_seldom(&mut model, service);
+        }
+        assert_eq!(model["services"]["plain"]["healthcheck"], json!({"interval": "1s"}));
+        assert_eq!(model["services"]["half"]["healthcheck"]["test"], json!(["CMD", "x"]));
     }
 
     #[test]

@@ -27,6 +27,8 @@ mod ahead;
 mod build;
 mod dockerfile;
 mod grants;
+#[cfg(test)]
+mod hostile;
 mod limits;
 mod mounts;
 mod names;
@@ -35,6 +37,7 @@ mod project;
 #[cfg(test)]
 mod refusals;
 mod refuse;
+mod rules;
 mod services;
 #[cfg(test)]
 mod templates;
@@ -57,9 +60,14 @@ pub use self::{
 };
 pub(super) use self::{
     build::Build,
+    limits::{check_seldom, checked_by_images, is_too_often, log_bounds},
     mounts::{GuestSource, guest_sources},
+    project::{BRIDGE_NAME, bridge_name},
+    refuse::{HARDENING, reaches_out},
+    volumes::check_given,
 };
 
+use self::rules::{RULES, Rule};
 use super::inspection::{Expected, expected};
 
 /// A JSON object.
@@ -77,7 +85,7 @@ pub(super) const LABEL_PORT: &str = "casemate.port.";
 pub(super) const LABEL_RESTART: &str = "casemate.restart";
 /// What a container got as files when it was made: compose itself does not look at contents when it
 /// decides whether a container is still the wanted one.
-const LABEL_FILES: &str = "casemate.files";
+pub(super) const LABEL_FILES: &str = "casemate.files";
 /// Label of containers that mount an agent socket itself instead of the directory it is in.
 pub(super) const LABEL_AGENT: &str = "casemate.agent";
 /// Where containers find the directory of the agent's sockets.
@@ -162,6 +170,8 @@ pub(super) struct DeriveInput<'a> {
     /// The compose project.
     pub project: &'a str,
     pub limits: &'a Limits,
+    /// What the log of a container may take on disk, in MiB.
+    pub log_mb: u32,
     /// Host ports mapped to the VM.
     pub ports: &'a [PortMap],
     /// The sealed environment, which secrets may be made of.
@@ -240,31 +250,28 @@ pub(super) struct Derived {
 }
 
 /// Derives the model. Pure: nothing is looked up or made.
-pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derived, Refused> {
+pub(super) fn derive(model: Value, input: &DeriveInput<'_>) -> Result<Derived, Refused> {
+    derive_by(&RULES, model, input)
+}
+
+fn derive_by(
+    rules: &[Rule],
+    mut model: Value,
+    input: &DeriveInput<'_>,
+) -> Result<Derived, Refused> {
     let Some(file) = model.as_object_mut() else {
         return Err(Refused::new("something else than a mapping", "write a compose file"));
     };
     let mut notes = Notes::default();
     names::resolve(file);
-    refuse::file(file, input.grants)?;
-    limits::check(file)?;
-    mounts::check_nesting(file, input)?;
-    for (name, service) in services_mut(file) {
-        services::rewrite(name, service, input, &mut notes);
-        limits::rewrite(name, service, &mut notes);
-        limits::per_service(service, input.limits);
-        ports::rewrite(name, service, input, &mut notes)
-            .map_err(|refused| refused.in_service(name))?;
-        mounts::rewrite(name, service, input, &mut notes)
-            .map_err(|refused| refused.in_service(name))?;
+    rules::apply(rules, file, input, &mut notes)?;
+    for (_, service) in services_mut(file) {
+        services::drop_unused(service);
     }
-    ports::check_unique(&notes.published)?;
+    project::drop_unused(file);
     ports::check_maps(input.ports, &mut notes);
-    project::rewrite(file, input, &mut notes)?;
     label_files(file, input);
-    let builds = build::take(file, input)?;
-    let images = images(file, &builds);
-    let expected = expected(file, input.project, &input.vm.0, &refuse::HARDENING);
+    let expected = expected(file, input);
     notes.published.sort();
     Ok(Derived {
         model,
@@ -272,8 +279,8 @@ pub(super) fn derive(mut model: Value, input: &DeriveInput<'_>) -> Result<Derive
         published: notes.published,
         links: notes.links,
         pass_env: notes.pass_env,
-        images,
-        builds,
+        images: notes.images,
+        builds: notes.builds,
         warnings: notes.warnings,
     })
 }
@@ -285,6 +292,8 @@ struct Notes {
     mapped: Vec<PortMap>,
     links: Vec<AgentLink>,
     pass_env: Vec<(String, String)>,
+    builds: Vec<Build>,
+    images: Vec<ImageUse>,
     warnings: Vec<String>,
 }
 
@@ -309,12 +318,12 @@ fn services_mut(file: &mut Object) -> impl Iterator<Item = (&String, &mut Object
 }
 
 /// Takes what pulling needs out of the services: compose itself pulls nothing.
-fn images(file: &mut Object, builds: &[Build]) -> Vec<ImageUse> {
-    let mut images = Vec::new();
+fn images(file: &mut Object, notes: &mut Notes) {
+    let (mut images, builds) = (Vec::new(), &notes.builds);
     for build in builds {
-        let bases = build.images.iter().map(|name| ImageUse {
-            name: name.clone(),
-            platform: None,
+        let bases = build.images.iter().map(|base| ImageUse {
+            name: base.name.clone(),
+            platform: base.platform.clone(),
             pull: Pull::Missing,
             service: build.service.clone(),
         });
@@ -338,7 +347,7 @@ fn images(file: &mut Object, builds: &[Build]) -> Vec<ImageUse> {
     images.dedup_by(|one, other| {
         (&one.name, &one.platform, one.pull) == (&other.name, &other.platform, other.pull)
     });
-    images
+    notes.images = images;
 }
 
 fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {

@@ -1,10 +1,12 @@
 //! What a docker node refuses. The list of what is *not* refused is closed: a key that is neither
-//! harmless nor looked at is refused too.
+//! harmless nor looked at is refused too. The rules are listed in [`super::rules`].
 
 use serde_json::Value;
 
 use super::{
-    Grant, Grants, Object, Refused, build, entries, list, mounts, services, text, volumes,
+    Grant, Grants, Object, Refused, build, list,
+    rules::{Check, RULES},
+    services, text,
 };
 
 /// Keys of a file that mean nothing, or that [`super::project`] rewrites.
@@ -12,9 +14,8 @@ const FILE_KEYS: [&str; 7] =
     ["name", "version", "services", "networks", "volumes", "configs", "secrets"];
 
 /// Keys of a service that reach no further than its containers, or that are rewritten.
-const KEPT: [&str; 58] = [
+const KEPT: [&str; 53] = [
     "attach",
-    "blkio_config",
     "cap_drop",
     "command",
     "configs",
@@ -39,7 +40,6 @@ const KEPT: [&str; 58] = [
     "group_add",
     "healthcheck",
     "hostname",
-    "image",
     "init",
     "labels",
     "links",
@@ -57,15 +57,12 @@ const KEPT: [&str; 58] = [
     "pull_refresh_after",
     "read_only",
     "restart",
-    "scale",
     "secrets",
     "shm_size",
     "stdin_open",
     "stop_grace_period",
     "stop_signal",
     "storage_opt",
-    "sysctls",
-    "tmpfs",
     "tty",
     "ulimits",
     "user",
@@ -98,102 +95,247 @@ const OWN_CAPABILITIES: [&str; 20] = [
 ];
 
 /// Options that only take rights away.
-pub(super) const HARDENING: [&str; 3] =
+pub(in crate::node::docker) const HARDENING: [&str; 3] =
     ["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"];
 
-/// Refuses what the file asks for and the node does not grant.
-pub(super) fn file(file: &Object, grants: &Grants) -> Result<(), Refused> {
-    for key in file.keys() {
-        if !FILE_KEYS.contains(&key.as_str()) && !key.starts_with("x-") {
-            return Err(unknown(key));
+/// A key of a service as a rule looks at it.
+pub(super) struct Asked<'a> {
+    pub key: &'a str,
+    pub value: &'a Value,
+    pub service: &'a Object,
+    pub grants: &'a Grants,
+}
+
+impl Asked<'_> {
+    fn unless(&self, bad: bool, grant: Grant, what: &str) -> Result<(), Refused> {
+        if bad && !self.grants.has(grant) { Err(not_granted(grant, what)) } else { Ok(()) }
+    }
+
+    /// Each text of a list.
+    fn each(&self, check: impl Fn(&str) -> Result<(), Refused>) -> Result<(), Refused> {
+        list(self.service, self.key).iter().filter_map(Value::as_str).try_for_each(check)
+    }
+}
+
+/// Whether a key of a service needs no rule.
+pub(super) fn is_kept(key: &str) -> bool {
+    KEPT.contains(&key) || key.starts_with("x-")
+}
+
+/// Keys of the file.
+pub(super) fn file_keys(file: &Object) -> Result<(), Refused> {
+    file.keys()
+        .find(|key| !FILE_KEYS.contains(&key.as_str()) && !key.starts_with("x-"))
+        .map_or(Ok(()), |key| Err(unknown(key)))
+}
+
+/// Keys of services: each is harmless, or there is a rule about it.
+pub(super) fn service_keys(file: &Object) -> Result<(), Refused> {
+    services(file).try_for_each(|(name, service)| {
+        let unknown_key = service.keys().find(|key| !is_known(key));
+        unknown_key.map_or(Ok(()), |key| Err(unknown(key).in_service(name)))
+    })
+}
+
+/// [`service_keys`] of one key, as it stands in the text.
+pub(super) fn key_ahead(key: &str) -> Result<(), Refused> {
+    if is_known(key) { Ok(()) } else { Err(unknown(key)) }
+}
+
+fn is_known(key: &str) -> bool {
+    let has_rule =
+        |rule: &super::rules::Rule| rule.name == key && matches!(rule.check, Check::Key(_));
+    is_kept(key) || RULES.iter().any(has_rule)
+}
+
+/// Every service names an image or builds one.
+pub(super) fn programs(file: &Object) -> Result<(), Refused> {
+    services(file).try_for_each(|(name, service)| {
+        if service.contains_key("image") || service.contains_key("build") {
+            return Ok(());
         }
-    }
-    for (name, entry) in services(file) {
-        service(entry, grants).map_err(|refused| refused.in_service(name))?;
-    }
-    entries(file, "networks").try_for_each(|(name, entry)| network(name, entry, grants))?;
-    entries(file, "volumes").try_for_each(|(name, entry)| volume(name, entry, grants))?;
-    for (kind, key) in [("config", "configs"), ("secret", "secrets")] {
-        entries(file, key).try_for_each(|(name, entry)| external(kind, name, entry, grants))?;
-    }
-    Ok(())
+        Err(Refused::new("no image", "every service needs image:").in_service(name))
+    })
 }
 
-fn service(entry: &Object, grants: &Grants) -> Result<(), Refused> {
-    if entry.get("image").is_none() && entry.get("build").is_none() {
-        return Err(Refused::new("no image", "every service needs image:"));
+pub(super) fn image(asked: &Asked<'_>) -> Result<(), Refused> {
+    if !names_a_build(asked.value) {
+        return Ok(());
     }
-    entry.iter().try_for_each(|(key, value)| check(key, value, entry, grants))
+    Err(Refused::new(
+        format!("an image of {}", build::REPOSITORY),
+        "such images are built by the node: use another name",
+    ))
 }
 
-/// Keys whose files compose reads, and keys that only matter once they are read.
-const READ_BY_COMPOSE: [&str; 2] = ["env_file", "label_file"];
-
-/// The same of one key of a service as it stands in the text: the service may get its image and its
-/// variables from what compose has still to read.
-pub(super) fn key_ahead(key: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
-    match entry.get(key).filter(|_| !READ_BY_COMPOSE.contains(&key)) {
-        Some(value) => check(key, value, entry, grants),
-        None => Ok(()),
+pub(super) fn annotations(asked: &Asked<'_>) -> Result<(), Refused> {
+    if !filled(asked.value) {
+        return Ok(());
     }
+    let way_out = "they are instructions to the host's container runtime: use labels";
+    Err(Refused::new("annotations", way_out))
 }
 
-fn check(key: &str, value: &Value, entry: &Object, grants: &Grants) -> Result<(), Refused> {
-    let unless = |bad: bool, grant, what: &str| {
-        if bad && !grants.has(grant) { Err(not_granted(grant, what)) } else { Ok(()) }
+pub(super) fn privileged(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.unless(asked.value == true, Grant::Privileged, asked.key)
+}
+
+pub(super) fn hooks(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.unless(any_privileged(asked.value), Grant::Privileged, asked.key)
+}
+
+pub(super) fn network_mode(asked: &Asked<'_>) -> Result<(), Refused> {
+    namespace(asked, Grant::HostNetwork)
+}
+
+pub(super) fn pid(asked: &Asked<'_>) -> Result<(), Refused> {
+    namespace(asked, Grant::HostPid)
+}
+
+pub(super) fn ipc(asked: &Asked<'_>) -> Result<(), Refused> {
+    namespace(asked, Grant::HostIpc)
+}
+
+pub(super) fn uts(asked: &Asked<'_>) -> Result<(), Refused> {
+    namespace(asked, Grant::HostUts)
+}
+
+pub(super) fn userns_mode(asked: &Asked<'_>) -> Result<(), Refused> {
+    namespace(asked, Grant::HostUserns)
+}
+
+pub(super) fn cgroup(asked: &Asked<'_>) -> Result<(), Refused> {
+    namespace(asked, Grant::HostCgroup)
+}
+
+/// Control groups of the host.
+pub(super) fn host_cgroup(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.unless(filled(asked.value), Grant::HostCgroup, asked.key)
+}
+
+pub(super) fn oom_score_adj(asked: &Asked<'_>) -> Result<(), Refused> {
+    let negative = asked.value.as_i64().is_some_and(|by| by < 0);
+    asked.unless(negative, Grant::HostCgroup, "negative oom_score_adj")
+}
+
+pub(super) fn devices(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.unless(filled(asked.value), Grant::Devices, asked.key)
+}
+
+/// Limits for a device by its path of the host; the error of the engine tells what is at a path.
+pub(super) fn blkio_config(asked: &Asked<'_>) -> Result<(), Refused> {
+    let devices =
+        asked.value.as_object().into_iter().flatten().find(|(key, value)| {
+            key.as_str() != "weight" && !key.starts_with("x-") && filled(value)
+        });
+    devices.map_or(Ok(()), |(key, _)| {
+        asked.unless(true, Grant::Devices, &format!("blkio_config.{key}"))
+    })
+}
+
+pub(super) fn deploy(asked: &Asked<'_>) -> Result<(), Refused> {
+    super::limits::count("deploy.replicas", asked.value.get("replicas"))?;
+    asked.unless(reserves_devices(asked.value), Grant::Devices, "reserved devices")
+}
+
+pub(super) fn scale(asked: &Asked<'_>) -> Result<(), Refused> {
+    super::limits::count("scale", Some(asked.value))
+}
+
+pub(super) fn cap_add(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.each(|capability| {
+        let what = format!("cap_add {capability}");
+        asked.unless(reaches_out(capability), Grant::Capabilities, &what)
+    })
+}
+
+pub(super) fn security_opt(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.each(|option| {
+        let what = format!("security_opt {option}");
+        asked.unless(!HARDENING.contains(&option), Grant::SecurityOpt, &what)
+    })
+}
+
+pub(super) fn runtime(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.unless(filled(asked.value), Grant::Runtime, asked.key)
+}
+
+pub(super) fn volumes_from(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.each(|from| {
+        let what = format!("volumes_from {from}");
+        asked.unless(from.starts_with("container:"), Grant::External, &what)
+    })
+}
+
+pub(super) fn external_links(asked: &Asked<'_>) -> Result<(), Refused> {
+    asked.unless(filled(asked.value), Grant::External, asked.key)
+}
+
+/// Settings of the kernel that each network and ipc namespace has by itself.
+pub(super) fn sysctls(asked: &Asked<'_>) -> Result<(), Refused> {
+    const OWN: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let plain = |name: &str| {
+        name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            && !name.contains("..")
     };
-    match key {
-        "networks" => endpoints(value),
-        "volumes" => list(entry, key).iter().try_for_each(mounts::check_known),
-        "build" => build::check(value, entry.contains_key("image")),
-        "image" if names_a_build(value) => Err(Refused::new(
-            format!("an image of {}", build::REPOSITORY),
-            "such images are built by the node: use another name",
-        )),
-        _ if KEPT.contains(&key) || key.starts_with("x-") => Ok(()),
-        "annotations" if filled(value) => Err(Refused::new(
-            "annotations",
-            "they are instructions to the host's container runtime: use labels",
-        )),
-        "annotations" => Ok(()),
-        "privileged" => unless(value == true, Grant::Privileged, "privileged"),
-        "post_start" | "pre_stop" => unless(any_privileged(value), Grant::Privileged, key),
-        "network_mode" => namespace(key, value, Grant::HostNetwork, grants),
-        "pid" => namespace(key, value, Grant::HostPid, grants),
-        "ipc" => namespace(key, value, Grant::HostIpc, grants),
-        "uts" => namespace(key, value, Grant::HostUts, grants),
-        "userns_mode" => namespace(key, value, Grant::HostUserns, grants),
-        "cgroup" => namespace(key, value, Grant::HostCgroup, grants),
-        "devices" | "device_cgroup_rules" | "gpus" => unless(filled(value), Grant::Devices, key),
-        "deploy" => unless(reserves_devices(value), Grant::Devices, "reserved devices"),
-        "cap_add" => list(entry, key).iter().filter_map(Value::as_str).try_for_each(|capability| {
-            unless(reaches_out(capability), Grant::Capabilities, &format!("cap_add {capability}"))
-        }),
-        "security_opt" => {
-            list(entry, key).iter().filter_map(Value::as_str).try_for_each(|option| {
-                let what = format!("security_opt {option}");
-                unless(!HARDENING.contains(&option), Grant::SecurityOpt, &what)
-            })
+    let own = |name: &str| {
+        OWN.contains(&name)
+            || (plain(name) && (name.starts_with("net.") || name.starts_with("fs.mqueue.")))
+    };
+    let of_map = asked.value.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let of_list =
+        list(asked.service, asked.key).iter().filter_map(|one| one.as_str()?.split('=').next());
+    let foreign = of_map.chain(of_list).find(|name| !own(name));
+    foreign.map_or(Ok(()), |name| {
+        let way_out = "it is a setting of the whole host: leave it out";
+        Err(Refused::new(format!("sysctl {name}"), way_out))
+    })
+}
+
+/// `tmpfs: /path[:options]`. The engine hands what it does not know as a size on to `mount(2)`.
+pub(super) fn tmpfs(asked: &Asked<'_>) -> Result<(), Refused> {
+    const FLAGS: [&str; 12] = [
+        "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "noatime",
+        "relatime",
+    ];
+    let check = |text: &str| {
+        let Some((_, options)) = text.split_once(':') else { return Ok(()) };
+        let fits = |option: &str| {
+            let limit =
+                option.strip_prefix("nr_inodes=").or_else(|| option.strip_prefix("nr_blocks="));
+            FLAGS.contains(&option)
+                || super::volumes::bound(option)
+                || limit.is_some_and(|limit| super::volumes::bound(&format!("size={limit}")))
+        };
+        match options.split(',').find(|option| !option.is_empty() && !fits(option)) {
+            None => Ok(()),
+            Some(option) => {
+                let way_out = "a tmpfs has size=, mode=, uid=, gid=, ro, noexec and the like";
+                Err(Refused::new(format!("tmpfs option {option}"), way_out))
+            }
         }
-        "runtime" | "credential_spec" => unless(filled(value), Grant::Runtime, key),
-        "oom_kill_disable" => unless(value == true, Grant::HostCgroup, key),
-        "oom_score_adj" => unless(
-            value.as_i64().is_some_and(|by| by < 0),
-            Grant::HostCgroup,
-            "negative oom_score_adj",
-        ),
-        "cgroup_parent" | "cpu_rt_period" | "cpu_rt_runtime" => {
-            unless(filled(value), Grant::HostCgroup, key)
-        }
-        "volumes_from" => list(entry, key).iter().filter_map(Value::as_str).try_for_each(|from| {
-            unless(from.starts_with("container:"), Grant::External, &format!("volumes_from {from}"))
-        }),
-        "external_links" => unless(filled(value), Grant::External, key),
-        "env_file" | "label_file" => {
-            Err(Refused::new(key, "there are no files beside the compose file in a CVM"))
-        }
-        _ => Err(unknown(key)),
+    };
+    match asked.value {
+        Value::String(text) => check(text),
+        _ => asked.each(check),
     }
+}
+
+pub(super) fn build(asked: &Asked<'_>) -> Result<(), Refused> {
+    build::check(asked.value, asked.service.contains_key("image"))
+}
+
+pub(super) fn volumes(asked: &Asked<'_>) -> Result<(), Refused> {
+    list(asked.service, asked.key).iter().try_for_each(super::mounts::check_known)
 }
 
 /// Modes that stay inside the CVM, for each key: the same word means another thing elsewhere (a
@@ -207,7 +349,8 @@ fn own_modes(key: &str) -> &'static [&'static str] {
     }
 }
 
-fn namespace(key: &str, value: &Value, host: Grant, grants: &Grants) -> Result<(), Refused> {
+fn namespace(asked: &Asked<'_>, host: Grant) -> Result<(), Refused> {
+    let Asked { key, value, grants, .. } = *asked;
     let mode = match value {
         Value::Null => "",
         Value::String(mode) => mode,
@@ -222,7 +365,7 @@ fn namespace(key: &str, value: &Value, host: Grant, grants: &Grants) -> Result<(
 }
 
 /// What a service may say of its place in a network.
-fn endpoints(networks: &Value) -> Result<(), Refused> {
+pub(super) fn endpoints(asked: &Asked<'_>) -> Result<(), Refused> {
     const KEYS: [&str; 7] = [
         "aliases",
         "ipv4_address",
@@ -232,7 +375,7 @@ fn endpoints(networks: &Value) -> Result<(), Refused> {
         "priority",
         "gw_priority",
     ];
-    for (name, options) in networks.as_object().into_iter().flatten() {
+    for (name, options) in asked.value.as_object().into_iter().flatten() {
         let mut keys = options.as_object().into_iter().flatten().map(|(key, _)| key);
         if let Some(key) = keys.find(|key| !KEYS.contains(&key.as_str()) && !key.starts_with("x-"))
         {
@@ -242,7 +385,8 @@ fn endpoints(networks: &Value) -> Result<(), Refused> {
     Ok(())
 }
 
-pub(super) fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+/// Keys of a network.
+pub(super) fn network_keys(name: &str, entry: &Object, _: &Grants) -> Result<(), Refused> {
     const KEYS: [&str; 9] = [
         "name",
         "driver",
@@ -254,12 +398,11 @@ pub(super) fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(),
         "labels",
         "enable_ipv6",
     ];
-    if let Some(key) =
-        entry.keys().find(|key| !KEYS.contains(&key.as_str()) && !key.starts_with("x-"))
-    {
-        return Err(unknown(&format!("{key} for network {name}")));
-    }
-    external("network", name, entry, grants)?;
+    closed("network", name, entry, &KEYS)
+}
+
+/// Drivers of networks other than bridges reach into the host's.
+pub(super) fn network_driver(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     let driver = text(entry, "driver").unwrap_or("bridge");
     if matches!(driver, "bridge" | "default" | "") || grants.has(Grant::HostNetwork) {
         return Ok(());
@@ -267,22 +410,47 @@ pub(super) fn network(name: &str, entry: &Object, grants: &Grants) -> Result<(),
     Err(not_granted(Grant::HostNetwork, &format!("driver {driver} for network {name}")))
 }
 
-pub(super) fn volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
-    external("volume", name, entry, grants)?;
-    volumes::check(name, entry, grants)
+/// Keys of a config.
+pub(super) fn config_keys(name: &str, entry: &Object, _: &Grants) -> Result<(), Refused> {
+    closed("config", name, entry, &FILE_LIKE)
 }
 
-pub(super) fn external(
-    kind: &str,
-    name: &str,
-    entry: &Object,
-    grants: &Grants,
-) -> Result<(), Refused> {
+/// Keys of a secret.
+pub(super) fn secret_keys(name: &str, entry: &Object, _: &Grants) -> Result<(), Refused> {
+    closed("secret", name, entry, &FILE_LIKE)
+}
+
+const FILE_LIKE: [&str; 6] = ["name", "file", "content", "environment", "external", "labels"];
+
+fn closed(kind: &str, name: &str, entry: &Object, keys: &[&str]) -> Result<(), Refused> {
+    entry
+        .keys()
+        .find(|key| !keys.contains(&key.as_str()) && !key.starts_with("x-"))
+        .map_or(Ok(()), |key| Err(unknown(&format!("{key} for {kind} {name}"))))
+}
+
+fn external(kind: &str, name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     let is_external = entry.get("external").is_some_and(|value| value == true || value.is_object());
     if is_external && !grants.has(Grant::External) {
         return Err(not_granted(Grant::External, &format!("the external {kind} {name}")));
     }
     Ok(())
+}
+
+pub(super) fn external_network(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    external("network", name, entry, grants)
+}
+
+pub(super) fn external_volume(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    external("volume", name, entry, grants)
+}
+
+pub(super) fn external_config(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    external("config", name, entry, grants)
+}
+
+pub(super) fn external_secret(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+    external("secret", name, entry, grants)
 }
 
 fn unknown(key: &str) -> Refused {
@@ -312,11 +480,12 @@ pub(super) fn not_granted(grant: Grant, what: &str) -> Refused {
 
 fn names_a_build(image: &Value) -> bool {
     let name = image.as_str().unwrap_or_default();
+    let name = name.strip_prefix("index.").unwrap_or(name);
     let name = name.strip_prefix("docker.io/").unwrap_or(name);
     name.starts_with(build::REPOSITORY)
 }
 
-fn reaches_out(capability: &str) -> bool {
+pub(in crate::node::docker) fn reaches_out(capability: &str) -> bool {
     let upper = capability.to_uppercase();
     let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
     !OWN_CAPABILITIES.contains(&name)

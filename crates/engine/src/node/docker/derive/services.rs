@@ -3,35 +3,21 @@
 use serde_json::{Value, json};
 
 use super::{
-    DeriveInput, Grant, LABEL_RESTART, Limits, Notes, Object, add_labels, drop_labels, label_all,
-    list, object_mut, text,
+    DeriveInput, Grant, LABEL_RESTART, Limits, Notes, Object, add_labels, list, object_mut, text,
 };
 
 /// Log drivers whose output the engine can show again.
 const READABLE_LOGS: [&str; 3] = ["json-file", "local", "none"];
 
-/// Rewrites everything of a service but its ports and mounts.
-pub(super) fn rewrite(
-    name: &str,
-    service: &mut Object,
-    input: &DeriveInput<'_>,
-    notes: &mut Notes,
-) {
+/// Keys that say nothing to the engine.
+pub(super) fn drop_unused(service: &mut Object) {
     service.retain(|key, _| {
         !matches!(key.as_str(), "profiles" | "develop" | "extends") && !key.starts_with("x-")
     });
-    drop_labels(service);
-    network_mode(name, service, notes);
-    aliases(service);
-    environment(service);
-    logging(name, service, notes);
-    restart(service);
-    limits(service, input);
-    label_all(service, input);
 }
 
 /// The engine's shared network would let containers of different CVMs meet.
-fn network_mode(name: &str, service: &mut Object, notes: &mut Notes) {
+pub(super) fn network_mode(name: &str, service: &mut Object, notes: &mut Notes) {
     if text(service, "network_mode") == Some("bridge") {
         service.remove("network_mode");
         service.insert("networks".to_owned(), json!({"default": null}));
@@ -40,7 +26,7 @@ fn network_mode(name: &str, service: &mut Object, notes: &mut Notes) {
 }
 
 /// A container name is dropped, but others of the file may call the container by it.
-fn aliases(service: &mut Object) {
+pub(super) fn aliases(service: &mut Object) {
     let Some(Value::String(alias)) = service.remove("container_name") else { return };
     if service.contains_key("network_mode") {
         return;
@@ -60,13 +46,13 @@ fn aliases(service: &mut Object) {
 }
 
 /// A variable without value would be taken from the environment of the compose process.
-fn environment(service: &mut Object) {
+pub(super) fn environment(service: &mut Object) {
     if let Some(variables) = service.get_mut("environment").and_then(Value::as_object_mut) {
         variables.retain(|_, value| !value.is_null());
     }
 }
 
-fn logging(name: &str, service: &mut Object, notes: &mut Notes) {
+pub(super) fn log_driver(name: &str, service: &mut Object, notes: &mut Notes) {
     let driver =
         service.get("logging").and_then(|logging| logging.get("driver")).and_then(Value::as_str);
     let Some(driver) = driver.filter(|driver| !READABLE_LOGS.contains(driver)) else { return };
@@ -75,7 +61,7 @@ fn logging(name: &str, service: &mut Object, notes: &mut Notes) {
 }
 
 /// The policy is kept, and written into a label: it is switched off while the VM is down.
-fn restart(service: &mut Object) {
+pub(super) fn restart(service: &mut Object) {
     if let Some(policy) = deploy_policy(service) {
         service.insert("restart".to_owned(), Value::String(policy));
     }
@@ -99,7 +85,7 @@ fn deploy_policy(service: &Object) -> Option<String> {
     })
 }
 
-fn limits(service: &mut Object, input: &DeriveInput<'_>) {
+pub(super) fn limits(service: &mut Object, input: &DeriveInput<'_>) {
     let own_group = text(service, "cgroup_parent").is_some_and(|group| !group.is_empty());
     match input.limits {
         Limits::Parent(_) if own_group && input.grants.has(Grant::HostCgroup) => {}

@@ -8,13 +8,22 @@ use super::*;
 pub(super) struct Given {
     pub grants: Grants,
     pub limits: Limits,
-    ports: Vec<PortMap>,
+    pub ports: Vec<PortMap>,
     sources: BTreeMap<String, String>,
     sealed_env: Vec<u8>,
 }
 
 /// Derives with every source under `/vms/v/root`.
 pub(super) fn try_derive(
+    model: Value,
+    change: impl FnOnce(&mut Given),
+) -> Result<Derived, Refused> {
+    try_derive_by(&RULES, model, change)
+}
+
+/// The same, by other rules.
+pub(super) fn try_derive_by(
+    rules: &[Rule],
     model: Value,
     change: impl FnOnce(&mut Given),
 ) -> Result<Derived, Refused> {
@@ -39,10 +48,11 @@ pub(super) fn try_derive(
         run: "/vms/v/run",
         project: "p",
         limits: &given.limits,
+        log_mb: 50,
         ports: &given.ports,
         sealed_env: &given.sealed_env,
     };
-    derive(model, &input)
+    derive_by(rules, model, &input)
 }
 
 pub(super) fn derived(service: Value) -> Derived {
@@ -251,7 +261,9 @@ fn names_and_fixed_subnets_do_not_collide() {
     let out = try_derive(model(Value::Null), |_| {}).unwrap();
     let front = &out.model["networks"]["front"];
     assert!(front.get("name").is_none() && front.get("ipam").is_none(), "{front}");
-    assert_eq!(front["driver_opts"], json!({"com.docker.network.driver.mtu": "1400"}));
+    let bridge = front["driver_opts"]["com.docker.network.bridge.name"].as_str().unwrap();
+    assert!(bridge.starts_with("cm") && bridge.len() == 14, "{bridge}");
+    assert_eq!(front["driver_opts"]["com.docker.network.driver.mtu"], "1400");
     assert!(out.model["volumes"]["db"].get("name").is_none());
     assert_eq!(out.model["volumes"]["other"]["labels"][LABEL_VM], "v");
     assert_eq!(

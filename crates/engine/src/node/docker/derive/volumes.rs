@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Grant, Grants, Object, Refused, refuse::not_granted, text};
+use super::{Grant, Grants, Object, Refused, entries, refuse::not_granted, text};
 
 /// Keys of a volume that mean something here.
 const KEYS: [&str; 5] = ["name", "driver", "driver_opts", "external", "labels"];
@@ -17,7 +17,11 @@ const WAY_OUT: &str = "a volume has no options, or exactly driver_opts: {type: t
 
 /// Refuses driver and options that are not the allowed ones. A tmpfs may lack options: in the text of
 /// a file a variable may stand for them.
-pub(super) fn check_given(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
+pub(in crate::node::docker) fn check_given(
+    name: &str,
+    entry: &Object,
+    grants: &Grants,
+) -> Result<(), Refused> {
     if let Some(key) =
         entry.keys().find(|key| !KEYS.contains(&key.as_str()) && !key.starts_with("x-"))
     {
@@ -43,9 +47,12 @@ pub(super) fn check_given(name: &str, entry: &Object, grants: &Grants) -> Result
     options.iter().try_for_each(|(key, value)| option(name, key, value))
 }
 
-/// [`check_given`], and nothing that a tmpfs needs may be missing.
-pub(super) fn check(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
-    check_given(name, entry, grants)?;
+/// Refuses a tmpfs that lacks what it needs: without `type` the options would be of something else.
+pub(super) fn check_complete(file: &Object, grants: &Grants) -> Result<(), Refused> {
+    entries(file, "volumes").try_for_each(|(name, entry)| complete(name, entry, grants))
+}
+
+fn complete(name: &str, entry: &Object, grants: &Grants) -> Result<(), Refused> {
     let Some(options) = entry.get("driver_opts").and_then(Value::as_object) else { return Ok(()) };
     if options.is_empty() || grants.has(Grant::VolumeDrivers) {
         return Ok(());
@@ -69,7 +76,7 @@ fn option(name: &str, key: &str, value: &Value) -> Result<(), Refused> {
 }
 
 /// `size=64m`, `mode=1777`, `uid=1000`, `gid=1000`.
-fn bound(option: &str) -> bool {
+pub(super) fn bound(option: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match option.split_once('=') {
         Some(("size", size)) => {
@@ -99,7 +106,9 @@ mod tests {
     use super::*;
 
     fn refusal(entry: &Value) -> Option<String> {
-        check("v", entry.as_object().unwrap(), &Grants::default()).err().map(|e| e.to_string())
+        let (entry, grants) = (entry.as_object().unwrap(), Grants::default());
+        let found = check_given("v", entry, &grants).and_then(|()| complete("v", entry, &grants));
+        found.err().map(|e| e.to_string())
     }
 
     #[test]

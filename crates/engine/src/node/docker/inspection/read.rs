@@ -17,7 +17,9 @@ pub(in crate::node::docker) fn defaults(info: &SystemInfo) -> EngineDefaults {
 }
 
 pub(in crate::node::docker) fn container(found: ContainerInspectResponse) -> Created {
-    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    let config = found.config.unwrap_or_default();
+    let check = config.healthcheck.and_then(|check| check.interval);
+    let labels = config.labels.unwrap_or_default();
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
     let networks = found.network_settings.and_then(|settings| settings.networks);
     let mounts = found.mounts.unwrap_or_default().into_iter().map(|mount| CreatedMount {
@@ -48,6 +50,7 @@ pub(in crate::node::docker) fn container(found: ContainerInspectResponse) -> Cre
         security_opt: host.security_opt.unwrap_or_default(),
         runtime: host.runtime.unwrap_or_default(),
         volumes_from: host.volumes_from.unwrap_or_default(),
+        check_interval: check.unwrap_or_default(),
     }
 }
 

@@ -1,8 +1,15 @@
+use casemate_core::id::EngineVmId;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::node::docker::derive::{DeriveInput, Grant, Grants, Limits};
 
 fn expectation(services: &Value) -> Expected {
+    expectation_of(services, &[])
+}
+
+/// The same on a node that grants these.
+fn expectation_of(services: &Value, granted: &[&str]) -> Expected {
     let model = json!({
         "services": services,
         "networks": {"default": {}, "back": {}},
@@ -13,7 +20,22 @@ fn expectation(services: &Value) -> Expected {
         "configs": {"c": {"file": "/root/c"}, "inline": {"content": "x"}},
         "secrets": {"s": {"file": "/root/s"}},
     });
-    expected(model.as_object().unwrap(), "p", "v", &["no-new-privileges:true"])
+    let words: Vec<String> = granted.iter().map(|&word| word.to_owned()).collect();
+    let given = ["/root/data", "/root/c", "/root/s"];
+    let input = DeriveInput {
+        vm: &EngineVmId("v".to_owned()),
+        cvm: "6a2e3d4c-5b6f-4a1b-8c2d-0e1f2a3b4c5d".parse().unwrap(),
+        node: "n",
+        grants: &Grants::parse(&words).unwrap(),
+        sources: &given.map(|path| (path.to_owned(), path.to_owned())).into(),
+        run: "/run",
+        project: "p",
+        limits: &Limits::Parent("/casemate/v".to_owned()),
+        log_mb: 50,
+        ports: &[],
+        sealed_env: &[],
+    };
+    expected(model.as_object().unwrap(), &input)
 }
 
 fn web() -> Value {
@@ -105,6 +127,7 @@ impl World {
             pid: "container:1".to_owned(),
             ipc: "container:1".to_owned(),
             cgroup: "private".to_owned(),
+            cgroup_parent: "/casemate/v".to_owned(),
             volumes_from: vec!["1:ro".to_owned()],
             mounts: web_created
                 .mounts
@@ -202,6 +225,7 @@ const DIFFERENCES: &[(&str, Change)] = &[
     ("seccomp", |w| w.containers[0].security_opt.push("seccomp=unconfined".into())),
     ("label=disable", |w| w.containers[0].security_opt.push("label=disable".into())),
     ("runtime: other", |w| w.containers[0].runtime = "other".into()),
+    ("a health check every 1000 ns", |w| w.containers[0].check_interval = 1000),
     ("volumes_from: 9", |w| w.containers[1].volumes_from.push("9".into())),
     ("volumes_from: 2", |w| w.containers[0].volumes_from.push("2".into())),
 ];
@@ -300,20 +324,43 @@ fn an_engine_that_shares_the_cgroup_namespace_by_default_is_taken_as_it_is() {
     assert_eq!(world.compare(), Ok(()));
 }
 
-#[test]
-fn grants_are_read_from_the_model() {
-    let found = expectation(&json!({"web": {
+fn demanding() -> Value {
+    json!({"web": {
         "network_mode": "host", "pid": "container:x", "ipc": "shareable", "privileged": true,
         "gpus": [{"count": -1}], "security_opt": ["seccomp:unconfined"], "runtime": "nvidia",
-        "volumes_from": ["container:x", "db:ro"],
-    }}));
+        "volumes_from": ["container:x", "db:ro"], "cap_add": ["SYS_ADMIN"], "cgroup_parent": "/",
+        "uts": "host", "userns_mode": "host", "cgroup": "host",
+        "volumes": [{"type": "bind", "source": "/etc", "target": "/h"}],
+    }})
+}
+
+#[test]
+fn grants_are_read_from_the_model() {
+    let found = expectation_of(&demanding(), &Grant::ALL.map(|(_, word)| word));
     let web = &found.services["web"];
     assert_eq!(web.network_mode, Mode::Granted("host".to_owned()));
     assert_eq!(web.pid, Mode::Granted("container:x".to_owned()));
-    assert_eq!(web.ipc, Mode::Own);
+    assert_eq!((&web.ipc, web.cgroup_parent.as_str()), (&Mode::Own, "/"));
     assert!(web.privileged && web.devices && web.outside_mounts && web.security_opt.is_none());
+    assert_eq!((web.cap_add.len(), web.mounts.len()), (1, 1));
     assert_eq!(
         (web.runtime.as_deref(), web.volumes_from.as_slice()),
         (Some("nvidia"), &["db".to_owned()][..])
+    );
+}
+
+/// The second line: a hole in the derivation ends here.
+#[test]
+fn nothing_is_expected_that_nobody_granted() {
+    let found = expectation(&demanding());
+    let web = &found.services["web"];
+    for mode in [&web.network_mode, &web.pid, &web.uts, &web.userns, &web.cgroup] {
+        assert_eq!(*mode, Mode::Own);
+    }
+    assert!(!web.privileged && !web.devices && !web.outside_mounts);
+    assert!(web.cap_add.is_empty() && web.mounts.is_empty() && web.runtime.is_none());
+    assert_eq!(
+        (&web.security_opt, web.cgroup_parent.as_str()),
+        (&Some(BTreeSet::new()), "/casemate/v")
     );
 }
