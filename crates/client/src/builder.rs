@@ -1,4 +1,4 @@
-//! Making a [`Client`]: the one place that builds an HTTP client.
+//! Builds a [`Client`]; the only place that creates an HTTP client.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -18,24 +18,21 @@ use crate::{
     retry::Policy,
 };
 
-/// Why there is no client.
+/// Why a client cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
-    /// The base URL is no good.
+    /// The base URL is invalid.
     #[error("not the base URL of an API: {reason}")]
-    Url {
-        /// Why not.
-        reason: String,
-    },
-    /// The key holds something that no header can carry.
+    Url { reason: String },
+    /// The key has characters that a header cannot contain.
     #[error("the API key holds characters that no key has")]
     Key,
-    /// The HTTP client; over https most often because the system has no root certificates.
+    /// The HTTP client; with https often because the system has no root certificates.
     #[error("HTTP client: {}", root(.0))]
     Http(reqwest::Error),
 }
 
-/// What is at the bottom of an error: reqwest's own text says only that building failed.
+/// The root cause of an error; reqwest's own text does not contain it.
 fn root(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (**cause).source());
     causes.last().map_or_else(|| error.to_string(), ToString::to_string)
@@ -66,38 +63,37 @@ impl Builder {
         }
     }
 
-    /// The version of the API to speak; the newest if not set.
+    /// API version; default: the newest.
     pub const fn version(mut self, version: ApiVersion) -> Self {
         self.version = version;
         self
     }
 
-    /// How long one try may take, from the connection to the last byte; 30 s if not set. Streams are
-    /// bounded by their own options instead.
+    /// Timeout of one attempt, from the connection to the last byte; default 30 s. Streams have their own
+    /// options instead.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long connecting may take; 5 s if not set.
+    /// Timeout of a connection attempt; default 5 s.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How often failed requests are repeated.
+    /// Retry policy.
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
-    /// Where idempotency keys and the jitter of waits come from; the operating system if not set.
+    /// Source of idempotency keys and of the jitter of retries; default: the operating system.
     pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
         self.entropy = entropy;
         self
     }
 
-    /// The client.
     pub fn build(self) -> Result<Client, BuildError> {
         let base = path::base(&self.base)?;
         let http = self.http(&base)?;
@@ -111,12 +107,11 @@ impl Builder {
         }))
     }
 
-    /// Certificates are verified against the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// included): with `rustls-no-provider` reqwest brings rustls-platform-verifier and leaves the
-    /// choice of cryptography to the process, which is ring here. A base URL of plain http needs no
-    /// roots, and must work on a machine that has none.
+    /// Certificates are verified against the system's roots (including `SSL_CERT_FILE` and `SSL_CERT_DIR`):
+    /// with `rustls-no-provider` reqwest uses rustls-platform-verifier, and the process chooses the
+    /// cryptography, here ring. A plain http base URL needs no roots and must work on a machine without any.
     fn http(&self, base: &Url) -> Result<reqwest::Client, BuildError> {
-        // Fails only if the process has chosen already, which is as good.
+        // Fails only if the process has already installed a provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = reqwest::Client::builder()
             .default_headers(self.headers()?)

@@ -1,59 +1,56 @@
-//! `.env` files, read by the pattern of npm `dotenv` as the `phala` CLI reads them, except for `#`.
+//! Parses `.env` files with the pattern of npm `dotenv`, like the `phala` CLI, except for `#`.
 //!
-//! `export` in front is passed over; `KEY=value` and `KEY: value`; quotes `'`, `"` and backtick, in
-//! which a value may span lines; `\n` and `\r` are expanded in double quotes only; blanks around the
-//! value go. No interpolation: `$HOME` is these five characters.
+//! A leading `export` is ignored; `KEY=value` and `KEY: value`; quotes `'`, `"` and backtick, in which a
+//! value may span lines; `\n` and `\r` are expanded only in double quotes; blanks around the value are
+//! removed. No interpolation: `$HOME` stays as it is.
 //!
-//! Outside of quotes `#` begins a comment after a blank only, as Docker Compose reads it: `a#b` is `a#b`.
-//! The `phala` CLI reads `a` there. [`read`] names such values, and refuses what is no assignment;
-//! [`parse`] passes that over.
+//! Outside of quotes `#` begins a comment only after a blank, as in Docker Compose: `a#b` is `a#b`, while the
+//! `phala` CLI reads `a`. [`read`] reports such values and refuses invalid lines; [`parse`] ignores them.
 
 use std::{ops::Range, sync::LazyLock};
 
 use regex::Regex;
 use secrecy::SecretString;
 
-/// `LINE` of npm `dotenv`, as bundled with `phala` 1.1.18; `\w` is spelled out because JavaScript's
-/// knows ASCII only.
+/// `LINE` of npm `dotenv`, as bundled with `phala` 1.1.18; `\w` is written out, because JavaScript's is
+/// ASCII only.
 const LINE: &str = concat!(
     r"(?m)^\s*(?:export\s+)?([A-Za-z0-9_.-]+)(?:\s*=\s*?|:\s+?)",
     r#"(\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`|[^\r\n]+)?"#,
     r"\s*(?:#.*)?$",
 );
 
-// Valid by the tests below; were it not, no file would have variables.
+// Valid, as the tests below check; an invalid pattern would find no variables.
 static PATTERN: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LINE).ok());
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug)]
 pub struct Dotenv {
-    /// The variables.
     pub vars: Vec<(String, SecretString)>,
-    /// Names whose values have a `#` that other programs take for a comment.
+    /// Names whose values have a `#` that other programs read as a comment.
     pub with_hash: Vec<String>,
 }
 
-/// Why a file is not one of variables.
+/// Why a file cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DotenvError {
-    /// Bytes of UTF-16, as PowerShell writes them.
+    /// UTF-16, as PowerShell writes it.
     #[error("is UTF-16: save it as UTF-8")]
     Utf16,
-    /// Bytes of another encoding.
+    /// Another encoding.
     #[error("is not UTF-8: save it as UTF-8")]
     NotUtf8,
-    /// JSON.
     #[error("is JSON: write one NAME=value a line")]
     Json,
-    /// A line that is no assignment.
+    /// An invalid line.
     #[error("has a line {0} that is no assignment: write NAME=value, or # before a comment")]
     NoAssignment(usize),
-    /// A quote without its end.
+    /// An unterminated quote.
     #[error("has a quote on line {0} that is not closed")]
     OpenQuote(usize),
 }
 
-/// The variables of a file, if every line of it is one, a comment or blank.
+/// The variables of a file in which every line is an assignment, a comment or blank.
 pub fn read(bytes: &[u8]) -> Result<Dotenv, DotenvError> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(DotenvError::Utf16);
@@ -83,7 +80,7 @@ pub fn read(bytes: &[u8]) -> Result<Dotenv, DotenvError> {
     Ok(Dotenv { vars: parse(&text), with_hash })
 }
 
-/// Text between assignments: comments and blank lines.
+/// Checks the text between assignments: comments and blank lines.
 fn check_between(text: &str, range: Range<usize>) -> Result<(), DotenvError> {
     let mut at = range.start;
     for line in text[range].split('\n') {
@@ -99,7 +96,7 @@ fn line_at(text: &str, at: usize) -> usize {
     text[..at.min(text.len())].matches('\n').count() + 1
 }
 
-/// Without a byte order mark, and with `\n` at the ends of lines.
+/// The text without a byte order mark and with `\n` line ends.
 fn plain(text: &str) -> String {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.replace("\r\n", "\n").replace('\r', "\n")
@@ -117,8 +114,8 @@ fn without_comment(raw: &str) -> &str {
     raw
 }
 
-/// The variables of a file, each name once and in the order of its first appearance; of several
-/// values the last one counts. Any name of letters, digits, `_`, `.` and `-` is taken here.
+/// The variables of a file; names are unique, in the order of their first appearance. The last value of a
+/// name counts. Names may have letters, digits, `_`, `.` and `-`.
 pub fn parse(text: &str) -> Vec<(String, SecretString)> {
     let text = plain(text);
     let mut vars: Vec<(String, SecretString)> = Vec::new();
@@ -153,7 +150,7 @@ mod tests {
         parse(text).into_iter().map(shown).collect()
     }
 
-    /// Expectations are what the pattern and the replacements in `phala` 1.1.18's bundle gave under
+    /// The expected values come from the pattern and replacements in the bundle of `phala` 1.1.18 under
     /// Node.js 20.
     #[test]
     fn each_rule_of_the_cli_holds() {

@@ -1,4 +1,4 @@
-//! Sealing environment variables before they leave this machine.
+//! Seals environment variables before they leave this machine.
 
 use casemate_core::{
     id::InvalidId,
@@ -7,23 +7,23 @@ use casemate_core::{
 };
 use secrecy::SecretString;
 
-/// Why variables could not be sealed. Texts name variables, never values.
+/// Why variables cannot be sealed. Texts name variables, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SealEnvError {
-    /// The app's public key is none.
+    /// The app's public key is invalid.
     #[error(transparent)]
     Key(#[from] InvalidId),
-    /// The guest would stop its boot over them.
+    /// The guest would refuse them and stop its boot.
     #[error(transparent)]
     Inadmissible(#[from] Inadmissible),
-    /// Too much, or a key that protects nothing.
+    /// Too large, or a weak key.
     #[error(transparent)]
     Seal(#[from] SealError),
 }
 
-/// Seals variables to the public key that provision returns (`app_env_encrypt_pubkey`, 64 hex
-/// digits). They are checked by the guest's own rules first, so that a CVM does not fail at boot over
-/// what could be said now. The result goes into `encrypted_env`.
+/// Seals variables to the public key that provision returns (`app_env_encrypt_pubkey`, 64 hex digits). They
+/// are checked by the guest's own rules first, so that errors are reported now instead of at boot. The result
+/// goes into `encrypted_env`.
 pub fn seal_env(
     vars: &[(String, SecretString)],
     public_key: &str,

@@ -1,5 +1,5 @@
-//! What can go wrong, told apart by what a caller does about it. No variant holds the API key, and
-//! where a server echoes it, it is blotted out before the text gets here.
+//! Errors, grouped by what a caller does about them. No variant contains the API key; if a server echoes it,
+//! it is redacted.
 
 use std::{fmt, time::Duration};
 
@@ -10,60 +10,56 @@ use crate::operation::OperationFailed;
 /// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server answered that it did not do it.
+    /// The server replied with an error.
     #[error(transparent)]
     Api(Box<ApiError>),
-    /// There was no answer, or half of one. Whether the request had an effect is not known, unless
-    /// [`TransportKind::Connect`] says that it was never sent.
+    /// There was no complete response. Whether the request had an effect is unknown, except with
+    /// [`TransportKind::Connect`], which means that it was not sent.
     #[error("{call}: {kind}")]
     Transport {
         /// Method and URL.
         call: String,
-        /// How far it came.
         kind: TransportKind,
-        /// The cause.
         #[source]
         source: Option<reqwest::Error>,
     },
-    /// The answer is not what the API describes.
+    /// The response does not have the documented format.
     #[error("{call}: the reply is not understood: {reason}")]
     Decode {
         /// Method and URL.
         call: String,
-        /// What does not fit.
         reason: String,
     },
-    /// The text cannot be part of a path, so it is no identifier.
+    /// The identifier cannot be part of a path.
     #[error("not an identifier: {0:?}")]
     Identifier(String),
-    /// The request does not serialise.
+    /// The request cannot be serialised.
     #[error("the request cannot be written as JSON: {0}")]
     Encode(serde_json::Error),
-    /// The operation that was waited for ended, but not as desired.
+    /// The operation ended, but did not succeed.
     #[error(transparent)]
     Operation(Box<OperationFailed>),
-    /// What was waited for did not happen in time.
+    /// The state was not reached in time.
     #[error("no {target:?} within {} s; last seen: {}", .waited.as_secs(), .last.as_deref().unwrap_or("nothing"))]
     TimedOut {
         /// The state waited for.
         target: String,
-        /// For how long.
         waited: Duration,
         /// The last state seen.
         last: Option<String>,
     },
 }
 
-/// How far a request came that got no whole answer.
+/// How a request without a complete response failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportKind {
     /// No connection; the request was not sent.
     Connect,
-    /// No answer in time.
+    /// No response in time.
     Timeout,
     /// The connection broke.
     Broken,
-    /// The answer is larger than any should be.
+    /// The response exceeds the size limit.
     TooLarge,
 }
 
@@ -78,18 +74,17 @@ impl fmt::Display for TransportKind {
     }
 }
 
-/// An error reply.
+/// An error response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
     /// Method and URL.
     pub call: String,
-    /// HTTP status.
     pub status: u16,
-    /// The body; text that is not JSON is a plain one.
+    /// The body; text that is not JSON becomes a plain message.
     pub body: ErrorBody,
     /// From the header `X-Request-ID`, else from the body.
     pub request_id: Option<String>,
-    /// How long to wait before asking again, where the server says so.
+    /// From the header `Retry-After`.
     pub retry_after: Option<Duration>,
 }
 
@@ -106,7 +101,7 @@ impl fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 impl Error {
-    /// The error reply, if there was one.
+    /// The error response, if there was one.
     pub fn api(&self) -> Option<&ApiError> {
         match self {
             Self::Api(error) => Some(error),
@@ -114,28 +109,28 @@ impl Error {
         }
     }
 
-    /// The code of the error reply, if it is one that we know.
+    /// The error code of the response, if it is known.
     pub fn code(&self) -> Option<ErrorCode> {
         self.api().and_then(|error| error.body.code())
     }
 
-    /// Whether the answer was 404.
+    /// Whether the status was 404.
     pub fn is_not_found(&self) -> bool {
         self.api().is_some_and(|error| error.status == 404)
     }
 
-    /// Whether the answer was 401: the key is no good here.
+    /// Whether the status was 401: the key is not valid here.
     pub fn is_unauthenticated(&self) -> bool {
         self.api().is_some_and(|error| error.status == 401)
     }
 
-    /// Whether there was no answer at all, so that the server may be down.
+    /// Whether there was no response, so that the server may be down.
     pub const fn is_transport(&self) -> bool {
         matches!(self, Self::Transport { .. })
     }
 }
 
-/// From reqwest's error, without the URL: that is in `call`.
+/// Converts reqwest's error, without the URL, which is in `call`.
 pub(crate) fn transport(call: &str, error: reqwest::Error) -> Error {
     let kind = if error.is_connect() {
         TransportKind::Connect

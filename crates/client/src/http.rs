@@ -1,4 +1,4 @@
-//! The way of a call: one try, the decision whether to try again, the reading of the reply.
+//! Sends calls: one attempt, the decision about a retry, the reading of the response.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,12 +15,12 @@ use crate::{
     retry::{self, Policy},
 };
 
-/// Replies are read up to here; the largest there is, a page of 100 CVMs with documents, is smaller.
+/// Maximum size of a response in bytes. The largest one, a page of 100 CVMs with documents, is smaller.
 const MAX_REPLY: usize = 32 * 1024 * 1024;
-/// Of an error that is not JSON this much is kept.
+/// Maximum length of an error text that is not JSON.
 const MAX_ERROR_TEXT: usize = 300;
 
-/// A connection to an API, cheap to clone.
+/// A connection to an API. Cheap to clone.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -39,20 +39,20 @@ impl fmt::Debug for Client {
     }
 }
 
-/// A request, ready to be sent any number of times.
+/// A request that can be sent several times.
 pub(crate) struct Call {
     method: Method,
     url: Url,
     body: Option<Body>,
-    /// What is said in headers of this request only.
+    /// Headers of this request only.
     headers: Vec<(&'static str, String)>,
-    /// The same over all tries: it makes them one request.
+    /// The same for all attempts, so that the server treats them as one request.
     idempotency_key: Option<String>,
-    /// For errors: method and URL, without the query.
+    /// Method and URL without the query, for errors.
     pub name: String,
 }
 
-/// A body and its media type.
+/// A body with its media type.
 struct Body {
     bytes: Vec<u8>,
     kind: &'static str,
@@ -63,14 +63,14 @@ impl Call {
         self.method != Method::GET
     }
 
-    /// With a body of JSON.
+    /// Sets a JSON body.
     pub(crate) fn json(mut self, body: &impl Serialize) -> Result<Self, Error> {
         let bytes = serde_json::to_vec(body).map_err(Error::Encode)?;
         self.body = Some(Body { bytes, kind: "application/json" });
         Ok(self)
     }
 
-    /// With a text as its body.
+    /// Sets a text body.
     pub(crate) fn text(mut self, text: &str, kind: &'static str) -> Self {
         self.body = Some(Body { bytes: text.as_bytes().to_vec(), kind });
         self
@@ -83,13 +83,12 @@ impl Call {
 }
 
 impl Client {
-    /// A client with default settings. `base_url` is what `PHALA_CLOUD_API_PREFIX` would be: with
-    /// `/api/v1`.
+    /// A client with default settings. `base_url` includes `/api/v1`, like `PHALA_CLOUD_API_PREFIX`.
     pub fn new(base_url: &str, key: SecretString) -> Result<Self, BuildError> {
         Self::builder(base_url, key).build()
     }
 
-    /// A client to be set up.
+    /// A builder for a client.
     pub fn builder(base_url: &str, key: SecretString) -> Builder {
         Builder::new(base_url, key)
     }
@@ -110,12 +109,12 @@ impl Client {
         &self.0.policy
     }
 
-    /// A request that reads.
+    /// A request without side effects.
     pub(crate) fn reading(&self, parts: &[&str], query: &[(&str, String)]) -> Result<Call, Error> {
         call(Method::GET, &self.0.base, parts, query)
     }
 
-    /// A request that reads outside of `/api/v1`, on the root of the server.
+    /// A request without side effects on the root of the server, outside of `/api/v1`.
     pub(crate) fn root_reading(&self, part: &str) -> Result<Call, Error> {
         let mut root = self.0.base.clone();
         let above = root.path().strip_suffix("/api/v1").unwrap_or_default().to_owned();
@@ -123,7 +122,7 @@ impl Client {
         call(Method::GET, &root, &[part], &[])
     }
 
-    /// A request that changes something.
+    /// A request with side effects.
     pub(crate) fn changing(&self, method: Method, parts: &[&str]) -> Result<Call, Error> {
         let mut call = call(method, &self.0.base, parts, &[])?;
         call.idempotency_key = Some(self.entropy().uuid_v4().to_string());
@@ -167,7 +166,7 @@ impl Client {
         self.ask(self.changing(Method::PATCH, parts)?.json(body)?).await
     }
 
-    /// Sends a request and reads its reply as JSON.
+    /// Sends a request and parses its response as JSON.
     pub(crate) async fn ask<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
         decode(&call.name, &self.send(&call).await?)
     }
@@ -187,7 +186,7 @@ impl Client {
         self.send(&call).await.map(drop)
     }
 
-    /// Sends until there is a good answer or an error that stands; the body of the answer.
+    /// Sends with retries; returns the body of the successful response.
     pub(crate) async fn send(&self, call: &Call) -> Result<Vec<u8>, Error> {
         let mut attempt = 1;
         loop {
@@ -196,7 +195,8 @@ impl Client {
                 Err(error) => error,
             };
             let chance = self.entropy().u64();
-            let wait = retry::after(self.policy(), call.changes(), &error, attempt, chance);
+            let wait =
+                retry::delay_before_retry(self.policy(), call.changes(), &error, attempt, chance);
             let Some(wait) = wait else { return Err(error) };
             tokio::time::sleep(wait).await;
             attempt += 1;
@@ -210,7 +210,7 @@ impl Client {
         whole(&call.name, response).await
     }
 
-    /// Opens a stream: the answer's head within the timeout, its body without one.
+    /// Opens a stream. The timeout covers the response head, not the body.
     pub(crate) async fn open(&self, call: &Call, accept: &'static str) -> Result<Response, Error> {
         let request = self.request(call).header(header::ACCEPT, accept).send();
         let Ok(response) = tokio::time::timeout(self.0.timeout, request).await else {
@@ -235,7 +235,7 @@ impl Client {
         }
     }
 
-    /// The response if it is a success, else the error that it is.
+    /// The response if it is a success, else its error.
     async fn check(&self, call: &Call, response: Response) -> Result<Response, Error> {
         let status = response.status();
         if status.is_success() {
@@ -263,7 +263,7 @@ impl Client {
         })))
     }
 
-    /// Whatever the body is, an error body; without our key, should the server have echoed it.
+    /// Any body as an error body. The API key is redacted if the server echoed it.
     fn error_body(&self, status: StatusCode, bytes: &[u8]) -> ErrorBody {
         let text = String::from_utf8_lossy(bytes);
         let key = self.0.key.expose_secret().trim();

@@ -1,18 +1,18 @@
-//! The Rust SDK of Casemate, and of Phala Cloud, whose API it speaks.
+//! The Rust SDK of Casemate, and of Phala Cloud, which has the same API.
 //!
-//! | where | what |
+//! | item | contents |
 //! |---|---|
 //! | [`Client`] | every route as a typed method; see the source files in `ops/` |
-//! | [`Client::wait_for_operation`] | one change to its end: done, or [`OperationFailed`] with the cause |
-//! | [`Watch`], [`Client::wait`] | the state of a CVM as it changes, over lost connections |
-//! | [`LogStream`] | the output of a CVM's containers (Casemate only) |
-//! | [`seal_env`], [`dotenv`] | environment variables from a file to what may leave this machine |
-//! | `onchain` (a feature) | reading contracts that govern apps, and transactions signed here |
-//! | [`Error`] | what went wrong, for programs and for people; never contains the API key |
+//! | [`Client::wait_for_operation`] | waits for the end of one operation: success, or [`OperationFailed`] with the cause |
+//! | [`Watch`], [`Client::wait`] | the state of a CVM as it changes, across lost connections |
+//! | [`LogStream`] | the logs of a CVM's containers (Casemate only) |
+//! | [`seal_env`], [`dotenv`] | reads and seals environment variables |
+//! | `onchain` (a feature) | reads contracts that govern apps, and signs transactions locally |
+//! | [`Error`] | errors for programs and people; they never contain the API key |
 //!
-//! What it promises: a redirect is never followed (it would carry the key away); a request that
-//! changes something is repeated only after an answer that says it was not done, and always under
-//! the same `Idempotency-Key`; every loop has a bound.
+//! Guarantees: redirects are not followed, because they would forward the key; a request with side effects is
+//! repeated only after a response that says it was not executed, and with the same `Idempotency-Key`; every
+//! loop is bounded.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +50,7 @@ pub use http::Client;
 pub use logs::LogStream;
 pub use operation::{OperationFailed, RolledBack};
 pub use ops::{AppsQuery, CvmsQuery, EnvGuard, OperationsQuery};
-pub use required::Required;
+pub use required::ApprovalRequired;
 pub use retry::Policy;
-pub use wait::Ended;
+pub use wait::WaitOutcome;
 pub use watch::{Watch, WatchEvent};

@@ -1,4 +1,4 @@
-//! The output of a CVM's containers, as Casemate streams it.
+//! Streams the logs of a CVM's containers.
 
 use bytes::Bytes;
 use reqwest::Response;
@@ -8,7 +8,7 @@ use crate::{
     http::Client,
 };
 
-/// Output as it comes: text lines `service | text`, cut anywhere. Made by [`Client::logs`].
+/// Log data as it arrives: lines `service | text`, split anywhere. Created by [`Client::logs`].
 #[derive(Debug)]
 pub struct LogStream {
     response: Response,
@@ -16,16 +16,15 @@ pub struct LogStream {
 }
 
 impl LogStream {
-    /// The next piece; `None` at the end. With `follow` it comes when there is something to say, so
-    /// there is no timeout here.
+    /// The next chunk; `None` at the end. With `follow` there is no timeout, because a chunk arrives only
+    /// when something is logged.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         self.response.chunk().await.map_err(|error| transport(&self.call, error))
     }
 }
 
 impl Client {
-    /// `GET /casemate/cvms/{id}/logs` (Casemate only): the last `tail` lines and, with `follow`, what
-    /// comes after.
+    /// `GET /casemate/cvms/{id}/logs` (Casemate only): the last `tail` lines and, with `follow`, new ones.
     pub async fn logs(&self, cvm: &str, follow: bool, tail: u32) -> Result<LogStream, Error> {
         let query = [("follow", follow.to_string()), ("tail", tail.to_string())];
         let call = self.reading(&["casemate", "cvms", cvm, "logs"], &query)?;

@@ -1,4 +1,4 @@
-//! Waiting for the end of one operation, and for the way back where it failed.
+//! Waits for the end of an operation, and for the rollback if it failed.
 
 use std::{fmt, time::Duration};
 
@@ -11,41 +11,40 @@ use crate::{
     http::Client,
     ops::OperationsQuery,
     retry::{Policy, backoff},
-    watch::{MAX_FAILURES, PACE, comes_back},
+    watch::{MAX_FAILURES, PACE, is_temporary},
 };
 
-/// Waits between looks; an operation that needs no restart has ended before the first.
+/// Polling delays. An operation without a restart ends before the first one.
 const LOOK: Policy =
     Policy { attempts: u32::MAX, base: Duration::from_millis(200), cap: Duration::from_secs(2) };
-/// Pages of 100 in which an operation is looked for.
+/// Maximum number of pages of 100 that are searched for an operation.
 const MAX_PAGES: u32 = 10;
 
-/// An operation that did not end as desired.
+/// An operation that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationFailed {
     pub correlation_id: String,
-    /// What it was to do: `update`.
+    /// For example `update`.
     pub kind: String,
     /// `failed`, `superseded` or `cancelled`.
     pub state: String,
-    /// Why, for programs: `boot_timeout`; Phala Cloud has none.
+    /// Machine-readable cause, for example `boot_timeout`; Phala Cloud has none.
     pub code: Option<String>,
-    /// Why, for people.
+    /// Cause for people.
     pub cause: String,
-    /// What became of the configuration from before.
     pub rolled_back: RolledBack,
 }
 
-/// Whether a CVM went back to its configuration from before a change.
+/// Whether a CVM was rolled back to its configuration before a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RolledBack {
-    /// There was no way back, or no need of one.
+    /// No rollback was possible or needed.
     No,
-    /// It has it again, and runs if it ran.
+    /// Rolled back; the CVM runs if it ran before.
     Done,
-    /// It is on the way back, in the operation of this id.
+    /// In progress, in the operation with this id.
     UnderWay(String),
-    /// It should have, and could not: the cause, for people.
+    /// The rollback failed; the cause, for people.
     Failed(String),
 }
 
@@ -63,25 +62,24 @@ impl fmt::Display for OperationFailed {
 
 impl std::error::Error for OperationFailed {}
 
-/// How far an operation is, by the operations at hand.
+/// The state of an operation, judged from its record and later ones.
 #[derive(Debug, PartialEq, Eq)]
-enum Stage {
-    /// It goes on.
+enum OperationStage {
+    /// Not ended.
     Open,
-    /// It succeeded.
     Done,
-    /// It did not, and this is all that comes of it.
+    /// Failed, without a rollback.
     Failed(OperationFailed),
-    /// It did not, and the CVM is on the way back.
+    /// Failed, with a rollback in progress.
     GoingBack(OperationFailed),
 }
 
 impl Client {
-    /// Waits for the end of an operation of a CVM. Where it fails and the CVM goes back to its
-    /// configuration from before, that is waited for as well. `seen` is told of every difference.
+    /// Waits for the end of an operation of a CVM. If it fails and the CVM is rolled back, that is waited for
+    /// as well. `seen` is called with every change.
     ///
-    /// An end that was not desired for is [`Error::Operation`]. A server that goes away is waited for,
-    /// up to the time given.
+    /// An unsuccessful end is [`Error::Operation`]. If the server is unreachable, this retries until the
+    /// timeout.
     pub async fn wait_for_operation(
         &self,
         cvm: &str,
@@ -104,14 +102,16 @@ impl Client {
                         looks = 0;
                     }
                     match stage {
-                        Stage::Done => return Ok(record),
-                        Stage::Failed(failed) => return Err(Error::Operation(Box::new(failed))),
-                        Stage::GoingBack(failed) => going_back = Some(failed),
-                        Stage::Open => {}
+                        OperationStage::Done => return Ok(record),
+                        OperationStage::Failed(failed) => {
+                            return Err(Error::Operation(Box::new(failed)));
+                        }
+                        OperationStage::GoingBack(failed) => going_back = Some(failed),
+                        OperationStage::Open => {}
                     }
                     last = Some(record);
                 }
-                Err(error) if comes_back(&error) && failures < MAX_FAILURES => failures += 1,
+                Err(error) if is_temporary(&error) && failures < MAX_FAILURES => failures += 1,
                 Err(error) => return Err(error),
             }
             if Instant::now() >= ends {
@@ -131,7 +131,7 @@ impl Client {
         }
     }
 
-    /// The operation, and those that came after it, newest first.
+    /// The operation and later ones, newest first.
     async fn find_operation(
         &self,
         cvm: &str,
@@ -161,9 +161,9 @@ fn time(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-/// The rollback that began in the moment in which a change ended. The two clock readings are not one,
-/// and rollbacks of earlier tries may be close.
-fn way_back(ended: Timestamp, newer: &[OperationRecord]) -> Option<&OperationRecord> {
+/// The rollback that began when a change ended. The two timestamps can differ slightly, and rollbacks of
+/// earlier attempts can be close.
+fn find_rollback(ended: Timestamp, newer: &[OperationRecord]) -> Option<&OperationRecord> {
     const TOLERANCE: Duration = Duration::from_secs(1);
     let rollbacks = newer.iter().filter(|other| other.operation_type == "rollback");
     let timed = rollbacks.filter_map(|other| Some((other, time(&other.started_at)?)));
@@ -172,15 +172,15 @@ fn way_back(ended: Timestamp, newer: &[OperationRecord]) -> Option<&OperationRec
         .map(|(other, _)| other)
 }
 
-/// Judges an operation by itself and what came after it. Phala Cloud says no `state`.
-fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> Stage {
+/// Judges an operation from its record and later ones. Phala Cloud sends no `state`.
+fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> OperationStage {
     match record.status.as_str() {
-        "completed" => return Stage::Done,
+        "completed" => return OperationStage::Done,
         "failed" => {}
-        _ => return Stage::Open,
+        _ => return OperationStage::Open,
     }
     let ended = record.completed_at.as_deref().and_then(time);
-    let back = ended.and_then(|ended| way_back(ended, newer));
+    let back = ended.and_then(|ended| find_rollback(ended, newer));
     let state = record.state.clone().unwrap_or_else(|| record.status.clone());
     let back = back.filter(|_| state != "superseded");
     let failed = |rolled_back| OperationFailed {
@@ -192,14 +192,16 @@ fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> Stage {
         rolled_back,
     };
     match back {
-        None => Stage::Failed(failed(RolledBack::No)),
+        None => OperationStage::Failed(failed(RolledBack::No)),
         Some(back) => match back.status.as_str() {
-            "completed" => Stage::Failed(failed(RolledBack::Done)),
+            "completed" => OperationStage::Failed(failed(RolledBack::Done)),
             "failed" => {
                 let why = back.error_message.clone().unwrap_or_default();
-                Stage::Failed(failed(RolledBack::Failed(why)))
+                OperationStage::Failed(failed(RolledBack::Failed(why)))
             }
-            _ => Stage::GoingBack(failed(RolledBack::UnderWay(back.correlation_id.clone()))),
+            _ => {
+                OperationStage::GoingBack(failed(RolledBack::UnderWay(back.correlation_id.clone())))
+            }
         },
     }
 }
@@ -227,9 +229,11 @@ mod tests {
         .unwrap()
     }
 
-    fn rolled_back(stage: Stage) -> RolledBack {
+    fn rolled_back(stage: OperationStage) -> RolledBack {
         match stage {
-            Stage::Failed(failed) | Stage::GoingBack(failed) => failed.rolled_back,
+            OperationStage::Failed(failed) | OperationStage::GoingBack(failed) => {
+                failed.rolled_back
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -242,11 +246,16 @@ mod tests {
         for finer in ["20.000001", "19.999999"] {
             assert_eq!(rolled_back(stage(&failed, &[back("completed", finer)])), RolledBack::Done);
         }
-        assert!(matches!(stage(&failed, &[back("in_progress", "20")]), Stage::GoingBack(_)));
+        assert!(matches!(
+            stage(&failed, &[back("in_progress", "20")]),
+            OperationStage::GoingBack(_)
+        ));
         assert_eq!(rolled_back(stage(&failed, &[back("completed", "20")])), RolledBack::Done);
         let own_first = [back("failed", "40"), back("completed", "20")];
         assert_eq!(rolled_back(stage(&failed, &own_first)), RolledBack::Done);
-        let Stage::Failed(told) = stage(&failed, &[back("failed", "20")]) else { panic!("open") };
+        let OperationStage::Failed(told) = stage(&failed, &[back("failed", "20")]) else {
+            panic!("open")
+        };
         assert_eq!((told.code.as_deref(), told.cause.as_str()), (Some("boot_timeout"), "no boot"));
         assert_eq!(told.to_string(), "the update failed: no boot; rolling back failed: no boot");
     }
@@ -260,8 +269,11 @@ mod tests {
         assert_eq!(rolled_back(stage(&superseded, &earlier)), RolledBack::No);
         assert_eq!(
             stage(&record("update", "in_progress", "pending", "01", None), &[]),
-            Stage::Open
+            OperationStage::Open
         );
-        assert_eq!(stage(&record("update", "completed", "", "01", Some("02")), &[]), Stage::Done);
+        assert_eq!(
+            stage(&record("update", "completed", "", "01", Some("02")), &[]),
+            OperationStage::Done
+        );
     }
 }

@@ -1,10 +1,10 @@
-//! From a base URL and parts of a path to the URL of a call.
+//! Joins a base URL and path segments.
 
 use reqwest::Url;
 
 use crate::{builder::BuildError, error::Error};
 
-/// Reads a base URL: `http` or `https`, a host, nothing after the path.
+/// Parses a base URL: `http` or `https`, a host, nothing after the path.
 pub(crate) fn base(text: &str) -> Result<Url, BuildError> {
     let refuse = |reason: &str| BuildError::Url { reason: reason.to_owned() };
     let mut url = Url::parse(text.trim()).map_err(|error| refuse(&error.to_string()))?;
@@ -22,7 +22,7 @@ pub(crate) fn base(text: &str) -> Result<Url, BuildError> {
     Ok(url)
 }
 
-/// The URL of a call. Every part is one segment, escaped; one that could mean another path is refused.
+/// The URL of a call. Every part is one escaped segment; `.` and `..` are refused.
 pub(crate) fn join(base: &Url, parts: &[&str], query: &[(&str, String)]) -> Result<Url, Error> {
     let wrong = parts.iter().find(|part| matches!(**part, "" | "." | ".."));
     if let Some(part) = wrong {

@@ -1,4 +1,4 @@
-//! What a server says has to be allowed by contracts before it does something: HTTP 465.
+//! The approval that a server requires from contracts first: HTTP 465.
 
 use casemate_api::{
     error::ErrorCode,
@@ -10,28 +10,26 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ApiError, Error};
 
-/// What has to be allowed, and how to go on then.
+/// What contracts must allow, and how to continue then.
 #[derive(Debug, Clone)]
-pub struct Required {
-    /// The document.
+pub struct ApprovalRequired {
     pub compose_hash: ComposeHash,
     pub app: AppId,
-    /// The host's device.
     pub device: DeviceId,
     pub chain_id: u64,
-    /// The contract of the KMS.
+    /// KMS contract.
     pub kms_contract: Address,
-    /// What confirms it later, without a key of the API; where one was asked for.
+    /// The token that confirms the change later without an API key; if one was requested.
     pub commit_token: Option<SecretString>,
-    /// A page that shows what is to be approved; the token is in it.
+    /// The confirmation page; the URL contains the token.
     pub commit_url: Option<SecretString>,
-    /// What contracts allowed when the server looked, where the chain answered.
+    /// The contracts' current verdict, if the chain answered.
     pub status: Option<OnchainStatus>,
 }
 
-impl Required {
-    /// What an error of the server asks for; `None`: it is another error. `Err`: it is this one, and
-    /// without what has to be in it.
+impl ApprovalRequired {
+    /// The requirement in an error; `None`: it is another error. `Err`: it is a 465 without the required
+    /// fields.
     pub fn of(error: &Error) -> Option<Result<Self, Error>> {
         let api = error.api()?;
         if error.code() != Some(ErrorCode::HashRegistrationRequired) {

@@ -1,9 +1,9 @@
-//! Whether to ask again, and when: a pure decision.
+//! Decides whether and when to retry; pure.
 //!
-//! | request | repeated after |
+//! | request | retried after |
 //! |---|---|
-//! | changes nothing | no answer, 408, 425, 429, 5xx but 501 and 505 |
-//! | changes something | 409 without a code, 429, 503: answers that say it was not done |
+//! | without side effects | no response, 408, 425, 429, 5xx except 501 and 505 |
+//! | with side effects | 409 without a code, 429, 503: responses that say it was not executed |
 //!
 //! A 409 *with* a code is final, as in the Go SDK.
 
@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use crate::error::{ApiError, Error};
 
-/// How often and how patiently.
+/// Retry limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// Tries in all, at least 1.
+    /// Maximum number of attempts, at least 1.
     pub attempts: u32,
-    /// Wait before the second try where the server does not say; doubles with each, half of it by
-    /// chance.
+    /// Delay before the second attempt if the server gives none; doubles with each attempt, half of it is
+    /// random.
     pub base: Duration,
-    /// No wait is longer. A server that asks for more gets its way: no further try is made.
+    /// Maximum delay. If the server asks for more, there is no further attempt.
     pub cap: Duration,
 }
 
@@ -29,9 +29,9 @@ impl Default for Policy {
     }
 }
 
-/// The wait before the next try; `None`: the error stands. `attempt` counts from 1, `chance` is any
+/// The delay before the next attempt; `None`: give up. `attempt` counts from 1, `chance` is any random
 /// number.
-pub(crate) fn after(
+pub(crate) fn delay_before_retry(
     policy: &Policy,
     changes: bool,
     error: &Error,
@@ -57,13 +57,13 @@ fn is_transient(error: &ApiError, changes: bool) -> bool {
     match error.status {
         429 | 503 => true,
         409 => changes && error.body.structured().is_none(),
-        // 501 and 505 are never going to change.
+        // 501 and 505 are permanent.
         408 | 425 | 500 | 502 | 504 | 506..=599 => !changes,
         _ => false,
     }
 }
 
-/// Between half and the whole of `base · 2^(attempt-1)`, at most the cap.
+/// Between 50% and 100% of `base · 2^(attempt-1)`, at most the cap.
 pub(crate) fn backoff(policy: &Policy, attempt: u32, chance: u64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let whole = policy.base.saturating_mul(1 << doublings).min(policy.cap);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn again(changes: bool, error: &Error) -> bool {
-        after(&Policy::default(), changes, error, 1, 7).is_some()
+        delay_before_retry(&Policy::default(), changes, error, 1, 7).is_some()
     }
 
     #[test]
@@ -123,7 +123,7 @@ mod tests {
         let policy = Policy::default();
         let wait = |seconds, attempt| {
             let error = reply(503, ErrorBody::plain("later"), seconds);
-            after(&policy, true, &error, attempt, u64::MAX)
+            delay_before_retry(&policy, true, &error, attempt, u64::MAX)
         };
         assert_eq!(wait(Some(3), 1), Some(Duration::from_secs(3)));
         assert_eq!(wait(Some(21), 1), None, "asked for more than we wait");

@@ -1,4 +1,4 @@
-//! The events of a `text/event-stream`, none of them larger than [`MAX_EVENT`].
+//! Parses the events of a `text/event-stream`, each at most [`MAX_EVENT`] bytes.
 
 use std::{
     fmt,
@@ -14,18 +14,18 @@ use sse_stream::SseByteStream;
 
 use crate::error::{Error, TransportKind};
 
-/// An event larger than this is not one of ours.
+/// Maximum size of an event in bytes.
 const MAX_EVENT: usize = 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// Its name, `message` if none is given.
+    /// `message` if none is given.
     pub name: String,
-    /// Its data; several lines are joined by line feeds.
+    /// Several lines are joined by line feeds.
     pub data: String,
 }
 
-/// Decodes events from chunks of bytes. Comments only keep the chunks coming.
+/// Decodes events from chunks of bytes. Comments only keep the stream alive.
 pub(crate) struct Events {
     decoder: SseByteStream<BoxStream<'static, Result<Bytes, Error>>>,
     /// Bytes since the last event.
@@ -34,7 +34,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// The events in the body of the answer to a call.
+    /// The events in the body of a response.
     pub fn new(
         call: String,
         chunks: impl Stream<Item = Result<Bytes, Error>> + Send + 'static,
@@ -53,7 +53,7 @@ impl Events {
         Self { decoder: SseByteStream::new(counted.boxed()), pending, call }
     }
 
-    /// The next event that is complete; `None` at the end of the stream.
+    /// The next complete event; `None` at the end of the stream.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         loop {
             let block = self.decoder.next().await?;

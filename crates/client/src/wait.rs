@@ -1,4 +1,4 @@
-//! Waiting for the end of what is under way.
+//! Waits for a state of a CVM.
 
 use std::time::Duration;
 
@@ -12,32 +12,32 @@ use crate::{
 
 /// How waiting ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ended {
-    /// In the state that was waited for.
+pub enum WaitOutcome {
+    /// The target state was reached.
     Reached(CvmState),
-    /// What was under way failed; [`CvmState::failure`] says why.
+    /// The operation failed; [`CvmState::failure`] has the cause.
     Failed(CvmState),
-    /// Nothing is under way any more, and the state is another one: somebody changed what is desired.
+    /// No operation is open and the state is another one: another request changed the desired state.
     Elsewhere(CvmState),
-    /// The CVM is gone, and that was not what was waited for.
+    /// The CVM was deleted, which was not the target.
     Gone,
 }
 
-/// The word for a CVM that is gone.
+/// The state of a deleted CVM.
 const DELETED: &str = "deleted";
 
 impl Client {
-    /// Waits until a CVM is in the target state (`running`, `stopped`, `deleted`) or what was under
-    /// way has ended otherwise. `seen` is told of every change.
+    /// Waits until a CVM is in the target state (`running`, `stopped`, `deleted`) or its operation ended
+    /// otherwise. `seen` is called with every change.
     pub async fn wait(
         &self,
         cvm: &str,
         target: &str,
         within: Duration,
         mut seen: impl FnMut(&WatchEvent),
-    ) -> Result<Ended, Error> {
+    ) -> Result<WaitOutcome, Error> {
         let mut watch = self.watch(cvm, target, within);
-        let mut judge = Judge { target, was_open: false };
+        let mut judge = OutcomeJudge { target, was_open: false };
         loop {
             let Some(event) = next(&mut watch, target).await? else { return Ok(judge.gone()) };
             seen(&event);
@@ -53,26 +53,26 @@ impl Client {
     }
 }
 
-/// `None`: the CVM is gone.
+/// `None`: the CVM is deleted.
 async fn next(watch: &mut Watch, target: &str) -> Result<Option<WatchEvent>, Error> {
     match watch.next().await {
-        // While a deletion is waited for, a connection after the end of the CVM finds none.
+        // After a deletion, a new connection gets a 404.
         Err(error) if error.is_not_found() && target == DELETED => Ok(None),
         other => other,
     }
 }
 
-struct Judge<'a> {
+struct OutcomeJudge<'a> {
     target: &'a str,
     was_open: bool,
 }
 
-impl Judge<'_> {
-    fn gone(&self) -> Ended {
+impl OutcomeJudge<'_> {
+    fn gone(&self) -> WaitOutcome {
         if self.target != DELETED {
-            return Ended::Gone;
+            return WaitOutcome::Gone;
         }
-        Ended::Reached(CvmState {
+        WaitOutcome::Reached(CvmState {
             id: None,
             instance_id: None,
             name: String::new(),
@@ -89,16 +89,16 @@ impl Judge<'_> {
         })
     }
 
-    /// Gone counts as complete for every target.
-    fn complete(&self, state: CvmState) -> Ended {
+    /// Deleted counts as complete for every target.
+    fn complete(&self, state: CvmState) -> WaitOutcome {
         if state.status == self.target || state.status != DELETED {
-            Ended::Reached(state)
+            WaitOutcome::Reached(state)
         } else {
-            Ended::Gone
+            WaitOutcome::Gone
         }
     }
 
-    fn state(&mut self, state: CvmState) -> Option<Ended> {
+    fn state(&mut self, state: CvmState) -> Option<WaitOutcome> {
         if state.in_progress {
             self.was_open = true;
             return None;
@@ -108,10 +108,10 @@ impl Judge<'_> {
             return None;
         }
         if state.status == "error" || state.failure.is_some() {
-            return Some(Ended::Failed(state));
+            return Some(WaitOutcome::Failed(state));
         }
-        // Phala Cloud does not say `in_progress`; there this never holds.
-        self.was_open.then_some(Ended::Elsewhere(state))
+        // Phala Cloud does not send `in_progress`; there this is never true.
+        self.was_open.then_some(WaitOutcome::Elsewhere(state))
     }
 }
 
@@ -126,17 +126,19 @@ mod tests {
 
     #[test]
     fn an_end_is_told_from_a_beginning() {
-        let mut judge = Judge { target: "running", was_open: false };
+        let mut judge = OutcomeJudge { target: "running", was_open: false };
         assert_eq!(judge.state(state("stopped", false)), None, "not yet begun");
         assert_eq!(judge.state(state("starting", true)), None);
         assert_eq!(judge.state(state("running", false)), None, "complete follows");
         let stopped = state("stopped", false);
-        assert_eq!(judge.state(stopped.clone()), Some(Ended::Elsewhere(stopped)));
+        assert_eq!(judge.state(stopped.clone()), Some(WaitOutcome::Elsewhere(stopped)));
         let failed = state("error", false);
-        assert_eq!(judge.state(failed.clone()), Some(Ended::Failed(failed)));
-        assert_eq!(judge.complete(state("deleted", false)), Ended::Gone);
-        assert_eq!(judge.gone(), Ended::Gone);
-        let deleting = Judge { target: "deleted", was_open: false };
-        assert!(matches!(deleting.gone(), Ended::Reached(state) if state.status == "deleted"));
+        assert_eq!(judge.state(failed.clone()), Some(WaitOutcome::Failed(failed)));
+        assert_eq!(judge.complete(state("deleted", false)), WaitOutcome::Gone);
+        assert_eq!(judge.gone(), WaitOutcome::Gone);
+        let deleting = OutcomeJudge { target: "deleted", was_open: false };
+        assert!(
+            matches!(deleting.gone(), WaitOutcome::Reached(state) if state.status == "deleted")
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The state of a CVM as it changes: `GET /cvms/{id}/state` as a stream, over as many connections as
-//! it takes. Bounded: by the time given, and by the failures in a row that are put up with.
+//! The state of a CVM as it changes: `GET /cvms/{id}/state` as a stream, with reconnects. Bounded by the
+//! given time and by a number of consecutive failures.
 
 use std::time::Duration;
 
@@ -16,32 +16,31 @@ use crate::{
     sse::{Event, Events},
 };
 
-/// Servers send a comment at least every 30 s; after this long the connection is taken for dead.
+/// Servers send a comment at least every 30 s; after this time the connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(65);
-/// Connections in a row that bring no event.
+/// Maximum number of consecutive connections without an event.
 pub(crate) const MAX_FAILURES: u32 = 12;
-/// Waits between connections.
+/// Delays between connections.
 pub(crate) const PACE: Policy = Policy {
     attempts: MAX_FAILURES,
     base: Duration::from_millis(250),
     cap: Duration::from_secs(5),
 };
 
-/// Something seen while watching.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WatchEvent {
-    /// The state, first and after every change.
+    /// The state, initially and after every change.
     State(CvmState),
-    /// The state watched for; the last event.
+    /// The target state; the last event.
     Complete(CvmState),
-    /// The connection was lost; another one is made by the next call.
+    /// The connection was lost; the next call reconnects.
     Lost {
-        /// Why, for people.
+        /// The cause, for people.
         why: String,
     },
 }
 
-/// A CVM being watched. Made by [`Client::watch`].
+/// Watches a CVM. Created by [`Client::watch`].
 #[derive(Debug)]
 pub struct Watch {
     client: Client,
@@ -55,8 +54,8 @@ pub struct Watch {
     over: bool,
 }
 
-/// What a connection brought.
-enum Brought {
+/// The result of one read from a connection.
+enum ReadOutcome {
     Event(Event),
     End,
     Late,
@@ -81,8 +80,8 @@ impl Client {
 }
 
 impl Watch {
-    /// The next event; `None` after [`WatchEvent::Complete`]. Errors are final: the server refuses,
-    /// does not come back, or the time is over.
+    /// The next event; `None` after [`WatchEvent::Complete`]. Errors are final: the server refuses, stays
+    /// unreachable, or the time is over.
     pub async fn next(&mut self) -> Result<Option<WatchEvent>, Error> {
         if self.over {
             return Ok(None);
@@ -95,15 +94,15 @@ impl Watch {
                 continue;
             };
             match self.read(&mut stream).await {
-                Ok(Brought::Event(event)) => {
+                Ok(ReadOutcome::Event(event)) => {
                     self.stream = Some(stream);
-                    if let Some(event) = self.understand(&event)? {
+                    if let Some(event) = self.interpret(&event)? {
                         self.failures = 0;
                         return Ok(Some(event));
                     }
                 }
-                Ok(Brought::Late) => return Err(self.timed_out()),
-                Ok(Brought::End) => return self.lost("the stream ended".to_owned()).map(Some),
+                Ok(ReadOutcome::Late) => return Err(self.timed_out()),
+                Ok(ReadOutcome::End) => return self.lost("the stream ended".to_owned()).map(Some),
                 Err(error) if error.is_transport() => {
                     return self.lost(error.to_string()).map(Some);
                 }
@@ -121,7 +120,7 @@ impl Watch {
         if left.is_zero() {
             return Err(self.timed_out());
         }
-        // The server's bounds are 10 to 600 s; a longer watch takes several connections.
+        // The server allows 10 to 600 s; a longer watch uses several connections.
         let seconds = left.as_secs().clamp(10, 600).to_string();
         let query =
             [("target", self.target.clone()), ("interval", "5".to_owned()), ("timeout", seconds)];
@@ -132,21 +131,21 @@ impl Watch {
                 self.stream = Some(Events::new(call.clone(), chunks(call, response)));
                 Ok(None)
             }
-            Err(error) if comes_back(&error) => self.fail(error).map(Some),
+            Err(error) if is_temporary(&error) => self.fail(error).map(Some),
             Err(error) => Err(error),
         }
     }
 
-    async fn read(&mut self, stream: &mut Events) -> Result<Brought, Error> {
+    async fn read(&mut self, stream: &mut Events) -> Result<ReadOutcome, Error> {
         match timeout_at(self.ends, stream.next()).await {
-            Err(_) => Ok(Brought::Late),
-            Ok(None) => Ok(Brought::End),
-            Ok(Some(event)) => event.map(Brought::Event),
+            Err(_) => Ok(ReadOutcome::Late),
+            Ok(None) => Ok(ReadOutcome::End),
+            Ok(Some(event)) => event.map(ReadOutcome::Event),
         }
     }
 
-    /// What an event means; `None`: nothing new.
-    fn understand(&mut self, event: &Event) -> Result<Option<WatchEvent>, Error> {
+    /// Interprets an event; `None`: nothing new.
+    fn interpret(&mut self, event: &Event) -> Result<Option<WatchEvent>, Error> {
         let state = || -> Result<CvmState, Error> {
             serde_json::from_str(&event.data)
                 .map_err(|error| Error::Decode { call: self.call(), reason: error.to_string() })
@@ -159,7 +158,7 @@ impl Watch {
                 Ok((!known).then_some(WatchEvent::State(state)))
             }
             "complete" => {
-                // Phala Cloud may send something else here; what counts is the state before it.
+                // Phala Cloud may send another body here; the last state counts.
                 let state = state().ok().or_else(|| self.last.clone());
                 let Some(state) = state else {
                     return self.lost_stream("complete without a state");
@@ -168,8 +167,8 @@ impl Watch {
                 self.stream = None;
                 Ok(Some(WatchEvent::Complete(state)))
             }
-            // The connection's time is over, not ours. The next one is made at a walking pace, should
-            // the server say so at once every time.
+            // The connection's time is over, not ours. Reconnect with a delay, in case the server says so
+            // immediately every time.
             "timeout" => {
                 self.stream = None;
                 self.failures = self.failures.max(1);
@@ -218,7 +217,7 @@ impl Watch {
     }
 }
 
-/// The body of an answer in pieces; a server that is silent for too long is an error.
+/// The chunks of a response body; too long a silence is an error.
 fn chunks(call: String, response: Response) -> impl Stream<Item = Result<Bytes, Error>> {
     stream::try_unfold((call, response), async |(call, mut response)| {
         let chunk = match timeout(SILENCE, response.chunk()).await {
@@ -231,8 +230,8 @@ fn chunks(call: String, response: Response) -> impl Stream<Item = Result<Bytes, 
     })
 }
 
-/// Whether another connection may fare better.
-pub(crate) fn comes_back(error: &Error) -> bool {
+/// Whether a new connection may succeed.
+pub(crate) fn is_temporary(error: &Error) -> bool {
     match error {
         Error::Transport { .. } => true,
         Error::Api(error) => matches!(error.status, 408 | 425 | 429 | 500 | 502..=504),

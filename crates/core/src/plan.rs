@@ -102,7 +102,7 @@ impl Step {
 
 /// The inputs of a decision.
 #[derive(Debug, Clone, Copy)]
-struct Case<'a> {
+struct PlanInput<'a> {
     open: Option<OperationKind>,
     desired: &'a DesiredState,
     status: &'a Status,
@@ -119,11 +119,11 @@ pub fn plan(
     now: Timestamp,
     limits: &Limits,
 ) -> Step {
-    let case = Case { open, desired, status, now, limits };
+    let case = PlanInput { open, desired, status, now, limits };
     let Observed::Vms(vms) = observed else { return case.look_again() };
     match desired.power {
         Power::Deleted => case.deleted(vms),
-        Power::Running | Power::Stopped => match case.the_one(vms) {
+        Power::Running | Power::Stopped => match case.find_vm(vms) {
             Ok(vm) => match desired.power {
                 Power::Running => case.running(vm),
                 _ => case.stopped(vm),
@@ -165,17 +165,17 @@ pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedV
     }
 }
 
-impl Case<'_> {
+impl PlanInput<'_> {
     fn look_again(&self) -> Step {
         Step::Wait(self.now.plus(self.limits.look))
     }
 
-    fn worn_out(&self) -> bool {
+    fn attempts_exhausted(&self) -> bool {
         self.status.attempts >= self.limits.attempts
     }
 
     /// The VM of this CVM, or the step if there is none, an unknown one or too many.
-    fn the_one<'v>(&self, vms: &'v [ObservedVm]) -> Result<&'v ObservedVm, Step> {
+    fn find_vm<'v>(&self, vms: &'v [ObservedVm]) -> Result<&'v ObservedVm, Step> {
         match &self.status.engine {
             EngineState::Present { vm } if self.status.vm < self.desired.vm => {
                 Err(self.replace(vm, vms))
@@ -211,7 +211,7 @@ impl Case<'_> {
     fn create(&self) -> Step {
         match self.desired.power {
             Power::Stopped => Step::Done,
-            _ if self.worn_out() => Step::Fail(
+            _ if self.attempts_exhausted() => Step::Fail(
                 FailureCode::NodeUnavailable,
                 "the node took no VM in any of the allowed attempts".to_owned(),
             ),
@@ -240,7 +240,7 @@ impl Case<'_> {
             VmPower::Stopping => self.going_down(vm),
             VmPower::Removing => self.look_again(),
             VmPower::Exited if stale => Step::ForceStop(vm.id.clone(), self.force()),
-            VmPower::Stopped | VmPower::Exited if self.worn_out() => Step::Fail(
+            VmPower::Stopped | VmPower::Exited if self.attempts_exhausted() => Step::Fail(
                 FailureCode::BootFailed,
                 "the VM did not stay up in any of the allowed attempts".to_owned(),
             ),
@@ -315,7 +315,7 @@ impl Case<'_> {
     }
 
     fn power_off(&self, vm: &ObservedVm) -> Step {
-        if self.worn_out() {
+        if self.attempts_exhausted() {
             return Step::Fail(
                 FailureCode::NodeUnavailable,
                 "the node did not power the VM off in any of the allowed attempts".to_owned(),

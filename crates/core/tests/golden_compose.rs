@@ -1,9 +1,9 @@
-//! App-compose documents against bytes and hashes that other programs computed.
+//! App-compose documents against bytes and hashes computed by other programs.
 //!
 //! `golden/app_compose.json` was written by `golden/make.py` (Python 3.11, `json.dumps(sort_keys=True,
-//! separators=(",", ":"), ensure_ascii=False)` and `hashlib.sha256` over documents written by hand)
-//! and agrees, vector by vector, with `golden/check.mjs`: the SHA-256 of the bytes, and npm
-//! `@phala/cloud` 0.2.9's `getComposeHash(JSON.parse(document))`, plain and with `normalize`.
+//! separators=(",", ":"), ensure_ascii=False)` and `hashlib.sha256` over handwritten documents). It agrees,
+//! vector by vector, with `golden/check.mjs`: the SHA-256 of the bytes, and npm `@phala/cloud` 0.2.9's
+//! `getComposeHash(JSON.parse(document))`, plain and with `normalize`.
 
 #![expect(clippy::unwrap_used, reason = "a vector that cannot be read fails the test")]
 

@@ -1,6 +1,5 @@
-//! The forms of what is stored, one file each under `golden/`. An older row must be read for ever, and what is
-//! written must not change by accident. A file that is not there is refused with the text that
-//! it should have.
+//! The formats of stored values, one file each under `golden/`. Older rows must stay readable, and what is
+//! written must not change by accident. If a file is missing, the failure contains the expected text.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
@@ -103,7 +102,7 @@ fn events_are_written_and_read_as_ever() {
     assert_eq!(files.count(), events().len(), "a file for each kind, and no other");
 }
 
-/// Fields that are there only sometimes.
+/// Fields that are not always present.
 #[test]
 fn an_end_without_a_failure_has_no_code() {
     let ended =
@@ -113,7 +112,7 @@ fn an_end_without_a_failure_has_no_code() {
     assert_eq!(never.body(), json!({ "at": null }));
 }
 
-/// Writes as the golden file is, and reads that. `older`: fields that rows of earlier versions lack.
+/// Writes like the golden file, and reads it. `older`: fields that rows of earlier versions lack.
 fn stored<T: Stored + PartialEq + std::fmt::Debug>(name: &str, value: &T, older: &[&str]) {
     let text = stored::write(value).unwrap();
     let name = format!("stored/{name}.v{}.json", T::VERSION);

@@ -125,7 +125,7 @@ struct Row {
 }
 
 /// Errors name the row by its CVM: hashes of credentials must not get into logs.
-fn bad<E: fmt::Display>(column: &'static str, cvm: i64) -> impl FnOnce(E) -> Error {
+fn corrupt_column<E: fmt::Display>(column: &'static str, cvm: i64) -> impl FnOnce(E) -> Error {
     corrupt("commit_tokens", column, format!("cvm {cvm}"))
 }
 
@@ -133,12 +133,12 @@ impl Row {
     fn read(self) -> Result<Preparation, Error> {
         let cvm = self.cvm_id;
         Ok(Preparation {
-            kind: Kind::parse(&self.kind).ok_or(self.kind).map_err(bad("kind", cvm))?,
+            kind: Kind::parse(&self.kind).ok_or(self.kind).map_err(corrupt_column("kind", cvm))?,
             workspace: WorkspaceId(self.workspace_id),
             cvm: CvmId(cvm),
-            app: self.app_id.parse().map_err(bad("app_id", cvm))?,
-            compose_hash: self.compose_hash.parse().map_err(bad("compose_hash", cvm))?,
-            chain_id: u64::try_from(self.chain_id).map_err(bad("chain_id", cvm))?,
+            app: self.app_id.parse().map_err(corrupt_column("app_id", cvm))?,
+            compose_hash: self.compose_hash.parse().map_err(corrupt_column("compose_hash", cvm))?,
+            chain_id: u64::try_from(self.chain_id).map_err(corrupt_column("chain_id", cvm))?,
             base: self.base,
             created_by: UserId(self.created_by),
             created_at: Timestamp::from_micros(self.created_at),
@@ -149,7 +149,7 @@ impl Row {
                 .operation_id
                 .map(|id| id.parse())
                 .transpose()
-                .map_err(bad("operation_id", cvm))?,
+                .map_err(corrupt_column("operation_id", cvm))?,
             made: self.made_cvm_id.map(CvmId),
             request: self.request,
             hash: TokenHash(self.hash),
@@ -204,7 +204,8 @@ impl Tx {
         if new.kind == Kind::Update {
             exec_tx!(self, query(SUPERSEDE).bind(new.cvm.0).bind(now.micros()))?;
         }
-        let chain_id = i64::try_from(new.chain_id).map_err(bad("chain_id", new.cvm.0))?;
+        let chain_id =
+            i64::try_from(new.chain_id).map_err(corrupt_column("chain_id", new.cvm.0))?;
         exec_tx!(
             self,
             query(SQL)

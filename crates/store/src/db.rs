@@ -205,6 +205,6 @@ fn misnamed(what: &'static str) -> Error {
 }
 
 /// The error of an invalidated transaction.
-fn spoilt() -> Error {
+fn invalidated() -> Error {
     Error::Commit("a statement of this transaction failed or was given up".to_owned())
 }

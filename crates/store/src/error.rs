@@ -50,7 +50,7 @@ impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
             sqlx::Error::Database(inner) if inner.is_unique_violation() => Self::Conflict(error),
-            sqlx::Error::Database(inner) if passes(&**inner) => Self::Unavailable(error),
+            sqlx::Error::Database(inner) if is_transient(&**inner) => Self::Unavailable(error),
             sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
                 Self::Unavailable(error)
             }
@@ -60,7 +60,7 @@ impl From<sqlx::Error> for Error {
 }
 
 /// Whether the same transaction may succeed when it is retried.
-fn passes(error: &dyn sqlx::error::DatabaseError) -> bool {
+fn is_transient(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
         // SQLITE_BUSY and SQLITE_LOCKED, including extended codes.

@@ -4,7 +4,7 @@
 //! is current, a new read would return the same. How that is known differs:
 //!
 //! - SQLite: this process is the only writer, so a transaction declares what it is about to write
-//!   ([`Touched`]). From then until the end of the transaction is known, no stamp of the subject is current.
+//!   ([`TouchedSubjects`]). From then until the end of the transaction is known, no stamp of the subject is current.
 //!   So no reader gets the old state after another reader can have seen the new one. No statement is run.
 //! - PostgreSQL: other replicas also write. A CVM has a `version` that every visible change increments, and
 //!   the check is one index look-up.
@@ -102,12 +102,12 @@ impl Writes {
 
 /// The subjects that a transaction writes. Dropped when the end of the transaction is known.
 #[derive(Debug)]
-pub(crate) struct Touched {
+pub(crate) struct TouchedSubjects {
     writes: Arc<Writes>,
     slots: Vec<usize>,
 }
 
-impl Touched {
+impl TouchedSubjects {
     pub(crate) const fn none(writes: Arc<Writes>) -> Self {
         Self { writes, slots: Vec::new() }
     }
@@ -129,7 +129,7 @@ impl Touched {
     }
 }
 
-impl Drop for Touched {
+impl Drop for TouchedSubjects {
     fn drop(&mut self) {
         for place in &self.slots {
             let mut slot = self.writes.slot(*place);

@@ -77,17 +77,17 @@ struct Row {
 
 impl Row {
     fn read(self) -> Result<Whole, Error> {
-        let bad = |column| corrupt("revisions", column, &self.id);
+        let corrupt_column = |column| corrupt("revisions", column, &self.id);
         let kind = OperationKind::parse(&self.kind);
         let revision = Revision {
-            id: self.id.parse().map_err(bad("id"))?,
-            app: self.app_id.parse().map_err(bad("app_id"))?,
+            id: self.id.parse().map_err(corrupt_column("id"))?,
+            app: self.app_id.parse().map_err(corrupt_column("app_id"))?,
             cvm: CvmId(self.cvm_id),
-            cvm_reference: self.reference.parse().map_err(bad("cvm_id"))?,
-            vm_uuid: self.vm_uuid.parse().map_err(bad("cvm_id"))?,
+            cvm_reference: self.reference.parse().map_err(corrupt_column("cvm_id"))?,
+            vm_uuid: self.vm_uuid.parse().map_err(corrupt_column("cvm_id"))?,
             cvm_name: self.name,
-            compose_hash: self.compose_hash.parse().map_err(bad("compose_hash"))?,
-            operation: self.operation_id.parse().map_err(bad("operation_id"))?,
+            compose_hash: self.compose_hash.parse().map_err(corrupt_column("compose_hash"))?,
+            operation: self.operation_id.parse().map_err(corrupt_column("operation_id"))?,
             kind: kind.ok_or_else(|| {
                 corrupt("operations", "kind", &self.operation_id)(format!(
                     "unknown word {:?}",

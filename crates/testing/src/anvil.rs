@@ -1,5 +1,5 @@
-//! anvil for tests: a real EVM on a loopback port, with the doubles of `contracts/` on it. Its program is
-//! named by `TEST_ANVIL`, which `scripts/test-env.sh chain` writes down. What cannot be set up panics.
+//! anvil for tests: a real EVM on a loopback port, with the doubles of `contracts/`. `TEST_ANVIL` names its
+//! program; `scripts/test-env.sh chain` sets it. A failed set-up panics.
 
 #![expect(clippy::expect_used, reason = "for tests: a broken set-up has to be loud")]
 
@@ -27,13 +27,13 @@ use crate::fake_chain::Generation;
 
 /// Bytecode of the doubles, by name.
 const ARTIFACTS: &str = include_str!("../../../contracts/artifacts.json");
-/// Where wallets look for Multicall3.
+/// The address where wallets expect Multicall3.
 const MULTICALL3: &str = "0xcA11bde05977b3631167028862bE2a173976CA11";
-/// Enough for everything here; a given limit makes calls that revert be mined, too.
+/// Gas limit of all transactions. A fixed limit makes reverting calls mined, too.
 const GAS: &str = "0x989680";
-/// How many of the newest states it keeps, in memory: else it leaves files behind when it is killed.
+/// Number of recent states kept in memory; without it, anvil leaves files behind when it is killed.
 const STATES: &str = "256";
-/// How long anvil may take to start on a busy machine.
+/// Timeout of the start on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
 sol! {
@@ -47,14 +47,14 @@ sol! {
     }
 }
 
-/// A running anvil. It ends when it is dropped.
+/// A running anvil; killed on drop.
 #[derive(Debug)]
 pub struct Anvil {
     rpc: String,
     http: reqwest::Client,
     accounts: Vec<Address>,
     drain: JoinHandle<()>,
-    /// Killed when dropped.
+    /// Killed on drop.
     _child: Child,
 }
 
@@ -65,7 +65,7 @@ impl Drop for Anvil {
 }
 
 impl Anvil {
-    /// Starts one with this chain id and further arguments, Multicall3 in its place.
+    /// Starts anvil with this chain id and further arguments, and installs Multicall3.
     pub async fn start(chain_id: u64, arguments: &[&str]) -> Self {
         let mut child = Command::new(program())
             .args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id.to_string()])
@@ -81,10 +81,10 @@ impl Anvil {
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let port =
             tokio::time::timeout(START, port(&mut lines)).await.expect("anvil listens in time");
-        // It says each call; nobody may make it wait.
+        // anvil logs each call; its output must be read so that it never blocks.
         let drain = tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let rpc = format!("http://127.0.0.1:{port}");
-        // The client is built with the crypto provider of the process, and needs no certificates.
+        // Uses the process's crypto provider and needs no certificates.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(START).build();
         let http = http.expect("an HTTP client");
@@ -96,13 +96,13 @@ impl Anvil {
         anvil
     }
 
-    /// The address of its endpoint.
+    /// URL of its endpoint.
     #[must_use]
     pub fn url(&self) -> SecretString {
         SecretString::from(self.rpc.clone())
     }
 
-    /// One of its ten accounts; it signs for each of them.
+    /// One of its ten unlocked accounts.
     #[must_use]
     pub fn account(&self, index: usize) -> Address {
         self.accounts[index]
@@ -117,20 +117,20 @@ impl Anvil {
         reply["result"].take()
     }
 
-    /// A transaction of one of its accounts, mined. It may revert: its receipt says so.
+    /// Sends a transaction of one of its accounts, and mines it. It may revert.
     pub async fn send(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
         let transaction = self.transact(call(from, to, &data)).await;
         self.receipt(transaction).await;
         transaction
     }
 
-    /// A transaction that waits for [`Self::mine`], like all others until then.
+    /// Submits a transaction without mining; all wait for [`Self::mine`].
     pub async fn submit(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
         self.rpc("evm_setAutomine", json!([false])).await;
         self.transact(call(from, to, &data)).await
     }
 
-    /// The same, which must succeed.
+    /// Like [`Self::send`], but the transaction must succeed.
     pub async fn done(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
         let transaction = self.send(from, to, data).await;
         let receipt = self.receipt(transaction).await;
@@ -138,7 +138,7 @@ impl Anvil {
         transaction
     }
 
-    /// Deploys a double with its constructor's arguments, encoded.
+    /// Deploys a double with encoded constructor arguments.
     pub async fn deploy(&self, name: &str, arguments: &[u8]) -> Address {
         let data = format!("0x{}{}", artifact(name, "creation"), hex::encode(arguments));
         let call = json!({"from": shown(self.account(0)), "data": data, "gas": GAS});
@@ -148,12 +148,12 @@ impl Anvil {
         serde_json::from_value(receipt["contractAddress"].clone()).expect("an address")
     }
 
-    /// The contract of a KMS, owned by account 0.
+    /// Deploys a KMS contract, owned by account 0.
     pub async fn deploy_kms(&self) -> Address {
         self.deploy("KmsDouble", &raw(self.account(0)).abi_encode()).await
     }
 
-    /// Whether the KMS allows an OS image.
+    /// Sets whether the KMS allows an OS image.
     pub async fn allow_os_image(&self, kms: Address, image: [u8; 32], allow: bool) {
         let hash = FixedBytes(image);
         let data = if allow {
@@ -164,13 +164,13 @@ impl Anvil {
         self.done(self.account(0), kms, data).await;
     }
 
-    /// The KMS may run on a device.
+    /// Allows the KMS to run on a device.
     pub async fn allow_kms_device(&self, kms: Address, device: DeviceId) {
         let call = Doubles::addKmsDeviceCall { deviceId: FixedBytes(*device.as_bytes()) };
         self.done(self.account(0), kms, call.abi_encode()).await;
     }
 
-    /// Deploys an app as clients do, through the contract of the KMS; by account 0, whoever owns it.
+    /// Deploys an app through the KMS contract, as clients do; sent by account 0, whoever the owner is.
     pub async fn deploy_app(&self, kms: Address, app: &NewApp) -> (AppId, TxHash) {
         let data = calldata::deploy_and_register_app(app);
         let transaction = self.done(self.account(0), kms, data).await;
@@ -186,7 +186,7 @@ impl Anvil {
         (id.parse().expect("an app id"), transaction)
     }
 
-    /// The contract of an app that no KMS knows.
+    /// Deploys an app contract that is not registered with a KMS.
     pub async fn place_app(&self, owner: Address, generation: Generation) -> AppId {
         let none = FixedBytes([0; 32]);
         let owner = raw(owner);
@@ -210,7 +210,7 @@ impl Anvil {
     }
 
     /// One call through a Safe whose only signer is `signer`. With `gas` above zero the transaction succeeds
-    /// though the call fails.
+    /// even if the call fails.
     pub async fn through_safe(
         &self,
         (safe, signer): (Address, Address),
@@ -236,12 +236,12 @@ impl Anvil {
         self.send(signer, safe, calldata::safe_execution(execution)).await
     }
 
-    /// A timelock whose proposer is `proposer`.
+    /// Deploys a timelock with this proposer.
     pub async fn deploy_timelock(&self, proposer: Address) -> Address {
         self.deploy("TimelockDouble", &raw(proposer).abi_encode()).await
     }
 
-    /// One call, scheduled in a timelock by `proposer` and executed by somebody else.
+    /// Schedules one call in a timelock and executes it from another account.
     pub async fn through_timelock(
         &self,
         (timelock, proposer): (Address, Address),
@@ -267,13 +267,14 @@ impl Anvil {
         self.send(self.account(9), timelock, execute.abi_encode()).await
     }
 
-    /// More blocks; the first has what was submitted. Transactions are mined as they come again.
+    /// Mines blocks; the first contains what was submitted. Afterwards transactions are mined immediately
+    /// again.
     pub async fn mine(&self, blocks: u64) {
         self.rpc("anvil_mine", json!([format!("{blocks:#x}")])).await;
         self.rpc("evm_setAutomine", json!([true])).await;
     }
 
-    /// Replaces the newest blocks by empty ones. What was in them is gone for good.
+    /// Replaces the newest blocks by empty ones. Their transactions are lost.
     pub async fn reorg(&self, depth: u64) {
         self.rpc("anvil_reorg", json!([depth, []])).await;
     }
@@ -283,7 +284,7 @@ impl Anvil {
         serde_json::from_value(hash).expect("a transaction hash")
     }
 
-    /// What came of a transaction: anvil mines it a moment after it took it.
+    /// The receipt of a transaction, which anvil mines shortly after it accepts it.
     async fn receipt(&self, transaction: TxHash) -> Value {
         let until = Instant::now() + START;
         loop {
@@ -322,12 +323,12 @@ fn artifact(name: &str, kind: &str) -> String {
     artifacts["contracts"][name][kind].as_str().expect("a double of that name").to_owned()
 }
 
-/// A signature of a Safe that says: who sends this approves it.
+/// A Safe signature that means: the sender approves.
 fn approval(signer: Address) -> Vec<u8> {
     [&[0; 12][..], signer.as_bytes(), &[0; 32], &[1]].concat()
 }
 
-/// One call of a batch, as MultiSend unpacks it.
+/// One call of a batch in the MultiSend format.
 fn packed((to, data): &(Address, Vec<u8>)) -> Vec<u8> {
     let length = U256::from(data.len()).to_be_bytes::<32>();
     [&[0][..], to.as_bytes(), &[0; 32], &length, data].concat()

@@ -1,7 +1,7 @@
-//! Fresh databases for tests: each body runs on both engines, and a missing engine fails.
+//! Fresh databases for tests: each body runs on both databases, and a missing one is a failure.
 //!
-//! PostgreSQL: the migrations run once per schema, in a template; a test gets a copy of it, which is
-//! dropped at its end. What a test that failed leaves behind is dropped by the next run.
+//! PostgreSQL: migrations run once per schema in a template; a test gets a copy, which is dropped at its end.
+//! The next run drops what a failed test left behind.
 
 #![expect(clippy::expect_used, reason = "tests panic, they do not return errors")]
 
@@ -21,11 +21,9 @@ use sqlx::{
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
-/// A database of its own, gone after [`Fresh::finish`], or when dropped (PostgreSQL: with the next
-/// run).
+/// A new database, dropped by [`Fresh::finish`] or on drop (PostgreSQL: by the next run).
 #[derive(Debug)]
 pub struct Fresh {
-    /// The database.
     pub db: Db,
     place: Place,
 }
@@ -37,7 +35,7 @@ enum Place {
 }
 
 impl Fresh {
-    /// The same database, opened once more.
+    /// Opens the same database again.
     pub async fn reopen(&self) -> Db {
         match &self.place {
             Place::Sqlite(dir) => {
@@ -47,7 +45,7 @@ impl Fresh {
         }
     }
 
-    /// Where it is, for [`Db::open`] and for looking at it without the store.
+    /// The URL for [`Db::open`], and for access without the store.
     pub fn url(&self) -> String {
         match &self.place {
             Place::Sqlite(dir) => format!("sqlite://{}", file(dir).display()),
@@ -86,7 +84,7 @@ pub async fn postgres() -> Fresh {
     Fresh { db, place: Place::Postgres { server: Box::new(server), name } }
 }
 
-/// A new PostgreSQL database on which every migration is run, instead of a copy.
+/// A new PostgreSQL database on which every migration is run instead of a copy.
 pub async fn postgres_from_zero() -> Fresh {
     let server = server();
     let name = create(&server, "").await;
@@ -136,7 +134,7 @@ async fn create(server: &PgConnectOptions, how: &str) -> String {
     name
 }
 
-/// A database with the schema of now, made by whichever test process comes first.
+/// The template database of the current schema, created by the first test process.
 async fn template(server: &PgConnectOptions) -> String {
     let mut schema = DefaultHasher::new();
     for migration in MIGRATIONS.iter() {
@@ -158,7 +156,7 @@ async fn template(server: &PgConnectOptions) -> String {
     name
 }
 
-/// Drops the databases of test processes that are no more.
+/// Drops the databases of test processes that have ended.
 async fn drop_leftovers(admin: &mut PgConnection) {
     let sql = "SELECT datname FROM pg_database WHERE datname LIKE 'casemate\\_test\\_%'";
     let names: Vec<String> =
@@ -171,7 +169,7 @@ async fn drop_leftovers(admin: &mut PgConnection) {
     }
 }
 
-/// Runs each async test body, given as `name: function`, on both engines.
+/// Runs each async test body, given as `name: function`, on both databases.
 #[macro_export]
 macro_rules! each_backend {
     ($($name:ident),+ $(,)?) => {

@@ -1,4 +1,4 @@
-//! DNS records that a test sets.
+//! DNS records set by a test.
 
 #![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
 
@@ -6,21 +6,21 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use casemate_engine::dns::{Dns, Kind, LookupError};
 
-/// Answers by name and kind.
-type Sayings = BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>;
+/// Answers by name and record type.
+type DnsAnswers = BTreeMap<(String, Kind), Result<Vec<String>, LookupError>>;
 
-/// A DNS that says what it was told to say.
+/// A resolver with fixed answers.
 #[derive(Debug, Default)]
-pub struct FakeDns(Mutex<Sayings>);
+pub struct FakeDns(Mutex<DnsAnswers>);
 
 impl FakeDns {
-    /// The records of a name.
+    /// Sets the records of a name.
     pub fn say(&self, name: &str, kind: Kind, answer: &[&str]) {
         let answer = answer.iter().map(|&text| text.to_owned()).collect();
         self.0.lock().unwrap().insert((name.to_owned(), kind), Ok(answer));
     }
 
-    /// Look-ups of a name fail.
+    /// Makes look-ups of a name fail.
     pub fn fail(&self, name: &str, kind: Kind) {
         let error = LookupError("no answer in time".to_owned());
         self.0.lock().unwrap().insert((name.to_owned(), kind), Err(error));

@@ -1,13 +1,13 @@
-//! What several test suites share. A dev-dependency only; nothing that is shipped uses it.
+//! Helpers shared by several test suites. A dev-dependency only; no shipped code uses it.
 //!
-//! | module | what it has | feature |
+//! | module | contents | feature |
 //! |---|---|---|
-//! | [`clock`] | a clock that moves when told to | |
-//! | `database` | a fresh database of either engine, `each_backend!` | `database` |
-//! | `fake_chain` | a chain in memory, and an endpoint of it that misbehaves on demand | `chain` |
+//! | [`clock`] | a clock that a test moves | |
+//! | `database` | a fresh database of either kind, `each_backend!` | `database` |
+//! | `fake_chain` | a chain in memory, and an endpoint of it with faults on demand | `chain` |
 //! | `anvil` | a chain on a real EVM | `chain` |
-//! | `dns` | DNS records that a test sets | `world` |
-//! | [`wait`] | waiting for something that happens elsewhere | |
+//! | `dns` | DNS records set by a test | `world` |
+//! | [`wait`] | polling with a deadline | |
 //! | `world` | a whole service: router, store, simulated nodes | `world` |
 //!
 //! Unit tests inside `core`, `store`, `engine` and `server` cannot use this crate: it is built against the

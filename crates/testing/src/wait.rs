@@ -1,11 +1,11 @@
-//! Waiting for something that happens elsewhere.
+//! Polling with a deadline.
 
 use std::time::{Duration, Instant};
 
-/// The first pause between two looks, and the longest.
+/// The first and the longest pause between two polls.
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
 
-/// Looks again and again until there is an answer. `None`: there was none within this time.
+/// Polls until there is a value. `None`: there was none within this time.
 pub async fn poll<T>(within: Duration, mut look: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let [mut pause, longest] = PAUSES;
     let deadline = Instant::now() + within;

@@ -1,5 +1,5 @@
-//! A whole Casemate in this process: real router, real store, simulated node, and a clock that only
-//! moves when told to.
+//! A whole Casemate in this process: real router, real store, simulated node, and a clock that only a test
+//! moves.
 
 #![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
 
@@ -48,14 +48,14 @@ use crate::{clock::MockClock, dns::FakeDns};
 
 pub const COMPOSE: &str = "services:\n  web:\n    image: busybox:1.36\n    ports: [\"8080:80\"]\n    environment: [\"G=${G:-}\"]\n";
 
-/// A node of a world: a simulated host that says it is of this kind, with that kind's capabilities.
+/// A node of a world: a simulated host that reports this kind and its capabilities.
 #[derive(Debug)]
 pub struct TestNode {
     pub name: &'static str,
     pub kind: NodeKind,
     pub region: &'static str,
     pub host: SimConfig,
-    /// Whether CVMs are placed on it unasked.
+    /// Whether CVMs are placed on it by default.
     pub takes_new: bool,
 }
 
@@ -74,7 +74,7 @@ impl TestNode {
         Self::docker_granting(&[])
     }
 
-    /// A docker node whose operator grants this: its capabilities are those that the docker driver reports.
+    /// A docker node with these grants of its operator and the capabilities that the docker driver reports.
     pub fn docker_granting(grants: &[&str]) -> Self {
         let grants = grants.iter().map(|&word| word.to_owned()).collect();
         let capabilities = Capabilities::of_container_engine(grants);
@@ -90,7 +90,7 @@ pub struct World {
     pub clock: Arc<MockClock>,
     /// The first node's host.
     pub sim: SimNode,
-    /// Every node's host.
+    /// All nodes' hosts.
     pub sims: Vec<SimNode>,
     pub kms: Arc<BuiltinKms>,
     pub key: String,
@@ -98,10 +98,10 @@ pub struct World {
     dir: Option<tempfile::TempDir>,
 }
 
-/// When a world's clock begins.
+/// Start time of a world's clock.
 const BEGINNING: i64 = 1_767_225_600_000_000;
 
-/// The database of a world and the key to it.
+/// The database of a world and its API key.
 #[derive(Debug)]
 pub struct Parts {
     pub dir: Option<tempfile::TempDir>,
@@ -111,7 +111,7 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// As after a first start on this database, which is empty.
+    /// The state after a first start on this empty database.
     pub async fn first(db: Db, entropy: Arc<dyn Entropy>) -> Self {
         let began = Timestamp::from_micros(BEGINNING);
         let first = account::first_start(&db, &*entropy, began).await.unwrap().unwrap();
@@ -119,13 +119,13 @@ impl Parts {
         Self { dir: None, db, key, entropy }
     }
 
-    /// As after a first start in this directory, which is empty.
+    /// The state after a first start in this empty directory.
     pub async fn fresh(dir: tempfile::TempDir, entropy: Arc<dyn Entropy>) -> Self {
         let db = Db::open_sqlite(&dir.path().join(DATABASE), Durability::Off).await.unwrap();
         Self { dir: Some(dir), ..Self::first(db, entropy).await }
     }
 
-    /// On a copy of a directory in which [`Self::fresh`] has made a database that is closed.
+    /// A copy of a directory in which [`Self::fresh`] created a database that is closed now.
     pub async fn copy(of: &std::path::Path, key: String, entropy: Arc<dyn Entropy>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(of).unwrap() {
@@ -137,7 +137,7 @@ impl Parts {
     }
 }
 
-/// Name of a world's database file.
+/// Name of the database file.
 const DATABASE: &str = "casemate.db";
 
 #[derive(Debug)]
@@ -182,13 +182,13 @@ impl World {
         Box::pin(Self::of(parts, nodes, |sim| Arc::new(sim), change)).await
     }
 
-    /// On this database, which is empty.
+    /// A world on this empty database.
     pub async fn over(db: Db, nodes: Vec<TestNode>, change: impl FnOnce(&mut Config)) -> Self {
         let parts = Parts::first(db, Arc::new(SystemEntropy)).await;
         Box::pin(Self::of(parts, nodes, |sim| Arc::new(sim), change)).await
     }
 
-    /// Of these parts; `reach` is how it reaches each of its hosts.
+    /// A world of these parts; `reach` connects to each host.
     pub async fn of(
         parts: Parts,
         nodes: Vec<TestNode>,
@@ -262,7 +262,7 @@ impl World {
         Self { ctx, dns, clock, sim: sims[0].clone(), sims, kms, key, router, dir }
     }
 
-    /// The same database and nodes in another process: it keeps nothing yet, and hears of nothing.
+    /// The same database and nodes in another process, without caches and notifications.
     pub fn replica(&self) -> Self {
         self.at(Ctx::from(ctx::World {
             cache: Arc::default(),
@@ -272,7 +272,7 @@ impl World {
         }))
     }
 
-    /// The same in this process, which is on this world's database.
+    /// The same world with this process's context.
     pub fn at(&self, ctx: Ctx) -> Self {
         Self {
             router: http::router(ctx.clone(), Metrics::install()),
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    /// The same world with a KMS under each of these contracts too: slug, kind, contract, chain.
+    /// The same world with an additional KMS for each contract: slug, kind, contract, chain.
     pub fn governed_by(mut self, contracts: Vec<(&str, KmsType, Address, Arc<dyn Chain>)>) -> Self {
         let builtin = self.ctx.fleet.kms.clone();
         let under = |(slug, kind, contract, chain): (&str, _, _, _)| {
@@ -305,7 +305,7 @@ impl World {
         self
     }
 
-    /// Where the database is, if it is SQLite's.
+    /// The directory of the database, if it is SQLite.
     pub fn directory(&self) -> Option<&std::path::Path> {
         self.dir.as_ref().map(tempfile::TempDir::path)
     }
@@ -318,7 +318,7 @@ impl World {
         Reply { status: parts.status, headers: parts.headers, text }
     }
 
-    /// A request with the key; `version` empty: no header.
+    /// Sends a request with the key; an empty `version` means no header.
     pub async fn call(
         &self,
         method: &str,
@@ -346,7 +346,7 @@ impl World {
         self.call("POST", path, "2026-01-21", Some(body)).await
     }
 
-    /// Works until nothing is due or leased, moving the clock as needed.
+    /// Runs until nothing is due or leased, and moves the clock as needed.
     pub async fn settle(&self) {
         for _ in 0..100_000 {
             Box::pin(work::driver::settle_now(&self.ctx, "test")).await;
@@ -362,7 +362,7 @@ impl World {
         self.post("/cvms/provision", provision_body(name)).await.ok()
     }
 
-    /// Provision and commit; returns the commit's reply.
+    /// Provisions and commits; returns the commit's reply.
     pub async fn deploy(&self, name: &str) -> Value {
         let provisioned = self.provision(name).await;
         let body = json!({

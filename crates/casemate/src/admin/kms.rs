@@ -11,7 +11,7 @@ use std::{
 use casemate_core::id::Address;
 use casemate_server::{
     config::{Config, Overrides},
-    serve::chains::{self, Listed, OfNodes, Report},
+    serve::chains::{self, Listed, NodeFacts, Report},
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -132,7 +132,7 @@ async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
 
 /// Checks the chain and the contract, but not the devices and images of the nodes.
 async fn check_new_kms(config: &Config) -> Result<(), Fail> {
-    let report = said(config, &OfNodes::default()).await?;
+    let report = check_chains(config, &NodeFacts::default()).await?;
     match report.problems.first() {
         None => Ok(()),
         Some(problem) => Err(Fail::new("kms", problem.clone()).suggest(
@@ -271,7 +271,7 @@ fn draft(beside: Option<&Path>, text: &str) -> Result<NamedTempFile, Fail> {
     write().map_err(|error| file_error(&dir, &error))
 }
 
-async fn said(config: &Config, nodes: &OfNodes) -> Result<Report, Fail> {
+async fn check_chains(config: &Config, nodes: &NodeFacts) -> Result<Report, Fail> {
     chains::check(config, nodes).await.map_err(|error| Fail::new("chains", error.to_string()))
 }
 
@@ -282,14 +282,14 @@ async fn check(global: &Global, args: CheckArgs) -> Result<(), Fail> {
             "no contract-governed KMS is configured; add one with casemate admin kms add",
         );
     }
-    let nodes = match of_nodes(global).await {
+    let nodes = match node_facts(global).await {
         Ok(nodes) => nodes,
         Err(why) => {
             ui::print_note(format!("devices and OS images were not checked: {}", why.message));
-            OfNodes::default()
+            NodeFacts::default()
         }
     };
-    let report = said(&config, &nodes).await?;
+    let report = check_chains(&config, &nodes).await?;
     if global.json {
         ui::json(&report);
     } else {
@@ -317,7 +317,7 @@ fn print_report(report: &Report) {
         })
     });
     table::print(&["chain", "id", "endpoint", "block", "state"], chains.collect(), "no chains");
-    let said = |allowed: Option<bool>, yes: &str, no: &str| match allowed {
+    let state = |allowed: Option<bool>, yes: &str, no: &str| match allowed {
         Some(true) => yes.to_owned(),
         Some(false) => no.to_owned(),
         None => "not known".to_owned(),
@@ -329,10 +329,10 @@ fn print_report(report: &Report) {
         let listed = |kind: &'static str| {
             move |one: &Listed| {
                 let what = format!("{kind} {}", one.name);
-                row(what, &one.id, said(one.allowed, "allowed", "not allowed"))
+                row(what, &one.id, state(one.allowed, "allowed", "not allowed"))
             }
         };
-        let exists = said(kms.exists, "ok", "not a KMS contract");
+        let exists = state(kms.exists, "ok", "not a KMS contract");
         let first = row(format!("contract on {}", kms.chain), &kms.address, exists);
         std::iter::once(first)
             .chain(kms.devices.iter().map(listed("host")))
@@ -343,9 +343,9 @@ fn print_report(report: &Report) {
 }
 
 /// The devices and images of the nodes of a running server.
-async fn of_nodes(global: &Global) -> Result<OfNodes, Fail> {
+async fn node_facts(global: &Global) -> Result<NodeFacts, Fail> {
     let found = connect::client(global)?.nodes().await?;
-    let mut all = OfNodes::default();
+    let mut all = NodeFacts::default();
     let mut seen = BTreeSet::new();
     for node in found.nodes {
         if let Some(Ok(device)) = node.device_id.as_deref().map(str::parse) {

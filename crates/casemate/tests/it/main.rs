@@ -1,12 +1,11 @@
-//! The real binary, as its users run it. One test binary, because each one links the service to look into its
-//! database.
+//! The binary, as users run it. One test binary, because each one links the service to read its database.
 //!
-//! | module | what it shows |
+//! | module | contents |
 //! |---|---|
-//! | [`cli`] | `up` and the commands of a user, on a simulated node |
+//! | [`cli`] | `up` and client commands, on a simulated node |
 //! | [`kill`] | the process killed at every recorded step of every operation |
 //! | [`onchain`] | `deploy` and `governance`, on anvil |
-//! | [`serve`] | `serve` and `admin`: roles, several processes, a prompt end |
+//! | [`serve`] | `serve` and `admin`: roles, several processes, shutdown |
 //! | [`process`] | a `casemate serve` process and requests to it |
 
 #[cfg(test)] // clippy.toml allows unwrap there

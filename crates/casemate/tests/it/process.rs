@@ -1,4 +1,4 @@
-//! A `casemate serve` process with whatever arguments, and requests to it.
+//! A `casemate serve` process with any arguments, and requests to it.
 
 use std::{
     fs::{self, File},
@@ -10,13 +10,13 @@ use std::{
 use casemate_testing::wait::poll;
 use serde_json::{Value, json};
 
-/// One CVM and no delays of note: whatever takes longer has got stuck.
+/// One CVM and no delays: anything slower is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const COMPOSE: &str = "services: {web: {image: 'busybox:1.36', ports: ['8080:80']}}\n";
-/// Root keys that processes on one database share.
+/// Root keys shared by processes on one database.
 pub const ROOT_KEY: &str = "p256 1111111111111111111111111111111111111111111111111111111111111111 k256 2222222222222222222222222222222222222222222222222222222222222222";
 
-/// The binary, on a data directory.
+/// The binary with a data directory.
 pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_casemate"));
     command
@@ -36,7 +36,6 @@ pub fn command(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Command
     command
 }
 
-/// A running process.
 pub struct Process {
     child: Child,
     pub dir: PathBuf,
@@ -45,14 +44,14 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts one; it may not be ready yet.
+    /// Starts the process; it may not be ready yet.
     pub fn spawn(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log");
         let _ = fs::remove_file(dir.join("http.url"));
         let all = [&["serve", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"], args];
         let mut command = command(dir, &all.concat(), variables);
         command.stdout(log.try_clone().expect("a log")).stderr(log);
-        // The client is built with whatever crypto provider the process has installed.
+        // The client uses the crypto provider that the process has installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http =
             reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
@@ -60,7 +59,7 @@ impl Process {
         Self { child, dir: dir.to_owned(), key: String::new(), http }
     }
 
-    /// Starts one and waits until it answers.
+    /// Starts the process and waits until it answers.
     pub async fn start(dir: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut process = Self::spawn(dir, args, variables);
         process.ready().await;
@@ -83,7 +82,7 @@ impl Process {
         answer.is_ok_and(|answer| answer.status().is_success())
     }
 
-    /// One of the files it announces things in.
+    /// The content of a file in the data directory.
     pub fn file(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.dir.join(name)).ok().map(|text| text.trim().to_owned())
     }
@@ -96,7 +95,7 @@ impl Process {
         format!("{}{path}", self.file("http.url").expect("http.url"))
     }
 
-    /// A request with the key, to a path of the listener.
+    /// A request with the key.
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("a method");
         self.http.request(method, self.url(path)).header("x-api-key", &self.key)
@@ -114,7 +113,7 @@ impl Process {
         serde_json::from_str(&text).expect("JSON")
     }
 
-    /// Status and body of a request to the API.
+    /// Status and body of an API request.
     pub async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let request = self.request(method, &format!("/api/v1{path}")).json(&body);
         let answer = request.send().await.expect("an answer");
@@ -123,7 +122,7 @@ impl Process {
         (status, serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
-    /// Provisions and commits; the commit's answer.
+    /// Provisions and commits; returns the commit's reply.
     pub async fn deploy(&self, name: &str) -> Value {
         let body = json!({ "name": name, "compose_file": { "docker_compose_file": COMPOSE } });
         let (status, made) = self.send("POST", "/cvms/provision", body).await;
@@ -134,7 +133,7 @@ impl Process {
         cvm
     }
 
-    /// Looks at a CVM until something holds.
+    /// Polls a CVM until a condition holds.
     pub async fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         let path = format!("/api/v1/cvms/{name}");
         let mut seen = Value::Null;
@@ -151,20 +150,18 @@ impl Process {
             .await
     }
 
-    /// Sends SIGTERM.
     pub fn terminate(&self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(sent.success());
     }
 
-    /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let ended = poll(PATIENCE, async || self.child.try_wait().expect("a child")).await;
         ended.unwrap_or_else(|| panic!("it does not end\n{}", self.log()))
     }
 
-    /// SIGTERM, and a good end.
+    /// SIGTERM, with a check of the exit status.
     pub async fn stop(mut self) {
         self.terminate();
         let status = self.ended().await;

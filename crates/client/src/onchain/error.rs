@@ -1,37 +1,31 @@
-//! What goes wrong with a chain.
+//! Errors of a chain.
 
 use casemate_core::{
     governance::plan::checksummed,
     id::{Address, TxHash},
 };
 
-/// Why a chain did not do what it was asked to. Hosts of endpoints are named, never their whole addresses.
+/// Why a request to a chain failed. Errors name the host of an endpoint, never its whole URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
-    /// That is no address of an endpoint.
+    /// The URL of the endpoint is invalid.
     #[error("not the URL of a chain's endpoint: {0}")]
     Url(String),
-    /// No answer, or none with sense.
+    /// No response, or an invalid one.
     #[error("{host} does not answer for the chain: {reason}")]
-    Unanswered {
-        /// The endpoint's host.
-        host: String,
-        /// What was seen of it.
-        reason: String,
-    },
+    Unanswered { host: String, reason: String },
     /// The endpoint serves another chain.
     #[error("{host} serves chain {serves}, and this is about chain {wanted}")]
     WrongChain {
-        /// The endpoint's host.
         host: String,
         serves: u64,
-        /// What was meant.
+        /// The expected chain.
         wanted: u64,
     },
-    /// The endpoint refused a request, in its words.
+    /// The endpoint refused a request, with its message.
     #[error("the chain refuses: {0}")]
     Refused(String),
-    /// The transaction would fail, so it was not signed.
+    /// The transaction would revert, so it was not signed.
     #[error("the transaction would fail: {0}")]
     Reverts(String),
     /// The account cannot pay, so nothing was signed. In wei.
@@ -39,25 +33,21 @@ pub enum ChainError {
     Funds {
         account: Address,
         has: u128,
-        /// What it may need.
+        /// The maximum cost.
         needs: u128,
     },
     /// The transaction was mined and failed.
     #[error("transaction 0x{0} was mined and failed")]
     Failed(TxHash),
-    /// The transaction was not mined and confirmed in time. It may be yet.
+    /// The transaction was not mined and confirmed in time. It may still be.
     #[error("transaction 0x{hash} is not confirmed after {seconds} s; it may be yet")]
-    NotMined {
-        hash: TxHash,
-        /// How long it was waited for.
-        seconds: u64,
-    },
-    /// The key does not sign.
+    NotMined { hash: TxHash, seconds: u64 },
+    /// Signing failed.
     #[error("the key does not sign: {0}")]
     Signing(String),
 }
 
-/// Wei as ether, six places.
+/// Wei as ether, with six decimal places.
 fn ether(wei: u128) -> String {
     let micros = wei / 1_000_000_000_000;
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)

@@ -1,4 +1,4 @@
-//! Private keys: read from where they are kept, used to sign, wiped when they are dropped.
+//! Private keys: loading, signing, and wiping on drop.
 
 use std::{
     fmt,
@@ -15,10 +15,10 @@ use zeroize::Zeroizing;
 
 use super::error::ChainError;
 
-/// Files of keys and passwords are far smaller.
+/// Maximum size of a key or password file in bytes.
 const MAX_FILE: usize = 4096;
 
-/// The private key of an account. `Debug` shows its address and nothing else.
+/// The private key of an account. `Debug` shows only its address.
 pub struct Key(SigningKey);
 
 impl fmt::Debug for Key {
@@ -27,33 +27,25 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Why there is no key. Nothing of what was read is in it.
+/// Why a key cannot be loaded. Errors contain nothing of what was read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// It is no key.
+    /// The text is not a key.
     #[error("not a private key: 64 hex digits, with or without 0x, are one")]
     Form,
     /// The file cannot be read.
     #[error("{}: {reason}", .file.display())]
-    File {
-        file: PathBuf,
-        /// Why not.
-        reason: String,
-    },
+    File { file: PathBuf, reason: String },
     /// Others can read the file.
     #[error("{} has mode {mode:04o}: others than its owner can use it", .file.display())]
     Open { file: PathBuf, mode: u32 },
-    /// The keystore does not open.
+    /// The keystore cannot be opened.
     #[error("{}: {reason}", .file.display())]
-    Keystore {
-        file: PathBuf,
-        /// Why not.
-        reason: &'static str,
-    },
+    Keystore { file: PathBuf, reason: &'static str },
 }
 
 impl Key {
-    /// A key as text.
+    /// Parses a key.
     pub fn parse(text: &SecretString) -> Result<Self, KeyError> {
         let text = text.expose_secret().trim();
         let digits = text.strip_prefix("0x").unwrap_or(text);
@@ -62,19 +54,18 @@ impl Key {
         Self::of(&*bytes)
     }
 
-    /// The key in a file that holds nothing else and that only its owner can read.
+    /// Loads a key from a file that has nothing else and that only its owner can read.
     pub fn from_file(file: &Path) -> Result<Self, KeyError> {
         Self::parse(&secret_file(file)?)
     }
 
-    /// The key in an encrypted keystore of Ethereum (version 3), such as `cast wallet` and geth make.
+    /// Loads a key from an encrypted Ethereum keystore (version 3), as created by `cast wallet` and geth.
     pub fn from_keystore(file: &Path, password: &SecretString) -> Result<Self, KeyError> {
         let opened = eth_keystore::decrypt_key(file, password.expose_secret().as_bytes());
         let bytes = Zeroizing::new(opened.map_err(|error| locked(file, &error))?);
         Self::of(&bytes)
     }
 
-    /// The account.
     pub fn address(&self) -> Address {
         let address = alloy_primitives::Address::from_public_key(self.0.verifying_key());
         Address::from_bytes(address.into_array())
@@ -100,11 +91,11 @@ fn locked(file: &Path, error: &eth_keystore::KeystoreError) -> KeyError {
     KeyError::Keystore { file: file.to_owned(), reason }
 }
 
-/// The first line's worth of a file that only its owner can read: a key, a password.
+/// The trimmed content of a file that only its owner can read: a key or a password.
 pub fn secret_file(file: &Path) -> Result<SecretString, KeyError> {
     let failed = |reason: String| KeyError::File { file: file.to_owned(), reason };
     let mut opened = File::open(file).map_err(|error| failed(error.to_string()))?;
-    // Of what was opened, not of what may be at the path by now.
+    // The mode of the opened file, not of what the path names now.
     refuse_open(file, &opened)?;
     let mut bytes = Zeroizing::new(vec![0; MAX_FILE]);
     let mut length = 0;
@@ -145,7 +136,7 @@ mod tests {
 
     use super::*;
 
-    /// Ethereum's own test vector for keystores (PBKDF2); the password is `testpassword`.
+    /// Ethereum's test vector for keystores (PBKDF2); the password is `testpassword`.
     const KEYSTORE: &str = r#"{"crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},"ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2","kdfparams":{"c":262144,"dklen":32,"prf":"hmac-sha256","salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},"mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
     const SECRET: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
     const ADDRESS: &str = "0x008AeEda4D805471dF9b2A5B0f38A0C3bCBA786b";

@@ -1,21 +1,20 @@
-//! Apps that contracts govern, from the side of whoever owns them: reading the contracts, and sending
-//! transactions that are signed here.
+//! Client side of contract-governed apps: reads contracts, and sends transactions that are signed locally.
 //!
-//! | where | what |
+//! | item | contents |
 //! |---|---|
-//! | [`Rpc`] | an endpoint of a chain; which chain it serves is checked before anything else |
+//! | [`Rpc`] | an endpoint of a chain; its chain id is checked first |
 //! | [`Key`] | an account's private key; it signs, and cannot be read back |
-//! | [`Rpc::prepare`], [`Rpc::send`], [`Rpc::mined`] | a transaction: tried, priced, signed, waited for |
-//! | [`Overview`] | what the contracts say of an app |
-//! | [`crate::Required`] | what a server says has to be allowed first (HTTP 465) |
+//! | [`Rpc::prepare`], [`Rpc::send`], [`Rpc::mined`] | a transaction: simulate, price, sign, wait |
+//! | [`Overview`] | the state of an app's contracts |
+//! | [`crate::Required`] | what a server says must be allowed first (HTTP 465) |
 //!
-//! What it promises: the key leaves this process in no form; what would revert, or what the account
-//! cannot pay, is not signed; a transaction whose sending had no answer is looked for by its hash, which is
-//! known before it is sent, and never sent again with another nonce; addresses of endpoints, which may
-//! hold keys of their own, are in no error (their hosts are).
+//! Guarantees: the key never leaves this process; a transaction that would revert, or that the account cannot
+//! pay, is not signed; if sending gets no response, the transaction is looked up by its hash, which is known
+//! before it is sent, and never sent again with another nonce; errors name hosts of endpoints, not their
+//! URLs, which may contain keys.
 //!
-//! Deliberately absent: alloy's provider. JSON-RPC goes through the same HTTP client as everything else, so
-//! there is one TLS stack and one place for timeouts.
+//! Absent on purpose: alloy's provider. JSON-RPC uses the same HTTP client as everything else, so there is
+//! one TLS stack and one place for timeouts.
 
 mod error;
 mod key;

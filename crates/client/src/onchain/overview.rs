@@ -1,4 +1,4 @@
-//! What contracts say of an app, read without a server in between.
+//! The state of an app's contracts, read directly from the chain.
 
 use alloy_primitives::B256;
 use alloy_sol_types::{SolCall, SolEvent};
@@ -7,7 +7,7 @@ use casemate_core::{
         Account,
         interface::{AppContract, KmsContract},
         judge::Log,
-        returned::{self, Returned},
+        returned::{self, CallResult},
         view,
     },
     id::{Address, AppId, ComposeHash, DeviceId},
@@ -15,29 +15,27 @@ use casemate_core::{
 
 use super::{error::ChainError, rpc::Rpc};
 
-/// What contracts say of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overview {
-    /// Whether the contract of the KMS answers as one does.
+    /// Whether the KMS contract answers like one.
     pub kms_exists: bool,
     /// Whether the KMS knows the app.
     pub registered: bool,
-    /// Whether the contract of the app answers as one does.
+    /// Whether the app contract answers like one.
     pub exists: bool,
-    /// Who may change its lists; `None`: nobody.
+    /// `None`: renounced.
     pub owner: Option<Address>,
-    /// What is behind the owner.
     pub owner_kind: Option<Account>,
-    /// To whom it was offered.
+    /// The account that ownership was offered to.
     pub pending_owner: Option<Address>,
     /// Whether it allows every device.
     pub any_device: bool,
-    /// Whether it demands that the TCB of hosts is up to date; `None`: made before there was such a demand.
+    /// Whether it requires hosts with an up-to-date TCB; `None`: the contract has no such setting.
     pub tcb_required: Option<bool>,
 }
 
 impl Rpc {
-    /// What the contracts say of an app now.
+    /// The current state of an app's contracts.
     pub async fn overview(&self, kms: Address, app: AppId) -> Result<Overview, ChainError> {
         let at = Address::from(app);
         let registered = self.flag(kms, view::registered_app(at)).await?;
@@ -61,7 +59,7 @@ impl Rpc {
         })
     }
 
-    /// Whether an app allows a document; `None`: there is no contract of an app.
+    /// Whether an app allows a document; `None`: there is no app contract.
     pub async fn allows_document(
         &self,
         app: AppId,
@@ -70,7 +68,7 @@ impl Rpc {
         self.flag(app.into(), view::compose_hash(hash)).await
     }
 
-    /// Whether an app lists a device; `None`: there is no contract of an app.
+    /// Whether an app lists a device; `None`: there is no app contract.
     pub async fn lists_device(
         &self,
         app: AppId,
@@ -79,22 +77,22 @@ impl Rpc {
         self.flag(app.into(), view::device(device)).await
     }
 
-    /// Whether an app allows every device; `None`: there is no contract of an app.
+    /// Whether an app allows every device; `None`: there is no app contract.
     pub async fn allows_any_device(&self, app: AppId) -> Result<Option<bool>, ChainError> {
         self.flag(app.into(), view::any_device()).await
     }
 
-    /// Who owns an app; `None`: nobody.
+    /// The owner of an app; `None`: renounced.
     pub async fn owner(&self, app: AppId) -> Result<Option<Address>, ChainError> {
         Ok(returned::account(&self.call(None, app.into(), &view::owner()).await?))
     }
 
-    /// To whom an app is offered.
+    /// The account that ownership is offered to.
     pub async fn pending_owner(&self, app: AppId) -> Result<Option<Address>, ChainError> {
         Ok(returned::account(&self.call(None, app.into(), &view::pending_owner()).await?))
     }
 
-    /// Why a call by this account would fail; `None`: it would succeed. Nothing is sent.
+    /// The reason why a call by this account would revert; `None`: it would succeed. Nothing is sent.
     pub async fn would_revert(
         &self,
         from: Address,
@@ -102,8 +100,8 @@ impl Rpc {
         data: &[u8],
     ) -> Result<Option<String>, ChainError> {
         Ok(match self.call(Some(from), to, data).await? {
-            Returned::Data(_) => None,
-            Returned::Reverted(why) => Some(returned::reason(&why)),
+            CallResult::Data(_) => None,
+            CallResult::Reverted(why) => Some(returned::reason(&why)),
         })
     }
 
@@ -112,7 +110,7 @@ impl Rpc {
     }
 }
 
-/// The app that a transaction made through the contract of a KMS, by that contract's own event.
+/// The app that a transaction created through a KMS contract, from that contract's own event.
 #[must_use]
 pub fn deployed_app(logs: &[Log], kms: Address, deployer: Address) -> Option<AppId> {
     let own = logs.iter().filter(|log| log.address == kms && !log.removed);

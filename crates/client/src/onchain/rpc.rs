@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use casemate_core::{
-    governance::{Account, returned, returned::Returned, view},
+    governance::{Account, returned, returned::CallResult, view},
     id::Address,
 };
 use reqwest::{StatusCode, Url, redirect};
@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use super::error::ChainError;
 use crate::path;
 
-/// One request.
+/// Timeout of one request.
 const TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is asked for here fits many times.
+/// Maximum size of a response in bytes.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
-/// Waits before a question is asked again; it is asked once more than there are.
+/// Delays between attempts; there is one attempt more than delays.
 const AGAIN: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 
-/// An endpoint that serves the chain it is meant to. Cheap to clone.
+/// An endpoint that serves the expected chain. Cheap to clone.
 #[derive(Clone)]
 pub struct Rpc(Arc<Inner>);
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Rpc {
     }
 }
 
-/// The public endpoint of a chain that shipped clients use by default; for 31337, a local one.
+/// The default public endpoint of common clients for a chain; for 31337, a local one.
 #[must_use]
 pub const fn well_known(chain_id: u64) -> Option<&'static str> {
     match chain_id {
@@ -49,7 +49,7 @@ pub const fn well_known(chain_id: u64) -> Option<&'static str> {
     }
 }
 
-/// What an endpoint answers instead of a result.
+/// A JSON-RPC error.
 #[derive(Debug, Deserialize)]
 struct Refusal {
     #[serde(default)]
@@ -74,7 +74,7 @@ enum Fault {
 }
 
 impl Rpc {
-    /// Opens an endpoint and asks which chain it serves. [`ChainError::WrongChain`]: not this one.
+    /// Opens an endpoint and checks its chain id. [`ChainError::WrongChain`]: it is another one.
     pub async fn open(url: &str, chain_id: u64) -> Result<Self, ChainError> {
         let refuse = |reason: &str| ChainError::Url(reason.to_owned());
         let url = Url::parse(url.trim()).map_err(|error| ChainError::Url(error.to_string()))?;
@@ -102,25 +102,25 @@ impl Rpc {
         self.0.chain_id
     }
 
-    /// What a call returns at the newest block.
+    /// The result of a call at the newest block.
     pub async fn call(
         &self,
         from: Option<Address>,
         to: Address,
         data: &[u8],
-    ) -> Result<Returned, ChainError> {
+    ) -> Result<CallResult, ChainError> {
         let mut call = json!({ "to": hex0x(to.as_bytes()), "data": hex0x(data) });
         if let Some(from) = from {
             call["from"] = json!(hex0x(from.as_bytes()));
         }
         match self.retried("eth_call", &json!([call, "latest"])).await {
             Ok(result) => {
-                bytes(&result).map(Returned::Data).ok_or_else(|| self.senseless("eth_call"))
+                bytes(&result).map(CallResult::Data).ok_or_else(|| self.senseless("eth_call"))
             }
             Err(Fault::Refusal(refusal)) => {
                 let Refusal { code, message, data } = &refusal;
                 match returned::revert_of_error(*code, message, data.as_ref()) {
-                    Some(data) => Ok(Returned::Reverted(data)),
+                    Some(data) => Ok(CallResult::Reverted(data)),
                     None => Err(self.error(Fault::Refusal(refusal))),
                 }
             }
@@ -128,12 +128,12 @@ impl Rpc {
         }
     }
 
-    /// What is behind an address.
+    /// The kind of account at an address.
     pub async fn account(&self, address: Address) -> Result<Account, ChainError> {
         let code: Value =
             self.ask("eth_getCode", json!([hex0x(address.as_bytes()), "latest"])).await?;
         let code = bytes(&code).ok_or_else(|| self.senseless("eth_getCode"))?;
-        // EIP-7702: a key that lends itself code is a key.
+        // EIP-7702: a key that delegates to code still is a key.
         if code.is_empty() || code.starts_with(&[0xef, 0x01, 0x00]) {
             return Ok(Account::Eoa);
         }
@@ -145,13 +145,13 @@ impl Rpc {
         })
     }
 
-    /// A number that a method answers with.
+    /// The numeric result of a method.
     pub(super) async fn number(&self, method: &str, params: Value) -> Result<u128, ChainError> {
         let result: Value = self.ask(method, params).await?;
         number(&result).ok_or_else(|| self.senseless(method))
     }
 
-    /// Asks, again where there was no answer.
+    /// Calls a method, with retries if there is no response.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
@@ -161,7 +161,7 @@ impl Rpc {
         serde_json::from_value(result).map_err(|_| self.senseless(method))
     }
 
-    /// Asks once, for what must not be done twice.
+    /// Calls a method once, for calls that must not be repeated.
     pub(super) async fn send_raw(&self, method: &str, params: Value) -> Result<Value, ChainError> {
         self.once(method, &params).await.map_err(|fault| self.error(fault))
     }
@@ -189,7 +189,7 @@ impl Rpc {
             }
             whole.extend_from_slice(&chunk);
         }
-        // Some say what is wrong with a status as well; a body that is JSON-RPC says more.
+        // Some endpoints set an HTTP error status too; a JSON-RPC body is more specific.
         match serde_json::from_slice::<Reply>(&whole) {
             Ok(Reply { error: Some(refusal), .. }) => Err(Fault::Refusal(refusal)),
             Ok(Reply { result, error: None }) if status.is_success() => Ok(result),
@@ -213,9 +213,9 @@ impl Rpc {
     }
 }
 
-/// As for the API: ring, the system's roots, no redirects, no proxy for this machine.
+/// As for the API: ring, the system's roots, no redirects, no proxy for loopback.
 fn http(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
-    // Fails only if the process has chosen already, which is as good.
+    // Fails only if the process has already installed a provider, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("casemate/", env!("CARGO_PKG_VERSION")))
@@ -242,18 +242,18 @@ fn said(error: &reqwest::Error) -> String {
     words.to_owned()
 }
 
-/// `0x` and hex.
+/// Hex with `0x`.
 #[must_use]
 pub fn hex0x(bytes: &[u8]) -> String {
     format!("0x{}", hex::encode(bytes))
 }
 
-/// The bytes of a hex string.
+/// Parses a hex string.
 pub(super) fn bytes(value: &Value) -> Option<Vec<u8>> {
     hex::decode(value.as_str()?.strip_prefix("0x")?).ok()
 }
 
-/// A quantity as JSON-RPC writes it.
+/// Parses a JSON-RPC quantity.
 pub(super) fn number(value: &Value) -> Option<u128> {
     u128::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }

@@ -1,4 +1,4 @@
-//! Transactions: tried and priced, signed, sent once, waited for.
+//! Transactions: simulated, priced, signed, sent once, waited for.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use alloy_primitives::{Bytes, TxKind, U256};
 use casemate_core::{
     governance::{
         judge::Log,
-        returned::{self, Returned},
+        returned::{self, CallResult},
     },
     id::{Address, BlockHash, TxHash},
 };
@@ -20,21 +20,18 @@ use super::{
     rpc::{Rpc, bytes, hex0x, number},
 };
 
-/// How often it is looked whether a transaction was mined.
+/// Polling interval for mined transactions.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A transaction that would succeed and that its account can pay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
-    /// Who sends it.
     pub from: Address,
-    /// The contract.
     pub to: Address,
-    /// Calldata.
     pub data: Vec<u8>,
-    /// The most gas it may take.
+    /// Gas limit.
     pub gas: u64,
-    /// The most it may cost, in wei.
+    /// Maximum cost in wei.
     pub cost: u128,
     nonce: u64,
     max_fee: u128,
@@ -48,28 +45,26 @@ pub struct Mined {
     /// Height of its block.
     pub block: u64,
     pub block_hash: BlockHash,
-    /// Gas it took.
     pub gas_used: u64,
-    /// What contracts said in it.
     pub logs: Vec<Log>,
 }
 
 impl Rpc {
-    /// Tries a transaction without sending it, and asks what it may cost. [`ChainError::Reverts`] and
-    /// [`ChainError::Funds`]: there is no use in signing it.
+    /// Simulates and prices a transaction. [`ChainError::Reverts`] and [`ChainError::Funds`]: it must not be
+    /// signed.
     pub async fn prepare(
         &self,
         from: Address,
         to: Address,
         data: Vec<u8>,
     ) -> Result<Prepared, ChainError> {
-        if let Returned::Reverted(why) = self.call(Some(from), to, &data).await? {
+        if let CallResult::Reverted(why) = self.call(Some(from), to, &data).await? {
             return Err(ChainError::Reverts(returned::reason(&why)));
         }
         let sender = hex0x(from.as_bytes());
         let call = json!({ "from": sender, "to": hex0x(to.as_bytes()), "data": hex0x(&data) });
         let estimate = self.number("eth_estimateGas", json!([call])).await?;
-        // The state may be another one by the time it is mined.
+        // The state may differ when it is mined.
         let gas = u64::try_from(estimate.saturating_add(estimate / 4)).unwrap_or(u64::MAX);
         let block: Value = self.ask("eth_getBlockByNumber", json!(["latest", false])).await?;
         let base_fee = block.get("baseFeePerGas").and_then(number).unwrap_or_default();
@@ -85,8 +80,8 @@ impl Rpc {
         Ok(Prepared { from, to, data, gas, cost, nonce, max_fee, tip })
     }
 
-    /// Signs a transaction and sends it, once. Its hash is returned also where the sending had no answer:
-    /// whether it arrived, [`Self::mined`] says.
+    /// Signs a transaction and sends it once. Returns its hash even if there was no response; [`Self::mined`]
+    /// tells whether it arrived.
     pub async fn send(&self, key: &Key, prepared: &Prepared) -> Result<TxHash, ChainError> {
         let transaction = TxEip1559 {
             chain_id: self.chain_id(),
@@ -104,22 +99,24 @@ impl Rpc {
         let hash = TxHash::from_bytes(signed.tx_hash().0);
         let raw = hex0x(&signed.encoded_2718());
         match self.send_raw("eth_sendRawTransaction", json!([raw])).await {
-            // A node refuses what it has already, and there is no code for that.
-            Err(refused @ ChainError::Refused(_)) if !self.knows(hash).await => Err(refused),
+            // An endpoint refuses a transaction that it already has, without a specific code.
+            Err(refused @ ChainError::Refused(_)) if !self.has_transaction(hash).await => {
+                Err(refused)
+            }
             Ok(_) | Err(ChainError::Unanswered { .. } | ChainError::Refused(_)) => Ok(hash),
             Err(error) => Err(error),
         }
     }
 
-    /// Whether the endpoint has a transaction, mined or waiting.
-    async fn knows(&self, hash: TxHash) -> bool {
+    /// Whether the endpoint has a transaction, mined or pending.
+    async fn has_transaction(&self, hash: TxHash) -> bool {
         let asked = json!([hex0x(hash.as_bytes())]);
         self.ask::<Option<Value>>("eth_getTransactionByHash", asked)
             .await
             .is_ok_and(|tx| tx.is_some())
     }
 
-    /// Waits until a transaction is mined and has so many confirmations, its own block included.
+    /// Waits until a transaction is mined and has this number of confirmations, counting its own block.
     pub async fn mined(
         &self,
         hash: TxHash,

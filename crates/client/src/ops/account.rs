@@ -4,18 +4,18 @@ use serde_json::Value;
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `GET /auth/me`: the user, the workspace and the money behind the key.
+    /// `GET /auth/me`: user, workspace and credits of the key.
     pub async fn auth_me(&self) -> Result<AuthMe, Error> {
         self.get(&["auth", "me"], &[]).await
     }
 
-    /// `GET /healthz`, outside of `/api/v1`: whether the process answers (Casemate only). Asked once.
+    /// `GET /healthz`, outside of `/api/v1`: whether the process answers (Casemate only). Without retries.
     pub async fn alive(&self) -> Result<(), Error> {
         self.ask_once("healthz").await
     }
 
-    /// `GET /readyz`, outside of `/api/v1`: whether its database answers, too (Casemate only). Asked
-    /// once.
+    /// `GET /readyz`, outside of `/api/v1`: whether the database answers, too (Casemate only). Without
+    /// retries.
     pub async fn ready(&self) -> Result<(), Error> {
         self.ask_once("readyz").await
     }
@@ -23,7 +23,7 @@ impl Client {
     async fn ask_once(&self, part: &str) -> Result<(), Error> {
         let call = self.root_reading(part)?;
         let body = self.once(&call).await?;
-        // Whatever else listens there answers something else.
+        // Another server at this address answers something else.
         serde_json::from_slice::<Value>(&body)
             .ok()
             .filter(|body| body.get("status").is_some())

@@ -9,12 +9,12 @@ use reqwest::Method;
 use super::EnvGuard;
 use crate::{error::Error, http::Client};
 
-/// What stands for a transaction where there was nothing left to register.
+/// Sent instead of a transaction hash if nothing had to be registered.
 const NOTHING_TO_REGISTER: &str = "already-registered";
 
 impl Client {
-    /// `PATCH /cvms/{id}` that only prepares: the error that comes of it ([`crate::Required`]) has a token
-    /// that confirms the change once contracts allow it. A change that needs no approval is made.
+    /// `PATCH /cvms/{id}` that only prepares the change: the resulting error ([`crate::Required`]) has a
+    /// token that confirms it after contracts allow it. A change that needs no approval is applied.
     pub async fn prepare_cvm_patch(
         &self,
         cvm: &str,
@@ -25,8 +25,8 @@ impl Client {
         self.ask(guard.on(call).header("x-prepare-only", "true")).await
     }
 
-    /// The second phase of `PATCH /cvms/{id}`: what was sent before is made so, now that contracts allow it.
-    /// `None`: they did already.
+    /// The second phase of `PATCH /cvms/{id}`: applies the prepared change, now that contracts allow it.
+    /// `None`: they already did.
     pub async fn confirm_cvm_patch(
         &self,
         cvm: &str,
@@ -43,7 +43,7 @@ impl Client {
         self.ask(call).await
     }
 
-    /// `POST /cvms/{id}/commit-update`: an update by its token. Needs no API key.
+    /// `POST /cvms/{id}/commit-update`: commits an update by its token. Needs no API key.
     pub async fn commit_update(
         &self,
         cvm: &str,
@@ -52,7 +52,7 @@ impl Client {
         self.post(&["cvms", cvm, "commit-update"], Some(request)).await
     }
 
-    /// `GET /cvms/{id}/commit-update`: what was prepared under a token. Needs no API key.
+    /// `GET /cvms/{id}/commit-update`: the preparation of a token. Needs no API key.
     pub async fn commit_info(&self, cvm: &str, token: &str) -> Result<CommitInfo, Error> {
         self.get(&["cvms", cvm, "commit-update"], &[("token", token.to_owned())]).await
     }

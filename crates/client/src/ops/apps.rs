@@ -2,18 +2,18 @@ use casemate_api::reply::{App, AppCvms, AppsPage, CvmInfo};
 
 use crate::{error::Error, http::Client};
 
-/// Which part of the apps.
+/// Page and filters of the apps.
 #[derive(Debug, Clone, Default)]
 pub struct AppsQuery {
     /// From 1.
     pub page: Option<u32>,
     /// At most 100.
     pub page_size: Option<u32>,
-    /// [`AppsPage::next_cursor`] of the page before, instead of `page`; only Casemate gives one.
+    /// [`AppsPage::next_cursor`] of the previous page, instead of `page`; Casemate only.
     pub cursor: Option<String>,
-    /// A part of a name; an app id; uuid or instance id of a CVM.
+    /// A part of a name, an app id, or UUID or instance id of a CVM.
     pub search: Option<String>,
-    /// Apps with a CVM that shows one of these words; empty: any.
+    /// Apps with a CVM in one of these states; empty: any.
     pub status: Vec<String>,
     /// Apps with a CVM that is, or is not, in the public directory.
     pub listed: Option<bool>,
@@ -21,9 +21,9 @@ pub struct AppsQuery {
     pub base_image: Option<String>,
     /// Apps with a CVM of this size.
     pub instance_type: Option<String>,
-    /// Apps whose keys this KMS holds.
+    /// Apps of this KMS.
     pub kms_slug: Option<String>,
-    /// Apps whose keys a KMS of this kind holds.
+    /// Apps of a KMS of this kind.
     pub kms_type: Option<String>,
     /// Apps with a CVM on the node of this name.
     pub node: Option<String>,
@@ -32,7 +32,7 @@ pub struct AppsQuery {
 }
 
 impl Client {
-    /// `GET /apps`, a page.
+    /// `GET /apps`, one page.
     pub async fn apps(&self, query: &AppsQuery) -> Result<AppsPage, Error> {
         let mut pairs = super::cvms::paging(query.page, query.page_size);
         pairs.extend(query.status.iter().map(|status| ("status", status.clone())));

@@ -7,7 +7,7 @@ use super::cvms::paging;
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `GET /teepods/available`: where a CVM could run.
+    /// `GET /teepods/available`: nodes with their free capacity.
     pub async fn nodes(&self) -> Result<AvailableNodes, Error> {
         self.get(&["teepods", "available"], &[]).await
     }
@@ -22,7 +22,7 @@ impl Client {
         self.get(&["instance-types", family], &[]).await
     }
 
-    /// `GET /os-images`, a page; with or without login tools, or both.
+    /// `GET /os-images`, one page. `is_dev`: with login tools, without, or both.
     pub async fn os_images(
         &self,
         page: Option<u32>,

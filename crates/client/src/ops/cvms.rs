@@ -6,36 +6,36 @@ use serde_json::Value;
 
 use crate::{error::Error, http::Client};
 
-/// The largest page there is.
+/// Maximum page size.
 const PAGE: u32 = 100;
-/// Pages that [`Client::all_cvms`] reads at most.
+/// Maximum number of pages read by [`Client::all_cvms`].
 const MAX_PAGES: u32 = 1000;
 
-/// Which part of the CVMs.
+/// Page and filter of the CVMs.
 #[derive(Debug, Clone, Default)]
 pub struct CvmsQuery {
     /// From 1; instead of `cursor`.
     pub page: Option<u32>,
-    /// [`CvmsPage::next_cursor`] of the page before; only Casemate gives one.
+    /// [`CvmsPage::next_cursor`] of the previous page; Casemate only.
     pub cursor: Option<String>,
     /// At most 100.
     pub page_size: Option<u32>,
-    /// On this node only.
+    /// Only this node.
     pub node_id: Option<i64>,
 }
 
-/// Query pairs of a page.
+/// Query parameters of a page.
 pub(super) fn paging(page: Option<u32>, page_size: Option<u32>) -> Vec<(&'static str, String)> {
     let page = page.map(|page| ("page", page.to_string()));
     page.into_iter().chain(page_size.map(|size| ("page_size", size.to_string()))).collect()
 }
 
-/// The nested object, which every version but the first sends.
+/// The nested object, which all versions except the first send.
 fn nested(info: Option<CvmInfo>, call: &str) -> Result<CvmInfo, Error> {
     info.ok_or_else(|| too_old(call))
 }
 
-/// A reply in the shape of the first version.
+/// The error for a reply of the first version.
 pub(super) fn too_old(call: &str) -> Error {
     Error::Decode {
         call: call.to_owned(),
@@ -52,12 +52,12 @@ impl Client {
         self.get(&["cvms", "paginated"], &pairs).await
     }
 
-    /// `GET /cvms`: the newest ones as a plain list.
+    /// `GET /cvms`: the newest CVMs as a plain list.
     pub async fn newest_cvms(&self) -> Result<Vec<CvmListItem>, Error> {
         self.get(&["cvms"], &[]).await
     }
 
-    /// Every CVM of the workspace, page by page; for API versions from 2026-01-21 on.
+    /// All CVMs of the workspace, page by page; for API versions from 2026-01-21 on.
     pub async fn all_cvms(&self) -> Result<Vec<CvmInfo>, Error> {
         let mut all = Vec::new();
         let mut cursor = None;
@@ -81,7 +81,7 @@ impl Client {
         Ok(all)
     }
 
-    /// `GET /cvms/{id}`, in the shape of the version.
+    /// `GET /cvms/{id}`, in the format of the version.
     pub async fn cvm(&self, cvm: &str) -> Result<CvmDetail, Error> {
         self.get(&["cvms", cvm], &[]).await
     }
@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// `GET /cvms/{id}` as it came, for showing what this SDK does not know.
+    /// `GET /cvms/{id}` unparsed, to show fields that this SDK does not know.
     pub async fn cvm_json(&self, cvm: &str) -> Result<Value, Error> {
         self.get(&["cvms", cvm], &[]).await
     }
@@ -104,8 +104,8 @@ impl Client {
         self.get(&["cvms", cvm, "state"], &[]).await
     }
 
-    /// `GET /cvms/{id}/compose_file`: the app-compose document as text. With Casemate these are the
-    /// bytes the guest boots; their SHA-256 is the compose hash.
+    /// `GET /cvms/{id}/compose_file`: the app-compose document as text. With Casemate these are the bytes
+    /// that the guest boots; their SHA-256 is the compose hash.
     pub async fn compose_file(&self, cvm: &str) -> Result<String, Error> {
         self.get_text(&["cvms", cvm, "compose_file"]).await
     }
@@ -120,8 +120,8 @@ impl Client {
         self.get_text(&["cvms", cvm, "pre-launch-script"]).await
     }
 
-    /// `POST /status/batch`: the states of many CVMs, by `vm_uuid` as given here. What is not the
-    /// workspace's is left out.
+    /// `POST /status/batch`: the states of several CVMs, by `vm_uuid` as given. CVMs of other workspaces are
+    /// left out.
     pub async fn status_batch(&self, vm_uuids: &[String]) -> Result<StatusBatch, Error> {
         let request = StatusBatchRequest { vm_uuids: vm_uuids.to_vec() };
         self.post(&["status", "batch"], Some(&request)).await

@@ -7,14 +7,13 @@ use casemate_api::{
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `POST /cvms/provision`: prepares a deployment, reserves nothing. The same request gives the
-    /// same hash.
+    /// `POST /cvms/provision`: prepares a deployment without a reservation. The same request gives the same
+    /// hash.
     pub async fn provision(&self, request: &ProvisionRequest) -> Result<Provisioned, Error> {
         self.post(&["cvms", "provision"], Some(request)).await
     }
 
-    /// `POST /cvms`: makes a CVM of a prepared deployment. Its boot is followed by
-    /// [`Client::watch`].
+    /// `POST /cvms`: creates a CVM from a prepared deployment. Use [`Client::watch`] to follow its boot.
     pub async fn commit(&self, request: &CommitRequest) -> Result<Vm, Error> {
         self.post(&["cvms"], Some(request)).await
     }

@@ -25,7 +25,7 @@ impl Client {
         self.patch(&["cvms", "instance-ids"], request).await
     }
 
-    /// `POST /cvms/{id}/refresh-instance-id`: another instance id; the old one leads nowhere any more.
+    /// `POST /cvms/{id}/refresh-instance-id`: sets a new instance id; the old one stops working.
     pub async fn replace_instance_id(
         &self,
         cvm: &str,
@@ -34,7 +34,7 @@ impl Client {
         self.post(&["cvms", cvm, "refresh-instance-id"], Some(request)).await
     }
 
-    /// `POST /cvms/refresh-instance-ids`: the same for many.
+    /// `POST /cvms/refresh-instance-ids`: the same for several CVMs.
     pub async fn replace_instance_ids(
         &self,
         request: &RefreshInstanceIdsRequest,

@@ -4,7 +4,7 @@ use super::cvms::paging;
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `GET /kms`, a page: contracts or machines, by version.
+    /// `GET /kms`, one page: contracts or KMS instances, depending on the version.
     pub async fn kms_list(
         &self,
         page: Option<u32>,
@@ -18,7 +18,7 @@ impl Client {
         self.get(&["kms", reference], &[]).await
     }
 
-    /// `GET /kms/{slug}/nodes`: the machines of a contract.
+    /// `GET /kms/{slug}/nodes`: the KMS instances of a contract.
     pub async fn kms_nodes(&self, reference: &str) -> Result<KmsContractNodes, Error> {
         self.get(&["kms", reference, "nodes"], &[]).await
     }
@@ -28,7 +28,7 @@ impl Client {
         self.get(&["kms", reference, "pubkey", app], &[]).await
     }
 
-    /// `GET /kms/phala/next_app_id`: the app ids of the next deployments, 1 to 20 of them.
+    /// `GET /kms/phala/next_app_id`: the app ids of the next 1 to 20 deployments.
     pub async fn next_app_ids(&self, count: u32) -> Result<NextAppIds, Error> {
         self.get(&["kms", "phala", "next_app_id"], &[("counts", count.to_string())]).await
     }

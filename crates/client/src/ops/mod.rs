@@ -1,5 +1,5 @@
-//! Every route as a method, one file per noun. Identifiers are text: `cvm_…`, uuid, `app_…`, instance
-//! id, integer or name, whatever the server takes.
+//! Every route as a method, one file per noun. Identifiers are text: `cvm_…`, UUID, `app_…`, instance id,
+//! integer or name, as far as the server accepts them.
 
 mod account;
 mod approval;

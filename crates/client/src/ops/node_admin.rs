@@ -3,7 +3,7 @@ use reqwest::Method;
 
 use crate::{error::Error, http::Client};
 
-/// Nodes as their operator sees them. Casemate only.
+/// Node administration. Casemate only.
 impl Client {
     /// `GET /admin/nodes`.
     pub async fn managed_nodes(&self) -> Result<Vec<ManagedNode>, Error> {
@@ -16,27 +16,28 @@ impl Client {
         self.get(&["admin", "nodes", name], &[]).await
     }
 
-    /// `POST /admin/nodes`: the server opens the node after its reply.
+    /// `POST /admin/nodes`: the server connects to the node after its reply.
     pub async fn add_node(&self, node: &AddNodeRequest) -> Result<ManagedNode, Error> {
         self.post(&["admin", "nodes"], Some(node)).await
     }
 
-    /// `POST /admin/nodes/{name}/check`: the server looks at the node after its reply; `looks` rise then.
+    /// `POST /admin/nodes/{name}/check`: the server checks the node after its reply, and then increments
+    /// `looks`.
     pub async fn check_node(&self, name: &str) -> Result<ManagedNode, Error> {
         self.ask(self.changing(Method::POST, &["admin", "nodes", name, "check"])?).await
     }
 
-    /// `POST /admin/nodes/{name}/cordon`: it takes no new CVMs.
+    /// `POST /admin/nodes/{name}/cordon`: marks it unschedulable.
     pub async fn cordon_node(&self, name: &str) -> Result<ManagedNode, Error> {
         self.ask(self.changing(Method::POST, &["admin", "nodes", name, "cordon"])?).await
     }
 
-    /// `POST /admin/nodes/{name}/uncordon`: it takes new CVMs again.
+    /// `POST /admin/nodes/{name}/uncordon`: marks it schedulable.
     pub async fn uncordon_node(&self, name: &str) -> Result<ManagedNode, Error> {
         self.ask(self.changing(Method::POST, &["admin", "nodes", name, "uncordon"])?).await
     }
 
-    /// `DELETE /admin/nodes/{name}`. `give_up`: also with CVMs, which are lost then.
+    /// `DELETE /admin/nodes/{name}`. `give_up`: even with CVMs, which are lost then.
     pub async fn remove_node(&self, name: &str, give_up: bool) -> Result<(), Error> {
         self.delete_with(&["admin", "nodes", name], &[("give_up", give_up.to_string())]).await
     }

@@ -6,18 +6,18 @@ use casemate_core::{id::OperationId, time::Timestamp};
 
 use crate::{error::Error, http::Client};
 
-/// Which operations of a CVM.
+/// Filter and page of a CVM's operations.
 #[derive(Debug, Clone, Default)]
 pub struct OperationsQuery {
-    /// [`OperationsPage::next_cursor`] of the page before.
+    /// [`OperationsPage::next_cursor`] of the previous page.
     pub cursor: Option<String>,
-    /// At most 100; 20 if left out.
+    /// At most 100; default 20.
     pub limit: Option<u16>,
-    /// Only those accepted at or after this time.
+    /// Accepted at or after this time.
     pub from: Option<Timestamp>,
-    /// Only those accepted before this time.
+    /// Accepted before this time.
     pub until: Option<Timestamp>,
-    /// Only these kinds, `update`; empty: all.
+    /// Kinds, for example `update`; empty: all.
     pub kinds: Vec<String>,
 }
 
@@ -37,13 +37,12 @@ impl Client {
         self.get(&["cvms", cvm, "operations"], &pairs).await
     }
 
-    /// `GET /cvms/{id}/operation-status`: what it is busy with.
+    /// `GET /cvms/{id}/operation-status`: its open and queued operations.
     pub async fn operation_status(&self, cvm: &str) -> Result<OperationStatus, Error> {
         self.get(&["cvms", cvm, "operation-status"], &[]).await
     }
 
-    /// `POST /cvms/{id}/operations/cancel`: calls off the update under way or, with Casemate, the
-    /// named one.
+    /// `POST /cvms/{id}/operations/cancel`: cancels the open update or, with Casemate, the given one.
     pub async fn cancel_operation(
         &self,
         cvm: &str,
@@ -53,7 +52,7 @@ impl Client {
         self.post(&["cvms", cvm, "operations", "cancel"], Some(&request)).await
     }
 
-    /// `POST /cvms/batch-stop`: powers many CVMs off, at most
+    /// `POST /cvms/batch-stop`: stops several CVMs immediately, at most
     /// [`MAX_BATCH`](casemate_api::operation::MAX_BATCH).
     pub async fn batch_stop(&self, cvms: &[String]) -> Result<BatchStop, Error> {
         let request = BatchStopRequest { cvm_ids: cvms.to_vec() };

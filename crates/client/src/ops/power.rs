@@ -2,7 +2,7 @@ use casemate_api::{power::RestartRequest, reply::Vm};
 
 use crate::{error::Error, http::Client};
 
-/// The verbs without a body.
+/// For verbs without a body.
 const NO_BODY: Option<&()> = None;
 
 impl Client {
@@ -11,22 +11,22 @@ impl Client {
         self.post(&["cvms", cvm, "start"], NO_BODY).await
     }
 
-    /// `POST /cvms/{id}/stop`: power off.
+    /// `POST /cvms/{id}/stop`: stops it immediately.
     pub async fn stop(&self, cvm: &str) -> Result<Vm, Error> {
         self.post(&["cvms", cvm, "stop"], NO_BODY).await
     }
 
-    /// `POST /cvms/{id}/shutdown`: the guest is asked to go down first.
+    /// `POST /cvms/{id}/shutdown`: shuts it down gracefully.
     pub async fn shutdown(&self, cvm: &str) -> Result<Vm, Error> {
         self.post(&["cvms", cvm, "shutdown"], NO_BODY).await
     }
 
-    /// `POST /cvms/{id}/restart`; with `force` the guest is not asked.
+    /// `POST /cvms/{id}/restart`; with `force` without a graceful shutdown.
     pub async fn restart(&self, cvm: &str, force: bool) -> Result<Vm, Error> {
         self.post(&["cvms", cvm, "restart"], Some(&RestartRequest { force })).await
     }
 
-    /// `DELETE /cvms/{id}`: the CVM and its data. Accepted at once, done a little later.
+    /// `DELETE /cvms/{id}`: the CVM and its data. Accepted immediately, executed asynchronously.
     pub async fn delete_cvm(&self, cvm: &str) -> Result<(), Error> {
         self.delete(&["cvms", cvm]).await
     }

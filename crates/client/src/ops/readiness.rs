@@ -4,12 +4,12 @@ use reqwest::Method;
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `GET /apps/{id}/readiness`: when an instance takes requests of the gateway. Casemate only.
+    /// `GET /apps/{id}/readiness`: the readiness check of an app. Casemate only.
     pub async fn readiness(&self, app: &str) -> Result<Readiness, Error> {
         self.get(&["apps", app, "readiness"], &[]).await
     }
 
-    /// `PUT /apps/{id}/readiness`: this check for all instances. Casemate only.
+    /// `PUT /apps/{id}/readiness`: sets the check for all instances. Casemate only.
     pub async fn set_readiness(
         &self,
         app: &str,
@@ -19,7 +19,7 @@ impl Client {
         self.ask(call.json(request)?).await
     }
 
-    /// `DELETE /apps/{id}/readiness`: what the compose file's labels say counts again. Casemate only.
+    /// `DELETE /apps/{id}/readiness`: the labels of the compose file apply again. Casemate only.
     pub async fn clear_readiness(&self, app: &str) -> Result<Readiness, Error> {
         self.ask(self.changing(Method::DELETE, &["apps", app, "readiness"])?).await
     }

@@ -7,13 +7,13 @@ use casemate_api::{
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `POST /cvms/{id}/replicas`: another CVM of the same app. Its boot is followed by
-    /// [`Client::watch`].
+    /// `POST /cvms/{id}/replicas`: creates another CVM of the same app. Use [`Client::watch`] to follow its
+    /// boot.
     pub async fn replicate(&self, cvm: &str, request: &ReplicateRequest) -> Result<Vm, Error> {
         self.post(&["cvms", cvm, "replicas"], Some(request)).await
     }
 
-    /// `POST /apps/{app_id}/cvms/{vm_uuid}/replicas`: the same, of a CVM that must be of this app.
+    /// `POST /apps/{app_id}/cvms/{vm_uuid}/replicas`: the same for a CVM that must be of this app.
     pub async fn replicate_app_cvm(
         &self,
         app: &str,
@@ -23,7 +23,7 @@ impl Client {
         self.post(&["apps", app, "cvms", cvm, "replicas"], Some(request)).await
     }
 
-    /// `POST /apps/{app_id}/instances`: another CVM of an app, with its compose file or another one.
+    /// `POST /apps/{app_id}/instances`: creates another CVM of an app, with its compose file or another one.
     pub async fn create_instance(
         &self,
         app: &str,
@@ -32,7 +32,7 @@ impl Client {
         self.post(&["apps", app, "instances"], Some(request)).await
     }
 
-    /// `POST /cvms/{id}/commit-replica`: a replica that was prepared for the approval of a contract.
+    /// `POST /cvms/{id}/commit-replica`: commits a replica prepared for approval by a contract.
     pub async fn commit_replica(
         &self,
         cvm: &str,

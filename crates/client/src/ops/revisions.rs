@@ -11,7 +11,7 @@ use super::{EnvGuard, cvms::paging};
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `GET /apps/{id}/revisions`, newest first; at most 1000 a page, 50 if left out.
+    /// `GET /apps/{id}/revisions`, newest first; at most 1000 per page, default 50.
     pub async fn revisions(
         &self,
         app: &str,
@@ -21,7 +21,7 @@ impl Client {
         self.get(&["apps", app, "revisions"], &paging(page, page_size)).await
     }
 
-    /// `GET /apps/{id}/revisions/{rev}`. `raw`: the document as the text that was hashed.
+    /// `GET /apps/{id}/revisions/{rev}`. `raw`: with the document as the text that was hashed.
     pub async fn revision(
         &self,
         app: &str,
@@ -42,7 +42,7 @@ impl Client {
         self.get(&["apps", app, "revisions", from, "diff", to], &[]).await
     }
 
-    /// `POST /cvms/{id}/revisions/{rev}/redeploy`: puts an earlier revision of its app in force.
+    /// `POST /cvms/{id}/revisions/{rev}/redeploy`: redeploys an earlier revision of its app.
     pub async fn redeploy_cvm(
         &self,
         cvm: &str,
@@ -54,7 +54,7 @@ impl Client {
         self.ask(guard.on(self.changing(Method::POST, &parts)?.json(request)?)).await
     }
 
-    /// `POST /apps/{id}/revisions/{rev}/redeploy`: the same on several CVMs, or on none.
+    /// `POST /apps/{id}/revisions/{rev}/redeploy`: the same on several CVMs.
     pub async fn redeploy_app(
         &self,
         app: &str,
@@ -66,7 +66,7 @@ impl Client {
         self.ask(guard.on(self.changing(Method::POST, &parts)?.json(request)?)).await
     }
 
-    /// `GET /apps/{id}/pending-updates`: what is prepared and was not put in force.
+    /// `GET /apps/{id}/pending-updates`: prepared documents that are not in force.
     pub async fn pending_updates(&self, app: &str) -> Result<PendingUpdates, Error> {
         self.get(&["apps", app, "pending-updates"], &[]).await
     }

@@ -20,15 +20,15 @@ use crate::{
     http::{Call, Client},
 };
 
-/// What becomes of a change that drops a variable which the compose file uses (Casemate only).
+/// How to handle an update that drops a variable which the compose file uses (Casemate only).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum EnvGuard {
-    /// As the workspace's policy says.
+    /// By the workspace's policy.
     #[default]
     Workspace,
-    /// It is refused.
+    /// Refuse it.
     Refuse,
-    /// It is applied, and the reply says so.
+    /// Apply it and report the variables.
     Report,
 }
 
@@ -44,7 +44,7 @@ impl EnvGuard {
 }
 
 impl Client {
-    /// `PATCH /cvms/{id}`: all that is named changes, or nothing.
+    /// `PATCH /cvms/{id}`: applies all given changes, or none.
     pub async fn patch_cvm(
         &self,
         cvm: &str,
@@ -55,7 +55,7 @@ impl Client {
         self.ask(guard.on(call)).await
     }
 
-    /// `POST /cvms/{id}/preview`: what a change would come to. Nothing is changed.
+    /// `POST /cvms/{id}/preview`: the difference that a change would make. Changes nothing.
     pub async fn preview(
         &self,
         cvm: &str,
@@ -82,12 +82,12 @@ impl Client {
         self.patch(&["cvms", cvm, "visibility"], &request).await
     }
 
-    /// `PATCH /cvms/{id}/listed`: in the public directory, or not.
+    /// `PATCH /cvms/{id}/listed`: whether it is in the public directory.
     pub async fn set_listed(&self, cvm: &str, listed: bool) -> Result<Vm, Error> {
         self.patch(&["cvms", cvm, "listed"], &ListedRequest { listed: Some(listed) }).await
     }
 
-    /// `PATCH /cvms/{id}/name`. Done at once, unless another change is under way.
+    /// `PATCH /cvms/{id}/name`. Immediate, unless another change is open.
     pub async fn rename(&self, cvm: &str, name: &str) -> Result<(), Error> {
         let request = NameRequest { name: name.to_owned() };
         let call = self.changing(Method::PATCH, &["cvms", cvm, "name"])?.json(&request)?;
@@ -100,7 +100,7 @@ impl Client {
         self.patch(&["cvms", cvm, "os-image"], &request).await
     }
 
-    /// `PATCH /cvms/{id}/docker-compose`: the YAML itself.
+    /// `PATCH /cvms/{id}/docker-compose`: the YAML text.
     pub async fn update_docker_compose(
         &self,
         cvm: &str,
@@ -110,7 +110,7 @@ impl Client {
         self.ask(call.text(yaml, "text/yaml")).await
     }
 
-    /// `PATCH /cvms/{id}/pre-launch-script`: the script itself; an empty one takes it away.
+    /// `PATCH /cvms/{id}/pre-launch-script`: the script text; an empty one removes it.
     pub async fn update_pre_launch_script(
         &self,
         cvm: &str,
@@ -120,8 +120,8 @@ impl Client {
         self.ask(call.text(script, "text/plain")).await
     }
 
-    /// `PATCH /cvms/{id}/envs`: replaces the sealed environment; the names given become the allowed
-    /// ones. See [`crate::seal_env`].
+    /// `PATCH /cvms/{id}/envs`: replaces the sealed environment; the given names become the allowed ones. See
+    /// [`crate::seal_env`].
     pub async fn update_envs(
         &self,
         cvm: &str,
@@ -132,7 +132,7 @@ impl Client {
         self.ask(guard.on(call)).await
     }
 
-    /// `PATCH /cvms/{id}/user_config`; `None` takes it away.
+    /// `PATCH /cvms/{id}/user_config`; `None` removes it.
     pub async fn update_user_config(
         &self,
         cvm: &str,
@@ -142,15 +142,15 @@ impl Client {
         self.patch(&["cvms", cvm, "user_config"], &UserConfigRequest { user_config }).await
     }
 
-    /// `PATCH /cvms/{id}/scheduled-delete`; `None`: never.
+    /// `PATCH /cvms/{id}/scheduled-delete`; `None` cancels it.
     pub async fn schedule_delete(&self, cvm: &str, at: Option<Timestamp>) -> Result<Vm, Error> {
         let scheduled_delete_at = at.map_or(Patch::Null, Patch::Value);
         let request = ScheduledDeleteRequest { scheduled_delete_at };
         self.patch(&["cvms", cvm, "scheduled-delete"], &request).await
     }
 
-    /// `POST /cvms/{id}/compose_file/provision`: checks a document, keeps it for 14 days and says its
-    /// hash, which [`Client::commit_compose`] takes.
+    /// `POST /cvms/{id}/compose_file/provision`: checks a document, stores it for 14 days and returns its
+    /// hash for [`Client::commit_compose`].
     pub async fn provision_compose(
         &self,
         cvm: &str,
@@ -159,7 +159,7 @@ impl Client {
         self.post(&["cvms", cvm, "compose_file", "provision"], Some(file)).await
     }
 
-    /// `PATCH /cvms/{id}/compose_file`: puts a prepared document in force.
+    /// `PATCH /cvms/{id}/compose_file`: applies a prepared document.
     pub async fn commit_compose(
         &self,
         cvm: &str,
@@ -170,7 +170,7 @@ impl Client {
         self.ask(guard.on(call)).await
     }
 
-    /// `POST /cvms/{id}/compose_file`: puts a document in force whose hash is known already.
+    /// `POST /cvms/{id}/compose_file`: applies a document whose hash is known.
     pub async fn replace_compose(
         &self,
         cvm: &str,

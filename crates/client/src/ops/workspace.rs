@@ -4,7 +4,7 @@ use reqwest::Method;
 use crate::{error::Error, http::Client};
 
 impl Client {
-    /// `GET /workspace/policy`: what the workspace says about changes of its CVMs. Casemate only.
+    /// `GET /workspace/policy`: the workspace's update policy. Casemate only.
     pub async fn workspace_policy(&self) -> Result<Policy, Error> {
         self.get(&["workspace", "policy"], &[]).await
     }

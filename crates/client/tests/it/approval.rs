@@ -1,7 +1,7 @@
-//! What contracts have to allow: prepared, confirmed by hash, committed by token.
+//! Approval by contracts: prepared, confirmed by hash, committed by token.
 
 use casemate_api::{approval::CommitTokenRequest, cvm_patch::CvmPatch};
-use casemate_client::{EnvGuard, Required};
+use casemate_client::{ApprovalRequired, EnvGuard};
 use casemate_core::id::{ComposeHash, TxHash};
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -35,11 +35,11 @@ async fn what_has_to_be_registered_is_an_outcome_of_its_own() {
 
     let error = client.patch_cvm("my-app", &patch, EnvGuard::Workspace).await.unwrap_err();
     let hash = ComposeHash::from_bytes([0x11; 32]);
-    let required = Required::of(&error).unwrap().unwrap();
+    let required = ApprovalRequired::of(&error).unwrap().unwrap();
     assert_eq!((required.compose_hash, required.chain_id), (hash, 8453));
     assert!(required.commit_token.is_none());
     let error = client.prepare_cvm_patch("my-app", &patch, EnvGuard::Workspace).await.unwrap_err();
-    let required = Required::of(&error).unwrap().unwrap();
+    let required = ApprovalRequired::of(&error).unwrap().unwrap();
     assert_eq!(required.commit_token.unwrap().expose_secret(), TOKEN);
     client.prepare_cvm_patch("my-app", &patch, EnvGuard::Workspace).await.unwrap();
     let transaction = TxHash::from_bytes([0xab; 32]);
@@ -67,6 +67,6 @@ async fn an_error_does_not_hold_the_token() {
     let client = server.client();
     let error = client.commit_info("my-app", TOKEN).await.unwrap_err();
     assert!(!format!("{error:?} {error}").contains(TOKEN));
-    assert!(Required::of(&error).is_none());
+    assert!(ApprovalRequired::of(&error).is_none());
     assert_eq!(server.asked()[0].uri.query(), Some(format!("token={TOKEN}").as_str()));
 }

@@ -1,4 +1,4 @@
-//! Calls against a server that misbehaves: what is sent, what is repeated, what errors say.
+//! Calls to a faulty server: what is sent, what is repeated, what errors say.
 
 use std::time::{Duration, Instant};
 

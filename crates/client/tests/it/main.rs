@@ -1,4 +1,4 @@
-//! The client against a server that misbehaves.
+//! The client against a faulty server.
 
 mod approval;
 mod calls;

@@ -1,4 +1,4 @@
-//! Transactions over an endpoint that fails: what is asked again, what is not, and what is said of it.
+//! Transactions over a faulty endpoint: what is retried, what is not, and the errors.
 
 use std::{
     collections::VecDeque,
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 const TO: Address = Address::from_bytes([9; 20]);
 const KEY: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
 
-/// Answers by method, in their order.
+/// Responses by method, in order.
 type Answers = Vec<(&'static str, VecDeque<Value>)>;
 
-/// Answers by method, in their order; the last one stays.
+/// Responses by method, in order; the last one is repeated.
 #[derive(Clone, Default)]
 struct Stub(Arc<Mutex<Answers>>, Arc<Mutex<Vec<String>>>);
 
@@ -99,7 +99,7 @@ async fn a_question_is_asked_again_and_a_transaction_is_sent_once() {
     let rpc = open(&stub).await;
     let prepared = rpc.prepare(key().address(), TO, vec![1, 2]).await.unwrap();
     assert_eq!((prepared.gas, prepared.cost), (66560, 66560 * 2_000_000_001));
-    // Whether it arrived nobody knows; its hash is known all the same.
+    // Whether it arrived is unknown, but its hash is known.
     let hash = rpc.send(&key(), &prepared).await.unwrap();
     let mined = rpc.mined(hash, 1, Duration::from_secs(20)).await.unwrap();
     assert_eq!((mined.hash, mined.block, mined.gas_used), (hash, 16, 49152));

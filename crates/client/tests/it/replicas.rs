@@ -1,4 +1,4 @@
-//! More machines of an app: what is sent where, and both shapes of what comes back.
+//! Replicas: requests, and both formats of the reply.
 
 use casemate_api::{
     approval::CommitTokenRequest,

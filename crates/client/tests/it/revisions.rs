@@ -1,4 +1,4 @@
-//! Revisions: what is asked for, and what is sent to go back to one.
+//! Revisions: requests of the SDK, and redeploys.
 
 use crate::server::{Answer, Server, answer, ok};
 use casemate_api::revision::{AppRedeployRequest, RedeployRequest};
@@ -73,7 +73,7 @@ async fn the_way_back_is_sent_as_the_api_has_it() {
         AppRedeployRequest { vm_uuids: vec!["u".to_owned()], all: None, allow_env_mismatch: None };
     let all = client.redeploy_app("aa", "rev_1", &request, EnvGuard::Workspace).await.unwrap();
     assert_eq!(all.cvms[0].update.correlation_id, "op-1");
-    // Others answer nothing of use.
+    // Other servers reply without useful fields.
     let request = AppRedeployRequest { all: Some(true), ..AppRedeployRequest::default() };
     let nothing = client.redeploy_app("aa", "rev_1", &request, EnvGuard::Workspace).await.unwrap();
     assert_eq!(nothing.cvms, []);

@@ -1,4 +1,4 @@
-//! A server that answers what it is told to and remembers what it was asked.
+//! A server with scripted responses that records requests.
 
 use std::{
     collections::VecDeque,
@@ -14,10 +14,10 @@ use axum::{
 };
 use casemate_client::{Client, Policy};
 
-/// The key that must show up nowhere.
+/// The key that must not appear anywhere.
 pub const KEY: &str = "phak_the-secret-of-this-test";
 
-/// A request as it arrived.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub method: Method,
@@ -32,7 +32,7 @@ impl Asked {
     }
 }
 
-/// An answer to be given.
+/// A scripted response.
 pub type Answer = Box<dyn FnOnce() -> Response + Send>;
 
 /// The server; ends with its runtime.
@@ -43,7 +43,7 @@ pub struct Server {
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
-/// An answer with a status, headers and a body.
+/// A response with a status, headers and a body.
 pub fn answer(
     status: u16,
     headers: &'static [(&'static str, &'static str)],
@@ -59,18 +59,18 @@ pub fn answer(
     })
 }
 
-/// A good answer.
+/// A successful response.
 pub fn ok(body: impl Into<String>) -> Answer {
     answer(200, &[("content-type", "application/json")], body)
 }
 
-/// A stream of events that ends.
+/// An event stream that ends.
 pub fn events(body: impl Into<String>) -> Answer {
     answer(200, &[("content-type", "text/event-stream")], body)
 }
 
 impl Server {
-    /// Answers requests in the order of these answers, then with 418.
+    /// Sends these responses in order, then 418.
     pub async fn with(answers: impl IntoIterator<Item = Answer>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
@@ -90,13 +90,13 @@ impl Server {
         server
     }
 
-    /// A client of it that does not wait long.
+    /// A client with short timeouts.
     pub fn client(&self) -> Client {
         let policy = Policy { base: Duration::from_millis(1), ..Policy::default() };
         Client::builder(&self.url, KEY.into()).policy(policy).build().unwrap()
     }
 
-    /// What was asked so far.
+    /// The requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! Changes: what is sent for each, and waiting for their end over a server that goes away.
+//! Updates: the request of each, and waiting for their end while the server is away.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn accepted() -> Answer {
     )
 }
 
-/// Checks a request: method, path below `/cvms/`, body; that it is repeatable.
+/// Checks method, path below `/cvms/` and body of a request, and that it is repeatable.
 fn expect(asked: &Asked, (method, path, body): (&str, &str, &str)) {
     assert_eq!(asked.method.as_str(), method, "{path}");
     assert_eq!(asked.uri.path(), format!("/api/v1/cvms/{path}"));

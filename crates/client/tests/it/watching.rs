@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::server::{Server, answer, events};
-use casemate_client::{Ended, Error, WatchEvent};
+use casemate_client::{Error, WaitOutcome, WatchEvent};
 
 const LONG: Duration = Duration::from_secs(30);
 
@@ -56,10 +56,10 @@ data: {"status":"error","failure":{"code":"boot-failed","cause":"no image","at":
     .await;
     let client = server.client();
     let wait = async || client.wait("my-app", "running", LONG, |_| {}).await.unwrap();
-    assert!(matches!(wait().await, Ended::Reached(state) if state.status == "running"));
-    assert!(matches!(wait().await, Ended::Failed(state) if state.failure.is_some()));
-    assert!(matches!(wait().await, Ended::Elsewhere(state) if state.status == "stopped"));
-    assert!(matches!(wait().await, Ended::Gone));
+    assert!(matches!(wait().await, WaitOutcome::Reached(state) if state.status == "running"));
+    assert!(matches!(wait().await, WaitOutcome::Failed(state) if state.failure.is_some()));
+    assert!(matches!(wait().await, WaitOutcome::Elsewhere(state) if state.status == "stopped"));
+    assert!(matches!(wait().await, WaitOutcome::Gone));
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn a_refusal_is_final_and_gone_is_deleted() {
     let error = client.wait("my-app", "running", LONG, |_| {}).await.unwrap_err();
     assert!(error.is_not_found());
     let ended = client.wait("my-app", "deleted", LONG, |_| {}).await.unwrap();
-    assert!(matches!(ended, Ended::Reached(_)));
+    assert!(matches!(ended, WaitOutcome::Reached(_)));
 }
 
 #[tokio::test]

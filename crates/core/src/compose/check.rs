@@ -35,14 +35,14 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    fn say(&mut self, path: &[&str], line: usize, kind: ProblemKind) {
+    fn report(&mut self, path: &[&str], line: usize, kind: ProblemKind) {
         self.problems.push(Problem::new(Place::of(path, line), kind));
     }
 
     fn include(&mut self) {
         let entry = self.file.map().and_then(|map| map.entry("include"));
         let Some(entry) = entry.filter(|entry| !is_empty(&entry.node)) else { return };
-        self.say(&["include"], entry.line, ProblemKind::File(NamedFile::Include));
+        self.report(&["include"], entry.line, ProblemKind::File(NamedFile::Include));
     }
 
     fn files_of(&mut self, key: &str, what: NamedFile) {
@@ -50,7 +50,7 @@ impl Check<'_> {
         for entry in map.into_iter().flat_map(Map::iter) {
             let file = entry.node.map().and_then(|map| map.entry("file"));
             if let Some(file) = file {
-                self.say(&[key, &entry.key, "file"], file.line, ProblemKind::File(what));
+                self.report(&[key, &entry.key, "file"], file.line, ProblemKind::File(what));
             }
         }
     }
@@ -61,7 +61,7 @@ impl Check<'_> {
         for entry in map.into_iter().flat_map(Map::iter) {
             let extension = key != "services" && entry.key.starts_with("x-");
             if !extension && (entry.key.is_empty() || !entry.key.chars().all(fits)) {
-                self.say(&[key, &entry.key], entry.line, ProblemKind::BadName);
+                self.report(&[key, &entry.key], entry.line, ProblemKind::BadName);
             }
         }
     }
@@ -69,38 +69,38 @@ impl Check<'_> {
     fn service(&mut self, entry: &Entry) {
         let name = entry.key.as_str();
         let Some(map) = entry.node.map() else {
-            return self.say(&["services", name], entry.line, ProblemKind::NoImage);
+            return self.report(&["services", name], entry.line, ProblemKind::NoImage);
         };
-        self.program(name, entry.line, map);
+        self.check_program(name, entry.line, map);
         self.env_files(name, map);
         if let Some(labels) = map.entry("label_file").filter(|entry| !is_empty(&entry.node)) {
             let kind = ProblemKind::File(NamedFile::Labels);
-            self.say(&["services", name, "label_file"], labels.line, kind);
+            self.report(&["services", name, "label_file"], labels.line, kind);
         }
         let credentials = map.get("credential_spec").and_then(Node::map);
         if let Some(file) = credentials.and_then(|spec| spec.entry("file")) {
             let kind = ProblemKind::File(NamedFile::CredentialSpec);
-            self.say(&["services", name, "credential_spec.file"], file.line, kind);
+            self.report(&["services", name, "credential_spec.file"], file.line, kind);
         }
         self.volumes(name, map);
-        self.named(name, map, "networks", Referent::Network, "networks");
-        self.named(name, map, "configs", Referent::Config, "configs");
-        self.named(name, map, "secrets", Referent::Secret, "secrets");
-        self.others(name, map);
+        self.check_references(name, map, "networks", Referent::Network, "networks");
+        self.check_references(name, map, "configs", Referent::Config, "configs");
+        self.check_references(name, map, "secrets", Referent::Secret, "secrets");
+        self.check_service_references(name, map);
     }
 
     /// Requires an image, or a build without files.
-    fn program(&mut self, name: &str, line: usize, map: &Map) {
+    fn check_program(&mut self, name: &str, line: usize, map: &Map) {
         let has_image = map.get("image").is_some_and(|image| image.value != Value::Null);
         match map.entry("build").filter(|entry| entry.node.value != Value::Null) {
             Some(build) if needs_files(&build.node) => {
                 let kind = ProblemKind::BuildContext { has_image };
-                self.say(&["services", name, "build"], build.line, kind);
+                self.report(&["services", name, "build"], build.line, kind);
             }
             Some(_) => {}
             // What an invalid `extends` would add is unknown.
             None if has_image || map.get("provider").is_some() || map.get("extends").is_some() => {}
-            None => self.say(&["services", name], line, ProblemKind::NoImage),
+            None => self.report(&["services", name], line, ProblemKind::NoImage),
         }
     }
 
@@ -112,7 +112,7 @@ impl Check<'_> {
         };
         for file in all.iter().filter(|file| file.value != Value::Null && !is_optional(file)) {
             let kind = ProblemKind::File(NamedFile::Env);
-            self.say(&["services", name, "env_file"], file.line, kind);
+            self.report(&["services", name, "env_file"], file.line, kind);
         }
     }
 
@@ -126,7 +126,7 @@ impl Check<'_> {
                     let expected = "a volume's name of two letters or more, or a path of the CVM: one \
                                     letter before a colon is a drive of Windows";
                     let kind = ProblemKind::BadValue { value: text.clone(), expected };
-                    self.say(&path, mount.line, kind);
+                    self.report(&path, mount.line, kind);
                     None
                 }
                 Value::Text(text) => text.split_once(':').map(|(source, _)| source),
@@ -145,7 +145,14 @@ impl Check<'_> {
 
     /// References of a service to networks, configs or secrets: a list of names or of mappings with `source`,
     /// or a mapping by name.
-    fn named(&mut self, name: &str, map: &Map, key: &str, what: Referent, defined_in: &str) {
+    fn check_references(
+        &mut self,
+        name: &str,
+        map: &Map,
+        key: &str,
+        what: Referent,
+        defined_in: &str,
+    ) {
         let Some(node) = map.get(key) else { return };
         let mut used: Vec<(usize, String)> = Vec::new();
         for item in node.items() {
@@ -164,7 +171,7 @@ impl Check<'_> {
     }
 
     /// References to other services.
-    fn others(&mut self, name: &str, map: &Map) {
+    fn check_service_references(&mut self, name: &str, map: &Map) {
         for (key, line, other) in named_services(map) {
             if !self.defines("services", &other) {
                 self.undefined(&["services", name, key], line, Referent::Service, other);
@@ -185,7 +192,7 @@ impl Check<'_> {
     }
 
     fn undefined(&mut self, path: &[&str], line: usize, what: Referent, name: String) {
-        self.say(path, line, ProblemKind::Undefined { what, name });
+        self.report(path, line, ProblemKind::Undefined { what, name });
     }
 
     fn defines(&self, key: &str, name: &str) -> bool {
@@ -199,7 +206,7 @@ impl Check<'_> {
             let mut through = Vec::new();
             if let Some(cycle) = cycle(file, &service.key, &mut through, &mut done) {
                 let kind = ProblemKind::Cycle { through: cycle };
-                self.say(&["services", &service.key, "depends_on"], service.line, kind);
+                self.report(&["services", &service.key, "depends_on"], service.line, kind);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::{
     extends, merge, ports,
     problem::{Place, Problem, ProblemKind},
     schema,
-    template::{self, Form, Known, Part},
+    template::{self, Known, Part, Substitution},
     yaml::{self, Node, Value},
 };
 use crate::ready::{Check, InvalidLabel, Labels};
@@ -75,11 +75,13 @@ fn add_unset(parts: &[Part], is_given: &dyn Fn(&str) -> bool, unset: &mut BTreeS
     for part in parts {
         let Part::Variable(variable) = part else { continue };
         match (&variable.form, is_given(&variable.name)) {
-            (Form::Plain | Form::Required, false) => {
+            (Substitution::Plain | Substitution::Required, false) => {
                 unset.insert(variable.name.clone());
             }
-            (Form::Default { default: used, .. }, false)
-            | (Form::Alternative { text: used, .. }, true) => add_unset(used, is_given, unset),
+            (Substitution::Default { default: used, .. }, false)
+            | (Substitution::Alternative { text: used, .. }, true) => {
+                add_unset(used, is_given, unset);
+            }
             _ => {}
         }
     }

@@ -26,8 +26,12 @@ pub fn merge(key: &str, before: Node, after: Node) -> Node {
             before.extend(after);
             Value::List(before)
         }
-        (Value::Map(before), Value::List(after)) => Value::Map(merge_maps(before, named(after))),
-        (Value::List(before), Value::Map(after)) => Value::Map(merge_maps(named(before), after)),
+        (Value::Map(before), Value::List(after)) => {
+            Value::Map(merge_maps(before, pairs_to_map(after)))
+        }
+        (Value::List(before), Value::Map(after)) => {
+            Value::Map(merge_maps(pairs_to_map(before), after))
+        }
         (_, after) => after,
     };
     Node { line, merge: tag, value }
@@ -48,7 +52,7 @@ fn merge_maps(mut before: Map, after: Map) -> Map {
 }
 
 /// `[A=1, B]` as `{A: 1, B: }`.
-fn named(items: Vec<Node>) -> Map {
+fn pairs_to_map(items: Vec<Node>) -> Map {
     let entry = |item: Node| {
         let text = item.scalar()?;
         let (key, value) = match text.split_once('=') {

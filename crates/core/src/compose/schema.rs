@@ -355,7 +355,7 @@ impl Visit<'_> {
         }
         if !fits(node, shape) {
             let kind = ProblemKind::WrongType { expected: words(shape), found: found(node) };
-            return self.say(line, kind);
+            return self.report(line, kind);
         }
         match (&node.value, shape) {
             (_, Either(shapes)) => {
@@ -393,8 +393,8 @@ impl Visit<'_> {
                 if let Some((_, shape)) = keys.iter().find(|(key, _)| *key == entry.key) {
                     visit.value(&entry.node, entry.line, *shape);
                 } else {
-                    let near = near(&entry.key, keys.iter().map(|(key, _)| *key));
-                    visit.say(entry.line, ProblemKind::UnknownKey { near });
+                    let near = similar_key(&entry.key, keys.iter().map(|(key, _)| *key));
+                    visit.report(entry.line, ProblemKind::UnknownKey { near });
                 }
             });
         }
@@ -410,11 +410,11 @@ impl Visit<'_> {
     fn word(&mut self, node: &Node, fits: fn(&str) -> bool, expected: &'static str) {
         let Some(value) = node.scalar().filter(|text| !text.contains('$')) else { return };
         if !fits(&value) {
-            self.say(node.line, ProblemKind::BadValue { value, expected });
+            self.report(node.line, ProblemKind::BadValue { value, expected });
         }
     }
 
-    fn say(&mut self, line: usize, kind: ProblemKind) {
+    fn report(&mut self, line: usize, kind: ProblemKind) {
         self.problems.push(Problem::new(Place::of(&self.path, line), kind));
     }
 }
@@ -467,7 +467,7 @@ fn found(node: &Node) -> &'static str {
 }
 
 /// A known key that differs by one inserted, deleted, changed or swapped letter.
-fn near(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+fn similar_key(key: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let distance = |one: &str| {
         let (a, b): (Vec<char>, Vec<char>) = (key.chars().collect(), one.chars().collect());
         let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();

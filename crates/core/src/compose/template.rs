@@ -12,12 +12,12 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
     pub name: String,
-    pub form: Form,
+    pub form: Substitution,
 }
 
 /// The behaviour of a reference if its variable is unset; with a colon in the file, also if it is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
+pub enum Substitution {
     /// `${NAME}`: empty.
     Plain,
     /// `${NAME:-default}`.
@@ -83,8 +83,9 @@ pub fn parse(text: &str) -> Result<Vec<Part>, BadVariable> {
 /// The variable at the beginning of a text after a `$`, and the rest; `None`: the `$` is a dollar sign.
 fn variable(text: &str) -> Result<Option<(Variable, &str)>, BadVariable> {
     let Some(braced) = text.strip_prefix('{') else {
-        let found = name(text)
-            .map(|(name, after)| (Variable { name: name.to_owned(), form: Form::Plain }, after));
+        let found = name(text).map(|(name, after)| {
+            (Variable { name: name.to_owned(), form: Substitution::Plain }, after)
+        });
         return Ok(found);
     };
     let end = closing(braced).ok_or(BadVariable)?;
@@ -95,10 +96,12 @@ fn variable(text: &str) -> Result<Option<(Variable, &str)>, BadVariable> {
         None => (false, operator),
     };
     let form = match operator.chars().next() {
-        None if !colon => Form::Plain,
-        Some('-') => Form::Default { if_empty: colon, default: parse(&operator[1..])? },
-        Some('+') => Form::Alternative { unless_empty: colon, text: parse(&operator[1..])? },
-        Some('?') => Form::Required,
+        None if !colon => Substitution::Plain,
+        Some('-') => Substitution::Default { if_empty: colon, default: parse(&operator[1..])? },
+        Some('+') => {
+            Substitution::Alternative { unless_empty: colon, text: parse(&operator[1..])? }
+        }
+        Some('?') => Substitution::Required,
         _ => return Err(BadVariable),
     };
     Ok(Some((Variable { name: name.to_owned(), form }, after)))
@@ -133,10 +136,11 @@ pub fn variables(parts: &[Part]) -> Vec<&Variable> {
         let Part::Variable(variable) = part else { continue };
         found.push(variable);
         match &variable.form {
-            Form::Default { default: inner, .. } | Form::Alternative { text: inner, .. } => {
+            Substitution::Default { default: inner, .. }
+            | Substitution::Alternative { text: inner, .. } => {
                 found.extend(variables(inner));
             }
-            Form::Plain | Form::Required => {}
+            Substitution::Plain | Substitution::Required => {}
         }
     }
     found
@@ -162,12 +166,12 @@ fn value(variable: &Variable, known: &dyn Fn(&str) -> Known) -> Option<String> {
     };
     let filled = value.as_deref().is_some_and(|value| !value.is_empty());
     match &variable.form {
-        Form::Plain | Form::Required => Some(value.unwrap_or_default()),
-        Form::Default { if_empty, default } => match value {
+        Substitution::Plain | Substitution::Required => Some(value.unwrap_or_default()),
+        Substitution::Default { if_empty, default } => match value {
             Some(value) if filled || !if_empty => Some(value),
             _ => fill(default, known),
         },
-        Form::Alternative { unless_empty, text } => {
+        Substitution::Alternative { unless_empty, text } => {
             let applies = filled || (value.is_some() && !unless_empty);
             if applies { fill(text, known) } else { Some(String::new()) }
         }

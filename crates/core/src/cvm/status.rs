@@ -148,7 +148,7 @@ pub enum FailureCode {
 
 impl FailureCode {
     /// Whether a change that failed this way can be rolled back.
-    pub const fn leads_back(self) -> bool {
+    pub const fn allows_rollback(self) -> bool {
         !matches!(self, Self::VmLost | Self::DuplicateVm | Self::NotApplicable | Self::NodeGivenUp)
     }
 
@@ -213,15 +213,15 @@ pub struct ObservedVm {
 
 impl ObservedVm {
     /// The part that users see; a difference is an event.
-    pub fn shows(&self) -> Shows {
+    pub fn shows(&self) -> VisibleState {
         let faults = self.faults.iter().map(|one| (one.service.clone(), one.kind.clone()));
-        Shows { power: self.power, faults: faults.collect() }
+        VisibleState { power: self.power, faults: faults.collect() }
     }
 }
 
 /// The part of a VM's state that users see.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Shows {
+pub struct VisibleState {
     pub power: VmPower,
     /// Its faulty services.
     pub faults: Vec<(String, FaultKind)>,

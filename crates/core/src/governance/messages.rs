@@ -40,12 +40,12 @@ pub(super) fn no_event(
          hash 0x{} in it",
         question.app, question.hash
     );
-    text.push_str(&instead(question, logs));
+    text.push_str(&observed_instead(question, logs));
     Refusal::Transaction(text)
 }
 
 /// What the events show instead.
-fn instead(question: &Question, logs: &[Log]) -> String {
+fn observed_instead(question: &Question, logs: &[Log]) -> String {
     let mut added = logs.iter().filter(|log| is_addition(log));
     let app = Address::from(question.app);
     match added.find(|log| log.address == app || log.data == question.hash.as_bytes()) {

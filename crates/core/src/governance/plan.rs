@@ -192,11 +192,11 @@ pub fn plan(wanted: &Wanted, facts: &Facts) -> Plan {
         return plan;
     }
     match &facts.app {
-        Subject::New(owner) => plan.make(wanted, facts, *owner),
+        Subject::New(owner) => plan.plan_new_app(wanted, facts, *owner),
         Subject::App(app) if !app.exists => {
             plan.obstacles.push(Obstacle::NoApp { app: app.id, chain_id: facts.chain_id });
         }
-        Subject::App(app) => plan.change(wanted, facts, app),
+        Subject::App(app) => plan.plan_changes(wanted, facts, app),
     }
     plan
 }
@@ -248,7 +248,7 @@ impl Plan {
     }
 
     /// A new app: one transaction that any account can send; the owner is an argument.
-    fn make(&mut self, wanted: &Wanted, facts: &Facts, owner: Address) {
+    fn plan_new_app(&mut self, wanted: &Wanted, facts: &Facts, owner: Address) {
         self.check_hosts(wanted, facts, None);
         let device = match devices(facts).as_slice() {
             _ if wanted.any_device => None,
@@ -264,7 +264,7 @@ impl Plan {
         self.step(facts.kms.contract, call, Why::Deploy, Signer::Anyone, None);
     }
 
-    fn change(&mut self, wanted: &Wanted, facts: &Facts, app: &AppFacts) {
+    fn plan_changes(&mut self, wanted: &Wanted, facts: &Facts, app: &AppFacts) {
         self.check_hosts(wanted, facts, Some(app));
         if app.upgrades_disabled == Some(true) {
             self.notes.push(Note::UpgradesDisabled);
@@ -273,8 +273,8 @@ impl Plan {
             let call = Call::RegisterApp(app.id);
             self.step(facts.kms.contract, call, Why::Register, Signer::Anyone, None);
         }
-        let missing = missing(wanted, facts, app);
-        let spare = spare(wanted, app, &self.obstacles);
+        let missing = required_calls(wanted, facts, app);
+        let spare = optional_calls(wanted, app, &self.obstacles);
         let Some(owner) = app.owner else {
             if !missing.is_empty() {
                 self.obstacles.push(Obstacle::OwnerGone { app: app.id });
@@ -301,7 +301,7 @@ impl Plan {
         };
         let by = account(facts, signer);
         if !missing.is_empty() {
-            self.tell_signer(&by, wanted.signer);
+            self.add_signer_notes(&by, wanted.signer);
         }
         for (call, why) in missing {
             self.step(app.id.into(), call, why, by.clone(), after);
@@ -342,7 +342,7 @@ impl Plan {
     }
 
     /// Adds notes about the signer, and whether the caller is it.
-    fn tell_signer(&mut self, signer: &Signer, me: Option<Address>) {
+    fn add_signer_notes(&mut self, signer: &Signer, me: Option<Address>) {
         let Signer::Account(address, kind) = signer else { return };
         let mut has_part = me.is_none_or(|me| me == *address);
         match kind {
@@ -389,7 +389,7 @@ fn devices(facts: &Facts) -> Vec<DeviceId> {
 }
 
 /// The required calls of an app's owner.
-fn missing(wanted: &Wanted, facts: &Facts, app: &AppFacts) -> Vec<(Call, Why)> {
+fn required_calls(wanted: &Wanted, facts: &Facts, app: &AppFacts) -> Vec<(Call, Why)> {
     let mut missing: Vec<(Call, Why)> = Vec::new();
     if wanted.any_device && !app.any_device {
         missing.push((Call::SetAllowAnyDevice(true), Why::AnyDevice));
@@ -409,7 +409,7 @@ fn missing(wanted: &Wanted, facts: &Facts, app: &AppFacts) -> Vec<(Call, Why)> {
 }
 
 /// The optional calls of an app's owner.
-fn spare(wanted: &Wanted, app: &AppFacts, obstacles: &[Obstacle]) -> Vec<(Call, Why)> {
+fn optional_calls(wanted: &Wanted, app: &AppFacts, obstacles: &[Obstacle]) -> Vec<(Call, Why)> {
     let mut spare = Vec::new();
     if obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::Tcb { .. })) {
         spare.push((Call::SetRequireTcbUpToDate(false), Why::AcceptTcb));

@@ -25,14 +25,14 @@ const LONGEST_TEXT: usize = 300;
 
 /// The result of a call at one block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Returned {
+pub enum CallResult {
     /// Success with these bytes.
     Data(Vec<u8>),
     /// Reverted with these bytes, on every endpoint.
     Reverted(Vec<u8>),
 }
 
-impl Returned {
+impl CallResult {
     /// The returned bytes, if it succeeded.
     #[must_use]
     pub fn data(&self) -> Option<&[u8]> {
@@ -65,7 +65,7 @@ pub fn revert_of_error(code: i64, message: &str, data: Option<&Value>) -> Option
 
 /// A boolean; `None`: no contract that answers like one.
 #[must_use]
-pub fn flag(returned: &Returned) -> Option<bool> {
+pub fn flag(returned: &CallResult) -> Option<bool> {
     let data = returned.data()?;
     if data.is_empty() {
         return (!Rule::EmptyData.applies()).then_some(false);
@@ -76,7 +76,7 @@ pub fn flag(returned: &Returned) -> Option<bool> {
 
 /// An address; `None` for the zero address, or without an answer.
 #[must_use]
-pub fn account(returned: &Returned) -> Option<Address> {
+pub fn account(returned: &CallResult) -> Option<Address> {
     let data: &[u8; 32] = returned.data()?.try_into().ok()?;
     let (padding, bytes) = data.split_first_chunk::<12>()?;
     let bytes: [u8; 20] = bytes.try_into().ok()?;
@@ -85,21 +85,21 @@ pub fn account(returned: &Returned) -> Option<Address> {
 
 /// The KMS contract's answer to a boot: whether it is allowed, and why not.
 #[must_use]
-pub fn boot(returned: &Returned) -> Option<(bool, String)> {
+pub fn boot(returned: &CallResult) -> Option<(bool, String)> {
     let answer =
         KmsContract::isAppAllowedCall::abi_decode_returns_validate(returned.data()?).ok()?;
-    Some((answer._0, legible(&answer._1)))
+    Some((answer._0, sanitize(&answer._1)))
 }
 
 /// Number of owners of a Safe that must sign.
 #[must_use]
-pub fn safe_threshold(returned: &Returned) -> Option<u64> {
+pub fn safe_threshold(returned: &CallResult) -> Option<u64> {
     let threshold = SafeContract::getThresholdCall::abi_decode_returns_validate(returned.data()?);
     u64::try_from(threshold.ok()?).ok().filter(|threshold| *threshold > 0)
 }
 
 #[must_use]
-pub fn safe_owners(returned: &Returned) -> Option<Vec<Address>> {
+pub fn safe_owners(returned: &CallResult) -> Option<Vec<Address>> {
     let data = returned.data().filter(|data| data.len() <= 32 * (MOST_OWNERS + 2))?;
     let owners = SafeContract::getOwnersCall::abi_decode_returns_validate(data).ok()?;
     Some(owners.into_iter().map(|owner| Address::from_bytes(owner.into_array())).collect())
@@ -113,7 +113,7 @@ pub fn is_key(code: &[u8]) -> bool {
 
 /// The kind of an account with code, from its answers to the Safe functions.
 #[must_use]
-pub fn contract(threshold: &Returned, owners: &Returned) -> Account {
+pub fn contract(threshold: &CallResult, owners: &CallResult) -> Account {
     match (safe_threshold(threshold), safe_owners(owners)) {
         (Some(threshold), Some(owners)) => Account::Safe { threshold, owners },
         _ => Account::Contract,
@@ -122,7 +122,7 @@ pub fn contract(threshold: &Returned, owners: &Returned) -> Account {
 
 /// The address of the app that a KMS contract created.
 #[must_use]
-pub fn deployed_app(returned: &Returned) -> Option<Address> {
+pub fn deployed_app(returned: &CallResult) -> Option<Address> {
     account(returned)
 }
 
@@ -130,7 +130,7 @@ pub fn deployed_app(returned: &Returned) -> Option<Address> {
 #[must_use]
 pub fn reason(reverted: &[u8]) -> String {
     if let Ok(revert) = Revert::abi_decode(reverted) {
-        return legible(&revert.reason);
+        return sanitize(&revert.reason);
     }
     if let Ok(panic) = Panic::abi_decode(reverted) {
         return panic.to_string();
@@ -160,7 +160,7 @@ fn named(error: &AppContract::AppContractErrors) -> String {
 }
 
 /// A contract's own text, truncated and on one line.
-fn legible(text: &str) -> String {
+fn sanitize(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -41,7 +41,7 @@ impl Rule {
 }
 
 #[cfg(feature = "testing")]
-pub use switch::{SwitchedOff, all_apply, without};
+pub use switch::{RuleOverride, all_apply, without};
 
 #[cfg(feature = "testing")]
 mod switch {
@@ -56,12 +56,12 @@ mod switch {
     /// While it exists, a rule does not apply in this thread.
     #[derive(Debug)]
     #[must_use]
-    pub struct SwitchedOff(PhantomData<*const ()>);
+    pub struct RuleOverride(PhantomData<*const ()>);
 
     /// Switches a rule off in this thread.
-    pub fn without(rule: Rule) -> SwitchedOff {
+    pub fn without(rule: Rule) -> RuleOverride {
         OFF.set(Some(rule));
-        SwitchedOff(PhantomData)
+        RuleOverride(PhantomData)
     }
 
     /// Whether no rule is switched off in this thread.
@@ -70,7 +70,7 @@ mod switch {
         OFF.get().is_none()
     }
 
-    impl Drop for SwitchedOff {
+    impl Drop for RuleOverride {
         fn drop(&mut self) {
             OFF.set(None);
         }

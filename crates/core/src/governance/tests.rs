@@ -4,7 +4,7 @@ use super::{
     Account, Block, BootInfo, Question, Refusal, State, Verdict, calldata,
     interface::AppContract,
     judge::{Log, Policy, Receipt, ReceiptEvaluation, decide, evaluate_receipt, not_found},
-    returned::{self, Returned},
+    returned::{self, CallResult},
     view,
 };
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
@@ -217,34 +217,34 @@ fn answers_are_read_strictly() {
     let word = |last: u8| {
         let mut word = [0; 32];
         word[31] = last;
-        Returned::Data(word.to_vec())
+        CallResult::Data(word.to_vec())
     };
     let flag = returned::flag;
     assert_eq!(flag(&word(0)), Some(false));
     assert_eq!(flag(&word(1)), Some(true));
     let senseless = [
         word(2),
-        Returned::Data(Vec::new()),
-        Returned::Data(vec![1]),
-        Returned::Data(vec![0; 64]),
-        Returned::Data(vec![1; 32]),
-        Returned::Reverted(Vec::new()),
+        CallResult::Data(Vec::new()),
+        CallResult::Data(vec![1]),
+        CallResult::Data(vec![0; 64]),
+        CallResult::Data(vec![1; 32]),
+        CallResult::Reverted(Vec::new()),
     ];
     for returned in &senseless {
         assert_eq!(flag(returned), None, "{returned:?}");
     }
     for returned in
-        [Returned::Data(Vec::new()), Returned::Data(vec![1]), Returned::Reverted(vec![0; 96])]
+        [CallResult::Data(Vec::new()), CallResult::Data(vec![1]), CallResult::Reverted(vec![0; 96])]
     {
         assert_eq!(returned::boot(&returned), None, "{returned:?}");
         assert_eq!(returned::safe_owners(&returned), None, "{returned:?}");
     }
     let mut owner = [0; 32];
     owner[12..].copy_from_slice(OWNER.as_bytes());
-    assert_eq!(returned::account(&Returned::Data(owner.to_vec())), Some(OWNER));
+    assert_eq!(returned::account(&CallResult::Data(owner.to_vec())), Some(OWNER));
     assert_eq!(returned::account(&word(0)), None);
     owner[0] = 1;
-    assert_eq!(returned::account(&Returned::Data(owner.to_vec())), None);
+    assert_eq!(returned::account(&CallResult::Data(owner.to_vec())), None);
     assert_eq!(returned::safe_threshold(&word(2)), Some(2));
     assert_eq!(returned::safe_threshold(&word(0)), None);
 }
@@ -256,10 +256,10 @@ fn keys_contracts_and_safes_are_told_apart() {
     assert!(!returned::is_key(&[0x60]) && !returned::is_key(&delegated[..22]));
     let word = |last: u8| [[0; 31].as_slice(), &[last]].concat();
     let owners = [word(32), word(1), vec![0; 12], OWNER.as_bytes().to_vec()].concat();
-    let (one, owners) = (Returned::Data(word(1)), Returned::Data(owners));
+    let (one, owners) = (CallResult::Data(word(1)), CallResult::Data(owners));
     let safe = Account::Safe { threshold: 1, owners: vec![OWNER] };
     assert_eq!(returned::contract(&one, &owners), safe);
-    let none = Returned::Reverted(Vec::new());
+    let none = CallResult::Reverted(Vec::new());
     assert_eq!(returned::contract(&one, &none), Account::Contract);
     assert_eq!(returned::contract(&none, &owners), Account::Contract);
 }
@@ -342,7 +342,7 @@ proptest! {
     /// Any bytes from a chain are decoded or refused, without a panic.
     #[test]
     fn anything_that_comes_back_is_read(data in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let returned = Returned::Data(data.clone());
+        let returned = CallResult::Data(data.clone());
         let _ = returned::flag(&returned);
         let _ = returned::boot(&returned);
         let _ = returned::account(&returned);

@@ -67,11 +67,14 @@ struct DirectoryPage {
 
 /// Cursor of the directory.
 #[derive(Deserialize)]
-struct From {
+struct DirectoryQuery {
     cursor: Option<String>,
 }
 
-async fn directory(State(ctx): State<Ctx>, Query(from): Query<From>) -> Result<Response, ApiError> {
+async fn directory(
+    State(ctx): State<Ctx>,
+    Query(from): Query<DirectoryQuery>,
+) -> Result<Response, ApiError> {
     let cursor = from.cursor.as_deref().filter(|cursor| !cursor.is_empty());
     let request = SeekRequest::from_query(None, None, cursor, 50, 50)
         .map_err(|item| Error::Invalid(vec![item]))?;
@@ -130,13 +133,13 @@ struct UnknownToken {
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct TokenQuery {
     token: Option<String>,
 }
 
 async fn confirm(
     State(ctx): State<Ctx>,
-    Query(Token { token }): Query<Token>,
+    Query(TokenQuery { token }): Query<TokenQuery>,
 ) -> Result<Response, ApiError> {
     let shown = match token.as_deref().filter(|token| !token.is_empty()) {
         None => Err(Error::code(ErrorCode::HashInvalidOrExpired)),

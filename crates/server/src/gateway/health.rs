@@ -74,7 +74,7 @@ impl Boot {
 
 /// A checked instance. Dropping it ends the checks.
 #[derive(Debug)]
-struct Watched {
+struct CheckedInstance {
     boot: Boot,
     check: Check,
     health: watch::Receiver<Health>,
@@ -87,13 +87,13 @@ struct Watched {
 
 /// The readiness of all known instances.
 #[derive(Debug, Default)]
-pub(super) struct Table {
-    watched: Mutex<HashMap<CvmId, Watched>>,
+pub(super) struct HealthTable {
+    watched: Mutex<HashMap<CvmId, CheckedInstance>>,
     suspects: Mutex<HashMap<CvmId, Timestamp>>,
 }
 
-impl Table {
-    fn watched(&self) -> MutexGuard<'_, HashMap<CvmId, Watched>> {
+impl HealthTable {
+    fn watched(&self) -> MutexGuard<'_, HashMap<CvmId, CheckedInstance>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -102,7 +102,7 @@ impl Table {
     }
 
     /// Marks an instance that did not answer.
-    pub(super) fn suspect(&self, cvm: CvmId, now: Timestamp) {
+    pub(super) fn mark_suspect(&self, cvm: CvmId, now: Timestamp) {
         let mut suspects = self.suspects();
         if suspects.len() >= MOST {
             suspects.retain(|_, until| now < *until);
@@ -117,7 +117,7 @@ impl Table {
     }
 
     /// Unmarks an instance that answered.
-    pub(super) fn trust(&self, cvm: CvmId) {
+    pub(super) fn clear_suspect(&self, cvm: CvmId) {
         self.suspects().remove(&cvm);
     }
 
@@ -198,7 +198,7 @@ impl Gateway {
         }
         let (told, health) = watch::channel(Health::unknown());
         let end = CancellationToken::new();
-        let looks = Looks {
+        let looks = CheckTask {
             gateway: self.clone(),
             cvm: cvm.clone(),
             check: check.clone(),
@@ -206,7 +206,7 @@ impl Gateway {
             asked: Arc::new(AtomicI64::new(now.micros())),
             told,
         };
-        let one = Watched {
+        let one = CheckedInstance {
             boot,
             check: check.clone(),
             health: health.clone(),
@@ -267,7 +267,7 @@ impl Gateway {
 }
 
 /// The check task of one instance.
-struct Looks {
+struct CheckTask {
     gateway: Gateway,
     cvm: Cvm,
     check: Check,
@@ -276,13 +276,13 @@ struct Looks {
     told: watch::Sender<Health>,
 }
 
-impl Looks {
+impl CheckTask {
     async fn run(self) {
         let table = &self.gateway.health;
         loop {
             let look = self.gateway.probe(&self.cvm, &self.check).await;
             if look.is_ok() {
-                table.trust(self.cvm.id);
+                table.clear_suspect(self.cvm.id);
             }
             let good = look.is_ok();
             self.note(look);

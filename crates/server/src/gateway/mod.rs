@@ -36,9 +36,9 @@ use hyper_util::{
 };
 
 use self::{
-    health::Table,
+    health::HealthTable,
     pick::PickRequest,
-    send::{CONNECT, Carried, Failed},
+    send::{CONNECT, Failed, ReplayableRequest},
     target::{Target, host},
 };
 use crate::app::Ctx;
@@ -60,19 +60,19 @@ pub struct Gateway {
     own: Option<SocketAddr>,
     /// Keeps connections open; for requests that may be repeated.
     client: Client<HttpConnector, Body>,
-    health: Arc<Table>,
+    health: Arc<HealthTable>,
 }
 
 /// A response of the gateway itself.
 #[derive(Debug)]
-struct Own {
+struct OwnResponse {
     status: StatusCode,
     why: String,
     /// The app may have seen the request.
     sent: bool,
 }
 
-impl Own {
+impl OwnResponse {
     fn new(status: StatusCode, why: impl Into<String>) -> Self {
         Self { status, why: why.into(), sent: false }
     }
@@ -112,12 +112,13 @@ impl Gateway {
         Ok(outcome.unwrap_or_else(|own| own.answer()))
     }
 
-    async fn route(&self, mut request: Request<Body>) -> Result<Response<Body>, Own> {
-        let host = host(&request)
-            .ok_or_else(|| Own::new(StatusCode::BAD_REQUEST, "the request names no host"))?;
+    async fn route(&self, mut request: Request<Body>) -> Result<Response<Body>, OwnResponse> {
+        let host = host(&request).ok_or_else(|| {
+            OwnResponse::new(StatusCode::BAD_REQUEST, "the request names no host")
+        })?;
         let target = Target::parse(&host, &self.domain)?;
         let only = only(request.headers_mut().remove(INSTANCE).as_ref())?;
-        let mut carried = Carried::from_request(request, &host).await?;
+        let mut carried = ReplayableRequest::from_request(request, &host).await?;
         let mut tried = HashSet::new();
         let mut last = None;
         for _ in 0..ATTEMPTS {
@@ -135,24 +136,29 @@ impl Gateway {
             tried.insert(cvm);
             match outcome {
                 Ok(response) => {
-                    self.health.trust(cvm);
+                    self.health.clear_suspect(cvm);
                     return Ok(response);
                 }
                 Err(failed) => last = Some(self.failed(cvm, &name, failed)),
             }
-            if !carried.may_go_on(last.as_ref()) {
+            if !carried.may_retry(last.as_ref()) {
                 break;
             }
         }
-        last.unwrap_or_else(|| Err(Own::unavailable("no instance was tried")))
+        last.unwrap_or_else(|| Err(OwnResponse::unavailable("no instance was tried")))
     }
 
     /// The response to the client if no other instance answers.
-    fn failed(&self, cvm: CvmId, name: &str, failed: Failed) -> Result<Response<Body>, Own> {
-        self.health.suspect(cvm, self.ctx.now());
+    fn failed(
+        &self,
+        cvm: CvmId,
+        name: &str,
+        failed: Failed,
+    ) -> Result<Response<Body>, OwnResponse> {
+        self.health.mark_suspect(cvm, self.ctx.now());
         let bad = |why: String, sent| {
             let why = format!("{name} does not answer: {why}");
-            Own { status: StatusCode::BAD_GATEWAY, why, sent }
+            OwnResponse { status: StatusCode::BAD_GATEWAY, why, sent }
         };
         match failed {
             Failed::NotSent(why) => Err(bad(why, false)),
@@ -163,10 +169,13 @@ impl Gateway {
 }
 
 /// The CVM named by another gateway.
-fn only(header: Option<&HeaderValue>) -> Result<Option<VmUuid>, Own> {
+fn only(header: Option<&HeaderValue>) -> Result<Option<VmUuid>, OwnResponse> {
     let Some(value) = header else { return Ok(None) };
     let uuid = value.to_str().ok().and_then(|text| text.parse().ok());
     uuid.map(Some).ok_or_else(|| {
-        Own::new(StatusCode::BAD_REQUEST, format!("the header {INSTANCE} is not a CVM's uuid"))
+        OwnResponse::new(
+            StatusCode::BAD_REQUEST,
+            format!("the header {INSTANCE} is not a CVM's uuid"),
+        )
     })
 }

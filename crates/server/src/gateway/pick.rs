@@ -15,7 +15,7 @@ use casemate_store::{
     readiness,
 };
 
-use super::{Gateway, Own, health::Boot, target::Target};
+use super::{Gateway, OwnResponse, health::Boot, target::Target};
 use crate::inflight::InFlightGuard;
 
 /// Number of attempts, if instances change during the choice.
@@ -33,7 +33,7 @@ pub(super) struct PickRequest<'a> {
 
 /// A chosen instance, with the request counted.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct PickedInstance {
     pub cvm: Cvm,
     pub dial: Dial,
     pub in_flight_guard: InFlightGuard,
@@ -43,7 +43,10 @@ pub(super) struct Chosen {
 
 impl Gateway {
     /// Chooses an instance that is up and ready, and counts the request.
-    pub(super) async fn pick(&self, request: &PickRequest<'_>) -> Result<Chosen, Own> {
+    pub(super) async fn pick(
+        &self,
+        request: &PickRequest<'_>,
+    ) -> Result<PickedInstance, OwnResponse> {
         let mut refused = request.tried.clone();
         let mut why = None;
         for _ in 0..ROUNDS {
@@ -74,7 +77,12 @@ impl Gateway {
             match self.resolve_port(cvm, request.target.port).await {
                 Ok(dial) => {
                     let elsewhere = !self.ctx.fleet.own().contains_key(&cvm.node);
-                    return Ok(Chosen { cvm: cvm.clone(), dial, in_flight_guard, elsewhere });
+                    return Ok(PickedInstance {
+                        cvm: cvm.clone(),
+                        dial,
+                        in_flight_guard,
+                        elsewhere,
+                    });
                 }
                 Err(own) => {
                     refused.insert(cvm.id);
@@ -83,30 +91,36 @@ impl Gateway {
             }
         }
         Err(why.unwrap_or_else(|| {
-            Own::unavailable(format!("the instances of {} change too fast", request.target.id))
+            OwnResponse::unavailable(format!(
+                "the instances of {} change too fast",
+                request.target.id
+            ))
         }))
     }
 
     /// All instances of the target.
-    async fn instances(&self, request: &PickRequest<'_>) -> Result<Vec<Cvm>, Own> {
+    async fn instances(&self, request: &PickRequest<'_>) -> Result<Vec<Cvm>, OwnResponse> {
         let id = &request.target.id;
         let found =
             cvms::for_gateway(&self.ctx.db, id.as_bytes()).await.map_err(|e| database(&e))?;
         if found.is_empty() {
-            return Err(Own::new(StatusCode::NOT_FOUND, format!("no app or instance {id}")));
+            return Err(OwnResponse::new(
+                StatusCode::NOT_FOUND,
+                format!("no app or instance {id}"),
+            ));
         }
         let open: Vec<Cvm> =
             found.into_iter().filter(|cvm| cvm.spec.facts.gateway_enabled).collect();
         if open.is_empty() {
             let why = format!("{id} has the gateway switched off");
-            return Err(Own::new(StatusCode::NOT_FOUND, why));
+            return Err(OwnResponse::new(StatusCode::NOT_FOUND, why));
         }
         let Some(only) = request.only else { return Ok(open) };
         let own = self.ctx.fleet.own();
         let ours = |cvm: &Cvm| cvm.uuid == only && own.contains_key(&cvm.node);
         let meant: Vec<Cvm> = open.into_iter().filter(ours).collect();
         if meant.is_empty() {
-            return Err(Own::unavailable(format!(
+            return Err(OwnResponse::unavailable(format!(
                 "{only} is no instance of {id} that is served here"
             )));
         }
@@ -114,7 +128,7 @@ impl Gateway {
     }
 
     /// The instances that are up and ready; an error with the cause if there are none.
-    async fn ready(&self, target: &Target, all: Vec<Cvm>) -> Result<Vec<Cvm>, Own> {
+    async fn ready(&self, target: &Target, all: Vec<Cvm>) -> Result<Vec<Cvm>, OwnResponse> {
         let mut why: Vec<String> = Vec::new();
         let mut up = Vec::with_capacity(all.len());
         let by_app = all.iter().any(|cvm| cvm.spec.app_id == target.id);
@@ -148,11 +162,11 @@ impl Gateway {
         if more > 0 {
             why.push(format!("and {more} more"));
         }
-        Err(Own::unavailable(why.join("; ")))
+        Err(OwnResponse::unavailable(why.join("; ")))
     }
 
     /// Whether a CVM that was read after `moment` still serves, on the same boot.
-    async fn still_serves(&self, cvm: &Cvm, moment: Moment) -> Result<bool, Own> {
+    async fn still_serves(&self, cvm: &Cvm, moment: Moment) -> Result<bool, OwnResponse> {
         let db = &self.ctx.db;
         if let Some(stamp) = db.stamp(cvm, moment)
             && db.is_current(cvm.id, stamp).await.map_err(|error| database(&error))?
@@ -165,31 +179,31 @@ impl Gateway {
         }))
     }
 
-    async fn resolve_port(&self, cvm: &Cvm, port: u16) -> Result<Dial, Own> {
+    async fn resolve_port(&self, cvm: &Cvm, port: u16) -> Result<Dial, OwnResponse> {
         let name = &cvm.spec.name;
         let EngineState::Present { vm } = &cvm.status.engine else {
-            return Err(Own::unavailable(format!("{name} is {}", cvm.phase.as_str())));
+            return Err(OwnResponse::unavailable(format!("{name} is {}", cvm.phase.as_str())));
         };
         let node = self.ctx.fleet.node(cvm.node).ok_or_else(|| {
-            Own::unavailable(format!("the node of {name} is not served by this process"))
+            OwnResponse::unavailable(format!("the node of {name} is not served by this process"))
         })?;
         let dialled = node.node.resolve_port(vm, port).await;
         if let Ok(Dial::Tcp(address)) = &dialled
             && Some(*address) == self.own
         {
-            return Err(Own::unavailable(format!("{name}: its node is not served")));
+            return Err(OwnResponse::unavailable(format!("{name}: its node is not served")));
         }
         dialled.map_err(|error| match error {
             DialError::NotPublished { .. } => {
-                Own::new(StatusCode::NOT_FOUND, format!("{name}: {error}"))
+                OwnResponse::new(StatusCode::NOT_FOUND, format!("{name}: {error}"))
             }
-            DialError::NotUp(why) => Own::unavailable(format!("{name}: {why}")),
-            DialError::Unreachable(why) => Own::unavailable(format!("{name}: node: {why}")),
+            DialError::NotUp(why) => OwnResponse::unavailable(format!("{name}: {why}")),
+            DialError::Unreachable(why) => OwnResponse::unavailable(format!("{name}: node: {why}")),
         })
     }
 }
 
-fn database(error: &casemate_store::Error) -> Own {
+fn database(error: &casemate_store::Error) -> OwnResponse {
     tracing::error!(error = error as &dyn std::error::Error, "gateway look-up failed");
-    Own::unavailable("the database does not answer")
+    OwnResponse::unavailable("the database does not answer")
 }

@@ -32,7 +32,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{Gateway, INSTANCE, OWN, Own, pick::Chosen};
+use super::{Gateway, INSTANCE, OWN, OwnResponse, pick::PickedInstance};
 use crate::inflight::InFlightGuard;
 
 /// Maximum number of buffered bytes of a request or response body.
@@ -41,7 +41,7 @@ const KEPT: u64 = 64 * 1024;
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// A request that can be sent to one instance after another.
-pub(super) struct Carried {
+pub(super) struct ReplayableRequest {
     method: Method,
     path: String,
     headers: HeaderMap,
@@ -70,9 +70,12 @@ pub(super) enum Failed {
     Elsewhere(Box<Response<Body>>),
 }
 
-impl Carried {
+impl ReplayableRequest {
     /// Splits a request; buffers a small body.
-    pub(super) async fn from_request(mut request: Request<Body>, host: &str) -> Result<Self, Own> {
+    pub(super) async fn from_request(
+        mut request: Request<Body>,
+        host: &str,
+    ) -> Result<Self, OwnResponse> {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let inbound = upgrade.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
@@ -87,7 +90,7 @@ impl Carried {
             let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
             Load::Kept(to_bytes(body, limit).await.map_err(|error| {
                 let why = format!("the request ended early: {}", root_cause(&error));
-                Own::new(StatusCode::BAD_REQUEST, why)
+                OwnResponse::new(StatusCode::BAD_REQUEST, why)
             })?)
         } else {
             Load::Stream(body)
@@ -110,7 +113,7 @@ impl Carried {
     }
 
     /// Whether another instance may be tried after this result.
-    pub(super) fn may_go_on(&self, last: Option<&Result<Response<Body>, Own>>) -> bool {
+    pub(super) fn may_retry(&self, last: Option<&Result<Response<Body>, OwnResponse>>) -> bool {
         let sent = match last {
             None => return true,
             Some(Err(own)) => own.sent,
@@ -144,10 +147,10 @@ impl Gateway {
     /// Sends the request to an instance. It counts as in flight until the end of its response.
     pub(super) async fn send(
         &self,
-        chosen: Chosen,
-        carried: &mut Carried,
+        chosen: PickedInstance,
+        carried: &mut ReplayableRequest,
     ) -> Result<Response<Body>, Failed> {
-        let Chosen { cvm, dial, in_flight_guard, elsewhere } = chosen;
+        let PickedInstance { cvm, dial, in_flight_guard, elsewhere } = chosen;
         let address = match dial {
             Dial::Page(html) => return Ok(page(html)),
             Dial::Tcp(address) => address,
@@ -173,9 +176,8 @@ impl Gateway {
         response.headers_mut().remove(OWN);
         let small = response.body().size_hint().exact().is_some_and(|length| length <= KEPT);
         if !(repeatable && small) {
-            return Ok(
-                response.map(|body| Body::new(Counted { body, _in_flight_guard: in_flight_guard }))
-            );
+            return Ok(response
+                .map(|body| Body::new(InFlightBody { body, _in_flight_guard: in_flight_guard })));
         }
         let (parts, body) = response.into_parts();
         let limit = usize::try_from(KEPT).unwrap_or(usize::MAX);
@@ -188,7 +190,7 @@ impl Gateway {
     async fn send_pooled(
         &self,
         address: SocketAddr,
-        carried: &mut Carried,
+        carried: &mut ReplayableRequest,
         instance: Option<HeaderValue>,
     ) -> Result<Response<Body>, Failed> {
         let uri = uri(&format!("http://{address}{}", carried.path))?;
@@ -203,7 +205,7 @@ impl Gateway {
 
 async fn send_fresh(
     address: SocketAddr,
-    carried: &mut Carried,
+    carried: &mut ReplayableRequest,
     instance: Option<HeaderValue>,
 ) -> Result<Response<Body>, Failed> {
     let not_sent = |error: &dyn std::error::Error| Failed::NotSent(root_cause(error));
@@ -238,12 +240,12 @@ fn join(inbound: OnUpgrade, outbound: OnUpgrade, in_flight_guard: InFlightGuard)
 }
 
 /// A response body that keeps its request in flight until its end.
-struct Counted {
+struct InFlightBody {
     body: Body,
     _in_flight_guard: InFlightGuard,
 }
 
-impl hyper::body::Body for Counted {
+impl hyper::body::Body for InFlightBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -6,7 +6,7 @@ use axum::{
 };
 use casemate_core::id::AppId;
 
-use super::Own;
+use super::OwnResponse;
 
 /// Port of a host name without one.
 const DEFAULT_PORT: u16 = 80;
@@ -31,27 +31,30 @@ pub(super) struct Target {
 
 impl Target {
     /// Parses a host name below the base domain.
-    pub(super) fn parse(host: &str, domain: &str) -> Result<Self, Own> {
+    pub(super) fn parse(host: &str, domain: &str) -> Result<Self, OwnResponse> {
         let label = host
             .strip_suffix(domain)
             .and_then(|rest| rest.strip_suffix('.'))
             .filter(|label| !label.contains('.'))
             .ok_or_else(|| {
-                Own::new(StatusCode::MISDIRECTED_REQUEST, format!("{host} is not below {domain}"))
+                OwnResponse::new(
+                    StatusCode::MISDIRECTED_REQUEST,
+                    format!("{host} is not below {domain}"),
+                )
             })?;
         let (id, port) = label.split_once('-').unwrap_or((label, ""));
         let id = id.parse().map_err(|_| {
-            Own::new(StatusCode::NOT_FOUND, format!("{id} is no app id or instance id"))
+            OwnResponse::new(StatusCode::NOT_FOUND, format!("{id} is no app id or instance id"))
         })?;
         if port.ends_with(['s', 'g']) {
             let why = format!("{port}: the suffixes s (TLS) and g (gRPC) are not served here");
-            return Err(Own::new(StatusCode::NOT_IMPLEMENTED, why));
+            return Err(OwnResponse::new(StatusCode::NOT_IMPLEMENTED, why));
         }
         let port = match port {
             "" => DEFAULT_PORT,
-            port => port
-                .parse()
-                .map_err(|_| Own::new(StatusCode::NOT_FOUND, format!("{port} is no port")))?,
+            port => port.parse().map_err(|_| {
+                OwnResponse::new(StatusCode::NOT_FOUND, format!("{port} is no port"))
+            })?,
         };
         Ok(Self { id, port })
     }

@@ -36,7 +36,7 @@ pub const EVERY: Duration = Duration::from_secs(2);
 
 /// A configured node that has answered.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedNode {
     pub id: NodeId,
     pub driver: Arc<dyn Node>,
 }
@@ -62,7 +62,7 @@ struct Served {
 
 impl Registry {
     /// The registry of this process, with its configured nodes.
-    pub fn new(ctx: Ctx, opener: Arc<Opener>, opened: Vec<Opened>) -> Self {
+    pub fn new(ctx: Ctx, opener: Arc<Opener>, opened: Vec<OpenedNode>) -> Self {
         let chosen = opened.into_iter().map(|opened| (opened.id, opened.driver)).collect();
         let watches = TaskTracker::new();
         Self { ctx, opener, chosen, served: BTreeMap::new(), watches }
@@ -206,7 +206,7 @@ fn has_cvms(row: &NodeRow, taken: &[Taken]) -> bool {
 
 /// Writes the configured nodes to the database before the service starts.
 #[derive(Debug)]
-pub struct Enlist<'a> {
+pub struct NodeEnlistment<'a> {
     pub db: &'a Db,
     pub config: &'a Config,
     pub opener: &'a Opener,
@@ -229,16 +229,16 @@ pub enum EnlistError {
     Store(#[from] Error),
 }
 
-impl Enlist<'_> {
+impl NodeEnlistment<'_> {
     /// Opens the kinds given with `node`; by default docker if a container engine answers, else sim. Writes
     /// them and `[[nodes]]` to the database. Also returns one sentence for people about each choice.
-    pub async fn run(&self) -> Result<(Vec<Opened>, Vec<String>), EnlistError> {
+    pub async fn run(&self) -> Result<(Vec<OpenedNode>, Vec<String>), EnlistError> {
         let (mut opened, mut said) = (Vec::new(), Vec::new());
         if !self.config.has(Role::Worker) {
             return Ok((opened, said));
         }
         for node in &self.config.nodes {
-            self.write_down(node).await?;
+            self.write_row(node).await?;
             said.push(format!("{}: {}, of the configuration", node.name, node.driver.kind()));
         }
         if self.config.node.is_empty() && self.config.nodes.is_empty() {
@@ -251,7 +251,7 @@ impl Enlist<'_> {
         Ok((opened, said))
     }
 
-    async fn open_default(&self, said: &mut Vec<String>) -> Result<Opened, EnlistError> {
+    async fn open_default(&self, said: &mut Vec<String>) -> Result<OpenedNode, EnlistError> {
         match self.opener.default_driver(NodeKind::Docker).await {
             Ok(driver) => self.open(NodeKind::Docker, driver, said).await,
             Err(error) => {
@@ -275,7 +275,7 @@ impl Enlist<'_> {
         kind: NodeKind,
         driver: Arc<dyn Node>,
         said: &mut Vec<String>,
-    ) -> Result<Opened, EnlistError> {
+    ) -> Result<OpenedNode, EnlistError> {
         let failed = |reason: String| EnlistError::Open { kind, reason };
         let inventory = driver.inventory().await.map_err(|error| failed(error.to_string()))?;
         let json =
@@ -283,7 +283,7 @@ impl Enlist<'_> {
         let (id, name) = self.name(kind, &json).await?;
         said.push(format!("{name}: {} (tee: {})", inventory.version, inventory.tee.as_str()));
         said.extend(inventory.notes.iter().cloned());
-        Ok(Opened { id, driver })
+        Ok(OpenedNode { id, driver })
     }
 
     async fn name(&self, kind: NodeKind, inventory: &str) -> Result<(NodeId, String), Error> {
@@ -319,7 +319,7 @@ impl Enlist<'_> {
     }
 
     /// Inserts a node of `[[nodes]]`, or updates its settings.
-    async fn write_down(&self, node: &crate::config::ConfiguredNode) -> Result<(), EnlistError> {
+    async fn write_row(&self, node: &crate::config::ConfiguredNode) -> Result<(), EnlistError> {
         let settings = NodeSettings { driver: node.driver.clone(), limits: node.limits };
         let json = settings.to_json();
         let kind = node.driver.kind();

@@ -18,7 +18,7 @@ use std::{
 };
 
 use casemate_core::{
-    cvm::{EngineState, ObservedVm, Phase, Shows, phase},
+    cvm::{EngineState, ObservedVm, Phase, VisibleState, phase},
     id::{CvmId, EngineVmId, EventSeq, VmUuid},
     plan::needs_reconcile,
 };
@@ -99,7 +99,7 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
 }
 
 /// The compared state of the VMs with one mark.
-type Shown = Vec<(EngineVmId, Shows)>;
+type ComparedVms = Vec<(EngineVmId, VisibleState)>;
 
 /// State of the comparison between rounds.
 #[derive(Debug, Default)]
@@ -119,7 +119,7 @@ impl Watch {
     pub async fn look(&mut self, ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
         let newest = stored_events::newest(&ctx.db).await?;
         let was_away = self.reconciles || node.silence().is_some();
-        let Some(shown) = ask(ctx, node).await? else {
+        let Some(shown) = query_node(ctx, node).await? else {
             self.reconciles = true;
             return Ok(());
         };
@@ -169,7 +169,7 @@ impl Watch {
     }
 }
 
-fn hash(vms: &Shown) -> u64 {
+fn hash(vms: &ComparedVms) -> u64 {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();
     for (id, shows) in vms {
@@ -179,16 +179,16 @@ fn hash(vms: &Shown) -> u64 {
 }
 
 /// The inventory and VMs of the node; `None`: it does not answer, which is recorded.
-async fn ask(
+async fn query_node(
     ctx: &Ctx,
     node: &Arc<FleetNode>,
-) -> Result<Option<HashMap<VmUuid, Shown>>, StoreError> {
+) -> Result<Option<HashMap<VmUuid, ComparedVms>>, StoreError> {
     let answer: Result<(Inventory, _), _> =
         bounded(ctx, async { Ok((node.node.inventory().await?, node.node.list().await?)) }).await;
     let (known, was_reachable) = node.observed();
     let told = answer.as_ref().ok().map(|(inventory, _)| inventory);
     if was_reachable != told.is_some() || told.is_some_and(|told| *told != *known) {
-        mark(ctx, node, told).await?;
+        record_reachability(ctx, node, told).await?;
     }
     let (inventory, vms) = match answer {
         Ok(answer) => answer,
@@ -196,7 +196,7 @@ async fn ask(
             if was_reachable {
                 tracing::warn!(node = %node.name, %error, "node does not answer");
             }
-            node.record_answer(Err(silence(error)), ctx.now());
+            node.record_answer(Err(describe_error(error)), ctx.now());
             return Ok(None);
         }
     };
@@ -204,7 +204,7 @@ async fn ask(
         tracing::info!(node = %node.name, "node answers");
     }
     node.record_answer(Ok(inventory), ctx.now());
-    let mut shown: HashMap<VmUuid, Shown> = HashMap::new();
+    let mut shown: HashMap<VmUuid, ComparedVms> = HashMap::new();
     for (mark, vm) in vms {
         shown.entry(mark.uuid()).or_default().push((vm.id.clone(), vm.shows()));
     }
@@ -215,7 +215,11 @@ async fn ask(
 }
 
 /// Records whether the node answers, and its inventory.
-async fn mark(ctx: &Ctx, node: &FleetNode, told: Option<&Inventory>) -> Result<(), StoreError> {
+async fn record_reachability(
+    ctx: &Ctx,
+    node: &FleetNode,
+    told: Option<&Inventory>,
+) -> Result<(), StoreError> {
     let json = told.and_then(|inventory| casemate_core::stored::write(inventory).ok());
     let mut tx = ctx.db.begin().await?;
     tx.mark_node(node.id, json.as_deref(), told.is_some(), ctx.now()).await?;
@@ -223,7 +227,7 @@ async fn mark(ctx: &Ctx, node: &FleetNode, told: Option<&Inventory>) -> Result<(
 }
 
 /// The cause of a missing answer, for people.
-fn silence(error: CallError) -> String {
+fn describe_error(error: CallError) -> String {
     match error {
         CallError::Unreachable(why) | CallError::Unknown(why) => why,
         CallError::Rejected(why) => format!("it refuses to be asked: {why}"),
@@ -251,15 +255,15 @@ fn recorded(cvm: &Cvm) -> Option<&EngineVmId> {
 /// failed because of the node.
 fn is_unsettled(cvm: &Cvm) -> bool {
     let vms: Vec<ObservedVm> = cvm.status.observed.iter().cloned().collect();
-    cvm.operation.is_none() && reconciles(cvm, &vms)
+    cvm.operation.is_none() && needs_reconciler(cvm, &vms)
 }
 
 /// Whether a CVM at rest needs its reconciler.
-fn reconciles(cvm: &Cvm, vms: &[ObservedVm]) -> bool {
+fn needs_reconciler(cvm: &Cvm, vms: &[ObservedVm]) -> bool {
     needs_reconcile(&cvm.desired, &cvm.status, vms)
 }
 
-fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, Shown>) -> bool {
+fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, ComparedVms>) -> bool {
     let Some(vm) = recorded(cvm) else { return false };
     let vms = shown.get(&cvm.uuid);
     let shows = vms.and_then(|vms| vms.iter().find(|(id, _)| id == vm)).map(|(_, shows)| shows);
@@ -271,7 +275,7 @@ async fn differing(
     ctx: &Ctx,
     node: &FleetNode,
     ids: &BTreeSet<CvmId>,
-    shown: &HashMap<VmUuid, Shown>,
+    shown: &HashMap<VmUuid, ComparedVms>,
 ) -> Result<Vec<CvmId>, StoreError> {
     let ids: Vec<CvmId> = ids.iter().copied().collect();
     let mut suspects = Vec::new();
@@ -316,7 +320,7 @@ async fn record_differences(
                 again.insert(cvm.id);
                 continue;
             };
-            let due = was_away && reconciles(cvm, &vms);
+            let due = was_away && needs_reconciler(cvm, &vms);
             match compare(ctx, cvm, vms, due).await {
                 Ok(()) => {}
                 Err(StoreError::Stale) => drop(again.insert(cvm.id)),

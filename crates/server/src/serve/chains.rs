@@ -54,7 +54,7 @@ pub(super) struct KmsMaker<'a> {
 type Chains = BTreeMap<String, Arc<dyn Chain>>;
 
 /// The governed KMS, and the keys of every KMS.
-pub(super) type Made = (Vec<FleetKms>, BTreeMap<KmsId, Arc<BuiltinKms>>);
+pub(super) type GovernedKms = (Vec<FleetKms>, BTreeMap<KmsId, Arc<BuiltinKms>>);
 
 impl KmsMaker<'_> {
     /// The KMS of each configured contract. Each has its own root keys.
@@ -62,7 +62,7 @@ impl KmsMaker<'_> {
         &self,
         chains: &Chains,
         entropy: &dyn Entropy,
-    ) -> Result<Made, StartError> {
+    ) -> Result<GovernedKms, StartError> {
         let mut governed = Vec::new();
         let mut keys = BTreeMap::from([(self.builtin.id.clone(), self.keys.clone())]);
         for contract in &self.config.kms.contracts {
@@ -133,7 +133,7 @@ impl KmsMaker<'_> {
 
 /// The devices and images of the nodes, to be checked against KMS contracts.
 #[derive(Debug, Clone, Default)]
-pub struct OfNodes {
+pub struct NodeFacts {
     /// Device ids by node name.
     pub devices: Vec<(String, DeviceId)>,
     /// Hashes of OS images by name.
@@ -196,7 +196,7 @@ pub struct Listed {
 }
 
 /// Checks every configured chain, and every KMS contract for the devices and images of the nodes.
-pub async fn check(config: &Config, nodes: &OfNodes) -> Result<Report, StartError> {
+pub async fn check(config: &Config, nodes: &NodeFacts) -> Result<Report, StartError> {
     let clock = system::clock();
     let mut report = Report::default();
     for chain in &config.chains {
@@ -225,7 +225,7 @@ async fn check_chain(
     let mut endpoints = Vec::with_capacity(chain.rpc_urls.len());
     for url in &chain.rpc_urls {
         let alone = rpc::Config { endpoints: vec![url.clone()], ..chain.rpc() };
-        let said = way(&chain.name, &alone, clock)?.state(&nobody([0; 20])).await;
+        let said = way(&chain.name, &alone, clock)?.state(&probe_question([0; 20])).await;
         endpoints.push(EndpointReport {
             host: host(url),
             block: said.as_ref().ok().map(|state| state.block.number),
@@ -238,11 +238,11 @@ async fn check_chain(
 async fn check_contract(
     contract: &config::KmsContract,
     chain: &dyn Chain,
-    nodes: &OfNodes,
+    nodes: &NodeFacts,
     problems: &mut Vec<String>,
 ) -> ContractReport {
     let (slug, address) = (&contract.slug, format!("0x{}", contract.address));
-    let state = chain.state(&nobody(*contract.address.as_bytes())).await;
+    let state = chain.state(&probe_question(*contract.address.as_bytes())).await;
     match &state {
         Ok(state) if !state.kms_exists => problems.push(format!(
             "{slug}: no contract of a KMS answers at {address} on {} (chain {})",
@@ -282,7 +282,7 @@ async fn check_contract(
 }
 
 /// A question about no real app: whether the contract answers does not depend on the app.
-fn nobody(kms: [u8; 20]) -> Question {
+fn probe_question(kms: [u8; 20]) -> Question {
     Question {
         kms: casemate_core::id::Address::from_bytes(kms),
         app: AppId::from_bytes([0; 20]),

@@ -65,7 +65,7 @@ pub(super) fn instance_id(dir: &Path, entropy: &dyn Entropy) -> Result<String, S
 }
 
 /// Removes the addresses left by a killed process, so that the files only name live listeners.
-pub(super) fn forget_urls(dir: &Path) -> Result<(), StartError> {
+pub(super) fn remove_url_files(dir: &Path) -> Result<(), StartError> {
     for name in URLS {
         let path = dir.join(name);
         remove_if_there(&path).map_err(file(&path))?;

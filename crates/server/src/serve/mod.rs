@@ -48,7 +48,7 @@ use crate::{
     nodes::{
         heartbeat,
         open::Opener,
-        registry::{Enlist, EnlistError, Registry},
+        registry::{EnlistError, NodeEnlistment, Registry},
     },
     peer_sync, system,
     telemetry::Metrics,
@@ -143,7 +143,7 @@ impl Running {
 }
 
 /// Starts the tasks that work on CVMs.
-fn reconcile(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
+fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     let stop = &ctx.stop;
     tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
     tasks.spawn(heartbeat::run(ctx.clone(), owner, stop.clone()));
@@ -156,7 +156,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (clock, entropy) = (system::clock(), system::entropy());
     let dir = config.data_dir.clone();
     let locks = (files::lock_data_dir(&dir)?, files::lock_database(&config.database(), &dir)?);
-    files::forget_urls(&dir)?;
+    files::remove_url_files(&dir)?;
     let db = open_database(&config).await?;
     let first_key = first_start(&db, &*entropy, &*clock, &dir).await?;
     let owner = files::instance_id(&dir, &*entropy)?;
@@ -181,7 +181,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         entropy: entropy.clone(),
     });
     let instance = Arc::new(Instance::new(&owner, gateway_address));
-    let enlist = Enlist { db: &db, config: &config, opener: &opener, instance: &instance };
+    let enlist = NodeEnlistment { db: &db, config: &config, opener: &opener, instance: &instance };
     let (opened, descriptions) = enlist.run().await.map_err(StartError::Node)?;
     let http_url = addresses.api.clone();
     let api_url = config.has(Role::Api).then(|| format!("{http_url}/api/v1"));
@@ -213,9 +213,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(registry.run(stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), stop.clone()));
     if ctx.config.has(Role::Worker) {
-        reconcile(&tasks, &ctx, owner);
+        start_reconcilers(&tasks, &ctx, owner);
     }
-    serve(&listeners, api, http::router(ctx.clone(), measure(&tasks, &stop)), &stop);
+    serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &stop);
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
@@ -290,7 +290,7 @@ fn first(error: casemate_store::Error) -> StartError {
 }
 
 /// Starts the collection of metrics.
-fn measure(tasks: &TaskTracker, stop: &CancellationToken) -> Metrics {
+fn start_metrics(tasks: &TaskTracker, stop: &CancellationToken) -> Metrics {
     let metrics = Metrics::install();
     tasks.spawn(metrics.clone().keep_up(stop.clone()));
     metrics

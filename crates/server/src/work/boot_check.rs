@@ -21,7 +21,7 @@ use crate::app::{
 const TCB_STATUS: &str = "UpToDate";
 
 #[derive(Debug)]
-pub enum Answer {
+pub enum BootAnswer {
     /// Allowed. With a block if the old guest is about to go down; `None` also for ungoverned apps.
     Allowed(Option<Box<Verified>>),
     /// Not allowed, with the cause for the user.
@@ -37,15 +37,15 @@ pub async fn check_boot(
     target: &FleetNode,
     gate: Gate,
     limit: Duration,
-) -> Answer {
+) -> BootAnswer {
     let Some(kms) = ctx.fleet.kms_of(&cvm.kms) else {
-        return Answer::Silent(format!("KMS {} is not configured in this process", cvm.kms));
+        return BootAnswer::Silent(format!("KMS {} is not configured in this process", cvm.kms));
     };
-    let Some(governed) = &kms.governed else { return Answer::Allowed(None) };
+    let Some(governed) = &kms.governed else { return BootAnswer::Allowed(None) };
     match tokio::time::timeout(limit, word(governed, cvm, target, gate)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(fault)) => Answer::Silent(fault.to_string()),
-        Err(_) => Answer::Silent(format!("the chain gave no answer in {} s", limit.as_secs())),
+        Ok(Err(fault)) => BootAnswer::Silent(fault.to_string()),
+        Err(_) => BootAnswer::Silent(format!("the chain gave no answer in {} s", limit.as_secs())),
     }
 }
 
@@ -54,7 +54,7 @@ async fn word(
     cvm: &Cvm,
     target: &FleetNode,
     gate: Gate,
-) -> Result<Answer, Fault> {
+) -> Result<BootAnswer, Fault> {
     let boot = boot_info(governed, cvm, target);
     let mut verified = None;
     if gate == Gate::BringDown {
@@ -70,12 +70,12 @@ async fn word(
                 let deployer = cvm.spec.deployer;
                 verified = Some(Box::new(Verified { question, proof, deployer }));
             }
-            Verdict::Refused(why) => return Ok(Answer::Refused(why.to_string())),
+            Verdict::Refused(why) => return Ok(BootAnswer::Refused(why.to_string())),
         }
     }
     Ok(match governed.chain.boot(&boot).await? {
-        BootVerdict::Allowed(_) => Answer::Allowed(verified),
-        BootVerdict::Denied(block, why) => Answer::Refused(format!(
+        BootVerdict::Allowed(_) => BootAnswer::Allowed(verified),
+        BootVerdict::Denied(block, why) => BootAnswer::Refused(format!(
             "the KMS would give no keys: {why} (contract 0x{}, chain {}, block {})",
             boot.kms,
             governed.chain.chain_id(),

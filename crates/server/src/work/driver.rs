@@ -25,7 +25,7 @@ use casemate_store::lease::{self, Claimant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::cvm::{self, LeasedCvm, Pause};
+use super::cvm::{self, LeasedCvm, TurnEnd};
 use crate::app::{Ctx, update::schedule};
 
 /// Maximum number of CVMs that wait under their leases.
@@ -35,11 +35,11 @@ const SCAN: Duration = Duration::from_secs(1);
 
 /// Runs until stopped.
 pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
-    let mut places = Places::new(ctx.config.work.concurrency);
+    let mut places = Permits::new(ctx.config.work.concurrency);
     let turns = TaskTracker::new();
     let mut looked: Option<Instant> = None;
     loop {
-        let nodes = places.with_room(&ctx);
+        let nodes = places.nodes_with_permits(&ctx);
         let pause = next_pause(&ctx, &nodes).await;
         tokio::select! {
             () = stop.cancelled() => break,
@@ -63,19 +63,19 @@ pub async fn run(ctx: Ctx, owner: String, stop: CancellationToken) {
 async fn claim_round(
     ctx: &Ctx,
     owner: &str,
-    places: &mut Places,
+    places: &mut Permits,
     turns: &TaskTracker,
     stop: &CancellationToken,
 ) -> bool {
     let mut any = false;
-    for node in due_nodes(ctx, &places.with_room(ctx)).await {
+    for node in due_nodes(ctx, &places.nodes_with_permits(ctx)).await {
         let work = places.of(node);
         let Some(mut taken) = free(&work) else { continue };
         for leased in claim(ctx, owner, node, taken.num_permits()).await {
             // Never more than there are permits.
             let Some(permit) = taken.split(1) else { break };
-            let here = Here { work: work.clone(), wait: places.wait.clone() };
-            turns.spawn(keep_at(ctx.clone(), here, leased, permit, stop.clone()));
+            let here = NodePermits { work: work.clone(), wait: places.wait.clone() };
+            turns.spawn(reconcile_until_released(ctx.clone(), here, leased, permit, stop.clone()));
             any = true;
         }
     }
@@ -91,13 +91,13 @@ async fn delete_due(ctx: &Ctx) {
 
 /// Permits for running CVMs per node, and for waiting CVMs.
 #[derive(Debug)]
-struct Places {
+struct Permits {
     most: usize,
     work: HashMap<NodeId, Arc<Semaphore>>,
     wait: Arc<Semaphore>,
 }
 
-impl Places {
+impl Permits {
     fn new(most: usize) -> Self {
         Self { most, work: HashMap::new(), wait: Arc::new(Semaphore::new(WAITING)) }
     }
@@ -108,8 +108,8 @@ impl Places {
     }
 
     /// The answering nodes with free permits.
-    fn with_room(&mut self, ctx: &Ctx) -> Vec<NodeId> {
-        let mut nodes = answering(ctx);
+    fn nodes_with_permits(&mut self, ctx: &Ctx) -> Vec<NodeId> {
+        let mut nodes = answering_nodes(ctx);
         nodes.retain(|node| self.of(*node).available_permits() > 0);
         nodes
     }
@@ -117,7 +117,7 @@ impl Places {
 
 /// The permits of one node.
 #[derive(Debug, Clone)]
-struct Here {
+struct NodePermits {
     work: Arc<Semaphore>,
     wait: Arc<Semaphore>,
 }
@@ -136,17 +136,17 @@ fn free(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 /// Reconciles a CVM and waits with it until its lease is given back.
-async fn keep_at(
+async fn reconcile_until_released(
     ctx: Ctx,
-    places: Here,
+    places: NodePermits,
     mut leased: Box<LeasedCvm>,
     mut working: OwnedSemaphorePermit,
     stop: CancellationToken,
 ) {
     loop {
         let (until, waits) = match Box::pin(cvm::work(&ctx, leased)).await {
-            Pause::Over => break,
-            Pause::Until(until, waits) => (until, waits),
+            TurnEnd::Over => break,
+            TurnEnd::Until(until, waits) => (until, waits),
         };
         let Ok(waiting) = places.wait.clone().try_acquire_owned() else {
             cvm::release(&ctx, waits, until).await;
@@ -192,7 +192,7 @@ async fn due_nodes(ctx: &Ctx, nodes: &[NodeId]) -> Vec<NodeId> {
 }
 
 /// The nodes whose CVMs are worked on here.
-fn answering(ctx: &Ctx) -> Vec<NodeId> {
+fn answering_nodes(ctx: &Ctx) -> Vec<NodeId> {
     let own = ctx.fleet.own();
     own.values().filter(|node| node.silence().is_none()).map(|node| node.id).collect()
 }
@@ -214,7 +214,7 @@ pub async fn settle_now(ctx: &Ctx, owner: &str) -> usize {
     delete_due(ctx).await;
     loop {
         let mut claimed = Vec::new();
-        for node in due_nodes(ctx, &answering(ctx)).await {
+        for node in due_nodes(ctx, &answering_nodes(ctx)).await {
             claimed.extend(claim(ctx, owner, node, ctx.config.work.concurrency).await);
         }
         if claimed.is_empty() {

@@ -71,14 +71,14 @@ pub async fn look(ctx: &Ctx) -> Result<(), StoreError> {
 }
 
 /// Whether blocks are part of their chain, by chain and hash; `None`: unknown.
-type Known = HashMap<(u64, BlockHash), Option<bool>>;
+type CanonicalBlocks = HashMap<(u64, BlockHash), Option<bool>>;
 
 async fn look_at(
     ctx: &Ctx,
     node: &FleetNode,
     cvm: &Cvm,
     open: &Open,
-    known: &mut Known,
+    known: &mut CanonicalBlocks,
 ) -> Result<(), StoreError> {
     let governed = ctx.fleet.kms_of(&cvm.kms).and_then(|kms| kms.governed.as_ref());
     let Some(governed) = governed.filter(|it| it.chain.chain_id() == open.chain_id) else {

@@ -11,7 +11,7 @@ use sqlx::{query_as, query_scalar};
 
 use super::{
     Cvm, Part, Seek,
-    pagination::Walk,
+    pagination::IndexScan,
     row::{LISTED, Row},
 };
 use crate::{Db, Error, error::corrupt};
@@ -169,7 +169,7 @@ fn list<T: serde::Serialize>(values: impl Iterator<Item = T>) -> String {
 impl AppFilter {
     /// Whether nothing can match: an empty choice, or a text with a null character, which PostgreSQL rejects
     /// even in comparisons.
-    fn is_nowhere(&self) -> bool {
+    fn matches_nothing(&self) -> bool {
         if self.phases.as_ref().is_some_and(Vec::is_empty)
             || self.kms.as_ref().is_some_and(Vec::is_empty)
         {
@@ -267,11 +267,11 @@ pub async fn apps_page(
     seek: Seek<AppKey>,
     limit: i64,
 ) -> Result<Part<App, AppKey>, Error> {
-    if filter.is_nowhere() {
+    if filter.matches_nothing() {
         return Ok(Part::nothing());
     }
     let total = total(db, workspace, filter).await?;
-    let walk = Walk::new(seek, limit, total);
+    let walk = IndexScan::new(seek, limit, total);
     let ids = ids(db, workspace, filter, &walk).await?;
     let (ids, more) = walk.page(ids, limit, total);
     let next = match ids.last().filter(|_| more) {
@@ -315,16 +315,16 @@ async fn ids(
     db: &Db,
     workspace: WorkspaceId,
     filter: &AppFilter,
-    walk: &Walk<AppKey>,
+    walk: &IndexScan<AppKey>,
 ) -> Result<Vec<(i64, String)>, Error> {
     let (behind, created_at, app) = match walk {
-        Walk::Nowhere => return Ok(Vec::new()),
-        Walk::DownFrom { after, .. } => (
+        IndexScan::Nowhere => return Ok(Vec::new()),
+        IndexScan::DownFrom { after, .. } => (
             " AND (created_at, app_id) < ($11, $12)",
             after.created_at.micros(),
             after.app_id.to_string(),
         ),
-        Walk::Down { .. } | Walk::Up { .. } => ("", 0, String::new()),
+        IndexScan::Down { .. } | IndexScan::Up { .. } => ("", 0, String::new()),
     };
     let sql = format!(
         "SELECT created_at, app_id FROM apps WHERE {}{behind}{}",

@@ -5,7 +5,7 @@ use casemate_core::{
     stored,
 };
 
-use super::row::{bad, power_word, spec_text};
+use super::row::{corrupt_column, power_word, spec_text};
 use crate::Error;
 
 /// Columns of a desired state.
@@ -88,8 +88,8 @@ impl Desired {
             power: power_word(*power),
             run: *run,
             generation: *generation,
-            stop_mode: stored::write(stop).map_err(bad("stop_mode", row))?,
-            status: stored::write(status).map_err(bad("status", row))?,
+            stop_mode: stored::write(stop).map_err(corrupt_column("stop_mode", row))?,
+            status: stored::write(status).map_err(corrupt_column("status", row))?,
             phase: phase.as_str(),
         })
     }

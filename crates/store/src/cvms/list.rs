@@ -6,7 +6,7 @@ use sqlx::{query_as, query_scalar};
 
 use super::{
     Cvm, Part, Seek,
-    pagination::Walk,
+    pagination::IndexScan,
     row::{LISTED, Row},
 };
 use crate::{Db, Error};
@@ -48,7 +48,7 @@ pub async fn page(
     limit: i64,
 ) -> Result<Part<Cvm, CvmId>, Error> {
     let total = total(db, workspace, filter).await?;
-    let walk = Walk::new(seek, limit, total);
+    let walk = IndexScan::new(seek, limit, total);
     let ids = ids(db, workspace, filter, &walk).await?;
     let (ids, more) = walk.page(ids, limit, total);
     let next = ids.last().copied().filter(|_| more).map(CvmId);
@@ -59,12 +59,12 @@ async fn ids(
     db: &Db,
     workspace: WorkspaceId,
     filter: Filter,
-    walk: &Walk<CvmId>,
+    walk: &IndexScan<CvmId>,
 ) -> Result<Vec<i64>, Error> {
     let (behind, after) = match walk {
-        Walk::Nowhere => return Ok(Vec::new()),
-        Walk::DownFrom { after, .. } => (" AND id < $6", after.0),
-        Walk::Down { .. } | Walk::Up { .. } => ("", 0),
+        IndexScan::Nowhere => return Ok(Vec::new()),
+        IndexScan::DownFrom { after, .. } => (" AND id < $6", after.0),
+        IndexScan::Down { .. } | IndexScan::Up { .. } => ("", 0),
     };
     let sql = format!(
         "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL{}{behind}{}",

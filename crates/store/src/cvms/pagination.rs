@@ -30,7 +30,7 @@ impl<T, K> Part<T, K> {
 /// How the keys of a page are read from an index. The index is in ascending order; lists are in descending
 /// order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Walk<K> {
+pub(super) enum IndexScan<K> {
     /// Descending from the newest.
     Down { skip: i64, take: i64 },
     /// Descending from after this key.
@@ -41,7 +41,7 @@ pub(super) enum Walk<K> {
     Nowhere,
 }
 
-impl<K> Walk<K> {
+impl<K> IndexScan<K> {
     /// The shorter scan for a page of at most `limit` items in a list of `total`. If needed, it reads one key
     /// more than the page to know whether another page follows.
     pub(super) fn new(seek: Seek<K>, limit: i64, total: i64) -> Self {
@@ -108,11 +108,11 @@ mod tests {
 
     /// Reads a list with the keys `total-1, …, 0`, as a database would.
     fn read(total: i64, seek: Seek<i64>, limit: i64) -> (Vec<i64>, bool, i64) {
-        let walk = Walk::new(seek, limit, total);
+        let walk = IndexScan::new(seek, limit, total);
         let all: Vec<i64> = match walk {
-            Walk::Up { .. } => (0..total).collect(),
-            Walk::DownFrom { after, .. } => (0..total.min(after)).rev().collect(),
-            Walk::Down { .. } | Walk::Nowhere => (0..total).rev().collect(),
+            IndexScan::Up { .. } => (0..total).collect(),
+            IndexScan::DownFrom { after, .. } => (0..total.min(after)).rev().collect(),
+            IndexScan::Down { .. } | IndexScan::Nowhere => (0..total).rev().collect(),
         };
         let (skip, take) = (walk.skip(), walk.take());
         let part: Vec<i64> = all
@@ -154,9 +154,9 @@ mod tests {
         for (seek, limit, total) in
             [(Seek::Skip(0), 0, 9), (Seek::Skip(9), 5, 9), (Seek::Skip(i64::MAX), i64::MAX, 9)]
         {
-            assert_eq!(Walk::<i64>::new(seek, limit, total), Walk::Nowhere);
+            assert_eq!(IndexScan::<i64>::new(seek, limit, total), IndexScan::Nowhere);
         }
-        assert_eq!(Walk::new(Seek::After(3), -1, 9), Walk::<i64>::Nowhere);
+        assert_eq!(IndexScan::new(Seek::After(3), -1, 9), IndexScan::<i64>::Nowhere);
         assert_eq!(read(9, Seek::Skip(-1), 5).0, [8, 7, 6, 5, 4]);
     }
 }

@@ -65,11 +65,17 @@ pub(crate) const SELECT: &str = select!("c.user_config", "c.sealed_env");
 /// The same without the columns that may be long and that no list shows.
 pub(super) const LISTED: &str = select!("CAST(NULL AS TEXT)", "CAST(NULL AS TEXT)");
 
-pub(super) fn bad<E: std::fmt::Display>(column: &'static str, row: i64) -> impl FnOnce(E) -> Error {
+pub(super) fn corrupt_column<E: std::fmt::Display>(
+    column: &'static str,
+    row: i64,
+) -> impl FnOnce(E) -> Error {
     corrupt("cvms", column, row)
 }
 
-pub(super) fn unread(column: &'static str, row: i64) -> impl FnOnce(Unreadable) -> Error {
+pub(super) fn unreadable_column(
+    column: &'static str,
+    row: i64,
+) -> impl FnOnce(Unreadable) -> Error {
     unreadable("cvms", column, row)
 }
 
@@ -86,7 +92,7 @@ pub(crate) fn readable() -> String {
 /// The text of `cvms.spec`: the configuration without `user_config`, which has its own column.
 pub(super) fn spec_text(spec: &Spec, row: i64) -> Result<String, Error> {
     let without = Spec { user_config: None, ..spec.clone() };
-    stored::write(&without).map_err(bad("spec", row))
+    stored::write(&without).map_err(corrupt_column("spec", row))
 }
 
 /// Parses a word that serde writes as a JSON string.
@@ -114,28 +120,28 @@ impl Row {
             }),
             _ => None,
         };
-        let spec: Spec = stored::read(&self.spec).map_err(unread("spec", id))?;
+        let spec: Spec = stored::read(&self.spec).map_err(unreadable_column("spec", id))?;
         let instance_id = self.instance_id.map(|text| text.parse()).transpose();
         Ok(Cvm {
             id: CvmId(id),
-            reference: self.reference.parse().map_err(bad("reference", id))?,
-            uuid: self.vm_uuid.parse().map_err(bad("vm_uuid", id))?,
+            reference: self.reference.parse().map_err(corrupt_column("reference", id))?,
+            uuid: self.vm_uuid.parse().map_err(corrupt_column("vm_uuid", id))?,
             workspace: WorkspaceId(self.workspace_id),
             created_by: UserId(self.created_by),
             node: NodeId(self.node_id),
             kms: KmsId(self.kms_id),
             sealed_env: self.sealed_env,
             desired: DesiredState {
-                power: word(&self.power).map_err(bad("power", id))?,
+                power: word(&self.power).map_err(corrupt_column("power", id))?,
                 run: self.run,
                 generation: self.generation,
-                stop: stored::read(&self.stop_mode).map_err(unread("stop_mode", id))?,
+                stop: stored::read(&self.stop_mode).map_err(unreadable_column("stop_mode", id))?,
                 vm: spec.vm,
             },
             spec: Spec { user_config: self.user_config, ..spec },
-            status: stored::read(&self.status).map_err(unread("status", id))?,
-            phase: word(&self.phase).map_err(bad("phase", id))?,
-            instance_id: instance_id.map_err(bad("instance_id", id))?,
+            status: stored::read(&self.status).map_err(unreadable_column("status", id))?,
+            phase: word(&self.phase).map_err(corrupt_column("phase", id))?,
+            instance_id: instance_id.map_err(corrupt_column("instance_id", id))?,
             operation,
             version: self.version,
             fence: self.fence,

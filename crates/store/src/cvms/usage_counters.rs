@@ -39,7 +39,7 @@ impl UsageDelta {
 
 /// Sums after a CVM was counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Counted {
+pub(crate) struct UsageTotals {
     pub(crate) node: Taken,
     /// Number of live CVMs of its app.
     pub(crate) of_app: i64,
@@ -75,7 +75,7 @@ impl Tx {
         usage: &UsageDelta,
         by: i64,
         now: Timestamp,
-    ) -> Result<Counted, Error> {
+    ) -> Result<UsageTotals, Error> {
         const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \
             memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1 \
             RETURNING id AS node_id, slots, vcpu, memory_mb, disk_gb, state";
@@ -102,7 +102,7 @@ impl Tx {
                 .bind(by)
         )?;
         let of_app = self.count_app_usage(usage, by, now).await?;
-        Ok(Counted { node, of_app })
+        Ok(UsageTotals { node, of_app })
     }
 
     /// An app is listed while it has live CVMs. It stays committed after its first CVM.

@@ -13,7 +13,7 @@ use sqlx::{query, query_as, query_scalar};
 use super::{
     Cvm, NewCvm, UsageDelta,
     columns::{Columns, Configuration, Desired, bind_configuration, bind_desired},
-    row::{Row, SELECT, bad, unread},
+    row::{Row, SELECT, corrupt_column, unreadable_column},
 };
 use crate::{Error, Tx, freshness::Subject, nodes::Taken};
 
@@ -188,7 +188,7 @@ impl Tx {
             .bind(workspace.0)
             .fetch_all(c))?;
         let read = |(hash, id): (String, i64)| {
-            Ok((hash.parse().map_err(bad("compose_hash", id))?, CvmId(id)))
+            Ok((hash.parse().map_err(corrupt_column("compose_hash", id))?, CvmId(id)))
         };
         rows.into_iter().map(read).collect()
     }
@@ -208,7 +208,7 @@ impl Tx {
             .fetch_all(c))?;
         let mut ports = Vec::new();
         for (id, text) in rows {
-            let spec: Spec = stored::read(&text).map_err(unread("spec", id))?;
+            let spec: Spec = stored::read(&text).map_err(unreadable_column("spec", id))?;
             ports.extend(spec.ports);
         }
         Ok(ports)

@@ -38,7 +38,7 @@ pub async fn pending(url: &str) -> Result<Vec<Pending>, Error> {
             pending
         }
         Place::Postgres(options) => {
-            let mut connection = super::postgres::hello(&options).await?;
+            let mut connection = super::postgres::connect_once(&options).await?;
             let sql = "SELECT to_regclass('_sqlx_migrations') IS NOT NULL";
             let there = sqlx::query_scalar::<_, bool>(sql).fetch_one(&mut connection).await?;
             let pending = compare(&mut connection, there).await;

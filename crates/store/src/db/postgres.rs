@@ -11,7 +11,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{MIGRATIONS, spoilt};
+use super::{MIGRATIONS, invalidated};
 use crate::error::Error;
 
 const WRITERS: u32 = 12;
@@ -32,7 +32,7 @@ pub struct Pg {
 
 impl Pg {
     pub(crate) async fn open(options: PgConnectOptions) -> Result<Self, Error> {
-        hello(&options).await?.close().await?;
+        connect_once(&options).await?.close().await?;
         // Without the session's timeouts: a migration may take long.
         let migrating =
             PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
@@ -44,7 +44,7 @@ impl Pg {
     }
 
     pub(super) async fn begin(&self) -> Result<PgTx, Error> {
-        Ok(PgTx { inner: self.writers.begin().await?, spoilt: false })
+        Ok(PgTx { inner: self.writers.begin().await?, invalidated: false })
     }
 
     pub(super) async fn close(&self) {
@@ -58,7 +58,7 @@ impl Pg {
 }
 
 /// A single connection. A pool retries for long and then does not report the cause.
-pub(super) async fn hello(options: &PgConnectOptions) -> Result<PgConnection, Error> {
+pub(super) async fn connect_once(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let hello = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(options)).await;
     Ok(hello.map_err(|_| sqlx::Error::PoolTimedOut)??)
 }
@@ -84,28 +84,28 @@ fn pool(connections: u32) -> PgPoolOptions {
 #[derive(Debug)]
 pub struct PgTx {
     inner: Transaction<'static, Postgres>,
-    spoilt: bool,
+    invalidated: bool,
 }
 
 impl PgTx {
     /// The connection for one statement. Its result must be passed to [`Self::note`].
     pub(crate) fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        if std::mem::replace(&mut self.spoilt, true) {
-            return Err(spoilt());
+        if std::mem::replace(&mut self.invalidated, true) {
+            return Err(invalidated());
         }
         Ok(&mut self.inner)
     }
 
     pub(crate) fn check<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
-        self.spoilt = result.is_err();
+        self.invalidated = result.is_err();
         Ok(result?)
     }
 
     /// An invalidated transaction is not committed: PostgreSQL answers the `COMMIT` of a failed transaction
     /// with a rollback and no error.
     pub(super) async fn commit(self) -> Result<(), Error> {
-        if self.spoilt {
-            return Err(spoilt());
+        if self.invalidated {
+            return Err(invalidated());
         }
         Ok(self.inner.commit().await?)
     }

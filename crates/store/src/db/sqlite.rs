@@ -35,10 +35,10 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard, watch},
 };
 
-use super::{MIGRATIONS, spoilt};
+use super::{MIGRATIONS, invalidated};
 use crate::{
     error::Error,
-    freshness::{Touched, Writes},
+    freshness::{TouchedSubjects, Writes},
 };
 
 const READERS: u32 = 4;
@@ -129,11 +129,11 @@ impl Sqlite {
 
     pub(super) async fn begin(&self) -> Result<SqliteTx, Error> {
         let writer = self.writer.clone();
-        let touched = Touched::none(self.writes.clone());
+        let touched = TouchedSubjects::none(self.writes.clone());
         let mut held = writer.clone().lock_owned().await;
         to_the_end(async move {
             let outcome = held.enter().await?;
-            Ok(SqliteTx { writer, held: Some(held), outcome, spoilt: false, touched })
+            Ok(SqliteTx { writer, held: Some(held), outcome, invalidated: false, touched })
         })
         .await
     }
@@ -214,7 +214,7 @@ impl Writer {
 
     /// Opens a savepoint, and the outer transaction if none is open.
     async fn enter(&mut self) -> Result<watch::Receiver<Outcome>, Error> {
-        self.mend().await;
+        self.roll_back_dropped().await;
         let (sql, batch) = match self.batch.take() {
             Some(batch) => ("SAVEPOINT one", batch),
             None => (
@@ -251,7 +251,7 @@ impl Writer {
 
     /// Commits the open batch, if any, and sends the result to all members.
     async fn flush(&mut self) {
-        self.mend().await;
+        self.roll_back_dropped().await;
         let Some(batch) = self.batch.take() else { return };
         let result = self.run("COMMIT").await.map_err(|error| Arc::from(error.to_string()));
         if let Err(why) = &result {
@@ -263,7 +263,7 @@ impl Writer {
     }
 
     /// Rolls back a dropped transaction, and ends a batch without members.
-    async fn mend(&mut self) {
+    async fn roll_back_dropped(&mut self) {
         if !self.torn {
             return;
         }
@@ -297,36 +297,36 @@ pub struct SqliteTx {
     /// `None` after a commit gave up the writer.
     held: Option<OwnedMutexGuard<Writer>>,
     pub(super) outcome: watch::Receiver<Outcome>,
-    spoilt: bool,
-    pub(crate) touched: Touched,
+    invalidated: bool,
+    pub(crate) touched: TouchedSubjects,
 }
 
 impl SqliteTx {
     /// The connection for one statement. Its result must be passed to [`Self::note`].
     pub(crate) fn connection(&mut self) -> Result<&mut SqliteConnection, Error> {
-        if std::mem::replace(&mut self.spoilt, true) {
-            return Err(spoilt());
+        if std::mem::replace(&mut self.invalidated, true) {
+            return Err(invalidated());
         }
-        let held = self.held.as_mut().ok_or_else(spoilt)?;
+        let held = self.held.as_mut().ok_or_else(invalidated)?;
         Ok(held.connection()?)
     }
 
     pub(crate) fn check<T>(&mut self, result: Result<T, sqlx::Error>) -> Result<T, Error> {
-        self.spoilt = result.is_err();
+        self.invalidated = result.is_err();
         Ok(result?)
     }
 
     pub(super) async fn commit(mut self) -> Result<(), Error> {
-        if self.spoilt {
-            return Err(spoilt());
+        if self.invalidated {
+            return Err(invalidated());
         }
-        let Some(mut held) = self.held.take() else { return Err(spoilt()) };
+        let Some(mut held) = self.held.take() else { return Err(invalidated()) };
         let (writer, outcome) = (self.writer.clone(), self.outcome.clone());
         let touched = self.touched.take();
         to_the_end(async move {
             held.release().await?;
             drop(held);
-            let end = told(writer, outcome).await;
+            let end = wait_for_commit(writer, outcome).await;
             // Invalidates what readers keep, before the result is sent.
             drop(touched);
             end
@@ -336,7 +336,10 @@ impl SqliteTx {
 }
 
 /// Waits until the batch is committed. The first member to get the writer commits it.
-async fn told(writer: Arc<Mutex<Writer>>, outcome: watch::Receiver<Outcome>) -> Result<(), Error> {
+async fn wait_for_commit(
+    writer: Arc<Mutex<Writer>>,
+    outcome: watch::Receiver<Outcome>,
+) -> Result<(), Error> {
     let mut news = outcome.clone();
     let told = async { news.wait_for(Option::is_some).await.map(drop) };
     let held = tokio::select! {
@@ -363,7 +366,7 @@ impl Drop for SqliteTx {
         held.torn = true;
         // Without a runtime, the next transaction to enter does it.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { held.mend().await });
+            runtime.spawn(async move { held.roll_back_dropped().await });
         }
     }
 }

@@ -163,7 +163,7 @@ async fn what_is_taken_follows_the_live_cvms(db: Db) {
     );
 }
 
-/// Each admits itself only while fewer than five are there: exactly five must pass.
+/// Each admits itself only while there are fewer than five: exactly five must pass.
 async fn admissions_to_one_node_see_each_other(db: Db) {
     let world = World::crowded(db.clone()).await;
     let tasks: Vec<_> = (0..12)

@@ -11,7 +11,7 @@ use casemate_store::{
 
 use crate::world::{START, TERM, World, app_id, at, at_rest, claim, kms, number, told};
 
-/// Names of the apps that fit, newest first, and how many there are.
+/// Names of the matching apps, newest first, and their number.
 async fn found(world: &World, filter: &AppFilter) -> (Vec<String>, i64) {
     let part =
         cvms::apps_page(&world.db, world.workspace, filter, Seek::Skip(0), 100).await.unwrap();
@@ -22,7 +22,7 @@ async fn search(world: &World, text: &str) -> (Vec<String>, i64) {
     found(world, &AppFilter { search: Search::parse(text), ..AppFilter::default() }).await
 }
 
-/// An app with a name that no CVM may have, to try the search with; newest last.
+/// An app with a name that no CVM may have, to test the search; newest last.
 async fn app(world: &World, name: &str, seconds: u64) -> AppId {
     let app = app_id(number());
     let mut tx = world.db.begin().await.unwrap();
@@ -93,7 +93,7 @@ async fn a_search_means_what_it_says(db: Db) {
     assert_eq!(search(&world.foreign().await, &first.to_string()).await, (vec![], 0));
 }
 
-/// By what names one of its CVMs.
+/// Ids and names of one of its CVMs.
 async fn an_app_is_found_by_its_cvms(db: Db) {
     let world = World::new(db.clone()).await;
     let web = app(&world, "web", 1).await;
@@ -116,7 +116,7 @@ async fn an_app_is_found_by_its_cvms(db: Db) {
     }
 }
 
-/// What a CVM of the filter tests is like; the index says in which of two ways for each.
+/// Properties of a CVM in the filter tests; the index selects one of two values for each.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     phase: usize,
@@ -131,7 +131,7 @@ const IMAGES: [&str; 2] = ["dstack-0.5.4", "dstack-dev-0.5.4"];
 const SIZES: [Option<&str>; 2] = [Some("tdx.small"), None];
 
 impl Kind {
-    /// The kinds are numbered: one bit for each way.
+    /// Combinations are numbered, with one bit per property.
     fn of(number: usize) -> Self {
         let bit = |at: usize| (number >> at) & 1;
         Self { phase: bit(0), listed: bit(1) == 1, image: bit(2), size: bit(3), node: bit(4) }
@@ -149,7 +149,7 @@ impl Kind {
     }
 }
 
-/// 16 apps with two CVMs each, of every kind one; newest app last.
+/// 16 apps with two CVMs each, one per combination; newest app last.
 async fn one_of_every_kind(world: &World, nodes: [NodeId; 2]) -> Vec<(String, [Kind; 2])> {
     let mut apps = Vec::new();
     let mut tx = world.db.begin().await.unwrap();
@@ -178,7 +178,7 @@ async fn one_of_every_kind(world: &World, nodes: [NodeId; 2]) -> Vec<(String, [K
     apps
 }
 
-/// Every combination of filters, each against what the definition says: one live CVM fits all.
+/// Every combination of filters against the definition: one live CVM matches all.
 async fn filters_mean_one_cvm_that_fits_all(db: Db) {
     let world = World::new(db.clone()).await;
     let nodes = [world.node, world.node("node-2").await.node];
@@ -211,7 +211,7 @@ async fn filters_mean_one_cvm_that_fits_all(db: Db) {
     assert!(different.len() > 20, "the filters tell {} lists apart", different.len());
 }
 
-/// A new configuration is what the filters find, and lists leave out what it has of the long.
+/// Filters find a new configuration, and lists omit its long fields.
 async fn a_changed_cvm_is_found_as_it_is_now(db: Db) {
     let world = World::new(db.clone()).await;
     app(&world, "web", 1).await;
@@ -277,8 +277,8 @@ async fn words_that_nothing_has_match_nothing(db: Db) {
     assert_eq!(found(&world, &all()).await.1, 1);
 }
 
-/// Whatever the size, pages by number and pages by key hold every app once and in order, also where
-/// several were made at the same time.
+/// For any page size, pages by number and by key contain every app once and in order, even if several were
+/// created at the same time.
 async fn pages_of_any_size_make_the_whole(db: Db) {
     let world = World::new(db.clone()).await;
     for number in 0..17 {

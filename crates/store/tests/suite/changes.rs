@@ -1,4 +1,4 @@
-//! Changes of a configuration: their queue, their batches, and the configuration they lead to.
+//! Configuration changes: queue, batches and results.
 
 use casemate_core::{
     change::{Before, Change},

@@ -1,4 +1,4 @@
-//! What a commit promises, under concurrency and when callers give up.
+//! Guarantees of a commit under concurrency and with dropped callers.
 
 use std::{collections::BTreeSet, future::poll_fn, pin::pin, task::Poll};
 
@@ -35,7 +35,7 @@ async fn notes(db: &Db) -> Vec<usize> {
     all.iter().map(|event| event.body.parse().unwrap()).collect()
 }
 
-/// Each number twice, one after the other.
+/// Checks that each number appears twice in a row.
 async fn whole_notes(db: &Db) -> BTreeSet<usize> {
     let notes = notes(db).await;
     let pairs: Vec<_> = notes.chunks(2).collect();
@@ -45,7 +45,7 @@ async fn whole_notes(db: &Db) -> BTreeSet<usize> {
     numbers
 }
 
-/// The future's value, or `None` when it was given up after so many polls.
+/// The future's value, or `None` if it was dropped after this number of polls.
 async fn given_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = polls;
@@ -59,7 +59,7 @@ async fn given_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output>
     .await
 }
 
-/// Of 200 at once a fifth is dropped and a seventh fails; the others neither notice nor lose.
+/// Of 200 concurrent transactions a fifth is dropped and a seventh fails; the others are not affected.
 async fn two_hundred_at_once(fresh: &Fresh) {
     let world = World::crowded(fresh.db.clone()).await;
     let tasks: Vec<_> = (0..200)
@@ -79,7 +79,7 @@ async fn two_hundred_at_once(fresh: &Fresh) {
                     return None;
                 }
                 tx.commit().await.unwrap();
-                // Acknowledged is visible, to everybody and at once.
+                // An acknowledged change is immediately visible to all readers.
                 assert!(notes(&world.db).await.contains(&number));
                 Some(number)
             })
@@ -95,7 +95,7 @@ async fn two_hundred_at_once(fresh: &Fresh) {
     reopened.close().await;
 }
 
-/// Gives up a transaction at every point where it waits, while others go on.
+/// Drops a transaction at every await point, while others continue.
 async fn given_up_at_every_point(fresh: &Fresh) {
     let world = World::crowded(fresh.db.clone()).await;
     let steady = {
@@ -118,13 +118,13 @@ async fn given_up_at_every_point(fresh: &Fresh) {
     acknowledged.extend(1_000..1_100);
     two_notes(&world, 2_000).await.unwrap();
     acknowledged.insert(2_000);
-    // What was given up during its commit may be there, whole.
+    // A transaction dropped during its commit may be there as a whole.
     let there = whole_notes(&world.db).await;
     assert!(there.is_superset(&acknowledged), "{there:?}");
     assert!(!there.contains(&0) && !there.contains(&1));
 }
 
-/// As many as there are connections and more, each reading beside its transaction.
+/// More transactions than connections, each with a read outside of its transaction.
 async fn transactions_may_read_beside_themselves(db: Db) {
     let world = World::crowded(db.clone()).await;
     let tasks: Vec<_> = (0..40)
@@ -149,7 +149,7 @@ async fn a_statement_given_up_spoils_its_transaction(db: Db) {
     let world = World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
     note(&world, &mut tx, 1).await.unwrap();
-    // On a busy machine the answer may be there within one poll: then nothing was given up.
+    // On a busy machine the result may be ready within one poll: then nothing was dropped.
     let mut given_up = false;
     for number in 100..200 {
         given_up = given_up_after(1, note(&world, &mut tx, number)).await.is_none();
@@ -182,7 +182,7 @@ casemate_testing::each_backend!(
     what_comes_after_closing_is_refused,
 );
 
-/// Bodies that open their database once more.
+/// Bodies that open their database again.
 macro_rules! each_fresh {
     ($($name:ident),+ $(,)?) => {
         mod fresh_sqlite {

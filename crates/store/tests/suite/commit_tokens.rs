@@ -1,4 +1,4 @@
-//! What is prepared for contracts to allow: kept, superseded, used once, forgotten.
+//! Preparations: stored, superseded, used once, expired.
 
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ async fn of_two_updates_at_once_one_is_live(db: Db) {
         live += usize::from(one.superseded_at.is_none());
     }
     assert_eq!(live, 1);
-    // Without the row of the CVM the index says so.
+    // Without the lock of the CVM, the index reports it.
     let new = NewPreparation {
         hash: &token(),
         kind: Kind::Update,

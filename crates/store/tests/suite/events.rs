@@ -27,7 +27,7 @@ fn event(world: &World, cvm: CvmId) -> NewEvent<'static> {
     }
 }
 
-/// Writes two events per transaction, now and then drops one, and says where it wrote.
+/// Appends two events per transaction, drops some, and reports the numbers.
 async fn write(world: World, cvm: CvmId, done: Arc<AtomicUsize>) -> Vec<i64> {
     let mut written = Vec::new();
     for round in 0..EACH {
@@ -45,7 +45,7 @@ async fn write(world: World, cvm: CvmId, done: Arc<AtomicUsize>) -> Vec<i64> {
     written
 }
 
-/// Follows a cursor until every writer is done and nothing is left.
+/// Follows a cursor until all writers are done and nothing is left.
 async fn follow(world: World, cvm: CvmId, done: Arc<AtomicUsize>) -> Vec<i64> {
     let mut seen: Vec<i64> = Vec::new();
     loop {

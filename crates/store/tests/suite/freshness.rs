@@ -1,4 +1,4 @@
-//! What was read is current until a write is under way that changes it, and never again after that.
+//! A read value is current until a write that changes it begins, and never again after that.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use casemate_store::{Db, accounts, cvms, cvms::Cvm, freshness::Stamp, operations
 
 use crate::world::{START, TERM, World, at, at_rest};
 
-/// Reads a CVM as one does who wants to keep what it makes of it.
+/// Reads a CVM like a reader that caches it.
 async fn read(world: &World, cvm: &Cvm) -> (Cvm, Stamp) {
     let moment = world.db.moment();
     let found = cvms::by_id(&world.db, world.workspace, cvm.id).await.unwrap().unwrap();
@@ -62,8 +62,8 @@ async fn what_was_rolled_back_changes_nothing_that_was_read(db: Db) {
     assert!(is_current(&world, &cvm, stamp).await);
 }
 
-/// One writes and acknowledges, others read as one does who keeps: nobody may take for current what
-/// is older than the last acknowledged write, nor go back behind what anybody has seen.
+/// One task writes, others read and cache: no reader accepts a value older than the last acknowledged write,
+/// or older than what any reader has seen.
 async fn nothing_acknowledged_is_hidden(db: Db) {
     let world = World::crowded(db.clone()).await;
     let cvm = world.cvm("alpha").await;
@@ -93,7 +93,7 @@ async fn nothing_acknowledged_is_hidden(db: Db) {
                         }
                     };
                     assert!(shown >= least, "{shown} after {least} was acknowledged");
-                    // What was seen by one is seen by all from then on.
+                    // What one reader has seen, all readers see from then on.
                     acknowledged.fetch_max(shown, Ordering::SeqCst);
                     tokio::task::yield_now().await;
                 }
@@ -106,7 +106,7 @@ async fn nothing_acknowledged_is_hidden(db: Db) {
         let read = tx.cvm(cvm.id).await.unwrap().unwrap();
         let desired =
             casemate_core::cvm::DesiredState { run: read.desired.run + 1, ..read.desired };
-        // The clock stands still: freshness does not hang on it.
+        // The clock stands still: freshness does not depend on it.
         tx.set_desired(&read, &desired, &read.status, Phase::Running, START).await.unwrap();
         if number % 3 == 0 {
             drop(tx);

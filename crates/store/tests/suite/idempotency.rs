@@ -1,4 +1,4 @@
-//! First answers by key.
+//! First responses by key.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn answer(body: &str) -> Remembered {
     Remembered { fingerprint: "f".to_owned(), status: 202, body: body.to_owned() }
 }
 
-/// One request: the first does the work and remembers the answer, the others repeat it.
+/// One request: the first does the work and stores the response, the others repeat it.
 async fn request(world: &World, own: &str) -> String {
     let mut tx = world.db.begin().await.unwrap();
     if let Some(before) = tx.remembered(world.workspace, "key", START).await.unwrap() {

@@ -1,4 +1,4 @@
-//! Acknowledged, then killed: a child process commits, says so, and gets SIGKILL.
+//! A child process acknowledges commits and is killed with SIGKILL.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ fn child_path() -> Option<PathBuf> {
     std::env::var(CHILD).ok().map(PathBuf::from)
 }
 
-/// The child: not a test of its own, does nothing unless told to by the environment.
+/// The child: does nothing unless the environment asks for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Some(path) = child_path() else { return };
@@ -38,7 +38,7 @@ async fn child() {
     }
 }
 
-/// Never ends: it is killed.
+/// Runs until it is killed.
 async fn write(db: Db, first: i64, writer: usize) {
     for round in 0.. {
         let name = format!("{first}-{writer}-{round}");
@@ -58,7 +58,7 @@ async fn write(db: Db, first: i64, writer: usize) {
     }
 }
 
-/// Runs a child until it has acknowledged enough, kills it, and returns all it acknowledged.
+/// Runs a child until it has acknowledged enough, kills it, and returns all acknowledged writes.
 fn killed_child(path: &Path) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["kill::child", "--exact", "--nocapture"])
@@ -69,7 +69,7 @@ fn killed_child(path: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let Ok(line) = line else { break };
-        // A line that was cut off by the end was not heard.
+        // A truncated line does not count as acknowledged.
         let Some((_, name)) = line.split_once("acknowledged ") else { continue };
         names.push(name.to_owned());
         if names.len() == ACKNOWLEDGED {

@@ -164,7 +164,7 @@ async fn a_call_for_another_look_is_heard_during_a_lease(db: Db) {
     assert_eq!(due(&world).await, Some(8));
 }
 
-/// Two that watch the same node come to the same conclusion; a worker comes in between.
+/// Two watches of the same node agree, with a worker in between.
 async fn who_only_looks_on_writes_at_rest_and_once(db: Db) {
     let world = World::new(db.clone()).await;
     world.cvm("alpha").await;
@@ -218,7 +218,7 @@ async fn a_deleted_one_is_out_of_reach(db: Db) {
     assert!(matches!(wished, Err(Error::Stale)), "{wished:?}");
 }
 
-/// Workers, desired states and events in the orders the service uses them: no deadlock, no lost change.
+/// Workers, desired states and events in the service's order: no deadlock, no lost change.
 async fn workers_and_requests_do_not_block_each_other(db: Db) {
     let world = World::crowded(db.clone()).await;
     let mut all = Vec::new();
@@ -283,7 +283,7 @@ async fn workers_and_requests_do_not_block_each_other(db: Db) {
     assert_eq!(runs, written);
 }
 
-/// Two instances on one database: each works on what is on its own nodes, and sleeps until then.
+/// Two processes on one database: each claims only CVMs of its own nodes, and sleeps until they are due.
 async fn a_claim_leaves_other_nodes_alone(db: Db) {
     let ours = World::new(db.clone()).await;
     let theirs = ours.node("node-2").await;

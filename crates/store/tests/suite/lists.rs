@@ -46,7 +46,7 @@ async fn a_name_is_unique_among_those_not_deleted(db: Db) {
     assert_eq!(ids(&named), [second.id]);
 }
 
-/// Every form a client may use, and every form in a foreign workspace.
+/// Every form of name that a client may use, also in another workspace.
 async fn a_cvm_is_found_by_every_name_and_only_at_home(db: Db) {
     let world = World::new(db.clone()).await;
     let foreign = world.foreign().await;
@@ -131,8 +131,8 @@ async fn a_page_is_filtered_and_counted(db: Db) {
     assert_eq!(page(&world.foreign().await, ALL, 10, 0).await, (vec![], 0));
 }
 
-/// Whatever the size, pages by number and pages by key hold every CVM once and in order, with and
-/// without a filter, and one that is gone still shows where to go on.
+/// For any page size, pages by number and by key contain every CVM once and in order, with and without a
+/// filter, and a deleted CVM is still a valid cursor.
 async fn pages_of_any_size_make_the_whole(db: Db) {
     let world = World::new(db.clone()).await;
     let other = World { user: world.user("bob").await.user, ..world.node("node-2").await };
@@ -178,7 +178,7 @@ async fn pages_of_any_size_make_the_whole(db: Db) {
     assert_eq!((part.items.len(), part.total), (0, 0));
 }
 
-/// What may be long and is not shown is not read; who works on a CVM gets it.
+/// Lists do not read long columns that they do not show; a claim reads them.
 async fn lists_leave_out_what_they_do_not_show(db: Db) {
     let world = World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
@@ -203,7 +203,7 @@ async fn lists_leave_out_what_they_do_not_show(db: Db) {
     assert_eq!((&claimed[0].spec, &claimed[0].sealed_env), (&new.spec, &new.sealed_env));
 }
 
-/// Page by page, each behind the last CVM of the one before.
+/// Reads pages, each after the last CVM of the one before.
 async fn every_cvm_of_a_node_is_read(db: Db) {
     let world = World::new(db.clone()).await;
     let other = world.node("node-2").await;
@@ -228,7 +228,7 @@ async fn every_cvm_of_a_node_is_read(db: Db) {
     assert_eq!(cvms::on_node(&db, other.node, CvmId(0), 5000).await.unwrap().len(), 1);
 }
 
-/// New ones push the pages down: what was there at the beginning may be seen twice, never missed.
+/// New CVMs shift the pages: CVMs may appear twice, but none is missed.
 async fn paging_misses_nothing_while_cvms_are_added(db: Db) {
     let world = World::crowded(db.clone()).await;
     let mut before = HashSet::new();
@@ -259,7 +259,7 @@ async fn paging_misses_nothing_while_cvms_are_added(db: Db) {
     assert_eq!(page(&world, ALL, 1, 0).await.1, 80);
 }
 
-/// The lengths are kept beside the lists; they must be the lengths of the lists.
+/// Stored lengths equal the actual lengths.
 async fn totals_stay_true_under_concurrent_changes(db: Db) {
     let world = World::crowded(db.clone()).await;
     let shared = app_id(number());

@@ -1,4 +1,4 @@
-//! The store on both engines: each body is written once. See docs/database.md.
+//! The store on both databases: each body is written once. See docs/database.md.
 
 #[cfg(test)]
 mod accounts;

@@ -1,5 +1,5 @@
 //! Random desired states, claims and records of one CVM against a model in memory: the fence only grows, at
-//! most one operation runs, at most one holder writes, and nothing that is due is forgotten.
+//! most one operation is open, at most one holder writes, and everything due is claimed.
 
 use casemate_core::{
     cvm::{DesiredState, Phase, Power},
@@ -25,29 +25,29 @@ use crate::world::{TERM, World, at, at_rest, claim, next_due, number, operation_
 enum Action {
     /// Time passes.
     Later(u64),
-    /// A request reads the CVM, as it is or as it was some reads ago, and sets the desired state.
+    /// A request reads the CVM, now or some reads ago, and sets the desired state.
     SetDesired {
         power: Power,
         stale: bool,
     },
-    /// Somebody asks for another look.
+    /// Another reconciliation is requested.
     Call,
-    /// A worker looks for work.
+    /// A worker claims.
     Claim,
-    /// A holder, maybe of a lease long lost, writes and keeps the lease or gives it back.
+    /// A holder, possibly with a lost lease, records and keeps the lease or gives it back.
     Record {
         holder: usize,
         keep: bool,
         calling: bool,
         due: Option<u64>,
     },
-    /// A holder, maybe of a lease long lost, gives it back without a word. That is the last it does.
+    /// A holder, possibly with a lost lease, gives it back without a record and ends.
     GiveBack(usize),
-    /// The node watch saw something.
+    /// The node watch records a difference.
     Watch {
         due: bool,
     },
-    /// An operation opens, or closes.
+    /// An operation opens or closes.
     Open,
     Close,
 }
@@ -71,15 +71,15 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What should be in the row.
+/// The expected row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Model {
     now: u64,
     fence: i64,
     power: Power,
-    /// When the lease ends, if there is one; it counts until taken over.
+    /// When the lease ends, if there is one; it is valid until taken over.
     leased_until: Option<u64>,
-    /// Its holder said that it calls.
+    /// Its holder has announced a call.
     calling: bool,
     /// The fence with which the last lease began.
     leased_at: i64,
@@ -102,7 +102,7 @@ struct Run<'a> {
     world: &'a World,
     id: CvmId,
     model: Model,
-    /// What was claimed, newest first, and what was read.
+    /// Claimed values, newest first, and read values.
     holders: Vec<Cvm>,
     reads: Vec<Cvm>,
 }
@@ -180,7 +180,7 @@ impl Run<'_> {
         }
     }
 
-    /// `keep`: the lease is kept, and whether a call comes next.
+    /// `keep`: the lease is kept, and whether a call follows.
     async fn record(&mut self, holder: usize, keep: Option<bool>, due: Option<u64>) {
         let Some(holder) = self.holders.get(holder).cloned() else { return };
         let now = self.model.now;

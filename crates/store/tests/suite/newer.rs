@@ -32,7 +32,7 @@ async fn a_row_of_a_newer_version_is_left_to_it(fresh: Fresh) {
     run(&fresh, format!("{NEWER}{}", newer.id.0)).await;
     let claimed = claim(&fresh.db, "older", at(1), TERM, 10).await.unwrap();
     assert_eq!(claimed.iter().map(|cvm| cvm.id).collect::<Vec<_>>(), [ours.id]);
-    // The lease of the other is free for a process that can read it, and does not wake this one.
+    // The lease is free for a process that can read the row, and does not wake this one.
     assert_eq!(next_due(&fresh.db).await.unwrap(), Some(at(61)));
     let read = cvms::by_id(&fresh.db, world.workspace, newer.id).await;
     let Err(Error::Newer { table: "cvms", column: "status", row, reason }) = read else {

@@ -1,4 +1,4 @@
-//! Durable changes.
+//! Operations.
 
 use casemate_core::{
     cvm::FailureCode,

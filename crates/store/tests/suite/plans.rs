@@ -1,4 +1,4 @@
-//! Every statement, on both engines; and on SQLite that each finds its rows through an index.
+//! Runs every statement on both databases, and checks on SQLite that each uses an index.
 
 use std::{
     collections::BTreeSet,
@@ -37,10 +37,10 @@ use crate::world::{
     sim,
 };
 
-/// What the driver was told to run, in this process.
+/// Statements that the driver executed in this process.
 static STATEMENTS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Notes the text of every statement; the driver shows it to the log.
+/// Records the text of every statement from the driver's log.
 struct Notes;
 
 #[derive(Default)]
@@ -79,7 +79,7 @@ impl Subscriber for Notes {
     fn exit(&self, _: &span::Id) {}
 }
 
-/// Calls everything that has a statement of its own.
+/// Calls every function that has a statement.
 async fn every_statement_runs(db: Db) {
     let world = World::new(db.clone()).await;
     db.ping().await.unwrap();
@@ -184,7 +184,7 @@ async fn read_everything(world: &World) {
     events::cvms_between(db, casemate_core::id::EventSeq(0), newest).await.unwrap();
 }
 
-/// Every combination of filters, from the beginning and from behind an app.
+/// Every combination of filters, from the start and after an app.
 async fn read_apps(world: &World, cvm: &Cvm) {
     let id = cvm.spec.app_id;
     let mut tx = world.db.begin().await.unwrap();
@@ -354,8 +354,8 @@ async fn change(world: &World, id: CvmId) {
     tx.commit().await.unwrap();
 }
 
-/// Tables that stay small, and lists of parameters, may be read whole; an index that holds exactly
-/// what is asked for may be.
+/// Tables that stay small and lists of parameters may be scanned, and an index that has exactly the requested
+/// rows.
 const MAY_BE_READ_WHOLE: [&str; 12] = [
     "SCAN nodes",
     "SCAN users",
@@ -364,9 +364,9 @@ const MAY_BE_READ_WHOLE: [&str; 12] = [
     "SCAN list",
     "SCAN due",
     "SCAN ranked",
-    // The values that a walk over an index has found.
+    // The values found by an index walk.
     "SCAN found",
-    // The public directory in its order, as far as a page goes.
+    // The public directory in its order, up to the end of the page.
     "SCAN a USING INDEX apps_everywhere",
     "SCAN (subquery",
     "SCAN cvms USING INDEX cvms_due",
@@ -377,21 +377,21 @@ const MAY_BE_READ_WHOLE: [&str; 12] = [
 fn is_too_much(statement: &str, step: &str) -> bool {
     let whole = step.starts_with("SCAN")
         && !MAY_BE_READ_WHOLE.iter().any(|allowed| step.starts_with(allowed))
-        // What an upsert of a parent would read if foreign keys were checked at commit.
+        // Read by an upsert of a parent if foreign keys were checked at commit.
         && !statement.starts_with("INSERT INTO nodes")
-        // The length of the public directory: counted, and kept for a while (`app::directory`).
+        // The length of the public directory: counted, and cached for a while (`app::directory`).
         && !statement.starts_with("SELECT COUNT(*) FROM apps a");
-    // Pages do, as far as they go; a part of a name has no index.
+    // Pages do, up to their end; a part of a name has no index.
     let workspace = step.ends_with("(workspace_id=?)")
         && !step.contains("tallies")
         && !statement.contains("LIMIT $")
-        // The least value behind another one is the first entry there.
+        // The least value after another one is the first entry there.
         && !statement.starts_with("WITH RECURSIVE found")
         && !statement.contains("LIKE");
     whole || workspace || step.contains("AUTOMATIC")
 }
 
-/// A statement of the store in the words of SQLite; other tests run in this process too.
+/// A statement of the store as SQLite logs it; other tests run in this process, too.
 fn is_ours(statement: &str) -> bool {
     const TABLES: [&str; 18] = [
         "counters",
@@ -447,7 +447,7 @@ async fn every_statement_finds_its_rows_through_an_index() {
         }
     }
     assert!(bad.is_empty(), "{bad:#?}");
-    // what the tests below explain is what the store runs, in one direction or the other
+    // the tests below explain the store's own statements, in both directions
     let runs: BTreeSet<String> = statements.iter().map(|text| text.replace(" DESC", "")).collect();
     for (sql, _) in filters_and_pages() {
         assert!(runs.contains(&sql.replace(" DESC", "")), "the store does not run {sql}");
@@ -456,7 +456,7 @@ async fn every_statement_finds_its_rows_through_an_index() {
     fresh.finish().await;
 }
 
-/// What the list of apps asks of CVMs per filter, and the index that answers it.
+/// The conditions on CVMs per filter of the list of apps, and the index for each.
 const FILTERS: [(&str, &str); 5] = [
     ("phase IN ('starting', 'stopped')", "cvms_apps_by_phase"),
     ("listed = $4", "cvms_apps_by_listed"),
@@ -473,8 +473,8 @@ fn filters_and_pages() -> Vec<(String, &'static str)> {
     filters.into_iter().chain(pages).collect()
 }
 
-/// Every filter of the list of apps, and both ways to a page of CVMs, are answered by the index made
-/// for them, without the rows.
+/// Every filter of the list of apps, and both directions of CVM pages, use their covering index without
+/// reading rows.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_filter_has_an_index_on_sqlite() {
     let fresh = database::sqlite().await;
@@ -483,7 +483,7 @@ async fn every_filter_has_an_index_on_sqlite() {
         let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
         let steps: Vec<String> =
             plan.fetch_all(&mut raw).await.unwrap().iter().map(|row| row.get("detail")).collect();
-        // whether an app has live CVMs is in its row
+        // the row of an app has its number of live CVMs
         let covering = if index.starts_with("apps") { "" } else { "COVERING " };
         let wanted = format!("USING {covering}INDEX {index} ");
         assert!(steps.iter().any(|step| step.contains(&wanted)), "{sql}: {steps:#?}");
@@ -493,7 +493,7 @@ async fn every_filter_has_an_index_on_sqlite() {
     fresh.finish().await;
 }
 
-/// Ids of pages, in both directions and behind a key.
+/// Ids of pages, in both directions and after a key.
 const PAGES: [(&str, &str); 6] = [
     (
         "SELECT id FROM cvms WHERE workspace_id = $1 AND deleted_at IS NULL \
@@ -527,7 +527,7 @@ const PAGES: [(&str, &str); 6] = [
     ),
 ];
 
-/// CVMs that differ in what the filters ask for.
+/// CVMs that differ in the filtered properties.
 async fn variety(world: &World, many: usize) {
     let other = world.node("node-2").await.node;
     let mut tx = world.db.begin().await.unwrap();
@@ -558,7 +558,7 @@ async fn every_filter_has_an_index_on_postgres() {
         SET plan_cache_mode = force_generic_plan";
     sqlx::raw_sql(settings).execute(&mut raw).await.unwrap();
     for (at, (sql, index)) in filters_and_pages().into_iter().enumerate() {
-        // which parameters there are, and their types
+        // the parameters and their types
         let (types, values) = if sql.contains("FROM apps") {
             (
                 "BIGINT, TEXT, TEXT, BOOLEAN, TEXT, TEXT, BIGINT, TEXT, BIGINT, BIGINT, BIGINT, TEXT",

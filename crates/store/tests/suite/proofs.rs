@@ -1,4 +1,4 @@
-//! What contracts allowed is kept once, by node and in pages, until it is settled.
+//! Proofs are stored once, listed by node and in pages, until they are settled.
 
 use casemate_core::{
     governance::{Block, Proof},

@@ -12,7 +12,7 @@ use crate::world::{START, World, app_id, at, hash, kms, number};
 
 const DAY: u64 = 86_400;
 
-/// What provisioning does: the bound id, or the next nonce.
+/// Provisions: the bound id, or the next nonce.
 async fn provision(world: &World, name: &str, document: u64, now: u64) -> AppId {
     let mut tx = world.db.begin().await.unwrap();
     let app = provision_in(&mut tx, world, name, document, now).await;
@@ -27,7 +27,8 @@ async fn provision_in(tx: &mut Tx, world: &World, name: &str, document: u64, now
         Some(app) => app,
         None => next_app(tx, world, name).await,
     };
-    // After that: keeping the same document takes its row, and would hide who forgot the workspace's.
+    // Afterwards, because storing the same document locks its row and would hide a missing lock of the
+    // workspace.
     tx.keep_document(&hash, "{\"name\":\"x\"}", now).await.unwrap();
     tx.insert_provision(&world.provision(app, hash, name, now)).await.unwrap();
     app
@@ -46,7 +47,7 @@ async fn next_app(tx: &mut Tx, world: &World, name: &str) -> AppId {
     }
 }
 
-/// What committing does, in short; `None` when somebody else was first.
+/// Commits; `None` if it was already consumed.
 async fn commit(world: &World, document: u64, app: AppId, name: &str) -> Option<CvmId> {
     let mut tx = world.db.begin().await.unwrap();
     let found = tx.provisions_for(world.workspace, &hash(document), Some(&app)).await.unwrap();
@@ -198,7 +199,7 @@ async fn a_provision_is_consumed_by_one_of_many(db: Db) {
     assert_eq!(live, 1);
 }
 
-/// Even without the workspace's row: the write itself decides.
+/// Without the workspace's lock, the write itself decides.
 async fn consuming_twice_says_so(db: Db) {
     let world = World::new(db.clone()).await;
     let app = provision(&world, "alpha", 1, 0).await;
@@ -266,7 +267,7 @@ async fn an_expired_provision_binds_no_id(db: Db) {
     assert!(bound(&mut tx, at(14 * DAY)).await.is_none());
 }
 
-/// Where a contract is to be the app, which one is said when it is consumed.
+/// If a contract will be the app, the commit names it.
 async fn a_provision_without_an_app_gets_one_when_it_is_consumed(db: Db) {
     let world = World::new(db.clone()).await;
     let document = hash(4);
@@ -278,7 +279,7 @@ async fn a_provision_without_an_app_gets_one_when_it_is_consumed(db: Db) {
     for provision in [&older, &newer] {
         tx.insert_provision(provision).await.unwrap();
     }
-    // It is for any app, beside those that are for one only.
+    // It matches any app, besides those for one app only.
     let (own, contract) = (app_id(number()), app_id(number()));
     assert!(tx.bind_app_id(&own, world.workspace, Some(1), "alpha", &kms(), at(2)).await.unwrap());
     let bound = world.provision(own, document, "alpha", at(2));
@@ -300,7 +301,7 @@ async fn a_provision_without_an_app_gets_one_when_it_is_consumed(db: Db) {
             .unwrap()
             .is_none()
     );
-    // Its app is bound to whom commits it first, and stays.
+    // Its app is bound permanently to the workspace that commits it first.
     assert!(tx.bind_app_id(&contract, world.workspace, None, "alpha", &kms, at(3)).await.unwrap());
     let mut new = world.new_cvm(contract, "alpha");
     new.spec.compose_hash = document;
@@ -319,7 +320,7 @@ async fn a_provision_without_an_app_gets_one_when_it_is_consumed(db: Db) {
     assert!(provisions::document(&db, &document).await.unwrap().is_some(), "a CVM has it");
 }
 
-/// Of two workspaces that bind an app at the same time one has it.
+/// Of two workspaces that bind an app concurrently, one gets it.
 async fn an_app_is_bound_by_one_of_two_workspaces(db: Db) {
     let world = World::crowded(db).await;
     let foreign = world.foreign().await;
@@ -347,7 +348,7 @@ async fn an_app_is_bound_by_one_of_two_workspaces(db: Db) {
     assert_eq!((winners, holders.len()), (1, 1), "{holders:?}");
 }
 
-/// The janitor and those who take things into use again, all at once: no error, nothing torn.
+/// The janitor runs concurrently with new uses of app ids and documents: no error, no inconsistency.
 async fn expiry_and_provisions_at_once(db: Db) {
     let world = World::crowded(db.clone()).await;
     for name in 0..20 {

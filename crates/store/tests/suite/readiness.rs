@@ -1,4 +1,4 @@
-//! The check that a workspace declares for an app.
+//! The readiness check that a workspace declares for an app.
 
 use casemate_core::{id::WorkspaceId, ready::Check};
 use casemate_store::{Db, readiness};

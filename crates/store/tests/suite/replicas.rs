@@ -1,4 +1,4 @@
-//! What a replica is made of: the documents of an app, names in use, and what nodes have left.
+//! The inputs of a replica: documents of an app, names in use, free capacity of nodes.
 
 use std::collections::BTreeSet;
 

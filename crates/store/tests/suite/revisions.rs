@@ -1,4 +1,4 @@
-//! What was in force when, and what is prepared and was not.
+//! Revisions, and prepared documents that are not in force.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-/// What is stored of a CVM, from now on.
+/// Stores a new configuration of a CVM.
 async fn give(world: &World, cvm: CvmId, sealed_env: Option<&str>, change: impl FnOnce(&mut Spec)) {
     let mut tx = world.db.begin().await.unwrap();
     let read = tx.lock_cvm(cvm).await.unwrap().unwrap();
@@ -45,7 +45,7 @@ async fn give(world: &World, cvm: CvmId, sealed_env: Option<&str>, change: impl 
     tx.commit().await.unwrap();
 }
 
-/// Closes an operation of this kind as succeeded. The revision it brought about, if one.
+/// Closes an operation of this kind as succeeded; returns its revision, if any.
 async fn close(
     world: &World,
     cvm: CvmId,
@@ -92,7 +92,7 @@ async fn only_what_differs_is_a_revision(db: Db) {
             spec.user_config = config.map(str::to_owned);
         })
         .await;
-        // two in one instant keep their order
+        // two at the same instant keep their order
         expected.insert(0, close(&world, cvm.id, Update, keys, at(3)).await.unwrap());
         assert_eq!(close(&world, cvm.id, Update, keys, at(3)).await, None);
         assert_eq!(listed(&db, &cvm).await, expected);

@@ -1,4 +1,4 @@
-//! Migrations from zero, and the same schema on both engines.
+//! Migrations from zero, and equal schemas on both databases.
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
@@ -15,7 +15,7 @@ const POSTGRES_COLUMNS: &str = "SELECT table_name || '.' || column_name || ' ' |
     CASE WHEN is_nullable = 'NO' THEN ' not null' ELSE '' END \
     FROM information_schema.columns WHERE table_schema = 'public' AND table_name NOT LIKE '\\_sqlx%'";
 
-/// Indexes and keys by what they hold, not by name: those made for a constraint have none in SQLite.
+/// Indexes and keys by their columns, not names: SQLite has no names for those of constraints.
 const SQLITE_INDEXES: &str = "SELECT m.name || ' (' || (SELECT GROUP_CONCAT(k.name, ', ') FROM \
     (SELECT name FROM pragma_index_info(i.name) ORDER BY seqno) k) || ')' || \
     CASE WHEN i.\"unique\" = 1 THEN ' unique' ELSE '' END || \
@@ -111,7 +111,8 @@ async fn migrations_run_at_the_same_time_wait_for_each_other() {
     postgres.finish().await;
 }
 
-/// Looking changes nothing; what has run is pending no more; what a newer version did is said.
+/// `pending` changes nothing, and leaves out migrations that have run; migrations of a newer version are an
+/// error.
 async fn what_is_pending_is_told_without_doing_it(url: &str) {
     let first = migrate::pending(url).await.unwrap();
     assert_eq!(first[0].version, 1);
@@ -156,7 +157,7 @@ async fn a_postgres_database_tells_what_is_pending() {
     postgres.finish().await;
 }
 
-/// The file is its owner's only, and after a clean end it is whole by itself.
+/// The file has mode 0600, and is complete without side files after a clean close.
 #[tokio::test]
 async fn a_sqlite_file_is_private_and_closed_whole() {
     let dir = tempfile::tempdir().unwrap();

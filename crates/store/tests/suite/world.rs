@@ -1,4 +1,4 @@
-//! A workspace with a node, and short ways to put CVMs into it.
+//! A workspace with a node, and helpers to insert CVMs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -27,11 +27,11 @@ use casemate_store::{
     provisions::Provision,
 };
 
-/// When everything begins.
+/// Start time.
 pub const START: Timestamp = Timestamp::from_micros(1_800_000_000_000_000);
-/// How long leases last here.
+/// Lease duration.
 pub const TERM: Duration = Duration::from_secs(30);
-/// A node of the one instance of these tests.
+/// The node of the only process.
 pub fn sim(name: &str) -> NewNode<'_> {
     NewNode {
         name,
@@ -62,7 +62,7 @@ pub async fn claim(
     lease::claim(db, &Claimant { owner, nodes: &nodes }, now, term, limit).await
 }
 
-/// When the next CVM of any node falls due.
+/// When the next CVM of any node becomes due.
 pub async fn next_due(db: &Db) -> Result<Option<Timestamp>, Error> {
     lease::next_due(db, &node_ids(db).await).await
 }
@@ -75,7 +75,7 @@ pub fn at(seconds: u64) -> Timestamp {
     START.plus(Duration::from_secs(seconds))
 }
 
-/// A number nobody got before in this process.
+/// A number that is unique in this process.
 pub fn number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -120,8 +120,8 @@ impl World {
         Self { db, user, workspace, node }
     }
 
-    /// The same with every connection open: a task that waits for its connection to be made comes too
-    /// late to meet the others.
+    /// The same with all connections open: a task that first waits for a connection would be too late to run
+    /// concurrently.
     pub async fn crowded(db: Db) -> Self {
         let world = Self::new(db.clone()).await;
         if matches!(db, Db::Postgres(_)) {
@@ -138,7 +138,7 @@ impl World {
         world
     }
 
-    /// The same database seen from a workspace of its own.
+    /// The same database with another workspace.
     pub async fn foreign(&self) -> Self {
         let mut tx = self.db.begin().await.unwrap();
         let workspace = workspace(&mut tx, &format!("foreign-{}", number())).await;
@@ -160,7 +160,7 @@ impl World {
         Self { user, ..self.clone() }
     }
 
-    /// A CVM of an app of its own.
+    /// A CVM of a new app.
     pub async fn cvm(&self, name: &str) -> Cvm {
         self.replica(app_id(number()), name).await
     }
@@ -175,7 +175,7 @@ impl World {
         cvm
     }
 
-    /// Writes a CVM and what it refers to.
+    /// Inserts a CVM and the rows it references.
     pub async fn insert(&self, tx: &mut Tx, app: AppId, name: &str) -> Inserted {
         let new = self.new_cvm(app, name);
         tx.keep_document(&new.spec.compose_hash, "{}", START).await.unwrap();
@@ -219,7 +219,7 @@ impl World {
         }
     }
 
-    /// Claims everything that is due and writes it down as up and at rest.
+    /// Claims everything that is due and records it as up and at rest.
     pub async fn settle(&self, now: Timestamp) {
         loop {
             let claimed = claim(&self.db, "settler", now, TERM, 500).await.unwrap();
@@ -234,7 +234,7 @@ impl World {
         }
     }
 
-    /// Sets the desired state of a CVM to deleted and writes it down as gone.
+    /// Sets the desired state of a CVM to deleted and records it as deleted.
     pub async fn delete(&self, id: CvmId, now: Timestamp) {
         self.set_desired_power(id, Power::Deleted, now).await;
         let mut tx = self.db.begin().await.unwrap();
@@ -275,12 +275,12 @@ pub fn provision_id() -> ProvisionId {
     format!("{:032x}", number()).parse().unwrap()
 }
 
-/// The lease given back, nothing left to do.
+/// A record that gives the lease back, with nothing left to do.
 pub const fn at_rest(status: &Status, phase: Phase) -> Record<'_> {
     Record { status, phase, lease_until: None, calling: false, due_at: None, deleted: false }
 }
 
-/// A CVM whose guest has told its instance id.
+/// A CVM whose guest has reported its instance id.
 pub fn told(instance: InstanceId) -> Status {
     let vm = EngineVmId("vm".to_owned());
     let observed = ObservedVm {

@@ -1,4 +1,4 @@
-//! Contracts of KMS and apps as a machine of a few lines: the same calls, events and reverts, no EVM.
+//! KMS and app contracts as a small state machine: the same calls, events and reverts, without an EVM.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,25 +19,25 @@ use casemate_core::{
     id::{Address, Wallet},
 };
 
-/// Code of which it matters only that there is some.
+/// Any code, where only its existence matters.
 pub(super) const SOME_CODE: [u8; 1] = [0xfe];
 
-/// What a call came to: what it returned and what contracts said in it, or the bytes it reverted with.
+/// The result of a call: return data and logs, or the revert data.
 pub(super) type Outcome = Result<Run, Vec<u8>>;
 
-/// A call that succeeded.
+/// A successful call.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Run {
     pub returned: Vec<u8>,
     pub logs: Vec<Log>,
 }
 
-/// Which contracts of apps there are on real chains.
+/// Versions of the app contract that exist on real chains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
-    /// Handed over at once, without `pendingOwner`, `requireTcbUpToDate` and `version`.
+    /// Ownership is transferred immediately; without `pendingOwner`, `requireTcbUpToDate` and `version`.
     SingleStep,
-    /// Handed over in two steps.
+    /// Ownership is transferred in two steps.
     TwoStep,
 }
 
@@ -76,15 +76,15 @@ pub(super) struct Kms {
     created: u64,
 }
 
-/// Code that does nothing but answer to the questions for a Safe, if it is one.
+/// A contract that only answers the Safe functions, if it is a Safe.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Other {
     pub code: Vec<u8>,
-    /// How many of which owners have to sign.
+    /// Threshold and owners.
     pub safe: Option<(u64, Vec<Address>)>,
 }
 
-/// Everything that has code, at one block.
+/// All contracts at one block.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Contracts {
     pub kms: BTreeMap<Address, Kms>,
@@ -93,7 +93,7 @@ pub(super) struct Contracts {
 }
 
 impl Contracts {
-    /// The code at an address; that of our own contracts is one byte.
+    /// The code at an address; one byte for the contracts simulated here.
     pub fn code(&self, at: &Address) -> Vec<u8> {
         if self.kms.contains_key(at) || self.apps.contains_key(at) {
             return SOME_CODE.to_vec();
@@ -101,7 +101,7 @@ impl Contracts {
         self.others.get(at).map(|other| other.code.clone()).unwrap_or_default()
     }
 
-    /// A slot of storage, as far as anybody looks at it.
+    /// A storage slot, as far as it is used.
     pub fn storage(&self, at: &Address, slot: u64) -> [u8; 32] {
         let mut word = [0; 32];
         if let (Some(app), 1) = (self.apps.get(at), slot) {
@@ -110,7 +110,7 @@ impl Contracts {
         word
     }
 
-    /// Makes a call; one that reverts changes nothing.
+    /// Executes a call; a revert changes nothing.
     pub fn call(&mut self, from: Address, to: Address, data: &[u8]) -> Outcome {
         let before = self.clone();
         let outcome = self.run(from, to, data);
@@ -212,7 +212,7 @@ impl App {
         }
     }
 
-    /// What a view returns; `None` for what is no view.
+    /// The result of a view; `None` if the call is not a view.
     fn view(&self, call: &AppCall) -> Result<Option<Vec<u8>>, Vec<u8>> {
         let old = self.generation == Generation::SingleStep;
         Ok(Some(match call {
@@ -295,7 +295,7 @@ impl App {
         }
     }
 
-    /// Why a boot gets no keys; empty: it gets them.
+    /// Why a boot is refused; empty if it is allowed.
     fn refusal(&self, boot: &AppBootInfo) -> &'static str {
         if self.tcb_up_to_date && boot.tcbStatus != "UpToDate" {
             "TCB status is not up to date"
@@ -325,7 +325,7 @@ fn returns(flag: bool) -> Run {
     Run { returned: flag.abi_encode(), logs: Vec::new() }
 }
 
-/// A change of which no event is of interest here.
+/// A change whose event does not matter here.
 fn silent(_changed: bool) -> Run {
     Run::default()
 }

@@ -1,4 +1,4 @@
-//! Blocks, and what contracts were at each of them.
+//! Blocks, with the state of the contracts at each.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::contracts::{Contracts, Run};
 
-/// One call of a transaction: who, which contract, with what.
+/// A call in a transaction: sender, contract, calldata.
 pub(super) type Call = (Address, Address, Vec<u8>);
 
 /// A transaction: all of its calls succeed, or none.
@@ -31,7 +31,7 @@ pub(super) struct Included {
     pub logs: Vec<Log>,
 }
 
-/// A block, with what it left behind.
+/// A block with its resulting state.
 #[derive(Debug, Clone)]
 pub(super) struct Mined {
     pub block: Block,
@@ -39,13 +39,12 @@ pub(super) struct Mined {
     pub included: Vec<Included>,
 }
 
-/// The chain.
 #[derive(Debug)]
 pub(super) struct Ledger {
     chain_id: u64,
     blocks: Vec<Mined>,
     pending: Vec<Transaction>,
-    /// How often something was made whose hash has to be new.
+    /// Counter for unique hashes.
     made: u64,
 }
 
@@ -61,7 +60,7 @@ impl Ledger {
     }
 
     pub fn head(&self) -> &Mined {
-        // There is always the first block.
+        // The first block always exists.
         &self.blocks[self.blocks.len() - 1]
     }
 
@@ -89,14 +88,14 @@ impl Ledger {
         })
     }
 
-    /// Takes a transaction; the next block has it.
+    /// Submits a transaction for the next block.
     pub fn submit(&mut self, calls: Vec<Call>) -> TxHash {
         let hash = TxHash::from_bytes(self.next_hash("transaction"));
         self.pending.push(Transaction { hash, calls });
         hash
     }
 
-    /// The next block, with all that was submitted.
+    /// Mines the next block with all submitted transactions.
     pub fn mine(&mut self) {
         let mut contracts = Contracts::clone(&self.head().contracts);
         let pending = std::mem::take(&mut self.pending);
@@ -104,14 +103,14 @@ impl Ledger {
         self.seal(contracts, included);
     }
 
-    /// A block in which contracts are changed by hand.
+    /// Mines a block in which the contracts are edited directly.
     pub fn edit(&mut self, change: impl FnOnce(&mut Contracts)) {
         let mut contracts = Contracts::clone(&self.head().contracts);
         change(&mut contracts);
         self.seal(contracts, Vec::new());
     }
 
-    /// Other, empty blocks in the place of the newest `depth`; their transactions are gone.
+    /// Replaces the newest `depth` blocks by empty ones; their transactions are lost.
     pub fn reorg(&mut self, depth: usize) {
         let keep = self.blocks.len().saturating_sub(depth).max(1);
         let lost = self.blocks.len() - keep;

@@ -1,8 +1,8 @@
-//! A chain in memory, for tests: contracts of KMS and apps, blocks, reorganisations, faults on demand.
+//! A chain in memory for tests: KMS and app contracts, blocks, reorganisations, faults on demand.
 //!
-//! [`FakeChain`] is a [`Chain`] itself. It judges with the same pure code as the real one, so what is
-//! tested with it is what comes of verdicts and faults, not JSON-RPC. A [`FakeNode`] is an endpoint of
-//! such a chain, for those who speak JSON-RPC. A wrong set-up panics.
+//! [`FakeChain`] is a [`Chain`]. It judges with the same pure code as the real one, so tests with it cover
+//! the handling of verdicts and faults, not JSON-RPC. A [`FakeNode`] is a JSON-RPC endpoint of such a chain.
+//! A wrong set-up panics.
 
 mod contracts;
 mod ledger;
@@ -26,7 +26,7 @@ use casemate_core::{
         Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
         calldata::{self, NewApp},
         judge::{self, Policy, ReceiptEvaluation},
-        returned::{self, Returned},
+        returned::{self, CallResult},
         view,
     },
     id::{Address, AppId, ComposeHash, DeviceId, TxHash},
@@ -39,10 +39,10 @@ use self::{
     ledger::Ledger,
 };
 
-/// Who sends what nobody in particular sends.
+/// Default sender.
 const SOMEBODY: Address = Address::from_bytes([0x5b; 20]);
 
-/// How often each question was asked, those included that came to a fault.
+/// Number of questions by kind, including those that got a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     pub verify: usize,
@@ -55,7 +55,7 @@ pub struct Counts {
     pub upgrades_disabled: usize,
 }
 
-/// A chain in memory. Clones are the same chain.
+/// A chain in memory. Clones share it.
 #[derive(Debug, Clone)]
 pub struct FakeChain {
     policy: Policy,
@@ -65,7 +65,7 @@ pub struct FakeChain {
 #[derive(Debug)]
 struct Shared {
     world: Mutex<World>,
-    /// Says when the chain, or whether it answers, is another.
+    /// Notifies about changes of the chain or of its faults.
     changed: watch::Sender<()>,
 }
 
@@ -78,7 +78,7 @@ struct World {
 }
 
 impl FakeChain {
-    /// An empty chain with one block, which wants one confirmation.
+    /// An empty chain with one block that requires one confirmation.
     #[must_use]
     pub fn new(chain_id: u64) -> Self {
         let world = World {
@@ -92,28 +92,28 @@ impl FakeChain {
         Self { policy: Policy::new(chain_id, 1), shared }
     }
 
-    /// The same chain, whose questions want this many confirmations.
+    /// The same chain with this number of required confirmations.
     #[must_use]
     pub fn with_confirmations(mut self, confirmations: u64) -> Self {
         self.policy.confirmations = confirmations;
         self
     }
 
-    /// A contract of a KMS.
+    /// Adds a KMS contract.
     pub fn add_kms(&self, kms: Address) {
         self.edit(|contracts| {
             contracts.kms.insert(kms, Kms::default());
         });
     }
 
-    /// The KMS may run on a device.
+    /// Allows the KMS to run on a device.
     pub fn allow_kms_device(&self, kms: Address, device: DeviceId) {
         self.edit_kms(kms, |kms| {
             kms.devices.insert(B256::from(*device.as_bytes()));
         });
     }
 
-    /// Whether apps of a KMS may run on an OS image.
+    /// Sets whether apps of a KMS may run on an OS image.
     pub fn allow_os_image(&self, kms: Address, image: [u8; 32], allow: bool) {
         self.edit_kms(kms, |kms| {
             if allow {
@@ -124,32 +124,32 @@ impl FakeChain {
         });
     }
 
-    /// Deploys an app as clients do, through the contract of the KMS.
+    /// Deploys an app through the KMS contract, as clients do.
     pub fn deploy(&self, kms: Address, app: &NewApp) -> (AppId, TxHash) {
         let data = calldata::deploy_and_register_app(app);
         let made = self.dry(app.owner, kms, &data).unwrap_or_else(|revert| {
             panic!("no app can be deployed: {}", returned::reason(&revert))
         });
-        let Some(id) = returned::deployed_app(&Returned::Data(made)) else {
+        let Some(id) = returned::deployed_app(&CallResult::Data(made)) else {
             panic!("no contract of a KMS at 0x{kms}")
         };
         (AppId::from_bytes(*id.as_bytes()), self.send(app.owner, kms, data))
     }
 
-    /// A contract of an app at this id, registered with the KMS.
+    /// Adds an app contract with this id, registered with the KMS.
     pub fn add_app(&self, kms: Address, app: AppId, owner: Address) {
         self.place_app(app, owner, Generation::TwoStep);
         self.register(kms, app.into());
     }
 
-    /// A contract of an app that no KMS knows.
+    /// Adds an app contract that is not registered with a KMS.
     pub fn place_app(&self, app: AppId, owner: Address, generation: Generation) {
         self.edit(|contracts| {
             contracts.apps.insert(app.into(), App::new(owner, generation));
         });
     }
 
-    /// Registers an address, whatever is there: anybody may.
+    /// Registers an address without a check, as anybody may.
     pub fn register(&self, kms: Address, address: Address) -> TxHash {
         self.send(SOMEBODY, kms, calldata::register_app(address))
     }
@@ -159,7 +159,7 @@ impl FakeChain {
         self.send(self.owner(app), app.into(), calldata::add_compose_hash(hash))
     }
 
-    /// The owner allows a document no more.
+    /// The owner disallows a document.
     pub fn remove_hash(&self, app: AppId, hash: ComposeHash) -> TxHash {
         self.send(self.owner(app), app.into(), calldata::remove_compose_hash(hash))
     }
@@ -169,37 +169,37 @@ impl FakeChain {
         self.send(self.owner(app), app.into(), calldata::add_device(device))
     }
 
-    /// The owner strikes a device off the list.
+    /// The owner removes a device from the list.
     pub fn remove_device(&self, app: AppId, device: DeviceId) -> TxHash {
         self.send(self.owner(app), app.into(), calldata::remove_device(device))
     }
 
-    /// The owner allows every device, or those on the list only.
+    /// The owner allows every device, or only listed ones.
     pub fn set_any_device(&self, app: AppId, allow: bool) -> TxHash {
         self.send(self.owner(app), app.into(), calldata::set_allow_any_device(allow))
     }
 
-    /// The app demands that the TCB of its hosts is up to date, or not.
+    /// The app requires hosts with an up-to-date TCB, or not.
     pub fn require_tcb_up_to_date(&self, app: AppId, require: bool) -> TxHash {
         self.send(self.owner(app), app.into(), calldata::set_require_tcb_up_to_date(require))
     }
 
-    /// The code of the app can never be replaced again.
+    /// Disables upgrades of the app's code permanently.
     pub fn disable_upgrades(&self, app: AppId) -> TxHash {
         self.send(self.owner(app), app.into(), calldata::disable_upgrades())
     }
 
-    /// The app has another owner, or none, from now on.
+    /// Sets or removes the owner of the app.
     pub fn set_owner(&self, app: AppId, owner: Option<Address>) {
         self.edit_app(app, |app| app.owner = owner);
     }
 
-    /// The app is offered to somebody, or no more.
+    /// Sets or removes the pending owner of the app.
     pub fn set_pending_owner(&self, app: AppId, pending: Option<Address>) {
         self.edit_app(app, |app| app.pending_owner = pending);
     }
 
-    /// From now on this is behind an address. Transactions of a Safe are sent in its name.
+    /// Sets the kind of account at an address. Transactions of a Safe are sent from its address.
     pub fn set_account(&self, address: Address, account: Account) {
         let other = match account {
             Account::Eoa => Other::default(),
@@ -213,37 +213,36 @@ impl FakeChain {
         });
     }
 
-    /// From now on this code is at an address. It reverts whatever it is called with.
+    /// Sets the code at an address. It reverts all calls.
     pub fn set_code(&self, address: Address, code: Vec<u8>) {
         self.edit(|contracts| {
             contracts.others.insert(address, Other { code, safe: None });
         });
     }
 
-    /// A transaction of one call, mined. It may revert: its receipt says so.
+    /// Sends and mines a transaction with one call. It may revert.
     pub fn send(&self, from: Address, to: Address, data: Vec<u8>) -> TxHash {
         self.send_batch(vec![(from, to, data)])
     }
 
-    /// A transaction of several calls, mined, as a Safe makes them: sender, contract, calldata.
+    /// Sends and mines a transaction with several calls, like a Safe: sender, contract, calldata.
     pub fn send_batch(&self, calls: Vec<(Address, Address, Vec<u8>)>) -> TxHash {
         let transaction = self.submit(calls);
         self.mine(1);
         transaction
     }
 
-    /// A transaction that waits for [`Self::mine`].
+    /// Submits a transaction, which waits for [`Self::mine`].
     pub fn submit(&self, calls: Vec<(Address, Address, Vec<u8>)>) -> TxHash {
         self.world().ledger.submit(calls)
     }
 
-    /// A transaction that succeeds and in which no contract says anything: what a Safe makes of a call
-    /// that fails inside.
+    /// A transaction that succeeds without any log, like a Safe's when its inner call fails.
     pub fn send_nothing(&self) -> TxHash {
         self.send_batch(Vec::new())
     }
 
-    /// More blocks; the first has what was submitted.
+    /// Mines blocks; the first contains what was submitted.
     pub fn mine(&self, blocks: usize) {
         let mut world = self.world();
         for _ in 0..blocks {
@@ -253,7 +252,7 @@ impl FakeChain {
         self.tell();
     }
 
-    /// Replaces the newest blocks by empty ones. What was in them is gone for good.
+    /// Replaces the newest blocks by empty ones. Their transactions are lost.
     pub fn reorg(&self, depth: usize) {
         self.world().ledger.reorg(depth);
         self.tell();
@@ -265,17 +264,17 @@ impl FakeChain {
         self.world().ledger.head().block
     }
 
-    /// The next `n` questions come to this fault.
+    /// The next `n` questions get this fault.
     pub fn fail_next(&self, n: usize, fault: &Fault) {
         self.world().faults.extend(std::iter::repeat_n(fault.clone(), n));
     }
 
-    /// Questions come to answers again.
+    /// Questions get answers again.
     pub fn heal(&self) {
         self.world().faults.clear();
     }
 
-    /// Questions get no answer, until [`Self::release`].
+    /// Questions get no answer until [`Self::release`].
     pub fn hold(&self) {
         self.world().held = true;
     }
@@ -286,7 +285,7 @@ impl FakeChain {
         self.tell();
     }
 
-    /// How often each question was asked.
+    /// Number of questions by kind.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.world().counts
@@ -317,7 +316,7 @@ impl FakeChain {
         });
     }
 
-    /// What a call would return now.
+    /// The result of a call at the newest block.
     fn dry(&self, from: Address, to: Address, data: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
         let mut contracts = Contracts::clone(&self.world().ledger.head().contracts);
         contracts.call(from, to, data).map(|run| run.returned)
@@ -331,12 +330,12 @@ impl FakeChain {
         self.shared.changed.send_replace(());
     }
 
-    /// Counts a question, waits while answers are held, and takes the fault it comes to.
+    /// Counts a question, waits while answers are held, and returns the fault, if any.
     async fn asked(&self, count: impl FnOnce(&mut Counts) -> &mut usize) -> Result<(), Fault> {
         *count(&mut self.world().counts) += 1;
         let mut changes = self.shared.changed.subscribe();
         while self.world().held {
-            // Fails only when the chain is gone, and `self` holds it.
+            // Fails only when the chain is dropped, and `self` holds it.
             let _ = changes.changed().await;
         }
         self.world().faults.pop_front().map_or(Ok(()), Err)
@@ -349,8 +348,8 @@ impl FakeChain {
         let block = head.block;
         drop(world);
         let mut ask = |to: Address, data: Vec<u8>| match contracts.call(SOMEBODY, to, &data) {
-            Ok(run) => Returned::Data(run.returned),
-            Err(revert) => Returned::Reverted(revert),
+            Ok(run) => CallResult::Data(run.returned),
+            Err(revert) => CallResult::Reverted(revert),
         };
         let app = Address::from(question.app);
         let flag = returned::flag;
@@ -423,7 +422,7 @@ impl Chain for FakeChain {
         self.asked(|counts| &mut counts.boot).await?;
         let block = self.head();
         let answer = match self.dry(SOMEBODY, boot.kms, &view::boot(boot)) {
-            Ok(data) => returned::boot(&Returned::Data(data)),
+            Ok(data) => returned::boot(&CallResult::Data(data)),
             Err(revert) => Some((false, returned::reason(&revert))),
         };
         Ok(match answer {
@@ -472,8 +471,8 @@ impl Chain for FakeChain {
             return Ok(Account::Eoa);
         }
         let ask = |view: Vec<u8>| match self.dry(SOMEBODY, *address, &view) {
-            Ok(data) => Returned::Data(data),
-            Err(revert) => Returned::Reverted(revert),
+            Ok(data) => CallResult::Data(data),
+            Err(revert) => CallResult::Reverted(revert),
         };
         Ok(returned::contract(&ask(view::safe_threshold()), &ask(view::safe_owners())))
     }

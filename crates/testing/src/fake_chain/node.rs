@@ -1,4 +1,4 @@
-//! An endpoint of a chain in memory: JSON-RPC over HTTP on a loopback port, which misbehaves on demand.
+//! A JSON-RPC endpoint of a chain in memory, over HTTP on a loopback port, with faults on demand.
 
 use std::{
     collections::VecDeque,
@@ -29,26 +29,26 @@ use super::{
 /// How an endpoint answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Behaviour {
-    /// With this HTTP status and nothing of use; `Retry-After` in seconds.
+    /// This HTTP status without a useful body; `Retry-After` in seconds.
     Status(u16, Option<u64>),
-    /// Not at all: it closes the connection.
+    /// Closes the connection.
     Drop,
-    /// With something that is no JSON.
+    /// A body that is not JSON.
     Garbage,
-    /// With more than anybody would read.
+    /// A body of unlimited length.
     Endless,
-    /// As if it were this many blocks behind.
+    /// As if it were this number of blocks behind.
     Behind(u64),
-    /// As if it were on this chain.
+    /// As if it served this chain.
     ChainId(u64),
-    /// As one that does not know blocks by their hashes (EIP-1898).
+    /// As if it did not support blocks by hash (EIP-1898).
     NoHashes,
-    /// After this time.
+    /// After this delay.
     Slow(Duration),
     Error(i64, &'static str),
 }
 
-/// An endpoint. It ends when it is dropped.
+/// An endpoint; stopped on drop.
 #[derive(Debug)]
 pub struct FakeNode {
     url: String,
@@ -70,7 +70,7 @@ struct State {
 }
 
 impl FakeNode {
-    /// An endpoint of this chain, which behaves.
+    /// An endpoint of this chain without faults.
     pub async fn start(chain: &FakeChain) -> Self {
         #[expect(clippy::expect_used, reason = "there is a loopback in every test")]
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -78,35 +78,35 @@ impl FakeNode {
         let address = listener.local_addr().expect("a bound port");
         let shared = Arc::new(Manners { chain: chain.clone(), state: Mutex::default() });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        // The path stands for the key that providers put there.
+        // The path represents an API key in the URL.
         Self { url: format!("http://{address}/v2/s3cr3t-key"), shared, server }
     }
 
-    /// Its address, with a key in it.
+    /// Its URL, with a key.
     #[must_use]
     pub fn url(&self) -> SecretString {
         SecretString::from(self.url.clone())
     }
 
-    /// From now on every call is answered so; several may hold.
+    /// Adds a behaviour for all further calls.
     pub fn behave(&self, behaviour: Behaviour) {
         self.shared.state().always.push(behaviour);
     }
 
-    /// From now on it behaves.
+    /// Removes all behaviours.
     pub fn heal(&self) {
         let mut state = self.shared.state();
         state.always.clear();
         state.next.clear();
     }
 
-    /// The next `n` calls, or those of one method, are answered so.
+    /// The next `n` calls, or those of one method, get this behaviour.
     pub fn behave_next(&self, n: usize, method: Option<&'static str>, behaviour: &Behaviour) {
         let next = std::iter::repeat_n((method, behaviour.clone()), n);
         self.shared.state().next.extend(next);
     }
 
-    /// How often a method was called.
+    /// Number of calls of a method.
     #[must_use]
     pub fn calls(&self, method: &str) -> usize {
         self.shared.state().calls.iter().filter(|called| *called == method).count()
@@ -132,23 +132,23 @@ async fn serve(listener: TcpListener, shared: Arc<Manners>) {
     }
 }
 
-/// Why there is no answer: the connection is closed.
+/// The connection is closed without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("hung up on purpose")]
-struct HungUp;
+struct ConnectionClosed;
 
 async fn answer(
     request: Request<Incoming>,
     shared: Arc<Manners>,
-) -> Result<Response<Full<Bytes>>, HungUp> {
-    let body = request.into_body().collect().await.map_err(|_| HungUp)?.to_bytes();
-    let call: Value = serde_json::from_slice(&body).map_err(|_| HungUp)?;
+) -> Result<Response<Full<Bytes>>, ConnectionClosed> {
+    let body = request.into_body().collect().await.map_err(|_| ConnectionClosed)?.to_bytes();
+    let call: Value = serde_json::from_slice(&body).map_err(|_| ConnectionClosed)?;
     let method = call["method"].as_str().unwrap_or_default();
     let mut view = View { behind: 0, chain_id: None, hashes: true };
     for behaviour in shared.behaviour(method) {
         match behaviour {
             Behaviour::Status(status, retry_after) => return Ok(refusal(status, retry_after)),
-            Behaviour::Drop => return Err(HungUp),
+            Behaviour::Drop => return Err(ConnectionClosed),
             Behaviour::Garbage => return Ok(reply("<html>bad gateway</html>".to_owned())),
             Behaviour::Endless => return Ok(reply(" ".repeat(9 << 20))),
             Behaviour::Behind(blocks) => view.behind = blocks,
@@ -169,7 +169,7 @@ impl Manners {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How this call is answered; it is counted.
+    /// Counts a call and returns its behaviours.
     fn behaviour(&self, method: &str) -> Vec<Behaviour> {
         let mut state = self.state();
         state.calls.push(method.to_owned());
@@ -206,7 +206,7 @@ fn error(code: i64, message: &str) -> Value {
     json!({"code": code, "message": message})
 }
 
-/// What an endpoint knows.
+/// The chain as an endpoint sees it.
 struct View {
     behind: u64,
     chain_id: Option<u64>,
@@ -239,7 +239,7 @@ impl View {
         world.ledger.head().block.number.saturating_sub(self.behind)
     }
 
-    /// The block of a tag or a number, if this endpoint has it.
+    /// The block of a tag or number, if this endpoint has it.
     fn tagged<'w>(&self, world: &'w World, text: &str) -> Option<&'w Mined> {
         let newest = self.newest(world);
         let wanted = match text {
@@ -251,7 +251,7 @@ impl View {
         world.ledger.at(wanted).filter(|_| wanted <= newest)
     }
 
-    /// The block that a call is about.
+    /// The block that a call refers to.
     fn at<'w>(&self, world: &'w World, parameter: &Value) -> Result<&'w Mined, Value> {
         let missing = || error(-32_000, "header not found");
         let Some(hash) = parameter["blockHash"].as_str() else {

@@ -1,7 +1,7 @@
 //! Changes that the app's contract must allow first: `--prepare-only` and `cvms commit-update`.
 
 use casemate_api::{approval::CommitTokenRequest, cvm_patch::CvmPatch, reply::Accepted};
-use casemate_client::{Client, EnvGuard, Required};
+use casemate_client::{ApprovalRequired, Client, EnvGuard};
 use casemate_core::id::{ComposeHash, TxHash};
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
@@ -86,7 +86,7 @@ pub async fn prepare(
         }
         Err(error) => error,
     };
-    let Some(required) = Required::of(&error) else { return Err(error.into()) };
+    let Some(required) = ApprovalRequired::of(&error) else { return Err(error.into()) };
     let required = required?;
     let facts = facts(&required);
     if global.json {
@@ -106,7 +106,7 @@ pub async fn prepare(
 }
 
 /// The error for a change that contracts must allow first.
-pub fn approval_needed(name: &str, required: &Required) -> Fail {
+pub fn approval_needed(name: &str, required: &ApprovalRequired) -> Fail {
     let fail = Fail::new(
         "approval-needed",
         format!("{name} was not changed: the app's contract must allow the new document first"),
@@ -116,7 +116,7 @@ pub fn approval_needed(name: &str, required: &Required) -> Fail {
     next_steps(name, required).into_iter().fold(fail, Fail::suggest)
 }
 
-fn facts(required: &Required) -> Vec<(&'static str, String)> {
+fn facts(required: &ApprovalRequired) -> Vec<(&'static str, String)> {
     let status = required.status.map(|status| {
         let word = |allowed: bool| if allowed { "allowed" } else { "not allowed" };
         let (hash, device) = (status.compose_hash_allowed, status.device_id_allowed);
@@ -140,8 +140,8 @@ fn facts(required: &Required) -> Vec<(&'static str, String)> {
 }
 
 /// The next steps: the owner's transaction, then the commit.
-fn next_steps(name: &str, required: &Required) -> Vec<String> {
-    let Required { compose_hash, app, device, .. } = required;
+fn next_steps(name: &str, required: &ApprovalRequired) -> Vec<String> {
+    let ApprovalRequired { compose_hash, app, device, .. } = required;
     let mut steps = Vec::new();
     let status = required.status;
     if status.is_none_or(|status| !status.compose_hash_allowed) {
@@ -168,8 +168,8 @@ mod tests {
 
     use super::*;
 
-    fn required(status: Option<OnchainStatus>) -> Required {
-        Required {
+    fn required(status: Option<OnchainStatus>) -> ApprovalRequired {
+        ApprovalRequired {
             compose_hash: ComposeHash::from_bytes([0x11; 32]),
             app: AppId::from_bytes([0x22; 20]),
             device: DeviceId::from_bytes([0x33; 32]),
@@ -192,7 +192,7 @@ mod tests {
             device_id_allowed: false,
             is_allowed: false,
         };
-        let one = Required { commit_token: Some("tok".into()), ..required(Some(status)) };
+        let one = ApprovalRequired { commit_token: Some("tok".into()), ..required(Some(status)) };
         let text = approval_needed("my-app", &one).text();
         assert!(!text.contains("add-compose-hash"), "{text}");
         assert!(text.contains("add-device 2222") && text.contains("--token tok"), "{text}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use casemate_api::reply::CvmState;
-use casemate_client::{Client, Ended, WatchEvent};
+use casemate_client::{Client, WaitOutcome, WatchEvent};
 
 use super::show;
 use crate::{fail::Fail, ui};
@@ -16,13 +16,13 @@ pub async fn wait(
     seen: impl FnMut(&WatchEvent),
 ) -> Result<CvmState, Fail> {
     match client.wait(cvm, target, within, seen).await? {
-        Ended::Reached(state) => Ok(state),
-        Ended::Failed(state) => Err(failed(&state)),
-        Ended::Elsewhere(state) => Err(Fail::new(
+        WaitOutcome::Reached(state) => Ok(state),
+        WaitOutcome::Failed(state) => Err(failed(&state)),
+        WaitOutcome::Elsewhere(state) => Err(Fail::new(
             "superseded",
             format!("it is {}, not {target}: another command superseded this one", state.status),
         )),
-        Ended::Gone => Err(Fail::new("deleted", "the CVM was deleted in the meantime")),
+        WaitOutcome::Gone => Err(Fail::new("deleted", "the CVM was deleted in the meantime")),
     }
 }
 

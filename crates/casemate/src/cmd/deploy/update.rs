@@ -1,7 +1,7 @@
 //! An update of a CVM; where contracts have to allow it, in two phases.
 
 use casemate_api::{cvm_patch::CvmPatch, governance::GovernancePlanRequest, reply::Accepted};
-use casemate_client::{Client, EnvGuard, Error, Required, onchain::Key};
+use casemate_client::{ApprovalRequired, Client, EnvGuard, Error, onchain::Key};
 use casemate_core::{
     change::{Change, Effect},
     governance::plan::{Call, Transaction, checksummed},
@@ -90,8 +90,8 @@ pub async fn update(
 }
 
 /// What a 465 asks for; another error is one.
-fn approval_required(error: Error) -> Result<Required, Fail> {
-    match Required::of(&error) {
+fn approval_required(error: Error) -> Result<ApprovalRequired, Fail> {
+    match ApprovalRequired::of(&error) {
         Some(required) => Ok(required?),
         None => Err(error.into()),
     }
@@ -128,7 +128,7 @@ async fn allow_document(
     global: &Global,
     args: &Deploy,
     key: &Key,
-    required: &Required,
+    required: &ApprovalRequired,
 ) -> Result<Option<TxHash>, Fail> {
     let rpc = args.signing.open(required.chain_id).await?;
     let app = required.app;

@@ -1,4 +1,4 @@
-//! A user with a project and a data directory of their own.
+//! A user's project and data directory.
 
 use std::{
     fs,
@@ -12,10 +12,10 @@ use tempfile::TempDir;
 /// The project's compose file.
 pub const COMPOSE: &str = "services: {web: {image: 'busybox:1.36', ports: ['8080:80']}}\n";
 
-/// A home with a project in it, and whatever `up` starts there; gone with the test.
+/// A home directory with a project. Its server is stopped on drop.
 pub struct Home(TempDir);
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -84,7 +84,7 @@ impl Home {
         self.command(30, args).output().expect("casemate runs").into()
     }
 
-    /// A file of the project.
+    /// Writes a file of the project.
     pub fn file(&self, name: &str, text: &str) {
         fs::write(self.project().join(name), text).expect("a file");
     }
@@ -107,7 +107,7 @@ impl Drop for Home {
     }
 }
 
-/// Files below a directory that hold a text.
+/// Files below a directory that contain a text.
 pub fn holds(dir: &Path, needle: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).expect("a directory").flatten();
     let look = |path: PathBuf| {

@@ -1,5 +1,5 @@
-//! The real binary as a user runs it: `up` from nothing to a running CVM on a simulated node and back,
-//! a server killed in the middle, and what commands say when they refuse.
+//! The binary as a user runs it: `up` to a running CVM on a simulated node and back, a server killed in
+//! between, and texts of refusals.
 
 mod home;
 mod replicas;
@@ -95,7 +95,7 @@ fn a_server_killed_in_the_middle_is_no_loss() {
     assert_eq!(home.run(&["cvms", "ls", "--json"]).json().as_array().map(Vec::len), Some(1));
 }
 
-/// What an app is ready by is shown, said and taken back.
+/// The readiness check of an app is shown, set and removed.
 fn readiness(home: &Home) {
     let apps = home.run(&["apps", "ls", "--json"]).json();
     let app = apps["dstack_apps"][0]["app_id"].as_str().unwrap_or_default().to_owned();

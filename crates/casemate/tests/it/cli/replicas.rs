@@ -1,4 +1,4 @@
-//! More machines of an app: `cvms replicate`, `instances ls`, `add`, `rm`.
+//! Replicas of an app: `cvms replicate`, `instances ls`, `add`, `rm`.
 
 use super::home::{COMPOSE, Home, holds};
 use serde_json::{Value, json};

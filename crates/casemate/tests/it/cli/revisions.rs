@@ -1,4 +1,4 @@
-//! Revisions of an app: seen, compared, and had again.
+//! Revisions of an app: list, compare, redeploy.
 
 use super::home::{COMPOSE, Home};
 use casemate_core::compose;

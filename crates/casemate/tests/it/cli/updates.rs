@@ -1,11 +1,11 @@
-//! Every command that changes a CVM: the difference first, then the question, then the change.
+//! Commands that change a CVM: the difference, the confirmation, the change.
 
 use super::home::{COMPOSE, Home, holds};
 use serde_json::{Value, json};
 
 const WITH_VARS: &str = "services: {web: {image: 'busybox:1.36', ports: ['8080:80'], environment: ['TOKEN=${TOKEN}', 'MODE=${MODE}']}}\n";
 
-/// A CVM that runs, with variables that its file uses.
+/// A running CVM with variables that its file uses.
 fn running() -> Home {
     let home = Home::new();
     home.compose(WITH_VARS);

@@ -1,4 +1,4 @@
-//! One thing done to one CVM, and what must hold afterwards.
+//! One request for one CVM, and what must hold afterwards.
 
 use std::{
     path::Path,
@@ -36,46 +36,45 @@ const NAME: &str = "my-app";
 const REPLICA: &str = "my-app-2";
 const COMPOSE: &str = "services: {web: {image: 'busybox:1.36', ports: ['8080:80']}}\n";
 
-/// What is done to the CVM.
+/// The request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     Create,
-    /// A second CVM, made like the first one.
+    /// A second CVM, created like the first one.
     Replicate,
     Start,
     Stop,
     Shutdown,
     Restart,
     Delete,
-    /// A change that brings the CVM down and up again.
+    /// A change that restarts the CVM.
     Change,
-    /// The same while the CVM is off.
+    /// A change while the CVM is off.
     ChangeWhileOff,
-    /// A change that no node needs to be told.
+    /// A change that the node is not involved in.
     Record,
-    /// A change that does not boot and is taken back.
+    /// A change that does not boot and is rolled back.
     BadChange,
-    /// A change, and two that wait for it and go in one.
+    /// A change, and two queued ones that are applied together.
     Three,
-    /// A change, and two that wait for it, one of which does not boot: they are tried one by one.
+    /// A change, and two queued ones, one of which does not boot: they are tried one by one.
     OneBadOfThree,
-    /// A change that is called off while it boots.
+    /// A change that is cancelled while it boots.
     Cancel,
-    /// The way back to what was in force before a change.
+    /// A redeploy of an earlier revision.
     Redeploy,
-    /// Another instance id, and for it another VM.
+    /// A new instance id, which needs a new VM.
     Refresh,
 }
 
-/// How a change that was accepted ended.
+/// How an accepted change ended.
 type End = (casemate_core::operation::OperationKind, OperationState);
 
-/// How every change ended, oldest first, and what is in force then: virtual CPUs, MiB of memory,
-/// listed.
+/// How every change ended, oldest first, and the final configuration: virtual CPUs, MiB of memory, listed.
 type Outcome = (&'static [End], (u32, u32, bool));
 
 impl Verb {
-    /// Verbs applied before, one after the other, each to its end.
+    /// Requests before, each run to its end.
     fn before(self) -> &'static [Self] {
         match self {
             Self::Create => &[],
@@ -127,8 +126,8 @@ impl Verb {
         })
     }
 
-    /// What the process needs to be told so that it passes the same points every time: what waits is
-    /// to find something under way.
+    /// Settings with which the process passes the same points every time: queued changes must find an open
+    /// one.
     const fn variables(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Three | Self::OneBadOfThree => &[("CASEMATE_SIM__SHUTDOWN_MS", "400")],
@@ -136,7 +135,7 @@ impl Verb {
         }
     }
 
-    /// How many revisions there are then: only what was in force, and only where it differed.
+    /// The expected number of revisions: one per configuration in force, if it differs from the one before.
     const fn revisions(self) -> usize {
         match self {
             Self::Change | Self::ChangeWhileOff | Self::Replicate => 2,
@@ -153,7 +152,7 @@ impl Verb {
         }
     }
 
-    /// The CVM that is brought somewhere.
+    /// The CVM under test.
     const fn subject(self) -> &'static str {
         match self {
             Self::Replicate => REPLICA,
@@ -161,7 +160,7 @@ impl Verb {
         }
     }
 
-    /// The CVMs there are afterwards, newest first.
+    /// The CVMs afterwards, newest first.
     const fn left(self) -> &'static [&'static str] {
         match self {
             Self::Delete => &[],
@@ -236,7 +235,7 @@ impl Drop for Vmm {
 }
 
 impl Case {
-    /// A data directory in which everything before the verb has been done.
+    /// A data directory with the state before the request.
     pub async fn prepare(verb: Verb, driver: Driver) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let vmm = match driver {
@@ -276,7 +275,7 @@ impl Case {
         }
     }
 
-    /// Sends the verb as a client does that repeats it with the same key until it hears an answer.
+    /// Sends the request like a client that repeats it with the same key until it gets a response.
     pub async fn act(&self, instance: &mut Instance) -> Result<(), String> {
         self.act_in(instance, "the-key").await
     }
@@ -346,7 +345,7 @@ impl Case {
         instance.send("POST", &path, &body, &format!("{key}-cancel")).await.map(drop)
     }
 
-    /// Waits until nothing is under way.
+    /// Waits until no operation is open.
     pub async fn settle(&self, instance: &mut Instance) {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -366,7 +365,7 @@ impl Case {
         }
     }
 
-    /// Stops the instance and looks at what is left, in the database and on the host.
+    /// Stops the process and checks the database and the host.
     pub async fn check(&self, instance: Instance) {
         instance.stop().await;
         let db = Db::open(&format!("sqlite://{}", self.dir().join("casemate.db").display()))
@@ -403,12 +402,12 @@ impl Case {
         db.close().await;
     }
 
-    /// How every operation must have ended, oldest first; of verbs only that they succeeded.
+    /// Checks how every operation ended, oldest first; of power verbs only that they succeeded.
     fn endings(&self) -> Vec<End> {
         self.verb.outcome().map(|(ends, _)| ends.to_vec()).unwrap_or_default()
     }
 
-    /// Everything that was in force is a revision, once.
+    /// Checks that every configuration in force is a revision, once.
     async fn history(&self, db: &Db) {
         let cvm = db.begin().await.expect("a transaction").cvm(CvmId(1)).await.expect("the CVM");
         let spec = cvm.expect("the CVM").spec;
@@ -420,7 +419,8 @@ impl Case {
         }
     }
 
-    /// What is in force is what was accepted last and worked, and the node has that and runs it.
+    /// Checks that the configuration in force is the last one that succeeded, and that the node has it and
+    /// runs it.
     async fn as_told(&self, db: &Db, id: CvmId, mark: &Mark) {
         let cvm: Cvm =
             cvms::by_id(db, WorkspaceId(1), id).await.expect("the CVM").expect("the CVM");
@@ -444,7 +444,7 @@ impl Case {
     }
 }
 
-/// Every operation is closed, as it should, and its end was told once.
+/// Checks that every operation closed as expected, with one event for its end.
 async fn closed_once(db: &Db, cvm: CvmId, ends: &[End]) {
     let mut all = operations::of_cvm(db, cvm, &Shown::default(), 1000).await.expect("operations");
     all.reverse();

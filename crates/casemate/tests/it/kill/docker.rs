@@ -1,5 +1,5 @@
-//! The real binary on a real engine, killed with SIGKILL in mid-deploy: after a restart it goes on,
-//! and there is one VM for the CVM.
+//! The binary on a real container engine, killed with SIGKILL during a deployment: after a restart it
+//! continues, and the CVM has one VM.
 
 use std::{collections::BTreeSet, process::Command, time::Duration};
 
@@ -11,7 +11,7 @@ use super::instance::Instance;
 const COMPOSE: &str =
     "services:\n  web:\n    image: busybox:1.36\n    command: [sh, -c, 'exec sleep 1000']\n";
 
-/// The compose projects on the engine that belong to a CVM.
+/// The compose projects of a CVM on the container engine.
 fn projects(uuid: &str) -> BTreeSet<String> {
     let output = Command::new("docker")
         .args(["ps", "-a", "--filter", &format!("label=casemate.cvm={uuid}")])
@@ -47,7 +47,7 @@ async fn a_kill_in_mid_deploy_leaves_one_vm() {
     let cvm = instance.send("POST", "/cvms", &body, "c").await.expect("committed");
     let uuid = cvm["vm_uuid"].as_str().expect("a uuid").to_owned();
     let path = format!("/cvms/{uuid}");
-    // In the middle: the node has its VM and the guest is on its way.
+    // Mid-deployment: the node has its VM and the guest is booting.
     until(&mut instance, &format!("{path}/state"), "booting", |seen| {
         seen["boot_progress"].as_str().is_some_and(|progress| !progress.is_empty())
     })

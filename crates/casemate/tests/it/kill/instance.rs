@@ -10,10 +10,9 @@ use std::{
 use casemate_testing::wait::poll;
 use serde_json::Value;
 
-/// One CVM and no delays of note: whatever takes longer has got stuck.
+/// One CVM and no delays: anything slower is stuck.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running process.
 pub struct Instance {
     child: Child,
     api: String,
@@ -23,7 +22,7 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// Starts it with a node of this kind.
+    /// Starts the process with a node of this kind.
     pub async fn on(node: &str, dir: &Path, variables: &[(&str, &str)]) -> Self {
         let url = dir.join("api.url");
         let _ = fs::remove_file(&url);
@@ -56,7 +55,7 @@ impl Instance {
         });
         assert!(ready.await.is_some(), "casemate is not ready\n{}", text());
         let read = |name: &str| fs::read_to_string(dir.join(name)).expect(name).trim().to_owned();
-        // The client is built with whatever crypto provider the process has installed.
+        // The client uses the crypto provider that the process has installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http =
             reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
@@ -102,19 +101,18 @@ impl Instance {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    /// Waits for the crash that was ordered.
+    /// Waits for the requested crash.
     pub async fn died(mut self, point: &str) {
         let died = poll(PATIENCE, async || self.child.try_wait().expect("a child")).await;
         assert!(died.is_some(), "no crash at {point}\n{}", self.log());
     }
 
-    /// SIGKILL, now.
     pub fn kill(mut self) {
         self.child.kill().expect("a child");
         self.child.wait().expect("a child");
     }
 
-    /// SIGTERM; it must end well and soon.
+    /// SIGTERM; it must exit successfully and soon.
     pub async fn stop(mut self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");

@@ -1,17 +1,16 @@
-//! The real binary, killed at every recorded step of every operation, on a simulated host that lives
-//! in files of its own and so outlives it. After a restart: nothing acknowledged is lost, there are
-//! never two VMs for one CVM, each operation closed once. Then the same with every answer of the host
-//! lost, and with every call carried out twice.
+//! The binary, killed at every recorded step of every operation, on a simulated host whose files survive it.
+//! After a restart: no acknowledged change is lost, a CVM never has two VMs, each operation closes once. Then
+//! the same with every answer of the host lost, and with every call executed twice.
 //!
-//! The steps are not listed here: a first run without a crash writes down which points it passed
-//! (`CASEMATE_CRASH_LOG`), and each of them becomes a case.
+//! The steps are not listed here: a first run without a crash records the points that it passes
+//! (`CASEMATE_CRASH_LOG`), and each becomes a case.
 
 use std::collections::BTreeMap;
 
 use super::case::{Case, Driver, Verb};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
 
-/// A point that must be among those found, so that a matrix that finds nothing fails.
+/// A point that must be among those found, so that an empty matrix fails.
 const SOME_POINTS: [(Verb, &str); 26] = [
     (Verb::Create, "accept.create.before_commit"),
     (Verb::Create, "create.create_stopped.intended"),
@@ -41,7 +40,7 @@ const SOME_POINTS: [(Verb, &str); 26] = [
     (Verb::Refresh, "update.start.intended"),
 ];
 
-/// The points that are passed, the n-th time as `name#n`.
+/// The points passed; the n-th pass as `name#n`.
 async fn points(verb: Verb, driver: Driver) -> Vec<String> {
     let case = Case::prepare(verb, driver).await;
     let mut instance = case.start(&[("CASEMATE_CRASH_LOG", "passed")]).await;
@@ -57,7 +56,7 @@ async fn points(verb: Verb, driver: Driver) -> Vec<String> {
     };
     let points: Vec<String> = log.lines().map(nth).collect();
     match verb {
-        // What comes before is in `Three` too.
+        // `Three` covers what comes before.
         Verb::OneBadOfThree => {
             points.into_iter().skip_while(|name| name != "update.close.recorded").collect()
         }
@@ -74,7 +73,7 @@ async fn killed_everywhere(verb: Verb, driver: Driver) {
     for point in &points {
         let case = Case::prepare(verb, driver).await;
         let mut dying = case.start(&[("CASEMATE_CRASH_AT", point)]).await;
-        // The answer may come before the crash or not at all; both are a client's daily bread.
+        // The response may or may not arrive before the crash; clients must handle both.
         let _ = case.act(&mut dying).await;
         dying.died(point).await;
         let mut instance = case.start(&[]).await;
@@ -84,7 +83,7 @@ async fn killed_everywhere(verb: Verb, driver: Driver) {
     }
 }
 
-/// Every answer of the host lost, every call carried out twice, every call dropped, once each.
+/// Every answer of the host lost, every call executed twice, every call dropped, once each.
 async fn misheard(verb: Verb, driver: Driver) {
     use Method::{Create, Push, Remove, Shutdown, Start, Stop};
     for method in [Create, Push, Start, Stop, Shutdown, Remove] {

@@ -1,5 +1,5 @@
-//! The real binary, killed: at every recorded step on a simulated host, also behind the API of dstack-vmm ([`matrix`]), and in mid-deploy
-//! on a real engine ([`docker`]).
+//! The binary, killed: at every recorded step on a simulated host, also behind the API of dstack-vmm
+//! ([`matrix`]), and during a deployment on a real container engine ([`docker`]).
 
 mod case;
 mod docker;

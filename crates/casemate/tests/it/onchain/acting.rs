@@ -1,10 +1,10 @@
-//! Changes of what a contract allows, by its owner: with a key file, a keystore, the environment.
+//! Owner commands that change a contract: with a key file, a keystore, the environment.
 
 use serde_json::json;
 
 use super::stage::{Said, Stage};
 
-/// The keystore of Ethereum's own test vectors: its password is `testpassword`.
+/// The keystore of Ethereum's test vectors; its password is `testpassword`.
 const KEYSTORE: &str = r#"{"crypto":{"cipher":"aes-128-ctr","cipherparams":{"iv":"6087dab2f9fdbbfaddc31a909735c1e6"},"ciphertext":"5318b4d5bcd28de64ee5559e671353e16f075ecae9f99c7a79a38af5f869aa46","kdf":"pbkdf2","kdfparams":{"c":262144,"dklen":32,"prf":"hmac-sha256","salt":"ae3cd4e7013836a3df6bd7241b12db061dbe2c6785853cce422d148a624ce0bd"},"mac":"517ead924a9d0dc3124507e3393d175ce3ff7c1e96529c6c555ce9e51205e9b2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
 const IN_KEYSTORE: &str = "0x008aeeda4d805471df9b2a5b0f38a0c3bcba786b";
 
@@ -53,7 +53,7 @@ async fn an_app_goes_over_to_the_account_of_a_keystore() {
     let (code, text) = stage.run(&accept).refused();
     assert_eq!(code, "not-owner", "{text}");
 
-    // Offered: the old owner still signs, the new one does not yet.
+    // Offered: the old owner still signs, the new one cannot yet.
     let offer = format!("0xf2fde38b{}", Stage::word(IN_KEYSTORE));
     stage.chain.send(&stage.chain.accounts[1].address.clone(), &contract, &offer).await;
     let hash = "5a".repeat(32);

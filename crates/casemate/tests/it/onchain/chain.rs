@@ -1,4 +1,4 @@
-//! A chain with the contract of a KMS: `contracts/chain.mjs`.
+//! A chain with a KMS contract: `contracts/chain.mjs`.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,17 +8,16 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// anvil mines at once; whatever takes longer has got stuck.
+/// anvil mines immediately; anything slower is stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An account of the chain.
 #[derive(Debug, Clone)]
 pub struct Account {
     pub address: String,
     pub private_key: String,
 }
 
-/// A chain; gone with the test.
+/// Stopped on drop.
 pub struct Chain {
     process: Child,
     pub rpc: String,
@@ -67,7 +66,7 @@ impl Chain {
         answer["result"].take()
     }
 
-    /// Sends from an account of anvil, which signs for it; the receipt.
+    /// Sends from an unlocked account of anvil; returns the receipt.
     pub async fn send(&self, from: &str, to: &str, data: &str) -> Value {
         self.call("anvil_impersonateAccount", json!([from])).await;
         let transaction = json!({"from": from, "to": to, "data": data, "gas": "0x989680"});
@@ -86,12 +85,12 @@ impl Chain {
         self.call("anvil_setBalance", json!([address, "0xde0b6b3a7640000"])).await;
     }
 
-    /// How many transactions an account has sent.
+    /// Number of transactions that an account has sent.
     pub async fn nonce(&self, address: &str) -> Value {
         self.call("eth_getTransactionCount", json!([address, "latest"])).await
     }
 
-    /// A word that a view returns.
+    /// The 32-byte result of a view.
     pub async fn word(&self, to: &str, data: &str) -> String {
         let word = self.call("eth_call", json!([{"to": to, "data": data}, "latest"])).await;
         word.as_str().expect("a word").trim_start_matches("0x").to_owned()
@@ -100,7 +99,7 @@ impl Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        // It ends its anvil when it is asked to.
+        // It stops its anvil on SIGTERM.
         let pid = self.process.id().to_string();
         let _ = Command::new("kill").args(["-TERM", &pid]).status();
         let _ = self.process.wait();

@@ -1,4 +1,4 @@
-//! From a compose file to a CVM that runs.
+//! From a compose file to a running CVM.
 
 use serde_json::json;
 

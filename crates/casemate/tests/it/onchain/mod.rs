@@ -1,5 +1,5 @@
-//! `casemate deploy` and `casemate governance` as an owner of apps meets them: the real binary against a
-//! real server and anvil with the doubles of the contracts. Needs `scripts/test-env.sh chain` (node, anvil).
+//! `casemate deploy` and `casemate governance`: the binary against a real server and anvil with the doubles
+//! of the contracts. Needs `scripts/test-env.sh chain` (node, anvil).
 
 mod acting;
 mod chain;

@@ -1,4 +1,4 @@
-//! What goes over a connection, byte for byte, in both directions.
+//! Records the bytes of a connection in both directions.
 
 use std::{
     io::{Read, Write},
@@ -7,14 +7,14 @@ use std::{
     thread,
 };
 
-/// A proxy that keeps what it carries.
+/// A proxy that records its traffic.
 pub struct Recorder {
     pub address: SocketAddr,
     bytes: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Recorder {
-    /// Carries what is sent to it to this address.
+    /// Forwards connections to this address.
     pub fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -30,7 +30,7 @@ impl Recorder {
         Self { address, bytes }
     }
 
-    /// Whether a text went through it.
+    /// Whether the recorded traffic contains a text.
     pub fn saw(&self, text: &str) -> bool {
         let bytes = self.bytes.lock().expect("the record").to_ascii_lowercase();
         let text = text.to_ascii_lowercase();

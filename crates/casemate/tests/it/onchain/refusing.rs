@@ -1,4 +1,4 @@
-//! What is refused before anything is signed or paid, and in which words.
+//! Refusals before anything is signed or paid, and their texts.
 
 use std::{
     io::{Read, Write},
@@ -26,7 +26,7 @@ fn other_chain() -> String {
     url
 }
 
-/// An address where nobody listens.
+/// An address without a listener.
 fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())

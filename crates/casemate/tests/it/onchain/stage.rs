@@ -1,4 +1,4 @@
-//! A server whose KMS is under a contract, a project, and keys.
+//! A server with a governed KMS, a project, and keys.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
@@ -9,10 +9,10 @@ use super::{chain::Chain, recorder::Recorder};
 use crate::process::Process;
 
 pub const COMPOSE: &str = "services: {web: {image: 'busybox:1.36', environment: ['T=${TOKEN}']}}\n";
-/// A seconds' worth of patience for whatever the binary waits for.
+/// Timeout of commands in seconds.
 pub const WAIT: &str = "60";
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Said {
     pub code: Option<i32>,
@@ -27,7 +27,7 @@ impl Said {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The code of the error, and its whole text.
+    /// The error code and the whole text.
     #[track_caller]
     pub fn refused(&self) -> (String, String) {
         assert_ne!(self.code, Some(0), "{self:?}");
@@ -41,9 +41,9 @@ impl Said {
 pub struct Stage {
     pub chain: Chain,
     pub server: Process,
-    /// What is sent to the server.
+    /// Traffic to the server.
     pub api: Recorder,
-    /// What is sent to the chain.
+    /// Traffic to the chain.
     pub rpc: Recorder,
     dir: TempDir,
 }
@@ -75,7 +75,7 @@ impl Stage {
         stage
     }
 
-    /// The KMS allows the images that there are.
+    /// The KMS allows all images of the node.
     async fn allow_images(&self) {
         let images = self.server.get("/os-images").await;
         let images = images["items"].as_array().or(images.as_array()).expect("images").clone();
@@ -93,7 +93,7 @@ impl Stage {
         path
     }
 
-    /// A file with the key of this account, for its owner alone.
+    /// A file with the key of this account, mode 0600.
     pub fn key(&self, account: usize) -> String {
         let key = &self.chain.accounts[account].private_key;
         self.file(&format!("key-{account}"), &format!("{key}\n"), 0o600).display().to_string()
@@ -126,7 +126,7 @@ impl Stage {
         Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    /// A running app of account 1, without secrets.
+    /// Deploys an app of account 1 without secrets.
     pub fn deploy(&self) -> Value {
         let key = self.key(1);
         let args = [
@@ -143,13 +143,13 @@ impl Stage {
         self.run(&args).json()
     }
 
-    /// Whether the contract of an app allows a document.
+    /// Whether the app contract allows a document.
     pub async fn allows(&self, app: &str, hash: &str) -> bool {
         let data = format!("0x2f6622e5{}", hash.trim_start_matches("0x"));
         self.chain.word(&format!("0x{app}"), &data).await.ends_with('1')
     }
 
-    /// The address of an owner as a file of calldata says it: a word.
+    /// An owner's address as a calldata word.
     pub fn word(address: &str) -> String {
         format!("{:0>64}", address.trim_start_matches("0x").to_lowercase())
     }

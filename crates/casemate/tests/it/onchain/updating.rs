@@ -1,4 +1,4 @@
-//! Updates of apps that contracts govern: with a key at once, for a multisig in two steps.
+//! Updates of contract-governed apps: with a key in one step, for a multisig in two.
 
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ async fn a_key_approves_an_update_and_the_cvm_runs_it() {
     assert_eq!(hash(&stage.cvm("my-shop").await), hash(&updated));
     assert_ne!(hash(&updated), hash(&made));
 
-    // What is allowed already is not paid again.
+    // What is already allowed is not paid again.
     stage.compose(COMPOSE);
     let before = stage.chain.nonce(&me.address).await;
     let back = with(1).json();

@@ -1,5 +1,5 @@
-//! KMS that contracts govern, as whoever runs the service meets them: configured, checked, served. The
-//! chains here do not answer; those that do are in `conformance/phala-cli/governed`.
+//! Governed KMS: configured, checked, served. The chains here do not answer; `conformance/phala-cli/governed`
+//! has chains that do.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use crate::process::{COMPOSE, Process, command};
 
-/// Stands for a key in the address of an endpoint.
+/// Represents a key in the URL of an endpoint.
 const SECRET: &str = "rpc-s3cret";
-/// Nobody listens there.
+/// An address without a listener.
 const NOWHERE: &str = "http://127.0.0.1:1/rpc-s3cret";
 const ADDRESS: &str = "0x4B4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b4b";
 
@@ -137,7 +137,7 @@ async fn the_service_runs_without_its_chain_and_says_what_that_means() {
         assert!(!text.contains(SECRET), "{text}");
     }
     process.stop().await;
-    // What cannot be asked at all is said at the start.
+    // Invalid chains are reported at the start.
     let bad = chains.replace("http:", "ftp:");
     let said = command(dir.path(), &["serve", "--node", "none"], &[("CASEMATE_CHAINS", &bad)]);
     let said = { said }.output().unwrap();

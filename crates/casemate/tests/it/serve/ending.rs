@@ -1,4 +1,4 @@
-//! SIGTERM ends a process promptly, whatever its clients hold open, and leaves a whole database.
+//! SIGTERM ends a process promptly, with clients still connected, and leaves an intact database.
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ async fn open_streams_do_not_hold_up_the_end() {
     let left: Vec<_> = names.iter().filter(|name| dir.path().join(name).exists()).collect();
     assert!(left.is_empty(), "{left:?}");
     for mut stream in streams {
-        // What was still under way comes, then the end; not a broken connection.
+        // The remaining events arrive before the end of the stream; the connection does not break.
         while let Some(piece) = stream.next().await {
             piece.unwrap();
         }

@@ -1,5 +1,5 @@
-//! `casemate serve` and `casemate admin` as whoever runs the service meets them: roles, several
-//! processes on one database, nodes that come and go, a prompt end.
+//! `casemate serve` and `casemate admin`: roles, several processes on one database, nodes added and removed,
+//! a prompt shutdown.
 
 mod chains;
 mod ending;

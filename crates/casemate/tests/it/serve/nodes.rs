@@ -1,11 +1,11 @@
-//! CVMs whose node is not there after a restart.
+//! CVMs whose node is missing after a restart.
 
 use serde_json::Value;
 
 use crate::process::{Process, command};
 
-/// Nobody serves the node it runs on: what is asked of the CVM waits and says for what, and is done when
-/// the node is served again.
+/// Without a process that serves its node, an operation of a CVM waits with a cause, and runs once the node
+/// is served again.
 #[tokio::test]
 async fn an_operation_on_a_node_that_nobody_serves_waits_by_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ async fn an_operation_on_a_node_that_nobody_serves_waits_by_name() {
     again.stop().await;
 }
 
-/// Without `--node` a laptop gets the docker node, and keeps the simulated one for what is on it.
+/// Without `--node` the default is the docker node; the simulated one is kept for its CVMs.
 #[tokio::test]
 async fn the_default_reopens_a_node_for_the_cvms_it_has() {
     let dir = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ async fn the_default_reopens_a_node_for_the_cvms_it_has() {
     default.stop().await;
 }
 
-/// `casemate admin node`, against a service that runs: its output and exit code.
+/// `casemate admin node` against a running server: output and exit codes.
 fn admin(dir: &std::path::Path, args: &[&str]) -> (bool, String) {
     let all = [&["admin", "node"], args].concat();
     let output = command(dir, &all, &[]).output().expect("casemate runs");
@@ -72,8 +72,8 @@ fn admin(dir: &std::path::Path, args: &[&str]) -> (bool, String) {
     (output.status.success(), text(output.stdout) + &text(output.stderr))
 }
 
-/// The configuration and the command write the same rows; a node is used, cordoned and removed while the
-/// service runs, and a killed service has it again.
+/// The configuration and the command write the same rows. A node is used, cordoned and removed at run time,
+/// and a restart after a kill restores it.
 #[tokio::test]
 async fn an_operator_adds_looks_cordons_and_removes_nodes() {
     let dir = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ async fn an_operator_adds_looks_cordons_and_removes_nodes() {
     assert!(run(&["remove", "far"]).0);
     let (good, text) = run(&["check", "rack-2"]);
     assert!(good && text.contains("reachable"), "{text}");
-    // A host that has just gone is not said to answer because it did a moment ago.
+    // A host that has just gone is not reported as reachable because of an earlier answer.
     let faults = dir.path().join("nodes/by-name/rack-2/faults.json");
     std::fs::write(&faults, r#"{"faults": [{"fault": "unreachable", "count": null}]}"#).unwrap();
     let (good, text) = run(&["check", "rack-2"]);

@@ -36,12 +36,12 @@ async fn an_api_and_a_worker_on_one_database_are_one_service() {
     let stream = api.request("GET", "/api/v1/cvms/my-app/state?target=running&timeout=30");
     let text = stream.send().await.unwrap().text().await.unwrap();
     assert!(text.contains("event: complete"), "{text}");
-    // Without news of the worker's events the stream looks again after 5 s only.
+    // Without notification of the worker's events the stream polls only every 5 s.
     assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
     let events = text.matches("event: state").count();
     assert!(events >= 2, "the stream saw the way, not just the end: {text}");
 
-    // The api process has no node; its gateway asks the worker's.
+    // The api process has no node; its gateway forwards to the worker's.
     let host = format!("{}-8080.localhost", cvm["app_id"].as_str().unwrap());
     let page = reqwest::Client::builder().no_proxy().build().unwrap();
     let page = page.get(api.file("gateway.url").unwrap()).header("host", host);
@@ -83,7 +83,7 @@ async fn replicas_that_start_at_once_make_one_admin_and_a_node_each() {
         assert!(Instant::now() < deadline, "{all}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    // Each CVM is made by the process that has its node, whoever was asked.
+    // Each CVM is created by the process that serves its node, whichever process got the request.
     for number in 0..6 {
         replicas[number % 3].deploy(&format!("app-{number}")).await;
     }

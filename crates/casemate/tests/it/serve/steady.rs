@@ -1,5 +1,5 @@
-//! Three instances of an app on a real container engine, under steady requests through the gateway,
-//! while one is stopped, one killed and one updated.
+//! Three instances of an app on a real container engine, under steady requests through the gateway, while one
+//! is stopped, one killed and one updated.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::process::{PATIENCE, Process};
 
-/// Every container says its own name, which is its id on the engine.
+/// Every container returns its own name, which is its id on the container engine.
 fn compose(word: &str) -> String {
     format!(
         "services:
@@ -33,7 +33,7 @@ fn compose(word: &str) -> String {
     )
 }
 
-/// The way in.
+/// The gateway.
 #[derive(Clone)]
 struct Way {
     http: Client,
@@ -49,7 +49,7 @@ impl Way {
         if status == 200 { Ok(text.trim().to_owned()) } else { Err(format!("{status}: {text}")) }
     }
 
-    /// Asks until something holds.
+    /// Polls until a condition holds.
     async fn until(&self, host: &str, path: &str, holds: impl Fn(&str) -> bool) -> String {
         let mut said = Ok(String::new());
         let held = poll(PATIENCE, async || {
@@ -62,7 +62,7 @@ impl Way {
 
 type Tally = (BTreeMap<String, usize>, Vec<String>);
 
-/// Asks without a pause until told to stop: who answered how often, and what failed.
+/// Sends requests until stopped; counts answers per instance, and failures.
 async fn steady(way: Way, host: String, stop: Arc<AtomicBool>) -> Tally {
     let (mut served, mut failed) = (BTreeMap::new(), Vec::new());
     while !stop.load(Ordering::SeqCst) {
@@ -115,7 +115,7 @@ async fn not_one_request_fails_while_instances_stop_die_and_change() {
         let instance = instance.trim_start_matches("instance_").to_owned();
         way.ask(&format!("{instance}-8080.localhost"), "/").await.unwrap()
     };
-    // Each is ready once it was seen through the app's name.
+    // Each is ready once it has answered through the app's name.
     let mut first = Vec::new();
     for name in ["web-1", "web-2", "web-3"] {
         let container = of(name).await;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use casemate_core::{
-    governance::{Block, judge::Receipt, returned::Returned, rules::Rule},
+    governance::{Block, judge::Receipt, returned::CallResult, rules::Rule},
     id::{Address, TxHash},
     time::{Clock, Timestamp},
 };
@@ -189,14 +189,14 @@ impl Endpoint {
         to: &Address,
         data: &[u8],
         block: &Block,
-    ) -> Result<Returned, Failure> {
+    ) -> Result<CallResult, Failure> {
         let mut call = json!({"to": wire::address(to), "data": wire::data(data)});
         if let Some(from) = from {
             call["from"] = wire::address(from).into();
         }
         match self.at_block("eth_call", vec![call], block).await {
-            Ok(data) => Ok(Returned::Data(data)),
-            Err(Failure::Reverted(data)) => Ok(Returned::Reverted(data)),
+            Ok(data) => Ok(CallResult::Data(data)),
+            Err(Failure::Reverted(data)) => Ok(CallResult::Reverted(data)),
             Err(failure) => Err(failure),
         }
     }

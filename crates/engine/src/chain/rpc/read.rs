@@ -5,7 +5,7 @@ use casemate_core::{
     governance::{
         Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
         judge::{self, Policy, Receipt, ReceiptEvaluation},
-        returned::{self, Returned},
+        returned::{self, CallResult},
         view,
     },
     id::{Address, AppId, DeviceId, TxHash},
@@ -138,8 +138,8 @@ pub(super) async fn boot(
     Ok(match (&returned, returned::boot(&returned)) {
         (_, Some((true, _))) => BootVerdict::Allowed(block),
         (_, Some((false, reason))) => BootVerdict::Denied(block, reason),
-        (Returned::Reverted(data), None) => BootVerdict::Denied(block, returned::reason(data)),
-        (Returned::Data(_), None) => BootVerdict::Denied(block, no_kms(&boot.kms, chain_id)),
+        (CallResult::Reverted(data), None) => BootVerdict::Denied(block, returned::reason(data)),
+        (CallResult::Data(_), None) => BootVerdict::Denied(block, no_kms(&boot.kms, chain_id)),
     })
 }
 
@@ -183,8 +183,8 @@ pub(super) async fn simulate(
     let returned = endpoint.eth_call(Some(from), to, data, &block).await?;
     endpoint.still(&block).await?;
     Ok(match returned {
-        Returned::Data(_) => Ok(()),
-        Returned::Reverted(data) => Err(returned::reason(&data)),
+        CallResult::Data(_) => Ok(()),
+        CallResult::Reverted(data) => Err(returned::reason(&data)),
     })
 }
 

@@ -8,7 +8,7 @@ use casemate_core::{
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
 use casemate_store::{Error as StoreError, provisions};
 
-use super::{AWAY_LOOK, LOOK_LEAST, LOOK_MOST, Next, Turn, bounded};
+use super::{AWAY_LOOK, AfterStep, LOOK_LEAST, LOOK_MOST, Turn, bounded};
 use crate::app::{
     events::{CvmEvent, StepResult},
     fleet::FleetNode,
@@ -16,17 +16,17 @@ use crate::app::{
 
 impl Turn<'_> {
     /// Records the intent, makes the call, records the outcome.
-    pub(super) async fn act(
+    pub(super) async fn execute(
         &mut self,
         (status, mut new_events): (Status, Vec<CvmEvent>),
         step: Step,
         target: &FleetNode,
         mark: &Mark,
         limits: &Limits,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         let name = step.name();
         self.end_drain(&step, &mut new_events);
-        let intent = Status { drains_until: None, ..self.intend(status, &step, limits) };
+        let intent = Status { drains_until: None, ..self.intended_status(status, &step, limits) };
         new_events.push(CvmEvent::Step { name, outcome: StepResult::Intended });
         self.keep(intent, new_events, true).await?;
         self.point(name, "intended");
@@ -36,7 +36,7 @@ impl Turn<'_> {
     }
 
     /// The status that records the intent of the next step.
-    fn intend(&self, mut status: Status, step: &Step, limits: &Limits) -> Status {
+    fn intended_status(&self, mut status: Status, step: &Step, limits: &Limits) -> Status {
         let now = self.ctx.now();
         match step {
             Step::CreateStopped => {
@@ -142,7 +142,7 @@ impl Turn<'_> {
         &mut self,
         step: &Step,
         outcome: Result<Option<EngineVmId>, CallError>,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         let name = step.name();
         let mut status = self.leased.cvm.status.clone();
         match outcome {
@@ -163,8 +163,8 @@ impl Turn<'_> {
                     _ => {}
                 }
                 let new_events = vec![CvmEvent::Step { name, outcome: StepResult::Done }];
-                self.learn(name, status, new_events);
-                Ok(Next::GoOn)
+                self.update_status(name, status, new_events);
+                Ok(AfterStep::GoOn)
             }
             Err(CallError::Rejected(why)) => self.rejected(step, status, why).await,
             Err(CallError::Unreachable(why)) => {
@@ -189,7 +189,7 @@ impl Turn<'_> {
         step: &Step,
         mut status: Status,
         why: String,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         match step {
             Step::Remove(_) => self.put_off(step, status, StepResult::Refused(why)).await,
             // A guest that cannot be asked to shut down is powered off at the deadline.
@@ -212,7 +212,7 @@ impl Turn<'_> {
         step: &Step,
         status: Status,
         outcome: StepResult,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         tracing::info!(cvm = %self.leased.cvm.id, step = step.name(), why = outcome.message(), "step not done");
         let tries = status.attempts.min(6);
         let pause = match outcome {

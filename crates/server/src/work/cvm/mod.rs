@@ -29,7 +29,7 @@ use casemate_core::{
 use casemate_engine::node::{CallError, Mark};
 use casemate_store::{Error as StoreError, cvms::Cvm, lease, operations::Ending};
 
-use super::boot_check::{Answer, check_boot};
+use super::boot_check::{BootAnswer, check_boot};
 use crate::app::{
     Ctx,
     events::{CvmEvent, StepResult},
@@ -54,7 +54,7 @@ const CHAIN_MOST: Duration = Duration::from_secs(15);
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// What follows a step.
-enum Next {
+enum AfterStep {
     /// Another step immediately.
     GoOn,
     /// Nothing until this time; the lease is kept.
@@ -97,7 +97,7 @@ impl LeasedCvm {
 
 /// How a turn ends.
 #[derive(Debug)]
-pub enum Pause {
+pub enum TurnEnd {
     /// The lease was given back, or lost.
     Over,
     /// Nothing to do before this time. A caller that does not wait gives the lease back ([`release`]).
@@ -105,31 +105,31 @@ pub enum Pause {
 }
 
 /// Reconciles a CVM until there is nothing to do now.
-pub async fn work(ctx: &Ctx, mut leased: Box<LeasedCvm>) -> Pause {
+pub async fn work(ctx: &Ctx, mut leased: Box<LeasedCvm>) -> TurnEnd {
     for _ in 0..STEPS_PER_LEASE {
         match Box::pin(turn(ctx, &mut leased)).await {
-            Ok(Next::GoOn) => {}
-            Ok(Next::Waits(until)) => return Pause::Until(until, leased),
-            Ok(Next::Released) => return Pause::Over,
+            Ok(AfterStep::GoOn) => {}
+            Ok(AfterStep::Waits(until)) => return TurnEnd::Until(until, leased),
+            Ok(AfterStep::Released) => return TurnEnd::Over,
             Err(StoreError::Stale) => {
                 give_back(ctx, &leased.cvm).await;
-                return Pause::Over;
+                return TurnEnd::Over;
             }
             Err(error) => {
                 tracing::error!(cvm = %leased.cvm.id, error = &error as &dyn std::error::Error,
                     "turn not recorded; the lease runs out and the CVM is looked at again");
-                return Pause::Over;
+                return TurnEnd::Over;
             }
         }
     }
     let soon = ctx.now().plus(LOOK_LEAST);
     release(ctx, leased, soon).await;
-    Pause::Over
+    TurnEnd::Over
 }
 
 /// Reconciles a CVM and gives the lease back instead of waiting.
 pub async fn work_and_release(ctx: &Ctx, leased: Box<LeasedCvm>) {
-    if let Pause::Until(due, leased) = Box::pin(work(ctx, leased)).await {
+    if let TurnEnd::Until(due, leased) = Box::pin(work(ctx, leased)).await {
         release(ctx, leased, due).await;
     }
 }
@@ -167,7 +167,7 @@ async fn give_back(ctx: &Ctx, cvm: &Cvm) {
     }
 }
 
-async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
+async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError> {
     let cvm = &leased.cvm;
     let limits = ctx.config.work.limits();
     let Some(target) = ctx.fleet.own_node(cvm.node) else {
@@ -185,16 +185,16 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
     let step = plan(open, &cvm.desired, &cvm.status, &observed, ctx.now(), &limits);
     let mut turn = Turn::new(ctx, leased);
     let mut before = turn.look(&observed);
-    if let Some(until) = turn.drains(&step) {
+    if let Some(until) = turn.drain_deadline(&step) {
         return turn.drain(before, until).await;
     }
     match turn.allowed(&before.0, &step, &target).await {
-        Answer::Allowed(verified) => {
+        BootAnswer::Allowed(verified) => {
             before.1.extend(verified.map(CvmEvent::VerifiedAgain));
             turn.leased.silent = None;
         }
-        Answer::Refused(why) => return turn.not_allowed(before, why).await,
-        Answer::Silent(why) => return turn.silent(before, &step, why).await,
+        BootAnswer::Refused(why) => return turn.not_allowed(before, why).await,
+        BootAnswer::Silent(why) => return turn.silent(before, &step, why).await,
     }
     match step {
         Step::Wait(_) => turn.wait(before).await,
@@ -202,7 +202,7 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<Next, StoreError> {
         Step::Fail(code, cause) => turn.fail(before, code, cause).await,
         Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
         Step::Forget => Ok(turn.forget(before)),
-        step => turn.act(before, step, &target, &mark, &limits).await,
+        step => turn.execute(before, step, &target, &mark, &limits).await,
     }
 }
 
@@ -262,7 +262,7 @@ impl<'a> Turn<'a> {
     async fn wait(
         &mut self,
         (mut status, new_events): (Status, Vec<CvmEvent>),
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         let now = self.ctx.now();
         let age = self.leased.cvm.operation.map_or(LOOK_MOST, |open| now.since(open.started_at));
         // A guest that was started outside of Casemate gets the usual time to boot.
@@ -280,7 +280,7 @@ impl<'a> Turn<'a> {
 
     /// A silent node is no verdict: the lease is given back, and the CVM is claimed again after the node's
     /// watch had an answer. The watch is asked to check now.
-    async fn wait_for_node(&mut self, target: &FleetNode) -> Result<Next, StoreError> {
+    async fn wait_for_node(&mut self, target: &FleetNode) -> Result<AfterStep, StoreError> {
         target.look_now.notify_one();
         let status = self.leased.cvm.status.clone();
         self.release(status, Vec::new(), self.ctx.now().plus(AWAY_LOOK)).await
@@ -291,19 +291,19 @@ impl<'a> Turn<'a> {
         &mut self,
         (status, new_events): (Status, Vec<CvmEvent>),
         until: Timestamp,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         let unwritten = !self.leased.new_events.is_empty() || !new_events.is_empty();
         // Renews at half the lease, which is longer than the observations until the next renewal take.
         let runs_out = self.leased.lease_until < until.plus(self.lease() / 2);
         if unwritten || status != self.leased.recorded || runs_out {
             self.keep(status, new_events, false).await?;
         }
-        Ok(Next::Waits(until))
+        Ok(AfterStep::Waits(until))
     }
 
     /// Until when this step waits for this gateway's in-flight requests to the CVM. The desired state is
     /// committed, so no new ones start.
-    fn drains(&self, step: &Step) -> Option<Timestamp> {
+    fn drain_deadline(&self, step: &Step) -> Option<Timestamp> {
         let Cvm { id, desired, status, .. } = &self.leased.cvm;
         let patience = Duration::from_secs(self.ctx.config.gateway.drain_s);
         let until = drains_until(step, desired, status, self.ctx.now(), patience);
@@ -328,7 +328,7 @@ impl<'a> Turn<'a> {
         &mut self,
         (mut status, mut new_events): (Status, Vec<CvmEvent>),
         until: Timestamp,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         if status.drains_until.is_none() {
             new_events.push(CvmEvent::Step { name: "drain", outcome: StepResult::Intended });
         }
@@ -340,7 +340,7 @@ impl<'a> Turn<'a> {
     async fn done(
         &mut self,
         (mut status, new_events): (Status, Vec<CvmEvent>),
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         status.stopping = None;
         status.drains_until = None;
         status.boot_until = None;
@@ -357,7 +357,7 @@ impl<'a> Turn<'a> {
         (mut status, new_events): (Status, Vec<CvmEvent>),
         code: FailureCode,
         cause: String,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         status.stopping = None;
         status.drains_until = None;
         status.boot_until = None;
@@ -373,14 +373,14 @@ impl<'a> Turn<'a> {
     }
 
     /// Whether the contracts of the app allow this step.
-    async fn allowed(&self, status: &Status, step: &Step, target: &FleetNode) -> Answer {
+    async fn allowed(&self, status: &Status, step: &Step, target: &FleetNode) -> BootAnswer {
         let cvm = &self.leased.cvm;
         match gate(step, &cvm.desired, status) {
             Some(gate) => {
                 let limit = Duration::from_secs(self.ctx.config.work.call_timeout_s);
                 Box::pin(check_boot(self.ctx, cvm, target, gate, limit)).await
             }
-            None => Answer::Allowed(None),
+            None => BootAnswer::Allowed(None),
         }
     }
 
@@ -388,7 +388,7 @@ impl<'a> Turn<'a> {
         &mut self,
         before: (Status, Vec<CvmEvent>),
         why: String,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         self.fail(before, FailureCode::NotAllowed, why).await
     }
 
@@ -398,7 +398,7 @@ impl<'a> Turn<'a> {
         (status, mut new_events): (Status, Vec<CvmEvent>),
         step: &Step,
         why: String,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         let now = self.ctx.now();
         let asked = self.leased.cvm.operation.map_or(now, |open| open.started_at);
         if now >= asked.plus(self.ctx.config.work.limits().boot) {
@@ -417,7 +417,7 @@ impl<'a> Turn<'a> {
     }
 
     /// The node was given up: a deletion succeeds, any other operation fails.
-    async fn give_up(&mut self, node: &str) -> Result<Next, StoreError> {
+    async fn give_up(&mut self, node: &str) -> Result<AfterStep, StoreError> {
         let status = Status { observed: None, ..self.leased.cvm.status.clone() };
         if self.leased.cvm.desired.power == Power::Deleted {
             let given_up = CvmEvent::Step { name: "give_up", outcome: StepResult::Done };
@@ -431,19 +431,19 @@ impl<'a> Turn<'a> {
         &mut self,
         (mut status, mut new_events): (Status, Vec<CvmEvent>),
         vm: EngineVmId,
-    ) -> Next {
+    ) -> AfterStep {
         status.pushed = match status.engine {
             EngineState::Creating { generation, .. } => generation,
             EngineState::Absent | EngineState::Present { .. } => 0,
         };
         status.engine = EngineState::Present { vm };
         new_events.push(CvmEvent::Step { name: "adopt", outcome: StepResult::Done });
-        self.learn("adopt", status, new_events);
-        Next::GoOn
+        self.update_status("adopt", status, new_events);
+        AfterStep::GoOn
     }
 
     /// The VM to be replaced is gone.
-    fn forget(&mut self, (mut status, mut new_events): (Status, Vec<CvmEvent>)) -> Next {
+    fn forget(&mut self, (mut status, mut new_events): (Status, Vec<CvmEvent>)) -> AfterStep {
         status = Status {
             engine: EngineState::Absent,
             vm: self.leased.cvm.desired.vm,
@@ -455,12 +455,12 @@ impl<'a> Turn<'a> {
             ..status
         };
         new_events.push(CvmEvent::Step { name: "forget", outcome: StepResult::Done });
-        self.learn("forget", status, new_events);
-        Next::GoOn
+        self.update_status("forget", status, new_events);
+        AfterStep::GoOn
     }
 
     /// Updates the known status; the next write records it.
-    fn learn(&mut self, step: &'static str, status: Status, new_events: Vec<CvmEvent>) {
+    fn update_status(&mut self, step: &'static str, status: Status, new_events: Vec<CvmEvent>) {
         self.leased.cvm.status = status;
         self.leased.new_events.extend(new_events);
         self.leased.concluded = Some(step);

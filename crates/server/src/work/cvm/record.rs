@@ -9,7 +9,7 @@ use casemate_core::{
 };
 use casemate_store::{Error as StoreError, Tx, cvms::Intent, lease::Record, operations::Ending};
 
-use super::{Next, Turn};
+use super::{AfterStep, Turn};
 use crate::{
     app::{
         events::{self, CvmEvent, EventScope},
@@ -51,9 +51,9 @@ impl Turn<'_> {
         status: Status,
         new_events: Vec<CvmEvent>,
         due: Timestamp,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         self.record(status, new_events, None, Some(due)).await?;
-        Ok(Next::Released)
+        Ok(AfterStep::Released)
     }
 
     /// Records the end of the operation. Then the CVM is at rest, or a rollback or the queue starts.
@@ -62,7 +62,7 @@ impl Turn<'_> {
         status: Status,
         new_events: Vec<CvmEvent>,
         ending: &Ending,
-    ) -> Result<Next, StoreError> {
+    ) -> Result<AfterStep, StoreError> {
         let now = self.ctx.now();
         let open = self.leased.cvm.operation;
         let rest = phase(self.leased.cvm.desired.power, &status, None);
@@ -80,8 +80,8 @@ impl Turn<'_> {
         let mut tx = self.ctx.db.begin().await?;
         tx.record(&self.leased.cvm, &record, now).await?;
         let back = self.roll_back(&mut tx, ending).await?;
-        if self.stays_up(&status, ending) {
-            Box::pin(self.stay_up(&mut tx)).await?;
+        if self.restart_never_began(&status, ending) {
+            Box::pin(self.drop_restart(&mut tx)).await?;
         }
         let mut newest = events::write(&mut tx, self.scope(), &all, now).await?;
         if back.is_none() {
@@ -104,7 +104,7 @@ impl Turn<'_> {
             && let Some(cvm) = tx.cvm(self.leased.cvm.id).await?.filter(|_| !gone)
         {
             let begun = update::begin_queued(self.ctx, &mut tx, &cvm).await;
-            newest = newest.max(begun.map_err(|error| self.ours(error))?);
+            newest = newest.max(begun.map_err(|error| self.internal_error(error))?);
         }
         tx.commit().await?;
         if newest > EventSeq(0) {
@@ -114,7 +114,7 @@ impl Turn<'_> {
         crash::point(|| {
             format!("{}.close.recorded", open.map_or("rest", |open| open.kind.as_str()))
         });
-        Ok(Next::Released)
+        Ok(AfterStep::Released)
     }
 
     /// Starts the rollback of a failed configuration change, if the configuration before was healthy.
@@ -124,17 +124,17 @@ impl Turn<'_> {
         ending: &Ending,
     ) -> Result<Option<EventSeq>, StoreError> {
         let Ending::Failed(code, cause) = ending else { return Ok(None) };
-        if !code.leads_back() {
+        if !code.allows_rollback() {
             return Ok(None);
         }
         let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(None) };
         let rollback_reason = RollbackReason::Failed(*code, cause.clone());
         let back = update::roll_back(self.ctx, tx, &cvm, &rollback_reason).await;
-        Ok(back.map_err(|error| self.ours(error))?.map(|(_, new_events)| new_events))
+        Ok(back.map_err(|error| self.internal_error(error))?.map(|(_, new_events)| new_events))
     }
 
     /// Whether a restart was refused while the guest was up, so that it never began.
-    fn stays_up(&self, status: &Status, ending: &Ending) -> bool {
+    fn restart_never_began(&self, status: &Status, ending: &Ending) -> bool {
         let restart =
             self.leased.cvm.operation.is_some_and(|open| open.kind == OperationKind::Restart);
         let up = status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
@@ -146,7 +146,7 @@ impl Turn<'_> {
     }
 
     /// Drops the desired state of a restart that never began.
-    async fn stay_up(&self, tx: &mut Tx) -> Result<(), StoreError> {
+    async fn drop_restart(&self, tx: &mut Tx) -> Result<(), StoreError> {
         let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
         let desired = DesiredState { run: cvm.status.run, ..cvm.desired };
         let failure = cvm.status.failure.clone().map(|why| Failure { rolled_back: true, ..why });
@@ -163,7 +163,7 @@ impl Turn<'_> {
     }
 
     /// Maps an error that neither the database nor a client caused.
-    fn ours(&self, error: crate::app::Error) -> StoreError {
+    fn internal_error(&self, error: crate::app::Error) -> StoreError {
         match error {
             crate::app::Error::Store(error) => error,
             error => StoreError::Corrupt {

@@ -23,7 +23,7 @@ use casemate_server::{
         update::{self, ChangeRequest},
     },
     nodes::watch::Watch,
-    work::cvm::{self as reconciler, LeasedCvm, Pause},
+    work::cvm::{self as reconciler, LeasedCvm, TurnEnd},
 };
 use casemate_store::{
     accounts, cvms,
@@ -310,7 +310,7 @@ impl Life {
                     frail.go_on.notify_one();
                 }
                 pause = &mut turn => {
-                    let Pause::Until(until, held) = pause else { return };
+                    let TurnEnd::Until(until, held) = pause else { return };
                     if self.dice.chance(70) {
                         self.waiting.push((until, held));
                     } else {
@@ -338,7 +338,7 @@ impl Life {
     async fn rival(&self) {
         let Some(held) = self.claim(RIVAL).await else { return };
         self.tell(|| "another goes on".to_owned());
-        if let Pause::Until(until, held) = reconciler::work(&self.world.ctx, held).await {
+        if let TurnEnd::Until(until, held) = reconciler::work(&self.world.ctx, held).await {
             reconciler::release(&self.world.ctx, held, until).await;
         }
     }
@@ -372,7 +372,7 @@ impl Life {
             match self.next().await {
                 Some(held) => {
                     let pause = reconciler::work(&self.world.ctx, held).await;
-                    if let Pause::Until(until, held) = pause {
+                    if let TurnEnd::Until(until, held) = pause {
                         self.waiting.push((until, held));
                     }
                 }

@@ -12,7 +12,7 @@ pub mod follow;
 mod request;
 
 use casemate_api::{error::ErrorCode, reply::Course};
-use casemate_client::{Client, EnvGuard, Error, Required};
+use casemate_client::{ApprovalRequired, Client, EnvGuard, Error};
 use casemate_core::change::{Change, Effect};
 use clap::Args;
 use serde_json::{Value, json};
@@ -147,7 +147,7 @@ pub async fn send(
         Err(error) if error.code() == Some(ErrorCode::RestartNotAllowed) => {
             Err(restart_now_needed(&error))
         }
-        Err(error) => Err(match Required::of(&error) {
+        Err(error) => Err(match ApprovalRequired::of(&error) {
             Some(required) => approval::approval_needed(&current.info.name, &required?),
             None => error.into(),
         }),
