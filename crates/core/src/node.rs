@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::compose::problem::Place;
+
 /// The kind of a node: the software that runs its CVMs.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
@@ -211,6 +213,8 @@ pub struct Unsupported {
     pub why: String,
     /// What to do instead, a sentence.
     pub instead: String,
+    /// Where in the compose file, with what is refused there.
+    pub places: Vec<(Place, String)>,
 }
 
 /// The first field that a node with these capabilities does not support. The columns "on docker" and "on sim"
@@ -297,7 +301,7 @@ pub fn unsupported(
         ),
     ];
     let (_, part, field, why, instead) = rules.into_iter().find(|(breaks, ..)| *breaks)?;
-    Some(Unsupported { part, field, why, instead: instead.to_owned() })
+    Some(Unsupported { part, field, why, instead: instead.to_owned(), places: Vec::new() })
 }
 
 #[cfg(test)]

@@ -82,6 +82,15 @@ impl Error {
         self
     }
 
+    /// The same with these facts about its field instead of one.
+    #[must_use]
+    pub fn with_details(mut self, details: Vec<ErrorDetail>) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.details = details;
+        }
+        self
+    }
+
     /// The same where the fields it names stand in another one: `runner` within `compose_file` is
     /// `compose_file.runner`. Facts that are not about fields stay.
     #[must_use]

@@ -21,7 +21,7 @@ use tokio::sync::SemaphorePermit;
 use super::{
     agent,
     archive::Archive,
-    build,
+    build::BuildRoom,
     compose::Model,
     container::Container,
     derive::{self, AGENT_DIR, DeriveInput, Derived, GuestSource, Limits},
@@ -34,7 +34,7 @@ use super::{
     script::{MAIN, Stage, stage},
     shared::Shared,
     vm::{Record, Vm},
-    vmdir::Instance,
+    vmdir::{Instance, Manifest},
 };
 
 /// How often what was started is looked at before it counts as up, and how far apart.
@@ -398,13 +398,23 @@ async fn build_images(
         return Ok(());
     }
     vm.progress("building images");
-    let memory_mb = vm.record().manifest.memory_mb;
-    let limits = Limits::PerService { vcpu: 1, memory_mb, pids: 0 };
+    let Manifest { vcpu, memory_mb, .. } = *vm.record().manifest;
+    let limits = Limits::PerService { vcpu, memory_mb, pids: node.config.pids };
     let stage = stage(node, vm, &limits, project);
     let network = stage.network().await?;
+    let socket = node.engine_host.strip_prefix("unix://");
+    let room = BuildRoom {
+        engine: &node.engine,
+        vm: &vm.id,
+        network: &network,
+        vcpu,
+        memory_mb,
+        group: socket.zip(node.cgroups.group_of(&vm.id)),
+    };
     for one in &derived.builds {
-        let built = build::build(&node.engine, &vm.id, one, &network, memory_mb).await;
-        built.map_err(|cause| format!("service {}: the build failed: {cause}", one.service))?;
+        room.build(one)
+            .await
+            .map_err(|cause| format!("service {}: the build failed: {cause}", one.service))?;
     }
     stage.remove_network().await
 }

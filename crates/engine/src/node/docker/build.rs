@@ -1,6 +1,6 @@
 //! Building images from Dockerfiles in compose files, with an empty context. Images that they begin with are
 //! pulled by the node first, by the same rules as those of services; the engine itself pulls nothing. The
-//! commands run in the network of the CVM and within its memory.
+//! commands run in the network of the CVM and within its limits.
 
 use std::collections::HashMap;
 
@@ -12,6 +12,8 @@ use bollard::{
 };
 use casemate_core::id::EngineVmId;
 use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     archive::Archive,
@@ -20,54 +22,158 @@ use super::{
     images,
 };
 
-/// Builds an image; returns its last lines if that fails.
-pub(super) async fn build(
-    engine: &Engine,
-    vm: &EngineVmId,
-    build: &Build,
-    network: &str,
-    memory_mb: u32,
-) -> Result<(), String> {
-    for base in &build.images {
-        refuse_triggers(engine, &base.name).await?;
-    }
-    let mut archive = Archive::default();
-    let packed = archive.file("Dockerfile", build.dockerfile.as_bytes());
-    let tar = packed.and_then(|()| archive.finish());
-    let tar = tar.map_err(|error| format!("the Dockerfile cannot be packed: {error}"))?;
-    let bytes = u64::from(memory_mb) * 1024 * 1024;
-    let memory = i32::try_from(bytes).unwrap_or(i32::MAX);
-    let args: HashMap<String, String> = build.args.clone().into_iter().collect();
-    let labels = HashMap::from([(LABEL_VM.to_owned(), vm.to_string())]);
-    let mut options = BuildImageOptionsBuilder::new()
-        .dockerfile("Dockerfile")
-        .t(&build.image)
-        .networkmode(network)
-        .memory(memory)
-        .memswap(memory)
-        .buildargs(&args)
-        .labels(&labels)
-        .rm(true)
-        .forcerm(true);
-    if let Some(target) = &build.target {
-        options = options.target(target);
-    }
-    let mut steps =
-        Box::pin(engine.docker().build_image(options.build(), None, Some(body_full(tar.into()))));
-    let mut last = String::new();
-    while let Some(step) = steps.next().await {
-        let step = step.map_err(|error| format!("{}; {last}", call_error(&error)))?;
-        if let Some(line) = step.stream.filter(|line| !line.trim().is_empty()) {
-            line.trim().clone_into(&mut last);
+/// Where a build runs and what it may take.
+#[derive(Debug)]
+pub(super) struct BuildRoom<'a> {
+    pub engine: &'a Engine,
+    pub vm: &'a EngineVmId,
+    pub network: &'a str,
+    pub vcpu: u32,
+    pub memory_mb: u32,
+    /// The control group of the CVM, with the socket of the engine of this host: the client library does not
+    /// know the parameter, which alone limits processes.
+    pub group: Option<(&'a str, String)>,
+}
+
+impl BuildRoom<'_> {
+    /// Builds an image; returns its last lines if that fails.
+    pub async fn build(&self, build: &Build) -> Result<(), String> {
+        for base in &build.images {
+            refuse_triggers(self.engine, &base.name).await?;
         }
-        if let Some(error) = step.error_detail.and_then(|detail| detail.message) {
-            return Err(format!("{error}; {last}"));
+        let mut archive = Archive::default();
+        let packed = archive.file("Dockerfile", build.dockerfile.as_bytes());
+        let tar = packed.and_then(|()| archive.finish());
+        let tar = tar.map_err(|error| format!("the Dockerfile cannot be packed: {error}"))?;
+        match &self.group {
+            Some((socket, group)) => self.ask_in_group(build, tar, socket, group).await?,
+            None => self.ask(build, tar).await?,
         }
+        // A variable may have made a label of the node's.
+        let built = images::inspect(self.engine, &build.image).await?;
+        let labels = built.and_then(|image| image.config?.labels);
+        images::check_labels(labels.as_ref(), self.vm).map_err(|cause| format!("the image {cause}"))
     }
-    // A variable may have made a label of the node's.
-    let built = images::inspect(engine, &build.image).await?.and_then(|image| image.config);
-    images::check_labels(built.and_then(|config| config.labels).as_ref(), vm)
-        .map_err(|cause| format!("the image {cause}"))
+
+    fn memory(&self) -> i32 {
+        i32::try_from(u64::from(self.memory_mb) << 20).unwrap_or(i32::MAX)
+    }
+
+    fn quota(&self) -> i32 {
+        i32::try_from(self.vcpu.max(1)).unwrap_or(i32::MAX).saturating_mul(PERIOD_US)
+    }
+
+    fn labels(&self) -> HashMap<String, String> {
+        HashMap::from([(LABEL_VM.to_owned(), self.vm.to_string())])
+    }
+
+    async fn ask(&self, build: &Build, tar: Vec<u8>) -> Result<(), String> {
+        let args: HashMap<String, String> = build.args.clone().into_iter().collect();
+        let labels = self.labels();
+        let mut options = BuildImageOptionsBuilder::new()
+            .dockerfile("Dockerfile")
+            .t(&build.image)
+            .networkmode(self.network)
+            .memory(self.memory())
+            .memswap(self.memory())
+            .cpuperiod(PERIOD_US)
+            .cpuquota(self.quota())
+            .buildargs(&args)
+            .labels(&labels)
+            .rm(true)
+            .forcerm(true);
+        if let Some(target) = &build.target {
+            options = options.target(target);
+        }
+        let docker = self.engine.docker();
+        let steps = docker.build_image(options.build(), None, Some(body_full(tar.into())));
+        let mut steps = Box::pin(steps);
+        let mut progress = Progress::default();
+        while let Some(step) = steps.next().await {
+            let step =
+                step.map_err(|error| format!("{}; {}", call_error(&error), progress.last))?;
+            progress.step(step.stream, step.error_detail.and_then(|detail| detail.message))?;
+        }
+        Ok(())
+    }
+
+    async fn ask_in_group(
+        &self,
+        build: &Build,
+        tar: Vec<u8>,
+        socket: &str,
+        group: &str,
+    ) -> Result<(), String> {
+        let json = |value: serde_json::Value| value.to_string();
+        let mut query = vec![
+            ("dockerfile", "Dockerfile".to_owned()),
+            ("t", build.image.clone()),
+            ("networkmode", self.network.to_owned()),
+            ("memory", self.memory().to_string()),
+            ("memswap", self.memory().to_string()),
+            ("cgroupparent", group.to_owned()),
+            ("buildargs", json(json!(build.args))),
+            ("labels", json(json!(self.labels()))),
+            ("rm", "1".to_owned()),
+            ("forcerm", "1".to_owned()),
+        ];
+        query.extend(build.target.clone().map(|target| ("target", target)));
+        let broken = |error: reqwest::Error| {
+            format!("the container engine does not answer: {}", error.without_url())
+        };
+        let client = reqwest::Client::builder().unix_socket(socket).build().map_err(broken)?;
+        let request = client.post("http://engine/build").query(&query);
+        let request = request.header("content-type", "application/x-tar").body(tar);
+        let mut reply = request.send().await.map_err(broken)?;
+        let failed = !reply.status().is_success();
+        let mut progress = Progress::default();
+        let mut rest = Vec::new();
+        while let Some(chunk) = reply.chunk().await.map_err(broken)? {
+            rest.extend_from_slice(&chunk);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                progress.line(&line)?;
+            }
+            if rest.len() > MAX_STEP {
+                return Err("the container engine says too much at once".to_owned());
+            }
+        }
+        progress.line(&rest)?;
+        if failed { Err(progress.last) } else { Ok(()) }
+    }
+}
+
+/// Length of a scheduling period.
+const PERIOD_US: i32 = 100_000;
+/// One step of the engine's report.
+const MAX_STEP: usize = 1024 * 1024;
+
+/// A step of a build as the engine reports it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Step {
+    stream: Option<String>,
+    message: Option<String>,
+    error: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Progress {
+    last: String,
+}
+
+impl Progress {
+    fn line(&mut self, line: &[u8]) -> Result<(), String> {
+        let Ok(step) = serde_json::from_slice::<Step>(line) else { return Ok(()) };
+        self.step(step.stream.or(step.message), step.error)
+    }
+
+    fn step(&mut self, said: Option<String>, error: Option<String>) -> Result<(), String> {
+        if let Some(line) = said.filter(|line| !line.trim().is_empty()) {
+            line.trim().clone_into(&mut self.last);
+        }
+        error.map_or(Ok(()), |error| Err(format!("{error}; {}", self.last)))
+    }
 }
 
 /// ONBUILD of an image would run instructions that were not looked at.

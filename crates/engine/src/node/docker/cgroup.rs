@@ -65,8 +65,13 @@ impl Cgroups {
         }
         Ok(match self {
             Self::No(_) => Limits::PerService { vcpu, memory_mb, pids },
-            _ => Limits::Parent(format!("/{OURS}/{vm}")),
+            _ => Limits::Parent(group_name(vm)),
         })
+    }
+
+    /// The engine's name of the group of a VM.
+    pub fn group_of(&self, vm: &EngineVmId) -> Option<String> {
+        (!matches!(self, Self::No(_))).then(|| group_name(vm))
     }
 
     /// Removes the group of a VM from every hierarchy: the engine makes it in those as well in which
@@ -169,6 +174,10 @@ impl Cgroups {
         self.limits(&probe, 1, 64, 64)?;
         self.remove(&probe).map(|_| ())
     }
+}
+
+fn group_name(vm: &EngineVmId) -> String {
+    format!("/{OURS}/{vm}")
 }
 
 /// Removes a group with the groups in it, which the engine may have left behind. Files in a control

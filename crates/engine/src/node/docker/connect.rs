@@ -86,6 +86,7 @@ pub(super) async fn open(
         grants,
         engine: Engine::new(docker, ident.node.clone()),
         engine_defaults,
+        engine_host: client.host.clone(),
         compose: Compose::new(found, client),
         cgroups,
         private_images,

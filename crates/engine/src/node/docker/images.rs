@@ -82,16 +82,12 @@ impl Puller<'_> {
         let server = |login: &DockerCredentials| {
             registry(name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
         };
-        match self.login.as_ref().filter(|login| server(login)) {
-            Some(login) => self.with_login(image, login.clone()).await,
-            None => {
-                pull(engine, name, image.platform.as_deref(), None).await?;
-                let found = self.pulled(name).await?;
-                self.private
-                    .published(id(&found), &tagged(name))
-                    .map_err(|error| unrecorded(&error))
-            }
+        if let Some(login) = self.login.as_ref().filter(|login| server(login)) {
+            return self.with_login(image, login.clone()).await;
         }
+        pull(engine, name, image.platform.as_deref(), None).await?;
+        let found = self.pulled(name).await?;
+        self.private.published(id(&found), &tagged(name)).map_err(|error| unrecorded(&error))
     }
 
     async fn with_login(&self, image: &ImageUse, login: DockerCredentials) -> Result<(), String> {

@@ -35,6 +35,8 @@ pub(super) struct Shared {
     pub engine_defaults: EngineDefaults,
     pub compose: Compose,
     pub cgroups: Cgroups,
+    /// Address of the engine.
+    pub engine_host: String,
     pub private_images: PrivateImages,
     pub vms_dir: PathBuf,
     pub ident: Ident,

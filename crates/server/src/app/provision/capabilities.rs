@@ -2,14 +2,18 @@
 //! [`casemate_core::node::unsupported`]; this gathers what a request or a configuration asks. Placement passes
 //! nodes over that cannot; where no other is left, the field is refused.
 
-use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    provision::ProvisionRequest,
+};
 use casemate_core::{
-    compose::AppCompose,
+    compose::{AppCompose, problem::Place},
     cvm::{Gpus, PortMap, Spec},
     node::{self, Capabilities, Part, Unsupported},
 };
 use casemate_engine::node::docker::derive::{Refused, look_ahead};
 
+use super::compose::place_value;
 use crate::app::{Error, fleet::FleetNode};
 
 /// What a request asks of its node.
@@ -26,12 +30,26 @@ pub struct RequestedSetup<'a> {
 
 /// The refusal of a field that this node cannot honour.
 pub fn refusal(unsupported: &Unsupported, node: &FleetNode) -> Error {
-    Error::field(ErrorCode::FieldNotServed, unsupported.field, &unsupported.why)
+    let error = Error::field(ErrorCode::FieldNotServed, unsupported.field, &unsupported.why);
+    with_places(error, unsupported.field, &unsupported.places)
         .suggest(unsupported.instead.clone())
         .suggest(format!(
             "Or deploy to a node of another kind: {} is a {} node.",
             node.name, node.kind
         ))
+}
+
+/// Says what is refused place by place, where the places are known.
+fn with_places(error: Error, field: &str, places: &[(Place, String)]) -> Error {
+    if places.is_empty() {
+        return error;
+    }
+    let details = places.iter().map(|(place, what)| ErrorDetail {
+        field: field.to_owned(),
+        value: Some(place_value(place)),
+        message: Some(what.clone()),
+    });
+    error.with_details(details.collect())
 }
 
 /// Refuses what no node does.
@@ -112,7 +130,16 @@ fn compose_refusal(capabilities: &Capabilities, compose: &AppCompose) -> Option<
         field: "compose_file.docker_compose_file",
         why: format!("is refused by this docker node: {}", asks.join("; ")),
         instead: ways_out.join(" "),
+        places: refused.iter().map(|one| (place(one), one.asks())).collect(),
     })
+}
+
+fn place(refused: &Refused) -> Place {
+    Place {
+        service: refused.service.clone(),
+        field: refused.field.clone().unwrap_or_default(),
+        line: refused.line.unwrap_or_default(),
+    }
 }
 
 /// Clauses as a sentence.
@@ -127,8 +154,9 @@ pub fn check_document(node: &FleetNode, compose: &AppCompose) -> Result<(), Erro
     match compose_refusal(&node.observed().0.capabilities, compose) {
         None => Ok(()),
         Some(refused) => {
-            Err(Error::field(ErrorCode::FieldNotServed, "docker_compose_file", refused.why)
-                .suggest(refused.instead))
+            const FIELD: &str = "docker_compose_file";
+            let error = Error::field(ErrorCode::FieldNotServed, FIELD, refused.why);
+            Err(with_places(error, FIELD, &refused.places).suggest(refused.instead))
         }
     }
 }

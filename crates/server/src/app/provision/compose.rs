@@ -7,10 +7,13 @@ use casemate_api::{
     provision::ProvisionRequest,
 };
 use casemate_core::{
-    compose::{AppCompose, ComposeError, ComposeInput, Reason, problem::Problem},
+    compose::{
+        AppCompose, ComposeError, ComposeInput, Reason,
+        problem::{Place, Problem},
+    },
     seal,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::Error;
 
@@ -136,14 +139,18 @@ pub fn refusal(error: ComposeError) -> Error {
 
 /// A problem of a compose file with its place in `value`.
 fn problem_detail(field: &str, problem: &Problem) -> ErrorDetail {
-    let place = &problem.place;
     ErrorDetail {
         field: field.to_owned(),
-        value: Some(json!({
-            "service": place.service,
-            "field": place.field,
-            "line": (place.line > 0).then_some(place.line),
-        })),
+        value: Some(place_value(&problem.place)),
         message: Some(problem.to_string()),
     }
+}
+
+/// A place in a compose file, for programs.
+pub fn place_value(place: &Place) -> Value {
+    json!({
+        "service": place.service,
+        "field": place.field,
+        "line": (place.line > 0).then_some(place.line),
+    })
 }

@@ -39,14 +39,16 @@ pub fn look_ahead(text: &str, granted: &[String]) -> Vec<Refused> {
             let asked = Asked { key, value, service, grants: &grants };
             let found = key_of_service(&asked).err();
             let line = line(&node, &["services", name, key]);
-            refused.extend(found.map(|one| one.in_service(name).on_line(line)));
+            refused.extend(found.map(|one| one.in_service(name).in_field(key).on_line(line)));
         }
     }
     for rule in RULES {
         let Check::Entry(section, check) = rule.check else { continue };
         for (name, entry) in entries(file, section) {
             let found = check(name, entry, &grants);
-            refused.extend(found.err().map(|one| one.on_line(line(&node, &[section, name]))));
+            let line = line(&node, &[section, name]);
+            let field = format!("{section}.{name}");
+            refused.extend(found.err().map(|one| one.in_field(field).on_line(line)));
         }
     }
     refused.sort_by_key(|one| one.line);
@@ -90,9 +92,10 @@ fn drop_variables(value: &mut Value) {
     match value {
         Value::Object(map) => {
             // Half of a build would be judged as another one.
-            map.retain(|key, value| {
-                !varies(value) && !(key == "build" && value.as_object().is_some_and(has_variables))
-            });
+            let half_a_build = |key: &str, value: &Value| {
+                key == "build" && value.as_object().is_some_and(has_variables)
+            };
+            map.retain(|key, value| !(varies(value) || half_a_build(key, value)));
             map.values_mut().for_each(drop_variables);
         }
         Value::Array(items) => {
@@ -153,11 +156,13 @@ mod tests {
             let refused = look_ahead(&text, &[]).remove(0);
             assert_eq!(refused.line, Some(1));
             assert_eq!(refused.service.as_deref(), Some("web"), "{line}");
+            assert!(line.starts_with(refused.field.as_deref().unwrap()), "{refused:?}");
             assert!(refused.to_string().contains(&format!("\"{word}\"")), "{refused}");
             assert_eq!(look_ahead(&text, &[word.to_owned()]), [], "{line}");
         }
         let outside = "services: {web: {image: x}}\nnetworks: {n: {external: true}}";
-        assert_eq!(look_ahead(outside, &[])[0].line, Some(2));
+        let refused = look_ahead(outside, &[]).remove(0);
+        assert_eq!((refused.line, refused.field.as_deref()), (Some(2), Some("networks.n")));
         let both =
             "services:\n  a: {image: x, privileged: true}\n  b:\n    image: x\n    pid: host\n";
         let lines: Vec<_> = look_ahead(both, &[]).iter().map(|one| one.line).collect();

@@ -56,7 +56,7 @@ fn inputs(canary: &Path) -> Vec<Input> {
         for part in format!("\n{text}").split("\n## ").skip(1) {
             if let Some(then) = part.strip_prefix("then\n") {
                 let (mut name, env) = ("update of ".to_owned(), Vec::new());
-                name.push_str(&found.last().map_or("", |one: &Input| &one.name));
+                name.push_str(found.last().map_or("", |one: &Input| &one.name));
                 found.push(Input { name, env, text: filled(&whole(then, false)) });
                 continue;
             }
@@ -88,9 +88,9 @@ fn whole(body: &str, is_service: bool) -> String {
     if !is_service {
         return body.replacen("@WEB@", "  web:\n    image: busybox:1.36", 1);
     }
-    let lines: String = body.lines().map(|line| format!("    {line}\n")).collect();
+    let lines = body.lines().map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n");
     let image = if body.contains("image:") { "" } else { "    image: busybox:1.36\n" };
-    format!("services:\n  web:\n{image}{lines}")
+    format!("services:\n  web:\n{image}{lines}\n")
 }
 
 /// The file as compose understands it, or what it complains of.
@@ -157,8 +157,8 @@ fn hollow(rule: Rule) -> Rule {
         Check::Key(_) => Check::Key(|_| Ok(())),
         Check::Entry(section, _) => Check::Entry(section, |_, _, _| Ok(())),
         Check::File(_) => Check::File(|_, _| Ok(())),
-        Check::Service(_) => Check::Service(|_, _, _, _| Ok(())),
-        Check::Rest(_) => Check::Rest(|_, _, _| Ok(())),
+        Check::Service(_) | Check::TryService(_) => Check::Service(|_, _, _, _| ()),
+        Check::Rest(_) | Check::TryRest(_) => Check::Rest(|_, _, _| ()),
     };
     Rule { check, ..rule }
 }
@@ -179,12 +179,13 @@ fn derive_both(rules: &[Rule], model: &Value) -> [Result<Derived, Refused>; 2] {
 fn escape(derived: &Derived) -> Option<String> {
     let file = derived.model.as_object().unwrap();
     let names = entries(file, "services").map(|(name, _)| name.as_str()).collect::<Vec<_>>();
-    let of_services =
-        entries(file, "services").find_map(|(_, service)| escape_of_service(file, service, &names));
+    let of_services = entries(file, "services").find_map(|(_, service)| {
+        escape_of_service(service, &names).or_else(|| escape_of_places(file, service))
+    });
     of_services.or_else(|| escape_of_rest(file))
 }
 
-fn escape_of_service(file: &Object, service: &Object, names: &[&str]) -> Option<String> {
+fn escape_of_service(service: &Object, names: &[&str]) -> Option<String> {
     const PLAIN_DRIVERS: [&str; 3] = ["json-file", "local", "none"];
     let found = |what: &str, value: &Value| Some(format!("{what}: {value}"));
     let at = |path: &str| service.get(path.split('/').next()?)?.pointer(&path[path.find('/')?..]);
@@ -226,6 +227,11 @@ fn escape_of_service(file: &Object, service: &Object, names: &[&str]) -> Option<
     if service.get("pull_policy") != Some(&json!("never")) {
         return found("pull_policy", service.get("pull_policy").unwrap_or(&Value::Null));
     }
+    escape_of_marks_and_limits(service)
+}
+
+fn escape_of_marks_and_limits(service: &Object) -> Option<String> {
+    let at = |path: &str| service.get(path.split('/').next()?)?.pointer(&path[path.find('/')?..]);
     let labels = service.get("labels").cloned().unwrap_or_default();
     let spoofed = labels.as_object().is_none_or(|labels| {
         labels.get(LABEL_VM) != Some(&json!(VM))
@@ -237,7 +243,7 @@ fn escape_of_service(file: &Object, service: &Object, names: &[&str]) -> Option<
             })
     });
     if spoofed {
-        return found("labels", &labels);
+        return Some(format!("labels: {labels}"));
     }
     let group = text(service, "cgroup_parent") == Some("/casemate/v");
     let limited = |own: &str, path: &str| {
@@ -254,6 +260,11 @@ fn escape_of_service(file: &Object, service: &Object, names: &[&str]) -> Option<
     if !group && !limited("pids_limit", "deploy/resources/limits/pids") {
         return Some("processes without a limit".to_owned());
     }
+    None
+}
+
+fn escape_of_places(file: &Object, service: &Object) -> Option<String> {
+    let found = |what: &str, value: &Value| Some(format!("{what}: {value}"));
     if let Some(port) = list(service, "ports")
         .iter()
         .find(|port| port["host_ip"] != "127.0.0.1" || port.get("published").is_some())

@@ -98,6 +98,8 @@ pub struct Refused {
     pub what: String,
     /// The service that asks for it; `None`: the file as a whole.
     pub service: Option<String>,
+    /// The key of the service or of the file, where it is known: `cap_add`, `volumes.data`.
+    pub field: Option<String>,
     /// Line of the compose file, where it is known.
     pub line: Option<usize>,
     /// What to do instead.
@@ -107,13 +109,20 @@ pub struct Refused {
 impl Refused {
     /// Refuses something of the file as a whole.
     pub fn new(what: impl Into<String>, way_out: impl Into<String>) -> Self {
-        Self { what: what.into(), service: None, line: None, way_out: way_out.into() }
+        let (service, field, line) = (None, None, None);
+        Self { what: what.into(), service, field, line, way_out: way_out.into() }
     }
 
     /// The same, in a service.
     #[must_use]
     pub fn in_service(self, service: &str) -> Self {
         Self { service: Some(service.to_owned()), ..self }
+    }
+
+    /// The same, under a key.
+    #[must_use]
+    pub fn in_field(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
     }
 
     /// The same, on a line of the compose file.

@@ -110,7 +110,11 @@ pub(super) fn labels(file: &mut Object, input: &DeriveInput<'_>) {
 }
 
 /// Files of the guest instead of the host's.
-pub(super) fn files(file: &mut Object, input: &DeriveInput<'_>) -> Result<(), Refused> {
+pub(super) fn files(
+    file: &mut Object,
+    input: &DeriveInput<'_>,
+    _: &mut Notes,
+) -> Result<(), Refused> {
     for key in ["configs", "secrets"] {
         for (_, entry) in owned_mut(file, key) {
             entry.remove("name");

@@ -4,8 +4,8 @@
 //! (`hostile.rs`): no rule stands here that nothing would miss.
 
 use super::{
-    DeriveInput, Grants, Notes, Object, Refused, addresses, drop_labels, entries, label_all,
-    limits, mounts, ports, project,
+    DeriveInput, Grants, Notes, Object, Refused, addresses, build, drop_labels, entries, images,
+    label_all, limits, mounts, ports, project,
     refuse::{self, Asked},
     services, services_mut, volumes,
 };
@@ -28,12 +28,16 @@ pub(super) enum Check {
     /// Refuses something that shows only when variables have their values and files are merged.
     File(fn(&Object, &DeriveInput<'_>) -> Result<(), Refused>),
     /// Rewrites services.
-    Service(fn(&str, &mut Object, &DeriveInput<'_>, &mut Notes) -> Result<(), Refused>),
+    Service(fn(&str, &mut Object, &DeriveInput<'_>, &mut Notes)),
+    /// Rewrites services, or refuses what cannot be rewritten.
+    TryService(fn(&str, &mut Object, &DeriveInput<'_>, &mut Notes) -> Result<(), Refused>),
     /// Rewrites the rest.
-    Rest(fn(&mut Object, &DeriveInput<'_>, &mut Notes) -> Result<(), Refused>),
+    Rest(fn(&mut Object, &DeriveInput<'_>, &mut Notes)),
+    /// Rewrites the rest, or refuses what cannot be rewritten.
+    TryRest(fn(&mut Object, &DeriveInput<'_>, &mut Notes) -> Result<(), Refused>),
 }
 
-use Check::{Entry, File, Key, Rest, Service};
+use Check::{Entry, File, Key, Rest, Service, TryRest, TryService};
 
 const fn rule(name: &'static str, check: Check) -> Rule {
     Rule { name, check }
@@ -91,63 +95,51 @@ pub(super) const RULES: [Rule; 75] = [
     rule("number of networks", File(|file, _| limits::networks(file))),
     rule("nested binds", File(mounts::check_nesting)),
     // What is left is rewritten.
-    rule("labels", Service(|_, service, _, _| done(drop_labels(service)))),
+    rule("labels", Service(|_, service, _, _| drop_labels(service))),
     rule(
         "bridge of the engine",
-        Service(|name, service, _, notes| done(services::network_mode(name, service, notes))),
+        Service(|name, service, _, notes| services::network_mode(name, service, notes)),
     ),
-    rule("container_name", Service(|_, service, _, _| done(services::aliases(service)))),
+    rule("container_name", Service(|_, service, _, _| services::aliases(service))),
     rule(
         "variables of the compose process",
-        Service(|_, service, _, _| done(services::environment(service))),
+        Service(|_, service, _, _| services::environment(service)),
     ),
     rule(
         "log driver",
-        Service(|name, service, _, notes| done(services::log_driver(name, service, notes))),
+        Service(|name, service, _, notes| services::log_driver(name, service, notes)),
     ),
     rule(
         "size of logs",
-        Service(|name, service, input, notes| {
-            done(limits::log_size(name, service, input.log_mb, notes))
-        }),
+        Service(|name, service, input, notes| limits::log_size(name, service, input.log_mb, notes)),
     ),
-    rule("restart policy", Service(|_, service, _, _| done(services::restart(service)))),
-    rule("limits", Service(|_, service, input, _| done(services::limits(service, input)))),
+    rule("restart policy", Service(|_, service, _, _| services::restart(service))),
+    rule("limits", Service(|_, service, input, _| services::limits(service, input))),
     rule(
         "frequency of health checks",
-        Service(|name, service, _, notes| done(limits::health_checks(name, service, notes))),
+        Service(|name, service, _, notes| limits::health_checks(name, service, notes)),
     ),
     rule(
         "number of processes",
-        Service(|_, service, input, _| done(limits::per_service(service, input.limits))),
+        Service(|_, service, input, _| limits::per_service(service, input.limits)),
     ),
-    rule("marks of services", Service(|_, service, input, _| done(label_all(service, input)))),
-    rule("ports", Service(ports::rewrite)),
-    rule("mounts", Service(mounts::rewrite)),
-    rule("one service a port", Rest(|_, _, notes| ports::check_unique(&notes.published))),
-    rule("default network", Rest(|file, _, _| done(project::default_network(file)))),
-    rule("fixed addresses", Rest(addresses::drop_fixed)),
-    rule("names of networks", Rest(|file, _, _| done(project::network_names(file)))),
-    rule("options of networks", Rest(|file, input, _| done(project::network_drivers(file, input)))),
-    rule("subnets", Rest(|file, input, notes| done(project::subnets(file, input, notes)))),
-    rule("names of volumes", Rest(|file, _, _| done(project::volume_names(file)))),
-    rule(
-        "names of bridges",
-        Rest(|file, input, _| done(project::bridge_names(file, input.project))),
-    ),
-    rule(
-        "marks of networks and volumes",
-        Rest(|file, input, _| done(project::labels(file, input))),
-    ),
-    rule("files", Rest(|file, input, _| project::files(file, input))),
-    rule("variables of secrets", Rest(|file, _, notes| done(project::variables(file, notes)))),
-    rule("builds", Rest(super::build::take)),
-    rule("pulls", Rest(|file, _, notes| done(super::images(file, notes)))),
+    rule("marks of services", Service(|_, service, input, _| label_all(service, input))),
+    rule("ports", TryService(ports::rewrite)),
+    rule("mounts", TryService(mounts::rewrite)),
+    rule("one service a port", TryRest(|_, _, notes| ports::check_unique(&notes.published))),
+    rule("default network", Rest(|file, _, _| project::default_network(file))),
+    rule("fixed addresses", TryRest(addresses::drop_fixed)),
+    rule("names of networks", Rest(|file, _, _| project::network_names(file))),
+    rule("options of networks", Rest(|file, input, _| project::network_drivers(file, input))),
+    rule("subnets", Rest(project::subnets)),
+    rule("names of volumes", Rest(|file, _, _| project::volume_names(file))),
+    rule("names of bridges", Rest(|file, input, _| project::bridge_names(file, input.project))),
+    rule("marks of networks and volumes", Rest(|file, input, _| project::labels(file, input))),
+    rule("files", TryRest(project::files)),
+    rule("variables of secrets", Rest(|file, _, notes| project::variables(file, notes))),
+    rule("builds", TryRest(build::take)),
+    rule("pulls", Rest(|file, _, notes| images(file, notes))),
 ];
-
-const fn done((): ()) -> Result<(), Refused> {
-    Ok(())
-}
 
 /// Applies the rules to a model.
 pub(super) fn apply(
@@ -170,11 +162,17 @@ pub(super) fn apply(
             File(check) => check(file, input)?,
             Service(rewrite) => {
                 for (name, service) in services_mut(file) {
+                    rewrite(name, service, input, notes);
+                }
+            }
+            TryService(rewrite) => {
+                for (name, service) in services_mut(file) {
                     rewrite(name, service, input, notes)
                         .map_err(|refused| refused.in_service(name))?;
                 }
             }
-            Rest(rewrite) => rewrite(file, input, notes)?,
+            Rest(rewrite) => rewrite(file, input, notes),
+            TryRest(rewrite) => rewrite(file, input, notes)?,
         }
     }
     Ok(())
