@@ -242,7 +242,12 @@ impl PlanInput<'_> {
             VmPower::Exited if stale => Step::ForceStop(vm.id.clone(), self.force()),
             VmPower::Stopped | VmPower::Exited if self.attempts_exhausted() => Step::Fail(
                 FailureCode::BootFailed,
-                "the VM did not stay up in any of the allowed attempts".to_owned(),
+                match &vm.boot_error {
+                    Some(why) => {
+                        format!("the VM did not stay up in any of the allowed attempts: {why}")
+                    }
+                    None => "the VM did not stay up in any of the allowed attempts".to_owned(),
+                },
             ),
             VmPower::Stopped if stale => Step::Push(vm.id.clone()),
             VmPower::Stopped | VmPower::Exited => Step::Start(vm.id.clone()),

@@ -187,6 +187,10 @@ async fn logs(State(host): State<Arc<Host>>, query: RawQuery) -> Response {
         tail: wanted("lines").and_then(|lines| lines.parse().ok()).unwrap_or(10_000),
     };
     match host.sim.logs(&id, query).await {
+        Ok(_) if wanted("ch").as_deref() == Some("stderr") => {
+            "===== boot @ 2026-11-30T13:45:03Z =====\n\nqemu-system-x86_64: the double's guest ended\n"
+                .into_response()
+        }
         Ok(stream) => {
             let bytes =
                 stream.map(|item| item.map_err(|error| std::io::Error::other(error.to_string())));

@@ -186,6 +186,19 @@ async fn a_restarted_vmm_has_forgotten_and_a_denied_guest_is_not_up() {
 }
 
 #[tokio::test]
+async fn a_vm_whose_process_ended_says_why() {
+    let stage = Stage::new(Profile::newest()).await;
+    let config = config("web");
+    let vm = stage.node.create(&config).await.unwrap();
+    stage.node.start(&vm).await.unwrap();
+    until(&stage, &config.mark, "up", |seen| seen.boot == Boot::Done).await;
+    fault(&stage, SimFault::new(FaultKind::CrashGuest));
+    let seen = the_one(&stage, &config.mark).await;
+    let why = "qemu-system-x86_64: the double's guest ended";
+    assert_eq!((seen.power, seen.boot_error.as_deref()), (VmPower::Exited, Some(why)));
+}
+
+#[tokio::test]
 async fn an_annotation_goes_to_builds_that_have_them() {
     for (version, has) in [("0.5.16", false), ("0.6.0", false), ("0.6.6", true)] {
         let profile = Profile::of(version).unwrap();

@@ -23,6 +23,8 @@ use crate::node::{CallError, LogQuery, LogStream};
 const AGENT: u16 = 8090;
 /// The longest line that is put together; a longer one is cut in pieces.
 const LONGEST_LINE: usize = 64 << 10;
+/// The longest cause that is taken from a log, in characters.
+const LONGEST_WORDS: usize = 500;
 
 /// The output of all containers as lines `service | text`, else the serial log as lines `serial | text`.
 pub(super) async fn logs(
@@ -146,6 +148,32 @@ async fn serial(vmm: &VmmClient, vm: &EngineVmId, query: LogQuery) -> Result<Log
     let response = vmm.stream("logs", &wanted).await?;
     let broken = |_| CallError::Unknown("the serial log broke off".to_owned());
     Ok(lines("serial".to_owned(), response.bytes_stream().map_err(broken)).boxed())
+}
+
+/// What the process of a VM wrote to stderr before it ended: QEMU says there why it cannot start a guest.
+pub(super) async fn last_words(vmm: &VmmClient, vm: &EngineVmId) -> Option<String> {
+    let wanted = [
+        ("id", vm.0.as_str()),
+        ("follow", "false"),
+        ("ansi", "false"),
+        ("lines", "20"),
+        ("ch", "stderr"),
+    ];
+    let mut response = vmm.stream("logs", &wanted).await.ok()?;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > LONGEST_LINE {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    // The VMM writes a line of its own before each boot.
+    let boot = text.rfind("===== boot @").map_or(0, |at| at);
+    let lines = text[boot..].lines().filter(|line| !line.starts_with("=====")).map(str::trim);
+    let words: Vec<&str> = lines.filter(|line| !line.is_empty()).take(4).collect();
+    let words: String = words.join("; ").chars().take(LONGEST_WORDS).collect();
+    Some(words).filter(|words| !words.is_empty())
 }
 
 /// Whole lines, each with its source before it.

@@ -26,7 +26,7 @@ use std::{
 
 use async_trait::async_trait;
 use casemate_core::{
-    cvm::ObservedVm,
+    cvm::{ObservedVm, VmPower},
     id::{DeviceId, EngineVmId},
     node::{Capabilities, NodeKind},
 };
@@ -267,7 +267,13 @@ impl Node for DstackNode {
         let ours = vms.iter().filter(|vm| {
             vm.name == name || convert::mark(vm).is_some_and(|found| found.uuid() == mark.uuid())
         });
-        ours.map(understood).collect()
+        let mut found = ours.map(understood).collect::<Result<Vec<_>, _>>()?;
+        for vm in found.iter_mut().filter(|vm| vm.power == VmPower::Exited) {
+            if vm.boot_error.is_none() {
+                vm.boot_error = logs::last_words(&self.vmm, &vm.id).await;
+            }
+        }
+        Ok(found)
     }
 
     async fn create(&self, config: &VmConfig) -> Result<EngineVmId, CallError> {
