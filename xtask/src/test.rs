@@ -23,6 +23,13 @@ pub struct Options {
     /// The inner loop: formatting, lints and the tests that need nothing installed.
     #[arg(long)]
     quick: bool,
+    /// Only hold this dstack-vmm, which may be a real one, to what Casemate relies on: http://HOST:PORT. Makes
+    /// stopped VMs and removes them.
+    #[arg(long, value_name = "URL")]
+    dstack: Option<String>,
+    /// Token of its API.
+    #[arg(long, requires = "dstack")]
+    token: Option<String>,
 }
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -31,6 +38,15 @@ const LIMIT: Duration = Duration::from_mins(75);
 
 /// Runs every stage.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(url) = &options.dstack {
+        let mut contract =
+            cargo(&["run", "-p", "casemate-dstack-double", "--bin", "dstack-double"]);
+        contract.args(["--", "contract", url]);
+        if let Some(token) = &options.token {
+            contract.args(["--token", token]);
+        }
+        return command(&mut contract);
+    }
     let mut stages = Stages::default();
     let outcome = if options.quick { quick(&mut stages) } else { whole(&mut stages) };
     let in_time = stages.finish(LIMIT);
@@ -80,6 +96,9 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
     stages.run("compose files, on docker and simulated", 3 * MINUTE, compose_files)?;
     stages.run("hostile compose files, and three tenants on one node", 6 * MINUTE, || {
         escapes(&environment)
+    })?;
+    stages.run("real clients: phala CLI on five emulated dstack hosts", 3 * MINUTE, || {
+        fleet(&environment)
     })?;
     stages
         .run("real clients: apps that contracts govern", 3 * MINUTE, || governed(&environment))?;
@@ -190,6 +209,15 @@ fn escapes(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
         command(&mut run)?;
     }
     Ok(())
+}
+
+/// The real `phala` CLI on emulated dstack hosts of several versions, some of which fail.
+fn fleet(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
+    let dir = scratch("fleet")?;
+    let mut run = Command::new("node");
+    run.arg("conformance/fleet/run.mjs").arg(absolute(&binary())?);
+    run.arg(absolute(&binary().with_file_name("dstack-double"))?).arg(dir);
+    command(run.envs(environment))
 }
 
 /// The real `phala` CLI and JavaScript SDK against apps that contracts on a local chain govern.

@@ -37,6 +37,14 @@ pub fn router(host: Arc<Host>) -> Router {
         .with_state(host)
 }
 
+/// `PUT /double/faults` replaces the faults of the host: a JSON list of [`Fault`]. Not a part of dstack-vmm.
+pub fn control(host: Arc<Host>) -> Router {
+    async fn set(State(host): State<Arc<Host>>, axum::Json(faults): axum::Json<Vec<Fault>>) {
+        host.set_faults(faults);
+    }
+    Router::new().route("/double/faults", axum::routing::put(set)).with_state(host)
+}
+
 /// Faults of the host, then its `[auth]`.
 async fn admit(State(host): State<Arc<Host>>, request: Request<Body>, next: Next) -> Response {
     if host.has_fault(&Fault::Hangs) {

@@ -23,5 +23,5 @@ mod methods;
 pub mod profile;
 
 pub use host::{Fault, Host};
-pub use http::router;
+pub use http::{control, router};
 pub use profile::Profile;

@@ -8,7 +8,7 @@ use casemate_core::time::{Clock, Entropy, Timestamp};
 use casemate_dstack_double::{
     Host, Profile,
     contract::{self, Subject},
-    router,
+    control, router,
 };
 use casemate_engine::node::{
     Image,
@@ -93,8 +93,9 @@ async fn main() -> anyhow::Result<()> {
                 let profile = profiles[at % profiles.len()].clone();
                 told.push(json!({"url": format!("{base}/hosts/{at}"), "version": profile.version}));
                 let dir = dir.as_ref().map(|dir| dir.join(at.to_string()));
-                let host = host(profile, dir, token.as_deref(), boot_ms)?;
-                app = app.nest(&format!("/hosts/{at}"), router(Arc::new(host)));
+                let host = Arc::new(host(profile, dir, token.as_deref(), boot_ms)?);
+                let routes = router(host.clone()).merge(control(host));
+                app = app.nest(&format!("/hosts/{at}"), routes);
             }
             println!("{}", json!({ "hosts": told }));
             axum::serve(listener, app).await?;
