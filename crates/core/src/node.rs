@@ -127,6 +127,8 @@ pub struct Capabilities {
     /// The control plane can choose the seed of an instance id, and a new id keeps the disk. Otherwise the
     /// disk key depends on the instance id.
     pub instance_seeds: bool,
+    /// Guests can open an environment that is sealed to a key of Casemate's KMS.
+    pub sealed_env: bool,
     /// A configuration can remove the user config or the sealed variables of the one before.
     pub clears_files: bool,
     /// `None`: a VM isolates the app, so every compose file runs. `Some`: containers run on the host, so only
@@ -147,6 +149,7 @@ impl Capabilities {
             local_key_provider: true,
             disk_encryption: DiskEncryption::Always,
             instance_seeds: false,
+            sealed_env: true,
             clears_files: false,
             compose_grants: None,
         }
@@ -164,6 +167,7 @@ impl Capabilities {
             local_key_provider: false,
             disk_encryption: DiskEncryption::Never,
             instance_seeds: true,
+            sealed_env: true,
             clears_files: true,
             compose_grants: Some(grants),
         }
@@ -188,6 +192,8 @@ pub struct Requirements {
     pub local_key_provider: bool,
     /// `encrypted`, if given.
     pub encrypted: Option<bool>,
+    /// Sealed variables are given.
+    pub sealed_env: bool,
     /// The user config on the node must be removed.
     pub clears_user_config: bool,
     /// The sealed variables on the node must be removed.
@@ -284,6 +290,16 @@ pub fn unsupported(
             LEAVE,
         ),
         (
+            asks.sealed_env && !has.sealed_env,
+            Part::Cvm,
+            "encrypted_env",
+            format!(
+                "cannot be opened on this {kind} node: its guests get their keys from a KMS that \
+                 Casemate does not use yet"
+            ),
+            "Leave the variables out, or deploy to another node.",
+        ),
+        (
             asks.clears_user_config && !has.clears_files,
             Part::Cvm,
             "user_config",
@@ -317,6 +333,7 @@ mod tests {
         gateway_urls: true,
         local_key_provider: true,
         encrypted: Some(true),
+        sealed_env: true,
         clears_user_config: true,
         clears_sealed_env: true,
     };
@@ -335,12 +352,16 @@ mod tests {
     #[test]
     fn a_vm_host_takes_all_but_what_its_engine_keeps() {
         let host = Capabilities::of_vm_host(NodeKind::Sim);
-        let field = |asks: Requirements| unsupported(&asks, &host).map(|found| found.field);
+        let of = host.clone();
+        let field = |asks: Requirements| unsupported(&asks, &of).map(|found| found.field);
         assert_eq!(field(ALL), Some("user_config"));
         assert_eq!(field(Requirements { clears_user_config: false, ..ALL }), Some("encrypted_env"));
         let kept = Requirements { clears_user_config: false, clears_sealed_env: false, ..ALL };
         assert_eq!(field(kept), None);
         assert_eq!(field(Requirements { encrypted: Some(false), ..kept }), Some("encrypted"));
+        let foreign_kms = Capabilities { sealed_env: false, ..host };
+        let refused = unsupported(&kept, &foreign_kms).map(|found| found.field);
+        assert_eq!(refused, Some("encrypted_env"));
     }
 
     /// A container engine refuses each requirement by its own field.

@@ -19,7 +19,7 @@ use casemate_core::{
     compose::AppCompose,
     cvm::{Power, Spec, StopMode},
     id::{AppId, CvmId, CvmRef, EventSeq, KmsId, NodeId, VmUuid},
-    node::NodeState,
+    node::{NodeState, Requirements, unsupported},
     operation::OperationKind,
     place::admit,
     time::Timestamp,
@@ -34,7 +34,7 @@ use self::governed::{CommitQuestions, Evidence};
 use super::{
     Caller, Ctx, Error,
     events::{self, CvmEvent, EventScope},
-    fleet::{self, FleetKms},
+    fleet::{self, FleetKms, FleetNode},
     kms,
     mutation::{Answer, Begun, IdempotencyKey, Mutation},
     provision::{check_sealed_env, env_key, node},
@@ -163,7 +163,20 @@ async fn prepare(
     let sealed_env =
         check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
             .or_else(|| provision.sealed_env.clone());
+    if sealed_env.is_some() {
+        refuse_unopened_env(&*node(ctx, provision.node)?)?;
+    }
     Ok(Ready { provision, spec, sealed_env, document, live, evidence: None })
+}
+
+/// Refuses variables on a node whose guests cannot open them.
+fn refuse_unopened_env(node: &FleetNode) -> Result<(), Error> {
+    let asks = Requirements { sealed_env: true, ..Requirements::default() };
+    match unsupported(&asks, &node.observed().0.capabilities) {
+        None => Ok(()),
+        Some(refused) => Err(Error::field(ErrorCode::FieldNotServed, refused.field, refused.why)
+            .suggest(refused.instead)),
+    }
 }
 
 /// Writes the CVM. `None`: something is not as it was read, or is refused; the transaction is to be

@@ -405,6 +405,8 @@ fn inventory(
         },
         capabilities: Capabilities {
             gpus: !gpus.gpus.is_empty(),
+            // Their keys are from the dstack-kms of the node, and ours are from another KMS.
+            sealed_env: false,
             ..Capabilities::of_vm_host(NodeKind::Dstack)
         },
         gateway_domain,

@@ -75,6 +75,7 @@ pub fn find_unsupported(node: &FleetNode, setup: &RequestedSetup<'_>) -> Option<
         gateway_urls: given(&request.gateway_urls),
         local_key_provider: compose.local_key_provider_enabled,
         encrypted: request.encrypted,
+        sealed_env: request.encrypted_env.is_some() || given(&request.env_keys),
         clears_user_config: false,
         clears_sealed_env: false,
     };
@@ -97,6 +98,7 @@ pub fn find_unsupported_in_spec(
         gateway_urls: !spec.gateway_urls.is_empty(),
         local_key_provider: compose.local_key_provider_enabled,
         encrypted: None,
+        sealed_env: !spec.env_keys.is_empty(),
         clears_user_config: false,
         clears_sealed_env: false,
     };

@@ -68,6 +68,7 @@ fn capabilities(node: &FleetNode, base: &Configuration, change: &Change) -> Resu
         ports: change.ports.as_ref().is_some_and(|ports| !ports.is_empty()),
         kms_urls: given(&change.kms_urls),
         gateway_urls: given(&change.gateway_urls),
+        sealed_env: matches!(change.sealed_env, Set::To(_)),
         clears_user_config: change.user_config == Set::Clear && base.spec.user_config.is_some(),
         clears_sealed_env: change.sealed_env == Set::Clear && base.sealed_env.is_some(),
         ..Requirements::default()
