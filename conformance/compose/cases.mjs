@@ -75,5 +75,5 @@ export const cases = [
   { name: "image-gone", files: { "docker-compose.yml": "services: {web: {image: 'nobody.invalid/x:1'}}\n" }, docker: { state: "error", cause: "service web: image nobody.invalid/x:1" } },
   { name: "dependency-fails", files: { "docker-compose.yml": `${web("    depends_on: {init: {condition: service_completed_successfully}}\n")}  init: {image: busybox:1.36, command: sh -c 'echo broke; exit 3'}\n` }, docker: { state: "error", cause: "service init exited with 3.*broke" } },
   { name: "ends-later", files: { "docker-compose.yml": `${web()}  worker: {image: busybox:1.36, command: sh -c 'sleep 6; echo fatal; exit 9'}\n` }, docker: { page: { 8080: "HOME" }, later: { state: "error", cause: "service worker exited with 9.*fatal" } } },
-  { name: "unhealthy", files: { "docker-compose.yml": web("    healthcheck: {test: [CMD, 'false'], interval: 1s, retries: 1}\n") }, docker: { page: { 8080: "HOME" }, later: { state: "error", cause: "service web is unhealthy" } } },
+  { name: "unhealthy", files: { "docker-compose.yml": web("    healthcheck: {test: [CMD, 'false'], interval: 3s, retries: 1}\n") }, docker: { page: { 8080: "HOME" }, later: { state: "error", cause: "service web is unhealthy" } } },
 ];

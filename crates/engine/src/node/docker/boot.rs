@@ -443,6 +443,17 @@ async fn inspect(node: &Shared, vm: &Arc<Vm>, project: &str, plan: &Plan) -> Res
     let expected = &plan.derived.expected;
     inspection::compare(expected, &node.engine_defaults, &containers, &volumes)
         .map_err(|mismatch| mismatch.to_string())?;
+    // A name may lead to another image than when it was looked at.
+    let app = vm.record().manifest.app_id.to_string();
+    if let Some(one) =
+        containers.iter().find(|one| !node.private_images.allows_id(&one.image, &app))
+    {
+        let service = &one.service;
+        return Err(format!(
+            "service {service}: its image was replaced by one that another app pulled with its login, and \
+             the containers were removed: start again"
+        ));
+    }
     if sources(vm, plan.wanted.clone()).await? != plan.sources {
         return Err("bind mounts: a path of the guest changed while the containers were created, \
                     and they were removed: start again, and change links only in scripts"

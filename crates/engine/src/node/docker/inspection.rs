@@ -109,6 +109,8 @@ pub(super) struct Created {
     pub service: String,
     /// The label with the VM.
     pub vm: String,
+    /// The engine's id of its image.
+    pub image: String,
     pub mounts: Vec<CreatedMount>,
     pub networks: Vec<String>,
     pub network_mode: String,

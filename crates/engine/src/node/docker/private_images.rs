@@ -42,6 +42,11 @@ impl PrivateImages {
         [id, name].iter().all(|key| apps.get(*key).is_none_or(|apps| apps.contains(app)))
     }
 
+    /// Whether an app may run an image, by its id alone.
+    pub fn allows_id(&self, id: &str, app: &str) -> bool {
+        self.allows(id, "", app)
+    }
+
     /// An app is about to pull an image with its login.
     pub fn begin(&self, name: &str, app: &str) -> io::Result<()> {
         self.change(|apps| {

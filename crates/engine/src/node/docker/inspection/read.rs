@@ -35,6 +35,7 @@ pub(in crate::node::docker) fn container(found: ContainerInspectResponse) -> Cre
         id: found.id.unwrap_or_default(),
         service: label(COMPOSE_SERVICE),
         vm: label(LABEL_VM),
+        image: found.image.unwrap_or_default(),
         mounts: mounts.collect(),
         networks: networks.unwrap_or_default().into_keys().collect(),
         devices: devices(&host),

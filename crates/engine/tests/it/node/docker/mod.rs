@@ -10,4 +10,5 @@ mod escapes;
 mod faults;
 mod life;
 mod neighbours;
+mod private_images;
 mod world;
