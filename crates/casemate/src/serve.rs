@@ -59,7 +59,7 @@ pub struct ServeArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NodeArg {
-    /// Containers on a Docker-compatible engine; no TEE.
+    /// Containers on a Docker-compatible container engine; no TEE.
     Docker,
     /// A simulated dstack host; runs nothing.
     Sim,

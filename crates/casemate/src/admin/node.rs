@@ -53,7 +53,7 @@ pub struct NameArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Kind {
-    /// Containers on a Docker-compatible engine; no TEE.
+    /// Containers on a Docker-compatible container engine; no TEE.
     Docker,
     /// A simulated dstack host.
     Sim,

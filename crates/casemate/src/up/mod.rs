@@ -28,7 +28,7 @@ use crate::{
     cli::Global,
     cmd::cvms::{
         change::DropEnv,
-        follow::{End, follow},
+        log_stream::{End, follow},
         show,
     },
     fail::Fail,
