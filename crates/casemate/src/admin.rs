@@ -14,7 +14,6 @@ use crate::{cli::Global, fail::Fail, serve::load, ui};
 /// Operator commands.
 #[derive(Debug, Subcommand)]
 pub enum Admin {
-    /// Migrate the database schema, or list pending migrations.
     Migrate(MigrateArgs),
     /// Add and check contract-governed KMS.
     #[command(subcommand)]
@@ -30,7 +29,7 @@ pub enum Admin {
 /// each other. A SQLite file must not be in use.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  casemate admin migrate --check           exit 0: nothing to do; exit 1: something, or an error
+  casemate admin migrate --check           exit 1 if migrations are pending
   casemate admin migrate
   CASEMATE_DATABASE_URL=postgres://… casemate admin migrate --json")]
 pub struct MigrateArgs {

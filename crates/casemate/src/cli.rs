@@ -15,11 +15,11 @@ use crate::{admin, cmd, fail::Fail, serve, up};
     propagate_version = true,
     max_term_width = 100,
     after_help = "Examples:
-  casemate up                      run the compose file of this directory
+  casemate up                      deploy the compose file in this directory
   casemate up examples/hello -e GREETING=hi
-  casemate cvms ls                 what runs
-  casemate cvms logs hello -f      what it says
-  casemate up --stop               end it again
+  casemate cvms ls                 list CVMs
+  casemate cvms logs hello -f      stream logs
+  casemate up --stop               stop the CVM
 
 Exit codes: 0 done, 1 refused or failed, 2 usage."
 )]
@@ -52,12 +52,9 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a compose file as a CVM, and start a local server if needed.
     Up(up::UpArgs),
-    /// Deploy a compose file, or update an existing CVM.
     #[cfg(feature = "onchain")]
     Deploy(Box<cmd::deploy::Deploy>),
-    /// Run the server.
     Serve(serve::ServeArgs),
     /// Operator commands: migrate the database, manage KMS and nodes.
     #[command(subcommand)]

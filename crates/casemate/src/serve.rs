@@ -25,8 +25,8 @@ const STOP: Duration = Duration::from_secs(9);
 /// seconds. After a SIGKILL, the next start resumes open operations.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  casemate serve                                   docker if an engine answers, else simulated
-  casemate serve --node sim --listen 127.0.0.1:0   a free port; see <data dir>/api.url
+  casemate serve                                   docker if a container engine is available, else sim
+  casemate serve --node sim --listen 127.0.0.1:0   free port; see <data dir>/api.url
   casemate serve --config casemate.toml --log json
   CASEMATE_DATABASE_URL=postgres://… casemate serve
   casemate serve --role api,console                one of several processes on one PostgreSQL
@@ -59,7 +59,7 @@ pub struct ServeArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NodeArg {
-    /// Containers on a Docker-compatible engine; no TEE.
+    /// Containers on a Docker-compatible container engine; no TEE.
     Docker,
     /// A simulated dstack host; runs nothing.
     Sim,

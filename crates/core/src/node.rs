@@ -13,7 +13,7 @@ use crate::compose::problem::Place;
 )]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {
-    /// Containers on a Docker-compatible engine; no TEE.
+    /// Containers on a Docker-compatible container engine; no TEE.
     Docker,
     /// A simulated dstack host.
     #[default]

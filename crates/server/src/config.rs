@@ -72,7 +72,7 @@ pub enum Role {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeChoice {
-    /// Containers on a Docker-compatible engine.
+    /// Containers on a Docker-compatible container engine.
     Docker,
     /// A simulated dstack host.
     Sim,

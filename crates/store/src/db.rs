@@ -82,10 +82,10 @@ impl Db {
         }
     }
 
-    pub(crate) const fn engine(&self) -> Engine {
+    pub(crate) const fn dialect(&self) -> Dialect {
         match self {
-            Self::Sqlite(_) => Engine::Sqlite,
-            Self::Postgres(_) => Engine::Postgres,
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
         }
     }
 }
@@ -120,12 +120,12 @@ impl Place {
 
 /// SQL fragments that differ between the databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
+pub(crate) enum Dialect {
     Sqlite,
     Postgres,
 }
 
-impl Engine {
+impl Dialect {
     /// A subquery for the elements, as text, of the JSON array in parameter 1: `… IN ({})`.
     pub(crate) fn elements(self) -> String {
         self.elements_of(1)
@@ -192,10 +192,10 @@ impl Tx {
         on_tx!(self, |c| sqlx::query_scalar::<_, i64>(SQL).bind(counter).bind(count).fetch_one(c))
     }
 
-    pub(crate) const fn engine(&self) -> Engine {
+    pub(crate) const fn dialect(&self) -> Dialect {
         match self {
-            Self::Sqlite(_) => Engine::Sqlite,
-            Self::Postgres(_) => Engine::Postgres,
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
         }
     }
 }

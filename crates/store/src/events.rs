@@ -58,7 +58,7 @@ pub async fn of_operations(
     let sql = format!(
         "SELECT seq, at, workspace_id, cvm_id, operation_id, kind, body FROM events \
          WHERE operation_id IN ({}) ORDER BY seq LIMIT $2",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let ids: Vec<String> = operations.iter().map(ToString::to_string).collect();
     let list = serde_json::to_string(&ids).unwrap_or_default();
@@ -113,7 +113,7 @@ pub async fn of_cvms(
          AND (CAST($3 AS TEXT) IS NULL OR o.kind = $3) \
          AND (CAST($4 AS BIGINT) IS NULL OR e.at >= $4) \
          AND (CAST($5 AS BIGINT) IS NULL OR e.at < $5) ORDER BY e.seq DESC LIMIT $6",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let ids: Vec<i64> = cvms.iter().map(|cvm| cvm.0).collect();
     let list = serde_json::to_string(&ids).unwrap_or_default();

@@ -23,7 +23,7 @@ use sqlx::{query, query_as, query_scalar};
 use crate::{
     Db, Error, Tx,
     cvms::{Cvm, Row, SELECT, UsageDelta},
-    db::Engine,
+    db::Dialect,
     error::corrupt,
     freshness::Subject,
 };
@@ -50,8 +50,8 @@ fn node_list(nodes: &[NodeId]) -> String {
 }
 
 /// A condition on `cvms`: its node is in the JSON array of parameter 1, and this version can read it.
-fn on_nodes(engine: Engine) -> String {
-    let list = engine.elements();
+fn on_nodes(dialect: Dialect) -> String {
+    let list = dialect.elements();
     let readable = crate::cvms::readable();
     format!("node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({list}) AS list) AND {readable}")
 }
@@ -100,8 +100,8 @@ impl Tx {
              LIMIT $5{}) UPDATE cvms SET lease_owner = $3, lease_until = $4, due_at = $4, \
              again = FALSE, calling = FALSE, fence = fence + 1, lease_fence = fence + 1 \
              WHERE id IN (SELECT id FROM due) AND {FREE} RETURNING id",
-            on_nodes(self.engine()),
-            self.engine().for_update_skip_locked()
+            on_nodes(self.dialect()),
+            self.dialect().for_update_skip_locked()
         );
         on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
             .bind(claimant.node_list())
@@ -116,7 +116,7 @@ impl Tx {
         let list = serde_json::to_string(ids).unwrap_or_default();
         let sql = format!(
             "{SELECT} WHERE c.id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) ORDER BY c.id",
-            self.engine().elements()
+            self.dialect().elements()
         );
         on_tx!(self, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(list).fetch_all(c))
     }
@@ -127,7 +127,7 @@ pub async fn due_nodes(db: &Db, nodes: &[NodeId], now: Timestamp) -> Result<Vec<
     let sql = format!(
         "SELECT CAST(list.value AS BIGINT) AS id FROM ({}) AS list WHERE EXISTS (SELECT 1 FROM cvms \
          WHERE node_id = CAST(list.value AS BIGINT) AND due_at <= $2 AND {})",
-        db.engine().elements(),
+        db.dialect().elements(),
         crate::cvms::readable()
     );
     let ids = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
@@ -144,7 +144,7 @@ pub async fn next_due(db: &Db, nodes: &[NodeId]) -> Result<Option<Timestamp>, Er
          WHERE node_id = CAST(list.value AS BIGINT) AND due_at IS NOT NULL AND {} \
          ORDER BY due_at LIMIT 1) AS due_at FROM ({}) AS list) AS first",
         crate::cvms::readable(),
-        db.engine().elements()
+        db.dialect().elements()
     );
     let due = on_read!(db, |c| query_scalar::<_, Option<i64>>(sqlx::AssertSqlSafe(sql))
         .bind(node_list(nodes))

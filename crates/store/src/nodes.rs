@@ -267,7 +267,7 @@ impl Tx {
     /// Locks the node's row for this transaction and returns its usage. Admissions to one node are serialised
     /// on both databases.
     pub async fn lock_node_and_sum(&mut self, id: NodeId) -> Result<Taken, Error> {
-        let sql = format!("{TAKEN} WHERE id = $1{}", self.engine().for_update());
+        let sql = format!("{TAKEN} WHERE id = $1{}", self.dialect().for_update());
         let taken = on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql))
             .bind(id.0)
             .fetch_optional(c))?;

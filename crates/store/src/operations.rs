@@ -163,7 +163,7 @@ pub async fn count(db: &Db, cvm: CvmId, shown: &Shown) -> Result<i64, Error> {
 }
 
 fn of_kinds(db: &Db) -> String {
-    format!("($1 = '[]' OR o.kind IN ({}))", db.engine().elements())
+    format!("($1 = '[]' OR o.kind IN ({}))", db.dialect().elements())
 }
 
 fn kinds(shown: &Shown) -> String {

@@ -12,7 +12,7 @@ use sqlx::{query, query_as, query_scalar};
 
 use crate::{
     Db, Error, Tx,
-    db::Engine,
+    db::Dialect,
     error::{corrupt, unreadable},
 };
 
@@ -162,10 +162,10 @@ impl Tx {
     /// Locks the workspace's row until commit. Provisions, commits and replicas of one workspace run one
     /// after the other, so that the second of two equal requests sees the first.
     pub async fn lock_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {
-        if self.engine() == Engine::Sqlite {
+        if self.dialect() == Dialect::Sqlite {
             return Ok(());
         }
-        let sql = format!("SELECT id FROM workspaces WHERE id = $1{}", self.engine().for_update());
+        let sql = format!("SELECT id FROM workspaces WHERE id = $1{}", self.dialect().for_update());
         on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
             .bind(workspace.0)
             .fetch_optional(c))
@@ -352,7 +352,7 @@ impl Tx {
         let sql = format!(
             "DELETE FROM apps WHERE app_id IN ({}) AND used_at < $2 AND committed_at IS NULL \
              AND NOT EXISTS (SELECT 1 FROM provisions p WHERE p.app_id = apps.app_id)",
-            self.engine().elements()
+            self.dialect().elements()
         );
         let list = serde_json::to_string(apps).unwrap_or_default();
         exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)
@@ -371,7 +371,7 @@ impl Tx {
              AND NOT EXISTS (SELECT 1 FROM commit_tokens t WHERE t.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM revisions r WHERE r.compose_hash = documents.hash) \
              AND NOT EXISTS (SELECT 1 FROM cvms c WHERE c.compose_hash = documents.hash)",
-            self.engine().elements()
+            self.dialect().elements()
         );
         let list = serde_json::to_string(hashes).unwrap_or_default();
         exec_tx!(self, query(sqlx::AssertSqlSafe(sql.as_str())).bind(&list).bind(unused)).map(drop)

@@ -22,9 +22,7 @@ use crate::{cli::Global, connect, fail::Fail, serve::load, table, ui};
 /// Manage contract-governed KMS.
 #[derive(Debug, Subcommand)]
 pub enum Kms {
-    /// Add a KMS to the configuration, after checking its chain and contract.
     Add(AddArgs),
-    /// Check all configured chains and KMS contracts.
     Check(CheckArgs),
 }
 

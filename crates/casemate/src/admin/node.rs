@@ -20,8 +20,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Manage the nodes of the fleet.
 #[derive(Debug, Subcommand)]
 pub enum Node {
-    /// Add a node to the fleet.
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// List nodes with their state, capacity and usage.
     #[command(
         visible_alias = "ls",
@@ -40,7 +39,6 @@ pub enum Node {
     /// Mark a node as schedulable.
     #[command(after_help = "Examples:\n  casemate admin node uncordon rack-1")]
     Uncordon(NameArgs),
-    /// Remove a node from the fleet.
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
 }
@@ -53,7 +51,7 @@ pub struct NameArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Kind {
-    /// Containers on a Docker-compatible engine; no TEE.
+    /// Containers on a Docker-compatible container engine; no TEE.
     Docker,
     /// A simulated dstack host.
     Sim,
@@ -158,7 +156,7 @@ pub struct RemoveArgs {
 pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
     let client = connect::client(global)?;
     match command {
-        Node::Add(args) => add(global, &client, args).await,
+        Node::Add(args) => add(global, &client, *args).await,
         Node::List => list(global, &client).await,
         Node::Show(args) => {
             show(global, &client.managed_node(&args.name).await?);

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::cvms::{
-    One,
+    CvmArg,
     change::{CurrentCvm, DropEnv, check_dropped_env},
     wait::{progress_printer, wait},
 };
@@ -61,7 +61,7 @@ pub struct ReplicaOptions {
 #[derive(Debug, Args)]
 pub struct Replicate {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     #[command(flatten)]
     own: ReplicaOptions,
 }

@@ -9,7 +9,7 @@ pub enum Workspace {
     /// Show or change the update policy of the workspace.
     #[command(after_help = "Examples:
   casemate workspace policy
-  casemate workspace policy --env-guard refuse   no update drops a variable that is in use
+  casemate workspace policy --env-guard refuse   refuse updates that drop used variables
   casemate workspace policy --json")]
     Policy(PolicyArgs),
 }

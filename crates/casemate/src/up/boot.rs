@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use super::instance::Instance;
 use crate::{
     cmd::cvms::{
-        follow::last_lines,
+        log_stream::last_lines,
         wait::{text, wait},
     },
     fail::Fail,

@@ -28,7 +28,7 @@ use crate::{
     cli::Global,
     cmd::cvms::{
         change::DropEnv,
-        follow::{End, follow},
+        log_stream::{End, follow},
         show,
     },
     fail::Fail,
@@ -47,12 +47,12 @@ const BOOT: Duration = Duration::from_mins(30);
 /// updates the CVM.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  casemate up                                  the compose file of this directory
-  casemate up examples/hello                   of another one
+  casemate up                                  the compose file in this directory
+  casemate up examples/hello                   another directory
   casemate up app.yml --name my-shop -e TOKEN=secret --env-file prod.env
   casemate up --node sim --no-follow --json    for scripts
-  casemate up --yes --no-follow                update it if the file changed, without asking
-  casemate up --stop                           shut it down again
+  casemate up --yes --no-follow                update without confirmation
+  casemate up --stop                           shut the CVM down
 
 Ctrl-C ends this command only. `casemate up` again picks up where it was; the CVM ends with
 `casemate up --stop`, its data with `casemate cvms delete NAME`.")]

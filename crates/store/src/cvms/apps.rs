@@ -197,7 +197,7 @@ impl AppFilter {
             None => {}
             Some([_]) => sql.push_str(" AND kms_id = $3"),
             Some(_) => {
-                sql.extend([" AND kms_id IN (", &db.engine().elements_of(3), ")"]);
+                sql.extend([" AND kms_id IN (", &db.dialect().elements_of(3), ")"]);
             }
         }
         let cvm = self.cvm_condition(db);
@@ -230,7 +230,7 @@ impl AppFilter {
         if self.only_node().is_some() {
             sql.push_str(" AND node_id = $7");
         } else if self.nodes.is_some() {
-            let nodes = db.engine().elements_of(8);
+            let nodes = db.dialect().elements_of(8);
             sql.push_str(" AND node_id IN (SELECT CAST(list.value AS BIGINT) FROM (");
             sql.push_str(&nodes);
             sql.push_str(") AS list)");
@@ -351,7 +351,7 @@ async fn by_ids(db: &Db, workspace: WorkspaceId, ids: &[&str]) -> Result<Vec<App
     let sql = format!(
         "SELECT app_id, name, kms_id, created_at, live FROM apps WHERE app_id IN ({}) \
          AND workspace_id = $2 AND live > 0 ORDER BY created_at DESC, app_id DESC",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let rows = on_read!(db, |c| query_as::<_, AppRow>(sqlx::AssertSqlSafe(sql))
         .bind(list(ids.iter()))
@@ -394,7 +394,7 @@ pub async fn of_apps(db: &Db, workspace: WorkspaceId, apps: &[&str]) -> Result<V
          ROW_NUMBER() OVER (PARTITION BY app_id ORDER BY id DESC) AS place FROM cvms \
          WHERE app_id IN ({}) AND workspace_id = $2 AND deleted_at IS NULL) AS ranked \
          WHERE ranked.place <= $3) ORDER BY c.id DESC",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(&list)

@@ -85,7 +85,7 @@ async fn of(db: &Db, rows: &[AppRow]) -> Result<Vec<Cvm>, Error> {
          ROW_NUMBER() OVER (PARTITION BY app_id ORDER BY id DESC) AS place FROM cvms \
          WHERE app_id IN ({}) AND listed AND deleted_at IS NULL) AS ranked \
          WHERE ranked.place <= $2) ORDER BY c.id DESC",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(&list)

@@ -68,7 +68,7 @@ pub async fn by_uuids(
     let list = serde_json::to_string(uuids).unwrap_or_default();
     let sql = format!(
         "{LISTED} WHERE c.vm_uuid IN ({}) AND c.workspace_id = $2 AND c.deleted_at IS NULL",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(&list)

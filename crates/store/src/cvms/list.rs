@@ -89,7 +89,7 @@ async fn by_ids(db: &Db, ids: &[i64]) -> Result<Vec<Cvm>, Error> {
     let sql = format!(
         "{LISTED} WHERE c.id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) \
          AND c.deleted_at IS NULL ORDER BY c.id DESC",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let rows =
         on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(&list).fetch_all(c))?;
@@ -130,7 +130,7 @@ pub async fn on_node_among(db: &Db, node: NodeId, ids: &[CvmId]) -> Result<Vec<C
     let sql = format!(
         "{LISTED} WHERE c.id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) \
          AND c.node_id = $2 AND c.deleted_at IS NULL ORDER BY c.id",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(&list)
@@ -144,7 +144,7 @@ pub async fn ids_on_node(db: &Db, node: NodeId, uuids: &[VmUuid]) -> Result<Vec<
     let list = serde_json::to_string(uuids).unwrap_or_default();
     let sql = format!(
         "SELECT id FROM cvms WHERE vm_uuid IN ({}) AND node_id = $2 AND deleted_at IS NULL",
-        db.engine().elements()
+        db.dialect().elements()
     );
     let ids = on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
         .bind(&list)

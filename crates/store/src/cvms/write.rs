@@ -163,7 +163,7 @@ impl Tx {
     ) -> Result<BTreeSet<String>, Error> {
         let sql = format!(
             "SELECT name FROM cvms WHERE name IN ({}) AND workspace_id = $2 AND power <> 'deleted'",
-            self.engine().elements()
+            self.dialect().elements()
         );
         let list = serde_json::to_string(names).unwrap_or_default();
         let held = on_tx!(self, |c| query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))

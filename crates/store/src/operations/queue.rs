@@ -74,7 +74,7 @@ impl Row {
 impl Tx {
     /// A CVM as this transaction sees it, locked until commit.
     pub async fn lock_cvm(&mut self, id: CvmId) -> Result<Option<Cvm>, Error> {
-        let take = self.engine().for_update();
+        let take = self.dialect().for_update();
         if !take.is_empty() {
             let sql = format!("SELECT id FROM cvms WHERE id = $1{take}");
             on_tx!(self, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))

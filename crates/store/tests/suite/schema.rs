@@ -63,7 +63,7 @@ async fn both_engines_have_the_same_schema() {
     for (ours, theirs) in ours.iter().zip(&theirs) {
         assert!(ours.len() > 15, "{ours:?}");
         let differ: Vec<_> = ours.symmetric_difference(theirs).collect();
-        assert!(differ.is_empty(), "on one engine only: {differ:#?}");
+        assert!(differ.is_empty(), "on one database only: {differ:#?}");
     }
     sqlite.finish().await;
     postgres.finish().await;

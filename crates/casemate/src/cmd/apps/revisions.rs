@@ -20,7 +20,7 @@ use crate::{
 };
 
 #[derive(Debug, Args)]
-pub struct One {
+pub struct AppArg {
     /// App id, or the name of an app that has CVMs.
     #[arg(value_name = "APP")]
     app: String,
@@ -29,7 +29,7 @@ pub struct One {
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
-    one: One,
+    one: AppArg,
     /// Page number.
     #[arg(long, default_value_t = 1)]
     page: u32,
@@ -41,7 +41,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Show {
     #[command(flatten)]
-    one: One,
+    one: AppArg,
     /// Revision id, `rev_…`.
     #[arg(value_name = "REVISION")]
     revision: String,
@@ -53,7 +53,7 @@ pub struct Show {
 #[derive(Debug, Args)]
 pub struct Compare {
     #[command(flatten)]
-    one: One,
+    one: AppArg,
     /// First revision.
     #[arg(value_name = "FROM")]
     from: String,
@@ -65,7 +65,7 @@ pub struct Compare {
 #[derive(Debug, Args)]
 pub struct Redeploy {
     #[command(flatten)]
-    one: One,
+    one: AppArg,
     /// Revision id, `rev_…`.
     #[arg(value_name = "REVISION")]
     revision: String,

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{
-    One,
+    CvmArg,
     change::{follow, warn},
 };
 use crate::{cli::Global, connect, fail::Fail, ui};
@@ -17,7 +17,7 @@ use crate::{cli::Global, connect, fail::Fail, ui};
 #[derive(Debug, Args)]
 pub struct CommitUpdate {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// Commit token; no API key is needed.
     #[arg(long, required_unless_present = "compose_hash")]
     token: Option<SecretString>,

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{
-    One,
+    CvmArg,
     change::{self, ChangeOptions, CurrentCvm, DropEnv},
 };
 use crate::{cli::Global, connect, fail::Fail, table, ui, vars};
@@ -15,7 +15,7 @@ use crate::{cli::Global, connect, fail::Fail, table, ui, vars};
 pub enum Envs {
     /// List variable names and whether the compose file uses them.
     #[command(visible_alias = "list", after_help = "Examples:\n  casemate cvms envs ls hello")]
-    Ls(One),
+    Ls(CvmArg),
     /// Replace all variables. Values are encrypted before they are sent.
     ///
     /// Variables that are not given are removed, because only the guest can read the current values. Removing
@@ -25,7 +25,7 @@ pub enum Envs {
   casemate cvms envs update hello -e prod.env -e TOKEN=secret --yes")]
     Update {
         #[command(flatten)]
-        one: One,
+        one: CvmArg,
         /// KEY=VALUE, or a file with variables; repeatable, later values override earlier ones.
         #[arg(short = 'e', long = "env", value_name = "FILE|KEY=VALUE", required = true)]
         env: Vec<SecretString>,

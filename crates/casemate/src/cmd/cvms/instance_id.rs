@@ -3,13 +3,13 @@
 use casemate_api::instance_id::RefreshInstanceIdRequest;
 use clap::Args;
 
-use super::{One, change::follow::follow};
+use super::{CvmArg, change::follow::follow};
 use crate::{cli::Global, connect, fail::Fail, ui};
 
 #[derive(Debug, Args)]
 pub struct NewInstanceId {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// Proceed although the disk key depends on the instance id, which means that the data is lost.
     #[arg(long)]
     allow_data_loss: bool,

@@ -4,9 +4,9 @@ pub mod approval;
 mod batch;
 pub mod change;
 mod envs;
-pub mod follow;
+mod inspect;
 mod instance_id;
-mod look;
+pub mod log_stream;
 mod operations;
 mod ports;
 mod power;
@@ -33,7 +33,7 @@ pub enum Cvms {
     #[command(
         after_help = "Examples:\n  casemate cvms get hello\n  casemate cvms get cvm_a1b2c3 --json"
     )]
-    Get(One),
+    Get(CvmArg),
     /// Start a CVM.
     #[command(after_help = "Examples:\n  casemate cvms start hello --wait")]
     Start(Power),
@@ -137,7 +137,7 @@ pub enum Cvms {
     )]
     Logs {
         #[command(flatten)]
-        one: One,
+        one: CvmArg,
         /// Stream new lines until Ctrl-C.
         #[arg(long, short)]
         follow: bool,
@@ -148,7 +148,7 @@ pub enum Cvms {
 }
 
 #[derive(Debug, Args)]
-pub struct One {
+pub struct CvmArg {
     /// Name or id of the CVM.
     #[arg(value_name = "CVM")]
     pub cvm: String,
@@ -157,7 +157,7 @@ pub struct One {
 #[derive(Debug, Args)]
 pub struct Power {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// Wait until the CVM has reached the state.
     #[arg(long, short)]
     wait: bool,
@@ -168,8 +168,8 @@ pub struct Power {
 
 pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
     match command {
-        Cvms::Ls => look::list(global).await,
-        Cvms::Get(one) => look::get(global, &one.cvm).await,
+        Cvms::Ls => inspect::list(global).await,
+        Cvms::Get(one) => inspect::get(global, &one.cvm).await,
         Cvms::Start(args) => power::act(global, args, power::Verb::Start).await,
         Cvms::Stop(args) => power::act(global, args, power::Verb::Stop).await,
         Cvms::Shutdown(args) => power::act(global, args, power::Verb::Shutdown).await,
@@ -189,6 +189,6 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
         Cvms::ScheduleDelete(args) => schedule::run(global, args).await,
         Cvms::Ports(command) => ports::run(global, command).await,
         Cvms::Batch(command) => batch::run(global, command).await,
-        Cvms::Logs { one, follow, tail } => look::logs(global, &one.cvm, follow, tail).await,
+        Cvms::Logs { one, follow, tail } => inspect::logs(global, &one.cvm, follow, tail).await,
     }
 }

@@ -6,7 +6,7 @@ use casemate_core::id::OperationId;
 use clap::Args;
 
 use super::{
-    One,
+    CvmArg,
     change::{elapsed, follow, line},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub struct List {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// Include the steps of each operation.
     #[arg(long)]
     steps: bool,
@@ -38,7 +38,7 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Cancel {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// Operation id [default: the current operation].
     #[arg(value_name = "OPERATION")]
     operation: Option<OperationId>,

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{
-    One,
+    CvmArg,
     change::{self, ChangeOptions, CurrentCvm},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 pub enum Ports {
     /// List the host ports of a CVM.
     #[command(visible_alias = "list", after_help = "Examples:\n  casemate cvms ports ls hello")]
-    Ls(One),
+    Ls(CvmArg),
     /// Replace all host ports of a CVM.
     #[command(after_help = "Examples:
   casemate cvms ports set hello 8443:443 5353:53/udp
@@ -30,7 +30,7 @@ pub enum Ports {
   casemate cvms ports set hello --none")]
     Set {
         #[command(flatten)]
-        one: One,
+        one: CvmArg,
         /// [HOST_PORT:]CVM_PORT[/udp]; the server chooses a host port that is left out.
         #[arg(value_name = "[HOST:]PORT[/PROTOCOL]", value_parser = parse_rule, required_unless_present = "none")]
         ports: Vec<PortRule>,

@@ -7,13 +7,13 @@ use casemate_server::system;
 use clap::Args;
 use serde_json::json;
 
-use super::One;
+use super::CvmArg;
 use crate::{cli::Global, connect, fail::Fail, ui};
 
 #[derive(Debug, Args)]
 pub struct Schedule {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     #[command(flatten)]
     when: When,
     /// Skip the confirmation.

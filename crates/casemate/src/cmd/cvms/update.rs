@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde_json::json;
 
 use super::{
-    One,
+    CvmArg,
     change::{self, ChangeOptions, CurrentCvm, DropEnv},
 };
 use crate::{cli::Global, connect, fail::Fail, ui, vars};
@@ -17,7 +17,7 @@ use crate::{cli::Global, connect, fail::Fail, ui, vars};
 #[derive(Debug, Args)]
 pub struct Update {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// New Docker Compose file.
     #[arg(short, long, value_name = "FILE")]
     compose: Option<PathBuf>,
@@ -91,7 +91,7 @@ struct SizeArgs {
 #[derive(Debug, Args)]
 pub struct Resize {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     #[command(flatten)]
     size: SizeArgs,
     #[command(flatten)]
@@ -101,7 +101,7 @@ pub struct Resize {
 #[derive(Debug, Args)]
 pub struct Rename {
     #[command(flatten)]
-    one: One,
+    one: CvmArg,
     /// New name: 5 to 63 letters, digits and hyphens, starting with a letter.
     #[arg(value_name = "NAME")]
     name: String,

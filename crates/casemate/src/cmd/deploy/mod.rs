@@ -36,10 +36,10 @@ use crate::{cli::Global, connect, fail::Fail, ui, up::project::Project};
 /// prints the transactions for a multisig to sign.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  casemate deploy                                       the compose file of this directory
+  casemate deploy                                       the compose file in this directory
   casemate deploy --kms base --private-key-file key --wait
-  casemate deploy --kms base --sign-with print --owner 0x…   what a Safe has to sign
-  casemate deploy --kms base --app-id 0x…                    once it has
+  casemate deploy --kms base --sign-with print --owner 0x…   print the transaction for a Safe
+  casemate deploy --kms base --app-id 0x…                    after it was executed
   casemate deploy --cvm-id my-shop --keystore k.json --password-file pw --yes
   casemate deploy --cvm-id my-shop --sign-with print")]
 pub struct Deploy {

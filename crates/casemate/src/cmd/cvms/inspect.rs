@@ -3,7 +3,7 @@
 use casemate_client::Client;
 use serde_json::json;
 
-use super::{follow, show};
+use super::{log_stream, show};
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
 pub(super) async fn list(global: &Global) -> Result<(), Fail> {
@@ -38,7 +38,7 @@ pub(super) async fn logs(global: &Global, cvm: &str, follow: bool, tail: u32) ->
                 .suggest("Omit one of them."))
         }
         (true, false) => {
-            if let follow::End::Silent(status) = follow::follow(&client, cvm, tail).await? {
+            if let log_stream::End::Silent(status) = log_stream::follow(&client, cvm, tail).await? {
                 ui::print_note(format!("{cvm} is {status}"));
             }
             Ok(())
@@ -49,7 +49,7 @@ pub(super) async fn logs(global: &Global, cvm: &str, follow: bool, tail: u32) ->
 
 async fn once(client: &Client, cvm: &str, tail: u32, as_json: bool) -> Result<(), Fail> {
     if as_json {
-        let text = follow::last_lines(client, cvm, tail).await?;
+        let text = log_stream::last_lines(client, cvm, tail).await?;
         let lines: Vec<_> = text.lines().collect();
         ui::json(&json!({ "cvm": cvm, "lines": lines }));
         return Ok(());
