@@ -66,7 +66,7 @@ impl Subject {
     pub fn new(url: &str, token: Option<&str>, run: &str) -> anyhow::Result<Self> {
         // Fails only if the process has chosen already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder().timeout(Duration::from_secs(60)).no_proxy().build()?;
+        let http = Client::builder().timeout(Duration::from_mins(1)).no_proxy().build()?;
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self { http, url, token: token.map(str::to_owned), run: run.to_owned() })
     }
@@ -104,7 +104,7 @@ impl Subject {
     }
 
     async fn info(&self, id: &str) -> anyhow::Result<Value> {
-        Ok(self.call("GetInfo", json!({ "id": id })).await?.ok()?)
+        self.call("GetInfo", json!({ "id": id })).await?.ok()
     }
 
     async fn remove(&self, id: &str) -> anyhow::Result<()> {

@@ -114,9 +114,9 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
         return Err(foreign("dstack"));
     }
     match request.kind {
-        NodeKind::Docker if request.dir.is_some() => Err(foreign("dir")),
+        NodeKind::Docker | NodeKind::Dstack if request.dir.is_some() => Err(foreign("dir")),
         NodeKind::Docker => Ok(DriverSettings::Docker { host: request.host.clone() }),
-        NodeKind::Sim if request.host.is_some() => Err(foreign("host")),
+        NodeKind::Sim | NodeKind::Dstack if request.host.is_some() => Err(foreign("host")),
         NodeKind::Sim => {
             let dir = request.dir.as_ref().map(std::path::PathBuf::from);
             if dir.as_ref().is_some_and(|dir| !dir.is_absolute()) {
@@ -124,8 +124,6 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
             }
             Ok(DriverSettings::Sim { dir })
         }
-        NodeKind::Dstack if request.dir.is_some() => Err(foreign("dir")),
-        NodeKind::Dstack if request.host.is_some() => Err(foreign("host")),
         NodeKind::Dstack => dstack(request.dstack.as_ref()),
     }
 }

@@ -46,9 +46,10 @@ impl std::str::FromStr for VmmAddress {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = Path::new(path.strip_prefix("//").unwrap_or(path));
-            return match path.is_absolute() {
-                true => Ok(Self::Unix(path.to_owned())),
-                false => Err(format!("{text}: the path of a unix socket must be absolute")),
+            return if path.is_absolute() {
+                Ok(Self::Unix(path.to_owned()))
+            } else {
+                Err(format!("{text}: the path of a unix socket must be absolute"))
             };
         }
         let url: Url = text.parse().map_err(|error| format!("{text}: {error}"))?;

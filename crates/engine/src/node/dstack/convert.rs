@@ -54,9 +54,10 @@ pub(super) fn new_vm<'a>(
     need("stopped", true)?;
     need("no_tee", tee == Tee::None)?;
     need("simulated_tee", tee == Tee::Simulated)?;
-    let annotations = match features.has_field("VmConfiguration", "annotations") {
-        true => BTreeMap::from([(MARK, config.mark.to_string())]),
-        false => BTreeMap::new(),
+    let annotations = if features.has_field("VmConfiguration", "annotations") {
+        BTreeMap::from([(MARK, config.mark.to_string())])
+    } else {
+        BTreeMap::new()
     };
     Ok(NewVm {
         name: config.mark.to_string(),

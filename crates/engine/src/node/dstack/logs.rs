@@ -110,11 +110,8 @@ async fn container(
         request = request.bearer_auth(token.expose_secret());
     }
     let sent = tokio::time::timeout(config.timeout, request.send()).await;
-    let response = match sent {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) | Err(_) => {
-            return Err(CallError::Unreachable("the guest agent does not answer".to_owned()));
-        }
+    let Ok(Ok(response)) = sent else {
+        return Err(CallError::Unreachable("the guest agent does not answer".to_owned()));
     };
     match response.status() {
         StatusCode::OK => Ok(response

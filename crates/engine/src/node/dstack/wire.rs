@@ -104,6 +104,7 @@ pub(super) struct UpdateVm {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "names of the proto")]
 pub(super) struct Port {
     #[serde(default = "tcp")]
     pub protocol: String,
@@ -232,6 +233,7 @@ pub(super) struct GatewayMeta {
 /// From the node's configuration; the VMM enforces none of them but the number of VMs.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "names of the proto")]
 pub(super) struct Resources {
     pub max_cvm_number: u32,
     pub max_allocable_vcpu: u32,
