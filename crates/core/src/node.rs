@@ -401,6 +401,6 @@ mod tests {
         for kind in NodeKind::ALL {
             assert_eq!(NodeKind::parse(kind.as_str()), Some(kind));
         }
-        assert_eq!(NodeKind::parse("dstack"), None);
+        assert_eq!(NodeKind::parse("another"), None);
     }
 }
