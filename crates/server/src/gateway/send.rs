@@ -21,7 +21,10 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header},
+    http::{
+        HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+        uri::{PathAndQuery, Scheme},
+    },
 };
 use casemate_engine::node::Dial;
 use hyper::{
@@ -43,7 +46,8 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// A request that can be sent to one instance after another.
 pub(super) struct ReplayableRequest {
     method: Method,
-    path: String,
+    /// Begins with `/`: any other target would be read as a part of the address.
+    path: PathAndQuery,
     headers: HeaderMap,
     body: Load,
     /// The client's side of an upgrade.
@@ -79,7 +83,14 @@ impl ReplayableRequest {
         let upgrade = request.headers().contains_key(header::UPGRADE);
         let inbound = upgrade.then(|| hyper::upgrade::on(&mut request));
         let (mut parts, body) = request.into_parts();
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path = match parts.uri.path_and_query() {
+            None => PathAndQuery::from_static("/"),
+            Some(path) if path.as_str().starts_with('/') => path.clone(),
+            Some(_) => {
+                let why = "the request target must begin with a slash";
+                return Err(OwnResponse::new(StatusCode::BAD_REQUEST, why));
+            }
+        };
         strip_hop_headers(&mut parts.headers, upgrade);
         if !parts.headers.contains_key(header::HOST)
             && let Ok(host) = HeaderValue::from_str(host)
@@ -193,7 +204,12 @@ impl Gateway {
         carried: &mut ReplayableRequest,
         instance: Option<HeaderValue>,
     ) -> Result<Response<Body>, Failed> {
-        let uri = uri(&format!("http://{address}{}", carried.path))?;
+        let uri = Uri::builder()
+            .scheme(Scheme::HTTP)
+            .authority(address.to_string())
+            .path_and_query(carried.path.clone())
+            .build()
+            .map_err(|error| Failed::NotSent(error.to_string()))?;
         let request = carried.request(uri, instance);
         match self.client.request(request).await {
             Ok(response) => Ok(response.map(Body::new)),
@@ -209,7 +225,7 @@ async fn send_fresh(
     instance: Option<HeaderValue>,
 ) -> Result<Response<Body>, Failed> {
     let not_sent = |error: &dyn std::error::Error| Failed::NotSent(root_cause(error));
-    let uri = uri(&carried.path)?;
+    let uri = Uri::from(carried.path.clone());
     let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address))
         .await
         .map_err(|_| Failed::NotSent("no connection in time".to_owned()))?
@@ -222,10 +238,6 @@ async fn send_fresh(
     response
         .map(|response| response.map(Body::new))
         .map_err(|error| Failed::Sent(root_cause(&error)))
-}
-
-fn uri(text: &str) -> Result<Uri, Failed> {
-    text.parse().map_err(|_| Failed::NotSent("the path is not valid".to_owned()))
 }
 
 /// Copies between both sides of an upgrade until one of them ends.

@@ -164,6 +164,25 @@ async fn what_the_gateway_refuses_it_explains() {
     expect(format!("{app}-8080.localhost"), 503, "stopped").await;
 }
 
+/// `GET *` once became a request to port 80 of the host.
+#[tokio::test]
+async fn a_target_that_is_no_path_is_refused() {
+    let (_world, app, gateway) = world().await;
+    for method in ["GET", "OPTIONS", "PUT", "POST", "DELETE"] {
+        let request = Request::builder()
+            .method(method)
+            .uri("*")
+            .header("host", format!("{app}-8080.localhost"))
+            .body(Body::from("body"))
+            .unwrap();
+        let response = gateway.answer(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{method}");
+    }
+    let host = format!("{app}-8080.localhost");
+    let (status, text) = ask(&gateway, &host, "/hello?to=http://x/*", Body::empty()).await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "hello"));
+}
+
 /// Through a real listener, because an upgrade needs a connection.
 #[tokio::test]
 async fn an_upgraded_connection_is_passed_through() {

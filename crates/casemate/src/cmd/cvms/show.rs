@@ -2,7 +2,10 @@
 
 use casemate_api::reply::{CvmInfo, CvmState, Tee};
 
-use crate::table::{self, or_none};
+use crate::{
+    table::{self, or_none},
+    ui,
+};
 
 /// Header of [`row`].
 pub const HEADER: [&str; 6] = ["name", "id", "status", "node", "tee", "url"];
@@ -53,7 +56,7 @@ pub fn state(state: &CvmState) -> String {
     let stays_down = matches!(state.status.as_str(), "stopped" | "deleted" | "error");
     let detail = state.shutdown_progress.as_ref().filter(|_| !stays_down).or(boot);
     match detail.filter(|text| !text.is_empty()) {
-        Some(detail) => format!("{}, {detail}", state.status),
+        Some(detail) => format!("{}, {}", state.status, ui::clean(detail)),
         None => state.status.clone(),
     }
 }
