@@ -7,7 +7,7 @@ use casemate_api::error::ValidationItem;
 use casemate_core::{
     cvm::{Phase, Power},
     event::{BootState, Event as Stored, StepCode},
-    id::{EventSeq, OperationId},
+    id::OperationId,
     operation::OperationState,
     time::Timestamp,
 };
@@ -229,31 +229,27 @@ fn phases(events: &[Event]) -> Vec<OperationEventView> {
     shown
 }
 
-/// Stops many CVMs at once, in one transaction. Returns what came of it and the event to announce.
+/// Stops many CVMs at once, in one transaction. Returns what came of it.
 pub async fn batch_stop(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     texts: &[String],
-) -> Result<(BatchStopView, Option<EventSeq>), Error> {
+) -> Result<BatchStopView, Error> {
     let mut view = BatchStopView::default();
-    let mut last_event = None;
     for text in texts {
         let done = match cvms::find(ctx, caller, text).await {
             Ok(cvm) => power::apply(ctx, tx, caller, cvm.id, Verb::Stop).await,
             Err(error) => Err(error),
         };
         match done {
-            Ok(done) if done.last_event.is_some() => {
-                view.stopped += 1;
-                last_event = last_event.max(done.last_event);
-            }
+            Ok(done) if done.changed => view.stopped += 1,
             Ok(_) => view.skipped += 1,
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => view.errors.push((text.clone(), error.words())),
         }
     }
-    Ok((view, last_event))
+    Ok(view)
 }
 
 /// The place in a list that a cursor means.

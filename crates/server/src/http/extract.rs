@@ -6,7 +6,6 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{FromRef, FromRequest, FromRequestParts, Request},
     http::{HeaderMap, request::Parts},
-    response::{IntoResponse, Response},
 };
 use casemate_api::{
     body,
@@ -16,10 +15,7 @@ use casemate_api::{
 use serde::de::DeserializeOwned;
 
 use super::{error::ApiError, middleware::MAX_BODY};
-use crate::app::{
-    Caller, Ctx, Error,
-    mutation::{Answer, IdempotencyKey},
-};
+use crate::app::{Caller, Ctx, Error, mutation::IdempotencyKey};
 
 /// The user behind the API key; 401 without one.
 #[derive(Debug)]
@@ -146,20 +142,4 @@ impl<T: DeserializeOwned> Json<T> {
         let parsed = body::parse::<T>(&raw.bytes).map_err(Error::Invalid)?;
         Ok(Self { value: parsed.value, unknown: parsed.unknown, key: raw.key })
     }
-}
-
-/// An answer of a use case as a response.
-pub fn answer(answer: Answer) -> Response {
-    use axum::http::{HeaderValue, StatusCode, header};
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    let mut response = if answer.body.is_empty() {
-        status.into_response()
-    } else {
-        let json = HeaderValue::from_static("application/json");
-        (status, [(header::CONTENT_TYPE, json)], answer.body).into_response()
-    };
-    if answer.replayed {
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-    }
-    response
 }

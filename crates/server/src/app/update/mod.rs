@@ -103,8 +103,6 @@ pub struct Accepted {
     pub allowed_envs_changed: bool,
     /// What it does to the names of variables, where the request named some.
     pub report: Option<EnvReport>,
-    /// The event to announce after the transaction.
-    pub last_event: EventSeq,
 }
 
 /// How a request for a change ends.
@@ -198,9 +196,9 @@ pub async fn accept(
         told.push(CvmEvent::EnvNames(report.clone()));
     }
     let waits = cvm.operation.is_some();
-    let mut last_event = events::write(tx, scope, &told, now).await?;
+    events::write(tx, scope, &told, now).await?;
     if !waits {
-        last_event = last_event.max(begin_queued(ctx, tx, &cvm).await?);
+        begin_queued(ctx, tx, &cvm).await?;
     }
     let after = tx.cvm(cvm.id).await?.ok_or_else(super::cvms::not_found)?;
     crash::point(|| "accept.update.before_commit".to_owned());
@@ -212,7 +210,6 @@ pub async fn accept(
         allowed_envs_changed: base.document.allowed_envs != next.document.allowed_envs,
         promised: next.spec,
         report,
-        last_event,
     })))
 }
 
@@ -618,11 +615,9 @@ pub struct Cancelled {
     pub operation: Option<OperationId>,
     /// The operation that leads back to what was before, where one is needed.
     pub rollback: Option<OperationId>,
-    /// The event to announce after the transaction.
-    pub last_event: Option<EventSeq>,
 }
 
-const NOTHING: Cancelled = Cancelled { operation: None, rollback: None, last_event: None };
+const NOTHING: Cancelled = Cancelled { operation: None, rollback: None };
 
 /// Calls off a change: the one under way, or the named one, waiting or under way. Only changes of the
 /// configuration can be called off.
@@ -649,26 +644,18 @@ pub async fn cancel(
     }
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {
-        let last_event = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
+        close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
         crash::point(|| "accept.cancel.before_commit".to_owned());
-        return Ok(Cancelled {
-            operation: Some(which),
-            rollback: None,
-            last_event: Some(last_event),
-        });
+        return Ok(Cancelled { operation: Some(which), rollback: None });
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
     if open.is_none() && !joined {
         return Ok(NOTHING);
     }
     match roll_back(ctx, tx, &cvm, &RollbackReason::Cancelled(which)).await? {
-        Some((rollback, last_event)) => {
+        Some((rollback, _)) => {
             crash::point(|| "accept.cancel.before_commit".to_owned());
-            Ok(Cancelled {
-                operation: Some(which),
-                rollback: Some(rollback),
-                last_event: Some(last_event),
-            })
+            Ok(Cancelled { operation: Some(which), rollback: Some(rollback) })
         }
         None => Err(Error::because(
             ErrorCode::OperationNotCancellable,

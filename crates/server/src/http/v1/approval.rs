@@ -3,7 +3,6 @@
 use axum::{
     Json as Plain,
     extract::{Path, Query, State},
-    response::Response,
 };
 use casemate_api::{
     approval::CommitTokenRequest,
@@ -16,12 +15,9 @@ use crate::{
     app::{
         Ctx, Error,
         approval::{ApprovalHeaders, confirm, show},
+        mutation::Written,
     },
-    http::{
-        error::ApiError,
-        extract::{Json, answer},
-        render,
-    },
+    http::{error::ApiError, extract::Json, render},
 };
 
 /// Query of the routes that take a token.
@@ -103,14 +99,11 @@ pub async fn commit(
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
     request: Json<CommitTokenRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<Committed, 202>, ApiError> {
     let Json { value, key, .. } = request;
     let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    match Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await? {
-        confirm::Committed::Answered(before) => Ok(answer(before)),
-        confirm::Committed::Now(mutation, operation, last_event) => {
-            Ok(answer(mutation.finish(202, &render::committed(operation), last_event).await?))
-        }
-    }
+    let (mutation, operation) =
+        Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await?;
+    Ok(mutation.finish(&render::committed(operation)).await?)
 }

@@ -22,6 +22,7 @@ use crate::{
         error::ApiError,
         extract::{Auth, Json as Body, Version},
         render,
+        reply::Rendered,
     },
     view::CvmView,
 };
@@ -155,10 +156,10 @@ pub async fn detail(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<Rendered<CvmDetail>, ApiError> {
     let render = |view: &CvmView| render::cvm_detail(view, version.version);
     let body = cvms::reply(&ctx, &caller, &cvm, version.version, render).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(body.into())
 }
 
 /// Query of `GET /cvms/{cvm_id}/compose_file`.
@@ -192,14 +193,9 @@ pub async fn compose_file(
 ) -> Result<Response, ApiError> {
     let (document, _) = cvms::compose(&ctx, &caller, &cvm).await?;
     if query.raw.is_some_and(|word| !matches!(word.as_str(), "false" | "0")) {
-        return Ok(text(Some(document)));
+        return Ok(document.into_response());
     }
     Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
-}
-
-fn text(text: Option<String>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.unwrap_or_default())
-        .into_response()
 }
 
 /// The Docker Compose file as it was sent.
@@ -220,9 +216,9 @@ pub async fn docker_compose(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<String, ApiError> {
     let (_, compose) = cvms::compose(&ctx, &caller, &cvm).await?;
-    Ok(text(compose.docker_compose_file))
+    Ok(compose.docker_compose_file.unwrap_or_default())
 }
 
 /// What the guest reads as its user config, SSH keys included.
@@ -262,9 +258,9 @@ pub async fn pre_launch_script(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<String, ApiError> {
     let (_, compose) = cvms::compose(&ctx, &caller, &cvm).await?;
-    Ok(text(compose.pre_launch_script))
+    Ok(compose.pre_launch_script.unwrap_or_default())
 }
 
 /// The state of many CVMs, by `vm_uuid` as sent. Those the key may not see are left out.
