@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Bytes, to_bytes},
     extract::{FromRef, FromRequest, FromRequestParts, Request},
     http::{HeaderMap, request::Parts},
 };
@@ -91,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Version {
 
 /// A JSON body, leniently read, with everything needed to recognise its repetition.
 #[derive(Debug)]
-pub struct Json<T> {
+pub struct Body<T> {
     /// The request.
     pub value: T,
     /// Fields that nobody knows.
@@ -111,7 +111,7 @@ pub struct Raw {
 impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes =
             to_bytes(body, MAX_BODY).await.map_err(|_| Error::code(ErrorCode::BodyTooLarge))?;
@@ -127,16 +127,16 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let raw = Raw::from_request(request, state).await?;
         Self::parse(raw)
     }
 }
 
-impl<T: DeserializeOwned> Json<T> {
+impl<T: DeserializeOwned> Body<T> {
     /// Reads a body that is there already.
     pub fn parse(raw: Raw) -> Result<Self, ApiError> {
         let parsed = body::parse::<T>(&raw.bytes).map_err(Error::Invalid)?;

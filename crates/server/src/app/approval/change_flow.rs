@@ -10,7 +10,6 @@ use casemate_api::{
 };
 use casemate_core::id::{ComposeHash, CvmId};
 use casemate_store::cvms::Cvm;
-use serde::Serialize;
 
 use super::{
     ApprovalHeaders, Clearance, TokenRejection,
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     app::{
         Caller, Ctx, Error, cvms, governance,
-        mutation::{IdempotencyKey, Mutation, WriteError, Written},
+        mutation::{IdempotencyKey, Mutation, WriteError},
         revisions,
         update::{self, ChangeRequest, EnvGuard, compose},
         views,
@@ -235,13 +234,6 @@ impl<'a> ChangeFlow<'a> {
             view.warnings.push(format!("ignored, because unknown: {}", self.unknown.join(", ")));
         }
         view
-    }
-
-    pub async fn finish<T: Serialize, const STATUS: u16>(
-        self,
-        reply: &T,
-    ) -> Result<Written<T, STATUS>, Error> {
-        self.mutation.finish(reply).await
     }
 }
 

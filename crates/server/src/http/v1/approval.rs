@@ -1,7 +1,7 @@
 //! What was prepared for contracts to allow, by its token: no API key is needed, the token is it.
 
 use axum::{
-    Json as Plain,
+    Json,
     extract::{Path, Query, State},
 };
 use casemate_api::{
@@ -17,7 +17,7 @@ use crate::{
         approval::{ApprovalHeaders, confirm, show},
         mutation::Written,
     },
-    http::{error::ApiError, extract::Json, render},
+    http::{error::ApiError, extract::Body, render},
 };
 
 /// Query of the routes that take a token.
@@ -66,11 +66,11 @@ pub async fn info(
     State(ctx): State<Ctx>,
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-) -> Result<Plain<CommitInfo>, ApiError> {
+) -> Result<Json<CommitInfo>, ApiError> {
     let nothing = CommitTokenRequest::default();
     let (token, _) = credential(&nothing, &query)?;
     let (row, _) = confirm::of_path(&ctx, token, &confirm::ANY, &confirm::Path::Cvm(&cvm)).await?;
-    Ok(Plain(render::commit_info(&show::preparation(&ctx, &row).await?)))
+    Ok(Json(render::commit_info(&show::preparation(&ctx, &row).await?)))
 }
 
 /// Commits an update that was prepared for the approval of a contract. Needs no key: the token is it.
@@ -98,9 +98,9 @@ pub async fn commit(
     State(ctx): State<Ctx>,
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-    request: Json<CommitTokenRequest>,
+    request: Body<CommitTokenRequest>,
 ) -> Result<Written<Committed, 202>, ApiError> {
-    let Json { value, key, .. } = request;
+    let Body { value, key, .. } = request;
     let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
     let (mutation, operation) =

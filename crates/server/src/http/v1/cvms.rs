@@ -1,5 +1,7 @@
 //! Looking at CVMs.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -10,7 +12,7 @@ use casemate_api::{
     compose_file::ComposeFile,
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::{Page, PageRequest, SeekRequest, query_number},
-    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, StatusBatch, UserConfig},
+    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, UserConfig},
     status_batch::StatusBatchRequest,
 };
 use casemate_core::id::{NodeId, UserId};
@@ -20,7 +22,7 @@ use crate::{
     app::{Caller, Ctx, Error, cvms},
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version},
+        extract::{Auth, Body, Version},
         render,
         reply::Rendered,
     },
@@ -277,7 +279,7 @@ pub async fn status_batch(
     Auth(caller): Auth,
     version: Version,
     request: Body<StatusBatchRequest>,
-) -> Result<Json<StatusBatch>, ApiError> {
+) -> Result<Json<BTreeMap<String, CvmStatus>>, ApiError> {
     if request.value.vm_uuids.len() > BATCH_LIMIT {
         let why = format!("must hold at most {BATCH_LIMIT} ids");
         return Err(Error::field(ErrorCode::InvalidRequest, "vm_uuids", why).into());

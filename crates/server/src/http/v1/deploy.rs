@@ -15,7 +15,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, Raw, Version},
+        extract::{Auth, Body, Raw, Version},
         openapi::{CreateReply, CreateRequest},
         render,
     },
@@ -39,7 +39,7 @@ pub async fn provision(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     version: Version,
-    request: Json<ProvisionRequest>,
+    request: Body<ProvisionRequest>,
 ) -> Result<Written<Provisioned>, ApiError> {
     let (mutation, reply) = prepare(&ctx, &caller, version, request).await?;
     Ok(mutation.finish(&reply).await?)
@@ -49,7 +49,7 @@ async fn prepare(
     ctx: &Ctx,
     caller: &Caller,
     version: Version,
-    request: Json<ProvisionRequest>,
+    request: Body<ProvisionRequest>,
 ) -> Result<(Mutation, Provisioned), ApiError> {
     let mut mutation = ctx.begin_mutation(caller, request.key).await?;
     let view = provision::provision(ctx, &mut mutation.tx, caller, request.value, &request.unknown)
@@ -85,11 +85,11 @@ pub async fn provision_or_commit(
     let body = serde_json::from_slice(&raw.bytes).unwrap_or_default();
     let (mutation, reply) = match discriminate(&body) {
         ProvisionOrCommit::Provision => {
-            let (mutation, reply) = prepare(&ctx, &caller, version, Json::parse(raw)?).await?;
+            let (mutation, reply) = prepare(&ctx, &caller, version, Body::parse(raw)?).await?;
             (mutation, CreateReply::Provision(Box::new(reply)))
         }
         ProvisionOrCommit::Commit => {
-            let Json { value, key, .. } = Json::parse(raw)?;
+            let Body { value, key, .. } = Body::parse(raw)?;
             let (mutation, view) = commit::commit(&ctx, &caller, key, &value).await?;
             (mutation, CreateReply::Commit(Box::new(render::cvm_commit(&view, version.version))))
         }

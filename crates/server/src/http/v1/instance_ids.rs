@@ -18,7 +18,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version},
+        extract::{Auth, Body, Version},
         render,
     },
 };

@@ -19,7 +19,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Raw},
+        extract::{Auth, Body, Raw},
     },
 };
 

@@ -21,7 +21,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version},
+        extract::{Auth, Body, Version},
         render,
     },
     view::CancelView,

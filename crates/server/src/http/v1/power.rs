@@ -11,7 +11,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, Raw, Version},
+        extract::{Auth, Body, Raw, Version},
         render,
     },
     view::CvmView,
@@ -114,7 +114,7 @@ pub async fn restart(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    request: Json<RestartRequest>,
+    request: Body<RestartRequest>,
 ) -> Result<Written<Vm>, ApiError> {
     let verb = Verb::Restart { force: request.value.force };
     let (mutation, view) = act(&ctx, &caller, &cvm, verb, request.key).await?;

@@ -24,7 +24,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, MaybeAuth, Version},
+        extract::{Auth, Body, MaybeAuth, Version},
         render,
     },
 };
@@ -69,10 +69,10 @@ pub async fn of_cvm(
     version: Version,
     Path(cvm): Path<String>,
     ReplicaHeaders(headers): ReplicaHeaders,
-    request: Json<ReplicateRequest>,
+    request: Body<ReplicateRequest>,
 ) -> Result<Written<Vm>, ApiError> {
     let of = Of::Cvm { cvm, app: None };
-    let Json { value, key, .. } = request;
+    let Body { value, key, .. } = request;
     let (mutation, view) =
         replicate::replicate(&ctx, &caller, key, &of, &value.into(), &headers).await?;
     Ok(mutation.finish(&render::vm_action(&view, version.version)).await?)
@@ -100,10 +100,10 @@ pub async fn of_app_cvm(
     version: Version,
     Path((app, cvm)): Path<(String, String)>,
     ReplicaHeaders(headers): ReplicaHeaders,
-    request: Json<ReplicateRequest>,
+    request: Body<ReplicateRequest>,
 ) -> Result<Written<Vm>, ApiError> {
     let of = Of::Cvm { cvm, app: Some(app) };
-    let Json { value, key, .. } = request;
+    let Body { value, key, .. } = request;
     let (mutation, view) =
         replicate::replicate(&ctx, &caller, key, &of, &value.into(), &headers).await?;
     Ok(mutation.finish(&render::vm_action(&view, version.version)).await?)
@@ -132,9 +132,9 @@ pub async fn of_app(
     version: Version,
     Path(app): Path<String>,
     ReplicaHeaders(headers): ReplicaHeaders,
-    request: Json<InstanceRequest>,
+    request: Body<InstanceRequest>,
 ) -> Result<Written<NewInstance>, ApiError> {
-    let Json { value, key, .. } = request;
+    let Body { value, key, .. } = request;
     let headers = headers.or(None, value.transaction_hash.as_deref());
     let (mutation, view) = if let Some(token) = &value.token {
         let headers = headers.or(value.compose_hash, None);
@@ -172,9 +172,9 @@ pub async fn commit(
     version: Version,
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-    request: Json<CommitTokenRequest>,
+    request: Body<CommitTokenRequest>,
 ) -> Result<Written<Vm>, ApiError> {
-    let Json { value, key, .. } = request;
+    let Body { value, key, .. } = request;
     let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
     let (mutation, view) =

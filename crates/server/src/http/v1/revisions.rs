@@ -23,7 +23,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body},
+        extract::{Auth, Body},
         render,
     },
 };
@@ -153,7 +153,7 @@ pub async fn redeploy(
     let named = Named::Revision(&revision, &request);
     let (flow, accepted) = Box::pin(flow.accept_named(named)).await?;
     let reply = render::redeployed(&flow.view(&accepted));
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Puts an earlier revision in force on CVMs of its app: all that are named, or nothing is changed.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     extract::{FromRequestParts, Path, State},
     http::{HeaderMap, request::Parts},
 };
@@ -39,7 +40,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, Raw, Version},
+        extract::{Auth, Body, Raw, Version},
         render,
     },
 };
@@ -98,7 +99,7 @@ async fn usual(
     let flow = ChangeFlow::start(ctx, caller, headers, cvm, key, unknown).await?;
     let (flow, accepted) = flow.accept(change_request?).await?;
     let reply = render::update_result(&flow.view(&accepted));
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Tells what a change would come to: the configuration before and after it, and whether the guest would go
@@ -124,9 +125,9 @@ pub async fn preview(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    body: Json<PreviewRequest>,
-) -> Result<axum::Json<ChangePreview>, ApiError> {
-    Ok(axum::Json(Box::pin(update::show(&ctx, &caller, &cvm, body.value)).await?))
+    body: Body<PreviewRequest>,
+) -> Result<Json<ChangePreview>, ApiError> {
+    Ok(Json(Box::pin(update::show(&ctx, &caller, &cvm, body.value)).await?))
 }
 
 /// Changes any part of a CVM's configuration: all that is named, or nothing.
@@ -155,14 +156,14 @@ pub async fn patch(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<CvmPatch>,
+    request: Body<CvmPatch>,
 ) -> Result<Written<Accepted, 202>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
     let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let (flow, accepted) = flow.accept(request::patch(&ctx, &value)?).await?;
     let reply = render::accepted(&flow.view(&accepted));
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Declares a route that changes one thing and answers the usual result.
@@ -191,9 +192,9 @@ macro_rules! one_thing {
             Auth(caller): Auth,
             Path(cvm): Path<String>,
             headers: ChangeOptions,
-            request: Json<$body>,
+            request: Body<$body>,
         ) -> Result<Written<UpdateResult, 202>, ApiError> {
-            let Json { value: $value, unknown, key } = request;
+            let Body { value: $value, unknown, key } = request;
             let change_request = $change_request;
             usual(&$ctx, &caller, headers, &cvm, (key, unknown), change_request).await
         }
@@ -297,14 +298,14 @@ pub async fn envs(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<EnvsRequest>,
+    request: Body<EnvsRequest>,
 ) -> Result<Written<EnvsUpdateResult, 202>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
     let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let (flow, accepted) = flow.accept(request::envs(&value)?).await?;
     let reply = render::envs_update_result(&flow.view(&accepted));
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Changes what is readable without a key, and whether the CVM is listed.
@@ -327,15 +328,15 @@ pub async fn visibility(
     version: Version,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<VisibilityRequest>,
+    request: Body<VisibilityRequest>,
 ) -> Result<Written<CvmFlat>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let (mut flow, accepted) = flow.accept(request::visibility(value)).await?;
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
     let document = flow.mutation.tx.document(&accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
-    Ok(flow.finish(&render::cvm_visibility(&view, version.version)).await?)
+    Ok(flow.mutation.finish(&render::cvm_visibility(&view, version.version)).await?)
 }
 
 /// Shows a CVM in the public directory, or no longer.
@@ -358,13 +359,13 @@ pub async fn listed(
     version: Version,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ListedRequest>,
+    request: Body<ListedRequest>,
 ) -> Result<Written<Vm>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let (flow, accepted) = flow.accept(request::listed(value)?).await?;
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    Ok(flow.finish(&render::vm_action(&view, version.version)).await?)
+    Ok(flow.mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
 
 /// Renames a CVM.
@@ -387,9 +388,9 @@ pub async fn name(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<NameRequest>,
+    request: Body<NameRequest>,
 ) -> Result<Written<(), 204>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let (flow, _) = flow.accept(request::rename(&value)?).await?;
     Ok(flow.mutation.finish_empty().await?)
@@ -414,7 +415,7 @@ pub async fn scheduled_delete(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    request: Json<ScheduledDeleteRequest>,
+    request: Body<ScheduledDeleteRequest>,
 ) -> Result<Written<Vm>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
     let id = cvms::find(&ctx, &caller, &cvm).await?.id;
@@ -448,13 +449,13 @@ pub async fn network_config(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<NetworkConfigRequest>,
+    request: Body<NetworkConfigRequest>,
 ) -> Result<Written<NetworkConfig>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let (flow, accepted) = flow.accept(request::network_config(&value)).await?;
     let reply = render::network_config(&network::config(&accepted.promised, flow.cvm));
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Replaces all host ports of a CVM.
@@ -477,14 +478,14 @@ pub async fn ports(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<PortsRequest>,
+    request: Body<PortsRequest>,
 ) -> Result<Written<Vec<HostPort>>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let mut flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let change_request = network::ports(&mut flow.mutation.tx, &caller, flow.cvm, &value).await?;
     let (flow, accepted) = flow.accept(change_request).await?;
     let reply = render::ports(&network::config(&accepted.promised, flow.cvm).ports);
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Prepares a compose update: checks the document, hashes it, and keeps it for 14 days.
@@ -506,9 +507,9 @@ pub async fn compose_provision(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    request: Json<ComposeFile>,
+    request: Body<ComposeFile>,
 ) -> Result<Written<ComposeProvisioned>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let (mutation, prepared) =
         change_flow::provision(&ctx, &caller, &cvm, &value, &unknown, key).await?;
     Ok(mutation.finish(&render::compose_provision(&prepared)).await?)
@@ -525,7 +526,7 @@ async fn named(
     let (_, flow) = ChangeFlow::open(ctx, caller, headers, cvm, key, unknown).await?;
     let (flow, accepted) = Box::pin(flow.accept_named(named)).await?;
     let reply = render::update_result(&flow.view(&accepted));
-    Ok(flow.finish(&reply).await?)
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 async fn commit(
@@ -533,9 +534,9 @@ async fn commit(
     caller: Arc<Caller>,
     cvm: String,
     headers: ChangeOptions,
-    request: Json<ComposeCommitRequest>,
+    request: Body<ComposeCommitRequest>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     let headers = headers.or(None, value.transaction_hash.as_deref());
     named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Provisioned(&value)).await
 }
@@ -560,7 +561,7 @@ pub async fn compose_commit(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ComposeCommitRequest>,
+    request: Body<ComposeCommitRequest>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
     commit(ctx, caller, cvm, headers, request).await
 }
@@ -585,7 +586,7 @@ pub async fn compose_commit_documented(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ComposeCommitRequest>,
+    request: Body<ComposeCommitRequest>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
     commit(ctx, caller, cvm, headers, request).await
 }
@@ -610,8 +611,8 @@ pub async fn compose_replace(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ComposeReplaceRequest>,
+    request: Body<ComposeReplaceRequest>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
-    let Json { value, unknown, key } = request;
+    let Body { value, unknown, key } = request;
     named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Hashed(&value)).await
 }

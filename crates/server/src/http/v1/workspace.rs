@@ -10,7 +10,7 @@ use crate::{
     app::{Ctx, Error, account, mutation::Written},
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body},
+        extract::{Auth, Body},
     },
 };
 
