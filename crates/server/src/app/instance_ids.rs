@@ -8,7 +8,7 @@
 //! What the guest told last is recorded with every look at its VM. So a missing id is one that no guest
 //! has told yet; to look for it is to have the node asked again.
 
-use casemate_api::error::ErrorCode;
+use casemate_api::{error::ErrorCode, reply::InstanceIdStatus};
 use casemate_core::{
     change::{Change, Renew},
     cvm::Phase,
@@ -21,7 +21,7 @@ use casemate_store::{
 };
 
 use super::{Caller, Ctx, Error, approval::Clearance, cvms, update};
-use crate::view::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
+use crate::view::{InstanceIdView, InstanceIdsView};
 
 /// CVMs read at once where a workspace is gone through.
 const PAGE: i64 = 100;
@@ -96,9 +96,9 @@ pub async fn many(
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => {
                 let outcome = if error.is_transient() {
-                    InstanceIdOutcome::Conflict
+                    InstanceIdStatus::Conflict
                 } else {
-                    InstanceIdOutcome::Error
+                    InstanceIdStatus::Error
                 };
                 view.items.push(item(Some(&cvm), &name, outcome, Some(error.words())));
             }
@@ -121,7 +121,7 @@ async fn named(
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => {
                 let why = Some(error.words());
-                view.items.push(item(None, name, InstanceIdOutcome::Error, why));
+                view.items.push(item(None, name, InstanceIdStatus::Error, why));
                 continue;
             }
         };
@@ -136,7 +136,7 @@ async fn named(
                 continue;
             }
         };
-        view.items.push(item(Some(&cvm), name, InstanceIdOutcome::Skipped, Some(why.to_owned())));
+        view.items.push(item(Some(&cvm), name, InstanceIdStatus::Skipped, Some(why.to_owned())));
     }
     Ok(chosen)
 }
@@ -178,7 +178,7 @@ async fn settle(
     match cvm.instance_id {
         _ if wanted.replace => replace(ctx, tx, caller, cvm, name, wanted).await,
         Some(id) => {
-            let same = item(Some(cvm), name, InstanceIdOutcome::Unchanged, None);
+            let same = item(Some(cvm), name, InstanceIdStatus::Unchanged, None);
             Ok(InstanceIdView { new: Some(id), ..same })
         }
         None => {
@@ -186,7 +186,7 @@ async fn settle(
                 tx.make_due(cvm.id, ctx.now()).await?;
             }
             let why = "its guest has not told one yet; its node is asked again";
-            Ok(item(Some(cvm), name, InstanceIdOutcome::Skipped, Some(why.to_owned())))
+            Ok(item(Some(cvm), name, InstanceIdStatus::Skipped, Some(why.to_owned())))
         }
     }
 }
@@ -222,7 +222,7 @@ async fn replace(
         let current = tx.lock_cvm(cvm.id).await?.ok_or_else(cvms::not_found)?;
         update::preview(ctx, tx, &current, &change).await?;
         let why = Some("dry_run: nothing was done".to_owned());
-        return Ok(item(Some(cvm), name, InstanceIdOutcome::Updated, why));
+        return Ok(item(Some(cvm), name, InstanceIdStatus::Updated, why));
     }
     let nothing = Clearance::default();
     let accepted =
@@ -231,7 +231,7 @@ async fn replace(
         Renew::Seed(seed) => (Some(seed.instance_id(&cvm.spec.app_id)), None),
         Renew::Vm => (None, Some("the guest of the new VM tells it at its first boot".to_owned())),
     };
-    let done = item(Some(cvm), name, InstanceIdOutcome::Updated, reason);
+    let done = item(Some(cvm), name, InstanceIdStatus::Updated, reason);
     let correlation_id = Some(accepted.operation);
     Ok(InstanceIdView { new, by_gateway: false, correlation_id, ..done })
 }
@@ -244,7 +244,7 @@ fn disk_hangs_on_id(ctx: &Ctx, node: NodeId) -> bool {
 fn item(
     cvm: Option<&Cvm>,
     name: &str,
-    outcome: InstanceIdOutcome,
+    outcome: InstanceIdStatus,
     reason: Option<String>,
 ) -> InstanceIdView {
     let old: Option<InstanceId> = cvm.and_then(|cvm| cvm.instance_id);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use casemate_api::error::ValidationItem;
+use casemate_api::{error::ValidationItem, reply::StepOutcome};
 use casemate_core::{
     cvm::{Phase, Power},
     event::{BootState, Event as Stored, StepCode},
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::view::{
     BatchStopView, CauseView, OperationEventView, OperationRecordView, OperationStatusView,
-    StepOutcome, StepView,
+    StepView,
 };
 
 pub use casemate_store::operations::Shown;

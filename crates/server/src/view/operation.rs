@@ -1,5 +1,6 @@
 //! Operations of a CVM.
 
+use casemate_api::reply::StepOutcome;
 use casemate_core::{
     cvm::Phase,
     id::{ComposeHash, OperationId, UserId},
@@ -68,26 +69,6 @@ pub struct StepView {
     pub outcome: Option<StepOutcome>,
     /// Why it failed.
     pub cause: Option<CauseView>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepOutcome {
-    Done,
-    /// The node refused, or the guest did not do it.
-    Failed,
-    /// The answer was lost, or the process died. The next step observed the result.
-    Unknown,
-}
-
-impl StepOutcome {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 /// The cause of a failure.

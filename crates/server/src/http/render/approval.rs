@@ -1,6 +1,8 @@
 //! What was prepared for contracts to allow.
 
-use casemate_api::reply::{CommitInfo, Committed, ContractCall, DocumentChange, KmsNode};
+use casemate_api::reply::{
+    ChangeStatus, CommitInfo, Committed, ContractCall, DocumentChange, KmsNode,
+};
 use casemate_core::id::OperationId;
 
 use super::{revision::field_diff, update::env_report};
@@ -8,7 +10,7 @@ use crate::view::{CallView, DocumentChangeView, PreparationView};
 
 /// `POST /cvms/{id}/commit-update`.
 pub fn committed(operation: OperationId) -> Committed {
-    Committed { correlation_id: operation.to_string(), status: "in_progress".to_owned() }
+    Committed { correlation_id: operation.to_string(), status: ChangeStatus::InProgress }
 }
 
 /// `GET /cvms/{id}/commit-update`.
@@ -17,7 +19,7 @@ pub fn commit_info(view: &PreparationView) -> CommitInfo {
         view.cvm.clone().map(|(_, reference, name)| (reference.to_string(), name)).unzip();
     CommitInfo {
         kind: view.kind.to_owned(),
-        status: view.state.as_str().to_owned(),
+        status: view.state.as_str().into(),
         cvm_id,
         cvm_name,
         app_id: view.app_id.to_string(),

@@ -5,7 +5,8 @@ use casemate_api::{
     kms_type::KmsType,
     reply::{
         AppKmsInfo, KmsInspection, KmsKeys, KmsOnchain, KmsSelf, KmsTeepod, KmsTeepodImage,
-        KmsVerification, OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage, Tee, UserRole,
+        KmsVerification, OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage, StepOutcome,
+        Tee, UserRole,
     },
 };
 use casemate_core::{
@@ -23,8 +24,8 @@ use casemate_server::view::{
     NodeRefView, NodeView, OnchainView, OperationEventView, OperationRecordView,
     OperationStatusView, OperationView, Origin, OsImageView, OsView, PendingPreviewView,
     PendingView, PersonView, Phase, PortView, ProvisionView, PublicUrl, RecordType, RedeployView,
-    RevisionDetailView, RevisionDiffView, RevisionView, StepOutcome, StepView, TenantView,
-    UpdateView, UserView, WaitingView, WorkspaceView,
+    RevisionDetailView, RevisionDiffView, RevisionView, StepView, TenantView, UpdateView, UserView,
+    WaitingView, WorkspaceView,
 };
 use serde_json::json;
 
