@@ -97,11 +97,6 @@ macro_rules! words {
 
         #[cfg(feature = "openapi")]
         impl utoipa::ToSchema for $name {}
-
-        #[cfg(test)]
-        impl $name {
-            const ALL: &[Self] = &[$(Self::$variant),*];
-        }
     };
 }
 
@@ -217,14 +212,15 @@ mod tests {
 
     #[test]
     fn words_of_the_domain_are_words_of_the_wire() {
+        use State::{Cancelled, Failed, Pending, Running, Succeeded, Superseded};
         for kind in OperationKind::ALL {
-            assert!(OperationType::ALL.contains(&kind.into()), "{kind:?}");
+            assert!(!matches!(OperationType::from(kind), OperationType::Other(_)), "{kind:?}");
         }
         for phase in Phase::ALL {
-            assert!(CvmPhase::ALL.contains(&phase.into()), "{phase:?}");
+            assert!(!matches!(CvmPhase::from(phase), CvmPhase::Other(_)), "{phase:?}");
         }
-        for state in OperationState::ALL {
-            assert!(State::parse(state.as_str()).is_some(), "{state:?}");
+        for state in [Pending, Running, Succeeded, Failed, Superseded, Cancelled] {
+            assert!(!matches!(OperationState::from(state), OperationState::Other(_)), "{state:?}");
         }
     }
 

@@ -1,28 +1,13 @@
 //! The types that handlers return: axum's `Json` for what is read, [`Written`] for what is changed, and
 //! [`Rendered`] for what is kept as text. `cargo xtask edges` compares them with the documented bodies.
 
-use std::marker::PhantomData;
-
 use axum::{
     body::Bytes,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 
-use crate::app::mutation::Written;
-
-/// A `T` that is JSON text already.
-#[derive(Debug)]
-pub struct Rendered<T> {
-    body: Bytes,
-    reply: PhantomData<fn() -> T>,
-}
-
-impl<T> From<Bytes> for Rendered<T> {
-    fn from(body: Bytes) -> Self {
-        Self { body, reply: PhantomData }
-    }
-}
+use crate::app::{cvms::Rendered, mutation::Written};
 
 impl<T> IntoResponse for Rendered<T> {
     fn into_response(self) -> Response {

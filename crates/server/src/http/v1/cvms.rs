@@ -19,12 +19,14 @@ use casemate_core::id::{NodeId, UserId};
 use serde::Deserialize;
 
 use crate::{
-    app::{Caller, Ctx, Error, cvms},
+    app::{
+        Caller, Ctx, Error,
+        cvms::{self, Rendered},
+    },
     http::{
         error::ApiError,
         extract::{Auth, Body, Version},
         render,
-        reply::Rendered,
     },
     view::CvmView,
 };
@@ -160,8 +162,7 @@ pub async fn detail(
     Path(cvm): Path<String>,
 ) -> Result<Rendered<CvmDetail>, ApiError> {
     let render = |view: &CvmView| render::cvm_detail(view, version.version);
-    let body = cvms::reply(&ctx, &caller, &cvm, version.version, render).await?;
-    Ok(body.into())
+    Ok(cvms::reply(&ctx, &caller, &cvm, version.version, render).await?)
 }
 
 /// Query of `GET /cvms/{cvm_id}/compose_file`.
