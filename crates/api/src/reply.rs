@@ -75,6 +75,6 @@ pub use revision::{
 pub use update::{Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, UpdateResult};
 pub use user_config::UserConfig;
 pub use words::{
-    Activity, ChangeStatus, CommitState, CvmPhase, InstanceIdStatus, OperationOutcome,
-    OperationState, OperationType, Permission, StepOutcome,
+    Activity, ChangeStatus, CheckKind, CommitState, CvmPhase, InstanceIdStatus, OperationOutcome,
+    OperationState, OperationType, Permission, ReadinessSource, StepOutcome,
 };

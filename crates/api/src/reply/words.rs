@@ -206,6 +206,24 @@ words! {
     }
 }
 
+words! {
+    /// Who declares when an instance takes requests: the workspace through the API, a label of the newest instance's
+    /// compose file, or nobody.
+    ReadinessSource {
+        Api = "api",
+        Label = "label",
+        None = "none",
+    }
+}
+
+words! {
+    /// How it is looked whether an instance takes requests.
+    CheckKind {
+        Http = "http",
+        Tcp = "tcp",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use casemate_api::{error::ValidationItem, reply::StepOutcome};
+use casemate_api::{
+    error::ValidationItem,
+    reply::{BatchStop, BatchStopError, StepOutcome},
+};
 use casemate_core::{
     cvm::{Phase, Power},
     event::{BootState, Event as Stored, StepCode},
@@ -24,8 +27,7 @@ use super::{
     views,
 };
 use crate::view::{
-    BatchStopView, CauseView, OperationEventView, OperationRecordView, OperationStatusView,
-    StepView,
+    CauseView, OperationEventView, OperationRecordView, OperationStatusView, StepView,
 };
 
 pub use casemate_store::operations::Shown;
@@ -229,27 +231,30 @@ fn phases(events: &[Event]) -> Vec<OperationEventView> {
     shown
 }
 
-/// Stops many CVMs at once, in one transaction. Returns what came of it.
+/// Stops many CVMs at once, in one transaction.
 pub async fn batch_stop(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     texts: &[String],
-) -> Result<BatchStopView, Error> {
-    let mut view = BatchStopView::default();
+) -> Result<BatchStop, Error> {
+    let total = u64::try_from(texts.len()).unwrap_or(u64::MAX);
+    let mut reply = BatchStop { total, stopped: 0, skipped: 0, errors: Vec::new() };
     for text in texts {
         let done = match cvms::find(ctx, caller, text).await {
             Ok(cvm) => power::apply(ctx, tx, caller, cvm.id, Verb::Stop).await,
             Err(error) => Err(error),
         };
         match done {
-            Ok(done) if done.changed => view.stopped += 1,
-            Ok(_) => view.skipped += 1,
+            Ok(done) if done.changed => reply.stopped += 1,
+            Ok(_) => reply.skipped += 1,
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
-            Err(error) => view.errors.push((text.clone(), error.words())),
+            Err(error) => {
+                reply.errors.push(BatchStopError { cvm_id: text.clone(), error: error.words() });
+            }
         }
     }
-    Ok(view)
+    Ok(reply)
 }
 
 /// The place in a list that a cursor means.

@@ -88,23 +88,3 @@ pub struct OperationStatusView {
     /// Number of queued operations.
     pub queued: u32,
 }
-
-/// The result of a cancellation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CancelView {
-    /// The cancelled operation; `None`: there was none.
-    pub cancelled: Option<OperationId>,
-    /// The operation that restores the previous configuration, if one is needed.
-    pub rollback: Option<OperationId>,
-}
-
-/// The result of a batch of stops.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BatchStopView {
-    /// CVMs that are being stopped.
-    pub stopped: u64,
-    /// CVMs that were already stopped.
-    pub skipped: u64,
-    /// The failed ones: the id as sent, and the cause.
-    pub errors: Vec<(String, String)>,
-}

@@ -5,7 +5,10 @@
 //! once more what was read, in the transaction that accepts. Between the two nothing is used up: a
 //! process that dies there has only looked.
 
-use casemate_api::error::ErrorCode;
+use casemate_api::{
+    error::ErrorCode,
+    reply::{ChangeStatus, Committed},
+};
 use casemate_core::{
     change::{Change, Configuration},
     cvm::Power,
@@ -242,14 +245,14 @@ pub async fn begin(
     }
 }
 
-/// Commits an update by its token, in the name of whoever prepared it. Returns its operation.
+/// Commits an update by its token, in the name of whoever prepared it.
 pub async fn commit_update(
     ctx: &Ctx,
     token: &str,
     path: &Path<'_>,
     headers: Result<ApprovalHeaders, Error>,
     key: Option<IdempotencyKey>,
-) -> Result<(Mutation, OperationId), WriteError> {
+) -> Result<(Mutation, Committed), WriteError> {
     let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
     let found = find(ctx, row, &headers?).await?;
     let mut mutation = ctx.begin_mutation(&caller, key).await?;
@@ -259,7 +262,8 @@ pub async fn commit_update(
             begin(ctx, &mut mutation.tx, &caller, &confirmed, None).await?.operation
         }
     };
-    Ok((mutation, operation))
+    let status = ChangeStatus::InProgress;
+    Ok((mutation, Committed { correlation_id: operation.to_string(), status }))
 }
 
 /// The answer to a confirmation that came before: its operation, and the CVM as it is.

@@ -18,7 +18,10 @@ pub mod schedule;
 mod show;
 
 pub use self::show::show;
-use casemate_api::error::{ErrorCode, ErrorDetail};
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    reply::Cancelled,
+};
 pub use casemate_core::change::Effect;
 use casemate_core::{
     change::{
@@ -608,16 +611,16 @@ pub async fn roll_back(
     Ok(Some((operation, last_event)))
 }
 
-/// What a cancellation did.
-#[derive(Debug, Clone, Copy)]
-pub struct Cancelled {
-    /// The operation that was called off; `None`: there was none.
-    pub operation: Option<OperationId>,
-    /// The operation that leads back to what was before, where one is needed.
-    pub rollback: Option<OperationId>,
-}
+const NOTHING: Cancelled =
+    Cancelled { cancelled: false, correlation_id: None, rollback_correlation_id: None };
 
-const NOTHING: Cancelled = Cancelled { operation: None, rollback: None };
+fn cancelled(operation: OperationId, rollback: Option<OperationId>) -> Cancelled {
+    Cancelled {
+        cancelled: true,
+        correlation_id: Some(operation.to_string()),
+        rollback_correlation_id: rollback.map(|id| id.to_string()),
+    }
+}
 
 /// Calls off a change: the one under way, or the named one, waiting or under way. Only changes of the
 /// configuration can be called off.
@@ -646,7 +649,7 @@ pub async fn cancel(
     if waits.iter().any(|waiting| waiting.id == which) {
         close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
         crash::point(|| "accept.cancel.before_commit".to_owned());
-        return Ok(Cancelled { operation: Some(which), rollback: None });
+        return Ok(cancelled(which, None));
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
     if open.is_none() && !joined {
@@ -655,7 +658,7 @@ pub async fn cancel(
     match roll_back(ctx, tx, &cvm, &RollbackReason::Cancelled(which)).await? {
         Some((rollback, _)) => {
             crash::point(|| "accept.cancel.before_commit".to_owned());
-            Ok(Cancelled { operation: Some(which), rollback: Some(rollback) })
+            Ok(cancelled(which, Some(rollback)))
         }
         None => Err(Error::because(
             ErrorCode::OperationNotCancellable,

@@ -1,17 +1,9 @@
 //! What was prepared for contracts to allow.
 
-use casemate_api::reply::{
-    ChangeStatus, CommitInfo, Committed, ContractCall, DocumentChange, KmsNode,
-};
-use casemate_core::id::OperationId;
+use casemate_api::reply::{CommitInfo, ContractCall, DocumentChange, KmsNode};
 
 use super::{revision::field_diff, update::env_report};
 use crate::view::{CallView, DocumentChangeView, PreparationView};
-
-/// `POST /cvms/{id}/commit-update`.
-pub fn committed(operation: OperationId) -> Committed {
-    Committed { correlation_id: operation.to_string(), status: ChangeStatus::InProgress }
-}
 
 /// `GET /cvms/{id}/commit-update`.
 pub fn commit_info(view: &PreparationView) -> CommitInfo {

@@ -2,17 +2,15 @@
 
 use casemate_api::{
     reply::{
-        Activity, AnyId, BatchStop, BatchStopError, Cancelled, Cause, OperationEvent,
-        OperationOutcome, OperationRecord, OperationStatus, OperationStep, OperationsPage,
+        Activity, AnyId, Cause, OperationEvent, OperationOutcome, OperationRecord, OperationStatus,
+        OperationStep, OperationsPage,
     },
     version::ApiVersion,
 };
 use casemate_core::{id::UserId, operation::OperationState};
 
 use super::{cvm::waiting, update::env_report, user_id};
-use crate::view::{
-    BatchStopView, CancelView, CauseView, OperationRecordView, OperationStatusView, StepView,
-};
+use crate::view::{CauseView, OperationRecordView, OperationStatusView, StepView};
 
 /// `GET /cvms/{id}/operations`. `total` counts all pages; `next_cursor` is where the list goes on.
 pub fn operations(
@@ -114,28 +112,5 @@ pub fn operation_status(view: &OperationStatusView) -> OperationStatus {
         started_at: current.map(|open| open.started_at.clone()),
         step: current.and_then(|open| open.steps.last()).map(step),
         queued: view.queued,
-    }
-}
-
-/// `POST /cvms/{id}/operations/cancel`; the same in every version.
-pub fn cancelled(view: &CancelView) -> Cancelled {
-    Cancelled {
-        cancelled: view.cancelled.is_some(),
-        correlation_id: view.cancelled.map(|id| id.to_string()),
-        rollback_correlation_id: view.rollback.map(|id| id.to_string()),
-    }
-}
-
-/// `POST /cvms/batch-stop`; the same in every version.
-pub fn batch_stop(view: &BatchStopView) -> BatchStop {
-    let error = |(cvm_id, error): &(String, String)| BatchStopError {
-        cvm_id: cvm_id.clone(),
-        error: error.clone(),
-    };
-    BatchStop {
-        total: view.stopped + view.skipped + super::count(&view.errors),
-        stopped: view.stopped,
-        skipped: view.skipped,
-        errors: view.errors.iter().map(error).collect(),
     }
 }

@@ -103,7 +103,7 @@ pub async fn commit(
     let Body { value, key, .. } = request;
     let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    let (mutation, operation) =
+    let (mutation, reply) =
         Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await?;
-    Ok(mutation.finish(&render::committed(operation)).await?)
+    Ok(mutation.finish(&reply).await?)
 }

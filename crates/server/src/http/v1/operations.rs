@@ -24,7 +24,6 @@ use crate::{
         extract::{Auth, Body, Version},
         render,
     },
-    view::CancelView,
 };
 
 /// What a query asks for: which operations, and how many.
@@ -149,9 +148,8 @@ pub async fn cancel(
     let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
     let id = cvms::find(&ctx, &caller, &cvm).await?.id;
     let which = request.value.correlation_id;
-    let done = update::cancel(&ctx, &mut mutation.tx, &caller, id, which).await?;
-    let view = CancelView { cancelled: done.operation, rollback: done.rollback };
-    Ok(mutation.finish(&render::cancelled(&view)).await?)
+    let reply = update::cancel(&ctx, &mut mutation.tx, &caller, id, which).await?;
+    Ok(mutation.finish(&reply).await?)
 }
 
 /// Powers many CVMs off at once, at most 50.
@@ -179,6 +177,6 @@ pub async fn batch_stop(
             .into());
     }
     let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
-    let view = operations::batch_stop(&ctx, &mut mutation.tx, &caller, ids).await?;
-    Ok(mutation.finish(&render::batch_stop(&view)).await?)
+    let reply = operations::batch_stop(&ctx, &mut mutation.tx, &caller, ids).await?;
+    Ok(mutation.finish(&reply).await?)
 }

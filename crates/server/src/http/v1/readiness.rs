@@ -16,7 +16,6 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Body, Raw},
-        render,
     },
 };
 
@@ -40,7 +39,7 @@ pub async fn get(
     Auth(caller): Auth,
     Path(app): Path<String>,
 ) -> Result<Json<Readiness>, ApiError> {
-    Ok(Json(render::readiness(&readiness::get(&ctx, &caller, &app).await?)))
+    Ok(Json(readiness::get(&ctx, &caller, &app).await?))
 }
 
 /// Declares a check for all instances of the app, whatever their compose files say.
@@ -101,6 +100,6 @@ async fn declare(
     key: Option<IdempotencyKey>,
 ) -> Result<Written<Readiness>, ApiError> {
     let mut mutation = ctx.begin_mutation(caller, key).await?;
-    let view = readiness::declare(ctx, &mut mutation, caller, app, check).await?;
-    Ok(mutation.finish(&render::readiness(&view)).await?)
+    let reply = readiness::declare(ctx, &mut mutation, caller, app, check).await?;
+    Ok(mutation.finish(&reply).await?)
 }
