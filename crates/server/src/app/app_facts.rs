@@ -116,8 +116,7 @@ fn event(caller: &Caller, cvm: &PastCvm, recorded: &RecordedEvent) -> AppEvent {
         timestamp: Timestamp::from_micros(recorded.at).to_string(),
         priority: None,
         instance_name: Some(cvm.name.clone()),
-        state: turn(&recorded.kind, recorded.at, &recorded.body)
-            .map(|(_, _, to)| to.into()),
+        state: turn(&recorded.kind, recorded.at, &recorded.body).map(|(_, _, to)| to.into()),
         instance_type: cvm.instance_type.clone(),
         project_id: None,
         team_id: Some(caller.workspace.id.0),

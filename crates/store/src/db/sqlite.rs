@@ -135,7 +135,14 @@ impl Sqlite {
         to_the_end(async move {
             let outcome = held.enter().await?;
             let last_event = EventSeq(0);
-            Ok(SqliteTx { writer, held: Some(held), outcome, invalidated: false, touched, last_event })
+            Ok(SqliteTx {
+                writer,
+                held: Some(held),
+                outcome,
+                invalidated: false,
+                touched,
+                last_event,
+            })
         })
         .await
     }
