@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, bail};
 
-use crate::stage::say;
+use crate::{replies, stage::say};
 
 /// A part of the tree, what it must not name, and why.
 struct Rule {
@@ -90,7 +90,14 @@ pub fn run() -> anyhow::Result<()> {
     if !broken.is_empty() {
         bail!("edges that must not exist:\n{}", broken.join("\n"));
     }
-    say(&format!("{} rules about edges hold", RULES.len()));
+    let (broken, handlers) = replies::violations()?;
+    if !broken.is_empty() {
+        bail!("handlers and their descriptions differ:\n{}", broken.join("\n"));
+    }
+    say(&format!(
+        "{} rules about edges hold, and {handlers} handlers return what they document",
+        RULES.len()
+    ));
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod compat;
 mod edges;
 mod openapi;
+mod replies;
 mod test;
 
 use clap::{Parser, Subcommand};

@@ -2,8 +2,8 @@
 //!
 //! Three rules hold for all of them. What official clients require is never `Option`; what they
 //! require and allow to be `null` is an `Option` that is written as `null`; what they want absent
-//! rather than `null` is skipped. Ids and words are text here, because others' servers send ones
-//! that ours would not.
+//! rather than `null` is skipped. Ids are text here and [`words`] keep what they do not know,
+//! because other servers send ones that ours would not.
 //!
 //! Five replies are strict, that is, official clients refuse a key they do not know: instance types,
 //! their families, the list of KMS, an app's env key, and the next app ids. They get no additions.
@@ -29,6 +29,7 @@ mod readiness;
 mod revision;
 mod update;
 mod user_config;
+mod words;
 
 pub use account::{
     AuthMe, AuthMeFlat, AuthMeNested, Credits, User, UserRole, Workspace, WorkspaceRef,
@@ -73,3 +74,7 @@ pub use revision::{
 };
 pub use update::{Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, UpdateResult};
 pub use user_config::UserConfig;
+pub use words::{
+    Activity, ChangeStatus, CheckKind, CommitState, CvmPhase, InstanceIdStatus, OperationOutcome,
+    OperationState, OperationType, Permission, ReadinessSource, StepOutcome,
+};

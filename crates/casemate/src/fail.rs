@@ -125,7 +125,7 @@ impl From<Error> for Fail {
 }
 
 fn from_operation(failed: &OperationFailed) -> Fail {
-    let code = failed.code.as_deref().unwrap_or(&failed.state);
+    let code = failed.code.as_deref().unwrap_or(failed.state.as_str());
     let fail = Fail::new(code, failed.cause.clone())
         .detail("operation", format!("{} {}", failed.kind, failed.correlation_id));
     let back = match &failed.rolled_back {
@@ -237,8 +237,8 @@ mod tests {
     fn a_failed_operation_is_told_with_the_way_back() {
         let failed = OperationFailed {
             correlation_id: "op-1".to_owned(),
-            kind: "update".to_owned(),
-            state: "failed".to_owned(),
+            kind: "update".into(),
+            state: "failed".into(),
             code: Some("boot_timeout".to_owned()),
             cause: "no boot".to_owned(),
             rolled_back: RolledBack::Done,
@@ -247,7 +247,7 @@ mod tests {
         let expected = "error: no boot (boot_timeout)\n  operation: update op-1\n  rolled back: yes, to the previous configuration";
         assert_eq!(text, expected);
         let other = OperationFailed {
-            state: "superseded".to_owned(),
+            state: "superseded".into(),
             code: None,
             rolled_back: RolledBack::No,
             ..failed

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use casemate_api::reply::OperationRecord;
+use casemate_api::reply::{OperationOutcome, OperationRecord, OperationState, OperationType};
 use casemate_core::time::Timestamp;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,9 +25,9 @@ const MAX_PAGES: u32 = 10;
 pub struct OperationFailed {
     pub correlation_id: String,
     /// For example `update`.
-    pub kind: String,
+    pub kind: OperationType,
     /// `failed`, `superseded` or `cancelled`.
-    pub state: String,
+    pub state: OperationState,
     /// Machine-readable cause, for example `boot_timeout`; Phala Cloud has none.
     pub code: Option<String>,
     /// Cause for people.
@@ -120,7 +120,7 @@ impl Client {
                     None => Error::TimedOut {
                         target: correlation_id.to_owned(),
                         waited: began.elapsed(),
-                        last: last.map(|record| record.status),
+                        last: last.map(|record| record.status.to_string()),
                     },
                 });
             }
@@ -165,7 +165,7 @@ fn time(text: &str) -> Option<Timestamp> {
 /// earlier attempts can be close.
 fn find_rollback(ended: Timestamp, newer: &[OperationRecord]) -> Option<&OperationRecord> {
     const TOLERANCE: Duration = Duration::from_secs(1);
-    let rollbacks = newer.iter().filter(|other| other.operation_type == "rollback");
+    let rollbacks = newer.iter().filter(|other| other.operation_type == OperationType::Rollback);
     let timed = rollbacks.filter_map(|other| Some((other, time(&other.started_at)?)));
     let near = timed.filter(|(_, began)| ended.since(*began) <= TOLERANCE);
     near.min_by_key(|(_, began)| ended.since(*began).max(began.since(ended)))
@@ -174,15 +174,15 @@ fn find_rollback(ended: Timestamp, newer: &[OperationRecord]) -> Option<&Operati
 
 /// Judges an operation from its record and later ones. Phala Cloud sends no `state`.
 fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> OperationStage {
-    match record.status.as_str() {
-        "completed" => return OperationStage::Done,
-        "failed" => {}
+    match record.status {
+        OperationOutcome::Completed => return OperationStage::Done,
+        OperationOutcome::Failed => {}
         _ => return OperationStage::Open,
     }
     let ended = record.completed_at.as_deref().and_then(time);
     let back = ended.and_then(|ended| find_rollback(ended, newer));
-    let state = record.state.clone().unwrap_or_else(|| record.status.clone());
-    let back = back.filter(|_| state != "superseded");
+    let state = record.state.clone().unwrap_or(OperationState::Failed);
+    let back = back.filter(|_| state != OperationState::Superseded);
     let failed = |rolled_back| OperationFailed {
         correlation_id: record.correlation_id.clone(),
         kind: record.operation_type.clone(),
@@ -193,9 +193,9 @@ fn stage(record: &OperationRecord, newer: &[OperationRecord]) -> OperationStage 
     };
     match back {
         None => OperationStage::Failed(failed(RolledBack::No)),
-        Some(back) => match back.status.as_str() {
-            "completed" => OperationStage::Failed(failed(RolledBack::Done)),
-            "failed" => {
+        Some(back) => match back.status {
+            OperationOutcome::Completed => OperationStage::Failed(failed(RolledBack::Done)),
+            OperationOutcome::Failed => {
                 let why = back.error_message.clone().unwrap_or_default();
                 OperationStage::Failed(failed(RolledBack::Failed(why)))
             }

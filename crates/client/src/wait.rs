@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use casemate_api::reply::CvmState;
+use casemate_api::reply::{CvmPhase, CvmState};
 
 use crate::{
     error::Error,
@@ -76,7 +76,7 @@ impl OutcomeJudge<'_> {
             id: None,
             instance_id: None,
             name: String::new(),
-            status: DELETED.to_owned(),
+            status: CvmPhase::Deleted,
             in_progress: false,
             uptime: None,
             exited_at: None,

@@ -212,7 +212,7 @@ impl Watch {
         Error::TimedOut {
             target: self.target.clone(),
             waited: self.began.elapsed(),
-            last: self.last.as_ref().map(|state| state.status.clone()),
+            last: self.last.as_ref().map(|state| state.status.to_string()),
         }
     }
 }

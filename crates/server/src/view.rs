@@ -16,7 +16,6 @@ mod network;
 mod node;
 mod operation;
 mod provision;
-mod readiness;
 mod revision;
 mod update;
 
@@ -33,16 +32,14 @@ pub use cvm::{
     PublicUrl, TenantView, WaitingView,
 };
 pub use domain::{CaaView, DnsRecordView, DomainView, RecordType};
-pub use instance_id::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
+pub use instance_id::{InstanceIdView, InstanceIdsView};
 pub use kms::{KmsContractView, KmsView, PHALA_CONTRACT, contracts};
 pub use network::{FirewallView, NetworkConfigView, PortView};
 pub use node::{NodeRefView, NodeView};
 pub use operation::{
-    BatchStopView, CancelView, CauseView, OperationEventView, OperationRecordView,
-    OperationStatusView, StepOutcome, StepView,
+    CauseView, OperationEventView, OperationRecordView, OperationStatusView, StepView,
 };
 pub use provision::ProvisionView;
-pub use readiness::{ReadinessSource, ReadinessView};
 pub use revision::{
     FieldDiffView, Origin, PendingPreviewView, PendingView, RedeployView, RevisionDetailView,
     RevisionDiffView, RevisionView,

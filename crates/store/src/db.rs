@@ -22,6 +22,7 @@
 
 use std::path::{Path, PathBuf};
 
+use casemate_core::id::EventSeq;
 use sqlx::{migrate::Migrator, postgres::PgConnectOptions};
 
 use crate::error::Error;
@@ -190,6 +191,21 @@ impl Tx {
     ) -> Result<i64, Error> {
         const SQL: &str = "UPDATE counters SET value = value + $2 WHERE name = $1 RETURNING value";
         on_tx!(self, |c| sqlx::query_scalar::<_, i64>(SQL).bind(counter).bind(count).fetch_one(c))
+    }
+
+    /// Place of the last event that this transaction wrote; 0 for none.
+    pub const fn last_event(&self) -> EventSeq {
+        match self {
+            Self::Sqlite(tx) => tx.last_event,
+            Self::Postgres(tx) => tx.last_event,
+        }
+    }
+
+    pub(crate) const fn wrote_events_to(&mut self, seq: EventSeq) {
+        match self {
+            Self::Sqlite(tx) => tx.last_event = seq,
+            Self::Postgres(tx) => tx.last_event = seq,
+        }
     }
 
     pub(crate) const fn dialect(&self) -> Dialect {

@@ -190,6 +190,7 @@ impl Tx {
         for (chunk, seq) in events.chunks(ROWS).zip((first..).step_by(ROWS)) {
             self.insert_events(chunk, seq, now).await?;
         }
+        self.wrote_events_to(EventSeq(newest));
         Ok(EventSeq(newest))
     }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CvmInfo, HostedCvm};
+use super::{CvmInfo, CvmPhase, HostedCvm};
 
 /// `GET /apps`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -107,7 +107,7 @@ pub struct CvmBasic {
     #[serde(default)]
     pub name: String,
     /// As in [`CvmInfo::status`].
-    pub status: String,
+    pub status: CvmPhase,
     /// Virtual CPUs.
     pub vcpu: u32,
     /// Memory in MB.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnyId, AppsPage};
+use super::{AnyId, AppsPage, CvmPhase, OperationType, Permission};
 use crate::num;
 
 /// `GET /apps/filter-options`: the values that filters of the list of apps can have.
@@ -45,10 +45,10 @@ pub struct AppEvent {
     pub correlation_id: Option<String>,
     /// `cvm.phase`, `operation.step`.
     pub event_type: String,
-    /// `update`.
-    pub operation_type: Option<String>,
+    /// What the operation does.
+    pub operation_type: Option<OperationType>,
     /// The status to which the operation leads.
-    pub target_state: Option<String>,
+    pub target_state: Option<CvmPhase>,
     /// More about it, as JSON.
     pub operation_payload: Option<String>,
     /// Number of the user who asked for the operation.
@@ -62,7 +62,7 @@ pub struct AppEvent {
     /// Name of the CVM.
     pub instance_name: Option<String>,
     /// Status of the CVM from then on, where it changed.
-    pub state: Option<String>,
+    pub state: Option<CvmPhase>,
     /// Instance type of the CVM.
     pub instance_type: Option<String>,
     /// Always `null`: apps have no number.
@@ -178,8 +178,8 @@ pub struct AllowlistDevice {
     pub cvm_ids: Vec<AnyId>,
     /// Whether the contract lists it, as far as is known.
     pub allowed_onchain: bool,
-    /// `allowed`, `not_allowed`, or `unknown` where the chain does not answer.
-    pub status: String,
+    /// The same; `unknown` where the chain does not answer.
+    pub status: Permission,
 }
 
 /// `POST /cvms/{id}/is-allowed`, `POST /apps/{id}/is-allowed`.
@@ -284,7 +284,7 @@ pub struct PublicApp {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublicCvm {
     /// Its status.
-    pub status: String,
+    pub status: CvmPhase,
     /// What protects its memory: `none`, `simulated`, `tdx`, `sev-snp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tee: Option<String>,

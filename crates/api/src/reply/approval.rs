@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{EnvReport, FieldDiff, KmsNode};
+use super::{ChangeStatus, CommitState, EnvReport, FieldDiff, KmsNode};
 
 /// `POST /cvms/{id}/commit-update`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Committed {
     pub correlation_id: String,
     /// `in_progress`.
     #[serde(default)]
-    pub status: String,
+    pub status: ChangeStatus,
 }
 
 /// What contracts say now. In the answer 465 it is left out where they do not answer.
@@ -67,8 +67,8 @@ pub struct DocumentChange {
 pub struct CommitInfo {
     /// `update`, `replica`, `instance`.
     pub kind: String,
-    /// `pending`, `used`, `superseded`, `outdated`, `deleted`.
-    pub status: String,
+    /// How it stands.
+    pub status: CommitState,
     /// `cvm_…`; `null`: it is deleted.
     pub cvm_id: Option<String>,
     /// Its name.

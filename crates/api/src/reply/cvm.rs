@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CvmFlat, HostedCvm, Tee, WorkspaceRef};
+use super::{CvmFlat, CvmPhase, HostedCvm, Tee, WorkspaceRef};
 
 /// An id whose type depends on the version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,9 +91,8 @@ pub struct CvmInfo {
     pub kms_type: Option<String>,
     /// Keys and contracts.
     pub kms_info: Option<CvmKms>,
-    /// `starting`, `running`, `stopping`, `shutting_down`, `restarting`, `updating`, `stopped`,
-    /// `error`, `deleted`; others may send other words.
-    pub status: String,
+    /// What it is doing.
+    pub status: CvmPhase,
     /// Whether an operation is open or waiting.
     #[serde(default)]
     pub in_progress: bool,

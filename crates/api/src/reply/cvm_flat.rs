@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AnyId, CvmInfo, Endpoint, Failure, KmsNode, Tee, Waiting};
+use super::{AnyId, CvmInfo, CvmPhase, Endpoint, Failure, KmsNode, Tee, Waiting};
 
 /// `GET /cvms/{id}` of 2025-10-28, and `PATCH /cvms/{id}/visibility` of every version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct CvmFlat {
     /// Name.
     pub name: String,
     /// As in [`CvmInfo::status`].
-    pub status: String,
+    pub status: CvmPhase,
     /// Whether an operation is open or waiting.
     #[serde(default)]
     pub in_progress: bool,
@@ -134,7 +134,7 @@ pub struct HostedCvm {
     #[serde(default)]
     pub listed: bool,
     /// As in [`CvmInfo::status`].
-    pub status: String,
+    pub status: CvmPhase,
     /// Whether an operation is open or waiting.
     #[serde(default)]
     pub in_progress: bool,
@@ -186,7 +186,7 @@ pub struct Hosted {
     /// Name.
     pub name: String,
     /// As in [`CvmInfo::status`].
-    pub status: String,
+    pub status: CvmPhase,
     /// For people; empty if it does not run.
     pub uptime: String,
     /// Address of the first published port.
@@ -229,7 +229,7 @@ pub struct Vm {
     /// Name.
     pub name: String,
     /// As in [`CvmInfo::status`]: the state on the way.
-    pub status: String,
+    pub status: CvmPhase,
     /// Node, 0 while it has none: clients want a number.
     #[serde(default)]
     pub teepod_id: i64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Waiting};
+use super::{CvmPhase, Failure, OperationType, Waiting};
 
 /// `GET /cvms/{id}/state` without `target`, and the events of the stream with it. What is not known
 /// is absent: the official client refuses `null`.
@@ -21,7 +21,7 @@ pub struct CvmState {
     #[serde(default)]
     pub name: String,
     /// As in [`super::CvmInfo::status`].
-    pub status: String,
+    pub status: CvmPhase,
     /// Whether an operation is open or waiting.
     #[serde(default)]
     pub in_progress: bool,
@@ -61,7 +61,7 @@ pub struct CvmStatus {
     /// As the client sent it.
     pub vm_uuid: String,
     /// As in [`super::CvmInfo::status`].
-    pub status: String,
+    pub status: CvmPhase,
     /// For people.
     #[serde(default)]
     pub uptime: Option<String>,
@@ -79,7 +79,7 @@ pub struct CvmStatus {
     pub shutdown_progress: Option<String>,
     /// What the open operation does.
     #[serde(default)]
-    pub operation_type: Option<String>,
+    pub operation_type: Option<OperationType>,
     /// RFC 3339.
     #[serde(default)]
     pub operation_started_at: Option<String>,
@@ -97,10 +97,10 @@ pub struct CvmStatus {
 pub struct StatusOperation {
     /// What it does.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: OperationType,
     /// The CVM's status meanwhile.
     #[serde(default)]
-    pub phase: Option<String>,
+    pub phase: Option<CvmPhase>,
     /// RFC 3339.
     #[serde(default)]
     pub started_at: Option<String>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::AnyId;
+use super::{AnyId, InstanceIdStatus};
 
 /// `PATCH /cvms/{id}/instance-id`, `POST /cvms/{id}/refresh-instance-id`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +12,8 @@ pub struct InstanceIdResult {
     pub cvm_id: AnyId,
     /// How the request named it.
     pub identifier: String,
-    /// `updated`, `unchanged`, `skipped`, `conflict` or `error`.
-    pub status: String,
+    /// What became of the request.
+    pub status: InstanceIdStatus,
     /// What it was.
     #[serde(default)]
     pub old_instance_id: Option<String>,

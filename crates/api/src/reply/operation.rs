@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AnyId, EnvReport, Waiting};
+use super::{
+    Activity, AnyId, CvmPhase, EnvReport, OperationOutcome, OperationState, OperationType,
+    StepOutcome, Waiting,
+};
 
 /// `GET /cvms/{id}/operations`: newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +26,10 @@ pub struct OperationsPage {
 pub struct OperationRecord {
     /// Its id.
     pub correlation_id: String,
-    /// What it does: `create`, `start`, `update`, …
-    pub operation_type: String,
+    /// What it does.
+    pub operation_type: OperationType,
     /// The status in which the CVM is if all goes well.
-    pub target_state: String,
+    pub target_state: CvmPhase,
     /// User who asked for it: a number, from 2026-05-22 on `usr_…`.
     pub triggered_by: AnyId,
     /// Their login name.
@@ -43,8 +46,8 @@ pub struct OperationRecord {
     /// From the one to the other; `null` while it is open.
     #[serde(default)]
     pub duration_ms: Option<u64>,
-    /// `in_progress`, `completed`, or `failed` for everything else; see `state`.
-    pub status: String,
+    /// `failed` for everything that is neither under way nor completed; see `state`.
+    pub status: OperationOutcome,
     /// Why it did not end as wished, for people.
     #[serde(default)]
     pub error_message: Option<String>,
@@ -59,9 +62,9 @@ pub struct OperationRecord {
     /// The document it is about, 64 hex digits.
     #[serde(default)]
     pub compose_hash: Option<String>,
-    /// `pending`, `running`, `succeeded`, `failed`, `superseded` or `cancelled` (Casemate only).
+    /// The same in more words (Casemate only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub state: Option<String>,
+    pub state: Option<OperationState>,
     /// Why it failed, for programs: `boot_timeout` (Casemate only).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
@@ -91,7 +94,7 @@ pub struct OperationEvent {
     /// RFC 3339.
     pub timestamp: String,
     /// Status of the CVM then.
-    pub state: String,
+    pub state: CvmPhase,
 }
 
 /// One step of an operation.
@@ -104,8 +107,8 @@ pub struct OperationStep {
     pub started_at: String,
     /// RFC 3339; `null` while it is under way.
     pub ended_at: Option<String>,
-    /// `done`, `failed`, `unknown` (its answer was lost); `null` while it is under way.
-    pub outcome: Option<String>,
+    /// `unknown` if its answer was lost; `null` while it is under way.
+    pub outcome: Option<StepOutcome>,
     /// Why it did not work.
     pub cause: Option<Cause>,
 }
@@ -124,8 +127,8 @@ pub struct Cause {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OperationStatus {
-    /// `idle` or `in_progress`.
-    pub status: String,
+    /// Whether an operation is under way.
+    pub status: Activity,
     /// Whether it is the latter.
     #[serde(default)]
     pub in_progress: bool,
@@ -134,10 +137,10 @@ pub struct OperationStatus {
     pub correlation_id: Option<String>,
     /// What it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub operation_type: Option<String>,
+    pub operation_type: Option<OperationType>,
     /// The status in which the CVM is if all goes well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target_state: Option<String>,
+    pub target_state: Option<CvmPhase>,
     /// RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<String>,

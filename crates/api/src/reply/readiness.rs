@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{CheckKind, ReadinessSource};
+
 /// `GET`, `PUT` and `DELETE /apps/{id}/readiness` (Casemate only).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Readiness {
     /// The app, 40 hex digits.
     pub app_id: String,
-    /// Who declares the check: `api`, `label` (of the newest instance's compose file), or `none`.
-    pub source: String,
+    /// Who declares the check.
+    pub source: ReadinessSource,
     /// What is looked at; `null`: an instance takes requests as long as it is up.
     pub check: Option<ReadinessCheck>,
 }
@@ -18,8 +20,8 @@ pub struct Readiness {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReadinessCheck {
-    /// `http` or `tcp`.
-    pub kind: String,
+    /// How.
+    pub kind: CheckKind,
     /// Published port.
     pub port: u16,
     /// Path of the `GET`; `null` over TCP.

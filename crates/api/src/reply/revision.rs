@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Course, EnvReport, UserRef, WorkspaceRef, cvm::CvmMark};
+use super::{ChangeStatus, Course, EnvReport, UserRef, WorkspaceRef, cvm::CvmMark};
 
 /// `GET /apps/{id}/revisions`: newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,7 +148,7 @@ pub struct Redeployed {
     pub correlation_id: String,
     /// `in_progress`, or `no_change` where the revision is in force already.
     #[serde(default)]
-    pub status: String,
+    pub status: ChangeStatus,
     /// How the change goes on (Casemate only).
     #[serde(flatten)]
     pub course: Course,
@@ -166,7 +166,7 @@ pub struct AppRedeployed {
     pub correlation_id: Option<String>,
     /// `in_progress`, or `no_change` where the revision is in force on all of them already.
     #[serde(default)]
-    pub status: String,
+    pub status: ChangeStatus,
     /// What became of it on each CVM (Casemate only).
     #[serde(default)]
     pub cvms: Vec<RedeployedCvm>,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KmsNode;
+use super::{ChangeStatus, KmsNode};
 
 /// `PATCH /cvms/{id}`, and its confirmation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Accepted {
 pub struct UpdateResult {
     /// `in_progress`.
     #[serde(default)]
-    pub status: String,
+    pub status: ChangeStatus,
     /// For people.
     #[serde(default)]
     pub message: String,

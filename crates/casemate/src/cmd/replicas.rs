@@ -293,7 +293,7 @@ async fn list(global: &Global, app: &str) -> Result<(), Fail> {
         vec![
             cvm.name.clone(),
             cvm.id.clone(),
-            cvm.status.clone(),
+            cvm.status.to_string(),
             or_none(cvm.node_info.as_ref().and_then(|node| node.name.as_ref())),
             or_none(cvm.instance_id.as_ref()),
             or_none(cvm.compose_hash.as_ref()),

@@ -69,12 +69,12 @@ async fn shut_down(
         Err(error) => return Err(error.into()),
     };
     if cvm.status == "stopped" && !cvm.in_progress {
-        return Ok(cvm.status);
+        return Ok(cvm.status.to_string());
     }
     client.shutdown(&cvm.id).await?;
     let within = timeout.map_or(DOWN_WITHIN, Duration::from_secs);
     let state = wait(client, &cvm.id, "stopped", within, progress_printer(global.json)).await?;
-    Ok(state.status)
+    Ok(state.status.to_string())
 }
 
 /// Stops the server that `up` started, unless a CVM needs it.

@@ -28,7 +28,7 @@ async fn a_lost_connection_is_made_again_and_nothing_is_told_twice() {
     let mut seen = Vec::new();
     while let Some(event) = watch.next().await.unwrap() {
         seen.push(match event {
-            WatchEvent::State(state) => state.status,
+            WatchEvent::State(state) => state.status.to_string(),
             WatchEvent::Complete(state) => format!("complete {}", state.status),
             WatchEvent::Lost { .. } => "lost".to_owned(),
         });

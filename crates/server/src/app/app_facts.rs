@@ -105,19 +105,18 @@ fn event(caller: &Caller, cvm: &PastCvm, recorded: &RecordedEvent) -> AppEvent {
         message_id: recorded.seq.to_string(),
         correlation_id: recorded.operation_id.clone(),
         event_type: recorded.kind.clone(),
-        operation_type: recorded.operation_kind.clone(),
+        operation_type: recorded.operation_kind.as_deref().map(Into::into),
         // That of a change of the configuration depends on whether the CVM was on.
         target_state: kind
             .filter(|kind| !kind.is_configuration())
-            .map(|kind| kind.target(Power::Running).as_str().to_owned()),
+            .map(|kind| kind.target(Power::Running).into()),
         operation_payload: Some(recorded.body.clone()),
         triggered_by: recorded.asked_by,
         instance_id: cvm.uuid.to_string(),
         timestamp: Timestamp::from_micros(recorded.at).to_string(),
         priority: None,
         instance_name: Some(cvm.name.clone()),
-        state: turn(&recorded.kind, recorded.at, &recorded.body)
-            .map(|(_, _, to)| to.as_str().to_owned()),
+        state: turn(&recorded.kind, recorded.at, &recorded.body).map(|(_, _, to)| to.into()),
         instance_type: cvm.instance_type.clone(),
         project_id: None,
         team_id: Some(caller.workspace.id.0),

@@ -18,7 +18,7 @@ use casemate_api::{
 use casemate_core::{
     compose::AppCompose,
     cvm::{Power, Spec, StopMode},
-    id::{AppId, CvmId, CvmRef, EventSeq, KmsId, NodeId, VmUuid},
+    id::{AppId, CvmId, CvmRef, KmsId, NodeId, VmUuid},
     node::{NodeState, Requirements, unsupported},
     operation::OperationKind,
     place::admit,
@@ -36,7 +36,7 @@ use super::{
     events::{self, CvmEvent, EventScope},
     fleet::{self, FleetKms, FleetNode},
     kms,
-    mutation::{Answer, Begun, IdempotencyKey, Mutation},
+    mutation::{IdempotencyKey, Mutation, WriteError},
     provision::{check_sealed_env, env_key, node},
     views,
 };
@@ -45,49 +45,25 @@ use crate::{crash, view::CvmView};
 /// How often a contract is asked anew because something else was committed meanwhile.
 const ATTEMPTS: usize = 4;
 
-/// What a commit did.
-#[derive(Debug)]
-pub struct Committed {
-    /// The CVM, with its document.
-    pub view: CvmView,
-    /// The event to announce after the transaction; `None` when the CVM was there already.
-    pub last_event: Option<EventSeq>,
-}
-
-/// How a commit ends.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Written, and to be committed with the answer.
-    Done(Box<Mutation>, Box<Committed>),
-    /// It was answered before.
-    Answered(Answer),
-}
-
-/// Commits the newest open provision that fits the request.
+/// Commits the newest open provision that fits the request. The CVM comes with its document.
 pub async fn commit(
     ctx: &Ctx,
     caller: &Caller,
     key: Option<IdempotencyKey>,
     request: &CommitRequest,
-) -> Result<Outcome, Error> {
+) -> Result<(Mutation, CvmView), WriteError> {
     if let Some(ready) = ready(ctx, caller, request).await? {
-        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Fresh(mutation) => mutation,
-            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
-        };
-        if let Some(done) = create(ctx, &mut mutation.tx, caller, ready).await? {
-            return Ok(Outcome::Done(mutation, Box::new(done)));
+        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
+        if let Some(view) = create(ctx, &mut mutation.tx, caller, ready).await? {
+            return Ok((mutation, view));
         }
     }
     let mut evidence = None;
     for _ in 0..ATTEMPTS {
-        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Fresh(mutation) => mutation,
-            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
-        };
+        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let step = decide(ctx, &mut mutation.tx, caller, request, evidence.take());
         match Box::pin(step).await? {
-            Step::Done(done) => return Ok(Outcome::Done(mutation, done)),
+            Step::Done(view) => return Ok((mutation, *view)),
             Step::Ask(questions) => {
                 drop(mutation);
                 evidence = Some(questions.answer(ctx).await?);
@@ -100,7 +76,7 @@ pub async fn commit(
 /// What comes of deciding.
 enum Step {
     /// It is written.
-    Done(Box<Committed>),
+    Done(Box<CvmView>),
     /// Nothing is written: a contract is to be asked first.
     Ask(CommitQuestions),
 }
@@ -186,7 +162,7 @@ async fn create(
     tx: &mut Tx,
     caller: &Caller,
     ready: Ready,
-) -> Result<Option<Committed>, Error> {
+) -> Result<Option<CvmView>, Error> {
     match write(ctx, tx, caller, ready).await {
         Ok(written) => Ok(Some(written)),
         Err(
@@ -237,7 +213,7 @@ async fn decide(
     if let Some(cvm) = existing(tx, caller, request, of_app, &found, open).await? {
         let document = super::cvms::document(ctx, &cvm).await?;
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-        return Ok(Step::Done(Box::new(Committed { view, last_event: None })));
+        return Ok(Step::Done(Box::new(view)));
     }
     let (Some(newest), Some(kms), Some(app)) = (open, kms, app) else {
         return Err(missing(tx, caller, &found, request, now).await?);
@@ -259,7 +235,7 @@ async fn decide(
     Ok(Step::Done(Box::new(written)))
 }
 
-async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<Committed, Error> {
+async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<CvmView, Error> {
     let Ready { provision, mut spec, sealed_env, document, live, evidence } = ready;
     if let Some(evidence) = &evidence {
         spec.deployer = spec.deployer.or(evidence.proof.owner);
@@ -275,16 +251,16 @@ async fn write(ctx: &Ctx, tx: &mut Tx, caller: &Caller, ready: Ready) -> Result<
     if !tx.consume_provision(provision.id, &app, cvm.id).await? {
         return Err(StoreError::Stale.into());
     }
-    let mut last_event = begin(ctx, tx, caller, &mut cvm).await?;
+    begin(ctx, tx, caller, &mut cvm).await?;
     if let Some(evidence) = evidence {
         let operation = cvm.operation.map(|operation| operation.id);
         let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation };
         let verified = CvmEvent::Verified(Box::new(evidence.verified(&cvm.spec)));
-        last_event = events::write(tx, scope, &[verified], ctx.now()).await?;
+        events::write(tx, scope, &[verified], ctx.now()).await?;
     }
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
     crash::point(|| "accept.create.before_commit".to_owned());
-    Ok(Committed { view, last_event: Some(last_event) })
+    Ok(view)
 }
 
 /// Opens the operation that brings a new CVM about, and tells of it.
@@ -293,13 +269,13 @@ pub(super) async fn begin(
     tx: &mut Tx,
     caller: &Caller,
     cvm: &mut Cvm,
-) -> Result<EventSeq, Error> {
+) -> Result<(), Error> {
     let (id, kind, now) = (ctx.operation_id(), OperationKind::Create, ctx.now());
     tx.open_operation(id, cvm.id, kind, 1, caller.user.id, now).await?;
     let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: Some(id) };
-    let last_event = events::write(tx, scope, &[CvmEvent::Accepted(kind)], now).await?;
+    events::write(tx, scope, &[CvmEvent::Accepted(kind)], now).await?;
     cvm.operation = Some(OpenOperation { id, kind, started_at: now });
-    Ok(last_event)
+    Ok(())
 }
 
 /// A CVM about to be written, with names of its own and everything else as it is said here.

@@ -103,6 +103,16 @@ impl Ctx {
         Ok(self.db.begin().await?)
     }
 
+    /// Commits a transaction, and announces the events that it wrote.
+    pub async fn commit(&self, tx: Tx) -> Result<(), Error> {
+        let last_event = tx.last_event();
+        tx.commit().await?;
+        if last_event > EventSeq(0) {
+            self.announce(last_event);
+        }
+        Ok(())
+    }
+
     /// Tells readers and reconcilers of a committed change.
     pub fn announce(&self, seq: EventSeq) {
         self.publish(seq);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
     sync::Arc,
 };
 
@@ -58,6 +59,14 @@ pub async fn find(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Cvm, Error> 
     }
 }
 
+/// A `T` as JSON text. Only [`reply`] makes one.
+#[derive(Debug)]
+pub struct Rendered<T> {
+    /// JSON text.
+    pub body: Bytes,
+    reply: PhantomData<fn() -> T>,
+}
+
 /// The reply to `GET /cvms/{id}` as JSON: the one kept from before if it is still true, else what
 /// `render` makes of the CVM with its document. What it makes must not depend on the time.
 pub async fn reply<T: Serialize>(
@@ -66,12 +75,12 @@ pub async fn reply<T: Serialize>(
     text: &str,
     version: ApiVersion,
     render: impl FnOnce(&CvmView) -> T,
-) -> Result<Bytes, Error> {
+) -> Result<Rendered<T>, Error> {
     let key = ReplyKey::of(caller, text, version);
     if let Some(key) = &key
-        && let Some(kept) = ctx.kept_reply(key, caller).await?
+        && let Some(body) = ctx.kept_reply(key, caller).await?
     {
-        return Ok(kept);
+        return Ok(Rendered { body, reply: PhantomData });
     }
     let moment = ctx.db.moment();
     let cvm = find(ctx, caller, text).await?;
@@ -86,7 +95,7 @@ pub async fn reply<T: Serialize>(
         let from = ReadFrom { cvm: cvm.id, stamp, caller, node, node_revision };
         ctx.keep_reply(key, from, body.clone());
     }
-    Ok(body)
+    Ok(Rendered { body, reply: PhantomData })
 }
 
 /// A CVM without its document.

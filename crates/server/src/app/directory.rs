@@ -81,7 +81,7 @@ fn public_cvm(ctx: &Ctx, cvm: &Cvm) -> PublicCvm {
     );
     let node = ctx.fleet.node(cvm.node);
     PublicCvm {
-        status: cvm.phase.as_str().to_owned(),
+        status: cvm.phase.into(),
         tee: node.map(|node| node.observed().0.tee.as_str().to_owned()),
         public_urls: urls.into_iter().map(|url| url.app).collect(),
         vcpu: sysinfo.then_some(resources.vcpu),

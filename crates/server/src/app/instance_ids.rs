@@ -8,11 +8,11 @@
 //! What the guest told last is recorded with every look at its VM. So a missing id is one that no guest
 //! has told yet; to look for it is to have the node asked again.
 
-use casemate_api::error::ErrorCode;
+use casemate_api::{error::ErrorCode, reply::InstanceIdStatus};
 use casemate_core::{
     change::{Change, Renew},
     cvm::Phase,
-    id::{EventSeq, InstanceId, NodeId},
+    id::{InstanceId, NodeId},
     instance::InstanceSeed,
 };
 use casemate_store::{
@@ -21,7 +21,7 @@ use casemate_store::{
 };
 
 use super::{Caller, Ctx, Error, approval::Clearance, cvms, update};
-use crate::view::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
+use crate::view::{InstanceIdView, InstanceIdsView};
 
 /// CVMs read at once where a workspace is gone through.
 const PAGE: i64 = 100;
@@ -62,14 +62,14 @@ impl Sieve {
     }
 }
 
-/// One CVM's. Returns what was done and the event to announce.
+/// One CVM's. Returns what was done.
 pub async fn replace_one(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     name: &str,
     wanted: Wanted,
-) -> Result<(InstanceIdView, Option<EventSeq>), Error> {
+) -> Result<InstanceIdView, Error> {
     let cvm = cvms::find(ctx, caller, name).await?;
     settle(ctx, tx, caller, &cvm, name, wanted).await
 }
@@ -83,9 +83,8 @@ pub async fn many(
     names: Option<&[String]>,
     sieve: Sieve,
     wanted: Wanted,
-) -> Result<(InstanceIdsView, Option<EventSeq>), Error> {
+) -> Result<InstanceIdsView, Error> {
     let mut view = InstanceIdsView::default();
-    let mut last_event = None;
     let chosen = match names {
         Some(names) => named(ctx, caller, names, sieve, &mut view).await?,
         None => all(ctx, caller, sieve, &mut view).await?,
@@ -93,22 +92,19 @@ pub async fn many(
     for (name, cvm) in chosen {
         let done = settle(ctx, tx, caller, &cvm, &name, wanted).await;
         match done {
-            Ok((item, seq)) => {
-                last_event = last_event.max(seq);
-                view.items.push(item);
-            }
+            Ok(item) => view.items.push(item),
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => {
                 let outcome = if error.is_transient() {
-                    InstanceIdOutcome::Conflict
+                    InstanceIdStatus::Conflict
                 } else {
-                    InstanceIdOutcome::Error
+                    InstanceIdStatus::Error
                 };
                 view.items.push(item(Some(&cvm), &name, outcome, Some(error.words())));
             }
         }
     }
-    Ok((view, last_event))
+    Ok(view)
 }
 
 async fn named(
@@ -125,7 +121,7 @@ async fn named(
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
             Err(error) => {
                 let why = Some(error.words());
-                view.items.push(item(None, name, InstanceIdOutcome::Error, why));
+                view.items.push(item(None, name, InstanceIdStatus::Error, why));
                 continue;
             }
         };
@@ -140,7 +136,7 @@ async fn named(
                 continue;
             }
         };
-        view.items.push(item(Some(&cvm), name, InstanceIdOutcome::Skipped, Some(why.to_owned())));
+        view.items.push(item(Some(&cvm), name, InstanceIdStatus::Skipped, Some(why.to_owned())));
     }
     Ok(chosen)
 }
@@ -178,19 +174,19 @@ async fn settle(
     cvm: &Cvm,
     name: &str,
     wanted: Wanted,
-) -> Result<(InstanceIdView, Option<EventSeq>), Error> {
+) -> Result<InstanceIdView, Error> {
     match cvm.instance_id {
         _ if wanted.replace => replace(ctx, tx, caller, cvm, name, wanted).await,
         Some(id) => {
-            let same = item(Some(cvm), name, InstanceIdOutcome::Unchanged, None);
-            Ok((InstanceIdView { new: Some(id), ..same }, None))
+            let same = item(Some(cvm), name, InstanceIdStatus::Unchanged, None);
+            Ok(InstanceIdView { new: Some(id), ..same })
         }
         None => {
             if !wanted.dry_run {
                 tx.make_due(cvm.id, ctx.now()).await?;
             }
             let why = "its guest has not told one yet; its node is asked again";
-            Ok((item(Some(cvm), name, InstanceIdOutcome::Skipped, Some(why.to_owned())), None))
+            Ok(item(Some(cvm), name, InstanceIdStatus::Skipped, Some(why.to_owned())))
         }
     }
 }
@@ -202,7 +198,7 @@ async fn replace(
     cvm: &Cvm,
     name: &str,
     wanted: Wanted,
-) -> Result<(InstanceIdView, Option<EventSeq>), Error> {
+) -> Result<InstanceIdView, Error> {
     let renew = if disk_hangs_on_id(ctx, cvm.node) {
         if !wanted.allow_data_loss {
             return Err(Error::because(
@@ -226,7 +222,7 @@ async fn replace(
         let current = tx.lock_cvm(cvm.id).await?.ok_or_else(cvms::not_found)?;
         update::preview(ctx, tx, &current, &change).await?;
         let why = Some("dry_run: nothing was done".to_owned());
-        return Ok((item(Some(cvm), name, InstanceIdOutcome::Updated, why), None));
+        return Ok(item(Some(cvm), name, InstanceIdStatus::Updated, why));
     }
     let nothing = Clearance::default();
     let accepted =
@@ -235,10 +231,9 @@ async fn replace(
         Renew::Seed(seed) => (Some(seed.instance_id(&cvm.spec.app_id)), None),
         Renew::Vm => (None, Some("the guest of the new VM tells it at its first boot".to_owned())),
     };
-    let done = item(Some(cvm), name, InstanceIdOutcome::Updated, reason);
+    let done = item(Some(cvm), name, InstanceIdStatus::Updated, reason);
     let correlation_id = Some(accepted.operation);
-    let view = InstanceIdView { new, by_gateway: false, correlation_id, ..done };
-    Ok((view, Some(accepted.last_event)))
+    Ok(InstanceIdView { new, by_gateway: false, correlation_id, ..done })
 }
 
 /// Whether a guest of this node keeps the seed of its id on its disk.
@@ -249,7 +244,7 @@ fn disk_hangs_on_id(ctx: &Ctx, node: NodeId) -> bool {
 fn item(
     cvm: Option<&Cvm>,
     name: &str,
-    outcome: InstanceIdOutcome,
+    outcome: InstanceIdStatus,
     reason: Option<String>,
 ) -> InstanceIdView {
     let old: Option<InstanceId> = cvm.and_then(|cvm| cvm.instance_id);

@@ -1,8 +1,11 @@
-//! One changing request: a transaction, and the answer remembered in it under the request's
-//! `Idempotency-Key`, if it has one.
+//! The write path. A changing request begins a [`Mutation`], a use case writes in its transaction, and
+//! [`Mutation::finish`] keeps the reply under the request's `Idempotency-Key`, commits, and wakes readers and
+//! reconcilers. A handler returns [`Written`], which nothing else makes.
+
+use std::marker::PhantomData;
 
 use casemate_api::error::ErrorCode;
-use casemate_core::id::EventSeq;
+use casemate_core::id::WorkspaceId;
 use casemate_store::{Tx, idempotency::Remembered};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -10,15 +13,35 @@ use sha2::{Digest, Sha256};
 use super::{Caller, Ctx, Error};
 use crate::crash;
 
-/// A finished answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+/// The reply of a committed write: a `T` with this HTTP status. `()` has no body.
+#[derive(Debug)]
+pub struct Written<T, const STATUS: u16 = 200> {
+    /// JSON text.
+    pub body: String,
+    reply: PhantomData<fn() -> T>,
+}
+
+/// Why a write ends without a reply of its own.
+#[derive(Debug)]
+pub enum WriteError {
+    /// The request was answered before, under the same key.
+    Replayed(Replay),
+    Failed(Error),
+}
+
+/// A reply as it was kept.
+#[derive(Debug)]
+pub struct Replay {
     /// HTTP status.
     pub status: u16,
     /// JSON text; empty for a reply without a body.
     pub body: String,
-    /// Given before, under the same key.
-    pub replayed: bool,
+}
+
+impl<E: Into<Error>> From<E> for WriteError {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// A key that makes a repeated request the same request.
@@ -49,23 +72,15 @@ impl IdempotencyKey {
     }
 }
 
-/// A request under way.
+/// A changing request between its beginning and its reply. Dropped, it leaves nothing.
 #[derive(Debug)]
 pub struct Mutation {
     ctx: Ctx,
-    workspace: casemate_core::id::WorkspaceId,
+    workspace: WorkspaceId,
     key: Option<IdempotencyKey>,
+    changes_nodes: bool,
     /// The transaction of the request.
     pub tx: Tx,
-}
-
-/// How a request begins.
-#[derive(Debug)]
-pub enum Begun {
-    /// It is new: do it.
-    Fresh(Box<Mutation>),
-    /// It was answered before.
-    Answered(Answer),
 }
 
 impl Ctx {
@@ -74,71 +89,67 @@ impl Ctx {
         &self,
         caller: &Caller,
         key: Option<IdempotencyKey>,
-    ) -> Result<Begun, Error> {
+    ) -> Result<Mutation, WriteError> {
         let mut tx = self.begin().await?;
         let workspace = caller.workspace.id;
         if let Some(key) = &key
             && let Some(before) = tx.remembered(workspace, &key.key, self.now()).await?
         {
             if before.fingerprint != key.fingerprint {
-                return Err(Error::code(ErrorCode::IdempotencyKeyReused));
+                return Err(Error::code(ErrorCode::IdempotencyKeyReused).into());
             }
             let status = u16::try_from(before.status).unwrap_or(500);
-            return Ok(Begun::Answered(Answer { status, body: before.body, replayed: true }));
+            return Err(WriteError::Replayed(Replay { status, body: before.body }));
         }
-        Ok(Begun::Fresh(Box::new(Mutation { ctx: self.clone(), workspace, key, tx })))
+        Ok(Mutation { ctx: self.clone(), workspace, key, changes_nodes: false, tx })
     }
 }
 
 impl Mutation {
-    /// Commits with a JSON answer; `last_event` is announced after that.
-    pub async fn finish<T: Serialize>(
+    /// Has the registry look at the nodes after the commit.
+    pub const fn changes_nodes(&mut self) {
+        self.changes_nodes = true;
+    }
+
+    /// Commits with a JSON reply.
+    pub async fn finish<T: Serialize, const STATUS: u16>(
         self,
-        status: u16,
         reply: &T,
-        last_event: Option<EventSeq>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Written<T, STATUS>, Error> {
         let body = serde_json::to_string(reply)
             .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))?;
-        self.finish_text(status, body, last_event).await
+        self.finish_text(body).await
     }
 
-    /// Commits without an answer: the request was refused, and something was written down for it all
-    /// the same. Repeated under its key it is a new request.
-    pub async fn finish_refused(self, last_event: EventSeq) -> Result<(), Error> {
-        self.tx.commit().await?;
-        self.ctx.announce(last_event);
-        Ok(())
+    /// Commits with a reply without a body.
+    pub async fn finish_empty<const STATUS: u16>(self) -> Result<Written<(), STATUS>, Error> {
+        self.finish_text(String::new()).await
     }
 
-    /// Commits with an answer without a body.
-    pub async fn finish_empty(
-        self,
-        status: u16,
-        last_event: Option<EventSeq>,
-    ) -> Result<Answer, Error> {
-        self.finish_text(status, String::new(), last_event).await
-    }
-
-    async fn finish_text(
+    async fn finish_text<T, const STATUS: u16>(
         mut self,
-        status: u16,
         body: String,
-        last_event: Option<EventSeq>,
-    ) -> Result<Answer, Error> {
-        if let Some(key) = self.key {
-            let answer = Remembered {
-                fingerprint: key.fingerprint,
-                status: status.into(),
-                body: body.clone(),
-            };
-            self.tx.remember(self.workspace, &key.key, &answer).await?;
+    ) -> Result<Written<T, STATUS>, Error> {
+        if let Some(key) = self.key.take() {
+            let fingerprint = key.fingerprint;
+            let kept = Remembered { fingerprint, status: STATUS.into(), body: body.clone() };
+            self.tx.remember(self.workspace, &key.key, &kept).await?;
         }
-        self.tx.commit().await?;
+        self.commit().await?;
         crash::point(|| "accept.after_commit".to_owned());
-        if let Some(last_event) = last_event {
-            self.ctx.announce(last_event);
+        Ok(Written { body, reply: PhantomData })
+    }
+
+    /// Commits what a refused request wrote. No reply is kept: repeated under its key it is a new request.
+    pub async fn finish_refused(self) -> Result<(), Error> {
+        self.commit().await
+    }
+
+    async fn commit(self) -> Result<(), Error> {
+        self.ctx.commit(self.tx).await?;
+        if self.changes_nodes {
+            self.ctx.fleet.changed.notify_one();
         }
-        Ok(Answer { status, body, replayed: false })
+        Ok(())
     }
 }

@@ -80,6 +80,7 @@ pub async fn add(
         pinned: settings.driver.is_pinned(),
         settings: Some(&json),
     };
+    mutation.changes_nodes();
     let Some(id) = mutation.tx.add_node(&new, now).await? else {
         let why =
             format!("A node has the name {}, or had it and was of another kind", request.name);
@@ -160,6 +161,7 @@ pub async fn set_state(
     state: NodeState,
 ) -> Result<ManagedNode, Error> {
     let node = one(ctx, name).await?;
+    mutation.changes_nodes();
     if !mutation.tx.set_node_state(NodeId(node.id), state).await? {
         return Err(Error::because(ErrorCode::StateConflict, format!("{name} is removed"))
             .suggest("Add it again with casemate admin node add."));
@@ -176,6 +178,7 @@ pub async fn remove(
     give_up: bool,
 ) -> Result<(), Error> {
     let node = one(ctx, name).await?;
+    mutation.changes_nodes();
     if mutation.tx.remove_node(NodeId(node.id), give_up).await? {
         return Ok(());
     }

@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use casemate_api::error::ValidationItem;
+use casemate_api::{
+    error::ValidationItem,
+    reply::{BatchStop, BatchStopError, StepOutcome},
+};
 use casemate_core::{
     cvm::{Phase, Power},
     event::{BootState, Event as Stored, StepCode},
-    id::{EventSeq, OperationId},
+    id::OperationId,
     operation::OperationState,
     time::Timestamp,
 };
@@ -24,8 +27,7 @@ use super::{
     views,
 };
 use crate::view::{
-    BatchStopView, CauseView, OperationEventView, OperationRecordView, OperationStatusView,
-    StepOutcome, StepView,
+    CauseView, OperationEventView, OperationRecordView, OperationStatusView, StepView,
 };
 
 pub use casemate_store::operations::Shown;
@@ -229,31 +231,30 @@ fn phases(events: &[Event]) -> Vec<OperationEventView> {
     shown
 }
 
-/// Stops many CVMs at once, in one transaction. Returns what came of it and the event to announce.
+/// Stops many CVMs at once, in one transaction.
 pub async fn batch_stop(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     texts: &[String],
-) -> Result<(BatchStopView, Option<EventSeq>), Error> {
-    let mut view = BatchStopView::default();
-    let mut last_event = None;
+) -> Result<BatchStop, Error> {
+    let total = u64::try_from(texts.len()).unwrap_or(u64::MAX);
+    let mut reply = BatchStop { total, stopped: 0, skipped: 0, errors: Vec::new() };
     for text in texts {
         let done = match cvms::find(ctx, caller, text).await {
             Ok(cvm) => power::apply(ctx, tx, caller, cvm.id, Verb::Stop).await,
             Err(error) => Err(error),
         };
         match done {
-            Ok(done) if done.last_event.is_some() => {
-                view.stopped += 1;
-                last_event = last_event.max(done.last_event);
-            }
-            Ok(_) => view.skipped += 1,
+            Ok(done) if done.changed => reply.stopped += 1,
+            Ok(_) => reply.skipped += 1,
             Err(error @ (Error::Store(_) | Error::Internal(_))) => return Err(error),
-            Err(error) => view.errors.push((text.clone(), error.words())),
+            Err(error) => {
+                reply.errors.push(BatchStopError { cvm_id: text.clone(), error: error.words() });
+            }
         }
     }
-    Ok((view, last_event))
+    Ok(reply)
 }
 
 /// The place in a list that a cursor means.

@@ -6,7 +6,7 @@
 
 use casemate_core::{
     cvm::{DesiredState, Phase, Power, StopMode},
-    id::{CvmId, EventSeq},
+    id::CvmId,
     operation::OperationKind,
     time::Timestamp,
 };
@@ -102,8 +102,8 @@ impl Verb {
 pub struct Done {
     /// The CVM with its document.
     pub view: CvmView,
-    /// The event to announce after the transaction; `None` when nothing was to be done.
-    pub last_event: Option<EventSeq>,
+    /// Whether it did anything.
+    pub changed: bool,
 }
 
 /// Applies a verb to a CVM of the caller's workspace.
@@ -119,12 +119,14 @@ pub async fn apply(
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id)
         .ok_or_else(super::cvms::not_found)?;
-    let last_event =
-        if verb.is_done(&cvm) { None } else { Some(change(ctx, tx, caller, &cvm, verb).await?) };
+    let changed = !verb.is_done(&cvm);
+    if changed {
+        change(ctx, tx, caller, &cvm, verb).await?;
+    }
     let cvm = tx.cvm(id).await?.ok_or_else(super::cvms::not_found)?;
     let document = super::cvms::document(ctx, &cvm).await?;
     let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-    Ok(Done { view, last_event })
+    Ok(Done { view, changed })
 }
 
 async fn change(
@@ -133,7 +135,7 @@ async fn change(
     caller: &Caller,
     cvm: &Cvm,
     verb: Verb,
-) -> Result<EventSeq, Error> {
+) -> Result<(), Error> {
     if cvm.desired.power == Power::Deleted && verb != Verb::Delete {
         return Err(super::cvms::not_found());
     }
@@ -162,9 +164,9 @@ async fn change(
         cvm_events.push(CvmEvent::Phase(cvm.phase, phase));
     }
     let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: Some(operation) };
-    let last_event = events::write(tx, scope, &cvm_events, now).await?;
+    events::write(tx, scope, &cvm_events, now).await?;
     crash::point(|| format!("accept.{}.before_commit", kind.as_str()));
-    Ok(last_event)
+    Ok(())
 }
 
 async fn drop_what_waits(tx: &mut Tx, cvm: &Cvm, now: Timestamp) -> Result<(), Error> {

@@ -1,7 +1,11 @@
 //! When instances of an app take requests: what the workspace declares, else what the labels of the
 //! compose file say. The gateway reads it with every request, so a change counts at once.
 
-use casemate_api::{error::ErrorCode, readiness::ReadinessRequest};
+use casemate_api::{
+    error::ErrorCode,
+    readiness::ReadinessRequest,
+    reply::{CheckKind, Readiness, ReadinessCheck, ReadinessSource},
+};
 use casemate_core::{id::AppId, ready::Check};
 use casemate_store::{cvms as stored, cvms::Cvm, readiness};
 
@@ -10,13 +14,12 @@ use super::{
     cvms::{app_id, app_not_found},
     mutation::Mutation,
 };
-use crate::view::{ReadinessSource, ReadinessView};
 
 /// What is declared for an app of the caller.
-pub async fn get(ctx: &Ctx, caller: &Caller, text: &str) -> Result<ReadinessView, Error> {
+pub async fn get(ctx: &Ctx, caller: &Caller, text: &str) -> Result<Readiness, Error> {
     let (app, cvms) = find(ctx, caller, text).await?;
     let declared = readiness::of_app(&ctx.db, &app).await?;
-    Ok(view(app, &cvms, declared))
+    Ok(reply(app, &cvms, declared))
 }
 
 /// Declares a check, or takes the declaration back; what counts from then on.
@@ -26,7 +29,7 @@ pub async fn declare(
     caller: &Caller,
     text: &str,
     check: Option<Check>,
-) -> Result<ReadinessView, Error> {
+) -> Result<Readiness, Error> {
     let (app, cvms) = find(ctx, caller, text).await?;
     if let Some(check) = &check {
         published(&cvms, check.port)?;
@@ -34,7 +37,7 @@ pub async fn declare(
     if !mutation.tx.declare_readiness(caller.workspace.id, &app, check.as_ref()).await? {
         return Err(app_not_found(text));
     }
-    Ok(view(app, &cvms, check))
+    Ok(reply(app, &cvms, check))
 }
 
 /// The check that a request asks for. Names nobody knows are refused: a check that looks slower than it
@@ -72,7 +75,7 @@ fn published(cvms: &[Cvm], port: u16) -> Result<(), Error> {
         .suggest("Name a port on the left side of `ports:`."))
 }
 
-fn view(app: AppId, cvms: &[Cvm], declared: Option<Check>) -> ReadinessView {
+fn reply(app: AppId, cvms: &[Cvm], declared: Option<Check>) -> Readiness {
     let label = || cvms.first().and_then(|newest| newest.spec.facts.readiness.clone());
     let (source, check) = match declared {
         Some(check) => (ReadinessSource::Api, Some(check)),
@@ -81,5 +84,13 @@ fn view(app: AppId, cvms: &[Cvm], declared: Option<Check>) -> ReadinessView {
             None => (ReadinessSource::None, None),
         },
     };
-    ReadinessView { app, source, check }
+    let check = check.map(|check| ReadinessCheck {
+        kind: if check.path.is_some() { CheckKind::Http } else { CheckKind::Tcp },
+        port: check.port,
+        path: check.path,
+        interval_s: check.interval_s,
+        timeout_s: check.timeout_s,
+        threshold: check.threshold,
+    });
+    Readiness { app_id: app.to_string(), source, check }
 }

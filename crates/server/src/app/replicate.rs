@@ -24,7 +24,7 @@ use casemate_core::{
     change::{Change, Configuration, Set, apply},
     compose::AppCompose,
     governance::Question,
-    id::{ComposeHash, EventSeq, NodeId, WorkspaceId},
+    id::{ComposeHash, NodeId, WorkspaceId},
     name,
     stored::{self, Stored},
 };
@@ -42,7 +42,7 @@ use super::{
     events::{self, CvmEvent, EventScope, Verified},
     fleet::FleetNode,
     governance,
-    mutation::{Answer, Begun, IdempotencyKey, Mutation},
+    mutation::{IdempotencyKey, Mutation, WriteError},
     provision, update, views,
 };
 use crate::{crash, view::CvmView};
@@ -151,27 +151,8 @@ impl From<InstanceRequest> for Wanted {
     }
 }
 
-/// A machine that was accepted.
-#[derive(Debug)]
-pub struct Replicated {
-    /// The CVM, with its document.
-    pub view: CvmView,
-    /// The event to announce after the transaction.
-    pub last_event: EventSeq,
-}
-
-/// How a request for another machine ends.
-#[derive(Debug)]
-pub enum Outcome {
-    /// Written, and to be committed with the answer.
-    Done(Box<Mutation>, Box<Replicated>),
-    /// It is prepared: contracts have to allow it first.
-    Prepared(Box<Prepared>),
-    /// It was answered before.
-    Answered(Answer),
-}
-
-/// Makes another machine of an app, or prepares it where contracts do not allow it yet.
+/// Makes another machine of an app. Where contracts do not allow it yet, it is prepared, and the client told
+/// what to register. The CVM comes with its document.
 pub async fn replicate(
     ctx: &Ctx,
     caller: &Caller,
@@ -179,7 +160,7 @@ pub async fn replicate(
     of: &Of,
     wanted: &Wanted,
     headers: &ApprovalHeaders,
-) -> Result<Outcome, Error> {
+) -> Result<(Mutation, CvmView), WriteError> {
     if let Some(name) = &wanted.name {
         name::check(name).map_err(|why| Error::invalid("name", why))?;
     }
@@ -190,24 +171,21 @@ pub async fn replicate(
     let mut clearance = Clearance::default();
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
-        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Fresh(mutation) => mutation,
-            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
-        };
+        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let attempt = Attempt { ctx, caller, wanted, headers, clearance: &clearance };
         let (contracts, question) = match Box::pin(attempt.of(&mut mutation.tx, of, prepare)).await
         {
-            Ok(Tried::Made(made)) => return Ok(Outcome::Done(mutation, made)),
+            Ok(Tried::Made(view)) => return Ok((mutation, *view)),
             Ok(Tried::Prepared(prepared)) => {
-                mutation.finish_refused(prepared.last_event).await?;
-                return Ok(Outcome::Prepared(prepared));
+                mutation.finish_refused().await?;
+                return Err(prepared.refusal(ctx, headers.prepare_only).await.into());
             }
             Ok(Tried::Asks(contracts, question)) => (contracts, question),
             Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
                 lost = error;
                 continue;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         // Contracts are asked outside of the transaction.
         drop(mutation);
@@ -220,7 +198,7 @@ pub async fn replicate(
             {
                 prepare = true;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(lost.into())
@@ -233,7 +211,7 @@ pub async fn commit_prepared(
     path: &Path<'_>,
     headers: Result<ApprovalHeaders, Error>,
     key: Option<IdempotencyKey>,
-) -> Result<Outcome, Error> {
+) -> Result<(Mutation, CvmView), WriteError> {
     let kinds = match path {
         Path::Cvm(_) => [Kind::Replica],
         Path::App(_) => [Kind::Instance],
@@ -243,10 +221,7 @@ pub async fn commit_prepared(
     let mut lost = StoreError::Stale;
     for _ in 0..ATTEMPTS {
         let found = confirm::find(ctx, row.clone(), &headers).await?;
-        let mut mutation = match ctx.begin_mutation(&caller, key.clone()).await? {
-            Begun::Fresh(mutation) => mutation,
-            Begun::Answered(before) => return Ok(Outcome::Answered(before)),
-        };
+        let mut mutation = ctx.begin_mutation(&caller, key.clone()).await?;
         let made = match &found {
             Found::Before(_, made) => {
                 Box::pin(made_before(ctx, &mut mutation.tx, &caller, *made)).await
@@ -256,11 +231,11 @@ pub async fn commit_prepared(
             }
         };
         match made {
-            Ok(made) => return Ok(Outcome::Done(mutation, Box::new(made))),
+            Ok(view) => return Ok((mutation, view)),
             Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
                 lost = error;
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Err(lost.into())
@@ -272,13 +247,12 @@ async fn made_before(
     tx: &mut Tx,
     caller: &Caller,
     made: Option<casemate_core::id::CvmId>,
-) -> Result<Replicated, Error> {
+) -> Result<CvmView, Error> {
     let made =
         made.ok_or_else(|| Error::Internal("a machine was made and not noted".to_owned()))?;
     let cvm = tx.cvm(made).await?.ok_or(TokenRejection::Used)?;
     let document = tx.document(&cvm.spec.compose_hash).await?.unwrap_or_default();
-    let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
-    Ok(Replicated { view, last_event: EventSeq(0) })
+    Ok(views::with_document(views::cvm(ctx, caller, &cvm), &document))
 }
 
 /// [`StoreError::Stale`]: something came in between.
@@ -287,7 +261,7 @@ async fn begin_prepared(
     tx: &mut Tx,
     caller: &Caller,
     confirmed: &Confirmation,
-) -> Result<Replicated, Error> {
+) -> Result<CvmView, Error> {
     let hash = &confirmed.row.hash;
     tx.lock_workspace(caller.workspace.id).await?;
     let template = tx.lock_cvm(confirmed.row.cvm).await?;
@@ -309,7 +283,7 @@ async fn begin_prepared(
         // The device of its node is another one than contracts were asked about.
         return Err(StoreError::Stale.into());
     };
-    let (operation, cvm) = (made.view.operation.as_ref(), made.view.id);
+    let (operation, cvm) = (made.operation.as_ref(), made.id);
     let operation = operation
         .map(|operation| operation.correlation_id)
         .ok_or_else(|| Error::Internal("a machine is made without an operation".to_owned()))?;
@@ -322,7 +296,7 @@ async fn begin_prepared(
 /// What comes of an attempt.
 enum Tried<'a> {
     /// The machine is written.
-    Made(Box<Replicated>),
+    Made(Box<CvmView>),
     Prepared(Box<Prepared>),
     /// Contracts are to be asked first; nothing is written.
     Asks(Contracts<'a>, Question),
@@ -422,16 +396,16 @@ impl<'c> Attempt<'c, '_> {
         let inserted = tx.insert_cvm(new, ctx.now()).await?;
         target::still_fits(tx, node, &inserted).await?;
         let mut cvm = inserted.cvm;
-        let mut last_event = commit::begin(ctx, tx, caller, &mut cvm).await?;
+        commit::begin(ctx, tx, caller, &mut cvm).await?;
         if let Some(verified) = verified {
             let operation = cvm.operation.map(|open| open.id);
             let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation };
             let told = [CvmEvent::Verified(verified)];
-            last_event = last_event.max(events::write(tx, scope, &told, ctx.now()).await?);
+            events::write(tx, scope, &told, ctx.now()).await?;
         }
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
         crash::point(|| "accept.replicate.before_commit".to_owned());
-        Ok(Tried::Made(Box::new(Replicated { view, last_event })))
+        Ok(Tried::Made(Box::new(view)))
     }
 }
 

@@ -9,13 +9,17 @@ use axum::{
 };
 use casemate_api::error::{ErrorBody, ErrorCode};
 
-use crate::app::Error;
+use super::reply::json;
+use crate::app::{
+    Error,
+    mutation::{Replay, WriteError},
+};
 
-/// An error as handlers return it.
+/// An error as handlers return it, or the reply that a request got before under the same key.
 #[derive(Debug)]
-pub struct ApiError(pub Error);
+pub struct ApiError(WriteError);
 
-impl<E: Into<Error>> From<E> for ApiError {
+impl<E: Into<WriteError>> From<E> for ApiError {
     fn from(error: E) -> Self {
         Self(error.into())
     }
@@ -32,10 +36,19 @@ pub struct Pending {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let error = match self.0 {
+            WriteError::Replayed(Replay { status, body }) => {
+                let mut response = json(status, body.into());
+                let replayed = header::HeaderValue::from_static("true");
+                response.headers_mut().insert("idempotent-replayed", replayed);
+                return response;
+            }
+            WriteError::Failed(error) => error,
+        };
         let status =
-            StatusCode::from_u16(self.0.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = status.into_response();
-        if self.0.is_transient() {
+        if error.is_transient() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
@@ -44,8 +57,8 @@ impl IntoResponse for ApiError {
             let challenge = header::HeaderValue::from_static("ApiKey");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
-        let body = self.0.body();
-        let cause = status.is_server_error().then(|| Arc::new(self.0));
+        let body = error.body();
+        let cause = status.is_server_error().then(|| Arc::new(error));
         response.extensions_mut().insert(Pending { body, cause });
         response
     }
@@ -53,10 +66,10 @@ impl IntoResponse for ApiError {
 
 /// No such path.
 pub async fn no_such_route() -> ApiError {
-    ApiError(Error::code(ErrorCode::RouteNotFound))
+    Error::code(ErrorCode::RouteNotFound).into()
 }
 
 /// No such method on the path.
 pub async fn no_such_method() -> ApiError {
-    ApiError(Error::code(ErrorCode::MethodNotAllowed))
+    Error::code(ErrorCode::MethodNotAllowed).into()
 }

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Bytes, to_bytes},
     extract::{FromRef, FromRequest, FromRequestParts, Request},
     http::{HeaderMap, request::Parts},
-    response::{IntoResponse, Response},
 };
 use casemate_api::{
     body,
@@ -16,10 +15,7 @@ use casemate_api::{
 use serde::de::DeserializeOwned;
 
 use super::{error::ApiError, middleware::MAX_BODY};
-use crate::app::{
-    Caller, Ctx, Error,
-    mutation::{Answer, IdempotencyKey},
-};
+use crate::app::{Caller, Ctx, Error, mutation::IdempotencyKey};
 
 /// The user behind the API key; 401 without one.
 #[derive(Debug)]
@@ -95,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Version {
 
 /// A JSON body, leniently read, with everything needed to recognise its repetition.
 #[derive(Debug)]
-pub struct Json<T> {
+pub struct Body<T> {
     /// The request.
     pub value: T,
     /// Fields that nobody knows.
@@ -115,7 +111,7 @@ pub struct Raw {
 impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes =
             to_bytes(body, MAX_BODY).await.map_err(|_| Error::code(ErrorCode::BodyTooLarge))?;
@@ -131,35 +127,19 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
     }
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request<Body>, state: &S) -> Result<Self, ApiError> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let raw = Raw::from_request(request, state).await?;
         Self::parse(raw)
     }
 }
 
-impl<T: DeserializeOwned> Json<T> {
+impl<T: DeserializeOwned> Body<T> {
     /// Reads a body that is there already.
     pub fn parse(raw: Raw) -> Result<Self, ApiError> {
         let parsed = body::parse::<T>(&raw.bytes).map_err(Error::Invalid)?;
         Ok(Self { value: parsed.value, unknown: parsed.unknown, key: raw.key })
     }
-}
-
-/// An answer of a use case as a response.
-pub fn answer(answer: Answer) -> Response {
-    use axum::http::{HeaderValue, StatusCode, header};
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    let mut response = if answer.body.is_empty() {
-        status.into_response()
-    } else {
-        let json = HeaderValue::from_static("application/json");
-        (status, [(header::CONTENT_TYPE, json)], answer.body).into_response()
-    };
-    if answer.replayed {
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
-    }
-    response
 }

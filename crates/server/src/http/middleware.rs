@@ -33,7 +33,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub fn wrap(routes: Router, ctx: Ctx) -> Router {
     routes
         .layer(CatchPanicLayer::custom(|_| {
-            ApiError(Error::Internal("a handler panicked".to_owned())).into_response()
+            ApiError::from(Error::Internal("a handler panicked".to_owned())).into_response()
         }))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(middleware::from_fn_with_state((ctx, Arc::<Meters>::default()), edge))
@@ -53,7 +53,7 @@ async fn edge(
     let span = tracing::debug_span!("request", id = %id, method = %method, route = route.as_str());
     let mut response = next.run(request).instrument(span.clone()).await;
     if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !has_body(&response) {
-        response = ApiError(Error::code(ErrorCode::BodyTooLarge)).into_response();
+        response = ApiError::from(Error::code(ErrorCode::BodyTooLarge)).into_response();
     }
     let (mut response, cause) = say_last_words(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {

@@ -7,6 +7,7 @@ pub mod middleware;
 pub mod openapi;
 pub mod ops;
 pub mod render;
+pub mod reply;
 pub mod v1;
 
 use axum::Router;

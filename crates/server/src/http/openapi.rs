@@ -146,14 +146,16 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         parameter["description"] = json!(id_forms(parameter["name"].as_str().unwrap_or_default()));
     }
     parameters.push(json!({ "$ref": "#/components/parameters/Version" }));
-    let keeps_no_answer = [
+    // `cargo xtask edges` compares this with what handlers return.
+    let keeps_no_reply = [
         "/status/batch",
         "/governance/plan",
         "/customize-domain-diagnose",
-        "/commit-replica",
+        "/is-allowed",
+        "/check",
         "/preview",
     ];
-    if method != "get" && !keeps_no_answer.iter().any(|end| path.ends_with(end)) {
+    if method != "get" && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     operation["parameters"] = json!(parameters);

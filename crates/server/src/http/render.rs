@@ -15,7 +15,6 @@ mod network;
 mod node;
 mod operation;
 mod provision;
-mod readiness;
 mod revision;
 mod update;
 mod user_config;
@@ -25,7 +24,7 @@ use casemate_core::id::{AppId, CvmId, CvmRef, UserId, WorkspaceId};
 pub use account::auth_me;
 pub use allowed::{cvms_allowed, device_allowlist, is_allowed};
 pub use app::{app_cvms, app_info, apps};
-pub use approval::{commit_info, committed};
+pub use approval::commit_info;
 pub use catalogue::{
     available_os_images, instance_type_family, instance_types, os_images, os_images_array,
 };
@@ -37,9 +36,8 @@ pub use instance_id::{instance_id, instance_ids};
 pub use kms::{kms_contract_nodes, kms_info, kms_list, kms_pubkey, next_app_ids};
 pub use network::{firewall_status, network_config, ports};
 pub use node::teepods_available;
-pub use operation::{batch_stop, cancelled, operation_status, operations};
+pub use operation::{operation_status, operations};
 pub use provision::provision;
-pub use readiness::readiness;
 pub use revision::{
     app_redeployed, pending_preview, pending_updates, redeployed, revision_detail, revision_diff,
     revisions,

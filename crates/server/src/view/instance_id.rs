@@ -1,5 +1,6 @@
 //! Results of requests for new instance ids.
 
+use casemate_api::reply::InstanceIdStatus;
 use casemate_core::id::{CvmId, CvmRef, InstanceId, OperationId};
 
 /// The result for one CVM.
@@ -9,7 +10,7 @@ pub struct InstanceIdView {
     pub cvm: Option<(CvmId, CvmRef)>,
     /// The identifier in the request.
     pub identifier: String,
-    pub outcome: InstanceIdOutcome,
+    pub outcome: InstanceIdStatus,
     /// The previous id.
     pub old: Option<InstanceId>,
     /// The new id; `None` if there is none or only the guest will know it.
@@ -20,33 +21,6 @@ pub struct InstanceIdView {
     pub reason: Option<String>,
     /// The operation that changes the id.
     pub correlation_id: Option<OperationId>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InstanceIdOutcome {
-    /// The id was changed, or will be.
-    Updated,
-    /// The id stays.
-    Unchanged,
-    /// Nothing had to be done, or could be done.
-    Skipped,
-    /// Other changes are queued: try again.
-    Conflict,
-    /// The request was refused.
-    Error,
-}
-
-impl InstanceIdOutcome {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Updated => "updated",
-            Self::Unchanged => "unchanged",
-            Self::Skipped => "skipped",
-            Self::Conflict => "conflict",
-            Self::Error => "error",
-        }
-    }
 }
 
 /// The results for several CVMs.

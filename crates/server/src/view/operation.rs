@@ -1,5 +1,6 @@
 //! Operations of a CVM.
 
+use casemate_api::reply::StepOutcome;
 use casemate_core::{
     cvm::Phase,
     id::{ComposeHash, OperationId, UserId},
@@ -70,26 +71,6 @@ pub struct StepView {
     pub cause: Option<CauseView>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepOutcome {
-    Done,
-    /// The node refused, or the guest did not do it.
-    Failed,
-    /// The answer was lost, or the process died. The next step observed the result.
-    Unknown,
-}
-
-impl StepOutcome {
-    /// The word on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
 /// The cause of a failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CauseView {
@@ -106,24 +87,4 @@ pub struct OperationStatusView {
     pub current: Option<OperationRecordView>,
     /// Number of queued operations.
     pub queued: u32,
-}
-
-/// The result of a cancellation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CancelView {
-    /// The cancelled operation; `None`: there was none.
-    pub cancelled: Option<OperationId>,
-    /// The operation that restores the previous configuration, if one is needed.
-    pub rollback: Option<OperationId>,
-}
-
-/// The result of a batch of stops.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BatchStopView {
-    /// CVMs that are being stopped.
-    pub stopped: u64,
-    /// CVMs that were already stopped.
-    pub skipped: u64,
-    /// The failed ones: the id as sent, and the cause.
-    pub errors: Vec<(String, String)>,
 }

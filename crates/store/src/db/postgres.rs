@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use casemate_core::id::EventSeq;
 use sqlx::{
     Connection, Executor, PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -44,7 +45,8 @@ impl Pg {
     }
 
     pub(super) async fn begin(&self) -> Result<PgTx, Error> {
-        Ok(PgTx { inner: self.writers.begin().await?, invalidated: false })
+        let inner = self.writers.begin().await?;
+        Ok(PgTx { inner, invalidated: false, last_event: EventSeq(0) })
     }
 
     pub(super) async fn close(&self) {
@@ -85,6 +87,7 @@ fn pool(connections: u32) -> PgPoolOptions {
 pub struct PgTx {
     inner: Transaction<'static, Postgres>,
     invalidated: bool,
+    pub(super) last_event: EventSeq,
 }
 
 impl PgTx {

@@ -26,6 +26,7 @@
 
 use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
+use casemate_core::id::EventSeq;
 use sqlx::{
     Connection, Executor, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
@@ -133,7 +134,15 @@ impl Sqlite {
         let mut held = writer.clone().lock_owned().await;
         to_the_end(async move {
             let outcome = held.enter().await?;
-            Ok(SqliteTx { writer, held: Some(held), outcome, invalidated: false, touched })
+            let last_event = EventSeq(0);
+            Ok(SqliteTx {
+                writer,
+                held: Some(held),
+                outcome,
+                invalidated: false,
+                touched,
+                last_event,
+            })
         })
         .await
     }
@@ -299,6 +308,7 @@ pub struct SqliteTx {
     pub(super) outcome: watch::Receiver<Outcome>,
     invalidated: bool,
     pub(crate) touched: TouchedSubjects,
+    pub(super) last_event: EventSeq,
 }
 
 impl SqliteTx {

@@ -83,8 +83,8 @@ pub async fn run(global: &Global, command: Apps) -> Result<(), Fail> {
 
 fn row(app: &App) -> Vec<String> {
     let status = app.current_cvm.as_ref().map(|cvm| match cvm {
-        AppCvm::Nested(cvm) => cvm.status.clone(),
-        AppCvm::Basic(cvm) => cvm.status.clone(),
+        AppCvm::Nested(cvm) => cvm.status.to_string(),
+        AppCvm::Basic(cvm) => cvm.status.to_string(),
     });
     vec![
         app.name.clone(),

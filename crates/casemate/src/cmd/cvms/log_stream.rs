@@ -53,7 +53,7 @@ async fn copy(client: &Client, cvm: &str, mut tail: u32) -> Result<End, Fail> {
         }
         match client.cvm_state(cvm).await {
             Ok(state) if !state.in_progress && state.status != "running" => {
-                return Ok(End::Silent(state.status));
+                return Ok(End::Silent(state.status.to_string()));
             }
             Ok(_) => {}
             Err(error) if error.is_not_found() => return Ok(End::Silent("deleted".to_owned())),

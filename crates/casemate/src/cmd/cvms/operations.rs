@@ -84,11 +84,11 @@ pub(super) async fn list(global: &Global, args: List) -> Result<(), Fail> {
 
 fn row(record: &OperationRecord) -> Vec<String> {
     let waits = record.queue_position.map(|place| format!(" (behind {place})"));
-    let state = record.state.as_ref().unwrap_or(&record.status);
+    let state = record.state.as_ref().map_or(record.status.as_str(), |state| state.as_str());
     let took = elapsed(&record.started_at, record.completed_at.as_deref());
     vec![
         record.correlation_id.clone(),
-        record.operation_type.clone(),
+        record.operation_type.to_string(),
         format!("{state}{}", waits.unwrap_or_default()),
         record.started_at.clone(),
         or_none(Some(took).filter(|text| !text.is_empty())),

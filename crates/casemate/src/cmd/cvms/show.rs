@@ -16,7 +16,7 @@ pub fn row(cvm: &CvmInfo) -> Vec<String> {
     vec![
         cvm.name.clone(),
         cvm.id.clone(),
-        cvm.status.clone(),
+        cvm.status.to_string(),
         or_none(node.and_then(|node| node.name.as_ref())),
         or_none(tee(cvm).map(Tee::as_str)),
         or_none(urls(cvm).first()),
@@ -57,7 +57,7 @@ pub fn state(state: &CvmState) -> String {
     let detail = state.shutdown_progress.as_ref().filter(|_| !stays_down).or(boot);
     match detail.filter(|text| !text.is_empty()) {
         Some(detail) => format!("{}, {}", state.status, ui::clean(detail)),
-        None => state.status.clone(),
+        None => state.status.to_string(),
     }
 }
 
@@ -75,7 +75,7 @@ pub fn print_details(cvm: &CvmInfo) {
     let mut facts = vec![
         ("name", cvm.name.clone()),
         ("id", cvm.id.clone()),
-        ("status", cvm.status.clone()),
+        ("status", cvm.status.to_string()),
         ("app id", or_none(cvm.app_id.as_ref())),
         ("instance id", or_none(cvm.instance_id.as_ref())),
         ("uuid", or_none(cvm.vm_uuid.as_ref())),

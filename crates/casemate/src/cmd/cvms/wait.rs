@@ -27,7 +27,7 @@ pub async fn wait(
 }
 
 fn failed(state: &CvmState) -> Fail {
-    let mut fail = Fail::from_failed_operation(state.failure.as_ref(), &state.status);
+    let mut fail = Fail::from_failed_operation(state.failure.as_ref(), state.status.as_str());
     let cause = fail.message.clone();
     let boot = state.boot_error.iter().filter(|error| !cause.contains(error.as_str()));
     for error in boot {

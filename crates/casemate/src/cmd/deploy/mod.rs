@@ -122,7 +122,7 @@ async fn finish(
         wait(client, cvm, "running", within, progress_printer(global.json)).await?;
     }
     let info = client.cvm_info(cvm).await?;
-    reply["status"] = info.status.clone().into();
+    reply["status"] = info.status.as_str().into();
     if global.json {
         ui::json(&reply);
         return Ok(());

@@ -10,7 +10,6 @@ use casemate_api::{
 };
 use casemate_core::id::{ComposeHash, CvmId};
 use casemate_store::cvms::Cvm;
-use serde::Serialize;
 
 use super::{
     ApprovalHeaders, Clearance, TokenRejection,
@@ -20,7 +19,7 @@ use super::{
 use crate::{
     app::{
         Caller, Ctx, Error, cvms, governance,
-        mutation::{Answer, Begun, IdempotencyKey, Mutation},
+        mutation::{IdempotencyKey, Mutation, WriteError},
         revisions,
         update::{self, ChangeRequest, EnvGuard, compose},
         views,
@@ -60,22 +59,8 @@ pub struct ChangeFlow<'a> {
     unknown: Vec<String>,
 }
 
-#[derive(Debug)]
-pub enum Start<'a> {
-    /// It is new: decide.
-    Fresh(Box<ChangeFlow<'a>>),
-    /// It was answered before.
-    Answered(Answer),
-}
-
-/// How a request for a change goes on.
-#[derive(Debug)]
-pub enum Turn<'a> {
-    /// It is accepted, and to be answered.
-    Accepted(Box<ChangeFlow<'a>>, Box<update::Accepted>),
-    /// It was answered before.
-    Answered(Answer),
-}
+/// A flow whose change is accepted: it is to be answered.
+type Turn<'a> = (Box<ChangeFlow<'a>>, Box<update::Accepted>);
 
 /// A change whose document the client has named beforehand.
 #[derive(Debug, Clone, Copy)]
@@ -116,35 +101,22 @@ impl<'a> ChangeFlow<'a> {
         cvm: &str,
         key: Option<IdempotencyKey>,
         unknown: Vec<String>,
-    ) -> Result<Start<'a>, Error> {
-        let (cvm, flow) = match Self::open(ctx, caller, options, cvm, key, unknown).await? {
-            (cvm, Start::Fresh(flow)) => (cvm, flow),
-            (_, answered) => return Ok(answered),
-        };
-        let (Some(cvm), true) = (cvm, flow.options.approval.confirms()) else {
-            return Ok(Start::Fresh(flow));
-        };
+    ) -> Result<Box<Self>, WriteError> {
+        let (cvm, flow) = Self::open(ctx, caller, options, cvm, key, unknown).await?;
+        if !flow.options.approval.confirms() {
+            return Ok(flow);
+        }
         if contracts(ctx, &cvm.kms)?.is_none() {
             flow.options.approval.refuse_where_nothing_governs()?;
-            return Ok(Start::Fresh(flow));
+            return Ok(flow);
         }
         // Contracts are asked outside of the transaction.
         let Self { options, key, mutation, unknown, .. } = *flow;
         drop(mutation);
-        let found = confirm::of_cvm(ctx, &cvm, &options.approval).await?;
-        Ok(match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Answered(before) => Start::Answered(before),
-            Begun::Fresh(mutation) => Start::Fresh(Box::new(Self {
-                ctx,
-                caller,
-                options,
-                cvm: cvm.id,
-                key,
-                mutation: *mutation,
-                confirmed: Some(found),
-                unknown,
-            })),
-        })
+        let confirmed = Some(confirm::of_cvm(ctx, &cvm, &options.approval).await?);
+        let mutation = ctx.begin_mutation(caller, key.clone()).await?;
+        let cvm = cvm.id;
+        Ok(Box::new(Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown }))
     }
 
     /// Begins without a look at what may have been prepared.
@@ -155,21 +127,17 @@ impl<'a> ChangeFlow<'a> {
         cvm: &str,
         key: Option<IdempotencyKey>,
         unknown: Vec<String>,
-    ) -> Result<(Option<Cvm>, Start<'a>), Error> {
+    ) -> Result<(Cvm, Box<Self>), WriteError> {
         // The JavaScript SDK repeats in the body how it names the CVM.
         let unknown = unknown
             .into_iter()
             .filter(|name| !matches!(name.as_str(), "id" | "uuid" | "app_id" | "instance_id"))
             .collect();
-        match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Answered(before) => Ok((None, Start::Answered(before))),
-            Begun::Fresh(mutation) => {
-                let found = cvms::find(ctx, caller, cvm).await?;
-                let (cvm, mutation, confirmed) = (found.id, *mutation, None);
-                let flow = Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown };
-                Ok((Some(found), Start::Fresh(Box::new(flow))))
-            }
-        }
+        let mutation = ctx.begin_mutation(caller, key.clone()).await?;
+        let found = cvms::find(ctx, caller, cvm).await?;
+        let (cvm, confirmed) = (found.id, None);
+        let flow = Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown };
+        Ok((found, Box::new(flow)))
     }
 
     /// Accepts the change, or what it confirms.
@@ -185,13 +153,13 @@ impl<'a> ChangeFlow<'a> {
             Some(Found::Before(operation, _)) => {
                 let cvm = update::lock_cvm(&mut self.mutation.tx, caller, self.cvm).await?;
                 let before = confirm::before(&mut self.mutation.tx, &cvm, operation).await?;
-                Ok(Turn::Accepted(self, Box::new(before)))
+                Ok((self, Box::new(before)))
             }
             Some(Found::Now(confirmed)) => {
                 let tx = &mut self.mutation.tx;
                 let accepted =
                     confirm::begin(ctx, tx, caller, &confirmed, Some(&change_request)).await?;
-                Ok(Turn::Accepted(self, Box::new(accepted)))
+                Ok((self, Box::new(accepted)))
             }
         }
     }
@@ -209,9 +177,9 @@ impl<'a> ChangeFlow<'a> {
         match update::accept(ctx, &mut self.mutation.tx, caller, cvm, &change_request, clearance)
             .await?
         {
-            update::Outcome::Accepted(accepted) => Ok(Turn::Accepted(self, accepted)),
+            update::Outcome::Accepted(accepted) => Ok((self, accepted)),
             update::Outcome::Prepared(prepared) => {
-                self.mutation.finish_refused(prepared.last_event).await?;
+                self.mutation.finish_refused().await?;
                 Err(prepared.refusal(ctx, self.options.approval.prepare_only).await)
             }
         }
@@ -219,7 +187,10 @@ impl<'a> ChangeFlow<'a> {
 
     /// Accepts a change whose document the client has named beforehand: contracts are asked at once
     /// where it confirms that, or may have had it registered already.
-    pub async fn accept_named(mut self: Box<Self>, named: Named<'_>) -> Result<Turn<'a>, Error> {
+    pub async fn accept_named(
+        mut self: Box<Self>,
+        named: Named<'_>,
+    ) -> Result<Turn<'a>, WriteError> {
         let Self { ctx, caller, cvm, .. } = *self;
         let change_request = named.change_request(&mut self).await?;
         let taken = update::lock_cvm(&mut self.mutation.tx, caller, cvm).await?;
@@ -230,10 +201,10 @@ impl<'a> ChangeFlow<'a> {
             if contracts(ctx, &taken.kms)?.is_none() {
                 says.refuse_where_nothing_governs()?;
             }
-            return self.accept_with(change_request, &Clearance::default()).await;
+            return Ok(self.accept_with(change_request, &Clearance::default()).await?);
         };
         if says.prepare_only || !(says.confirms() || named.may_be_registered()) {
-            return self.accept_with(change_request, &Clearance::default()).await;
+            return Ok(self.accept_with(change_request, &Clearance::default()).await?);
         }
         if says.hash.is_some_and(|hash| hash != question.hash) {
             return Err(TokenRejection::OtherHash(question.hash).into());
@@ -249,15 +220,12 @@ impl<'a> ChangeFlow<'a> {
             }
             answer => answer?,
         }
-        let mutation = match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Answered(before) => return Ok(Turn::Answered(before)),
-            Begun::Fresh(mutation) => *mutation,
-        };
+        let mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let confirmed = None;
         let mut again =
             Box::new(Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown });
         let change_request = named.change_request(&mut again).await?;
-        again.accept_with(change_request, &clearance).await
+        Ok(again.accept_with(change_request, &clearance).await?)
     }
 
     pub fn view(&self, accepted: &update::Accepted) -> UpdateView {
@@ -267,24 +235,6 @@ impl<'a> ChangeFlow<'a> {
         }
         view
     }
-
-    pub async fn reply<T: Serialize>(
-        self,
-        status: u16,
-        reply: &T,
-        accepted: &update::Accepted,
-    ) -> Result<Answer, Error> {
-        self.mutation.finish(status, reply, Some(accepted.last_event)).await
-    }
-}
-
-/// A prepared compose update, or the answer that was given before.
-#[derive(Debug)]
-pub enum Provisioned {
-    /// To be answered.
-    Now(Box<Mutation>, Box<ComposeProvisionView>),
-    /// It was answered before.
-    Answered(Answer),
 }
 
 /// Prepares a compose update of a CVM. Where a contract governs the app it is asked, outside of any transaction,
@@ -296,25 +246,22 @@ pub async fn provision(
     request: &ComposeFile,
     unknown: &[String],
     key: Option<IdempotencyKey>,
-) -> Result<Provisioned, Error> {
+) -> Result<(Mutation, ComposeProvisionView), WriteError> {
     let mut registered = None;
     loop {
-        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Fresh(mutation) => mutation,
-            Begun::Answered(before) => return Ok(Provisioned::Answered(before)),
-        };
+        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let found = cvms::find(ctx, caller, cvm).await?;
         let tx = &mut mutation.tx;
         let mut prepared = compose::prepare(ctx, tx, caller, found.id, request, unknown).await?;
         let Some((contracts, device)) = contracts(ctx, &found.kms)?.zip(prepared.device_id) else {
-            return Ok(Provisioned::Now(mutation, Box::new(prepared)));
+            return Ok((mutation, prepared));
         };
         let hash = prepared.compose_hash;
         match registered {
             // Asked about this document a moment ago.
             Some((asked, is_registered)) if asked == hash => {
                 prepared.compose_hash_registered = is_registered;
-                return Ok(Provisioned::Now(mutation, Box::new(prepared)));
+                return Ok((mutation, prepared));
             }
             _ => {
                 drop(mutation);

@@ -5,11 +5,14 @@
 //! once more what was read, in the transaction that accepts. Between the two nothing is used up: a
 //! process that dies there has only looked.
 
-use casemate_api::error::ErrorCode;
+use casemate_api::{
+    error::ErrorCode,
+    reply::{ChangeStatus, Committed},
+};
 use casemate_core::{
     change::{Change, Configuration},
     cvm::Power,
-    id::{CvmId, CvmName, EventSeq, NodeId, OperationId},
+    id::{CvmId, CvmName, NodeId, OperationId},
     stored::{self, Stored, Unreadable},
 };
 use casemate_store::{
@@ -25,7 +28,7 @@ use super::{
 use crate::{
     app::{
         Caller, Ctx, Error, governance,
-        mutation::{Answer, Begun, IdempotencyKey, Mutation},
+        mutation::{IdempotencyKey, Mutation, WriteError},
         replicate::Wanted,
         update::{self, Accepted, ChangeRequest, Effect, Outcome},
     },
@@ -249,29 +252,18 @@ pub async fn commit_update(
     path: &Path<'_>,
     headers: Result<ApprovalHeaders, Error>,
     key: Option<IdempotencyKey>,
-) -> Result<Committed, Error> {
+) -> Result<(Mutation, Committed), WriteError> {
     let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
     let found = find(ctx, row, &headers?).await?;
-    let mut mutation = match ctx.begin_mutation(&caller, key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(Committed::Answered(before)),
-    };
-    match found {
-        Found::Before(operation, _) => Ok(Committed::Now(mutation, operation, None)),
+    let mut mutation = ctx.begin_mutation(&caller, key).await?;
+    let operation = match found {
+        Found::Before(operation, _) => operation,
         Found::Now(confirmed) => {
-            let accepted = begin(ctx, &mut mutation.tx, &caller, &confirmed, None).await?;
-            Ok(Committed::Now(mutation, accepted.operation, Some(accepted.last_event)))
+            begin(ctx, &mut mutation.tx, &caller, &confirmed, None).await?.operation
         }
-    }
-}
-
-/// An update that was committed by its token.
-#[derive(Debug)]
-pub enum Committed {
-    /// To be answered: its operation, and the event to announce where it is new.
-    Now(Box<Mutation>, OperationId, Option<EventSeq>),
-    /// It was answered before.
-    Answered(Answer),
+    };
+    let status = ChangeStatus::InProgress;
+    Ok((mutation, Committed { correlation_id: operation.to_string(), status }))
 }
 
 /// The answer to a confirmation that came before: its operation, and the CVM as it is.
@@ -285,7 +277,6 @@ pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Ac
         waits_behind: None,
         allowed_envs_changed: false,
         report: None,
-        last_event: EventSeq(0),
     })
 }
 

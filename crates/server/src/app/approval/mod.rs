@@ -28,7 +28,7 @@ use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
     change::Configuration,
     governance::{Proof, Question},
-    id::{ComposeHash, CvmRef, DeviceId, EventSeq, KmsId, NodeId},
+    id::{ComposeHash, CvmRef, DeviceId, KmsId, NodeId},
 };
 use casemate_store::{
     Tx,
@@ -220,8 +220,6 @@ pub struct Prepared {
     kms: FleetKms,
     /// Facts besides those that clients look for.
     pub also: Vec<ErrorDetail>,
-    /// The event to announce after the transaction.
-    pub last_event: EventSeq,
 }
 
 /// Keeps the document and what is to be done with it. Nothing else is changed.
@@ -259,7 +257,7 @@ pub async fn prepare(
     let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
     let what = kind.as_str();
     let told = CvmEvent::Prepared { what, hash: question.hash, chain_id, until: expires_at };
-    let last_event = events::write(tx, scope, &[told], now).await?;
+    events::write(tx, scope, &[told], now).await?;
     Ok(Prepared {
         kind,
         token,
@@ -267,7 +265,6 @@ pub async fn prepare(
         question,
         kms: contracts.kms.clone(),
         also: Vec::new(),
-        last_event,
     })
 }
 

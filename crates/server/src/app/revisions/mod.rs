@@ -34,7 +34,7 @@ use crate::view::{
     RevisionView, TenantView,
 };
 
-pub use redeploy::{AppRedeploy, RedeployOutcome, change_request, on_cvm};
+pub use redeploy::{AppRedeploy, change_request, on_cvm};
 
 use super::{Caller, Ctx, Error, cvms};
 

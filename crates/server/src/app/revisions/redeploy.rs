@@ -15,7 +15,7 @@ use casemate_core::{
     change::{Change, known_names},
     cvm::Power,
     governance::Question,
-    id::{CvmId, EventSeq, VmUuid},
+    id::{CvmId, VmUuid},
 };
 use casemate_store::{
     Tx,
@@ -29,7 +29,7 @@ use crate::{
         Caller, Ctx, Error,
         approval::{self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection},
         cvms, governance,
-        mutation::{Answer, Begun, IdempotencyKey, Mutation},
+        mutation::{IdempotencyKey, Mutation, WriteError},
         update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
         views,
     },
@@ -121,8 +121,8 @@ pub async fn on_cvm(
 /// What becomes of a revision on several CVMs.
 #[derive(Debug)]
 enum OnApp {
-    /// What became of it on each, and the event to announce.
-    Accepted(Vec<RedeployView>, EventSeq),
+    /// What became of it on each.
+    Accepted(Vec<RedeployView>),
     /// It is prepared for those for which contracts have to allow it; none is changed.
     Prepared(Box<Prepared>),
 }
@@ -217,21 +217,19 @@ impl AppRedeploy<'_> {
         {
             return Ok(OnApp::Prepared(Box::new(prepared)));
         }
-        let mut last_event = EventSeq(0);
         let mut done = Vec::with_capacity(targets.len());
         for target in targets {
             let change_request = self.change_request(ctx, tx, caller, &target).await?;
             let outcome =
                 update::accept(ctx, tx, caller, target.id, &change_request, clearance).await;
             let accepted = outcome.and_then(Outcome::accepted).map_err(of(&target))?;
-            last_event = last_event.max(accepted.last_event);
             done.push(RedeployView {
                 vm_uuid: target.uuid,
                 cvm_name: accepted.cvm.spec.name.clone(),
                 update: views::update(&accepted),
             });
         }
-        Ok(OnApp::Accepted(done, last_event))
+        Ok(OnApp::Accepted(done))
     }
 
     async fn prepare(
@@ -345,15 +343,6 @@ async fn all_or_the_one(
     }
 }
 
-/// A redeploy of an app's CVMs, accepted or answered before.
-#[derive(Debug)]
-pub enum RedeployOutcome {
-    /// To be answered: the CVMs, and the event to announce.
-    Accepted(Box<Mutation>, Vec<RedeployView>, EventSeq),
-    /// It was answered before.
-    Answered(Answer),
-}
-
 impl AppRedeploy<'_> {
     /// Accepts the redeploy, or prepares it and refuses with what contracts have to allow. Contracts are asked
     /// between two transactions, never within one.
@@ -363,11 +352,8 @@ impl AppRedeploy<'_> {
         caller: &Caller,
         approval: &ApprovalHeaders,
         key: Option<IdempotencyKey>,
-    ) -> Result<RedeployOutcome, Error> {
-        let mut mutation = match ctx.begin_mutation(caller, key.clone()).await? {
-            Begun::Fresh(mutation) => mutation,
-            Begun::Answered(before) => return Ok(RedeployOutcome::Answered(before)),
-        };
+    ) -> Result<(Mutation, Vec<RedeployView>), WriteError> {
+        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let mut clearance = Clearance::default();
         if approval.confirms() {
             let needs = Box::pin(self.needs(ctx, &mut mutation.tx, caller)).await?;
@@ -382,19 +368,14 @@ impl AppRedeploy<'_> {
                 }
                 clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
             }
-            mutation = match ctx.begin_mutation(caller, key).await? {
-                Begun::Fresh(mutation) => mutation,
-                Begun::Answered(before) => return Ok(RedeployOutcome::Answered(before)),
-            };
+            mutation = ctx.begin_mutation(caller, key).await?;
         }
         let only = approval.prepare_only;
         match Box::pin(self.accept(ctx, &mut mutation.tx, caller, &clearance, only)).await? {
-            OnApp::Accepted(views, last_event) => {
-                Ok(RedeployOutcome::Accepted(mutation, views, last_event))
-            }
+            OnApp::Accepted(views) => Ok((mutation, views)),
             OnApp::Prepared(prepared) => {
-                mutation.finish_refused(prepared.last_event).await?;
-                Err(prepared.refusal(ctx, only).await)
+                mutation.finish_refused().await?;
+                Err(prepared.refusal(ctx, only).await.into())
             }
         }
     }

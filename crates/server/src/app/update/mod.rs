@@ -18,7 +18,10 @@ pub mod schedule;
 mod show;
 
 pub use self::show::show;
-use casemate_api::error::{ErrorCode, ErrorDetail};
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    reply::Cancelled,
+};
 pub use casemate_core::change::Effect;
 use casemate_core::{
     change::{
@@ -103,8 +106,6 @@ pub struct Accepted {
     pub allowed_envs_changed: bool,
     /// What it does to the names of variables, where the request named some.
     pub report: Option<EnvReport>,
-    /// The event to announce after the transaction.
-    pub last_event: EventSeq,
 }
 
 /// How a request for a change ends.
@@ -198,9 +199,9 @@ pub async fn accept(
         told.push(CvmEvent::EnvNames(report.clone()));
     }
     let waits = cvm.operation.is_some();
-    let mut last_event = events::write(tx, scope, &told, now).await?;
+    events::write(tx, scope, &told, now).await?;
     if !waits {
-        last_event = last_event.max(begin_queued(ctx, tx, &cvm).await?);
+        begin_queued(ctx, tx, &cvm).await?;
     }
     let after = tx.cvm(cvm.id).await?.ok_or_else(super::cvms::not_found)?;
     crash::point(|| "accept.update.before_commit".to_owned());
@@ -212,7 +213,6 @@ pub async fn accept(
         allowed_envs_changed: base.document.allowed_envs != next.document.allowed_envs,
         promised: next.spec,
         report,
-        last_event,
     })))
 }
 
@@ -611,18 +611,16 @@ pub async fn roll_back(
     Ok(Some((operation, last_event)))
 }
 
-/// What a cancellation did.
-#[derive(Debug, Clone, Copy)]
-pub struct Cancelled {
-    /// The operation that was called off; `None`: there was none.
-    pub operation: Option<OperationId>,
-    /// The operation that leads back to what was before, where one is needed.
-    pub rollback: Option<OperationId>,
-    /// The event to announce after the transaction.
-    pub last_event: Option<EventSeq>,
-}
+const NOTHING: Cancelled =
+    Cancelled { cancelled: false, correlation_id: None, rollback_correlation_id: None };
 
-const NOTHING: Cancelled = Cancelled { operation: None, rollback: None, last_event: None };
+fn cancelled(operation: OperationId, rollback: Option<OperationId>) -> Cancelled {
+    Cancelled {
+        cancelled: true,
+        correlation_id: Some(operation.to_string()),
+        rollback_correlation_id: rollback.map(|id| id.to_string()),
+    }
+}
 
 /// Calls off a change: the one under way, or the named one, waiting or under way. Only changes of the
 /// configuration can be called off.
@@ -649,26 +647,18 @@ pub async fn cancel(
     }
     let waits = tx.queued_changes(cvm.id, i64::from(ctx.config.work.queue)).await?;
     if waits.iter().any(|waiting| waiting.id == which) {
-        let last_event = close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
+        close(ctx, tx, &cvm, which, &Ending::Cancelled).await?;
         crash::point(|| "accept.cancel.before_commit".to_owned());
-        return Ok(Cancelled {
-            operation: Some(which),
-            rollback: None,
-            last_event: Some(last_event),
-        });
+        return Ok(cancelled(which, None));
     }
     let joined = tx.open_changes(cvm.id).await?.contains(&which);
     if open.is_none() && !joined {
         return Ok(NOTHING);
     }
     match roll_back(ctx, tx, &cvm, &RollbackReason::Cancelled(which)).await? {
-        Some((rollback, last_event)) => {
+        Some((rollback, _)) => {
             crash::point(|| "accept.cancel.before_commit".to_owned());
-            Ok(Cancelled {
-                operation: Some(which),
-                rollback: Some(rollback),
-                last_event: Some(last_event),
-            })
+            Ok(cancelled(which, Some(rollback)))
         }
         None => Err(Error::because(
             ErrorCode::OperationNotCancellable,

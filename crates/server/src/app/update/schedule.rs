@@ -1,10 +1,6 @@
 //! Deletion at a set time.
 
-use casemate_core::{
-    cvm::Power,
-    id::{CvmId, EventSeq},
-    time::Timestamp,
-};
+use casemate_core::{cvm::Power, id::CvmId, time::Timestamp};
 use casemate_store::{
     Tx, accounts,
     cvms::{Cvm, to_delete},
@@ -26,21 +22,21 @@ pub async fn set(
     caller: &Caller,
     id: CvmId,
     at: Option<Option<Timestamp>>,
-) -> Result<(Cvm, Option<EventSeq>), Error> {
+) -> Result<Cvm, Error> {
     let cvm = tx
         .lock_cvm(id)
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.desired.power != Power::Deleted)
         .ok_or_else(cvms::not_found)?;
     let now = ctx.now();
-    let Some(at) = at.filter(|at| *at != cvm.delete_at) else { return Ok((cvm, None)) };
+    let Some(at) = at.filter(|at| *at != cvm.delete_at) else { return Ok(cvm) };
     if at.is_some_and(|at| at <= now) {
         return Err(Error::invalid("scheduled_delete_at", "must be in the future, or null"));
     }
     tx.schedule_deletion(cvm.id, at, caller.user.id, now).await?;
     let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
-    let last_event = events::write(tx, scope, &[CvmEvent::DeletionSet(at)], now).await?;
-    Ok((Cvm { delete_at: at, updated_at: now, ..cvm }, Some(last_event)))
+    events::write(tx, scope, &[CvmEvent::DeletionSet(at)], now).await?;
+    Ok(Cvm { delete_at: at, updated_at: now, ..cvm })
 }
 
 /// Deletes the CVMs whose time has come, in the name of whoever set it; returns how many.
@@ -53,11 +49,8 @@ pub async fn delete_due(ctx: &Ctx) -> Result<usize, Error> {
         };
         let mut tx = ctx.begin().await?;
         let caller = Caller::from(principal);
-        let done = power::apply(ctx, &mut tx, &caller, one.cvm, Verb::Delete).await?;
-        tx.commit().await?;
-        if let Some(last_event) = done.last_event {
-            ctx.announce(last_event);
-        }
+        power::apply(ctx, &mut tx, &caller, one.cvm, Verb::Delete).await?;
+        ctx.commit(tx).await?;
     }
     Ok(due.len())
 }

@@ -1,7 +1,7 @@
 //! Whether something gets an app's keys.
 
 use casemate_api::{
-    reply::{AllowlistDevice, CvmsAllowed, DeviceAllowlist, IsAllowed},
+    reply::{AllowlistDevice, CvmsAllowed, DeviceAllowlist, IsAllowed, Permission},
     version::ApiVersion,
 };
 
@@ -59,11 +59,10 @@ pub fn device_allowlist(view: &AllowlistView, version: ApiVersion) -> DeviceAllo
             .collect(),
         allowed_onchain: device.listed == Some(true),
         status: match (device.listed, view.any_device) {
-            (Some(true), _) | (_, Some(true)) => "allowed",
-            (Some(false), _) => "not_allowed",
-            (None, _) => "unknown",
-        }
-        .to_owned(),
+            (Some(true), _) | (_, Some(true)) => Permission::Allowed,
+            (Some(false), _) => Permission::NotAllowed,
+            (None, _) => Permission::Unknown,
+        },
     };
     DeviceAllowlist {
         is_onchain_kms: view.contract.is_some(),

@@ -66,7 +66,7 @@ fn app_cvm(view: &CvmView, version: ApiVersion) -> AppCvm {
         vm_uuid: Some(view.vm_uuid.to_string()),
         app_id: view.app_id.to_string(),
         name: view.name.clone(),
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         vcpu: view.vcpu,
         memory: view.memory_mb,
         disk_size: view.disk_gb,

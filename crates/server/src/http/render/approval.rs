@@ -1,15 +1,9 @@
 //! What was prepared for contracts to allow.
 
-use casemate_api::reply::{CommitInfo, Committed, ContractCall, DocumentChange, KmsNode};
-use casemate_core::id::OperationId;
+use casemate_api::reply::{CommitInfo, ContractCall, DocumentChange, KmsNode};
 
 use super::{revision::field_diff, update::env_report};
 use crate::view::{CallView, DocumentChangeView, PreparationView};
-
-/// `POST /cvms/{id}/commit-update`.
-pub fn committed(operation: OperationId) -> Committed {
-    Committed { correlation_id: operation.to_string(), status: "in_progress".to_owned() }
-}
 
 /// `GET /cvms/{id}/commit-update`.
 pub fn commit_info(view: &PreparationView) -> CommitInfo {
@@ -17,7 +11,7 @@ pub fn commit_info(view: &PreparationView) -> CommitInfo {
         view.cvm.clone().map(|(_, reference, name)| (reference.to_string(), name)).unzip();
     CommitInfo {
         kind: view.kind.to_owned(),
-        status: view.state.as_str().to_owned(),
+        status: view.state.as_str().into(),
         cvm_id,
         cvm_name,
         app_id: view.app_id.to_string(),

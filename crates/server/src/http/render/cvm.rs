@@ -61,7 +61,7 @@ pub fn cvm_info(view: &CvmView) -> CvmInfo {
         os: Some(os(view)),
         kms_type: view.kms.as_ref().map(|kms| kms.kind.to_string()),
         kms_info: kms(view),
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         in_progress: view.in_progress,
         progress: view.operation.as_ref().map(progress),
         compose_hash: Some(view.compose_hash.to_string()),

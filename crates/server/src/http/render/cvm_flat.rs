@@ -39,7 +39,7 @@ pub(super) fn flat(view: &CvmView, version: ApiVersion) -> CvmFlat {
     CvmFlat {
         id: cvm_id(view.id, &view.reference, version),
         name: view.name.clone(),
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         in_progress: view.in_progress,
         teepod_id: view.node.as_ref().map(|node| node.id.0),
         teepod: view.node.as_ref().map(teepod),
@@ -84,7 +84,7 @@ pub(super) fn hosted(view: &CvmView) -> HostedCvm {
             .map(|person| ManagedUser { id: person.id.0, username: person.username.clone() }),
         node: view.node.as_ref().map(teepod),
         listed: view.listed,
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         in_progress: view.in_progress,
         dapp_dashboard_url: None,
         syslog_endpoint: view.syslog_endpoint.clone(),
@@ -109,7 +109,7 @@ fn hosted_vm(view: &CvmView) -> Hosted {
     Hosted {
         id: view.vm_uuid.to_string(),
         name: view.name.clone(),
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         uptime: view.uptime.clone().unwrap_or_default(),
         app_url: app_url(view),
         app_id: view.app_id.to_string(),
@@ -127,7 +127,7 @@ fn vm(view: &CvmView, version: ApiVersion) -> Vm {
     Vm {
         id: cvm_id(view.id, &view.reference, version),
         name: view.name.clone(),
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         teepod_id: view.node.as_ref().map_or(0, |node| node.id.0),
         teepod: view.node.as_ref().map(teepod),
         user_id: view.creator.as_ref().map(|person| {

@@ -14,7 +14,7 @@ pub fn state(view: &CvmView) -> CvmState {
         id: Some(view.reference.to_string()),
         instance_id: view.instance_id.map(|id| id.to_string()),
         name: view.name.clone(),
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         in_progress: view.in_progress,
         uptime: view.uptime.clone(),
         exited_at: view.exited_at.clone(),
@@ -38,20 +38,20 @@ pub fn status_batch<'a>(
 fn status(vm_uuid: String, view: &CvmView, version: ApiVersion) -> CvmStatus {
     let open = view.operation.as_ref();
     let object = |open: &OperationView| StatusOperation {
-        kind: open.kind.as_str().to_owned(),
-        phase: Some(view.phase.as_str().to_owned()),
+        kind: open.kind.into(),
+        phase: Some(view.phase.into()),
         started_at: Some(open.started_at.clone()),
         correlation_id: Some(open.correlation_id.to_string()),
     };
     CvmStatus {
         vm_uuid,
-        status: view.phase.as_str().to_owned(),
+        status: view.phase.into(),
         uptime: view.uptime.clone(),
         in_progress: view.in_progress,
         boot_progress: view.boot_progress.clone(),
         boot_error: view.boot_error.clone(),
         shutdown_progress: view.shutdown_progress.clone(),
-        operation_type: open.map(|open| open.kind.as_str().to_owned()),
+        operation_type: open.map(|open| open.kind.into()),
         operation_started_at: open.map(|open| open.started_at.clone()),
         correlation_id: open.map(|open| open.correlation_id.to_string()),
         operation: open.filter(|_| version.batch_has_operation()).map(object),

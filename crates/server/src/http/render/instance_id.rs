@@ -1,16 +1,16 @@
 //! What became of requests for instance ids.
 
 use casemate_api::{
-    reply::{AnyId, InstanceIdResult, InstanceIdResults},
+    reply::{AnyId, InstanceIdResult, InstanceIdResults, InstanceIdStatus},
     version::ApiVersion,
 };
 
 use super::cvm_id;
-use crate::view::{InstanceIdOutcome, InstanceIdView, InstanceIdsView};
+use crate::view::{InstanceIdView, InstanceIdsView};
 
 /// `PATCH /cvms/{id}/instance-id`, `POST /cvms/{id}/refresh-instance-id`.
 pub fn instance_id(view: &InstanceIdView, version: ApiVersion) -> InstanceIdResult {
-    let told = view.old.is_some() && view.outcome != InstanceIdOutcome::Updated;
+    let told = view.old.is_some() && view.outcome != InstanceIdStatus::Updated;
     InstanceIdResult {
         cvm_id: match &view.cvm {
             Some((number, reference)) => cvm_id(*number, reference, version),
@@ -18,7 +18,7 @@ pub fn instance_id(view: &InstanceIdView, version: ApiVersion) -> InstanceIdResu
             None => AnyId::Number(0),
         },
         identifier: view.identifier.clone(),
-        status: view.outcome.as_str().to_owned(),
+        status: view.outcome.clone(),
         old_instance_id: view.old.map(|id| id.to_string()),
         new_instance_id: view.new.map(|id| id.to_string()),
         source: if told { "teepod_state" } else { "none" }.to_owned(),
@@ -37,11 +37,11 @@ pub fn instance_ids(view: &InstanceIdsView, version: ApiVersion) -> InstanceIdRe
     InstanceIdResults {
         total: super::count(&view.items),
         scanned: view.scanned,
-        updated: with(InstanceIdOutcome::Updated),
-        unchanged: with(InstanceIdOutcome::Unchanged),
-        skipped: with(InstanceIdOutcome::Skipped),
-        conflicts: with(InstanceIdOutcome::Conflict),
-        errors: with(InstanceIdOutcome::Error),
+        updated: with(InstanceIdStatus::Updated),
+        unchanged: with(InstanceIdStatus::Unchanged),
+        skipped: with(InstanceIdStatus::Skipped),
+        conflicts: with(InstanceIdStatus::Conflict),
+        errors: with(InstanceIdStatus::Error),
         items: view.items.iter().map(|item| instance_id(item, version)).collect(),
     }
 }

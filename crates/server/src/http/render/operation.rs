@@ -2,17 +2,15 @@
 
 use casemate_api::{
     reply::{
-        AnyId, BatchStop, BatchStopError, Cancelled, Cause, OperationEvent, OperationRecord,
-        OperationStatus, OperationStep, OperationsPage,
+        Activity, AnyId, Cause, OperationEvent, OperationOutcome, OperationRecord, OperationStatus,
+        OperationStep, OperationsPage,
     },
     version::ApiVersion,
 };
 use casemate_core::{id::UserId, operation::OperationState};
 
 use super::{cvm::waiting, update::env_report, user_id};
-use crate::view::{
-    BatchStopView, CancelView, CauseView, OperationRecordView, OperationStatusView, StepView,
-};
+use crate::view::{CauseView, OperationRecordView, OperationStatusView, StepView};
 
 /// `GET /cvms/{id}/operations`. `total` counts all pages; `next_cursor` is where the list goes on.
 pub fn operations(
@@ -28,15 +26,15 @@ pub fn operations(
 fn record(view: &OperationRecordView, version: ApiVersion) -> OperationRecord {
     OperationRecord {
         correlation_id: view.correlation_id.to_string(),
-        operation_type: view.kind.as_str().to_owned(),
-        target_state: view.target.as_str().to_owned(),
+        operation_type: view.kind.into(),
+        target_state: view.target.into(),
         triggered_by: user(view.triggered_by, version),
         triggered_by_username: view.triggered_by_username.clone(),
         triggered_by_email: view.triggered_by_email.clone(),
         started_at: view.started_at.clone(),
         completed_at: view.ended_at.clone(),
         duration_ms: view.duration_ms,
-        status: status(view.state).to_owned(),
+        status: status(view.state),
         error_message: error_message(view),
         sub_operations: view.steps.iter().map(|step| step.name.clone()).collect(),
         events: view
@@ -45,12 +43,12 @@ fn record(view: &OperationRecordView, version: ApiVersion) -> OperationRecord {
             .map(|event| OperationEvent {
                 event_type: event.kind.clone(),
                 timestamp: event.at.clone(),
-                state: event.phase.as_str().to_owned(),
+                state: event.phase.into(),
             })
             .collect(),
         instance_name: view.instance_name.clone(),
         compose_hash: view.compose_hash.map(|hash| hash.to_string()),
-        state: Some(view.state.as_str().to_owned()),
+        state: Some(view.state.into()),
         waiting_for: view.waiting_for.as_ref().map(waiting),
         error_code: view.failure.as_ref().map(|failure| failure.code.clone()),
         steps: view.steps.iter().map(step).collect(),
@@ -65,11 +63,13 @@ fn user(id: UserId, version: ApiVersion) -> AnyId {
 }
 
 /// Upstream has three words.
-const fn status(state: OperationState) -> &'static str {
+const fn status(state: OperationState) -> OperationOutcome {
     match state {
-        OperationState::Pending | OperationState::Running => "in_progress",
-        OperationState::Succeeded => "completed",
-        OperationState::Failed | OperationState::Superseded | OperationState::Cancelled => "failed",
+        OperationState::Pending | OperationState::Running => OperationOutcome::InProgress,
+        OperationState::Succeeded => OperationOutcome::Completed,
+        OperationState::Failed | OperationState::Superseded | OperationState::Cancelled => {
+            OperationOutcome::Failed
+        }
     }
 }
 
@@ -91,7 +91,7 @@ fn step(view: &StepView) -> OperationStep {
         name: view.name.clone(),
         started_at: view.started_at.clone(),
         ended_at: view.ended_at.clone(),
-        outcome: view.outcome.map(|outcome| outcome.as_str().to_owned()),
+        outcome: view.outcome.clone(),
         cause: view.cause.as_ref().map(cause),
     }
 }
@@ -104,36 +104,13 @@ fn cause(view: &CauseView) -> Cause {
 pub fn operation_status(view: &OperationStatusView) -> OperationStatus {
     let current = view.current.as_ref();
     OperationStatus {
-        status: if current.is_some() { "in_progress" } else { "idle" }.to_owned(),
+        status: if current.is_some() { Activity::InProgress } else { Activity::Idle },
         in_progress: current.is_some(),
         correlation_id: current.map(|open| open.correlation_id.to_string()),
-        operation_type: current.map(|open| open.kind.as_str().to_owned()),
-        target_state: current.map(|open| open.target.as_str().to_owned()),
+        operation_type: current.map(|open| open.kind.into()),
+        target_state: current.map(|open| open.target.into()),
         started_at: current.map(|open| open.started_at.clone()),
         step: current.and_then(|open| open.steps.last()).map(step),
         queued: view.queued,
-    }
-}
-
-/// `POST /cvms/{id}/operations/cancel`; the same in every version.
-pub fn cancelled(view: &CancelView) -> Cancelled {
-    Cancelled {
-        cancelled: view.cancelled.is_some(),
-        correlation_id: view.cancelled.map(|id| id.to_string()),
-        rollback_correlation_id: view.rollback.map(|id| id.to_string()),
-    }
-}
-
-/// `POST /cvms/batch-stop`; the same in every version.
-pub fn batch_stop(view: &BatchStopView) -> BatchStop {
-    let error = |(cvm_id, error): &(String, String)| BatchStopError {
-        cvm_id: cvm_id.clone(),
-        error: error.clone(),
-    };
-    BatchStop {
-        total: view.stopped + view.skipped + super::count(&view.errors),
-        stopped: view.stopped,
-        skipped: view.skipped,
-        errors: view.errors.iter().map(error).collect(),
     }
 }

@@ -3,8 +3,9 @@
 use casemate_api::{
     page::Page,
     reply::{
-        AppRedeployed, CvmMark, CvmRef, FieldDiff, PendingPreview, PendingUpdate, PendingUpdates,
-        Redeployed, RedeployedCvm, Revision, RevisionDetail, RevisionDiff, RevisionsPage, TextDiff,
+        AppRedeployed, ChangeStatus, CvmMark, CvmRef, FieldDiff, PendingPreview, PendingUpdate,
+        PendingUpdates, Redeployed, RedeployedCvm, Revision, RevisionDetail, RevisionDiff,
+        RevisionsPage, TextDiff,
     },
 };
 use casemate_core::operation::OperationKind;
@@ -108,18 +109,20 @@ pub fn redeployed(view: &UpdateView) -> Redeployed {
     Redeployed {
         message: view.message.clone(),
         correlation_id: view.correlation_id.to_string(),
-        status: redeploy_status(view).to_owned(),
+        status: redeploy_status(view),
         course: course(view),
     }
 }
 
-fn redeploy_status(view: &UpdateView) -> &'static str {
-    if view.effect == Some(Effect::Nothing) { "no_change" } else { "in_progress" }
+fn redeploy_status(view: &UpdateView) -> ChangeStatus {
+    let nothing = view.effect == Some(Effect::Nothing);
+    if nothing { ChangeStatus::NoChange } else { ChangeStatus::InProgress }
 }
 
 /// `POST /apps/{id}/revisions/{rev}/redeploy`.
 pub fn app_redeployed(views: &[RedeployView]) -> AppRedeployed {
-    let changed = views.iter().filter(|one| redeploy_status(&one.update) != "no_change").count();
+    let changed =
+        views.iter().filter(|one| redeploy_status(&one.update) == ChangeStatus::InProgress).count();
     let only = match views {
         [one] => Some(&one.update),
         _ => None,
@@ -130,7 +133,7 @@ pub fn app_redeployed(views: &[RedeployView]) -> AppRedeployed {
             |only| only.message.clone(),
         ),
         correlation_id: only.map(|only| only.correlation_id.to_string()),
-        status: if changed == 0 { "no_change" } else { "in_progress" }.to_owned(),
+        status: if changed == 0 { ChangeStatus::NoChange } else { ChangeStatus::InProgress },
         cvms: views
             .iter()
             .map(|one| RedeployedCvm {

@@ -1,7 +1,8 @@
 //! What routes that change a CVM answer; the same in every version.
 
 use casemate_api::reply::{
-    Accepted, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, KmsNode, UpdateResult,
+    Accepted, ChangeStatus, ComposeProvisioned, Course, EnvReport, EnvsUpdateResult, KmsNode,
+    UpdateResult,
 };
 
 use crate::view::{ComposeProvisionView, Effect, EnvReportView, UpdateView};
@@ -14,7 +15,7 @@ pub fn accepted(view: &UpdateView) -> Accepted {
 /// The routes that change one thing, but for `envs`.
 pub fn update_result(view: &UpdateView) -> UpdateResult {
     UpdateResult {
-        status: "in_progress".to_owned(),
+        status: ChangeStatus::InProgress,
         message: view.message.clone(),
         correlation_id: view.correlation_id.to_string(),
         course: course(view),

@@ -22,7 +22,7 @@ use crate::{
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version},
+        extract::{Auth, Body, Version},
         render,
     },
 };

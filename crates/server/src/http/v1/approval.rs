@@ -1,9 +1,8 @@
 //! What was prepared for contracts to allow, by its token: no API key is needed, the token is it.
 
 use axum::{
-    Json as Plain,
+    Json,
     extract::{Path, Query, State},
-    response::Response,
 };
 use casemate_api::{
     approval::CommitTokenRequest,
@@ -16,12 +15,9 @@ use crate::{
     app::{
         Ctx, Error,
         approval::{ApprovalHeaders, confirm, show},
+        mutation::Written,
     },
-    http::{
-        error::ApiError,
-        extract::{Json, answer},
-        render,
-    },
+    http::{error::ApiError, extract::Body, render},
 };
 
 /// Query of the routes that take a token.
@@ -70,11 +66,11 @@ pub async fn info(
     State(ctx): State<Ctx>,
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-) -> Result<Plain<CommitInfo>, ApiError> {
+) -> Result<Json<CommitInfo>, ApiError> {
     let nothing = CommitTokenRequest::default();
     let (token, _) = credential(&nothing, &query)?;
     let (row, _) = confirm::of_path(&ctx, token, &confirm::ANY, &confirm::Path::Cvm(&cvm)).await?;
-    Ok(Plain(render::commit_info(&show::preparation(&ctx, &row).await?)))
+    Ok(Json(render::commit_info(&show::preparation(&ctx, &row).await?)))
 }
 
 /// Commits an update that was prepared for the approval of a contract. Needs no key: the token is it.
@@ -102,15 +98,12 @@ pub async fn commit(
     State(ctx): State<Ctx>,
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-    request: Json<CommitTokenRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, key, .. } = request;
+    request: Body<CommitTokenRequest>,
+) -> Result<Written<Committed, 202>, ApiError> {
+    let Body { value, key, .. } = request;
     let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    match Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await? {
-        confirm::Committed::Answered(before) => Ok(answer(before)),
-        confirm::Committed::Now(mutation, operation, last_event) => {
-            Ok(answer(mutation.finish(202, &render::committed(operation), last_event).await?))
-        }
-    }
+    let (mutation, reply) =
+        Box::pin(confirm::commit_update(&ctx, token, &path, headers, key)).await?;
+    Ok(mutation.finish(&reply).await?)
 }

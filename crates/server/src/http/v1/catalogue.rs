@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
-    response::{IntoResponse, Response},
 };
 use casemate_api::{
     error::{ErrorBody, ErrorCode, ErrorDetail},
@@ -17,7 +16,8 @@ use crate::{
     http::{
         error::ApiError,
         extract::{Auth, Version},
-        openapi, render,
+        openapi::OsImagesReply,
+        render,
     },
     view::CapacityView,
 };
@@ -106,25 +106,25 @@ pub struct OsImagesQuery {
     operation_id = "list_os_images",
     tag = "Nodes",
     params(OsImagesQuery),
-    responses((status = 200, body = openapi::OsImagesReply)),
+    responses((status = 200, body = OsImagesReply)),
 )]
 pub async fn os_images(
     State(ctx): State<Ctx>,
     _: Auth,
     version: Version,
     Query(query): Query<OsImagesQuery>,
-) -> Result<Response, ApiError> {
+) -> Result<Json<OsImagesReply>, ApiError> {
     let mut images = catalogue::os_images(&ctx);
     if let Some(dev) = query.is_dev {
         images.retain(|image| image.is_dev == dev);
     }
     if !version.named {
-        return Ok(Json(render::os_images_array(&images)).into_response());
+        return Ok(Json(OsImagesReply::Array(render::os_images_array(&images))));
     }
     let request =
         PageRequest::from_query(query.page.as_deref(), query.page_size.as_deref(), 20, 100)
             .map_err(|item| Error::Invalid(vec![item]))?;
-    Ok(Json(render::os_images(&images, request)).into_response())
+    Ok(Json(OsImagesReply::Page(render::os_images(&images, request))))
 }
 
 /// OS images that the CVM can have on its node: by version, newest first, with and without login tools.

@@ -1,5 +1,7 @@
 //! Looking at CVMs.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::{Path, Query, State},
@@ -10,17 +12,20 @@ use casemate_api::{
     compose_file::ComposeFile,
     error::{ErrorBody, ErrorCode, ValidationItem},
     page::{Page, PageRequest, SeekRequest, query_number},
-    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, StatusBatch, UserConfig},
+    reply::{CvmDetail, CvmListItem, CvmStatus, CvmsPage, UserConfig},
     status_batch::StatusBatchRequest,
 };
 use casemate_core::id::{NodeId, UserId};
 use serde::Deserialize;
 
 use crate::{
-    app::{Caller, Ctx, Error, cvms},
+    app::{
+        Caller, Ctx, Error,
+        cvms::{self, Rendered},
+    },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version},
+        extract::{Auth, Body, Version},
         render,
     },
     view::CvmView,
@@ -155,10 +160,9 @@ pub async fn detail(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<Rendered<CvmDetail>, ApiError> {
     let render = |view: &CvmView| render::cvm_detail(view, version.version);
-    let body = cvms::reply(&ctx, &caller, &cvm, version.version, render).await?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(cvms::reply(&ctx, &caller, &cvm, version.version, render).await?)
 }
 
 /// Query of `GET /cvms/{cvm_id}/compose_file`.
@@ -192,14 +196,9 @@ pub async fn compose_file(
 ) -> Result<Response, ApiError> {
     let (document, _) = cvms::compose(&ctx, &caller, &cvm).await?;
     if query.raw.is_some_and(|word| !matches!(word.as_str(), "false" | "0")) {
-        return Ok(text(Some(document)));
+        return Ok(document.into_response());
     }
     Ok(([(header::CONTENT_TYPE, "application/json")], document).into_response())
-}
-
-fn text(text: Option<String>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text.unwrap_or_default())
-        .into_response()
 }
 
 /// The Docker Compose file as it was sent.
@@ -220,9 +219,9 @@ pub async fn docker_compose(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<String, ApiError> {
     let (_, compose) = cvms::compose(&ctx, &caller, &cvm).await?;
-    Ok(text(compose.docker_compose_file))
+    Ok(compose.docker_compose_file.unwrap_or_default())
 }
 
 /// What the guest reads as its user config, SSH keys included.
@@ -262,9 +261,9 @@ pub async fn pre_launch_script(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-) -> Result<Response, ApiError> {
+) -> Result<String, ApiError> {
     let (_, compose) = cvms::compose(&ctx, &caller, &cvm).await?;
-    Ok(text(compose.pre_launch_script))
+    Ok(compose.pre_launch_script.unwrap_or_default())
 }
 
 /// The state of many CVMs, by `vm_uuid` as sent. Those the key may not see are left out.
@@ -281,7 +280,7 @@ pub async fn status_batch(
     Auth(caller): Auth,
     version: Version,
     request: Body<StatusBatchRequest>,
-) -> Result<Json<StatusBatch>, ApiError> {
+) -> Result<Json<BTreeMap<String, CvmStatus>>, ApiError> {
     if request.value.vm_uuids.len() > BATCH_LIMIT {
         let why = format!("must hold at most {BATCH_LIMIT} ids");
         return Err(Error::field(ErrorCode::InvalidRequest, "vm_uuids", why).into());

@@ -1,8 +1,7 @@
 //! The two phases of a deployment.
 
-use axum::{extract::State, response::Response};
+use axum::extract::State;
 use casemate_api::{
-    commit::CommitRequest,
     error::ErrorBody,
     provision::{ProvisionOrCommit, ProvisionRequest, discriminate},
     reply::Provisioned,
@@ -10,15 +9,15 @@ use casemate_api::{
 
 use crate::{
     app::{
-        Caller, Ctx,
-        commit::{self, Outcome},
-        mutation::Begun,
+        Caller, Ctx, commit,
+        mutation::{Mutation, Written},
         provision,
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, Raw, Version, answer},
-        openapi, render,
+        extract::{Auth, Body, Raw, Version},
+        openapi::{CreateReply, CreateRequest},
+        render,
     },
 };
 
@@ -40,25 +39,22 @@ pub async fn provision(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     version: Version,
-    request: Json<ProvisionRequest>,
-) -> Result<Response, ApiError> {
-    do_provision(&ctx, &caller, version, request).await
+    request: Body<ProvisionRequest>,
+) -> Result<Written<Provisioned>, ApiError> {
+    let (mutation, reply) = prepare(&ctx, &caller, version, request).await?;
+    Ok(mutation.finish(&reply).await?)
 }
 
-async fn do_provision(
+async fn prepare(
     ctx: &Ctx,
     caller: &Caller,
     version: Version,
-    request: Json<ProvisionRequest>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(caller, request.key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
+    request: Body<ProvisionRequest>,
+) -> Result<(Mutation, Provisioned), ApiError> {
+    let mut mutation = ctx.begin_mutation(caller, request.key).await?;
     let view = provision::provision(ctx, &mut mutation.tx, caller, request.value, &request.unknown)
         .await?;
-    let reply = render::provision(&view, version.version);
-    Ok(answer(mutation.finish(200, &reply, None).await?))
+    Ok((mutation, render::provision(&view, version.version)))
 }
 
 /// Commits a provision: from here on the CVM exists and is being started.
@@ -70,9 +66,9 @@ async fn do_provision(
     path = "/cvms",
     operation_id = "create_cvm",
     tag = "CVMs",
-    request_body = openapi::CreateRequest,
+    request_body = CreateRequest,
     responses(
-        (status = 200, body = openapi::CreateReply),
+        (status = 200, body = CreateReply),
         (status = 404, description = "No open provision fits.", body = ErrorBody),
         (status = 409, description = "The name or the app is taken, or the node is full.", body = ErrorBody),
         (status = 467, description = "The transaction is not what it is said to be.", body = ErrorBody),
@@ -85,26 +81,18 @@ pub async fn provision_or_commit(
     Auth(caller): Auth,
     version: Version,
     raw: Raw,
-) -> Result<Response, ApiError> {
+) -> Result<Written<CreateReply>, ApiError> {
     let body = serde_json::from_slice(&raw.bytes).unwrap_or_default();
-    match discriminate(&body) {
+    let (mutation, reply) = match discriminate(&body) {
         ProvisionOrCommit::Provision => {
-            do_provision(&ctx, &caller, version, Json::parse(raw)?).await
+            let (mutation, reply) = prepare(&ctx, &caller, version, Body::parse(raw)?).await?;
+            (mutation, CreateReply::Provision(Box::new(reply)))
         }
-        ProvisionOrCommit::Commit => do_commit(&ctx, &caller, version, Json::parse(raw)?).await,
-    }
-}
-
-async fn do_commit(
-    ctx: &Ctx,
-    caller: &Caller,
-    version: Version,
-    request: Json<CommitRequest>,
-) -> Result<Response, ApiError> {
-    let (mutation, done) = match commit::commit(ctx, caller, request.key, &request.value).await? {
-        Outcome::Done(mutation, done) => (mutation, done),
-        Outcome::Answered(before) => return Ok(answer(before)),
+        ProvisionOrCommit::Commit => {
+            let Body { value, key, .. } = Body::parse(raw)?;
+            let (mutation, view) = commit::commit(&ctx, &caller, key, &value).await?;
+            (mutation, CreateReply::Commit(Box::new(render::cvm_commit(&view, version.version))))
+        }
     };
-    let reply = render::cvm_commit(&done.view, version.version);
-    Ok(answer(mutation.finish(200, &reply, done.last_event).await?))
+    Ok(mutation.finish(&reply).await?)
 }

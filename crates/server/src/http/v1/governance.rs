@@ -7,7 +7,7 @@ use crate::{
     app::{Ctx, governance::plan},
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body},
+        extract::{Auth, Body},
     },
 };
 

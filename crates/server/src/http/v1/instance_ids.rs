@@ -1,9 +1,6 @@
 //! Instance ids: one CVM's or many, in both spellings.
 
-use axum::{
-    extract::{Path, State},
-    response::Response,
-};
+use axum::extract::{Path, State};
 use casemate_api::{
     error::ErrorBody,
     instance_id::{
@@ -17,11 +14,11 @@ use crate::{
     app::{
         Caller, Ctx, Error,
         instance_ids::{self, Sieve, Wanted},
-        mutation::{Begun, IdempotencyKey},
+        mutation::{IdempotencyKey, Written},
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version, answer},
+        extract::{Auth, Body, Version},
         render,
     },
 };
@@ -51,7 +48,7 @@ pub async fn look_for(
     version: Version,
     Path(cvm): Path<String>,
     request: Body<InstanceIdRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<InstanceIdResult>, ApiError> {
     let InstanceIdRequest { overwrite, dry_run, allow_data_loss } = request.value;
     let wanted = Wanted { replace: overwrite, dry_run, allow_data_loss };
     one(&ctx, &caller, version, &cvm, wanted, request.key).await
@@ -79,7 +76,7 @@ pub async fn replace(
     version: Version,
     Path(cvm): Path<String>,
     request: Body<RefreshInstanceIdRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<InstanceIdResult>, ApiError> {
     let RefreshInstanceIdRequest { dry_run, allow_data_loss } = request.value;
     let wanted = Wanted { replace: true, dry_run, allow_data_loss };
     one(&ctx, &caller, version, &cvm, wanted, request.key).await
@@ -92,15 +89,10 @@ async fn one(
     cvm: &str,
     wanted: Wanted,
     key: Option<IdempotencyKey>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(caller, key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
-    let (view, last_event) =
-        instance_ids::replace_one(ctx, &mut mutation.tx, caller, cvm, wanted).await?;
-    let reply = render::instance_id(&view, version.version);
-    Ok(answer(mutation.finish(200, &reply, last_event).await?))
+) -> Result<Written<InstanceIdResult>, ApiError> {
+    let mut mutation = ctx.begin_mutation(caller, key).await?;
+    let view = instance_ids::replace_one(ctx, &mut mutation.tx, caller, cvm, wanted).await?;
+    Ok(mutation.finish(&render::instance_id(&view, version.version)).await?)
 }
 
 /// Looks for missing instance ids; with `overwrite` and without `missing_only`, replaces those there
@@ -118,7 +110,7 @@ pub async fn look_for_many(
     Auth(caller): Auth,
     version: Version,
     request: Body<InstanceIdsRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<InstanceIdResults>, ApiError> {
     let asked = request.value;
     let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_BATCH).contains(&limit) {
@@ -152,7 +144,7 @@ pub async fn replace_many(
     Auth(caller): Auth,
     version: Version,
     request: Body<RefreshInstanceIdsRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<InstanceIdResults>, ApiError> {
     let RefreshInstanceIdsRequest { ids, dry_run, allow_data_loss } = request.value;
     let sieve = Sieve { running_only: false, missing_only: false, limit: MAX_BATCH };
     let wanted = Wanted { replace: true, dry_run, allow_data_loss };
@@ -165,13 +157,8 @@ async fn many(
     version: Version,
     (names, sieve, wanted): (Option<&[String]>, Sieve, Wanted),
     key: Option<IdempotencyKey>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(caller, key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
-    let done = instance_ids::many(ctx, &mut mutation.tx, caller, names, sieve, wanted).await;
-    let (view, last_event) = done?;
-    let reply = render::instance_ids(&view, version.version);
-    Ok(answer(mutation.finish(200, &reply, last_event).await?))
+) -> Result<Written<InstanceIdResults>, ApiError> {
+    let mut mutation = ctx.begin_mutation(caller, key).await?;
+    let view = instance_ids::many(ctx, &mut mutation.tx, caller, names, sieve, wanted).await?;
+    Ok(mutation.finish(&render::instance_ids(&view, version.version)).await?)
 }

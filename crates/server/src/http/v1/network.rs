@@ -14,7 +14,7 @@ use crate::{
     app::{Ctx, domains, network},
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body},
+        extract::{Auth, Body},
         render,
     },
 };

@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
-    response::Response,
 };
 use casemate_api::{
     error::ErrorBody,
@@ -15,12 +14,12 @@ use serde::Deserialize;
 use crate::{
     app::{
         Ctx,
-        mutation::{Begun, IdempotencyKey},
+        mutation::{IdempotencyKey, Written},
         node_admin,
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Raw, answer},
+        extract::{Auth, Body, Raw},
     },
 };
 
@@ -97,15 +96,10 @@ pub async fn add(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     request: Body<AddNodeRequest>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
-        Begun::Answered(before) => return Ok(answer(before)),
-        Begun::Fresh(mutation) => mutation,
-    };
+) -> Result<Written<ManagedNode, 201>, ApiError> {
+    let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
     let node = node_admin::add(&ctx, &mut mutation, &request.value).await?;
-    let answered = mutation.finish(201, &node, None).await?;
-    ctx.fleet.changed.notify_one();
-    Ok(answer(answered))
+    Ok(mutation.finish(&node).await?)
 }
 
 async fn set_state(
@@ -114,15 +108,10 @@ async fn set_state(
     name: &str,
     state: NodeState,
     key: Option<IdempotencyKey>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(caller, key).await? {
-        Begun::Answered(before) => return Ok(answer(before)),
-        Begun::Fresh(mutation) => mutation,
-    };
+) -> Result<Written<ManagedNode>, ApiError> {
+    let mut mutation = ctx.begin_mutation(caller, key).await?;
     let node = node_admin::set_state(ctx, &mut mutation, name, state).await?;
-    let answered = mutation.finish(200, &node, None).await?;
-    ctx.fleet.changed.notify_one();
-    Ok(answer(answered))
+    Ok(mutation.finish(&node).await?)
 }
 
 /// Lets a node take no new CVMs. Those it has stay.
@@ -144,7 +133,7 @@ pub async fn cordon(
     Auth(caller): Auth,
     Path(name): Path<String>,
     raw: Raw,
-) -> Result<Response, ApiError> {
+) -> Result<Written<ManagedNode>, ApiError> {
     set_state(&ctx, &caller, &name, NodeState::Cordoned, raw.key).await
 }
 
@@ -167,7 +156,7 @@ pub async fn uncordon(
     Auth(caller): Auth,
     Path(name): Path<String>,
     raw: Raw,
-) -> Result<Response, ApiError> {
+) -> Result<Written<ManagedNode>, ApiError> {
     set_state(&ctx, &caller, &name, NodeState::Active, raw.key).await
 }
 
@@ -201,13 +190,8 @@ pub async fn remove(
     Path(name): Path<String>,
     Query(query): Query<RemoveQuery>,
     raw: Raw,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(&caller, raw.key).await? {
-        Begun::Answered(before) => return Ok(answer(before)),
-        Begun::Fresh(mutation) => mutation,
-    };
+) -> Result<Written<(), 204>, ApiError> {
+    let mut mutation = ctx.begin_mutation(&caller, raw.key).await?;
     node_admin::remove(&ctx, &mut mutation, &name, query.give_up).await?;
-    let answered = mutation.finish_empty(204, None).await?;
-    ctx.fleet.changed.notify_one();
-    Ok(answer(answered))
+    Ok(mutation.finish_empty().await?)
 }

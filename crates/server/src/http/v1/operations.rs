@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
-    response::Response,
 };
 use casemate_api::{
     error::{ErrorBody, ErrorCode, ValidationItem},
@@ -16,16 +15,15 @@ use casemate_core::{operation::OperationKind, time::Timestamp};
 use crate::{
     app::{
         Ctx, Error, cvms,
-        mutation::Begun,
+        mutation::Written,
         operations::{self, Shown},
         update,
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Version, answer},
+        extract::{Auth, Body, Version},
         render,
     },
-    view::CancelView,
 };
 
 /// What a query asks for: which operations, and how many.
@@ -146,16 +144,12 @@ pub async fn cancel(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     request: Body<CancelRequest>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
+) -> Result<Written<Cancelled>, ApiError> {
+    let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
     let id = cvms::find(&ctx, &caller, &cvm).await?.id;
     let which = request.value.correlation_id;
-    let done = update::cancel(&ctx, &mut mutation.tx, &caller, id, which).await?;
-    let view = CancelView { cancelled: done.operation, rollback: done.rollback };
-    Ok(answer(mutation.finish(200, &render::cancelled(&view), done.last_event).await?))
+    let reply = update::cancel(&ctx, &mut mutation.tx, &caller, id, which).await?;
+    Ok(mutation.finish(&reply).await?)
 }
 
 /// Powers many CVMs off at once, at most 50.
@@ -174,7 +168,7 @@ pub async fn batch_stop(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     request: Body<BatchStopRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<BatchStop>, ApiError> {
     let ids = &request.value.cvm_ids;
     if ids.len() > MAX_BATCH {
         let why = format!("names {} CVMs, and the limit is {MAX_BATCH}", ids.len());
@@ -182,10 +176,7 @@ pub async fn batch_stop(
             .suggest("Send several requests.")
             .into());
     }
-    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
-    let (view, last_event) = operations::batch_stop(&ctx, &mut mutation.tx, &caller, ids).await?;
-    Ok(answer(mutation.finish(200, &render::batch_stop(&view), last_event).await?))
+    let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
+    let reply = operations::batch_stop(&ctx, &mut mutation.tx, &caller, ids).await?;
+    Ok(mutation.finish(&reply).await?)
 }

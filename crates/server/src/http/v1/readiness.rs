@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{Path, State},
-    response::Response,
 };
 use casemate_api::{error::ErrorBody, readiness::ReadinessRequest, reply::Readiness};
 use casemate_core::ready::Check;
@@ -11,15 +10,13 @@ use casemate_core::ready::Check;
 use crate::{
     app::{
         Caller, Ctx,
-        mutation::{Begun, IdempotencyKey},
+        mutation::{IdempotencyKey, Written},
         readiness,
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, Raw, answer},
-        render,
+        extract::{Auth, Body, Raw},
     },
-    view::ReadinessView,
 };
 
 /// When an instance takes requests of the gateway, and who says so.
@@ -42,7 +39,7 @@ pub async fn get(
     Auth(caller): Auth,
     Path(app): Path<String>,
 ) -> Result<Json<Readiness>, ApiError> {
-    Ok(Json(render::readiness(&readiness::get(&ctx, &caller, &app).await?)))
+    Ok(Json(readiness::get(&ctx, &caller, &app).await?))
 }
 
 /// Declares a check for all instances of the app, whatever their compose files say.
@@ -68,7 +65,7 @@ pub async fn set(
     Auth(caller): Auth,
     Path(app): Path<String>,
     request: Body<ReadinessRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<Readiness>, ApiError> {
     let check = readiness::check(request.value, &request.unknown)?;
     declare(&ctx, &caller, &app, Some(check), request.key).await
 }
@@ -91,7 +88,7 @@ pub async fn clear(
     Auth(caller): Auth,
     Path(app): Path<String>,
     raw: Raw,
-) -> Result<Response, ApiError> {
+) -> Result<Written<Readiness>, ApiError> {
     declare(&ctx, &caller, &app, None, raw.key).await
 }
 
@@ -101,13 +98,8 @@ async fn declare(
     app: &str,
     check: Option<Check>,
     key: Option<IdempotencyKey>,
-) -> Result<Response, ApiError> {
-    match ctx.begin_mutation(caller, key).await? {
-        Begun::Answered(before) => Ok(answer(before)),
-        Begun::Fresh(mut mutation) => {
-            let view: ReadinessView =
-                readiness::declare(ctx, &mut mutation, caller, app, check).await?;
-            Ok(answer(mutation.finish(200, &render::readiness(&view), None).await?))
-        }
-    }
+) -> Result<Written<Readiness>, ApiError> {
+    let mut mutation = ctx.begin_mutation(caller, key).await?;
+    let reply = readiness::declare(ctx, &mut mutation, caller, app, check).await?;
+    Ok(mutation.finish(&reply).await?)
 }

@@ -3,16 +3,13 @@
 use axum::{
     extract::{FromRequestParts, Path, Query, State},
     http::request::Parts,
-    response::Response,
 };
 use casemate_api::{
     approval::CommitTokenRequest,
     error::{ErrorBody, ErrorCode},
     replicate::{InstanceRequest, ReplicateRequest},
     reply::{NewInstance, Vm},
-    version::ApiVersion,
 };
-use serde::Serialize;
 
 use super::{
     approval::{TokenQuery, credential},
@@ -20,17 +17,16 @@ use super::{
 };
 use crate::{
     app::{
-        Caller, Ctx, Error,
+        Ctx, Error,
         approval::{ApprovalHeaders, confirm},
-        mutation::IdempotencyKey,
-        replicate::{self, Of, Outcome, Wanted},
+        mutation::Written,
+        replicate::{self, Of},
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, MaybeAuth, Version, answer},
+        extract::{Auth, Body, MaybeAuth, Version},
         render,
     },
-    view::CvmView,
 };
 
 /// What a request says to the contracts that govern the app.
@@ -46,38 +42,6 @@ impl<S: Send + Sync> FromRequestParts<S> for ReplicaHeaders {
             ..ApprovalHeaders::default()
         }))
     }
-}
-
-async fn make<T: Serialize>(
-    ctx: &Ctx,
-    caller: &Caller,
-    key: Option<IdempotencyKey>,
-    (of, wanted): (Of, Wanted),
-    headers: &ApprovalHeaders,
-    render: impl FnOnce(&CvmView) -> T,
-) -> Result<Response, ApiError> {
-    let outcome = replicate::replicate(ctx, caller, key, &of, &wanted, headers).await?;
-    finish(ctx, outcome, headers.prepare_only, render).await
-}
-
-async fn finish<T: Serialize>(
-    ctx: &Ctx,
-    outcome: Outcome,
-    prepare_only: bool,
-    render: impl FnOnce(&CvmView) -> T,
-) -> Result<Response, ApiError> {
-    match outcome {
-        Outcome::Answered(before) => Ok(answer(before)),
-        Outcome::Prepared(prepared) => Err(prepared.refusal(ctx, prepare_only).await.into()),
-        Outcome::Done(mutation, done) => {
-            let reply = render(&done.view);
-            Ok(answer(mutation.finish(200, &reply, Some(done.last_event)).await?))
-        }
-    }
-}
-
-fn vm(version: ApiVersion) -> impl FnOnce(&CvmView) -> Vm {
-    move |view| render::vm_action(view, version)
 }
 
 /// Makes another CVM of the same app, with the configuration and the sealed environment of this one.
@@ -105,10 +69,13 @@ pub async fn of_cvm(
     version: Version,
     Path(cvm): Path<String>,
     ReplicaHeaders(headers): ReplicaHeaders,
-    request: Json<ReplicateRequest>,
-) -> Result<Response, ApiError> {
-    let what = (Of::Cvm { cvm, app: None }, request.value.into());
-    make(&ctx, &caller, request.key, what, &headers, vm(version.version)).await
+    request: Body<ReplicateRequest>,
+) -> Result<Written<Vm>, ApiError> {
+    let of = Of::Cvm { cvm, app: None };
+    let Body { value, key, .. } = request;
+    let (mutation, view) =
+        replicate::replicate(&ctx, &caller, key, &of, &value.into(), &headers).await?;
+    Ok(mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
 
 /// Makes another CVM of the same app, as `POST /cvms/{cvm_id}/replicas` does.
@@ -133,10 +100,13 @@ pub async fn of_app_cvm(
     version: Version,
     Path((app, cvm)): Path<(String, String)>,
     ReplicaHeaders(headers): ReplicaHeaders,
-    request: Json<ReplicateRequest>,
-) -> Result<Response, ApiError> {
-    let what = (Of::Cvm { cvm, app: Some(app) }, request.value.into());
-    make(&ctx, &caller, request.key, what, &headers, vm(version.version)).await
+    request: Body<ReplicateRequest>,
+) -> Result<Written<Vm>, ApiError> {
+    let of = Of::Cvm { cvm, app: Some(app) };
+    let Body { value, key, .. } = request;
+    let (mutation, view) =
+        replicate::replicate(&ctx, &caller, key, &of, &value.into(), &headers).await?;
+    Ok(mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
 
 /// Makes another CVM of an app, with the configuration of its newest one, or with another compose file.
@@ -162,20 +132,19 @@ pub async fn of_app(
     version: Version,
     Path(app): Path<String>,
     ReplicaHeaders(headers): ReplicaHeaders,
-    request: Json<InstanceRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, key, .. } = request;
-    let render = |view: &CvmView| render::new_instance(view, version.version);
+    request: Body<InstanceRequest>,
+) -> Result<Written<NewInstance>, ApiError> {
+    let Body { value, key, .. } = request;
     let headers = headers.or(None, value.transaction_hash.as_deref());
-    if let Some(token) = &value.token {
+    let (mutation, view) = if let Some(token) = &value.token {
         let headers = headers.or(value.compose_hash, None);
         let path = confirm::Path::App(&app);
-        let done =
-            Box::pin(replicate::commit_prepared(&ctx, token, &path, Ok(headers), key)).await?;
-        return finish(&ctx, done, false, render).await;
-    }
-    let caller = caller.ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
-    make(&ctx, &caller, key, (Of::App(app), value.into()), &headers, render).await
+        Box::pin(replicate::commit_prepared(&ctx, token, &path, Ok(headers), key)).await?
+    } else {
+        let caller = caller.ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
+        replicate::replicate(&ctx, &caller, key, &Of::App(app), &value.into(), &headers).await?
+    };
+    Ok(mutation.finish(&render::new_instance(&view, version.version)).await?)
 }
 
 /// Commits a replica that was prepared for the approval of a contract. Needs no key: the token is it.
@@ -203,11 +172,12 @@ pub async fn commit(
     version: Version,
     Path(cvm): Path<String>,
     Query(query): Query<TokenQuery>,
-    request: Json<CommitTokenRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, key, .. } = request;
+    request: Body<CommitTokenRequest>,
+) -> Result<Written<Vm>, ApiError> {
+    let Body { value, key, .. } = request;
     let (token, headers) = credential(&value, &query)?;
     let path = confirm::Path::Cvm(&cvm);
-    let done = Box::pin(replicate::commit_prepared(&ctx, token, &path, headers, key)).await?;
-    finish(&ctx, done, false, vm(version.version)).await
+    let (mutation, view) =
+        Box::pin(replicate::commit_prepared(&ctx, token, &path, headers, key)).await?;
+    Ok(mutation.finish(&render::vm_action(&view, version.version)).await?)
 }

@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{Path, Query, State},
-    response::Response,
 };
 use casemate_api::{
     error::ErrorBody,
@@ -15,16 +14,16 @@ use casemate_api::{
     revision::{AppRedeployRequest, RedeployRequest},
 };
 
-use super::update::accepted;
 use crate::{
     app::{
         Ctx, Error,
-        approval::change_flow::{ChangeFlow, ChangeOptions, Named, Start, Turn},
-        revisions::{self, AppRedeploy, RedeployOutcome},
+        approval::change_flow::{ChangeFlow, ChangeOptions, Named},
+        mutation::Written,
+        revisions::{self, AppRedeploy},
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, answer},
+        extract::{Auth, Body},
         render,
     },
 };
@@ -147,18 +146,14 @@ pub async fn redeploy(
     Query(pairs): Query<Vec<(String, String)>>,
     headers: ChangeOptions,
     body: Body<RedeployRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<Redeployed, 202>, ApiError> {
     let Body { value: request, unknown, key } = body;
     let headers = headers.or(None, value(&pairs, "transaction_hash"));
-    let (_, start) = ChangeFlow::open(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let flow = match start {
-        Start::Fresh(flow) => flow,
-        Start::Answered(before) => return Ok(answer(before)),
-    };
+    let (_, flow) = ChangeFlow::open(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let named = Named::Revision(&revision, &request);
-    let (flow, accepted) = accepted!(Box::pin(flow.accept_named(named)));
+    let (flow, accepted) = Box::pin(flow.accept_named(named)).await?;
     let reply = render::redeployed(&flow.view(&accepted));
-    Ok(answer(flow.reply(202, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Puts an earlier revision in force on CVMs of its app: all that are named, or nothing is changed.
@@ -189,19 +184,15 @@ pub async fn redeploy_app(
     Query(pairs): Query<Vec<(String, String)>>,
     headers: ChangeOptions,
     body: Body<AppRedeployRequest>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<AppRedeployed, 202>, ApiError> {
     let Body { value: request, unknown, key } = body;
     let ChangeOptions { guard, approval } = headers.or(None, value(&pairs, "transaction_hash"));
     let redeploy = AppRedeploy { path: (&app, &revision), request: &request, guard };
-    let (mutation, mut views, last_event) =
-        match Box::pin(redeploy.run(&ctx, &caller, &approval, key)).await? {
-            RedeployOutcome::Accepted(mutation, views, last_event) => (mutation, views, last_event),
-            RedeployOutcome::Answered(before) => return Ok(answer(before)),
-        };
+    let (mutation, mut views) = Box::pin(redeploy.run(&ctx, &caller, &approval, key)).await?;
     for view in &mut views {
         view.update.warnings.extend(ignored(&unknown));
     }
-    Ok(answer(mutation.finish(202, &render::app_redeployed(&views), Some(last_event)).await?))
+    Ok(mutation.finish(&render::app_redeployed(&views)).await?)
 }
 
 fn ignored(unknown: &[String]) -> Option<String> {

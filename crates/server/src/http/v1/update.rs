@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use axum::{
+    Json,
     extract::{FromRequestParts, Path, State},
     http::{HeaderMap, request::Parts},
-    response::Response,
 };
 use casemate_api::{
     compose_file::ComposeFile,
@@ -31,16 +31,16 @@ use crate::{
         Caller, Ctx, Error,
         approval::{
             ApprovalHeaders,
-            change_flow::{self, ChangeFlow, ChangeOptions, Named, Provisioned, Start, Turn},
+            change_flow::{self, ChangeFlow, ChangeOptions, Named},
         },
         cvms,
-        mutation::{Begun, IdempotencyKey},
+        mutation::{IdempotencyKey, Written},
         update::{self, ChangeRequest, EnvGuard, network, request},
         views,
     },
     http::{
         error::ApiError,
-        extract::{Auth, Json, Raw, Version, answer},
+        extract::{Auth, Body, Raw, Version},
         render,
     },
 };
@@ -87,27 +87,6 @@ fn read_headers(headers: &HeaderMap) -> Result<ChangeOptions, Error> {
     Ok(ChangeOptions { guard, approval })
 }
 
-/// Goes on with what is to be done, or returns what was answered before.
-macro_rules! fresh {
-    ($start:expr) => {
-        match $start.await? {
-            Start::Fresh(flow) => flow,
-            Start::Answered(before) => return Ok(answer(before)),
-        }
-    };
-}
-
-/// Goes on with what was accepted, or returns what was answered before.
-macro_rules! accepted {
-    ($turn:expr) => {
-        match $turn.await? {
-            Turn::Accepted(flow, accepted) => (flow, accepted),
-            Turn::Answered(before) => return Ok(answer(before)),
-        }
-    };
-}
-pub(super) use accepted;
-
 /// Begins, accepts, and answers with the usual result.
 async fn usual(
     ctx: &Ctx,
@@ -116,11 +95,11 @@ async fn usual(
     cvm: &str,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     change_request: Result<ChangeRequest, Error>,
-) -> Result<Response, ApiError> {
-    let flow = fresh!(ChangeFlow::start(ctx, caller, headers, cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(change_request?));
+) -> Result<Written<UpdateResult, 202>, ApiError> {
+    let flow = ChangeFlow::start(ctx, caller, headers, cvm, key, unknown).await?;
+    let (flow, accepted) = flow.accept(change_request?).await?;
     let reply = render::update_result(&flow.view(&accepted));
-    Ok(answer(flow.reply(202, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Tells what a change would come to: the configuration before and after it, and whether the guest would go
@@ -146,9 +125,9 @@ pub async fn preview(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    body: Json<PreviewRequest>,
-) -> Result<axum::Json<ChangePreview>, ApiError> {
-    Ok(axum::Json(Box::pin(update::show(&ctx, &caller, &cvm, body.value)).await?))
+    body: Body<PreviewRequest>,
+) -> Result<Json<ChangePreview>, ApiError> {
+    Ok(Json(Box::pin(update::show(&ctx, &caller, &cvm, body.value)).await?))
 }
 
 /// Changes any part of a CVM's configuration: all that is named, or nothing.
@@ -177,14 +156,14 @@ pub async fn patch(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<CvmPatch>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
+    request: Body<CvmPatch>,
+) -> Result<Written<Accepted, 202>, ApiError> {
+    let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
-    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(request::patch(&ctx, &value)?));
+    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let (flow, accepted) = flow.accept(request::patch(&ctx, &value)?).await?;
     let reply = render::accepted(&flow.view(&accepted));
-    Ok(answer(flow.reply(202, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Declares a route that changes one thing and answers the usual result.
@@ -213,9 +192,9 @@ macro_rules! one_thing {
             Auth(caller): Auth,
             Path(cvm): Path<String>,
             headers: ChangeOptions,
-            request: Json<$body>,
-        ) -> Result<Response, ApiError> {
-            let Json { value: $value, unknown, key } = request;
+            request: Body<$body>,
+        ) -> Result<Written<UpdateResult, 202>, ApiError> {
+            let Body { value: $value, unknown, key } = request;
             let change_request = $change_request;
             usual(&$ctx, &caller, headers, &cvm, (key, unknown), change_request).await
         }
@@ -266,7 +245,7 @@ pub async fn docker_compose(
     Path(cvm): Path<String>,
     headers: ChangeOptions,
     raw: Raw,
-) -> Result<Response, ApiError> {
+) -> Result<Written<UpdateResult, 202>, ApiError> {
     let (text, key) = text(raw, "docker_compose_file")?;
     let change_request = Ok(request::docker_compose(text));
     usual(&ctx, &caller, headers, &cvm, (key, Vec::new()), change_request).await
@@ -293,7 +272,7 @@ pub async fn pre_launch_script(
     Path(cvm): Path<String>,
     headers: ChangeOptions,
     raw: Raw,
-) -> Result<Response, ApiError> {
+) -> Result<Written<UpdateResult, 202>, ApiError> {
     let (text, key) = text(raw, "pre_launch_script")?;
     let change_request = Ok(request::pre_launch_script(text));
     usual(&ctx, &caller, headers, &cvm, (key, Vec::new()), change_request).await
@@ -319,14 +298,14 @@ pub async fn envs(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<EnvsRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
+    request: Body<EnvsRequest>,
+) -> Result<Written<EnvsUpdateResult, 202>, ApiError> {
+    let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
-    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(request::envs(&value)?));
+    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let (flow, accepted) = flow.accept(request::envs(&value)?).await?;
     let reply = render::envs_update_result(&flow.view(&accepted));
-    Ok(answer(flow.reply(202, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Changes what is readable without a key, and whether the CVM is listed.
@@ -349,16 +328,15 @@ pub async fn visibility(
     version: Version,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<VisibilityRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
-    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(request::visibility(value)));
+    request: Body<VisibilityRequest>,
+) -> Result<Written<CvmFlat>, ApiError> {
+    let Body { value, unknown, key } = request;
+    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let (mut flow, accepted) = flow.accept(request::visibility(value)).await?;
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    let mut flow = flow;
     let document = flow.mutation.tx.document(&accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
-    Ok(answer(flow.reply(200, &render::cvm_visibility(&view, version.version), &accepted).await?))
+    Ok(flow.mutation.finish(&render::cvm_visibility(&view, version.version)).await?)
 }
 
 /// Shows a CVM in the public directory, or no longer.
@@ -381,13 +359,13 @@ pub async fn listed(
     version: Version,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ListedRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
-    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(request::listed(value)?));
+    request: Body<ListedRequest>,
+) -> Result<Written<Vm>, ApiError> {
+    let Body { value, unknown, key } = request;
+    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let (flow, accepted) = flow.accept(request::listed(value)?).await?;
     let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    Ok(answer(flow.reply(200, &render::vm_action(&view, version.version), &accepted).await?))
+    Ok(flow.mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
 
 /// Renames a CVM.
@@ -410,12 +388,12 @@ pub async fn name(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<NameRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
-    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(request::rename(&value)?));
-    Ok(answer(flow.mutation.finish_empty(204, Some(accepted.last_event)).await?))
+    request: Body<NameRequest>,
+) -> Result<Written<(), 204>, ApiError> {
+    let Body { value, unknown, key } = request;
+    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let (flow, _) = flow.accept(request::rename(&value)?).await?;
+    Ok(flow.mutation.finish_empty().await?)
 }
 
 /// Sets or clears the time at which a CVM is deleted by itself.
@@ -437,21 +415,18 @@ pub async fn scheduled_delete(
     Auth(caller): Auth,
     version: Version,
     Path(cvm): Path<String>,
-    request: Json<ScheduledDeleteRequest>,
-) -> Result<Response, ApiError> {
-    let mut mutation = match ctx.begin_mutation(&caller, request.key).await? {
-        Begun::Fresh(mutation) => mutation,
-        Begun::Answered(before) => return Ok(answer(before)),
-    };
+    request: Body<ScheduledDeleteRequest>,
+) -> Result<Written<Vm>, ApiError> {
+    let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
     let id = cvms::find(&ctx, &caller, &cvm).await?.id;
     let at = match request.value.scheduled_delete_at {
         Patch::Absent => None,
         Patch::Null => Some(None),
         Patch::Value(at) => Some(Some(at)),
     };
-    let (cvm, last_event) = update::schedule::set(&ctx, &mut mutation.tx, &caller, id, at).await?;
+    let cvm = update::schedule::set(&ctx, &mut mutation.tx, &caller, id, at).await?;
     let view = views::cvm(&ctx, &caller, &cvm);
-    Ok(answer(mutation.finish(200, &render::vm_action(&view, version.version), last_event).await?))
+    Ok(mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
 
 /// Changes the addresses that the guest is told: at its next start, or with `restart` now.
@@ -474,13 +449,13 @@ pub async fn network_config(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<NetworkConfigRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
-    let flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
-    let (flow, accepted) = accepted!(flow.accept(request::network_config(&value)));
+    request: Body<NetworkConfigRequest>,
+) -> Result<Written<NetworkConfig>, ApiError> {
+    let Body { value, unknown, key } = request;
+    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
+    let (flow, accepted) = flow.accept(request::network_config(&value)).await?;
     let reply = render::network_config(&network::config(&accepted.promised, flow.cvm));
-    Ok(answer(flow.reply(200, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Replaces all host ports of a CVM.
@@ -503,14 +478,14 @@ pub async fn ports(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<PortsRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
-    let mut flow = fresh!(ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown));
+    request: Body<PortsRequest>,
+) -> Result<Written<Vec<HostPort>>, ApiError> {
+    let Body { value, unknown, key } = request;
+    let mut flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
     let change_request = network::ports(&mut flow.mutation.tx, &caller, flow.cvm, &value).await?;
-    let (flow, accepted) = accepted!(flow.accept(change_request));
+    let (flow, accepted) = flow.accept(change_request).await?;
     let reply = render::ports(&network::config(&accepted.promised, flow.cvm).ports);
-    Ok(answer(flow.reply(200, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 /// Prepares a compose update: checks the document, hashes it, and keeps it for 14 days.
@@ -532,16 +507,12 @@ pub async fn compose_provision(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     Path(cvm): Path<String>,
-    request: Json<ComposeFile>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
-    match change_flow::provision(&ctx, &caller, &cvm, &value, &unknown, key).await? {
-        Provisioned::Answered(before) => Ok(answer(before)),
-        Provisioned::Now(mutation, prepared) => {
-            let reply = render::compose_provision(&prepared);
-            Ok(answer(mutation.finish(200, &reply, None).await?))
-        }
-    }
+    request: Body<ComposeFile>,
+) -> Result<Written<ComposeProvisioned>, ApiError> {
+    let Body { value, unknown, key } = request;
+    let (mutation, prepared) =
+        change_flow::provision(&ctx, &caller, &cvm, &value, &unknown, key).await?;
+    Ok(mutation.finish(&render::compose_provision(&prepared)).await?)
 }
 
 async fn named(
@@ -551,15 +522,11 @@ async fn named(
     headers: ChangeOptions,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     named: Named<'_>,
-) -> Result<Response, ApiError> {
-    let (_, start) = ChangeFlow::open(ctx, caller, headers, cvm, key, unknown).await?;
-    let flow = match start {
-        Start::Fresh(flow) => flow,
-        Start::Answered(before) => return Ok(answer(before)),
-    };
-    let (flow, accepted) = accepted!(Box::pin(flow.accept_named(named)));
+) -> Result<Written<UpdateResult, 202>, ApiError> {
+    let (_, flow) = ChangeFlow::open(ctx, caller, headers, cvm, key, unknown).await?;
+    let (flow, accepted) = Box::pin(flow.accept_named(named)).await?;
     let reply = render::update_result(&flow.view(&accepted));
-    Ok(answer(flow.reply(202, &reply, &accepted).await?))
+    Ok(flow.mutation.finish(&reply).await?)
 }
 
 async fn commit(
@@ -567,9 +534,9 @@ async fn commit(
     caller: Arc<Caller>,
     cvm: String,
     headers: ChangeOptions,
-    request: Json<ComposeCommitRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
+    request: Body<ComposeCommitRequest>,
+) -> Result<Written<UpdateResult, 202>, ApiError> {
+    let Body { value, unknown, key } = request;
     let headers = headers.or(None, value.transaction_hash.as_deref());
     named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Provisioned(&value)).await
 }
@@ -594,8 +561,8 @@ pub async fn compose_commit(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ComposeCommitRequest>,
-) -> Result<Response, ApiError> {
+    request: Body<ComposeCommitRequest>,
+) -> Result<Written<UpdateResult, 202>, ApiError> {
     commit(ctx, caller, cvm, headers, request).await
 }
 
@@ -619,8 +586,8 @@ pub async fn compose_commit_documented(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ComposeCommitRequest>,
-) -> Result<Response, ApiError> {
+    request: Body<ComposeCommitRequest>,
+) -> Result<Written<UpdateResult, 202>, ApiError> {
     commit(ctx, caller, cvm, headers, request).await
 }
 
@@ -644,8 +611,8 @@ pub async fn compose_replace(
     Auth(caller): Auth,
     Path(cvm): Path<String>,
     headers: ChangeOptions,
-    request: Json<ComposeReplaceRequest>,
-) -> Result<Response, ApiError> {
-    let Json { value, unknown, key } = request;
+    request: Body<ComposeReplaceRequest>,
+) -> Result<Written<UpdateResult, 202>, ApiError> {
+    let Body { value, unknown, key } = request;
     named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Hashed(&value)).await
 }

@@ -1,16 +1,16 @@
 //! What the caller's workspace says about changes of its CVMs.
 
-use axum::{Json, extract::State, response::Response};
+use axum::{Json, extract::State};
 use casemate_api::{
     error::ErrorBody,
     workspace::{EnvGuard, Policy, PolicyPatch},
 };
 
 use crate::{
-    app::{Ctx, Error, account, mutation::Begun},
+    app::{Ctx, Error, account, mutation::Written},
     http::{
         error::ApiError,
-        extract::{Auth, Json as Body, answer},
+        extract::{Auth, Body},
     },
 };
 
@@ -48,17 +48,13 @@ pub async fn patch(
     State(ctx): State<Ctx>,
     Auth(caller): Auth,
     request: Body<PolicyPatch>,
-) -> Result<Response, ApiError> {
+) -> Result<Written<Policy>, ApiError> {
     // A policy that seems to be set and is not would be worse than none.
     if let Some(name) = request.unknown.first() {
         return Err(Error::invalid(name, "is unknown; leave it out").into());
     }
-    match ctx.begin_mutation(&caller, request.key).await? {
-        Begun::Answered(before) => Ok(answer(before)),
-        Begun::Fresh(mut mutation) => {
-            let refuse = request.value.env_guard.map(|guard| guard == EnvGuard::Refuse);
-            let refuses = account::refuse_dropped_env(&mut mutation, &caller, refuse).await?;
-            Ok(answer(mutation.finish(200, &policy(refuses), None).await?))
-        }
-    }
+    let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
+    let refuse = request.value.env_guard.map(|guard| guard == EnvGuard::Refuse);
+    let refuses = account::refuse_dropped_env(&mut mutation, &caller, refuse).await?;
+    Ok(mutation.finish(&policy(refuses)).await?)
 }

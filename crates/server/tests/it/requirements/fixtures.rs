@@ -4,8 +4,9 @@ use casemate_api::{
     compose_file::StorageFs,
     kms_type::KmsType,
     reply::{
-        AppKmsInfo, KmsInspection, KmsKeys, KmsOnchain, KmsSelf, KmsTeepod, KmsTeepodImage,
-        KmsVerification, OnchainContract, OnchainDevice, OnchainKms, OnchainOsImage, Tee, UserRole,
+        AppKmsInfo, BatchStop, BatchStopError, Cancelled, KmsInspection, KmsKeys, KmsOnchain,
+        KmsSelf, KmsTeepod, KmsTeepodImage, KmsVerification, OnchainContract, OnchainDevice,
+        OnchainKms, OnchainOsImage, StepOutcome, Tee, UserRole,
     },
 };
 use casemate_core::{
@@ -16,15 +17,14 @@ use casemate_core::{
     operation::{OperationKind, OperationState},
 };
 use casemate_server::view::{
-    AllowedView, AllowlistDeviceView, AllowlistView, AppProfileView, AppView, BatchStopView,
-    CaaView, CancelView, CapacityView, CauseView, ComposeProvisionView, ContractSays, CreditsView,
-    CvmView, DnsRecordView, DomainView, Effect, EnvReportView, FailureView, FieldDiffView,
-    FirewallView, GatewayView, InstanceTypeView, KmsView, LogUrlsView, NetworkConfigView,
-    NodeRefView, NodeView, OnchainView, OperationEventView, OperationRecordView,
-    OperationStatusView, OperationView, Origin, OsImageView, OsView, PendingPreviewView,
-    PendingView, PersonView, Phase, PortView, ProvisionView, PublicUrl, RecordType, RedeployView,
-    RevisionDetailView, RevisionDiffView, RevisionView, StepOutcome, StepView, TenantView,
-    UpdateView, UserView, WaitingView, WorkspaceView,
+    AllowedView, AllowlistDeviceView, AllowlistView, AppProfileView, AppView, CaaView,
+    CapacityView, CauseView, ComposeProvisionView, ContractSays, CreditsView, CvmView,
+    DnsRecordView, DomainView, Effect, EnvReportView, FailureView, FieldDiffView, FirewallView,
+    GatewayView, InstanceTypeView, KmsView, LogUrlsView, NetworkConfigView, NodeRefView, NodeView,
+    OnchainView, OperationEventView, OperationRecordView, OperationStatusView, OperationView,
+    Origin, OsImageView, OsView, PendingPreviewView, PendingView, PersonView, Phase, PortView,
+    ProvisionView, PublicUrl, RecordType, RedeployView, RevisionDetailView, RevisionDiffView,
+    RevisionView, StepView, TenantView, UpdateView, UserView, WaitingView, WorkspaceView,
 };
 use serde_json::json;
 
@@ -552,16 +552,26 @@ pub fn idle() -> OperationStatusView {
     OperationStatusView { current: None, queued: 0 }
 }
 
-pub fn cancel() -> CancelView {
-    CancelView { cancelled: Some(operation_id()), rollback: Some(operation_id()) }
+pub fn cancelled() -> Cancelled {
+    Cancelled {
+        cancelled: true,
+        correlation_id: Some(operation_id().to_string()),
+        rollback_correlation_id: Some(operation_id().to_string()),
+    }
 }
 
-pub fn batch_stop() -> BatchStopView {
-    BatchStopView {
-        stopped: 2,
-        skipped: 1,
-        errors: vec![("cvm_x".to_owned(), "The requested CVM was not found".to_owned())],
-    }
+pub fn nothing_cancelled() -> Cancelled {
+    Cancelled { cancelled: false, correlation_id: None, rollback_correlation_id: None }
+}
+
+pub fn batch_stop() -> BatchStop {
+    let error = "The requested CVM was not found".to_owned();
+    let errors = vec![BatchStopError { cvm_id: "cvm_x".to_owned(), error }];
+    BatchStop { total: 4, stopped: 2, skipped: 1, errors }
+}
+
+pub fn nothing_stopped() -> BatchStop {
+    BatchStop { total: 0, stopped: 0, skipped: 0, errors: Vec::new() }
 }
 
 pub fn network_config() -> NetworkConfigView {

@@ -15,8 +15,8 @@ use casemate_core::id::AppId;
 use casemate_server::{
     http::render,
     view::{
-        BatchStopView, CancelView, CapacityView, CreditsView, CvmsAllowedView, FirewallView,
-        NetworkConfigView, PendingPreviewView,
+        CapacityView, CreditsView, CvmsAllowedView, FirewallView, NetworkConfigView,
+        PendingPreviewView,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -104,9 +104,8 @@ fn replies_to_changes(version: ApiVersion, full: bool) -> Vec<(&'static str, Val
         if full { fixtures::compose_provision() } else { fixtures::minimal_compose_provision() };
     let operation = if full { fixtures::operation() } else { fixtures::minimal_operation() };
     let status = if full { fixtures::operation_status() } else { fixtures::idle() };
-    let nothing = CancelView { cancelled: None, rollback: None };
-    let cancelled = if full { fixtures::cancel() } else { nothing };
-    let stopped = if full { fixtures::batch_stop() } else { BatchStopView::default() };
+    let cancelled = if full { fixtures::cancelled() } else { fixtures::nothing_cancelled() };
+    let stopped = if full { fixtures::batch_stop() } else { fixtures::nothing_stopped() };
     let network = if full { fixtures::network_config() } else { NetworkConfigView::default() };
     let firewall = if full { fixtures::firewall() } else { FirewallView::Available };
     let domain = if full { fixtures::domain() } else { fixtures::minimal_domain() };
@@ -118,8 +117,8 @@ fn replies_to_changes(version: ApiVersion, full: bool) -> Vec<(&'static str, Val
         ("compose_provision", wire(&render::compose_provision(&prepared))),
         ("operations", wire(&render::operations(&[operation], cursor, 1, version))),
         ("operation_status", wire(&render::operation_status(&status))),
-        ("cancelled", wire(&render::cancelled(&cancelled))),
-        ("batch_stop", wire(&render::batch_stop(&stopped))),
+        ("cancelled", wire(&cancelled)),
+        ("batch_stop", wire(&stopped)),
         ("ports", wire(&render::ports(&network.ports))),
         ("network_config", wire(&render::network_config(&network))),
         ("firewall_status", wire(&render::firewall_status(&firewall))),

@@ -243,7 +243,7 @@ async fn a_queued_change_that_no_longer_fits_ends_with_its_cause() {
             .await
             .unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(cancelled.operation, Some(grow.operation));
+    assert_eq!(cancelled.correlation_id, Some(grow.operation.to_string()));
     bench.change(Change { disk_gb: Some(40), ..Change::default() }).await;
     bench.world.settle().await;
     assert_eq!(bench.vm().disk_gb, 40);
@@ -258,7 +258,7 @@ async fn an_update_under_way_can_be_called_off() {
     let done =
         update::cancel(&bench.world.ctx, &mut tx, &bench.caller, bench.cvm, None).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(done.operation, Some(accepted.operation));
+    assert_eq!(done.correlation_id, Some(accepted.operation.to_string()));
     bench.world.settle().await;
     let cvm = bench.cvm().await;
     assert_eq!((cvm.phase.as_str(), cvm.spec.resources.vcpu), ("running", 1));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use casemate_api::reply::{OperationRecord, OperationStep};
+use casemate_api::reply::{OperationRecord, OperationState, OperationStep};
 use casemate_client::Client;
 use casemate_core::time::Timestamp;
 use indicatif::ProgressBar;
@@ -85,14 +85,14 @@ impl Steps {
 fn current_step(record: &OperationRecord) -> &str {
     match record.steps.last() {
         Some(step) => &step.name,
-        None if record.state.as_deref() == Some("pending") => "queued",
+        None if record.state == Some(OperationState::Pending) => "queued",
         None => "beginning",
     }
 }
 
 /// A step as one line: `push            done       0.2 s`.
 pub fn line(step: &OperationStep) -> String {
-    let outcome = step.outcome.as_deref().unwrap_or("running");
+    let outcome = step.outcome.as_ref().map_or("running", |outcome| outcome.as_str());
     let took = elapsed(&step.started_at, step.ended_at.as_deref());
     let cause = step.cause.as_ref().filter(|_| outcome != "done");
     let cause = cause.map(|cause| format!("  {}", cause.message)).unwrap_or_default();
