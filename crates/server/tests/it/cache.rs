@@ -236,6 +236,15 @@ async fn happen(world: &World, nodes: &Nodes, path: &str, happening: Happening) 
     }
 }
 
+/// A body without the id of its request, which only errors have.
+fn without_request(text: &str) -> Value {
+    let mut body: Value = serde_json::from_str(text).unwrap_or_else(|_| text.into());
+    if let Some(error) = body.as_object_mut() {
+        error.remove("request_id");
+    }
+    body
+}
+
 /// Whatever happens, in whatever order: a reply is what a process says that keeps nothing.
 async fn replies_are_those_of_a_process_without_a_cache(happenings: Vec<Happening>) {
     let world = World::new().await;
@@ -250,13 +259,10 @@ async fn replies_are_those_of_a_process_without_a_cache(happenings: Vec<Happenin
         for path in [&path, &by_number] {
             for version in ["2025-10-28", "2026-01-21", "2026-06-23"] {
                 let anew = world.replica().call("GET", path, version, None).await;
+                let anew = (anew.status, without_request(&anew.text));
                 for _ in 0..2 {
                     let reply = world.call("GET", path, version, None).await;
-                    assert_eq!(
-                        (reply.status, reply.text),
-                        (anew.status, anew.text.clone()),
-                        "{said}"
-                    );
+                    assert_eq!((reply.status, without_request(&reply.text)), anew, "{said}");
                 }
             }
         }

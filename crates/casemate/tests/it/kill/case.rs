@@ -26,6 +26,7 @@ use casemate_store::{
     operations::{self, Operation, Shown},
     provisions, revisions,
 };
+use casemate_testing::wait::poll;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -270,7 +271,14 @@ impl Case {
             None => Instance::on("sim", self.dir(), &all).await,
             Some(vmm) => {
                 all.push(("CASEMATE_NODES", &vmm.nodes));
-                Instance::on("none", self.dir(), &all).await
+                let mut instance = Instance::on("none", self.dir(), &all).await;
+                // A node that has not answered yet has no image, so a deployment would be refused.
+                let answered = poll(PATIENCE, async || {
+                    let nodes = instance.get("/admin/nodes").await.ok()?;
+                    (nodes["nodes"][0]["reachable"] == true).then_some(())
+                });
+                assert!(answered.await.is_some(), "the node does not answer\n{}", instance.log());
+                instance
             }
         }
     }
