@@ -104,7 +104,10 @@ async fn steps(node: &Arc<Shared>, vm: &Arc<Vm>) -> Result<(), String> {
     clear(node, vm, &config.program).await?;
     drop(working);
     let outcome = run(node, vm, &config, &mut env, &limits).await;
-    outcome.map_err(|cause| env.scrub(&cause))
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(cause) => Err(env.scrub(&cause).await),
+    }
 }
 
 async fn load(vm: &Arc<Vm>) -> Result<Config, String> {
@@ -281,7 +284,7 @@ async fn plan(
     };
     let derived = derive::derive(model, &input).map_err(|refused| refused.to_string())?;
     for warning in warnings.iter().chain(&derived.warnings) {
-        vm.say("boot", &env.scrub(warning));
+        vm.say("boot", &env.scrub(warning).await);
     }
     for one in &derived.published {
         vm.say("boot", &format!("port {} is {}:{}", one.port, one.service, one.target));
