@@ -2,6 +2,7 @@
 //! begins no variable.
 
 use super::{
+    dependency_graph::DependencyGraph,
     problem::{NamedFile, Place, Problem, ProblemKind, Referent},
     template,
     yaml::{Entry, Map, Node, Value},
@@ -20,7 +21,7 @@ pub fn check(file: &Node) -> Vec<Problem> {
     for service in services(file) {
         check.service(service);
     }
-    check.cycles();
+    check.dependencies();
     check.variables(file, &mut Vec::new(), file.line);
     check.problems
 }
@@ -199,15 +200,17 @@ impl Check<'_> {
         self.file.get(key).is_some_and(|map| map.map().is_some_and(|map| map.entry(name).is_some()))
     }
 
-    fn cycles(&mut self) {
-        let mut done: Vec<&str> = Vec::new();
-        let file = self.file;
-        for service in services(file) {
-            let mut through = Vec::new();
-            if let Some(cycle) = cycle(file, &service.key, &mut through, &mut done) {
-                let kind = ProblemKind::Cycle { through: cycle };
-                self.report(&["services", &service.key, "depends_on"], service.line, kind);
-            }
+    fn dependencies(&mut self) {
+        let graph = DependencyGraph::of(self.file);
+        let cycles = graph.cycles();
+        let no_cycle = cycles.is_empty();
+        for (service, through) in cycles {
+            let path = ["services", &service.key, "depends_on"];
+            self.report(&path, service.line, ProblemKind::Cycle { through });
+        }
+        if let Some(service) = graph.with_too_many_paths().filter(|_| no_cycle) {
+            let path = ["services", &service.key, "depends_on"];
+            self.report(&path, service.line, ProblemKind::TooManyPaths);
         }
     }
 
@@ -285,8 +288,8 @@ fn is_volume_name(source: &str) -> bool {
         && source.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
-/// Services that a service references, with the key and the line.
-fn named_services(map: &Map) -> Vec<(&'static str, usize, String)> {
+/// Services that a service must have, with the key and the line.
+pub fn named_services(map: &Map) -> Vec<(&'static str, usize, String)> {
     let mut found = Vec::new();
     if let Some(depends) = map.get("depends_on") {
         for item in depends.items() {
@@ -316,32 +319,4 @@ fn named_services(map: &Map) -> Vec<(&'static str, usize, String)> {
     }
     found.retain(|(_, _, name)| !name.contains('$'));
     found
-}
-
-/// The cycle that begins here, if there is one; each cycle is reported once.
-fn cycle<'a>(
-    file: &'a Node,
-    name: &'a str,
-    through: &mut Vec<&'a str>,
-    done: &mut Vec<&'a str>,
-) -> Option<Vec<String>> {
-    if let Some(at) = through.iter().position(|one| *one == name) {
-        let circle = through[at..].iter().chain([&name]);
-        return Some(circle.map(|one| (*one).to_owned()).collect());
-    }
-    if done.contains(&name) {
-        return None;
-    }
-    done.push(name);
-    through.push(name);
-    let entry = file.get("services").and_then(Node::map).and_then(|map| map.entry(name));
-    let others = entry.and_then(|entry| entry.node.map()).map(named_services).unwrap_or_default();
-    for (_, _, other) in others {
-        let Some(other) = services(file).find(|service| service.key == other) else { continue };
-        if let Some(circle) = cycle(file, &other.key, through, done) {
-            return Some(circle);
-        }
-    }
-    through.pop();
-    None
 }

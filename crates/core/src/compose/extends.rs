@@ -3,7 +3,7 @@
 use super::{
     check::services,
     merge::merge,
-    problem::{NamedFile, Place, Problem, ProblemKind, Referent},
+    problem::{MAX_EXTENDS, NamedFile, Place, Problem, ProblemKind, Referent},
     yaml::{Entry, Map, Node, Value},
 };
 
@@ -45,6 +45,9 @@ fn extended(file: &Node, entry: &Entry, through: &mut Vec<String>) -> Result<Nod
     through.push(base.key.clone());
     if through[..through.len() - 1].contains(&base.key) {
         return Err(problem(ProblemKind::Cycle { through: through.clone() }));
+    }
+    if through.len() > MAX_EXTENDS + 1 {
+        return Err(problem(ProblemKind::ExtendsTooLong));
     }
     let base = extended(file, base, through)?;
     let mut own = entry.node.clone();

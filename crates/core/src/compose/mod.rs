@@ -6,11 +6,13 @@
 //! | [`yaml`] | parses text to documents, with the line of each value |
 //! | [`merge`], [`extends`] | combines documents and services, as compose does |
 //! | [`schema`], [`check`] | finds problems: keys and types of values; files, names, cycles |
+//! | [`dependency_graph`] | cycles and the number of paths of dependencies |
 //! | [`template`], [`ports`] | variables in values; published ports |
 //! | [`problem`] | messages |
 
 pub mod app_compose;
 mod check;
+mod dependency_graph;
 pub mod docker;
 mod extends;
 mod merge;

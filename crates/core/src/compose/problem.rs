@@ -5,6 +5,11 @@ use std::fmt;
 use super::yaml::MAX_NODES;
 use crate::ready::InvalidLabel;
 
+/// More paths of dependencies are refused.
+pub const MAX_PATHS: u64 = 1_000;
+/// A service extends at most this many others, one through another.
+pub const MAX_EXTENDS: usize = 50;
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     pub place: Place,
@@ -230,6 +235,16 @@ pub enum ProblemKind {
         /// The services in order.
         through: Vec<String>,
     },
+    /// Dependencies that compose would follow for hours.
+    #[error(
+        "has too many ways from service to service through depends_on, links, volumes_from and the \
+         like, more than {MAX_PATHS} in the file: name only services that are needed directly, and \
+         leave out those that these need anyway"
+    )]
+    TooManyPaths,
+    /// Services that extend one another in a long chain.
+    #[error("extends a service that extends another, more than {MAX_EXTENDS} times: extend fewer")]
+    ExtendsTooLong,
     /// A `$` that begins no variable.
     #[error(
         "has a `$` that begins no variable: write `$$` for a dollar sign, `${{NAME}}` for a variable"

@@ -26,9 +26,16 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use axum::{Router, body::Bytes, extract, routing};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{self, FromRequest},
+    response::IntoResponse,
+    routing,
+};
 use casemate_core::id::{AppId, ComposeHash, DeviceId, InstanceId, KmsId};
 use tokio::net::UnixListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -119,7 +126,7 @@ pub(super) fn serve(
     for (name, service) in SOCKETS {
         tracker.spawn(connections::serve(
             bind(run, private, name)?,
-            router(Arc::clone(&agent), service),
+            router(Arc::clone(&agent), service, limits.body),
             limits.clone(),
             Arc::clone(&places),
             end.clone(),
@@ -154,11 +161,16 @@ pub(super) fn sockets_are_sockets(run: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-fn router(agent: Arc<Agent>, service: Service) -> Router {
-    let call =
-        move |extract::State(agent): extract::State<Arc<Agent>>,
-              extract::Path(method): extract::Path<String>,
-              body: Bytes| async move { reply::reply(&agent, service, &method, &body) };
+fn router(agent: Arc<Agent>, service: Service, body_limit: Duration) -> Router {
+    let call = move |extract::State(agent): extract::State<Arc<Agent>>,
+                     extract::Path(method): extract::Path<String>,
+                     request: extract::Request| async move {
+        match tokio::time::timeout(body_limit, Bytes::from_request(request, &())).await {
+            Ok(Ok(body)) => reply::reply(&agent, service, &method, &body),
+            Ok(Err(rejection)) => rejection.into_response(),
+            Err(_) => reply::too_slow(),
+        }
+    };
     let call = routing::any(call);
     Router::new()
         .route("/{method}", call.clone())

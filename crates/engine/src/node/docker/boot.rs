@@ -89,7 +89,8 @@ fn step(vm: &Vm) -> String {
 }
 
 /// A place among the boots that work on this host at one time. Given up before anything that the
-/// tenant decides how long it takes: scripts, and services that wait for one another.
+/// tenant decides how long it takes: scripts, reading the compose file, and services that wait for
+/// one another.
 async fn turn(node: &Shared) -> Result<SemaphorePermit<'_>, String> {
     node.boots.acquire().await.map_err(|_| "the node is closing".to_owned())
 }
@@ -104,7 +105,10 @@ async fn steps(node: &Arc<Shared>, vm: &Arc<Vm>) -> Result<(), String> {
     clear(node, vm, &config.program).await?;
     drop(working);
     let outcome = run(node, vm, &config, &mut env, &limits).await;
-    outcome.map_err(|cause| env.scrub(&cause))
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(cause) => Err(env.scrub(&cause).await),
+    }
 }
 
 async fn load(vm: &Arc<Vm>) -> Result<Config, String> {
@@ -209,8 +213,9 @@ async fn run(
         }
         Program::Compose(file) => {
             vm.progress("starting containers");
+            let read = read(node, config, file, env).await?;
             let working = turn(node).await?;
-            let plan = plan(node, vm, config, file, env, limits).await?;
+            let plan = plan(node, vm, config, read, env, limits).await?;
             drop(working);
             launch(node, vm, &project, &plan, env).await
         }
@@ -248,21 +253,32 @@ async fn clear(node: &Shared, vm: &Vm, program: &Program) -> Result<(), String> 
     Ok(())
 }
 
+/// The compose file as compose understands it, and what compose warns of. The file can make compose
+/// take long, so the boot holds no place meanwhile.
+async fn read(
+    node: &Shared,
+    config: &Config,
+    file: &str,
+    env: &GuestEnv,
+) -> Result<(Value, Vec<String>), String> {
+    let text = scan::scan(file).map_err(|refused| refused.to_string())?;
+    let vars = env.for_compose(file)?;
+    let project = config.record.manifest.project();
+    let read = node.compose.read(&project, &text, &vars, env.get("COMPOSE_PROFILES"));
+    read.await.map_err(|error| error.to_string())
+}
+
 /// From the compose file to what the engine will be told.
 async fn plan(
     node: &Shared,
     vm: &Arc<Vm>,
     config: &Config,
-    file: &str,
+    (model, warnings): (Value, Vec<String>),
     env: &GuestEnv,
     limits: &Limits,
 ) -> Result<Plan, String> {
     let manifest = &config.record.manifest;
-    let text = scan::scan(file).map_err(|refused| refused.to_string())?;
-    let vars = env.for_compose(file)?;
     let project = manifest.project();
-    let read = node.compose.read(&project, &text, &vars, env.get("COMPOSE_PROFILES"));
-    let (model, warnings) = read.await.map_err(|error| error.to_string())?;
     let wanted = derive::guest_sources(&model);
     let sources = sources(vm, wanted.clone()).await?;
     let run = guestfs::as_text(vm.dir.run()).map_err(|error| error.to_string())?;
@@ -281,7 +297,7 @@ async fn plan(
     };
     let derived = derive::derive(model, &input).map_err(|refused| refused.to_string())?;
     for warning in warnings.iter().chain(&derived.warnings) {
-        vm.say("boot", &env.scrub(warning));
+        vm.say("boot", &env.scrub(warning).await);
     }
     for one in &derived.published {
         vm.say("boot", &format!("port {} is {}:{}", one.port, one.service, one.target));

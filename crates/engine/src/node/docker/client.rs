@@ -17,6 +17,7 @@ const NOBODY: u32 = 65534;
 
 /// What the docker command needs of the operator's environment, and which engine it talks to.
 #[derive(Debug, Clone)]
+#[cfg_attr(test, derive(Default))]
 pub(super) struct ClientEnv {
     /// Address of the engine, always said.
     pub host: String,

@@ -22,8 +22,8 @@ use super::client::{ClientEnv, ComposeFound};
 const MAX_MODEL: u64 = 16 * 1024 * 1024;
 /// Of what compose complains, this much is kept.
 const MAX_COMPLAINT: usize = 64 * 1024;
-/// Reading a file takes milliseconds.
-const READ_LIMIT: Duration = Duration::from_mins(1);
+/// Reading a file takes milliseconds. The file is the tenant's, so it does not get longer.
+const READ_LIMIT: Duration = Duration::from_secs(20);
 /// `nobody` on every Linux.
 const NOBODY: u32 = 65534;
 /// Directories of the system only: this process has a tenant's variables.
@@ -301,6 +301,35 @@ mod tests {
         let stderr = "time=\"2026\" level=warning msg=\"The \\\"A\\\" variable is not set.\"\n\
             time=\"2026\" level=warning msg=\"-: the attribute `version` is obsolete\"\n";
         assert_eq!(warnings(stderr), ["The \"A\" variable is not set."]);
+    }
+
+    /// A file can make compose busy for hours: its process is killed at the limit.
+    #[tokio::test]
+    async fn a_read_that_does_not_end_is_killed_at_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let script = format!("echo $$ > {}; exec sleep 600", pid.display());
+        let compose = Compose {
+            program: "/bin/sh".into(),
+            before: vec!["-c".to_owned(), script],
+            client: ClientEnv::default(),
+            unprivileged: false,
+        };
+        let limit = Duration::from_secs(2);
+        assert!(READ_LIMIT <= Duration::from_secs(20));
+        let env = reading_env(&[]);
+        let call = Call { args: Vec::new(), input: b"", env, unprivileged: false, limit };
+        assert_eq!(compose.call(call).await, Err(ComposeError::TimedOut(limit)));
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let process = std::path::Path::new("/proc").join(pid.trim());
+        for _ in 0..100 {
+            let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+            if stat.is_empty() || stat.contains(") Z ") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the process still runs");
     }
 
     #[test]

@@ -1,18 +1,22 @@
 //! The decrypted environment of a guest. It lives in memory only: in the environment of the compose
 //! process that interpolates with it, and in what the engine is told of containers.
 
+mod scrubber;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     fmt,
+    sync::OnceLock,
 };
 
 use casemate_core::seal::{self, EnvSecretKey, SealedEnv};
 use secrecy::{ExposeSecret, SecretString};
 
+use self::scrubber::{Scrubber, TOO_MUCH};
 use super::document::Document;
 
-/// Shorter values are not hidden in messages: they would take half of every text with them.
-const HIDE_FROM: usize = 4;
+/// Longer texts are searched off the async threads.
+const LONG_TEXT: usize = 16 * 1024;
 
 /// Names that would act on the docker command of the host instead of on the app. A guest has a
 /// docker of its own for that; here they are kept away from the host's.
@@ -52,6 +56,8 @@ pub(super) struct GuestEnv {
     vars: BTreeMap<String, SecretString>,
     /// Those that are no secrets.
     public: BTreeSet<String>,
+    /// Finds the secret values in texts; built at the first use after a change.
+    scrubber: OnceLock<Scrubber>,
 }
 
 impl fmt::Debug for GuestEnv {
@@ -85,13 +91,14 @@ pub(super) fn open(
 
 impl FromIterator<(String, SecretString)> for GuestEnv {
     fn from_iter<I: IntoIterator<Item = (String, SecretString)>>(vars: I) -> Self {
-        Self { vars: vars.into_iter().collect(), public: BTreeSet::new() }
+        Self { vars: vars.into_iter().collect(), ..Self::default() }
     }
 }
 
 impl GuestEnv {
     /// Adds variables; later ones win.
     pub fn extend(&mut self, vars: impl IntoIterator<Item = (String, SecretString)>) {
+        self.scrubber.take();
         for (name, value) in vars {
             if self.get(&name) != Some(value.expose_secret()) {
                 self.public.remove(&name);
@@ -122,13 +129,14 @@ impl GuestEnv {
     /// boot: without it the file would silently mean something else.
     pub fn for_compose(&self, compose_file: &str) -> Result<Vec<(&str, &str)>, String> {
         let mut passed = Vec::new();
+        let mut words = None;
         for (name, value) in self.iter() {
             if name.len() + value.len() > MAX_PAIR {
                 return Err(format!("value of variable {name} is too long for a process"));
             }
             if !reserved(name) {
                 passed.push((name, value));
-            } else if mentions(compose_file, name) {
+            } else if words.get_or_insert_with(|| words_of(compose_file)).contains(name) {
                 return Err(format!(
                     "variable {name} cannot be used in the compose file on a docker node: it would \
                      act on the host's own docker command; give it another name"
@@ -138,39 +146,37 @@ impl GuestEnv {
         Ok(passed)
     }
 
-    /// The text with every value hidden, also where it was quoted or split into lines.
-    pub fn scrub(&self, text: &str) -> String {
-        let mut hidden: Vec<String> = self
-            .iter()
-            .filter(|(name, _)| !self.public.contains(*name))
-            .flat_map(|(_, value)| forms(value))
-            .filter(|form| form.len() >= HIDE_FROM)
-            .collect();
-        hidden.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        hidden.iter().fold(text.to_owned(), |text, form| text.replace(form.as_str(), "***"))
+    /// The text with every secret value hidden, also where it was quoted or split into lines.
+    pub async fn scrub(&self, text: &str) -> String {
+        let scrubber = if let Some(scrubber) = self.scrubber.get() {
+            scrubber.clone()
+        } else {
+            let values = self.secrets();
+            let built = tokio::task::spawn_blocking(move || Scrubber::new(&values)).await;
+            let Ok(built) = built else { return TOO_MUCH.to_owned() };
+            self.scrubber.get_or_init(|| built).clone()
+        };
+        if text.len() <= LONG_TEXT {
+            return scrubber.scrub(text);
+        }
+        let text = text.to_owned();
+        let scrubbed = tokio::task::spawn_blocking(move || scrubber.scrub(&text)).await;
+        scrubbed.unwrap_or_else(|_| TOO_MUCH.to_owned())
     }
-}
 
-/// The value, its lines, and both as they stand between quotes.
-fn forms(value: &str) -> Vec<String> {
-    let lines = value.lines().map(str::trim).filter(|_| value.contains('\n'));
-    std::iter::once(value).chain(lines).flat_map(|text| [text.to_owned(), quoted(text)]).collect()
-}
-
-fn quoted(text: &str) -> String {
-    let json = serde_json::Value::from(text).to_string();
-    json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default().to_owned()
+    fn secrets(&self) -> Vec<SecretString> {
+        let secret = self.vars.iter().filter(|(name, _)| !self.public.contains(*name));
+        secret.map(|(_, value)| value.clone()).collect()
+    }
 }
 
 fn reserved(name: &str) -> bool {
     RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether the text has this name as a whole word.
-fn mentions(text: &str, name: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.match_indices(name)
-        .any(|(at, _)| !text[..at].ends_with(word) && !text[at + name.len()..].starts_with(word))
+/// All words of a text that could be names of variables.
+fn words_of(text: &str) -> HashSet<&str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect()
 }
 
 #[cfg(test)]
@@ -181,31 +187,31 @@ mod tests {
         vars.iter().map(|(name, value)| ((*name).to_owned(), SecretString::from(*value))).collect()
     }
 
-    #[test]
-    fn values_are_hidden_in_every_form_but_short_ones_stay() {
+    #[tokio::test]
+    async fn values_are_hidden_in_every_form_but_short_ones_stay() {
         let env = env(&[
             ("A", "s3cret"),
             ("B", "yes"),
             ("C", "one \"line\"\nother line"),
             ("D", "s3cret-long"),
         ]);
-        assert_eq!(env.scrub("bad s3cret-long, s3cret, yes"), "bad ***, ***, yes");
-        assert_eq!(env.scrub(r#"got "one \"line\"" and other line"#), "got \"***\" and ***");
-        assert_eq!(env.scrub(r#"v: "one \"line\"\nother line""#), "v: \"***\"");
+        assert_eq!(env.scrub("bad s3cret-long, s3cret, yes").await, "bad ***, ***, yes");
+        assert_eq!(env.scrub(r#"got "one \"line\"" and other line"#).await, "got \"***\" and ***");
+        assert_eq!(env.scrub(r#"v: "one \"line\"\nother line""#).await, "v: \"***\"");
         assert!(!format!("{env:?}").contains("s3cret"));
     }
 
-    #[test]
-    fn what_the_guest_provides_is_no_secret_and_gives_way() {
+    #[tokio::test]
+    async fn what_the_guest_provides_is_no_secret_and_gives_way() {
         let mut env = env(&[("DSTACK_APP_NAME", "own-name")]);
         env.provide("DSTACK_APP_NAME", "app");
         env.provide("DSTACK_APP_ID", "abcdef");
         assert_eq!(env.get("DSTACK_APP_NAME"), Some("own-name"));
-        assert_eq!(env.scrub("abcdef own-name"), "abcdef ***");
+        assert_eq!(env.scrub("abcdef own-name").await, "abcdef ***");
         env.extend([("DSTACK_APP_ID".to_owned(), "abcdef".into())]);
-        assert_eq!(env.scrub("abcdef"), "abcdef");
+        assert_eq!(env.scrub("abcdef").await, "abcdef");
         env.extend([("DSTACK_APP_ID".to_owned(), "secret".into())]);
-        assert_eq!(env.scrub("secret"), "***");
+        assert_eq!(env.scrub("secret").await, "***");
     }
 
     #[test]
@@ -216,6 +222,19 @@ mod tests {
         assert_eq!(passed, [("DOCKER_USER", "u"), ("KEY", "v")]);
         assert!(env.for_compose("command: echo ${HOME}").unwrap_err().contains("HOME"));
         assert!(env.for_compose("command: echo ${MY_HOME} ${HOMES}").is_ok());
+    }
+
+    /// A pre-launch script can export hundreds of thousands of variables.
+    #[test]
+    fn many_reserved_names_take_no_pass_each_over_the_compose_file() {
+        let name = |at| (format!("LD_{at}"), SecretString::from("x"));
+        let mut env: GuestEnv = (0..100_000).map(name).collect();
+        let file = "command: echo hello ".repeat(10_000);
+        let begun = std::time::Instant::now();
+        assert!(env.for_compose(&file).unwrap().is_empty());
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        env.extend([("LD_ME".to_owned(), "x".into())]);
+        assert!(env.for_compose("command: echo ${LD_ME:-x}").unwrap_err().contains("LD_ME"));
     }
 
     #[test]

@@ -130,7 +130,7 @@ impl Stage<'_> {
         let (code, output) = ended.map_err(late)??;
         removed.map_err(|error| error.to_string())?;
         if code != 0 {
-            let last = env.scrub(&output.last_lines());
+            let last = env.scrub(&output.last_lines()).await;
             return Err(format!("{step} script ended with {code}: {last}"));
         }
         Ok(output.exports())
@@ -297,15 +297,15 @@ impl Stage<'_> {
                 LogOutput::StdErr { message } => output.stderr(&message),
                 other => output.stdout(other.as_ref()),
             };
-            self.say(step, &lines, env);
+            self.say(step, &lines, env).await;
         }
-        self.say(step, &output.finish(), env);
+        self.say(step, &output.finish(), env).await;
         Ok((self.exit_code(id).await?, output))
     }
 
-    fn say(&self, step: &str, lines: &[String], env: &GuestEnv) {
+    async fn say(&self, step: &str, lines: &[String], env: &GuestEnv) {
         for line in lines {
-            self.vm.say(step, &env.scrub(line));
+            self.vm.say(step, &env.scrub(line).await);
         }
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub entropy: Arc<dyn Entropy>,
     pub agent_limits: agent::Limits,
     pub boots: Semaphore,
+    /// Places of logs that are followed.
+    pub followed: Arc<Semaphore>,
     pub tracker: TaskTracker,
     pub closing: CancellationToken,
     pub ports: PortCache,

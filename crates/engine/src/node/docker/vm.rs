@@ -10,11 +10,13 @@ use casemate_core::{
     cvm::{Boot, ServiceFault},
     id::{EngineVmId, InstanceId},
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     agent::{AgentHandle, Answers},
     faults::FaultMemory,
+    logs::FOLLOWED_PER_VM,
     vmdir::{Instance, Manifest, State, VmDir},
 };
 use crate::node::VmConfig;
@@ -31,6 +33,8 @@ pub(super) struct Vm {
     pub gate: tokio::sync::Mutex<()>,
     /// Held by the job that acts on the containers.
     pub work: tokio::sync::Mutex<()>,
+    /// Places of logs that are followed.
+    pub followed: Arc<Semaphore>,
     disk: Mutex<()>,
     record: Mutex<Record>,
     live: Mutex<Live>,
@@ -81,6 +85,7 @@ impl Vm {
             dir,
             gate: tokio::sync::Mutex::default(),
             work: tokio::sync::Mutex::default(),
+            followed: Arc::new(Semaphore::new(FOLLOWED_PER_VM)),
             disk: Mutex::default(),
             record: Mutex::new(record),
             live: Mutex::new(Live::new()),

@@ -28,13 +28,31 @@ pub(in crate::node::docker) struct Limits {
     per_vm: usize,
     /// Longest wait for the head of a request, also of the next one on the same connection.
     head: Duration,
+    /// Longest wait for the body of a request.
+    pub(super) body: Duration,
     /// Longest life of a connection.
     life: Duration,
 }
 
+/// The longest waits, see [`Limits`].
+#[derive(Debug, Clone, Copy)]
+pub(in crate::node::docker) struct Waits {
+    pub head: Duration,
+    pub body: Duration,
+    pub life: Duration,
+}
+
 impl Limits {
-    pub fn new(node: usize, per_vm: usize, head: Duration, life: Duration) -> Self {
-        Self { node: Arc::new(Semaphore::new(node)), per_vm, head, life }
+    /// One CVM has at most a quarter of the places, so that others keep some.
+    pub fn new(node: usize, per_vm: usize, waits: Waits) -> Self {
+        let Waits { head, body, life } = waits;
+        Self {
+            node: Arc::new(Semaphore::new(node)),
+            per_vm: per_vm.min(node / 4),
+            head,
+            body,
+            life,
+        }
     }
 
     /// Free places of the node.
@@ -51,7 +69,12 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self::new(256, 32, Duration::from_secs(10), Duration::from_mins(1))
+        let waits = Waits {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(5),
+            life: Duration::from_mins(1),
+        };
+        Self::new(256, 32, waits)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -139,6 +139,14 @@ fn not_served(method: &str) -> Response {
          Version and GetKey"
     );
     refused(StatusCode::NOT_IMPLEMENTED, &text)
+}
+
+/// Answers a request whose body does not arrive, and ends its connection.
+pub(super) fn too_slow() -> Response {
+    let text = "the body of the request did not arrive in time";
+    let mut response = refused(StatusCode::REQUEST_TIMEOUT, text);
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 fn refused(status: StatusCode, text: &str) -> Response {

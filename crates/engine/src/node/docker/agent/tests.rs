@@ -8,7 +8,7 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::*;
+use super::{connections::Waits, *};
 use crate::{error::CallError, kms::GuestKey};
 
 #[derive(Debug)]
@@ -192,8 +192,10 @@ async fn half_sent_requests_keep_nobody_else_waiting() {
     let dir = tempfile::tempdir().unwrap();
     let (quiet, flooded) = (dir.path().join("quiet"), dir.path().join("flooded"));
     let (private, tracker) = (dir.path().join("private"), TaskTracker::new());
-    let patient = Limits::new(8, 4, Duration::from_hours(1), Duration::from_hours(1));
-    let hasty = Limits::new(8, 4, Duration::from_millis(20), Duration::from_hours(1));
+    let hour = Duration::from_hours(1);
+    let waits = Waits { head: hour, body: hour, life: hour };
+    let patient = Limits::new(16, 4, waits);
+    let hasty = Limits::new(16, 4, Waits { head: Duration::from_millis(20), ..waits });
     let mut agents = Vec::new();
     for (run, limits) in [(&quiet, &patient), (&flooded, &patient)] {
         fs::create_dir(run).unwrap();
@@ -209,7 +211,7 @@ async fn half_sent_requests_keep_nobody_else_waiting() {
         half.push(open(&flooded).await);
     }
     assert_eq!(call(&quiet, "dstack.sock", "/Info", "{}").await.0, 200);
-    assert!(patient.free() >= 4, "one CVM took more than its places");
+    assert!(patient.free() >= 12, "one CVM took more than its places");
     let (status, _) = call(&flooded, "tappd.sock", "/prpc/Tappd.Info", "{}").await;
     assert_eq!(status, 200, "the other socket of the same CVM has a place");
 
@@ -227,4 +229,28 @@ async fn half_sent_requests_keep_nobody_else_waiting() {
     let mut one = half.remove(0);
     let ended = tokio::time::timeout(Duration::from_secs(30), one.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "a connection with half a request is still open");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_arrive_ends_its_connection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (run, tracker) = (dir.path(), TaskTracker::new());
+    let hour = Duration::from_hours(1);
+    let limits =
+        Limits::new(16, 16, Waits { head: hour, body: Duration::from_millis(50), life: hour });
+    assert_eq!(limits.places().available_permits(), 4, "a quarter of the node's");
+    let _agent =
+        serve(run, &run.join("private"), identity(), Arc::new(Keys), &limits, &tracker).unwrap();
+    for body in ["Content-Length: 9\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n5\r\n{"] {
+        let mut stream = UnixStream::connect(run.join("dstack.sock")).await.unwrap();
+        let request = format!("POST /Info HTTP/1.1\r\nHost: x\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let ended =
+            tokio::time::timeout(Duration::from_secs(30), stream.read_to_string(&mut answer));
+        ended.await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("did not arrive in time"), "{answer}");
+    }
+    assert_eq!(call(run, "dstack.sock", "/Info", "{}").await.0, 200);
 }
