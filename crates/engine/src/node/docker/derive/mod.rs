@@ -39,6 +39,7 @@ mod refusals;
 mod refuse;
 mod rules;
 mod services;
+mod targets;
 #[cfg(test)]
 mod templates;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub(super) use self::{
     mounts::{GuestSource, guest_sources},
     project::{BRIDGE_NAME, bridge_name},
     refuse::{HARDENING, reaches_out},
+    targets::{is_of_engine, is_shared_memory},
     volumes::check_given,
 };
 

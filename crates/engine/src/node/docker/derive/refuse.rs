@@ -14,11 +14,10 @@ const FILE_KEYS: [&str; 7] =
     ["name", "version", "services", "networks", "volumes", "configs", "secrets"];
 
 /// Keys of a service that reach no further than its containers, or that are rewritten.
-const KEPT: [&str; 53] = [
+const KEPT: [&str; 51] = [
     "attach",
     "cap_drop",
     "command",
-    "configs",
     "container_name",
     "cpu_count",
     "cpu_percent",
@@ -57,7 +56,6 @@ const KEPT: [&str; 53] = [
     "pull_refresh_after",
     "read_only",
     "restart",
-    "secrets",
     "shm_size",
     "stdin_open",
     "stop_grace_period",
@@ -112,7 +110,7 @@ impl Asked<'_> {
     }
 
     /// Each text of a list.
-    fn each(&self, check: impl Fn(&str) -> Result<(), Refused>) -> Result<(), Refused> {
+    pub fn each(&self, check: impl Fn(&str) -> Result<(), Refused>) -> Result<(), Refused> {
         list(self.service, self.key).iter().filter_map(Value::as_str).try_for_each(check)
     }
 }
