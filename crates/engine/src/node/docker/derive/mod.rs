@@ -176,6 +176,8 @@ pub(super) struct DeriveInput<'a> {
     pub grants: &'a Grants,
     /// Where the paths named by [`guest_sources`] lie on the host.
     pub sources: &'a BTreeMap<String, String>,
+    /// The guest's file system on the host.
+    pub root: &'a str,
     /// Directory of the guest agent's sockets.
     pub run: &'a str,
     /// The compose project.

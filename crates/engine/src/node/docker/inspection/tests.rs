@@ -28,6 +28,7 @@ fn expectation_of(services: &Value, granted: &[&str]) -> Expected {
         node: "n",
         grants: &Grants::parse(&words).unwrap(),
         sources: &given.map(|path| (path.to_owned(), path.to_owned())).into(),
+        root: "/root",
         run: "/run",
         project: "p",
         limits: &Limits::Parent("/casemate/v".to_owned()),
