@@ -44,7 +44,7 @@ const fn rule(name: &'static str, check: Check) -> Rule {
 }
 
 /// All rules, in the order in which they apply.
-pub(super) const RULES: [Rule; 80] = [
+pub(super) const RULES: [Rule; 82] = [
     rule("keys of the file", File(|file, _| refuse::file_keys(file))),
     rule("keys of services", File(|file, _| refuse::service_keys(file))),
     rule("image or build", File(|file, _| refuse::programs(file))),
@@ -64,6 +64,7 @@ pub(super) const RULES: [Rule; 80] = [
     rule("gpus", Key(refuse::devices)),
     rule("image", Key(refuse::image)),
     rule("ipc", Key(refuse::ipc)),
+    rule("logging", Key(refuse::logging)),
     rule("network_mode", Key(refuse::network_mode)),
     rule("networks", Key(refuse::endpoints)),
     rule("oom_kill_disable", Key(refuse::host_cgroup)),
@@ -97,6 +98,7 @@ pub(super) const RULES: [Rule; 80] = [
     rule("complete targets", File(|file, _| targets::check_complete(file))),
     rule("half a tmpfs", File(|file, input| volumes::check_complete(file, input.grants))),
     rule("number of containers", File(|file, _| limits::containers(file))),
+    rule("number of ports", File(|file, _| limits::ports(file))),
     rule("number of networks", File(|file, _| limits::networks(file))),
     rule("nested binds", File(mounts::check_nesting)),
     // What is left is rewritten.
