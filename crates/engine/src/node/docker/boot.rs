@@ -281,13 +281,15 @@ async fn plan(
     let project = manifest.project();
     let wanted = derive::guest_sources(&model);
     let sources = sources(vm, wanted.clone()).await?;
-    let run = guestfs::as_text(vm.dir.run()).map_err(|error| error.to_string())?;
+    let as_text = |path| guestfs::as_text(path).map_err(|error| error.to_string());
+    let (root, run) = (as_text(vm.dir.root())?, as_text(vm.dir.run())?);
     let input = DeriveInput {
         vm: &vm.id,
         cvm: manifest.mark().ok_or("the VM has lost its name")?.uuid(),
         node: &node.ident.node,
         grants: &node.grants,
         sources: &sources,
+        root: &root,
         run: &run,
         project: &project,
         limits,

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use bollard::{
     body_full,
     query_parameters::{
-        BuildImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+        BuildImageOptions, BuildImageOptionsBuilder, ListImagesOptionsBuilder,
+        RemoveImageOptionsBuilder,
     },
 };
 use casemate_core::id::EngineVmId;
@@ -67,10 +68,9 @@ impl BuildRoom<'_> {
         HashMap::from([(LABEL_VM.to_owned(), self.vm.to_string())])
     }
 
-    async fn ask(&self, build: &Build, tar: Vec<u8>) -> Result<(), String> {
+    fn options(&self, build: &Build) -> BuildImageOptions {
         let args: HashMap<String, String> = build.args.clone().into_iter().collect();
-        let labels = self.labels();
-        let mut options = BuildImageOptionsBuilder::new()
+        let options = BuildImageOptionsBuilder::new()
             .dockerfile("Dockerfile")
             .t(&build.image)
             .networkmode(self.network)
@@ -79,14 +79,21 @@ impl BuildRoom<'_> {
             .cpuperiod(PERIOD_US)
             .cpuquota(self.quota())
             .buildargs(&args)
-            .labels(&labels)
+            .labels(&self.labels())
+            // The engine's cache has steps that other CVMs built.
+            .nocache(true)
             .rm(true)
             .forcerm(true);
-        if let Some(target) = &build.target {
-            options = options.target(target);
+        match &build.target {
+            Some(target) => options.target(target).build(),
+            None => options.build(),
         }
+    }
+
+    async fn ask(&self, build: &Build, tar: Vec<u8>) -> Result<(), String> {
+        let options = self.options(build);
         let docker = self.engine.docker();
-        let steps = docker.build_image(options.build(), None, Some(body_full(tar.into())));
+        let steps = docker.build_image(options, None, Some(body_full(tar.into())));
         let mut steps = Box::pin(steps);
         let mut progress = Progress::default();
         while let Some(step) = steps.next().await {
@@ -97,13 +104,8 @@ impl BuildRoom<'_> {
         Ok(())
     }
 
-    async fn ask_in_group(
-        &self,
-        build: &Build,
-        tar: Vec<u8>,
-        socket: &str,
-        group: &str,
-    ) -> Result<(), String> {
+    /// [`Self::options`] with the control group.
+    fn query(&self, build: &Build, group: &str) -> Vec<(&'static str, String)> {
         let json = |value: serde_json::Value| value.to_string();
         let mut query = vec![
             ("dockerfile", "Dockerfile".to_owned()),
@@ -114,10 +116,22 @@ impl BuildRoom<'_> {
             ("cgroupparent", group.to_owned()),
             ("buildargs", json(json!(build.args))),
             ("labels", json(json!(self.labels()))),
+            ("nocache", "1".to_owned()),
             ("rm", "1".to_owned()),
             ("forcerm", "1".to_owned()),
         ];
         query.extend(build.target.clone().map(|target| ("target", target)));
+        query
+    }
+
+    async fn ask_in_group(
+        &self,
+        build: &Build,
+        tar: Vec<u8>,
+        socket: &str,
+        group: &str,
+    ) -> Result<(), String> {
+        let query = self.query(build, group);
         let broken = |error: reqwest::Error| {
             format!("the container engine does not answer: {}", error.without_url())
         };
@@ -204,4 +218,32 @@ pub(super) async fn remove_images(engine: &Engine, vm: &EngineVmId) -> Result<()
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_build_takes_a_step_from_the_cache_of_the_engine() {
+        let docker = bollard::Docker::connect_with_host("tcp://127.0.0.1:1").unwrap();
+        let room = BuildRoom {
+            engine: &Engine::new(docker, "n".to_owned()),
+            vm: &EngineVmId("v".to_owned()),
+            network: "n",
+            vcpu: 1,
+            memory_mb: 64,
+            group: None,
+        };
+        let build = Build {
+            service: "web".to_owned(),
+            image: "casemate-build/v:web".to_owned(),
+            dockerfile: "FROM x\nRUN y\n".to_owned(),
+            target: None,
+            args: std::collections::BTreeMap::default(),
+            images: Vec::new(),
+        };
+        assert!(room.options(&build).nocache);
+        assert!(room.query(&build, "/casemate/v").contains(&("nocache", "1".to_owned())));
+    }
 }

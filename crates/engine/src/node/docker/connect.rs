@@ -67,6 +67,7 @@ pub(super) async fn open(
     );
     let engine_defaults = inspection::read::defaults(&info);
     let compose_note = compose_note(&found.version);
+    let runc_note = runc_version(&docker).await.and_then(|version| runc_note(&version));
     let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
     let local = client.is_local();
     let (dir, random) = (config.dir.clone(), Arc::clone(&entropy));
@@ -94,6 +95,7 @@ pub(super) async fn open(
         ident,
         version,
         compose_note,
+        runc_note,
         host_run: fs::read_to_string(HOST_RUN).unwrap_or_default().trim().to_owned(),
         local,
         keys,
@@ -116,6 +118,31 @@ fn compose_note(version: &str) -> Option<String> {
     let found: Vec<u32> = parts.take(3).collect();
     (!found.is_empty() && found.as_slice() < INLINE_CONFIGS.as_slice()).then(|| {
         format!("Compose {version} does not know inline configs (content:); 2.23.1 and newer do")
+    })
+}
+
+/// The version of runc, as far as the engine tells it.
+async fn runc_version(docker: &Docker) -> Option<String> {
+    let version = within(ANSWER, docker.version()).await.ok()?;
+    let components = version.components.unwrap_or_default();
+    components.into_iter().find(|one| one.name == "runc").map(|runc| runc.version)
+}
+
+/// First versions of runc that do not follow a container's links to device files.
+const SAFE_RUNC: [[u32; 3]; 2] = [[1, 2, 8], [1, 3, 3]];
+
+fn runc_note(version: &str) -> Option<String> {
+    let numbers = version.split(['.', '-', '+', '~']).map_while(|part| part.parse().ok());
+    let found: Vec<u32> = numbers.take(3).collect();
+    let [major, minor, _] = *found.as_slice() else { return None };
+    let safe = SAFE_RUNC.iter().find(|safe| safe[..2] == [major, minor]).unwrap_or(&SAFE_RUNC[0]);
+    // Release candidates of 1.4.0 before the third have the fault too.
+    let candidate = ["1.4.0-rc.1", "1.4.0-rc.2"].iter().any(|rc| version.starts_with(rc));
+    (found.as_slice() < safe.as_slice() || candidate).then(|| {
+        format!(
+            "runc {version} lets a container with a writable bind mount create device files on the \
+             host (CVE-2025-52565, CVE-2025-52881): update it"
+        )
     })
 }
 
@@ -258,6 +285,18 @@ async fn take_over(node: &Arc<Shared>, vm: &Arc<Vm>, containers: &[&Container]) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_of_runc_that_follow_links_to_devices_are_noted() {
+        for old in ["1.1.5+ds1", "1.0.0-rc93", "1.2.7", "1.3.0", "1.3.2-1~deb13u1", "1.4.0-rc.2"] {
+            let note = runc_note(old).unwrap_or_else(|| panic!("{old}"));
+            assert!(note.starts_with(&format!("runc {old} lets")), "{note}");
+        }
+        for fine in ["1.2.8", "1.2.9", "1.3.3", "1.4.0-rc.3", "1.4.0", "1.5.1", "2.0.0", "", "dev"]
+        {
+            assert_eq!(runc_note(fine), None, "{fine}");
+        }
+    }
 
     #[test]
     fn old_versions_of_compose_are_noted() {

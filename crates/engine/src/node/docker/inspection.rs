@@ -15,7 +15,7 @@ use std::{
 };
 
 pub(super) use self::expected::expected;
-use super::derive::is_too_often;
+use super::derive::{is_of_engine, is_shared_memory, is_too_often};
 
 /// What the engine must have created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +112,8 @@ pub(super) struct Created {
     /// The engine's id of its image.
     pub image: String,
     pub mounts: Vec<CreatedMount>,
+    /// Targets of the tmpfs mounts that the engine does not list among the mounts.
+    pub tmpfs: Vec<String>,
     pub networks: Vec<String>,
     pub network_mode: String,
     pub pid: String,
@@ -209,6 +211,9 @@ impl Comparison<'_> {
             format!("a health check every {} ns", created.check_interval)
         })?;
         self.volumes_from(service, created)?;
+        let of_engine =
+            created.tmpfs.iter().find(|target| is_of_engine(target) && !is_shared_memory(target));
+        of_engine.map_or(Ok(()), |target| Err(format!("a tmpfs at {target}")))?;
         created.mounts.iter().try_for_each(|mount| self.mount(service, created, mount))?;
         missing_mount(service, created)
     }
@@ -303,6 +308,9 @@ impl Comparison<'_> {
         require(!mount.propagation.contains("shared"), || {
             format!("{} with propagation {}", shown(), mount.propagation)
         })?;
+        // The runtime makes its own files there, by paths: see `derive::targets`.
+        let shared_memory = mount.kind == "tmpfs" && is_shared_memory(&mount.target);
+        require(!is_of_engine(&mount.target) || shared_memory, shown)?;
         let of_image = self.is_anonymous(mount)
             && !service.mounts.iter().any(|one| one.target == mount.target);
         let derived =

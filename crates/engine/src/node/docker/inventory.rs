@@ -73,6 +73,7 @@ fn notes(node: &Shared) -> Vec<String> {
         notes.push("a CVM with several services may take its limit several times over".to_owned());
     }
     notes.extend(node.compose_note.clone());
+    notes.extend(node.runc_note.clone());
     let granted = node.grants.words();
     if !granted.is_empty() {
         notes.push(format!("compose files may use: {}", granted.join(", ")));

@@ -43,6 +43,8 @@ pub(super) struct Shared {
     pub version: String,
     /// For the operator: what this version of compose lacks.
     pub compose_note: Option<String>,
+    /// For the operator: what this version of runc lets containers do.
+    pub runc_note: Option<String>,
     /// Changes when the host starts anew, and all containers with it.
     pub host_run: String,
     pub local: bool,

@@ -16,9 +16,13 @@
 //! A VM is written under another name and renamed, so that a half-made one never shows.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use casemate_core::{
@@ -250,18 +254,16 @@ impl VmDir {
 
     /// Removes everything, the mark last but the directory.
     pub fn delete(&self) -> io::Result<()> {
+        let mut paths = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let entry = entry?;
-            if entry.file_name() == ".removing" {
-                continue;
-            }
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            } else {
-                fs::remove_file(entry.path())?;
+            if entry.file_name() != ".removing" {
+                paths.push(entry.path());
             }
         }
-        fs::remove_dir_all(&self.0)
+        remove_trees(&paths)?;
+        files::remove_if_there(&self.0.join(".removing"))?;
+        fs::remove_dir(&self.0)
     }
 
     fn write_or_remove(&self, name: &str, bytes: Option<&[u8]>) -> io::Result<()> {
@@ -289,7 +291,7 @@ pub(super) fn take_stock(vms: &Path) -> io::Result<Vec<EngineVmId>> {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with(".new-") {
-            fs::remove_dir_all(entry.path())?;
+            remove_trees(&[entry.path()])?;
         } else if name.parse::<casemate_core::id::VmUuid>().is_ok() {
             ids.push(EngineVmId(name));
         }
@@ -298,10 +300,121 @@ pub(super) fn take_stock(vms: &Path) -> io::Result<Vec<EngineVmId>> {
     Ok(ids)
 }
 
+/// Removes files and directories with everything below them. Containers made what is there: a tree may be
+/// deeper than a function of this process can call itself, so another process removes it.
+fn remove_trees(paths: &[PathBuf]) -> io::Result<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut rm = Command::new("rm")
+        .args(["-rf", "--one-file-system", "--"])
+        .args(paths)
+        .env_clear()
+        .envs([("PATH", path), ("LC_ALL", "C".into())])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("rm cannot be run: {error}")))?;
+    let stderr = rm.stderr.take();
+    let reader = thread::spawn(move || stderr.map(first_lines).unwrap_or_default());
+    let deadline = Instant::now() + MAX_REMOVAL;
+    let status = loop {
+        if let Some(status) = rm.try_wait()? {
+            break Some(status);
+        }
+        if Instant::now() >= deadline {
+            rm.kill()?;
+            rm.wait()?;
+            break None;
+        }
+        thread::sleep(BETWEEN);
+    };
+    let complaint = reader.join().unwrap_or_default();
+    match status {
+        Some(status) if status.success() => Ok(()),
+        Some(_) => {
+            let denied = ["Permission denied", "Operation not permitted"];
+            let kind = if denied.iter().any(|text| complaint.contains(text)) {
+                io::ErrorKind::PermissionDenied
+            } else {
+                io::ErrorKind::Other
+            };
+            Err(io::Error::new(kind, format!("rm: {complaint}")))
+        }
+        None => {
+            let text = format!("rm is not done after {MAX_REMOVAL:?} and goes on later");
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        }
+    }
+}
+
+/// Longest run of one `rm`; what is left is removed by the next.
+const MAX_REMOVAL: Duration = Duration::from_mins(5);
+const BETWEEN: Duration = Duration::from_millis(5);
+const MAX_COMPLAINT: u64 = 1024;
+
+/// The beginning of what a process writes; the rest is read and dropped, so that it does not wait.
+fn first_lines(mut from: impl Read) -> String {
+    let mut text = Vec::new();
+    let read = from.by_ref().take(MAX_COMPLAINT).read_to_end(&mut text);
+    let _ = read.and_then(|_| io::copy(&mut from, &mut io::sink()));
+    String::from_utf8_lossy(&text).trim().to_owned()
+}
+
 /// Makes a directory with exactly this mode.
 pub(super) fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
     match fs::DirBuilder::new().recursive(true).mode(mode).create(path) {
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{Mode, OFlags};
+
+    use super::*;
+
+    const DEPTH: usize = 20_001;
+
+    /// Makes a directory in a directory and so on.
+    fn make_deep_tree(at: &Path) {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut here = rustix::fs::open(at, flags, Mode::empty()).unwrap();
+        for _ in 0..DEPTH {
+            rustix::fs::mkdirat(&here, "d", Mode::from_raw_mode(0o700)).unwrap();
+            here = rustix::fs::openat(&here, "d", flags, Mode::empty()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_very_deep_tree_of_a_container_is_removed() {
+        let vms = tempfile::tempdir().unwrap();
+        let dir = VmDir(vms.path().join("v"));
+        fs::create_dir_all(dir.root().join("data")).unwrap();
+        fs::write(dir.0.join("manifest.json"), "{}").unwrap();
+        std::os::unix::fs::symlink("/", dir.root().join("-link")).unwrap();
+        dir.mark_removing().unwrap();
+        make_deep_tree(&dir.root().join("data"));
+        dir.delete().unwrap();
+        assert!(!dir.0.exists());
+    }
+
+    #[test]
+    fn a_very_deep_unfinished_creation_is_removed() {
+        let vms = tempfile::tempdir().unwrap();
+        fs::create_dir(vms.path().join(".new-v")).unwrap();
+        make_deep_tree(&vms.path().join(".new-v"));
+        assert_eq!(take_stock(vms.path()).unwrap(), []);
+        assert_eq!(fs::read_dir(vms.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_failed_removal_says_why() {
+        let error = remove_trees(&[PathBuf::from("/proc/self/status")]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("/proc/self/status"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use casemate_core::compose::{
 use serde_json::{Value, json};
 
 use super::{
-    Grants, Object, Refused, entries, list, mounts, names,
+    Grants, Object, Refused, entries, limits, list, mounts, names,
     refuse::{self, Asked},
     rules::{Check, RULES},
     services,
@@ -51,6 +51,7 @@ pub fn look_ahead(text: &str, granted: &[String]) -> Vec<Refused> {
             refused.extend(found.err().map(|one| one.in_field(field).on_line(line)));
         }
     }
+    refused.extend(too_many_ports(file, &node));
     refused.sort_by_key(|one| one.line);
     refused
 }
@@ -71,6 +72,20 @@ fn key_of_service(asked: &Asked<'_>) -> Result<(), Refused> {
         }
     }
     if asked.key == "volumes" { engine_mounts(asked.service, asked.grants) } else { Ok(()) }
+}
+
+/// Refuses more published ports than a CVM may have, at the service with which they are too many. A
+/// service with profiles may not run.
+fn too_many_ports(file: &Object, node: &Node) -> Option<Refused> {
+    let mut ports = 0_u64;
+    for (name, service) in services(file).filter(|(_, one)| !one.contains_key("profiles")) {
+        ports = ports.saturating_add(limits::published(service));
+        if let Err(refused) = limits::check_ports(ports) {
+            let line = line(node, &["services", name, "ports"]);
+            return Some(refused.in_service(name).in_field("ports").on_line(line));
+        }
+    }
+    None
 }
 
 /// The line of a key by the keys that lead there.

@@ -81,9 +81,7 @@ impl Reader<'_> {
             "RUN" if rest.starts_with("--") || rest.contains("<<") => {
                 return Err(refused("RUN with options or a here-document", "write plain commands"));
             }
-            "LABEL" if rest.contains("casemate.") || rest.contains("com.docker.compose.") => {
-                return Err(refused("LABEL of the node's own labels", "give it another name"));
-            }
+            "LABEL" => check_label(rest)?,
             "ADD" => return Err(refused("ADD", "download it with RUN, in the network of the CVM")),
             known if KNOWN.contains(&known) => {}
             other => return Err(refused(other, "leave it out")),
@@ -164,6 +162,51 @@ impl Reader<'_> {
         }
         Ok(format!("COPY {options}{rest}"))
     }
+}
+
+/// Checks `LABEL key=value …` and `LABEL key text`. The builder expands variables and removes quotes in
+/// keys as well, so a key is plain text here, and a value ends where every reader ends it.
+fn check_label(rest: &str) -> Result<(), Refused> {
+    let mut rest = rest;
+    let first = rest.split([' ', '\t']).next().unwrap_or_default();
+    if !first.contains('=') {
+        return check_key(first);
+    }
+    while !rest.is_empty() {
+        let unclear = || {
+            let way_out =
+                "write key=value or key=\"value\", without quotes and backslashes in the value";
+            refused(&format!("LABEL {rest}"), way_out)
+        };
+        let (key, value) = rest.split_once('=').ok_or_else(unclear)?;
+        check_key(key)?;
+        let end = value_end(value).ok_or_else(unclear)?;
+        rest = value[end..].trim_start();
+    }
+    Ok(())
+}
+
+fn check_key(key: &str) -> Result<(), Refused> {
+    if !is_word(key) {
+        let way_out = "name labels with letters, digits, dots, dashes and underscores";
+        return Err(refused(&format!("LABEL {key}"), way_out));
+    }
+    if key.starts_with("casemate.") || key.starts_with("com.docker.") {
+        return Err(refused("LABEL of the node's own labels", "give it another name"));
+    }
+    Ok(())
+}
+
+/// Where the first value ends: at a blank, or at the quote that it began with and a blank.
+fn value_end(value: &str) -> Option<usize> {
+    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+    let end = match quote {
+        Some(quote) => 2 + value[1..].find(quote)?,
+        None => value.find([' ', '\t']).unwrap_or(value.len()),
+    };
+    let inner = if quote.is_some() { &value[1..end - 1] } else { &value[..end] };
+    let ends = value[end..].is_empty() || value[end..].starts_with([' ', '\t']);
+    (ends && !inner.contains(['"', '\'', '\\'])).then_some(end)
 }
 
 fn refused(what: &str, way_out: &str) -> Refused {
@@ -266,6 +309,19 @@ mod tests {
         assert_eq!(found("FROM a\nRUN apk \\\n add curl\n").unwrap(), ["a"]);
     }
 
+    #[test]
+    fn plain_labels_pass() {
+        for label in [
+            "a=b",
+            "org.example.title=\"a b = c\" v=1 w='x y'\tz=$V",
+            "maintainer The one who knows casemate.vm",
+            "a=\"\" b=",
+        ] {
+            let text = format!("FROM a\nLABEL {label}");
+            assert_eq!(dockerfile(&text).unwrap().text, format!("{text}\n"));
+        }
+    }
+
     /// Two readers may differ in where a line, a word or an option ends; the builder gets no such place.
     #[test]
     fn the_builder_gets_what_was_read_and_not_the_text() {
@@ -309,7 +365,24 @@ mod tests {
             ("FROM --platform=$P a", "FROM --platform=$P a"),
             ("FROM --x=y a", "FROM --x=y a"),
             ("FROM a AS b/c", "FROM a AS b/c"),
-            ("FROM a\nLABEL casemate.vm=other", "LABEL"),
+            ("FROM a\nLABEL casemate.vm=other", "LABEL of the node's own"),
+            ("FROM a\nLABEL casemate.vm other", "LABEL of the node's own"),
+            ("FROM a\nLABEL com.docker.x=y", "LABEL of the node's own"),
+            ("FROM a\nLABEL a=b com.docker.compose.project=y", "LABEL of the node's own"),
+            ("FROM a\nLABEL a=\"b c\"\tcasemate.vm=y", "LABEL of the node's own"),
+            ("FROM a\nARG P=casemate\nLABEL ${P}.vm=other", "LABEL ${P}.vm"),
+            ("FROM a\nLABEL $P.vm other", "LABEL $P.vm"),
+            ("FROM a\nLABEL a=b $P=other", "LABEL $P"),
+            ("FROM a\nLABEL \"casemate\".vm=other", "LABEL \"casemate\".vm"),
+            ("FROM a\nLABEL 'casemate.vm'=other", "LABEL 'casemate.vm'"),
+            ("FROM a\nLABEL casemate\\.vm=other", "LABEL casemate\\.vm"),
+            ("FROM a\nLABEL a=b\\ casemate.vm=other", "LABEL a=b"),
+            ("FROM a\nLABEL a=\"b\\\" casemate.vm=other\"", "LABEL a=\"b"),
+            ("FROM a\nLABEL a=\"b\"' casemate.vm=other'", "LABEL a=\"b\"'"),
+            ("FROM a\nLABEL a=b\" c\"", "LABEL a=b"),
+            ("FROM a\nLABEL a=\"b", "LABEL a=\"b"),
+            ("FROM a\nLABEL a=b c", "LABEL c"),
+            ("FROM a\nLABEL", "LABEL"),
         ] {
             let what = found(text).unwrap_err();
             assert!(what.contains(word), "{text:?}: {what}");

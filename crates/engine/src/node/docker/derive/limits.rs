@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Limits, Notes, Object, Refused, entries, services, text};
+use super::{Limits, Notes, Object, Refused, entries, list, services, text};
 
 /// Containers of one file, all replicas counted.
 const MAX_CONTAINERS: u64 = 64;
 /// Networks of one file: with its default pools an engine has about thirty of them.
 const MAX_NETWORKS: usize = 8;
+/// Published ports of one file, all replicas and all numbers of ranges counted.
+const MAX_PORTS: u64 = 64;
 /// Files of a log where the app does not say how many, and the largest of them in MiB.
 const LOG_FILES: u32 = 3;
 const LOG_FILE_MB: u32 = 10;
@@ -26,6 +28,54 @@ pub(super) fn containers(file: &Object) -> Result<(), Refused> {
     }
     let way_out = format!("run at most {MAX_CONTAINERS}, all replicas counted");
     Err(Refused::new(format!("{containers} containers"), way_out))
+}
+
+/// Refuses more published ports than a CVM may have: each takes a port of the host and a process of the
+/// engine.
+pub(super) fn ports(file: &Object) -> Result<(), Refused> {
+    let ports = services(file).map(|(_, service)| published(service)).fold(0, u64::saturating_add);
+    check_ports(ports)
+}
+
+/// Refuses this many published ports.
+pub(super) fn check_ports(ports: u64) -> Result<(), Refused> {
+    if ports <= MAX_PORTS {
+        return Ok(());
+    }
+    let way_out = format!(
+        "publish at most {MAX_PORTS} ports, all numbers of ranges and all replicas counted"
+    );
+    Err(Refused::new(format!("{ports} published ports"), way_out))
+}
+
+/// The number of ports that a service publishes; entries are spelt out or `8080-8090:80`.
+pub(super) fn published(service: &Object) -> u64 {
+    let replicas = replicas(service);
+    let of_entry = |entry: &Value| match numbers_of(entry) {
+        // The numbers of a range are shared out among the containers.
+        Some(numbers) if replicas > 0 => numbers.max(replicas),
+        _ => 0,
+    };
+    list(service, "ports").iter().map(of_entry).fold(0, u64::saturating_add)
+}
+
+/// How many numbers an entry publishes; `None`: it publishes none.
+fn numbers_of(entry: &Value) -> Option<u64> {
+    let number = |value: &Value| {
+        value.as_str().map(str::to_owned).or_else(|| Some(value.as_u64()?.to_string()))
+    };
+    let text = match entry {
+        Value::Object(entry) => number(entry.get("published")?)?,
+        short => {
+            let short = number(short)?;
+            let (rest, _) = short.split_once('/').unwrap_or((&short, ""));
+            let (rest, _) = rest.rsplit_once(':')?;
+            rest.rsplit(':').next().unwrap_or(rest).to_owned()
+        }
+    };
+    let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+    let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    (first <= last && last > 0).then(|| u64::from(last - first) + 1)
 }
 
 /// Refuses more networks than a CVM may have.
@@ -76,6 +126,7 @@ pub(super) fn log_size(name: &str, service: &mut Object, most_mb: u32, notes: &m
     let given = service.get("logging").and_then(Value::as_object);
     let driver = given.and_then(|logging| text(logging, "driver")).unwrap_or("json-file");
     if driver == "none" {
+        service.insert("logging".to_owned(), json!({"driver": "none"}));
         return;
     }
     let option = |key| {
@@ -83,15 +134,12 @@ pub(super) fn log_size(name: &str, service: &mut Object, most_mb: u32, notes: &m
         Some((key, options.get(key)?.as_str()?.to_owned()))
     };
     let mut kept: Vec<(&str, String)> =
-        ["max-size", "max-file", "tag", "labels", "env", "compress"]
-            .into_iter()
-            .filter_map(option)
-            .collect();
+        ["max-size", "max-file", "tag", "compress"].into_iter().filter_map(option).collect();
     let count = given
         .and_then(|logging| logging.get("options")?.as_object().map(Object::len))
         .unwrap_or_default();
     if kept.len() < count {
-        notes.warn(name, "log options other than sizes, tag, labels and env are dropped");
+        notes.warn(name, "log options other than max-size, max-file, tag and compress are dropped");
     }
     let of =
         |wanted: &str| kept.iter().find(|(key, _)| *key == wanted).map(|(_, value)| value.as_str());
@@ -231,9 +279,32 @@ mod tests {
         let small = json!({"driver": "json-file", "options": {"max-size": "5m", "max-file": "2", "tag": "x"}});
         assert_eq!(web(json!({"logging": small}))["logging"], small);
         assert_eq!(
-            web(json!({"logging": {"driver": "none"}}))["logging"],
+            web(json!({"logging": {"driver": "none", "options": {"env": "A"}}}))["logging"],
             json!({"driver": "none"})
         );
+    }
+
+    /// The engine runs a tag as a template, and reads variables and labels by patterns.
+    #[test]
+    fn log_options_that_the_engine_runs_are_refused_or_dropped() {
+        for driver in ["json-file", "local", "none", "syslog"] {
+            for tag in ["{{.DaemonName}}", "a b", "{{range}}", "x/y"] {
+                let logging = json!({"driver": driver, "options": {"tag": tag}});
+                let model = json!({"services": {"web": {"image": "x", "logging": logging}}});
+                let refused = try_derive(model, |_| {}).unwrap_err().to_string();
+                assert!(refused.contains(&format!("the log tag {tag}")), "{refused}");
+            }
+        }
+        let text = "services: {web: {image: x, logging: {options: {tag: '{{.ID}}'}}}}";
+        assert_eq!(crate::node::docker::derive::look_ahead(text, &[]).len(), 1);
+        let options = json!({
+            "tag": "web.1-a_B", "labels": "a", "labels-regex": "(a+)+$", "env": "B", "env-regex": ".*",
+        });
+        let out = derived(json!({"logging": {"options": options}}));
+        let kept = &out.model["services"]["web"]["logging"]["options"];
+        assert_eq!(kept["tag"], "web.1-a_B");
+        assert_eq!(kept.as_object().unwrap().len(), 3, "{kept}");
+        assert!(out.warnings.iter().any(|one| one.contains("are dropped")), "{:?}", out.warnings);
     }
 
     #[test]
@@ -300,6 +371,54 @@ mod tests {
         let networks: Object = (0..9).map(|at| (format!("n{at}"), json!({}))).collect();
         let model = json!({"services": {"a": {"image": "x"}}, "networks": networks});
         assert!(refusal(model).contains("9 networks"));
+    }
+
+    #[test]
+    fn published_ports_are_counted() {
+        let port = |at: u16| json!({"target": at, "published": at.to_string()});
+        let many = |from: u16, count: u16| (from..from + count).map(port).collect::<Vec<_>>();
+        let refusal = |services: Value| {
+            let refused = try_derive(json!({"services": services}), |_| {}).err();
+            refused.map(|refused| refused.to_string())
+        };
+        assert_eq!(refusal(json!({"a": {"image": "x", "ports": many(1, 64)}})), None);
+        for (services, count) in [
+            (json!({"a": {"image": "x", "ports": many(1, 65)}}), 65),
+            (
+                json!({
+                    "a": {"image": "x", "ports": many(1, 33)},
+                    "b": {"image": "x", "ports": many(101, 33)},
+                }),
+                66,
+            ),
+            (json!({"a": {"image": "x", "scale": 11, "ports": many(1, 6)}}), 66),
+            (json!({"a": {"image": "x", "ports": [{"target": 1, "published": "100-200"}]}}), 101),
+        ] {
+            let refused = refusal(services).unwrap();
+            assert!(refused.contains(&format!("{count} published ports")), "{refused}");
+        }
+        let ahead = |web: &str| {
+            let text = format!("services:\n  a: {{image: x}}\n  web: {{image: x, {web}}}\n");
+            crate::node::docker::derive::look_ahead(&text, &[])
+        };
+        for line in [
+            "ports: ['1000-1064:1000-1064']",
+            "ports: ['127.0.0.1:1000-1064:80/tcp']",
+            "ports: [{target: 80, published: 1000-1064}]",
+            "scale: 33, ports: ['81:81', '82:82']",
+        ] {
+            let refused = ahead(line);
+            assert_eq!(refused.len(), 1, "{line}");
+            assert!(refused[0].what.contains("published ports"), "{refused:?}");
+            assert_eq!(refused[0].line, Some(3));
+        }
+        for line in [
+            "ports: ['1000-1063:1000-1063', '80', '$P:80', '3000-3100']",
+            "profiles: [x], ports: ['1000-1064:1000-1064']",
+            "scale: 0, ports: ['1000-1064:1000-1064']",
+        ] {
+            assert_eq!(ahead(line), [], "{line}");
+        }
     }
 
     #[test]

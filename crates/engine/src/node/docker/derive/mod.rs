@@ -39,6 +39,7 @@ mod refusals;
 mod refuse;
 mod rules;
 mod services;
+mod targets;
 #[cfg(test)]
 mod templates;
 #[cfg(test)]
@@ -64,6 +65,7 @@ pub(super) use self::{
     mounts::{GuestSource, guest_sources},
     project::{BRIDGE_NAME, bridge_name},
     refuse::{HARDENING, reaches_out},
+    targets::{is_of_engine, is_shared_memory},
     volumes::check_given,
 };
 
@@ -174,6 +176,8 @@ pub(super) struct DeriveInput<'a> {
     pub grants: &'a Grants,
     /// Where the paths named by [`guest_sources`] lie on the host.
     pub sources: &'a BTreeMap<String, String>,
+    /// The guest's file system on the host.
+    pub root: &'a str,
     /// Directory of the guest agent's sockets.
     pub run: &'a str,
     /// The compose project.

@@ -148,8 +148,14 @@ pub(super) fn check_nesting(file: &Object, input: &DeriveInput<'_>) -> Result<()
             Some((path, host, !is_read_only(mount)))
         })
         .collect();
-    if found.iter().any(|(path, _, writable)| path == "/" && *writable) {
-        return Err(not_granted(Grant::NestedBinds, "a writable bind mount of /"));
+    // A link of the guest may lead to its root as well.
+    let root = Path::new(input.root);
+    let is_root = |path: &str, host: &Path| path == "/" || root.starts_with(host);
+    if let Some((path, ..)) =
+        found.iter().find(|(path, host, writable)| *writable && is_root(path, host))
+    {
+        let of = if path == "/" { "/".to_owned() } else { format!("{path}, which is /") };
+        return Err(not_granted(Grant::NestedBinds, &format!("a writable bind mount of {of}")));
     }
     let files = guest_sources_of_files(file);
     let inner = found

@@ -14,11 +14,10 @@ const FILE_KEYS: [&str; 7] =
     ["name", "version", "services", "networks", "volumes", "configs", "secrets"];
 
 /// Keys of a service that reach no further than its containers, or that are rewritten.
-const KEPT: [&str; 53] = [
+const KEPT: [&str; 50] = [
     "attach",
     "cap_drop",
     "command",
-    "configs",
     "container_name",
     "cpu_count",
     "cpu_percent",
@@ -43,7 +42,6 @@ const KEPT: [&str; 53] = [
     "init",
     "labels",
     "links",
-    "logging",
     "mac_address",
     "mem_limit",
     "mem_reservation",
@@ -57,7 +55,6 @@ const KEPT: [&str; 53] = [
     "pull_refresh_after",
     "read_only",
     "restart",
-    "secrets",
     "shm_size",
     "stdin_open",
     "stop_grace_period",
@@ -112,7 +109,7 @@ impl Asked<'_> {
     }
 
     /// Each text of a list.
-    fn each(&self, check: impl Fn(&str) -> Result<(), Refused>) -> Result<(), Refused> {
+    pub fn each(&self, check: impl Fn(&str) -> Result<(), Refused>) -> Result<(), Refused> {
         list(self.service, self.key).iter().filter_map(Value::as_str).try_for_each(check)
     }
 }
@@ -327,6 +324,19 @@ pub(super) fn tmpfs(asked: &Asked<'_>) -> Result<(), Refused> {
     match asked.value {
         Value::String(text) => check(text),
         _ => asked.each(check),
+    }
+}
+
+/// The engine runs `tag` as a template, with functions and fields of its own.
+pub(super) fn logging(asked: &Asked<'_>) -> Result<(), Refused> {
+    let Some(tag) = asked.value.pointer("/options/tag") else { return Ok(()) };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match tag {
+        Value::String(tag) if !tag.bytes().all(plain) => Err(Refused::new(
+            format!("the log tag {tag}"),
+            "write a tag of letters, digits, dots, dashes and underscores",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     DeriveInput, Grants, Notes, Object, Refused, addresses, build, drop_labels, entries, images,
     label_all, limits, mounts, ports, project,
     refuse::{self, Asked},
-    services, services_mut, volumes,
+    services, services_mut, targets, volumes,
 };
 
 /// A rule of the derivation.
@@ -44,7 +44,7 @@ const fn rule(name: &'static str, check: Check) -> Rule {
 }
 
 /// All rules, in the order in which they apply.
-pub(super) const RULES: [Rule; 75] = [
+pub(super) const RULES: [Rule; 82] = [
     rule("keys of the file", File(|file, _| refuse::file_keys(file))),
     rule("keys of services", File(|file, _| refuse::service_keys(file))),
     rule("image or build", File(|file, _| refuse::programs(file))),
@@ -64,6 +64,7 @@ pub(super) const RULES: [Rule; 75] = [
     rule("gpus", Key(refuse::devices)),
     rule("image", Key(refuse::image)),
     rule("ipc", Key(refuse::ipc)),
+    rule("logging", Key(refuse::logging)),
     rule("network_mode", Key(refuse::network_mode)),
     rule("networks", Key(refuse::endpoints)),
     rule("oom_kill_disable", Key(refuse::host_cgroup)),
@@ -80,6 +81,10 @@ pub(super) const RULES: [Rule; 75] = [
     rule("userns_mode", Key(refuse::userns_mode)),
     rule("uts", Key(refuse::uts)),
     rule("volumes", Key(refuse::volumes)),
+    rule("volumes", Key(targets::check_written)),
+    rule("tmpfs", Key(targets::check_written)),
+    rule("configs", Key(targets::check_written)),
+    rule("secrets", Key(targets::check_written)),
     rule("volumes_from", Key(refuse::volumes_from)),
     rule("keys of networks", Entry("networks", refuse::network_keys)),
     rule("external networks", Entry("networks", refuse::external_network)),
@@ -90,8 +95,10 @@ pub(super) const RULES: [Rule; 75] = [
     rule("keys of configs", Entry("configs", refuse::config_keys)),
     rule("external secrets", Entry("secrets", refuse::external_secret)),
     rule("keys of secrets", Entry("secrets", refuse::secret_keys)),
+    rule("complete targets", File(|file, _| targets::check_complete(file))),
     rule("half a tmpfs", File(|file, input| volumes::check_complete(file, input.grants))),
     rule("number of containers", File(|file, _| limits::containers(file))),
+    rule("number of ports", File(|file, _| limits::ports(file))),
     rule("number of networks", File(|file, _| limits::networks(file))),
     rule("nested binds", File(mounts::check_nesting)),
     // What is left is rewritten.

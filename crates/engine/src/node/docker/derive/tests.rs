@@ -9,7 +9,7 @@ pub(super) struct Given {
     pub grants: Grants,
     pub limits: Limits,
     pub ports: Vec<PortMap>,
-    sources: BTreeMap<String, String>,
+    pub sources: BTreeMap<String, String>,
     sealed_env: Vec<u8>,
 }
 
@@ -45,6 +45,7 @@ pub(super) fn try_derive_by(
         node: "n",
         grants: &given.grants,
         sources: &given.sources,
+        root: "/vms/v/root",
         run: "/vms/v/run",
         project: "p",
         limits: &given.limits,
@@ -197,6 +198,22 @@ fn the_agents_directory_is_read_only_in_every_spelling() {
     assert_eq!(web(&derived(direct))["volumes"][0]["read_only"], true);
     let links = json!({"volumes": [bind("/run/dstack.sock", "/s")]});
     assert_eq!(web(&derived(links))["volumes"][0]["read_only"], true);
+}
+
+#[test]
+fn a_link_to_the_root_of_the_guest_is_no_way_around_the_rule() {
+    let derive = |read_only: bool| {
+        let mount =
+            json!({"type": "bind", "source": "/data/loop", "target": "/h", "read_only": read_only});
+        let model = json!({"services": {"web": {"image": "x", "volumes": [mount]}}});
+        try_derive(model, |given| {
+            given.sources.insert("/data/loop".to_owned(), "/vms/v/root".to_owned());
+        })
+    };
+    let refused = derive(false).unwrap_err().to_string();
+    assert!(refused.contains("a writable bind mount of /data/loop, which is /"), "{refused}");
+    assert!(refused.contains("nested-binds"), "{refused}");
+    assert!(derive(true).is_ok());
 }
 
 #[test]

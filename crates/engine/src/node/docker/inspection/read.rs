@@ -37,6 +37,7 @@ pub(in crate::node::docker) fn container(found: ContainerInspectResponse) -> Cre
         vm: label(LABEL_VM),
         image: found.image.unwrap_or_default(),
         mounts: mounts.collect(),
+        tmpfs: host.tmpfs.iter().flatten().map(|(target, _)| target.clone()).collect(),
         networks: networks.unwrap_or_default().into_keys().collect(),
         devices: devices(&host),
         network_mode: host.network_mode.unwrap_or_default(),

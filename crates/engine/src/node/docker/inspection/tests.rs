@@ -28,6 +28,7 @@ fn expectation_of(services: &Value, granted: &[&str]) -> Expected {
         node: "n",
         grants: &Grants::parse(&words).unwrap(),
         sources: &given.map(|path| (path.to_owned(), path.to_owned())).into(),
+        root: "/root",
         run: "/run",
         project: "p",
         limits: &Limits::Parent("/casemate/v".to_owned()),
@@ -185,6 +186,15 @@ const DIFFERENCES: &[(&str, Change)] = &[
     ("volume mount of /root/data", |w| w.containers[0].mounts[0].kind = "volume".into()),
     ("bind mount of /var/lib", |w| w.containers[0].mounts[2].kind = "bind".into()),
     ("npipe", |w| w.containers[0].mounts[4].kind = "npipe".into()),
+    ("volume mount of", |w| w.containers[0].mounts[7].target = "/dev/x".into()),
+    ("at /dev//pts", |w| {
+        let mounts = &mut w.expected.services.get_mut("web").unwrap().mounts;
+        mounts.iter_mut().find(|mount| mount.target == "/data").unwrap().target =
+            "/dev//pts".into();
+        w.containers[0].mounts[0].target = "/dev//pts".into();
+    }),
+    ("a tmpfs at /proc", |w| w.containers[0].tmpfs.push("/proc".into())),
+    ("a tmpfs at /x/../dev/y", |w| w.containers[0].tmpfs.push("/x/../dev/y".into())),
     ("propagation rshared", |w| w.containers[0].mounts[0].propagation = "rshared".into()),
     ("propagation shared", |w| w.containers[0].mounts[0].propagation = "shared".into()),
     ("no mount at /db", |w| drop(w.containers[0].mounts.remove(2))),
