@@ -15,7 +15,7 @@ pub struct NodeRow {
     pub id: i64,
     /// Unique.
     pub name: String,
-    /// `docker` or `sim`.
+    /// `docker`, `sim` or `dstack`.
     pub kind: String,
     /// The process that serves the node, and that has its files if it is pinned.
     pub owner: String,

@@ -37,7 +37,7 @@ pub async fn place(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Match, Error
     let resources = resources(ctx, request)?;
     if ctx.fleet.all().is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
-            .suggest("Start casemate with --node docker or --node sim."));
+            .suggest("Start casemate with --node docker or --node sim, or add one with casemate admin node add."));
     }
     let (able, unable) = able(ctx, setup)?;
     let images = images(&able, request)?;

@@ -54,7 +54,7 @@ pub async fn choose(
     };
     if nodes.is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
-            .suggest("Start casemate with --node docker or --node sim."));
+            .suggest("Start casemate with --node docker or --node sim, or add one with casemate admin node add."));
     }
     let mut refused: Refused = Vec::new();
     let mut able = Vec::new();
