@@ -238,8 +238,8 @@ pub enum ProblemKind {
     /// Dependencies that compose would follow for hours.
     #[error(
         "has too many ways from service to service through depends_on, links, volumes_from and the \
-         like, more than {MAX_PATHS} in the file: name only services that are needed directly, and \
-         leave out those that these need anyway"
+         like: a file has at most {MAX_PATHS}, and no chain of hundreds; name only services that are \
+         needed directly, and leave out those that these need anyway"
     )]
     TooManyPaths,
     /// Services that extend one another in a long chain.
