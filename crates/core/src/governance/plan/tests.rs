@@ -374,7 +374,9 @@ proptest! {
         }
         let allowed = facts.hosts.iter().all(|host| after.allows(host));
         let standing = made.standing();
-        prop_assert_eq!(allowed, standing != Standing::Blocked, "{:?}", made);
+        // What was wished for beyond that has to come true as well.
+        let any_device_is_so = !any_device || after.any_device;
+        prop_assert_eq!(allowed && any_device_is_so, standing != Standing::Blocked, "{:?}", made);
         let before = !new && facts.hosts.iter().all(|host| world.allows(host));
         prop_assert!(standing != Standing::Allowed || before, "{:?}", made);
         // Nothing is requested that is already so, and optional steps come after required ones.
