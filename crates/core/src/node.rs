@@ -128,6 +128,7 @@ pub struct Capabilities {
     /// disk key depends on the instance id.
     pub instance_seeds: bool,
     /// Guests can open an environment that is sealed to a key of Casemate's KMS.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub sealed_env: bool,
     /// A configuration can remove the user config or the sealed variables of the one before.
     pub clears_files: bool,
