@@ -6,7 +6,7 @@
 //! | [`Key`] | an account's private key; it signs, and cannot be read back |
 //! | [`Rpc::prepare`], [`Rpc::send`], [`Rpc::mined`] | a transaction: simulate, price, sign, wait |
 //! | [`Overview`] | the state of an app's contracts |
-//! | [`crate::Required`] | what a server says must be allowed first (HTTP 465) |
+//! | [`crate::ApprovalRequired`] | what a server says must be allowed first (HTTP 465) |
 //!
 //! Guarantees: the key never leaves this process; a transaction that would revert, or that the account cannot
 //! pay, is not signed; if sending gets no response, the transaction is looked up by its hash, which is known

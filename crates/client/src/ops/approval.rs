@@ -13,7 +13,7 @@ use crate::{error::Error, http::Client};
 const NOTHING_TO_REGISTER: &str = "already-registered";
 
 impl Client {
-    /// `PATCH /cvms/{id}` that only prepares the change: the resulting error ([`crate::Required`]) has a
+    /// `PATCH /cvms/{id}` that only prepares the change: the resulting error ([`crate::ApprovalRequired`]) has a
     /// token that confirms it after contracts allow it. A change that needs no approval is applied.
     pub async fn prepare_cvm_patch(
         &self,

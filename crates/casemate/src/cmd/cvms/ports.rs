@@ -31,7 +31,7 @@ pub enum Ports {
     Set {
         #[command(flatten)]
         one: CvmArg,
-        /// [HOST_PORT:]CVM_PORT[/udp]; the server chooses a host port that is left out.
+        /// `HOST_PORT:CVM_PORT/udp`; the server chooses a host port that is left out, and tcp is the default.
         #[arg(value_name = "[HOST:]PORT[/PROTOCOL]", value_parser = parse_rule, required_unless_present = "none")]
         ports: Vec<PortRule>,
         /// Remove all host ports.

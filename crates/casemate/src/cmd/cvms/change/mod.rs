@@ -2,7 +2,7 @@
 //!
 //! 1. [`current`]: read the current configuration from the server
 //! 2. [`diff`]: ask the server for the difference and whether it needs a restart
-//! 3. [`agree`]: ask for confirmation before a restart
+//! 3. [`confirm_restart`]: ask for confirmation before a restart
 //! 4. [`send`]: send one PATCH, which may restart the guest only if that was confirmed
 //! 5. [`mod@follow`]: show the steps until the operation ends
 
