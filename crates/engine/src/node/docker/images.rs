@@ -173,9 +173,19 @@ async fn pull(
     }
     let steps = engine.docker().create_image(Some(options.build()), None, login);
     let pulled: Result<Vec<()>, Error> = steps.map_ok(|_| ()).try_collect().await;
-    pulled
-        .map(|_| ())
-        .map_err(|error| format!("image {image} cannot be pulled: {}", call_error(&error)))
+    pulled.map(|_| ()).map_err(|error| {
+        let cause = call_error(&error).to_string();
+        format!("image {image} cannot be pulled: {}", without_reply(&cause))
+    })
+}
+
+/// The engine quotes a reply that it does not understand. The tenant chooses the registry, and a registry can
+/// send the engine to any address, so such a reply is shown to nobody.
+fn without_reply(cause: &str) -> String {
+    match cause.split_once("response body") {
+        Some((before, _)) => format!("{before}response body (not shown)"),
+        None => cause.to_owned(),
+    }
 }
 
 /// Refuses a registry that is not on the public network. Docker Hub is known to be.
@@ -284,6 +294,13 @@ fn host(server: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reply_that_the_engine_does_not_understand_is_not_shown() {
+        let cause = "error parsing HTTP 403 response body: invalid character 'I': \"INTERNAL\"";
+        assert_eq!(without_reply(cause), "error parsing HTTP 403 response body (not shown)");
+        assert_eq!(without_reply("manifest unknown"), "manifest unknown");
+    }
 
     #[test]
     fn the_registry_is_read_from_the_name() {
