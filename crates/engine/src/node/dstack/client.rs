@@ -161,11 +161,6 @@ impl VmmClient {
         Ok(Self { http, base, address, credential: RwLock::new(credential), timeout })
     }
 
-    /// The address, fit to be shown.
-    pub const fn address(&self) -> &VmmAddress {
-        &self.address
-    }
-
     /// Uses this credential from now on.
     pub fn set_credential(&self, credential: Credential) {
         *self.credential.write().unwrap_or_else(PoisonError::into_inner) = credential;

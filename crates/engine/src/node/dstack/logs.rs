@@ -1,9 +1,6 @@
 //! Output of the containers of a guest, from its agent; where that cannot be reached, the serial log of the VM.
 //!
-//! The agent serves `/logs/<container>` on port 8090 of the guest, which is reached by a host port or by
-//! the gateway (`app_url`). From dstack 0.6.3 on it asks for a token.
-
-use std::net::SocketAddr;
+//! The agent serves `/logs/<container>` on port 8090 of the guest, which is reached through the node's gateway. From dstack 0.6.3 on it asks for a token.
 
 use bytes::Bytes;
 use casemate_core::id::EngineVmId;
@@ -13,9 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     DstackConfig,
-    client::{VmmAddress, VmmClient},
+    client::VmmClient,
     secret,
-    wire::{Containers, GetInfoResponse, Id, Port},
+    wire::{Containers, GetInfoResponse, Id, Meta, Nothing},
 };
 use crate::node::{CallError, LogQuery, LogStream};
 
@@ -35,15 +32,9 @@ pub(super) async fn logs(
 ) -> Result<LogStream, CallError> {
     let found: GetInfoResponse = vmm.call("GetInfo", &Id { id: vm.0.clone() }).await?;
     let info = found.info.ok_or_else(|| CallError::Rejected("VM not found".to_owned()))?;
-    let ports = info.configuration.map(|has| has.ports).unwrap_or_default();
-    let agent = match (ports.iter().find(|port| port.vm_port == AGENT), &info.app_url) {
-        (Some(port), _) => {
-            let address = host_port(vmm.address(), port).await;
-            let address = address.map_err(CallError::Unreachable)?;
-            format!("http://{address}/")
-        }
-        (None, Some(url)) => url.clone(),
-        (None, None) => return serial(vmm, vm, query).await,
+    let meta: Meta = vmm.call("GetMeta", &Nothing {}).await?;
+    let Some(agent) = info.instance_id.and_then(|id| agent(&id, &meta)) else {
+        return serial(vmm, vm, query).await;
     };
     match containers(vmm, config, &agent, vm, query).await {
         Err(CallError::Unreachable(_) | CallError::Unknown(_)) => serial(vmm, vm, query).await,
@@ -218,27 +209,20 @@ fn add(out: &mut Vec<u8>, source: &str, line: &[u8]) {
     out.push(b'\n');
 }
 
-/// Where a host port is reached from here: on the address it listens on, or on the VMM's host where that
-/// is any address.
-pub(super) async fn host_port(vmm: &VmmAddress, port: &Port) -> Result<SocketAddr, String> {
-    let local = matches!(port.host_address.as_str(), "" | "127.0.0.1" | "::1" | "localhost");
-    let host = match vmm {
-        VmmAddress::Unix(_) => "127.0.0.1",
-        VmmAddress::Url(url) => url.host_str().unwrap_or("127.0.0.1").trim_matches(['[', ']']),
-    };
-    let loopback = matches!(host, "127.0.0.1" | "::1" | "localhost");
-    if local && !loopback {
-        return Err(format!(
-            "port {} is open on {host} itself only: use the gateway of the node",
-            port.vm_port
-        ));
+/// The guest agent behind the gateway that the operator gave to the node. Not `app_url` and not a host port: both
+/// follow what a tenant sets (`gateway_urls`, `ports`), and the guest API token goes there.
+fn agent(instance_id: &str, meta: &Meta) -> Option<String> {
+    let gateway = &meta.gateway;
+    let is_id = !instance_id.is_empty() && instance_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if gateway.base_domain.is_empty() || !is_id {
+        return None;
     }
-    let any = matches!(port.host_address.as_str(), "" | "0.0.0.0" | "::");
-    let host = if any { host } else { port.host_address.as_str() };
-    let mut found = tokio::net::lookup_host((host, port.host_port))
-        .await
-        .map_err(|error| format!("{host}: {error}"))?;
-    found.next().ok_or_else(|| format!("{host} has no address"))
+    let agent_port = if gateway.agent_port == 0 { AGENT } else { gateway.agent_port };
+    let name = format!("https://{instance_id}-{agent_port}.{}", gateway.base_domain);
+    Some(match gateway.port {
+        0 | 443 => name,
+        port => format!("{name}:{port}"),
+    })
 }
 
 #[cfg(test)]
@@ -270,21 +254,20 @@ mod tests {
         assert_eq!(service("other"), "other");
     }
 
-    #[tokio::test]
-    async fn a_host_port_of_another_host_is_not_dialled_on_loopback() {
-        let port = |address: &str| Port {
-            protocol: "tcp".to_owned(),
-            host_port: 20000,
-            vm_port: 80,
-            host_address: address.to_owned(),
+    #[test]
+    fn the_agent_is_reached_through_the_gateway_of_the_operator_only() {
+        let meta = |gateway: serde_json::Value| -> Meta {
+            serde_json::from_value(serde_json::json!({ "gateway": gateway })).unwrap()
         };
-        let far: VmmAddress = "http://10.0.0.7:9080".parse().unwrap();
-        let near: VmmAddress = "unix:/run/vmm.sock".parse().unwrap();
-        assert!(host_port(&far, &port("127.0.0.1")).await.is_err());
-        assert_eq!(host_port(&far, &port("0.0.0.0")).await.unwrap().to_string(), "10.0.0.7:20000");
-        assert_eq!(
-            host_port(&near, &port("127.0.0.1")).await.unwrap().to_string(),
-            "127.0.0.1:20000"
-        );
+        let of = |gateway| agent("0a1b", &meta(gateway));
+        let full =
+            serde_json::json!({"base_domain": "apps.example", "port": 8443, "agent_port": 8099});
+        assert_eq!(of(full.clone()).unwrap(), "https://0a1b-8099.apps.example:8443");
+        let plain = serde_json::json!({"base_domain": "apps.example", "port": 443});
+        assert_eq!(of(plain).unwrap(), "https://0a1b-8090.apps.example");
+        assert_eq!(of(serde_json::json!({})), None);
+        for id in ["", "x.evil.example/", "0a1b.evil"] {
+            assert_eq!(agent(id, &meta(full.clone())), None);
+        }
     }
 }

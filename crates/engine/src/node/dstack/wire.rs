@@ -184,7 +184,6 @@ pub(super) struct VmInfo {
     pub status: String,
     /// Since the last start, `2m 28s` or `never`; goes on after the end.
     pub uptime: String,
-    pub app_url: Option<String>,
     pub instance_id: Option<String>,
     pub configuration: Option<Configuration>,
     pub boot_progress: String,
@@ -228,6 +227,7 @@ pub(super) struct GatewayMeta {
     pub urls: Vec<String>,
     pub base_domain: String,
     pub port: u16,
+    pub agent_port: u16,
 }
 
 /// From the node's configuration; the VMM enforces none of them but the number of VMs.
