@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 /// A document that every build accepts.
 const DOCUMENT: &str = r#"{"docker_compose_file":"services:\n  web:\n    image: nginx:1.27\n","manifest_version":2,"name":"contract","runner":"docker-compose"}"#;
-/// SHA-256 of [`DOCUMENT`]'s bytes is computed, so the text may change.
+/// The id of no VM.
 const NOBODY: &str = "00000000-0000-0000-0000-000000000000";
 
 /// How one check went.

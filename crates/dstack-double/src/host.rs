@@ -1,7 +1,11 @@
 //! One host.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
+use casemate_core::id::EngineVmId;
 use casemate_engine::node::{
     Image,
     sim::{SimNode, SimVm},
@@ -45,6 +49,8 @@ pub(crate) struct State {
     pub faults: Vec<Fault>,
     /// VMs of other owners, as `Status` shows them.
     pub foreign: Vec<Value>,
+    /// Annotations by the id of the VM.
+    pub annotations: BTreeMap<String, Value>,
     /// What was last shown of VMs, for [`Fault::ShowsGone`].
     pub shown: Vec<Value>,
 }
@@ -77,6 +83,11 @@ impl Host {
     /// Its VMs.
     pub fn vms(&self) -> std::io::Result<Vec<SimVm>> {
         self.sim.host().vms()
+    }
+
+    /// The annotations that were sent for a VM, also to a build that drops them; `None`: none were.
+    pub fn annotations(&self, vm: &EngineVmId) -> Option<Value> {
+        self.state().annotations.get(&vm.0).cloned()
     }
 
     pub(crate) fn images(&self) -> &[Image] {

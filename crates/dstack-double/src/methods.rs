@@ -277,6 +277,8 @@ fn sealed(arguments: &Arguments) -> Result<Option<casemate_core::seal::SealedEnv
 }
 
 async fn create(host: &Arc<Host>, arguments: Arguments) -> Result<Value, Failure> {
+    // Also of a build that drops them: a test asks whether they were sent.
+    let sent = arguments.get("annotations").cloned();
     let arguments = known(host, "VmConfiguration", arguments);
     let name = text(&arguments, "name");
     check_name(name)?;
@@ -320,6 +322,9 @@ async fn create(host: &Arc<Host>, arguments: Arguments) -> Result<Value, Failure
         compose,
     };
     let vm = host.sim.create(&config).await?;
+    if let Some(annotations) = sent {
+        host.state().annotations.insert(vm.0.clone(), annotations);
+    }
     if !flag(&arguments, "stopped") {
         host.sim.start(&vm).await?;
     }
@@ -454,7 +459,7 @@ fn vm_info(host: &Host, vm: &SimVm, brief: bool) -> Value {
         "id": id.0, "name": config.mark.to_string(), "status": status, "uptime": "1m 3s",
         "app_url": app_url, "app_id": config.app_id.to_string(),
         "instance_id": instance_id.map(|id| id.to_string()),
-        "configuration": if brief { Value::Null } else { configuration(host, config) },
+        "configuration": if brief { Value::Null } else { configuration(host, id, config) },
         "exited_at": "never", "boot_progress": progress,
         "boot_error": failed.or_else(|| boot_error.clone()).unwrap_or_default(),
         "shutdown_progress": shutdown_progress.clone().unwrap_or_default(),
@@ -466,7 +471,7 @@ fn vm_info(host: &Host, vm: &SimVm, brief: bool) -> Value {
     info
 }
 
-fn configuration(host: &Host, config: &VmConfig) -> Value {
+fn configuration(host: &Host, vm: &EngineVmId, config: &VmConfig) -> Value {
     let port = |port: &PortMap| {
         json!({"protocol": port.protocol, "host_port": port.host_port, "vm_port": port.vm_port,
                "host_address": port.host_address.clone().unwrap_or_default()})
@@ -482,7 +487,7 @@ fn configuration(host: &Host, config: &VmConfig) -> Value {
         "no_tee": false, "networking": null, "networks": [], "simulated_tee": null,
     });
     if host.profile.annotations {
-        shown["annotations"] = json!({"casemate.mark": config.mark.to_string()});
+        shown["annotations"] = host.annotations(vm).unwrap_or_else(|| json!({}));
     }
     shown
 }

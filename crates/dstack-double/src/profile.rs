@@ -17,8 +17,6 @@ pub struct Profile {
     pub checks_first: bool,
     /// Status of an unknown method.
     pub unknown_method: u16,
-    /// The guest agents' external API asks for a token.
-    pub scoped_guests: bool,
 }
 
 impl Profile {
@@ -31,7 +29,6 @@ impl Profile {
             annotations: false,
             checks_first: false,
             unknown_method: 400,
-            scoped_guests: false,
         },
         Self {
             version: "0.5.16",
@@ -40,7 +37,6 @@ impl Profile {
             annotations: false,
             checks_first: false,
             unknown_method: 400,
-            scoped_guests: false,
         },
         Self {
             version: "0.6.0",
@@ -49,7 +45,6 @@ impl Profile {
             annotations: false,
             checks_first: true,
             unknown_method: 404,
-            scoped_guests: false,
         },
         Self {
             version: "0.6.3",
@@ -58,7 +53,6 @@ impl Profile {
             annotations: true,
             checks_first: true,
             unknown_method: 404,
-            scoped_guests: true,
         },
         Self {
             version: "0.6.6",
@@ -67,7 +61,6 @@ impl Profile {
             annotations: true,
             checks_first: true,
             unknown_method: 404,
-            scoped_guests: true,
         },
     ];
 

@@ -201,10 +201,12 @@ async fn a_vm_whose_process_ended_says_why() {
 #[tokio::test]
 async fn an_annotation_goes_to_builds_that_have_them() {
     for (version, has) in [("0.5.16", false), ("0.6.0", false), ("0.6.6", true)] {
-        let profile = Profile::of(version).unwrap();
-        assert_eq!(profile.annotations, has);
-        let stage = Stage::new(profile).await;
-        stage.node.create(&config("web")).await.unwrap();
+        let stage = Stage::new(Profile::of(version).unwrap()).await;
+        let config = config("web");
+        let vm = stage.node.create(&config).await.unwrap();
+        let sent = stage.host.annotations(&vm);
+        let mark = serde_json::json!({"casemate.mark": config.mark.to_string()});
+        assert_eq!(sent, has.then_some(mark), "{version}");
     }
 }
 
