@@ -45,7 +45,7 @@ pub struct AppEvent {
     pub correlation_id: Option<String>,
     /// `cvm.phase`, `operation.step`.
     pub event_type: String,
-    /// What the operation does.
+    /// The kind of operation.
     pub operation_type: Option<OperationType>,
     /// The status to which the operation leads.
     pub target_state: Option<CvmPhase>,

@@ -91,7 +91,7 @@ pub struct CvmInfo {
     pub kms_type: Option<String>,
     /// Keys and contracts.
     pub kms_info: Option<CvmKms>,
-    /// What it is doing.
+    /// The phase of the CVM.
     pub status: CvmPhase,
     /// Whether an operation is open or waiting.
     #[serde(default)]

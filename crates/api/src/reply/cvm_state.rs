@@ -95,7 +95,7 @@ pub struct CvmStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusOperation {
-    /// What it does.
+    /// The kind of operation.
     #[serde(rename = "type")]
     pub kind: OperationType,
     /// The CVM's status meanwhile.

@@ -12,7 +12,7 @@ pub struct InstanceIdResult {
     pub cvm_id: AnyId,
     /// How the request named it.
     pub identifier: String,
-    /// What became of the request.
+    /// The result of the request.
     pub status: InstanceIdStatus,
     /// What it was.
     #[serde(default)]

@@ -26,7 +26,7 @@ pub struct OperationsPage {
 pub struct OperationRecord {
     /// Its id.
     pub correlation_id: String,
-    /// What it does.
+    /// The kind of operation.
     pub operation_type: OperationType,
     /// The status in which the CVM is if all goes well.
     pub target_state: CvmPhase,
@@ -135,7 +135,7 @@ pub struct OperationStatus {
     /// Id of the operation under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// What it does.
+    /// The kind of operation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation_type: Option<OperationType>,
     /// The status in which the CVM is if all goes well.

@@ -116,7 +116,7 @@ words! {
 }
 
 words! {
-    /// What an operation does.
+    /// The kind of an operation.
     OperationType from OperationKind {
         Create = "create",
         Start = "start",
@@ -168,7 +168,7 @@ words! {
 }
 
 words! {
-    /// What became of a request for a change.
+    /// The progress of a requested change.
     ChangeStatus {
         InProgress = "in_progress",
         NoChange = "no_change",
@@ -176,7 +176,7 @@ words! {
 }
 
 words! {
-    /// What became of a request for an instance id.
+    /// The result of a request for an instance id.
     InstanceIdStatus {
         Updated = "updated",
         Unchanged = "unchanged",

@@ -29,7 +29,7 @@ use crate::{
     ui, vars,
 };
 
-/// What differs between the new CVM and its template.
+/// Settings of the new CVM that differ from its template.
 #[derive(Debug, Args)]
 pub struct ReplicaOptions {
     /// Name [default: the template's name with a number].

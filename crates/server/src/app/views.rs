@@ -126,7 +126,7 @@ pub fn waiting(ctx: &Ctx, cvm: &Cvm) -> Option<WaitingView> {
     })
 }
 
-/// What became of a request for a change.
+/// The view of an accepted change.
 pub fn update(accepted: &Accepted) -> UpdateView {
     let message = match (accepted.waits_behind, accepted.effect) {
         (Some(_), _) => "Update accepted; it waits for the operation under way",

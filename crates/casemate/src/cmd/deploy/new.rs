@@ -32,7 +32,7 @@ use crate::{
     vars::{self, Vars},
 };
 
-/// What the contracts must allow, and their addresses.
+/// The KMS contract of a governed app, with the hash and the device that contracts must allow.
 #[derive(Debug)]
 struct Governed {
     chain_id: u64,

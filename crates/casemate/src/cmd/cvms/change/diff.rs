@@ -29,7 +29,7 @@ pub struct Diff {
     pub env: Option<EnvReport>,
     /// Names that existed before and get a new sealed value.
     again: Vec<String>,
-    /// What the node has to do for the change.
+    /// The work that the change causes on the node.
     pub effect: Effect,
     /// Whether the change restarts a running guest.
     pub restart: bool,
