@@ -129,7 +129,7 @@ pub struct AddArgs {
     #[arg(long, value_name = "MIB")]
     memory_mb: Option<u32>,
     /// Maximum disk space in GB.
-    #[arg(long, value_name = "GB")]
+    #[arg(long, value_name = "GB", required_if_eq("kind", "dstack"))]
     disk_gb: Option<u32>,
 }
 

@@ -1,11 +1,9 @@
 //! What an operator does with nodes: add, look, cordon, remove, give up. All of it writes rows; the
 //! registry ([`crate::nodes::registry`]) makes the fleet like them. Nothing here talks to a node.
 
-use std::time::Duration;
-
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
-    node_admin::{AddNodeRequest, DstackAccess, ManagedNode, NodeAmount},
+    node_admin::{AddNodeRequest, ManagedNode, NodeAmount},
 };
 use casemate_core::{
     id::NodeId,
@@ -21,7 +19,7 @@ use super::{Ctx, Error, fleet, mutation::Mutation};
 use crate::{
     config::Role,
     nodes::{
-        open::dstack_config,
+        open::check_dstack,
         settings::{DriverSettings, NodeSettings},
     },
 };
@@ -125,31 +123,16 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
             }
             Ok(DriverSettings::Sim { dir })
         }
-        NodeKind::Dstack => dstack(request.dstack.as_ref()),
+        NodeKind::Dstack => dstack(request),
     }
 }
 
-fn dstack(access: Option<&DstackAccess>) -> Result<DriverSettings, Error> {
+fn dstack(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
     let missing = || {
         Error::invalid("dstack", "is required: the address of dstack-vmm and the TEE of the host")
     };
-    let access = access.ok_or_else(missing)?;
-    for (field, path) in [
-        ("dstack.token_file", &access.token_file),
-        ("dstack.ca_file", &access.ca_file),
-        ("dstack.guest_token_file", &access.guest_token_file),
-    ] {
-        if path.as_ref().is_some_and(|path| !std::path::Path::new(path).is_absolute()) {
-            return Err(Error::invalid(field, "must be an absolute path"));
-        }
-    }
-    if access.user.is_some() && access.token_file.is_none() {
-        return Err(Error::invalid(
-            "dstack.token_file",
-            "is required with user: the file of its password",
-        ));
-    }
-    dstack_config(access, Duration::ZERO).map_err(|why| Error::invalid("dstack", why))?;
+    let access = request.dstack.as_ref().ok_or_else(missing)?;
+    check_dstack(access, &request.limits).map_err(|(field, why)| Error::invalid(field, why))?;
     Ok(DriverSettings::Dstack(access.clone()))
 }
 

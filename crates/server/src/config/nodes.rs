@@ -7,7 +7,7 @@ use casemate_core::name::check_node_name;
 use serde::Deserialize;
 
 use super::ConfigError;
-use crate::nodes::settings::DriverSettings;
+use crate::nodes::{open::check_dstack, settings::DriverSettings};
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]
@@ -28,6 +28,12 @@ pub(super) fn check(nodes: &[ConfiguredNode]) -> Result<(), ConfigError> {
         check_node_name(&node.name).map_err(|why| refuse(why.to_string()))?;
         if !names.insert(&node.name) {
             return Err(refuse(format!("{} is there twice", node.name)));
+        }
+        if let DriverSettings::Dstack(access) = &node.driver {
+            check_dstack(access, &node.limits).map_err(|(field, reason)| {
+                let field = field.strip_prefix("dstack.").unwrap_or(field);
+                ConfigError::Value { key: format!("nodes[{index}].{field}"), reason }
+            })?;
         }
     }
     Ok(())

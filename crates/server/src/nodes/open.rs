@@ -3,7 +3,10 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use casemate_api::{node_admin::DstackAccess, reply::Tee as WireTee};
+use casemate_api::{
+    node_admin::{DstackAccess, NodeLimits},
+    reply::Tee as WireTee,
+};
 use casemate_core::{
     node::NodeKind,
     time::{Clock, Entropy},
@@ -100,8 +103,35 @@ impl Opener {
     }
 }
 
-/// What the settings of a dstack node say; the error names the field.
-pub fn dstack_config(access: &DstackAccess, timeout: Duration) -> Result<DstackConfig, String> {
+/// Checks the settings of a dstack node. The error is the field, as `[[nodes]]` and the API call it, and the reason.
+pub fn check_dstack(
+    access: &DstackAccess,
+    limits: &NodeLimits,
+) -> Result<(), (&'static str, String)> {
+    let files = [
+        ("dstack.token_file", &access.token_file),
+        ("dstack.ca_file", &access.ca_file),
+        ("dstack.guest_token_file", &access.guest_token_file),
+    ];
+    let relative = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.starts_with('/'));
+    if let Some((field, _)) = files.into_iter().find(|(_, path)| relative(path)) {
+        return Err((field, "must be an absolute path".to_owned()));
+    }
+    if access.user.is_some() && access.token_file.is_none() {
+        return Err((
+            "dstack.token_file",
+            "is required with user: the file of its password".to_owned(),
+        ));
+    }
+    if limits.disk_gb.is_none() {
+        let why = "is required for a dstack node: dstack-vmm does not report the size of its disk";
+        return Err(("limits.disk_gb", why.to_owned()));
+    }
+    dstack_config(access, Duration::ZERO).map(drop).map_err(|why| ("dstack", why))
+}
+
+/// The driver's settings of a dstack node; the error names the field.
+fn dstack_config(access: &DstackAccess, timeout: Duration) -> Result<DstackConfig, String> {
     let file = |path: &Option<String>| path.as_ref().map(PathBuf::from);
     let device_id = access.device_id.as_deref().map(str::parse).transpose();
     Ok(DstackConfig {

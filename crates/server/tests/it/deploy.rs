@@ -3,7 +3,7 @@
 use crate::common;
 
 use casemate_core::compose::hash;
-use common::{World, provision_body};
+use common::{TestNode, World, provision_body};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -149,4 +149,25 @@ async fn what_is_wrong_is_said_in_upstreams_envelope() {
     world.post("/cvms/provision", broken).await.refused(400, "ERR-01-003");
     let body = json!({ "app_id": "00".repeat(20), "compose_hash": "00".repeat(32) });
     world.post("/cvms", body).await.refused(422, "ERR-20-009");
+}
+
+/// Guests of such a node get their keys from a KMS that Casemate does not use: variables would never be opened.
+#[tokio::test]
+async fn variables_are_refused_where_guests_cannot_open_them() {
+    let mut node = TestNode::sim();
+    node.host.capabilities.sealed_env = false;
+    let world = World::fleet(vec![node], |_| {}).await;
+    let sealed = "07".repeat(80);
+    let mut body = provision_body("my-app");
+    body["encrypted_env"] = json!(sealed);
+    let refused = world.post("/cvms/provision", body).await.refused(400, "ERR-20-006");
+    assert!(refused.to_string().contains("encrypted_env"), "{refused}");
+    let made = world.provision("my-app").await;
+    let mut body = json!({ "app_id": made["app_id"], "compose_hash": made["compose_hash"] });
+    body["encrypted_env"] = json!(sealed);
+    world.post("/cvms", body).await.refused(400, "ERR-20-006");
+    world.deploy("my-app").await;
+    world.settle().await;
+    let body = Some(json!({ "encrypted_env": sealed }));
+    world.call("PATCH", "/cvms/my-app", "2026-01-21", body).await.refused(400, "ERR-20-006");
 }

@@ -224,7 +224,9 @@ impl Vmm {
         let app = casemate_dstack_double::router(Arc::new(host));
         let server =
             tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-        let nodes = format!(r#"[{{name="rack",kind="dstack",url="{url}",tee="tdx"}}]"#);
+        let nodes = format!(
+            r#"[{{name="rack",kind="dstack",url="{url}",tee="tdx",limits={{disk_gb=500}}}}]"#
+        );
         Self { nodes, server }
     }
 }

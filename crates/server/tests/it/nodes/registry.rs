@@ -191,6 +191,30 @@ async fn what_is_on_a_node_that_was_given_up_ends_and_comes_back_with_it() {
     assert!(stopped.await.is_some(), "{}", there.get("/cvms/is-stopped").await.text);
 }
 
+/// How a dstack-vmm is reached, with these fields on top.
+fn dstack(more: Value) -> Value {
+    let mut access = json!({ "url": "http://127.0.0.1:1", "tee": "tdx" });
+    access.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    access
+}
+
+fn with_disk(more: Value) -> Value {
+    json!({ "name": "rack", "kind": "dstack", "dstack": dstack(more), "limits": { "disk_gb": 9 } })
+}
+
+/// dstack-vmm that nobody started: the node is part of the fleet, and says why it does not answer.
+#[tokio::test]
+async fn a_dstack_node_that_nobody_answers_for_is_part_of_the_fleet() {
+    let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
+    let mut process = Process::of(&world, "here", dir.path());
+    let added = add(&world, &mut process, with_disk(json!({}))).await;
+    assert_eq!(added["dstack"]["tee"], "tdx");
+    process.until("rack", false).await;
+    let ctx = process.ctx.clone();
+    let shown = over(&world, &ctx, "GET", "/admin/nodes/rack", Value::Null).await;
+    assert!(shown["cause"].as_str().unwrap().contains("refused"), "{shown}");
+}
+
 #[tokio::test]
 async fn a_node_that_cannot_be_opened_is_part_of_the_fleet_and_says_why() {
     let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
@@ -209,6 +233,15 @@ async fn a_node_that_cannot_be_opened_is_part_of_the_fleet_and_says_why() {
         json!({ "name": "rack", "kind": "docker", "dir": "/tmp" }),
         json!({ "name": "rack", "kind": "moon" }),
         json!({ "name": "rack", "kind": "sim", "colour": "red" }),
+        json!({ "name": "rack", "kind": "sim", "dstack": dstack(json!({})) }),
+        json!({ "name": "rack", "kind": "dstack", "limits": { "disk_gb": 9 } }),
+        json!({ "name": "rack", "kind": "dstack", "dstack": dstack(json!({})) }),
+        with_disk(json!({ "url": "rack-1" })),
+        with_disk(json!({ "url": "http://user:secret@rack-1" })),
+        with_disk(json!({ "tee": "sgx" })),
+        with_disk(json!({ "token_file": "token" })),
+        with_disk(json!({ "user": "casemate" })),
+        with_disk(json!({ "device_id": "07" })),
     ];
     for body in refused {
         let (status, reply) = asked(&world, &ctx, "POST", "/admin/nodes", body.clone()).await;
