@@ -192,9 +192,9 @@ async fn what_is_on_a_node_that_was_given_up_ends_and_comes_back_with_it() {
 }
 
 /// How a dstack-vmm is reached, with these fields on top.
-fn dstack(more: Value) -> Value {
+fn dstack(mut more: Value) -> Value {
     let mut access = json!({ "url": "http://127.0.0.1:1", "tee": "tdx" });
-    access.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    access.as_object_mut().unwrap().append(more.as_object_mut().unwrap());
     access
 }
 
