@@ -12,13 +12,16 @@ use casemate_testing::database::{self, Fresh};
 use crate::world::{START, World};
 
 async fn note(world: &World, tx: &mut casemate_store::Tx, number: usize) -> Result<(), Error> {
-    let event = NewEvent {
-        workspace: world.workspace,
-        cvm: None,
-        operation: None,
-        kind: "note",
-        body: number.into(),
-    };
+    append(world, tx, number.into()).await
+}
+
+async fn append(
+    world: &World,
+    tx: &mut casemate_store::Tx,
+    body: serde_json::Value,
+) -> Result<(), Error> {
+    let event =
+        NewEvent { workspace: world.workspace, cvm: None, operation: None, kind: "note", body };
     tx.append_events(&[event], START).await.map(drop)
 }
 
@@ -149,10 +152,12 @@ async fn a_statement_given_up_spoils_its_transaction(db: Db) {
     let world = World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
     note(&world, &mut tx, 1).await.unwrap();
-    // On a busy machine the result may be ready within one poll: then nothing was dropped.
+    // A statement that runs longer than a time slice: on a busy machine the database's thread
+    // can answer a short one before the first poll returns, and then nothing is dropped.
+    let long = serde_json::Value::from("x".repeat(8 << 20));
     let mut given_up = false;
-    for number in 100..200 {
-        given_up = given_up_after(1, note(&world, &mut tx, number)).await.is_none();
+    for _ in 0..20 {
+        given_up = given_up_after(1, append(&world, &mut tx, long.clone())).await.is_none();
         if given_up {
             break;
         }
