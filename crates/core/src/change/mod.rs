@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use env::{EnvReport, env_report, known_names};
 pub use force::brings_in_force;
-pub use withdraw::{Before, withdraw};
+pub use withdraw::{Before, Withdrawn, withdraw};
 
 use crate::{
     compose::{AppCompose, ComposeError, ComposeInput, Reason, hash},

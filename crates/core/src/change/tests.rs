@@ -5,6 +5,7 @@ use crate::{
     compose::ComposeInput,
     cvm::{DesiredState, EngineState, Power, Resources, Status, StopMode},
     id::{AppId, EngineVmId},
+    node::{Capabilities, NodeKind},
     seal::EnvPublicKey,
 };
 
@@ -202,19 +203,61 @@ fn going_back_gives_the_old_configuration_under_a_new_generation() {
         attempts: 3,
         ..Status::new()
     };
-    let (spec, back, after) = withdraw(&next.spec, &desired, &status, &before);
-    assert_eq!(spec, Spec { revision: 5, ..old });
-    assert_eq!((back.generation, back.power, back.run), (5, Power::Running, 1));
-    assert_eq!((after.pushed, after.attempts), (4, 0), "pushed anew");
+    let node = Capabilities::of_container_engine(Vec::new());
+    let back = withdraw((&next.spec, None), &desired, &status, &before, &node);
+    assert_eq!(back.spec, Spec { revision: 5, ..old });
+    assert_eq!(
+        (back.desired.generation, back.desired.power, back.desired.run),
+        (5, Power::Running, 1)
+    );
+    assert_eq!((back.status.pushed, back.status.attempts), (4, 0), "pushed anew");
     let (grown, _) = changed(&Change { disk_gb: Some(40), ..Change::default() });
-    let (spec, ..) = withdraw(&grown.spec, &desired, &status, &before);
-    assert_eq!(spec.resources.disk_gb, 40, "a disk does not shrink");
+    let back = withdraw((&grown.spec, None), &desired, &status, &before, &node);
+    assert_eq!(back.spec.resources.disk_gb, 40, "a disk does not shrink");
     let never_offered = Status { pushed: 3, offered: 3, ..status.clone() };
-    let (spec, back, after) = withdraw(&next.spec, &desired, &never_offered, &before);
-    assert_eq!((spec.revision, back.generation, after.pushed), (3, 3, 3), "the node has it still");
+    let back = withdraw((&next.spec, None), &desired, &never_offered, &before, &node);
+    assert_eq!(
+        (back.spec.revision, back.desired.generation, back.status.pushed),
+        (3, 3, 3),
+        "the node has it still"
+    );
     let unsure = Status { pushed: 3, ..status };
-    let (_, back, after) = withdraw(&next.spec, &desired, &unsure, &before);
-    assert!(after.pushed < back.generation, "an offer without an answer may have been taken");
+    let back = withdraw((&next.spec, None), &desired, &unsure, &before, &node);
+    assert!(
+        back.status.pushed < back.desired.generation,
+        "an offer without an answer may have been taken"
+    );
+}
+
+#[test]
+fn a_rollback_keeps_the_files_that_its_node_cannot_remove() {
+    let old = configuration().spec;
+    let before = Before { spec: old.clone(), sealed_env: None, generation: 3 };
+    let next = Spec {
+        revision: 4,
+        user_config: Some("{}".to_owned()),
+        env_keys: vec!["A".to_owned()],
+        ..old.clone()
+    };
+    let desired =
+        DesiredState { power: Power::Running, run: 1, generation: 4, stop: StopMode::Hard, vm: 1 };
+    let offered = Status { pushed: 3, offered: 4, run: 1, ..Status::new() };
+    let never_offered = Status { offered: 3, ..offered.clone() };
+    let keeps = Capabilities::of_vm_host(NodeKind::Dstack);
+    let clears = Capabilities::of_container_engine(Vec::new());
+    let files = |status: &Status, before: &Before, node: &Capabilities| {
+        let back = withdraw((&next, Some("ab")), &desired, status, before, node);
+        (back.spec.user_config, back.sealed_env, back.spec.env_keys)
+    };
+    let new = (next.user_config.clone(), Some("ab".to_owned()), next.env_keys.clone());
+    let none = (None, None, old.env_keys.clone());
+    assert_eq!(files(&offered, &before, &keeps), new);
+    assert_eq!(files(&offered, &before, &clears), none);
+    assert_eq!(files(&never_offered, &before, &keeps), none);
+    let had = Spec { user_config: Some("old".to_owned()), ..old };
+    let before = Before { spec: had.clone(), sealed_env: Some("cd".to_owned()), generation: 3 };
+    let replaced = (had.user_config, Some("cd".to_owned()), had.env_keys);
+    assert_eq!(files(&offered, &before, &keeps), replaced, "a file can be replaced everywhere");
 }
 
 fn changes() -> impl Strategy<Value = Change> {

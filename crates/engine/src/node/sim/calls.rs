@@ -52,7 +52,11 @@ pub(super) fn push(on: &mut Session<'_>, mut vm: Vm, new: &VmConfig) -> Result<(
         return Err(Trouble::refused("the app id of a VM cannot change"));
     }
     if on.tear {
-        vm.config = Arc::new(VmConfig { compose: new.compose.clone(), ..(**old).clone() });
+        vm.config = Arc::new(VmConfig {
+            compose: new.compose.clone(),
+            compose_hash: new.compose_hash,
+            ..(**old).clone()
+        });
     } else {
         check_seed(on, new)?;
         check_resize(on, &vm, new)?;

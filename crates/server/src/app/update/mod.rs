@@ -25,7 +25,8 @@ use casemate_api::{
 pub use casemate_core::change::Effect;
 use casemate_core::{
     change::{
-        Before, Change, Configuration, EnvReport, NotApplicable, apply, env_report, withdraw,
+        Before, Change, Configuration, EnvReport, NotApplicable, Withdrawn, apply, env_report,
+        withdraw,
     },
     compose::{AppCompose, Reason},
     cvm::{DesiredState, Failure, FailureCode, Phase, Power, Spec, Status, StopMode},
@@ -585,7 +586,11 @@ pub async fn roll_back(
             last_event = last_event.max(close(ctx, tx, cvm, *which, &Ending::Cancelled).await?);
         }
     }
-    let (spec, desired, status) = withdraw(&cvm.spec, &cvm.desired, &cvm.status, &before);
+    let now_there = (&cvm.spec, cvm.sealed_env.as_deref());
+    // A node that is not known any more is taken for one that removes nothing.
+    let node = ctx.fleet.node(cvm.node).map(|node| node.observed().0.capabilities.clone());
+    let Withdrawn { spec, sealed_env, desired, status } =
+        withdraw(now_there, &cvm.desired, &cvm.status, &before, &node.unwrap_or_default());
     let failure = match rollback_reason {
         RollbackReason::Failed(code, cause) if !split => {
             Some(Failure { code: *code, cause: cause.clone(), at: now, rolled_back: true })
@@ -596,7 +601,7 @@ pub async fn roll_back(
     let phase = OperationKind::Rollback.phase();
     let intent = Intent {
         spec: &spec,
-        sealed_env: before.sealed_env.as_deref(),
+        sealed_env: sealed_env.as_deref(),
         desired: &desired,
         status: &status,
         phase,

@@ -2,13 +2,13 @@
 
 use std::{
     future::{Future, pending},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
 use casemate_core::{cvm::ObservedVm, id::EngineVmId};
 use casemate_engine::node::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
+    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
 };
 use tokio::sync::Notify;
 
@@ -28,7 +28,7 @@ pub enum Fate {
 /// A host with a fate for one of the calls to come.
 #[derive(Debug)]
 pub struct Frail {
-    host: SimNode,
+    host: Arc<dyn Node>,
     plan: Mutex<Option<(u32, Fate)>>,
     /// Whoever called is dead: its future is to be dropped.
     pub died: Notify,
@@ -38,7 +38,7 @@ pub struct Frail {
 }
 
 impl Frail {
-    pub fn new(host: SimNode) -> Self {
+    pub fn new(host: Arc<dyn Node>) -> Self {
         let [died, held_up, go_on] = [const { Notify::const_new() }; 3];
         Self { host, plan: Mutex::new(None), died, held_up, go_on }
     }

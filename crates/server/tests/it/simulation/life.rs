@@ -36,6 +36,7 @@ use crate::simulation::{
     common::{COMPOSE, Parts, TestNode, World},
     dice::{Dice, Loaded},
     frail::{Fate, Frail},
+    host::Host,
     model::{Facts, Model, history_agrees, node_agrees, tallies_agree},
     wants::{self, Want},
 };
@@ -60,15 +61,17 @@ pub struct Life {
 }
 
 impl Life {
-    /// Deploys a CVM. `template` is a closed database as after a first start, with its key.
-    pub async fn begin(seed: u64, template: (&Path, &str), trace: bool) -> Self {
+    /// Deploys a CVM on a host of this kind. `template` is a closed database as after a first start, with its key.
+    pub async fn begin(seed: u64, host: Host, template: (&Path, &str), trace: bool) -> Self {
         let mut dice = Dice::new(seed);
         let entropy = Arc::new(Loaded::new(dice.roll()));
         let parts = Parts::copy(template.0, template.1.to_owned(), entropy).await;
-        let host = SimConfig { seed: Some(dice.roll()), ..SimConfig::fast() };
-        let node = TestNode { host, ..TestNode::sim() };
+        let config = SimConfig { seed: Some(dice.roll()), ..SimConfig::fast() };
+        let node = TestNode { kind: host.kind(), host: config, ..TestNode::sim() };
         let slot: std::sync::OnceLock<Arc<Frail>> = std::sync::OnceLock::new();
-        let reach = |sim| slot.get_or_init(|| Arc::new(Frail::new(sim))).clone() as Arc<dyn Node>;
+        let reach = |sim| -> Arc<dyn Node> {
+            slot.get_or_init(|| Arc::new(Frail::new(host.connect(sim)))).clone()
+        };
         let world = Box::pin(World::of(parts, vec![node], reach, |config| {
             config.work.boot_timeout_s = 20;
             config.work.create_settles_s = 5;
@@ -86,10 +89,18 @@ impl Life {
         let first = cvms::by_id(&world.ctx.db, caller.workspace.id, id).await.unwrap().unwrap();
         let text = provisions::document(&world.ctx.db, &first.spec.compose_hash).await.unwrap();
         let document = AppCompose::parse(&text.unwrap()).unwrap();
-        let model = Model { first, document, accepted: [].into(), power: Power::Running };
+        let inventory = frail.inventory().await.unwrap();
+        let model = Model {
+            first,
+            document,
+            accepted: [].into(),
+            power: Power::Running,
+            clears_files: inventory.capabilities.clears_files,
+        };
         let (watch, waiting) = (Watch::default(), Vec::new());
-        let life = Self { dice, world, frail, caller, cvm: id, model, watch, waiting, trace };
+        let mut life = Self { dice, world, frail, caller, cvm: id, model, watch, waiting, trace };
         life.world.settle().await;
+        life.look().await;
         life
     }
 

@@ -109,6 +109,8 @@ pub struct Model {
     pub document: AppCompose,
     pub accepted: BTreeMap<OperationId, Change>,
     pub power: Power,
+    /// Whether the host can remove a user config and sealed variables.
+    pub clears_files: bool,
 }
 
 impl Model {
@@ -134,11 +136,18 @@ impl Model {
         let mut allowed: BTreeSet<String> = self.document.allowed_envs.iter().cloned().collect();
         let mut largest_disk = want.resources.disk_gb;
         let mut renews = false;
+        let (mut stayed_user_config, mut stayed_env) = (Vec::new(), Vec::new());
         for one in &facts.operations {
             let Some(change) = self.accepted.get(&one.id) else { continue };
             largest_disk = largest_disk.max(change.disk_gb.unwrap_or(0));
             renews |= change.renew.is_some();
             if !facts.counts(one) {
+                if let Set::To(text) = &change.user_config {
+                    stayed_user_config.push(text);
+                }
+                if let Set::To(text) = &change.sealed_env {
+                    stayed_env.push(text);
+                }
                 continue;
             }
             if let Some(hash) = &change.document {
@@ -177,6 +186,18 @@ impl Model {
             want.env_keys.retain(|key| allowed.contains(key));
         }
         let (spec, document) = (&facts.cvm.spec, &facts.document);
+        if !self.clears_files {
+            // What was taken back leaves a file that was not there before.
+            if want.user_config.is_none() && spec.user_config.is_some() {
+                assert!(stayed_user_config.contains(&spec.user_config.as_ref().unwrap()));
+                want.user_config.clone_from(&spec.user_config);
+            }
+            if sealed_env.is_none() && facts.cvm.sealed_env.is_some() {
+                assert!(stayed_env.contains(&facts.cvm.sealed_env.as_ref().unwrap()));
+                sealed_env.clone_from(&facts.cvm.sealed_env);
+                want.env_keys.clone_from(&spec.env_keys);
+            }
+        }
         let present: BTreeSet<String> = document.allowed_envs.iter().cloned().collect();
         assert_eq!(document.docker_compose_file, file, "compose file");
         let has = document.pre_launch_script.clone().filter(|text| !text.is_empty());
