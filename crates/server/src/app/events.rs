@@ -3,7 +3,7 @@
 use casemate_core::{
     change::EnvReport,
     cvm::{Boot, FailureCode, Phase},
-    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
+    event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     governance::{Block, Proof, Question},
     id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
@@ -67,6 +67,8 @@ pub enum CvmEvent {
     /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
     /// somebody must act.
     Undone(ComposeHash, Block),
+    /// A KMS asked whether the guest may have its keys.
+    Keys(Box<KeyDecision>),
 }
 
 /// How far a step is, or how it ended. Stored as `code` and, for people, `outcome`.
@@ -193,6 +195,7 @@ impl CvmEvent {
                 block_number: block.number,
                 block_hash: block.hash,
             },
+            Self::Keys(decision) => Event::Keys(decision.clone()),
         }
     }
 }
