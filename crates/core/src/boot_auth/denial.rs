@@ -15,8 +15,8 @@ pub enum DenialCode {
     Malformed,
     /// No CVM of the app is known.
     AppUnknown,
-    /// A contract decides about the app's keys.
-    Governed,
+    /// The app's KMS does not ask here.
+    OtherKms,
     /// The CVM is to be stopped or deleted.
     NotWanted,
     /// The CVM's node was given up.
@@ -44,7 +44,7 @@ impl DenialCode {
         match self {
             Self::Malformed => "malformed",
             Self::AppUnknown => "app_unknown",
-            Self::Governed => "governed",
+            Self::OtherKms => "other_kms",
             Self::NotWanted => "not_wanted",
             Self::NodeRemoved => "node_removed",
             Self::ComposeHashNotAllowed => "compose_hash_not_allowed",
@@ -96,10 +96,10 @@ impl Denial {
         Self::new(DenialCode::AppUnknown, format!("app not known: {app} has no CVM here"))
     }
 
-    pub(super) fn governed() -> Self {
+    pub(super) fn other_kms() -> Self {
         Self::new(
-            DenialCode::Governed,
-            "app governed by a contract: its KMS must ask the contract, not this webhook",
+            DenialCode::OtherKms,
+            "app of another KMS: a contract decides about its keys, or its KMS is not configured here",
         )
     }
 

@@ -2,7 +2,7 @@
 //! signs a certificate for it, with facts that it read in the guest's attestation ([`BootRequest`]).
 //!
 //! A boot is allowed exactly when one CVM of the app satisfies every condition at the same time: it is
-//! governed by no contract, it is to run, its node is in the fleet, it has this document, this device and
+//! one of a KMS that asks here, it is to run, its node is in the fleet, it has this document, this device and
 //! this OS image, and the TCB, the epochs and the launch ticket are within the policy of the operator.
 //! Conditions are never satisfied by two CVMs together: a document of one replica does not boot on the device
 //! of another.
@@ -85,8 +85,9 @@ pub struct Candidate {
     pub cvm: CvmId,
     /// `None` until its guest has reported it.
     pub instance_id: Option<InstanceId>,
-    /// A contract decides about its keys.
-    pub governed: bool,
+    /// Its keys are those of a KMS that does not ask here: a contract decides about them, or it is not
+    /// configured in this process.
+    pub other_kms: bool,
     /// It is to run: neither stopped nor deleted.
     pub wanted: bool,
     /// What it may boot: the newest configuration, and the one that its node has until it gets that.
@@ -173,7 +174,7 @@ fn first_failure(
     let platform = &policy.platform;
     let Some(node) = &candidate.node else { return Some((0, Denial::node_removed())) };
     let checks = [
-        candidate.governed.then(Denial::governed),
+        candidate.other_kms.then(Denial::other_kms),
         (!candidate.wanted).then(Denial::not_wanted),
         document(request, candidate),
         policy.check_device.then(|| device(request, node)).flatten(),

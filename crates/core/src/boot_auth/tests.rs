@@ -44,7 +44,7 @@ fn candidate() -> Candidate {
     Candidate {
         cvm: CvmId(1),
         instance_id: Some(InstanceId::from_bytes([0x66; 20])),
-        governed: false,
+        other_kms: false,
         wanted: true,
         boots: vec![identity(0x55)],
         node: Some(CandidateNode {
@@ -78,7 +78,7 @@ type Breakage = (DenialCode, fn(&mut BootRequest, &mut Candidate, &mut Policy));
 /// The conditions in the order in which they are checked.
 const CONDITIONS: [Breakage; 12] = [
     (DenialCode::NodeRemoved, |_, cvm, _| cvm.node = None),
-    (DenialCode::Governed, |_, cvm, _| cvm.governed = true),
+    (DenialCode::OtherKms, |_, cvm, _| cvm.other_kms = true),
     (DenialCode::NotWanted, |_, cvm, _| cvm.wanted = false),
     (DenialCode::ComposeHashNotAllowed, |_, cvm, _| cvm.boots = vec![identity(0x56)]),
     (DenialCode::DeviceNotAllowed, |request, _, _| {
@@ -144,7 +144,7 @@ proptest! {
             let mut one = Candidate { cvm: CvmId(number), instance_id: None, ..candidate() };
             let node = one.node.as_mut().unwrap();
             match which {
-                0 => one.governed = true,
+                0 => one.other_kms = true,
                 1 => one.wanted = false,
                 2 => one.boots = vec![identity(9)],
                 3 => node.device_id = Some(DeviceId::from_bytes([9; 32])),

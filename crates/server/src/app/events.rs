@@ -233,23 +233,32 @@ pub async fn write(
     cvm_events: &[CvmEvent],
     now: Timestamp,
 ) -> Result<EventSeq, Error> {
-    let events: Vec<NewEvent<'_>> = cvm_events
-        .iter()
-        .map(|event| {
-            let stored = event.stored();
-            NewEvent {
-                workspace: scope.workspace,
-                cvm: Some(scope.cvm),
-                operation: scope.operation,
-                kind: stored.kind(),
-                body: stored.body(),
-            }
-        })
-        .collect();
+    let events: Vec<_> = cvm_events.iter().map(|event| new_event(scope, event)).collect();
     for event in cvm_events {
         if let CvmEvent::Verified(it) | CvmEvent::VerifiedAgain(it) = event {
             tx.keep_proof(scope.cvm, &it.question.hash, &it.proof, now).await?;
         }
     }
     tx.append_events(&events, now).await
+}
+
+/// Writes down what happened to several CVMs, in order; returns the place of the last event.
+pub async fn write_all(
+    tx: &mut Tx,
+    all: &[(EventScope, CvmEvent)],
+    now: Timestamp,
+) -> Result<EventSeq, Error> {
+    let events: Vec<_> = all.iter().map(|(scope, event)| new_event(*scope, event)).collect();
+    tx.append_events(&events, now).await
+}
+
+fn new_event(scope: EventScope, event: &CvmEvent) -> NewEvent<'static> {
+    let stored = event.stored();
+    NewEvent {
+        workspace: scope.workspace,
+        cvm: Some(scope.cvm),
+        operation: scope.operation,
+        kind: stored.kind(),
+        body: stored.body(),
+    }
 }
