@@ -20,7 +20,7 @@ use serde::{
 
 pub use self::{
     chains::{Chain, KmsContract},
-    kms_webhook::KmsWebhook,
+    kms_webhook::{Check, KmsWebhook},
     nodes::ConfiguredNode,
 };
 

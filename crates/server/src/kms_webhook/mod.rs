@@ -1,7 +1,7 @@
 //! The authorisation webhook of dstack-kms, on a listener of its own: `GET /`, `POST /bootAuth/app`,
-//! `POST /bootAuth/kms`.
+//! `POST /bootAuth/kms`. `GET /totals` is for the operator: answers about no known CVM.
 //!
-//! **Every request with the token is answered 200 with all fields**, also one that cannot be read or decided.
+//! **Every request of a KMS with the token is answered 200 with all fields**, also one that cannot be read or decided.
 //! dstack-kms quotes the URL of its webhook, with the token in it, in the error that it gives the guest when
 //! the status is another one.
 //!
@@ -76,6 +76,7 @@ impl Token {
 pub fn router(auth: BootAuth, token: Token) -> Router {
     Router::new()
         .route("/", get(info))
+        .route("/totals", get(totals))
         .route("/bootAuth/app", post(app))
         .route("/bootAuth/kms", post(kms))
         .with_state(auth)
@@ -104,6 +105,16 @@ async fn info(State(auth): State<BootAuth>) -> Json<Value> {
         // Its name before dstack 0.5.4.
         "appAuthImplementation": NO_CONTRACT,
     }))
+}
+
+async fn totals(State(auth): State<BootAuth>) -> Response {
+    match auth.totals().await {
+        Ok(totals) => Json(totals).into_response(),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no totals");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
 }
 
 async fn app(State(auth): State<BootAuth>, headers: HeaderMap, body: Body) -> Json<Value> {

@@ -21,6 +21,7 @@ use casemate_core::{
     },
     event::KeyDecision,
     id::{DeviceId, NodeId},
+    time::Timestamp,
 };
 use casemate_engine::node::{Inventory, Tee};
 use casemate_store::key_decisions::{self, BootCandidate, BootQuery};
@@ -120,6 +121,22 @@ impl BootAuth {
     /// The app id of the gateway that guests are told to trust.
     pub fn gateway_app_id(&self) -> &str {
         &self.0.ctx.config.kms_webhook.gateway_app_id
+    }
+
+    /// How often each answer about no known CVM was given, with the last of its kind.
+    pub async fn totals(&self) -> Result<Vec<Value>, Error> {
+        let totals = key_decisions::totals(&self.0.ctx.db).await?;
+        let shown = totals.into_iter().map(|total| {
+            json!({
+                "subject": total.subject,
+                "code": total.code,
+                "total": total.total,
+                "first_at": Timestamp::from_micros(total.first_at).to_string(),
+                "last_at": Timestamp::from_micros(total.last_at).to_string(),
+                "last": serde_json::from_str(&total.last).unwrap_or(Value::Null),
+            })
+        });
+        Ok(shown.collect())
     }
 
     /// Decides, records and answers, within a bounded time.
