@@ -15,7 +15,8 @@ use casemate_core::{
     },
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     id::{
-        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef, TxHash,
+        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
+        TxHash,
     },
     instance::InstanceSeed,
     operation::OperationKind,

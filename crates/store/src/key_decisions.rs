@@ -53,7 +53,8 @@ struct Row {
 impl Row {
     fn read(self) -> Result<BootCandidate, Error> {
         let id = self.id;
-        let status: Status = stored::read(&self.status).map_err(unreadable("cvms", "status", id))?;
+        let status: Status =
+            stored::read(&self.status).map_err(unreadable("cvms", "status", id))?;
         let newest = BootIdentity {
             compose_hash: self.compose_hash.parse().map_err(corrupt("cvms", "compose_hash", id))?,
             image: self.image,
@@ -117,8 +118,7 @@ pub async fn candidates(
 pub async fn refusal(db: &Db, cvm: CvmId) -> Result<Option<KeyRefusal>, Error> {
     const SQL: &str =
         "SELECT at, message FROM key_decisions WHERE cvm_id = $1 AND message IS NOT NULL";
-    let row =
-        on_read!(db, |c| query_as::<_, (i64, String)>(SQL).bind(cvm.0).fetch_optional(c))?;
+    let row = on_read!(db, |c| query_as::<_, (i64, String)>(SQL).bind(cvm.0).fetch_optional(c))?;
     Ok(row.map(|(at, message)| KeyRefusal { at: Timestamp::from_micros(at), message }))
 }
 
@@ -173,10 +173,7 @@ impl Tx {
             VALUES ($1, $2, $3, $4, $4, $5) ON CONFLICT (subject, code) DO UPDATE SET \
             total = key_decision_totals.total + excluded.total, last_at = excluded.last_at, \
             last = excluded.last";
-        exec_tx!(
-            self,
-            query(SQL).bind(subject).bind(code).bind(count).bind(at.micros()).bind(last)
-        )
-        .map(drop)
+        exec_tx!(self, query(SQL).bind(subject).bind(code).bind(count).bind(at.micros()).bind(last))
+            .map(drop)
     }
 }

@@ -214,7 +214,10 @@ impl Denial {
     pub(super) fn kms_os_image(hash: Option<&Measurement>) -> Self {
         Self::new(
             DenialCode::KmsOsImageNotAllowed,
-            format!("KMS OS image not allowed: {} is not in kms_webhook.kms.os_images", shown(hash)),
+            format!(
+                "KMS OS image not allowed: {} is not in kms_webhook.kms.os_images",
+                shown(hash)
+            ),
         )
     }
 }

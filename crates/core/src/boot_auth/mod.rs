@@ -124,9 +124,8 @@ pub struct Decision {
 pub fn decide_app(request: &BootRequest, candidates: &[Candidate], policy: &Policy) -> Decision {
     // An instance that is known boots where it was put. The disk key depends on the instance id, so another
     // CVM of the app must not take it.
-    let same_instance = |one: &&Candidate| {
-        one.instance_id.is_some() && one.instance_id == request.instance_id
-    };
+    let same_instance =
+        |one: &&Candidate| one.instance_id.is_some() && one.instance_id == request.instance_id;
     let known = candidates.iter().any(|one| same_instance(&one));
     let considered = candidates.iter().filter(|one| !known || same_instance(one));
     let mut best: Option<(usize, CvmId, Denial)> = None;
@@ -203,11 +202,7 @@ fn device(request: &BootRequest, node: &CandidateNode) -> Option<Denial> {
 
 /// The image of the configuration with this document: two configurations of one CVM can have the same
 /// document and different images.
-fn os_image(
-    request: &BootRequest,
-    candidate: &Candidate,
-    node: &CandidateNode,
-) -> Option<Denial> {
+fn os_image(request: &BootRequest, candidate: &Candidate, node: &CandidateNode) -> Option<Denial> {
     let mut denial = None;
     let boots = candidate.boots.iter().filter(|boot| boot.compose_hash == request.compose_hash);
     for boot in boots {
@@ -225,8 +220,7 @@ fn os_image(
 /// Attestations of hosts without a TEE have no TCB, so none is required there. One that they do have counts.
 fn tcb(request: &BootRequest, without_tee: bool, policy: &PlatformPolicy) -> Option<Denial> {
     let status = &request.tcb_status;
-    let allowed =
-        policy.tcb_statuses.contains(status) || (without_tee && status.is_empty());
+    let allowed = policy.tcb_statuses.contains(status) || (without_tee && status.is_empty());
     (!allowed).then(|| Denial::tcb(status))
 }
 

@@ -118,8 +118,8 @@ const UNUSED: [&str; 2] = ["mrSystem", "keyProviderInfo"];
 impl BootRequest {
     /// Reads the body of a request.
     pub fn parse(body: &[u8]) -> Result<Self, InvalidBootRequest> {
-        let mut body: Body = serde_json::from_slice(body)
-            .map_err(|error| InvalidBootRequest(error.to_string()))?;
+        let mut body: Body =
+            serde_json::from_slice(body).map_err(|error| InvalidBootRequest(error.to_string()))?;
         for name in UNUSED {
             body.other.remove(name);
         }

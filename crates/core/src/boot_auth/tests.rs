@@ -177,10 +177,9 @@ proptest! {
 fn a_known_instance_does_not_boot_in_the_place_of_another() {
     let elsewhere = Candidate {
         instance_id: Some(InstanceId::from_bytes([0x66; 20])),
-        node: candidate().node.map(|node| CandidateNode {
-            device_id: Some(DeviceId::from_bytes([1; 32])),
-            ..node
-        }),
+        node: candidate()
+            .node
+            .map(|node| CandidateNode { device_id: Some(DeviceId::from_bytes([1; 32])), ..node }),
         ..candidate()
     };
     let fits = Candidate { cvm: CvmId(2), instance_id: None, ..candidate() };
@@ -328,7 +327,10 @@ fn a_kms_is_allowed_by_measurement_device_and_image() {
     assert_eq!(told(&policy()), Some(DenialCode::KmsNotAllowed), "the default");
     assert_eq!(told(&with(listed.clone())), None);
     let cases = [
-        (KmsPolicy { mr_aggregated: [hash(1)].into(), ..listed.clone() }, DenialCode::KmsNotAllowed),
+        (
+            KmsPolicy { mr_aggregated: [hash(1)].into(), ..listed.clone() },
+            DenialCode::KmsNotAllowed,
+        ),
         (
             KmsPolicy { devices: Allowlist::default(), ..listed.clone() },
             DenialCode::KmsDeviceNotAllowed,
@@ -342,11 +344,8 @@ fn a_kms_is_allowed_by_measurement_device_and_image() {
         assert_eq!(told(&with(kms)), Some(expected));
     }
     let any = KmsPolicy { devices: Allowlist::Any, os_images: Allowlist::Any, ..listed };
-    let anywhere = BootRequest {
-        device_id: DeviceId::from_bytes([1; 32]),
-        os_image_hash: None,
-        ..request()
-    };
+    let anywhere =
+        BootRequest { device_id: DeviceId::from_bytes([1; 32]), os_image_hash: None, ..request() };
     assert_eq!(decide_kms(&anywhere, &with(any.clone())), None);
     let stale = BootRequest { tcb_status: "OutOfDate".to_owned(), ..anywhere };
     let told = decide_kms(&stale, &with(any)).unwrap().code;
@@ -359,8 +358,7 @@ mod refused {
     use super::super::*;
     use crate::{
         cvm::{
-            Boot, DesiredState, FailureCode, Observed, ObservedVm, Power, Status, StopMode,
-            VmPower,
+            Boot, DesiredState, FailureCode, Observed, ObservedVm, Power, Status, StopMode, VmPower,
         },
         id::EngineVmId,
         plan::{Limits, Step},
@@ -402,8 +400,7 @@ mod refused {
     fn a_guest_that_complains_and_was_refused_has_failed() {
         let wait = Step::Wait(NOW);
         assert!(wait.may_be_refusal(&DESIRED, &status(), &progress(Some("Boot denied"))));
-        let told =
-            explain(wait, Some(&refusal(NOW)), &status(), &Limits::default());
+        let told = explain(wait, Some(&refusal(NOW)), &status(), &Limits::default());
         let cause = "key refused: device not allowed: …".to_owned();
         assert_eq!(told, Step::Fail(FailureCode::KeyRefused, cause));
     }

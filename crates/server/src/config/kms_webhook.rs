@@ -186,7 +186,8 @@ mod tests {
             let last = key.rsplit('.').next().unwrap();
             assert!(refused.contains(last), "{key}: {refused}");
         }
-        let some = "[kms_webhook]\ngateway_app_id = \"any\"\n[kms_webhook.kms]\ndevices = [\"any\"]\n";
+        let some =
+            "[kms_webhook]\ngateway_app_id = \"any\"\n[kms_webhook.kms]\ndevices = [\"any\"]\n";
         assert!(load(some).is_ok());
     }
 }

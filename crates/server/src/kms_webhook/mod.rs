@@ -102,7 +102,7 @@ async fn info(State(auth): State<BootAuth>) -> Json<Value> {
         "gatewayAppId": auth.gateway_app_id(),
         "chainId": 0,
         "appImplementation": NO_CONTRACT,
-        // Its name before dstack 0.5.4.
+        // An older name of it.
         "appAuthImplementation": NO_CONTRACT,
     }))
 }
@@ -125,12 +125,7 @@ async fn kms(State(auth): State<BootAuth>, headers: HeaderMap, body: Body) -> Js
     answer(&auth, Subject::Kms, &headers, body).await
 }
 
-async fn answer(
-    auth: &BootAuth,
-    subject: Subject,
-    headers: &HeaderMap,
-    body: Body,
-) -> Json<Value> {
+async fn answer(auth: &BootAuth, subject: Subject, headers: &HeaderMap, body: Body) -> Json<Value> {
     let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let agent = agent.map(|agent| agent.get(..AGENT).unwrap_or(agent));
     let Answer { allowed, reason } = match read(body).await {

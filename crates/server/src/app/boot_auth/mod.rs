@@ -213,9 +213,8 @@ impl Shared {
     /// The nodes with this device, or every node if devices are not checked.
     fn nodes_with(&self, device: &DeviceId) -> Vec<NodeId> {
         let nodes = self.ctx.fleet.all();
-        let fits = |inventory: &Inventory| {
-            !self.policy.check_device || inventory.device_id == *device
-        };
+        let fits =
+            |inventory: &Inventory| !self.policy.check_device || inventory.device_id == *device;
         nodes.iter().filter(|node| fits(&node.observed().0)).map(|node| node.id).collect()
     }
 

@@ -30,7 +30,7 @@ use crate::app::{
 const BATCH: usize = 128;
 /// Time between two events about equal denials.
 const REPEATS: Duration = Duration::from_mins(1);
-/// Denials that are remembered as equal.
+/// CVMs whose denials are remembered.
 const REMEMBERED: usize = 4096;
 
 /// What is recorded of a decision.
@@ -93,8 +93,10 @@ async fn run(ctx: Ctx, mut jobs: mpsc::Receiver<Job>) {
                 true
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error,
-                    "decisions about keys were not recorded, so nobody got any");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "decisions about keys were not recorded, so nobody got any"
+                );
                 false
             }
         };
@@ -112,15 +114,19 @@ struct Told {
     repeats: u64,
 }
 
-/// The denials that were told lately, by CVM and code.
+/// The denials of each CVM that were told lately.
+type Denials = HashMap<CvmId, BTreeMap<DenialCode, Told>>;
+
+/// What is remembered between batches.
 #[derive(Debug, Default)]
-struct Memory(HashMap<(CvmId, DenialCode), Told>);
+struct Memory(Denials);
 
 impl Memory {
-    fn learn(&mut self, told: HashMap<(CvmId, DenialCode), Told>, now: Timestamp) {
+    fn learn(&mut self, told: Denials, now: Timestamp) {
         self.0.extend(told);
         if self.0.len() > REMEMBERED {
-            self.0.retain(|_, told| now.since(told.at) < REPEATS);
+            let lately = |told: &Told| now.since(told.at) < REPEATS;
+            self.0.retain(|_, codes| codes.values().any(lately));
         }
         if self.0.len() > REMEMBERED {
             // Then some are told once more.
@@ -135,8 +141,8 @@ async fn write(
     memory: &Memory,
     records: &[&Record],
     now: Timestamp,
-) -> Result<HashMap<(CvmId, DenialCode), Told>, StoreError> {
-    let (mut told, mut newest_of, mut totals) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+) -> Result<Denials, StoreError> {
+    let (mut told, mut newest_of, mut totals) = (Denials::new(), BTreeMap::new(), BTreeMap::new());
     let mut new_events = Vec::new();
     for record in records {
         match record {
@@ -147,8 +153,7 @@ async fn write(
             }
             Record::Cvm { cvm, workspace, operation, decision } => {
                 newest_of.insert(*cvm, decision);
-                let scope =
-                    EventScope { workspace: *workspace, cvm: *cvm, operation: *operation };
+                let scope = EventScope { workspace: *workspace, cvm: *cvm, operation: *operation };
                 if let Some(repeats) = is_event(*cvm, decision, (memory, &mut told), now) {
                     tracing::info!(cvm = %cvm, allowed = decision.allowed,
                         code = decision.code.map(DenialCode::as_str), repeats, "keys were asked for");
@@ -176,23 +181,27 @@ async fn write(
 }
 
 /// Whether a decision is an event of its own, and how many equal ones before it were none. Notes what to
-/// remember.
+/// remember. After keys were given, the next denial is news.
 fn is_event(
     cvm: CvmId,
     decision: &KeyDecision,
-    (memory, told): (&Memory, &mut HashMap<(CvmId, DenialCode), Told>),
+    (memory, told): (&Memory, &mut Denials),
     now: Timestamp,
 ) -> Option<u64> {
-    let Some(code) = decision.code else { return Some(0) };
-    let known = told.get(&(cvm, code)).or_else(|| memory.0.get(&(cvm, code))).copied();
-    match known.filter(|known| now.since(known.at) < REPEATS) {
-        Some(known) => {
-            told.insert((cvm, code), Told { repeats: known.repeats + 1, ..known });
+    let codes = told.entry(cvm).or_insert_with(|| memory.0.get(&cvm).cloned().unwrap_or_default());
+    let Some(code) = decision.code else {
+        codes.clear();
+        return Some(0);
+    };
+    match codes.get_mut(&code) {
+        Some(known) if now.since(known.at) < REPEATS => {
+            known.repeats += 1;
             None
         }
-        None => {
-            told.insert((cvm, code), Told { at: now, repeats: 0 });
-            Some(known.map_or(0, |known| known.repeats))
+        known => {
+            let repeats = known.map_or(0, |known| known.repeats);
+            codes.insert(code, Told { at: now, repeats: 0 });
+            Some(repeats)
         }
     }
 }

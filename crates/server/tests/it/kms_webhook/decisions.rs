@@ -44,7 +44,7 @@ async fn bodies_of_every_version_are_understood() {
     stage.world.deploy("my-shop").await;
     stage.world.settle().await;
     let boot = stage.boot("my-shop").await;
-    // Before 0.5.4: no variant, no TCB of hosts without one.
+    // The least that any webhook of dstack accepts.
     let mut oldest = boot.clone();
     for field in ["teeVariant", "tcbStatus", "advisoryIds", "mrSystem", "keyProviderInfo"] {
         oldest.as_object_mut().unwrap().remove(field);
@@ -212,7 +212,9 @@ async fn without_the_token_nothing_is_told_or_recorded() {
     let stage = Stage::new().await;
     stage.world.deploy("my-shop").await;
     let boot = stage.boot("my-shop").await;
-    for (method, path) in [("GET", "/"), ("POST", "/bootAuth/app"), ("POST", "/bootAuth/kms"), ("GET", "/totals")] {
+    for (method, path) in
+        [("GET", "/"), ("POST", "/bootAuth/app"), ("POST", "/bootAuth/kms"), ("GET", "/totals")]
+    {
         let body = Body::from(boot.to_string());
         let (status, text) = stage.send(method, path, &"x".repeat(32), body).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");

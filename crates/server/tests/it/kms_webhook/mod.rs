@@ -1,5 +1,6 @@
 //! The authorisation webhook, asked as dstack-kms asks it. dstack-kms is not here: bodies and answers are as
-//! its source (0.5.4 to 0.6.0) and its release notes (0.6.4, 0.6.5) say.
+//! the source of 0.6.0 and the release notes of 0.6.4 and 0.6.5 say; the oldest bodies are the least that its own
+//! webhooks accept.
 
 mod causes;
 mod decisions;

@@ -50,6 +50,10 @@ async fn equal_denials_are_one_event_a_minute() {
     let later = stage.events(CvmId(1), "cvm.keys").await;
     assert_eq!(codes(&later[2..]), ["device_not_allowed"]);
     assert_eq!(later[2]["repeats"], json!(49));
+    stage.app(&boot).await.unwrap();
+    stage.app(&wrong).await.unwrap_err();
+    let last = stage.events(CvmId(1), "cvm.keys").await.len();
+    assert_eq!(last, 5, "after keys were given, a denial is news");
 }
 
 #[tokio::test]
