@@ -14,7 +14,7 @@ struct Rule {
     why: &'static str,
 }
 
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule {
         from: "crates/core/src",
         banned: &[
@@ -61,6 +61,11 @@ const RULES: [Rule; 9] = [
         from: "crates/server/src/console",
         banned: &["casemate_store", "casemate_engine", "crate::work::"],
         why: "pages call use cases",
+    },
+    Rule {
+        from: "crates/server/src/kms_webhook",
+        banned: &["casemate_store", "casemate_engine", "crate::work::", "crate::http"],
+        why: "the webhook calls a use case",
     },
     Rule {
         from: "crates/server/src/work",

@@ -3,12 +3,13 @@
 //! A body may get new optional fields; anything else is a new kind.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
+    boot_auth::DenialCode,
     change::EnvReport,
     cvm::{FailureCode, Phase},
-    id::{Address, BlockHash, ComposeHash, DeviceId, TxHash},
+    id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, TxHash},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -92,6 +93,45 @@ pub enum Event {
         #[serde(with = "prefixed")]
         block_hash: BlockHash,
     },
+    /// A KMS asked whether the guest may have its keys.
+    #[serde(rename = "cvm.keys")]
+    Keys(Box<KeyDecision>),
+}
+
+/// An answer to a KMS, with what it said about the guest ([`crate::boot_auth`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDecision {
+    pub allowed: bool,
+    /// `None` if it was allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<DenialCode>,
+    /// The same, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Equal denials since the last event that have none of their own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: u64,
+    /// The KMS as it names itself, `dstack-kms/0.6.0`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<String>,
+    pub tee_variant: String,
+    pub compose_hash: ComposeHash,
+    pub device_id: DeviceId,
+    /// 64 hex digits.
+    pub os_image_hash: Option<String>,
+    pub instance_id: Option<InstanceId>,
+    pub tcb_status: String,
+    pub advisory_ids: Vec<String>,
+    /// Fields of the question that this version does not know; empty if they are too long.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub other: Map<String, Value>,
+    /// Of the whole question, 64 hex digits.
+    pub body_sha256: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference to the field")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Progress or end of a step.
@@ -248,6 +288,7 @@ impl Event {
             Self::Verified(_) => "governance.verified",
             Self::VerifiedAgain(_) => "governance.verified_again",
             Self::Undone { .. } => "governance.undone",
+            Self::Keys(_) => "cvm.keys",
         }
     }
 

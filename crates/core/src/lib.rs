@@ -4,11 +4,12 @@
 //! Modules: desired state and status of a CVM ([`cvm`]), the next step of a reconciler ([`plan`]), changes of
 //! a configuration ([`change`]), capabilities of nodes ([`node`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]), readiness of instances ([`ready`]), contracts
-//! ([`governance`]).
+//! ([`governance`]), whether a guest gets its keys ([`boot_auth`]).
 //!
 //! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
 //! a node that runs VMs. A "container engine" is Docker or a compatible one.
 
+pub mod boot_auth;
 pub mod change;
 pub mod compose;
 pub mod create_address;

@@ -6,14 +6,18 @@
 use std::{fs, path::PathBuf};
 
 use casemate_core::{
+    boot_auth::DenialCode,
     change::{Before, Change, EnvReport, Renew, Set, Size},
     compose::{AppCompose, ComposeInput},
     cvm::{
         EngineState, Failure, FailureCode, GpuAttach, Gpus, Phase, PortMap, Resources, Spec,
         Status, StopMode,
     },
-    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
-    id::{Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, RevisionRef, TxHash},
+    event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
+    id::{
+        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
+        TxHash,
+    },
     instance::InstanceSeed,
     operation::OperationKind,
     ready::Check,
@@ -86,7 +90,27 @@ fn events() -> Vec<Event> {
             block_number: 7,
             block_hash: BlockHash::from_bytes([1; 32]),
         },
+        Event::Keys(key_decision()),
     ]
+}
+
+fn key_decision() -> Box<KeyDecision> {
+    Box::new(KeyDecision {
+        allowed: false,
+        code: Some(DenialCode::DeviceNotAllowed),
+        message: Some("device not allowed: …".to_owned()),
+        repeats: 3,
+        kms: Some("dstack-kms/0.6.0".to_owned()),
+        tee_variant: "dstack-tdx".to_owned(),
+        compose_hash: ComposeHash::from_bytes([4; 32]),
+        device_id: DeviceId::from_bytes([5; 32]),
+        os_image_hash: Some("06".repeat(32)),
+        instance_id: Some(InstanceId::from_bytes([7; 20])),
+        tcb_status: "UpToDate".to_owned(),
+        advisory_ids: vec!["INTEL-SA-00837".to_owned()],
+        other: [("rootEpoch".to_owned(), json!(1))].into_iter().collect(),
+        body_sha256: "08".repeat(32),
+    })
 }
 
 #[test]
@@ -108,6 +132,10 @@ fn an_end_without_a_failure_has_no_code() {
     let ended =
         Event::Ended { kind: OperationKind::Stop, how: End::Succeeded, code: None, cause: None };
     assert_eq!(ended.body(), json!({ "kind": "stop", "how": "succeeded" }));
+    let allowed =
+        KeyDecision { allowed: true, code: None, message: None, repeats: 0, ..*key_decision() };
+    let body = Event::Keys(Box::new(allowed)).body();
+    assert!(body.get("code").is_none() && body.get("repeats").is_none(), "{body}");
     let never = Event::DeletionSet { at: None };
     assert_eq!(never.body(), json!({ "at": null }));
 }
@@ -247,6 +275,7 @@ fn what_is_observed_is_written_and_read_as_ever() {
         engine: EngineState::Present { vm: EngineVmId("vm-1".to_owned()) },
         vm: 2,
         pushed: 3,
+        pushed_boot: Some(spec().boot_identity()),
         offered: 3,
         run: 4,
         stopping: None,
@@ -261,7 +290,8 @@ fn what_is_observed_is_written_and_read_as_ever() {
             rolled_back: true,
         }),
     };
-    let older = ["vm", "offered", "stopping", "boot_until", "attempts", "seen", "failure"];
+    let older =
+        ["vm", "pushed_boot", "offered", "stopping", "boot_until", "attempts", "seen", "failure"];
     stored("status", &status, &older);
     let check = Check {
         port: 8080,

@@ -2,6 +2,7 @@
 //! `CASEMATE_…` environment variables, then command-line flags.
 
 mod chains;
+mod kms_webhook;
 mod nodes;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ use serde::{
 
 pub use self::{
     chains::{Chain, KmsContract},
+    kms_webhook::{Check, KmsWebhook},
     nodes::ConfiguredNode,
 };
 
@@ -26,7 +28,8 @@ pub use self::{
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
 
 /// Environment variables with the prefix that are not configuration keys.
-const NOT_KEYS: [&str; 6] = ["crash_at", "crash_log", "kms_root_key", "api_url", "api_key", "log"];
+const NOT_KEYS: [&str; 7] =
+    ["crash_at", "crash_log", "kms_root_key", "kms_webhook_token", "api_url", "api_key", "log"];
 
 /// The configuration; `config.default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]
@@ -49,6 +52,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     pub work: Work,
     pub kms: Kms,
+    pub kms_webhook: KmsWebhook,
     #[serde(deserialize_with = "chains::tables")]
     pub chains: Vec<Chain>,
     pub docker: Docker,
@@ -240,6 +244,7 @@ impl Config {
             .extract()
             .map_err(|error| ConfigError::Read(Box::new(error)))?;
         config.kms.root_key = variable("CASEMATE_KMS_ROOT_KEY").map(SecretString::from);
+        config.kms_webhook.token = variable("CASEMATE_KMS_WEBHOOK_TOKEN").map(SecretString::from);
         if config.data_dir.as_os_str().is_empty() {
             config.data_dir = default_data_dir();
         }
@@ -279,6 +284,7 @@ impl Config {
             return refuse("work.calls_per_node", "must be at least 1");
         }
         nodes::check(&self.nodes)?;
+        self.kms_webhook.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

@@ -9,6 +9,7 @@
 //! | [`work`] | reconcilers | http |
 //! | [`nodes`] | the registry of nodes and one watch per node | http |
 //! | [`gateway`] | host names to CVMs | http |
+//! | [`kms_webhook`] | answers to dstack-kms, which asks before it gives keys | the store, the engine, work |
 //! | [`inflight`] | requests that the gateway has under way | – |
 //! | [`peer_sync`] | what other processes on the database do | http |
 //! | [`serve`] | starting and stopping all of it | – |
@@ -23,6 +24,7 @@ pub mod crash;
 pub mod gateway;
 pub mod http;
 pub mod inflight;
+pub mod kms_webhook;
 pub mod nodes;
 pub mod peer_sync;
 pub mod serve;

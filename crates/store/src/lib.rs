@@ -16,6 +16,7 @@
 //! | [`commit_tokens`] | changes prepared for approval by contracts |
 //! | [`revisions`] | configurations that were in force |
 //! | [`events`] | the event log, with a cursor |
+//! | [`key_decisions`] | which CVMs may have their keys, and what KMS were answered |
 //! | [`idempotency`] | first responses by key |
 //! | [`freshness`] | validity of cached reads |
 //!
@@ -33,6 +34,7 @@ pub mod error;
 pub mod events;
 pub mod freshness;
 pub mod idempotency;
+pub mod key_decisions;
 pub mod kms;
 pub mod lease;
 pub mod nodes;

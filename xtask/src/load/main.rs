@@ -6,6 +6,7 @@ mod casemate;
 mod figures;
 mod http;
 mod run;
+mod webhook;
 
 use std::path::PathBuf;
 

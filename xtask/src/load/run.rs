@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use xtask::{server::Server, stage::say};
 
@@ -16,6 +16,7 @@ use crate::{
     casemate::Api,
     figures::{Budget, Figures, RATIO},
     http::{self, Connection, Sample, count},
+    webhook,
 };
 
 /// Options of a run.
@@ -41,6 +42,8 @@ struct Size {
     /// Connections, and creates made over them.
     creates: [(usize, usize); 3],
     pages: usize,
+    /// Questions of a KMS.
+    boots: usize,
     time: Duration,
 }
 
@@ -49,6 +52,7 @@ const SHORT: Size = Size {
     full: 400,
     creates: [(1, 10), (8, 20), (64, 64)],
     pages: 20,
+    boots: 200,
     time: Duration::from_millis(500),
 };
 const WHOLE: Size = Size {
@@ -56,6 +60,7 @@ const WHOLE: Size = Size {
     full: 10_000,
     creates: [(1, 300), (8, 1_500), (64, 3_000)],
     pages: 300,
+    boots: 20_000,
     time: Duration::from_secs(3),
 };
 
@@ -121,7 +126,8 @@ impl Bench {
         let data = self.dir.join("data");
         self.disk().await?;
         let began = Instant::now();
-        let server = Server::start_with(binary, &data, "sim", &SIMULATED)?;
+        let variables = [&SIMULATED[..], &webhook::SETTINGS].concat();
+        let server = Server::start_with(binary, &data, "sim", &variables)?;
         self.record("start-up, empty", ms(began.elapsed()), "ms", Budget::None);
         self.record("resident memory, empty", resident(&server, "VmRSS")?, "MB", Budget::None);
         let api = Api::of(&server)?;
@@ -129,6 +135,7 @@ impl Bench {
         let first = self.fill(&api, self.size.first).await?;
         let pages = self.pages(&api).await?;
         self.reads(&api, &first).await?;
+        self.boots(&server, &api, &first).await?;
         for (connections, creates) in self.size.creates {
             self.creates(&api, connections, creates).await?;
         }
@@ -220,6 +227,24 @@ impl Bench {
         self.sample("bare axum handler, the same bytes", &theirs, NO_BUDGETS);
         self.sample("GET /cvms/{id}", &ours, NO_BUDGETS);
         self.record("GET /cvms/{id} to bare handler", median(ratios), RATIO, Budget::AtLeast(0.5));
+        Ok(())
+    }
+
+    /// Boots that the webhook decides, each recorded durably before it is answered.
+    async fn boots(&mut self, server: &Server, api: &Api, uuids: &[String]) -> anyhow::Result<()> {
+        let address = webhook::address(server)?;
+        let some = webhook::questions(api, uuids.get(..100).unwrap_or(uuids)).await?;
+        let questions = some.iter().cycle().take(self.size.boots).cloned().collect();
+        let before = processor_ms(server)?;
+        let (sample, answers) = http::each(address, WRITERS, questions).await?;
+        let used = (processor_ms(server)? - before) / 1e3;
+        for answer in &answers {
+            let answer: serde_json::Value = serde_json::from_slice(answer)?;
+            ensure!(answer["isAllowed"] == true, "a boot was denied: {answer}");
+        }
+        self.sample("webhook, boots decided", &sample, NO_BUDGETS);
+        let rate = count(answers.len()) / used.max(0.01);
+        self.record("webhook, boots decided per core", rate, "/s", Budget::AtLeast(1_000.0));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BootIdentity;
 use crate::{
     compose::Facts,
     id::{Address, AppId, ComposeHash},
@@ -67,6 +68,13 @@ pub struct Spec {
     /// commit. For display only. `None`: the app is not contract-governed.
     #[serde(default)]
     pub deployer: Option<Address>,
+}
+
+impl Spec {
+    /// What its guest boots.
+    pub fn boot_identity(&self) -> BootIdentity {
+        BootIdentity { compose_hash: self.compose_hash, image: self.image.clone() }
+    }
 }
 
 const fn first() -> i64 {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::service::{FaultKind, ServiceFault};
 use crate::{
-    id::{EngineVmId, InstanceId},
+    id::{ComposeHash, EngineVmId, InstanceId},
     time::Timestamp,
 };
 
@@ -19,6 +19,9 @@ pub struct Status {
     pub vm: i64,
     /// Generation of the last configuration that the node received completely.
     pub pushed: i64,
+    /// What that configuration boots. `None`: nothing was pushed, or by a version that did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pushed_boot: Option<BootIdentity>,
     /// Generation that was last sent to the node, whatever the outcome.
     #[serde(default)]
     pub offered: i64,
@@ -55,6 +58,7 @@ impl Status {
             engine: EngineState::Absent,
             vm: 1,
             pushed: 0,
+            pushed_boot: None,
             offered: 0,
             run: 0,
             stopping: None,
@@ -71,6 +75,15 @@ impl Default for Status {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// What a guest boots, as its attestation shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootIdentity {
+    /// The app-compose document.
+    pub compose_hash: ComposeHash,
+    /// The node's name of the OS image.
+    pub image: String,
 }
 
 /// Whether the node has a VM for this CVM, as far as it is known.
@@ -144,6 +157,8 @@ pub enum FailureCode {
     NotAllowed,
     /// The chain of the contracts did not answer in time.
     ChainUnavailable,
+    /// The KMS gave the guest no keys, because its webhook denied them ([`crate::boot_auth`]).
+    KeyRefused,
 }
 
 impl FailureCode {
@@ -166,6 +181,7 @@ impl FailureCode {
             Self::NotApplicable => "not_applicable",
             Self::NotAllowed => "not_allowed",
             Self::ChainUnavailable => "chain_unavailable",
+            Self::KeyRefused => "key_refused",
         }
     }
 }

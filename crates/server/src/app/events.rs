@@ -3,7 +3,7 @@
 use casemate_core::{
     change::EnvReport,
     cvm::{Boot, FailureCode, Phase},
-    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
+    event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     governance::{Block, Proof, Question},
     id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
     operation::OperationKind,
@@ -67,6 +67,8 @@ pub enum CvmEvent {
     /// The block at which they allowed it is no longer part of the chain, and they do not allow it now:
     /// somebody must act.
     Undone(ComposeHash, Block),
+    /// A KMS asked whether the guest may have its keys.
+    Keys(Box<KeyDecision>),
 }
 
 /// How far a step is, or how it ended. Stored as `code` and, for people, `outcome`.
@@ -193,6 +195,7 @@ impl CvmEvent {
                 block_number: block.number,
                 block_hash: block.hash,
             },
+            Self::Keys(decision) => Event::Keys(decision.clone()),
         }
     }
 }
@@ -230,23 +233,32 @@ pub async fn write(
     cvm_events: &[CvmEvent],
     now: Timestamp,
 ) -> Result<EventSeq, Error> {
-    let events: Vec<NewEvent<'_>> = cvm_events
-        .iter()
-        .map(|event| {
-            let stored = event.stored();
-            NewEvent {
-                workspace: scope.workspace,
-                cvm: Some(scope.cvm),
-                operation: scope.operation,
-                kind: stored.kind(),
-                body: stored.body(),
-            }
-        })
-        .collect();
+    let events: Vec<_> = cvm_events.iter().map(|event| new_event(scope, event)).collect();
     for event in cvm_events {
         if let CvmEvent::Verified(it) | CvmEvent::VerifiedAgain(it) = event {
             tx.keep_proof(scope.cvm, &it.question.hash, &it.proof, now).await?;
         }
     }
     tx.append_events(&events, now).await
+}
+
+/// Writes down what happened to several CVMs, in order; returns the place of the last event.
+pub async fn write_all(
+    tx: &mut Tx,
+    all: &[(EventScope, CvmEvent)],
+    now: Timestamp,
+) -> Result<EventSeq, Error> {
+    let events: Vec<_> = all.iter().map(|(scope, event)| new_event(*scope, event)).collect();
+    tx.append_events(&events, now).await
+}
+
+fn new_event(scope: EventScope, event: &CvmEvent) -> NewEvent<'static> {
+    let stored = event.stored();
+    NewEvent {
+        workspace: scope.workspace,
+        cvm: Some(scope.cvm),
+        operation: scope.operation,
+        kind: stored.kind(),
+        body: stored.body(),
+    }
 }

@@ -5,6 +5,7 @@ pub mod about;
 pub mod account;
 pub mod app_facts;
 pub mod approval;
+pub mod boot_auth;
 pub mod cache;
 pub mod catalogue;
 pub mod commit;

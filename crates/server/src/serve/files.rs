@@ -13,7 +13,7 @@ use casemate_engine::files::{remove_if_there, write};
 use super::StartError;
 
 /// Files with the addresses of a running process.
-const URLS: [&str; 3] = ["api.url", "gateway.url", "http.url"];
+const URLS: [&str; 4] = ["api.url", "gateway.url", "http.url", "kms-webhook.url"];
 
 pub(super) fn file(path: &Path) -> impl FnOnce(io::Error) -> StartError {
     let path = path.to_owned();

@@ -2,6 +2,7 @@
 
 pub mod chains;
 mod files;
+mod kms_webhook;
 
 use std::{
     fs::File,
@@ -39,12 +40,14 @@ use crate::{
     app::{
         Ctx, account,
         approval::token_rate_limit::TokenRateLimit,
+        boot_auth::BootAuth,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
     },
     config::{Config, Role},
     gateway::Gateway,
     http,
+    kms_webhook::router,
     nodes::{
         heartbeat,
         open::Opener,
@@ -95,6 +98,9 @@ pub enum StartError {
         /// The cause, without URLs, which may contain keys.
         reason: String,
     },
+    /// The token of the authorisation webhook.
+    #[error("kms_webhook: {0}")]
+    KmsWebhook(String),
     /// A listen address.
     #[error("cannot listen on {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
@@ -167,6 +173,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gateway =
         if config.serves_gateway() { Some(listen(config.gateway_listen).await?) } else { None };
     let gateway_address = gateway.as_ref().map(|(_, address)| *address);
+    let webhook = kms_webhook::open(&config).await?;
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
@@ -219,10 +226,25 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
-    write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
+    let webhook_url = webhook.as_ref().map(|webhook| format!("http://{}", webhook.address));
+    if let Some(webhook) = webhook {
+        let auth = BootAuth::start(&ctx, &tasks);
+        let auth = auth.map_err(|error| StartError::KmsWebhook(error.to_string()))?;
+        serve(&listeners, webhook.listener, router(auth, webhook.token), &stop);
+    }
+    write_urls(
+        &dir,
+        [
+            ("gateway.url", gateway_url.as_deref()),
+            ("http.url", Some(&http_url)),
+            ("kms-webhook.url", webhook_url.as_deref()),
+            ("api.url", api_url.as_deref()),
+        ],
+    )?;
     tracing::info!(
         api = api_url,
         gateway = gateway_url,
+        kms_webhook = webhook_url,
         http = http_url,
         roles = ?ctx.config.role,
         nodes = ?descriptions,
@@ -243,13 +265,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// `api.url` comes last: a client that waits for it finds the other files.
-fn write_urls(
-    dir: &Path,
-    gateway: Option<&str>,
-    http: &str,
-    api: Option<&str>,
-) -> Result<(), StartError> {
-    for (name, url) in [("gateway.url", gateway), ("http.url", Some(http)), ("api.url", api)] {
+fn write_urls(dir: &Path, urls: [(&str, Option<&str>); 4]) -> Result<(), StartError> {
+    for (name, url) in urls {
         if let Some(url) = url {
             files::write_url(&dir.join(name), url)?;
         }

@@ -9,6 +9,7 @@
 //! | [`governance`] | apps that contracts govern |
 //! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
 //! | [`gateway`], [`readiness`] | requests to apps |
+//! | [`kms_webhook`] | which guests get their keys, asked as dstack-kms asks |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`console`], [`openapi`] | pages, and the API's description |
@@ -25,6 +26,7 @@ mod fields;
 mod gateway;
 mod governance;
 mod instance_ids;
+mod kms_webhook;
 mod lists;
 mod nodes;
 mod openapi;

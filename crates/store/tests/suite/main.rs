@@ -17,6 +17,8 @@ mod freshness;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod key_decisions;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod lease;

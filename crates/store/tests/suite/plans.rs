@@ -19,7 +19,9 @@ use casemate_store::{
     Db, accounts,
     commit_tokens::{self, Kind, NewPreparation, TokenHash},
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
-    events, lease, nodes,
+    events,
+    key_decisions::{self, BootQuery},
+    lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
     prepared::{self, Prepared},
     proofs, provisions, readiness, revisions,
@@ -169,6 +171,15 @@ async fn read_everything(world: &World) {
     cvms::on_node_among(db, world.node, &[cvm.id]).await.unwrap();
     cvms::ids_on_node(db, world.node, &[cvm.uuid]).await.unwrap();
     read_apps(world, &cvm).await;
+    let boot = BootQuery {
+        app: &cvm.spec.app_id,
+        instance: None,
+        compose_hash: &cvm.spec.compose_hash,
+        nodes: &[world.node],
+    };
+    assert_eq!(key_decisions::candidates(db, boot, 9).await.unwrap().len(), 1);
+    assert_eq!(key_decisions::refusal(db, cvm.id).await.unwrap(), None);
+    assert_eq!(key_decisions::totals(db).await.unwrap(), []);
     cvms::app(db, workspace, &cvm.spec.app_id).await.unwrap().unwrap();
     nodes::all(db).await.unwrap();
     nodes::taken(db).await.unwrap();
@@ -259,6 +270,8 @@ async fn work(world: &World) {
         kind: "operation.ended",
         body: serde_json::json!({}),
     };
+    tx.record_key_decision(cvm.id, Some(("device_not_allowed", "why")), START).await.unwrap();
+    tx.count_key_decisions(("app", "app_unknown"), 1, "{}", START).await.unwrap();
     tx.append_events(&[event], START).await.unwrap();
     tx.commit().await.unwrap();
     read_revisions(world, cvm, &revision).await;
@@ -356,8 +369,10 @@ async fn change(world: &World, id: CvmId) {
 
 /// Tables that stay small and lists of parameters may be scanned, and an index that has exactly the requested
 /// rows.
-const MAY_BE_READ_WHOLE: [&str; 12] = [
+const MAY_BE_READ_WHOLE: [&str; 13] = [
     "SCAN nodes",
+    // A row for each kind of answer.
+    "SCAN key_decision_totals",
     "SCAN users",
     "SCAN CONSTANT ROW",
     "SCAN json_each",
@@ -393,8 +408,10 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store as SQLite logs it; other tests run in this process, too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 18] = [
+    const TABLES: [&str; 20] = [
         "counters",
+        "key_decisions",
+        "key_decision_totals",
         "users",
         "workspaces",
         "api_keys",

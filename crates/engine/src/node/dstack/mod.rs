@@ -212,7 +212,7 @@ impl DstackNode {
 }
 
 /// Reads a file that holds a secret: not empty, and readable for its owner only.
-pub(super) async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
+pub async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
     let wrong = |why: String| OpenError::File { path: path.to_owned(), why };
     let metadata = tokio::fs::metadata(path).await.map_err(|error| wrong(error.to_string()))?;

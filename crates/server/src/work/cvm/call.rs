@@ -153,9 +153,13 @@ impl Turn<'_> {
                             status.pushed = generation;
                         }
                         status.engine = EngineState::Present { vm };
+                        status.pushed_boot = Some(self.leased.cvm.spec.boot_identity());
                         status.attempts = 0;
                     }
-                    (Step::Push(_), _) => status.pushed = self.leased.cvm.desired.generation,
+                    (Step::Push(_), _) => {
+                        status.pushed = self.leased.cvm.desired.generation;
+                        status.pushed_boot = Some(self.leased.cvm.spec.boot_identity());
+                    }
                     (Step::Shutdown(..) | Step::ForceStop(..), _) => {
                         status.stopping =
                             status.stopping.map(|down| Stopping { sent: true, ..down });

@@ -18,16 +18,17 @@ mod record;
 use std::{future::Future, time::Duration};
 
 use casemate_core::{
+    boot_auth::explain,
     cvm::{Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Power, Status, VmPower},
     governance::gate,
     id::EngineVmId,
     operation::OperationKind,
-    plan::{Step, plan},
+    plan::{Limits, Step, plan},
     ready::drains_until,
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark};
-use casemate_store::{Error as StoreError, cvms::Cvm, lease, operations::Ending};
+use casemate_store::{Error as StoreError, cvms::Cvm, key_decisions, lease, operations::Ending};
 
 use super::boot_check::{BootAnswer, check_boot};
 use crate::app::{
@@ -183,6 +184,7 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
     }
     let open = cvm.operation.map(|open| open.kind);
     let step = plan(open, &cvm.desired, &cvm.status, &observed, ctx.now(), &limits);
+    let step = explain_refusal(ctx, cvm, step, &observed, &limits).await?;
     let mut turn = Turn::new(ctx, leased);
     let mut before = turn.look(&observed);
     if let Some(until) = turn.drain_deadline(&step) {
@@ -204,6 +206,22 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
         Step::Forget => Ok(turn.forget(before)),
         step => turn.execute(before, step, &target, &mark, &limits).await,
     }
+}
+
+/// The step, or the end of a boot whose guest was refused its keys. A KMS asks any process on this database,
+/// so its last answer is read from there.
+async fn explain_refusal(
+    ctx: &Ctx,
+    cvm: &Cvm,
+    step: Step,
+    observed: &Observed,
+    limits: &Limits,
+) -> Result<Step, StoreError> {
+    if !step.may_be_refusal(&cvm.desired, &cvm.status, observed) {
+        return Ok(step);
+    }
+    let refusal = key_decisions::refusal(&ctx.db, cvm.id).await?;
+    Ok(explain(step, refusal.as_ref(), &cvm.status, limits))
 }
 
 async fn observe(ctx: &Ctx, target: &FleetNode, mark: &Mark) -> Observed {
@@ -436,6 +454,9 @@ impl<'a> Turn<'a> {
             EngineState::Creating { generation, .. } => generation,
             EngineState::Absent | EngineState::Present { .. } => 0,
         };
+        // Not what the node has of an older generation: the next push tells.
+        let newest = status.pushed == self.leased.cvm.desired.generation;
+        status.pushed_boot = newest.then(|| self.leased.cvm.spec.boot_identity());
         status.engine = EngineState::Present { vm };
         new_events.push(CvmEvent::Step { name: "adopt", outcome: StepResult::Done });
         self.update_status("adopt", status, new_events);
@@ -448,6 +469,7 @@ impl<'a> Turn<'a> {
             engine: EngineState::Absent,
             vm: self.leased.cvm.desired.vm,
             pushed: 0,
+            pushed_boot: None,
             stopping: None,
             boot_until: None,
             attempts: 0,

@@ -1,0 +1,64 @@
+//! The authorisation webhook, asked as dstack-kms asks it: one question per guest that boots.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use xtask::server::Server;
+
+use crate::{casemate::Api, http::Connection};
+
+/// Variables of a server that has the webhook.
+pub const SETTINGS: [(&str, &str); 2] =
+    [("CASEMATE_KMS_WEBHOOK__LISTEN", "127.0.0.1:0"), ("CASEMATE_KMS_WEBHOOK_TOKEN", TOKEN)];
+
+const TOKEN: &str = "bench-bench-bench-bench-bench-bench";
+
+/// Where the webhook of this server listens.
+pub fn address(server: &Server) -> anyhow::Result<SocketAddr> {
+    let url = server.file("kms-webhook.url")?;
+    let address = url.strip_prefix("http://").context("kms-webhook.url holds no URL")?;
+    Ok(address.parse()?)
+}
+
+/// The question about the guest of each of these CVMs.
+pub async fn questions(api: &Api, uuids: &[String]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut connection = Connection::open(api.address).await?;
+    let request = api.request("GET", "/teepods/available", "");
+    let available: Value = serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
+    let node = &available["nodes"][0];
+    let mut questions = Vec::with_capacity(uuids.len());
+    for uuid in uuids {
+        let request = api.request("GET", &format!("/cvms/{uuid}"), "");
+        let cvm: Value = serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
+        questions.push(question(node, &cvm)?);
+    }
+    Ok(questions)
+}
+
+fn question(node: &Value, cvm: &Value) -> anyhow::Result<Vec<u8>> {
+    let name = &cvm["os"]["name"];
+    let images = node["images"].as_array().context("a node without images")?;
+    let image = images.iter().find(|image| image["name"] == *name).context("no such image")?;
+    let body = json!({
+        "teeVariant": "dstack-tdx",
+        "mrAggregated": "11".repeat(32),
+        "osImageHash": image["os_image_hash"],
+        "mrSystem": "33".repeat(32),
+        "appId": cvm["app_id"],
+        "composeHash": cvm["compose_hash"],
+        "instanceId": "",
+        "deviceId": node["device_id"],
+        "keyProviderInfo": "7b7d",
+        "tcbStatus": "UpToDate",
+        "advisoryIds": [],
+    })
+    .to_string();
+    let length = body.len();
+    let head = format!(
+        "POST /bootAuth/app HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {TOKEN}\r\n\
+         user-agent: dstack-kms/bench\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n"
+    );
+    Ok((head + &body).into_bytes())
+}
