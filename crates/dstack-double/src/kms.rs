@@ -6,7 +6,10 @@
 //!
 //! Deliberately absent: protobuf bodies, attestation, and the methods of guests.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use axum::{
     Router,
@@ -109,6 +112,7 @@ pub struct KmsDouble {
     keys: Mutex<Keys>,
     clock: Arc<dyn Clock>,
     faults: Mutex<Vec<KmsFault>>,
+    calls: AtomicUsize,
 }
 
 /// Root keys: the KMS's own, and with them another key that signs.
@@ -133,7 +137,7 @@ impl KmsDouble {
     /// no keys.
     pub fn new(profile: KmsProfile, root: &[u8; 64], clock: Arc<dyn Clock>) -> Option<Self> {
         let keys = Mutex::new(Keys::new(root)?);
-        Some(Self { profile, keys, clock, faults: Mutex::default() })
+        Some(Self { profile, keys, clock, faults: Mutex::default(), calls: AtomicUsize::new(0) })
     }
 
     /// Its root public key, secp256k1, compressed, hex.
@@ -159,6 +163,11 @@ impl KmsDouble {
     /// Replaces all faults.
     pub fn set_faults(&self, faults: Vec<KmsFault>) {
         *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// How many calls have come so far, with those that have no answer.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
     }
 
     /// Opens what was sealed to the key of an app, as a guest with the keys of this KMS does. `None`: it was
@@ -247,6 +256,7 @@ async fn prpc(
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         (status, axum::Json(json!({ "error": text }))).into_response()
     };
+    kms.calls.fetch_add(1, Ordering::Relaxed);
     for fault in kms.faults() {
         match fault {
             KmsFault::Hangs => std::future::pending::<()>().await,

@@ -1,6 +1,6 @@
 //! `DstackKms` over a socket: what it believes, and what each failure is.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use casemate_core::{
     id::AppId,
@@ -12,7 +12,19 @@ use casemate_engine::kms::{
     KmsError,
     dstack::{DstackKms, DstackKmsConfig, PinnedKeys, RootEpoch},
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+    server::TlsStream,
+};
 
 use crate::stage::Real;
 
@@ -25,7 +37,7 @@ struct Stage {
 impl Stage {
     async fn new(profile: KmsProfile) -> Self {
         let kms = Arc::new(KmsDouble::new(profile, &[7; 64], Arc::new(Real)).unwrap());
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let app = kms_router(kms.clone());
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -86,10 +98,7 @@ async fn each_failure_has_a_type_of_its_own() {
             |error| matches!(error, KmsError::Rejected(why) if why == "no"),
         ),
         (KmsFault::OtherApp, |error| matches!(error, KmsError::UnknownKey { .. })),
-        (
-            KmsFault::NoSignature,
-            |error| matches!(error, KmsError::InvalidSignature("signature")),
-        ),
+        (KmsFault::NoSignature, |error| matches!(error, KmsError::InvalidSignature("signature"))),
         (KmsFault::ClockOff(-301), |error| matches!(error, KmsError::Stale(-302..=-301))),
         (KmsFault::ClockOff(302), |error| matches!(error, KmsError::Stale(301..=302))),
         (KmsFault::TooLong, |error| matches!(error, KmsError::TooLong(_))),
@@ -148,7 +157,6 @@ async fn a_webhook_that_is_down_leaves_the_keys() {
     stage.client().signed_env_key(&app(), now()).await.unwrap();
 }
 
-
 #[tokio::test]
 async fn an_answer_is_stale_for_ever_after() {
     let stage = Stage::new(KmsProfile::newest()).await;
@@ -158,4 +166,78 @@ async fn an_answer_is_stale_for_ever_after() {
     assert!(error.to_string().contains("s before our time"), "{error}");
     let early = stage.client().signed_env_key(&app(), 0).await.unwrap_err();
     assert!(matches!(early, KmsError::Stale(seconds) if seconds > 0));
+}
+
+/// A certificate under `tests/it/tls`: made by openssl, valid from 2020 to 2120, for 127.0.0.1.
+fn file(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/it/tls", name].iter().collect()
+}
+
+struct Tls {
+    tcp: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl axum::serve::Listener for Tls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, address) = self.tcp.accept().await.unwrap();
+            // A client that does not trust the certificate ends the handshake.
+            if let Ok(stream) = self.acceptor.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// A KMS behind TLS with this certificate.
+async fn behind_tls(kms: &Arc<KmsDouble>, name: &str) -> String {
+    let certificate = CertificateDer::from_pem_file(file(&format!("{name}.pem"))).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file(&format!("{name}.key"))).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", tcp.local_addr().unwrap());
+    let tls = Tls { tcp, acceptor: TlsAcceptor::from(Arc::new(config)) };
+    let app = kms_router(kms.clone());
+    tokio::spawn(async move { axum::serve(tls, app).await.unwrap() });
+    url
+}
+
+#[tokio::test]
+async fn only_the_certificates_of_ca_file_are_trusted() {
+    let kms = Arc::new(KmsDouble::new(KmsProfile::newest(), &[7; 64], Arc::new(Real)).unwrap());
+    let urls = [behind_tls(&kms, "kms").await, behind_tls(&kms, "self").await];
+    let ask = async |url: &str, ca_file: Option<&str>| {
+        let config = DstackKmsConfig {
+            url: url.to_owned(),
+            keys: PinnedKeys::from_hex(&[kms.k256_public_key()]).unwrap(),
+            ca_file: ca_file.map(file),
+            timeout: Duration::from_secs(10),
+        };
+        DstackKms::open(&config).unwrap().signed_env_key(&app(), now()).await.map(drop)
+    };
+    // Of its own CA, and its own where it signs itself.
+    ask(&urls[0], Some("ca.pem")).await.unwrap();
+    ask(&urls[1], Some("self.pem")).await.unwrap();
+    for (url, ca_file) in [(0, Some("self.pem")), (1, Some("ca.pem")), (0, None), (1, None)] {
+        let error = ask(&urls[url], ca_file).await.unwrap_err();
+        let KmsError::Unreachable(why) = &error else { panic!("{error:?}") };
+        assert!(why.contains("certificate"), "{why}");
+    }
+    // The name counts too.
+    let other_name = urls[0].replace("127.0.0.1", "localhost");
+    let error = ask(&other_name, Some("ca.pem")).await.unwrap_err();
+    assert!(matches!(&error, KmsError::Unreachable(why) if why.contains("certificate")), "{error}");
 }

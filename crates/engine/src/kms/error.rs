@@ -65,10 +65,7 @@ pub enum KmsError {
 impl KmsError {
     /// Whether the KMS may answer well if asked again, with nobody changing a setting.
     pub const fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(_) | Self::Silent(_) | Self::Broken | Self::Failed { .. }
-        )
+        matches!(self, Self::Unreachable(_) | Self::Silent(_) | Self::Broken | Self::Failed { .. })
     }
 
     /// What the operator can do, a sentence.
@@ -81,7 +78,10 @@ impl KmsError {
             Self::Unauthorized(_) => {
                 "Let this server through to the KMS: GetAppEnvEncryptPubKey asks for no credential."
             }
-            Self::TooLong(_) | Self::Unreadable(_) | Self::MissingField(_) | Self::InvalidField { .. } => {
+            Self::TooLong(_)
+            | Self::Unreadable(_)
+            | Self::MissingField(_)
+            | Self::InvalidField { .. } => {
                 "Check that url is the address of a dstack-kms 0.5.8 or newer, without /prpc."
             }
             Self::InvalidSignature(_) | Self::UnknownKey { .. } | Self::MixedKeys => {

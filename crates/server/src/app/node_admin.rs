@@ -15,7 +15,7 @@ use casemate_core::{
 use casemate_engine::node::Inventory;
 use casemate_store::nodes::{self, NewNode, NodeRow, Taken};
 
-use super::{Ctx, Error, fleet, kms, mutation::Mutation};
+use super::{Ctx, Error, fleet, kms_admin, mutation::Mutation};
 use crate::{
     config::Role,
     nodes::{
@@ -134,7 +134,7 @@ fn dstack(ctx: &Ctx, request: &AddNodeRequest) -> Result<DriverSettings, Error> 
     let access = request.dstack.as_ref().ok_or_else(missing)?;
     check_dstack(access, &request.limits).map_err(|(field, why)| Error::invalid(field, why))?;
     if let Some(slug) = &access.kms {
-        kms::check_dstack(ctx, "dstack.kms", slug)?;
+        kms_admin::check_dstack(ctx, "dstack.kms", slug)?;
     }
     Ok(DriverSettings::Dstack(access.clone()))
 }

@@ -19,12 +19,9 @@ use crate::{
 pub(super) fn open(config: &Config, chains: &Chains) -> Result<Vec<FleetKms>, StartError> {
     let mut all = Vec::with_capacity(config.kms.dstack.len());
     for (index, dstack) in config.kms.dstack.iter().enumerate() {
-        let wrong = |key: &str, reason: String| StartError::Kms {
-            key: dstack_kms_key(index, key),
-            reason,
-        };
-        let settings =
-            dstack.client().map_err(|why| wrong("k256_public_keys", why.to_string()))?;
+        let wrong =
+            |key: &str, reason: String| StartError::Kms { key: dstack_kms_key(index, key), reason };
+        let settings = dstack.client().map_err(|why| wrong("k256_public_keys", why.to_string()))?;
         let client = DstackKms::open(&settings).map_err(|error| wrong(error.field, error.why))?;
         let governed = match (&dstack.chain, dstack.contract) {
             (Some(chain), Some(contract)) => {

@@ -94,7 +94,8 @@ fn a_real_kms_says_what_it_is() {
         "is_dev": false, "gateway_app_id": "", "kms_contract_address": "", "chain_id": 0,
         "app_auth_implementation": "", "a_later_field": {"epoch": 3},
     });
-    let read = |meta: serde_json::Value| serde_json::from_value::<Meta>(meta).unwrap().read(&keys());
+    let read =
+        |meta: serde_json::Value| serde_json::from_value::<Meta>(meta).unwrap().read(&keys());
     let told = read(meta.clone()).unwrap();
     let spki = "3059301306072a8648ce3d020106082a8648ce3d030107034200044c4a12933409adcc45493d17fb1dfc39546141f21d121b6ee5810969695b2d4d4abf4d1866332d7dfa804e3b77ea5ccb6f7cb236967f9f2e8c53570038584efa";
     assert_eq!(hex::encode(told.ca_public_spki.unwrap()), spki);
@@ -115,7 +116,8 @@ fn keys_are_pinned_once_each_and_in_order() {
     assert_eq!(two.epoch_of(&hex::decode(other).unwrap()), Some(RootEpoch(1)));
     assert_eq!(PinnedKeys::from_hex::<&str>(&[]), Err(InvalidPinnedKey::None));
     assert_eq!(PinnedKeys::from_hex(&[KEY, KEY]), Err(InvalidPinnedKey::Twice(1)));
-    for text in ["", "zz", &KEY[2..], &format!("04{}", &KEY[2..]), &format!("02{}", "f".repeat(64))] {
+    for text in ["", "zz", &KEY[2..], &format!("04{}", &KEY[2..]), &format!("02{}", "f".repeat(64))]
+    {
         assert_eq!(PinnedKeys::from_hex(&[text]), Err(InvalidPinnedKey::NotAKey(0)), "{text}");
     }
 }

@@ -25,7 +25,9 @@ pub enum InvalidPinnedKey {
     #[error("must name at least one key")]
     None,
     /// The text at this place, from 0, is no key.
-    #[error("[{0}] must be a compressed secp256k1 public key, 66 hex digits: k256_pubkey of GetMeta")]
+    #[error(
+        "[{0}] must be a compressed secp256k1 public key, 66 hex digits: k256_pubkey of GetMeta"
+    )]
     NotAKey(usize),
     /// The text at this place, from 0, is there before.
     #[error("[{0}] is there twice")]

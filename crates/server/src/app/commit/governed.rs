@@ -13,8 +13,12 @@ use casemate_core::{
 use casemate_store::{Error as StoreError, Tx, provisions::Provision};
 
 use crate::app::{
-    Caller, Ctx, Error, events::Verified, fleet::FleetKms, governance, kms,
-    provision::{env_key, node}, views,
+    Caller, Ctx, Error,
+    events::Verified,
+    fleet::FleetKms,
+    governance, kms,
+    provision::{env_key, node},
+    views,
 };
 
 /// Provisions of one document on so many hosts are asked about, the newest first.
@@ -77,9 +81,10 @@ impl CommitQuestions {
         for (provision, question) in self.about {
             match governance::verify(governed, &question).await {
                 Ok(proof) => {
-                    let env_key = match kms.kms.is_remote() {
-                        true => Some(env_key(ctx, kms, &self.app).await?),
-                        false => None,
+                    let env_key = if kms.kms.is_remote() {
+                        Some(env_key(ctx, kms, &self.app).await?)
+                    } else {
+                        None
                     };
                     return Ok(Evidence { provision, kms: self.kms, question, proof, env_key });
                 }

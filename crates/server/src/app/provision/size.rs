@@ -53,7 +53,8 @@ pub async fn place<'a>(
     let (able, unable) = able(ctx, setup)?;
     let images = images(&able, request)?;
     let taken = nodes::taken(&ctx.db).await?;
-    let candidates: Vec<Candidate> = able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
+    let candidates: Vec<Candidate> =
+        able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
     let mut refused = None;
     for image in images {
         let demand = Demand {

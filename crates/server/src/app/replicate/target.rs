@@ -79,7 +79,8 @@ pub async fn choose(
         }
     }
     let taken = tx.taken().await?;
-    let candidates: Vec<Candidate> = able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
+    let candidates: Vec<Candidate> =
+        able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
     match best(&candidates, request) {
         Ok(id) => provision::node(ctx, id),
         Err(not) => {

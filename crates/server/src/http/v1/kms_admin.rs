@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use casemate_api::kms_admin::ManagedKmsList;
 
 use crate::{
-    app::{Ctx, kms},
+    app::{Ctx, kms_admin},
     http::extract::Auth,
 };
 
@@ -18,5 +18,5 @@ use crate::{
     extensions(("x-casemate" = json!(true))),
 )]
 pub async fn list(State(ctx): State<Ctx>, _: Auth) -> Json<ManagedKmsList> {
-    Json(ManagedKmsList { kms: kms::managed(&ctx) })
+    Json(ManagedKmsList { kms: kms_admin::all(&ctx) })
 }
