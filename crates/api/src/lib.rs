@@ -13,6 +13,7 @@
 //! | in | [`readiness`] | when an app's instances take requests |
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
+//! | out | [`kms_admin`] | each KMS as its operator sees it |
 //! | in, out | [`node_admin`] | nodes as their operator sees them |
 //! | out | [`reply`] | reply types: the server renders them, our client reads them |
 //! | out | [`error`], [`page`] | error bodies and codes, pages |
@@ -32,6 +33,7 @@ pub mod domain;
 pub mod error;
 pub mod governance;
 pub mod instance_id;
+pub mod kms_admin;
 pub mod kms_type;
 pub mod network;
 pub mod node_admin;

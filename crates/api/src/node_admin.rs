@@ -61,6 +61,10 @@ pub struct DstackAccess {
     /// first guest tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
+    /// Slug of the dstack-kms that its guests take their keys from; absent: Casemate does not know it, and
+    /// refuses variables on this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<String>,
 }
 
 /// Limits of an operator for the sum of all CVMs of a node. An absent field: the capacity that the node reports.

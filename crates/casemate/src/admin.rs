@@ -15,7 +15,7 @@ use crate::{cli::Global, fail::Fail, serve::load, ui};
 #[derive(Debug, Subcommand)]
 pub enum Admin {
     Migrate(MigrateArgs),
-    /// Add and check contract-governed KMS.
+    /// List the KMS; add and check contract-governed ones.
     #[command(subcommand)]
     Kms(kms::Kms),
     /// Manage the nodes of the fleet.

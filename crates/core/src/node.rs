@@ -295,10 +295,11 @@ pub fn unsupported(
             Part::Cvm,
             "encrypted_env",
             format!(
-                "cannot be opened on this {kind} node: its guests get their keys from a KMS that \
-                 Casemate does not use yet"
+                "cannot be opened on this {kind} node: Casemate does not know the KMS that its guests get \
+                 their keys from"
             ),
-            "Leave the variables out, or deploy to another node.",
+            "Leave the variables out, or deploy to another node. Its operator can name the KMS in the settings \
+             of the node: kms.",
         ),
         (
             asks.clears_user_config && !has.clears_files,

@@ -3,7 +3,10 @@
 //! Absent on purpose: reservation. People provision to preview; admission happens at commit, with figures
 //! read in that transaction ([`admit`]).
 
-use crate::{id::NodeId, node::NodeState};
+use crate::{
+    id::{KmsId, NodeId},
+    node::NodeState,
+};
 
 /// A node with its capacity and usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,10 +21,21 @@ pub struct Candidate {
     pub reachable: bool,
     /// Names of its OS images.
     pub images: Vec<String>,
+    /// Where its guests can take their keys.
+    pub kms: KeySource,
     /// For all CVMs together.
     pub capacity: Amount,
     /// Current usage.
     pub taken: Amount,
+}
+
+/// The KMS that guests of a node can take their keys from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySource {
+    /// Their ids; none if the node's KMS is not known here.
+    pub ids: Vec<KmsId>,
+    /// For messages: `the KMS rack-kms`.
+    pub label: String,
 }
 
 /// Resources of a node or CVM.
@@ -45,6 +59,8 @@ pub struct Demand {
     /// Only this region, ignoring case.
     pub region: Option<String>,
     pub image: String,
+    /// Its keys come from one of these.
+    pub kms: Vec<KmsId>,
     pub amount: Amount,
 }
 
@@ -60,6 +76,9 @@ pub enum Refusal {
     /// It is in another region.
     #[error("is in region {0}")]
     Region(String),
+    /// Its guests take their keys from another KMS, which this names.
+    #[error("takes keys from {0}")]
+    Kms(String),
     /// It lacks the OS image.
     #[error("does not have the image {0}")]
     Image(String),
@@ -115,6 +134,9 @@ fn refusal(node: &Candidate, demand: &Demand) -> Option<Refusal> {
     if demand.region.as_ref().is_some_and(|region| !region.eq_ignore_ascii_case(&node.region)) {
         return Some(Refusal::Region(node.region.clone()));
     }
+    if !node.kms.ids.iter().any(|id| demand.kms.contains(id)) {
+        return Some(Refusal::Kms(node.kms.label.clone()));
+    }
     if !node.images.contains(&demand.image) {
         return Some(Refusal::Image(demand.image.clone()));
     }
@@ -162,9 +184,15 @@ mod tests {
             state: NodeState::Active,
             reachable: true,
             images: vec!["dstack-0.5.4".to_owned()],
+            kms: keys(&["kms_a", "kms_b"]),
             capacity: Amount { slots: 10, vcpu: 8, memory_mb: 16384, disk_gb: 500 },
             taken: Amount { slots: 1, vcpu: taken_vcpu, memory_mb: 2048, disk_gb: 20 },
         }
+    }
+
+    fn keys(ids: &[&str]) -> KeySource {
+        let ids = ids.iter().map(|id| KmsId((*id).to_owned())).collect();
+        KeySource { ids, label: "the KMS x".to_owned() }
     }
 
     fn demand() -> Demand {
@@ -172,6 +200,7 @@ mod tests {
             node: None,
             region: None,
             image: "dstack-0.5.4".to_owned(),
+            kms: vec![KmsId("kms_a".to_owned())],
             amount: Amount { slots: 1, vcpu: 2, memory_mb: 2048, disk_gb: 20 },
         }
     }
@@ -187,9 +216,11 @@ mod tests {
         let elsewhere = Candidate { region: "eu".to_owned(), ..node(2, 0) };
         let closed = Candidate { state: NodeState::Cordoned, ..node(5, 0) };
         let bare = Candidate { images: vec![], ..node(3, 0) };
+        let foreign = Candidate { kms: keys(&["kms_b"]), ..node(6, 0) };
+        let keyless = Candidate { kms: keys(&[]), ..node(7, 0) };
         let wanted = Demand { region: Some("LOCAL".to_owned()), ..demand() };
         let Err(NoPlace::Refused(why)) =
-            place(&[away, elsewhere, bare, node(4, 7), closed], &wanted)
+            place(&[away, elsewhere, bare, node(4, 7), closed, foreign, keyless], &wanted)
         else {
             panic!("no node can take this");
         };
@@ -202,8 +233,20 @@ mod tests {
                 Refusal::Image("dstack-0.5.4".to_owned()),
                 Refusal::Vcpu { free: 1, wanted: 2 },
                 Refusal::Closed(NodeState::Cordoned),
+                Refusal::Kms("the KMS x".to_owned()),
+                Refusal::Kms("the KMS x".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn a_kms_decides_over_room() {
+        let full_of_room = Candidate { kms: keys(&["kms_b"]), ..node(1, 0) };
+        let nodes = [full_of_room, node(2, 5)];
+        assert_eq!(place(&nodes, &demand()), Ok(NodeId(2)));
+        let either = vec![KmsId("kms_b".to_owned()), KmsId("kms_a".to_owned())];
+        assert_eq!(place(&nodes, &Demand { kms: either, ..demand() }), Ok(NodeId(1)));
+        assert!(place(&nodes, &Demand { kms: Vec::new(), ..demand() }).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A double of dstack-vmm: its pRPC API over the simulated hosts of `casemate-engine`, in several versions.
+//! Doubles of dstack-vmm and dstack-kms. Of dstack-vmm its pRPC API over the simulated hosts of `casemate-engine`, in several versions.
 //! One process serves as many hosts as wanted, each under `/hosts/<n>`.
 //!
 //! It behaves as the real program was measured to behave, also where that is a trap: it answers success to
@@ -12,6 +12,7 @@
 //! | [`host`] | one host: its simulator, its token, its faults |
 //! | `methods` | the methods of `Vmm` and of the guest door |
 //! | `http` | routes, authentication, forms of answers |
+//! | [`kms`] | dstack-kms: real keys and signatures, and its faults |
 //! | [`contract`] | what dstack-vmm does, as a list of checks over HTTP |
 //!
 //! Deliberately absent: protobuf bodies, the web console, images from a registry, real guests.
@@ -19,9 +20,11 @@
 pub mod contract;
 pub mod host;
 mod http;
+pub mod kms;
 mod methods;
 pub mod profile;
 
 pub use host::{Fault, Host};
 pub use http::{control, router};
+pub use kms::{KmsDouble, KmsFault, KmsProfile, kms_router};
 pub use profile::Profile;

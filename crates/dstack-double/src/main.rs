@@ -1,4 +1,4 @@
-//! `dstack-double`: hosts with a double of dstack-vmm, or the contract against a dstack-vmm that runs.
+//! `dstack-double`: hosts with a double of dstack-vmm, a double of dstack-kms, or the contract against a dstack-vmm that runs.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -6,9 +6,9 @@ use anyhow::bail;
 use axum::Router;
 use casemate_core::time::{Clock, Entropy, Timestamp};
 use casemate_dstack_double::{
-    Host, Profile,
+    Host, KmsDouble, KmsProfile, Profile,
     contract::{self, Subject},
-    control, router,
+    control, kms_router, router,
 };
 use casemate_engine::node::{
     Image,
@@ -16,9 +16,10 @@ use casemate_engine::node::{
 };
 use clap::{Parser, Subcommand};
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 #[derive(Debug, Parser)]
-#[command(about = "A double of dstack-vmm for tests")]
+#[command(about = "Doubles of dstack-vmm and dstack-kms for tests")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,6 +47,18 @@ enum Command {
         /// Mean duration of a boot.
         #[arg(long, default_value_t = 1500)]
         boot_ms: u64,
+    },
+    /// Serve a dstack-kms; prints one JSON line with its url and its root key when ready.
+    Kms {
+        /// Address to listen on; port 0 chooses a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: String,
+        /// Version of the KMS; the newest by default.
+        #[arg(long)]
+        version: Option<String>,
+        /// Its root keys follow from this text, so that a later process has the same; by default they are new.
+        #[arg(long)]
+        seed: Option<String>,
     },
     /// Run the contract against a dstack-vmm, also a real one. It makes stopped VMs and removes them.
     Contract {
@@ -99,6 +112,28 @@ async fn main() -> anyhow::Result<()> {
             }
             println!("{}", json!({ "hosts": told }));
             axum::serve(listener, app).await?;
+            Ok(())
+        }
+        Command::Kms { listen, version, seed } => {
+            let profile = match &version {
+                None => KmsProfile::newest(),
+                Some(version) => KmsProfile::of(version)
+                    .ok_or_else(|| anyhow::anyhow!("unknown version {version}"))?,
+            };
+            let mut root = [0; 64];
+            match seed {
+                None => System.fill(&mut root),
+                Some(seed) => {
+                    root[..32].copy_from_slice(&Sha256::digest(format!("{seed} p256")));
+                    root[32..].copy_from_slice(&Sha256::digest(format!("{seed} k256")));
+                }
+            }
+            let kms = KmsDouble::new(profile, &root, Arc::new(System));
+            let kms = Arc::new(kms.ok_or_else(|| anyhow::anyhow!("these bytes make no keys"))?);
+            let listener = tokio::net::TcpListener::bind(&listen).await?;
+            let url = format!("http://{}", listener.local_addr()?);
+            println!("{}", json!({ "url": url, "k256_public_key": kms.k256_public_key() }));
+            axum::serve(listener, kms_router(kms)).await?;
             Ok(())
         }
         Command::Contract { url, token } => {

@@ -2,6 +2,7 @@
 //! `CASEMATE_…` environment variables, then command-line flags.
 
 mod chains;
+mod dstack_kms;
 mod kms_webhook;
 mod nodes;
 
@@ -20,6 +21,7 @@ use serde::{
 
 pub use self::{
     chains::{Chain, KmsContract},
+    dstack_kms::{DstackKms, key_of as dstack_kms_key},
     kms_webhook::{Check, KmsWebhook},
     nodes::ConfiguredNode,
 };
@@ -155,6 +157,8 @@ pub struct Kms {
     pub root_key_file: PathBuf,
     #[serde(deserialize_with = "chains::tables")]
     pub contracts: Vec<KmsContract>,
+    #[serde(deserialize_with = "chains::tables")]
+    pub dstack: Vec<DstackKms>,
     /// From `CASEMATE_KMS_ROOT_KEY` only, never from a file.
     #[serde(skip)]
     pub root_key: Option<SecretString>,
@@ -283,12 +287,13 @@ impl Config {
         if self.work.calls_per_node == 0 {
             return refuse("work.calls_per_node", "must be at least 1");
         }
-        nodes::check(&self.nodes)?;
+        nodes::check(&self.nodes, &self.kms)?;
         self.kms_webhook.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }
-        chains::check(&self.chains, &self.kms)
+        chains::check(&self.chains, &self.kms)?;
+        dstack_kms::check(&self.chains, &self.kms)
     }
 
     pub fn has(&self, role: Role) -> bool {

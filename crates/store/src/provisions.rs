@@ -93,6 +93,14 @@ pub async fn document(db: &Db, hash: &ComposeHash) -> Result<Option<String>, Err
     on_read!(db, |c| query_scalar::<_, String>(SQL).bind(hash.to_string()).fetch_optional(c))
 }
 
+/// The KMS that an app has its keys from; `None`: no such app.
+pub async fn kms_of_app(db: &Db, app: &AppId) -> Result<Option<KmsId>, Error> {
+    const SQL: &str = "SELECT kms_id FROM apps WHERE app_id = $1";
+    let found =
+        on_read!(db, |c| query_scalar::<_, String>(SQL).bind(app.to_string()).fetch_optional(c))?;
+    Ok(found.map(KmsId))
+}
+
 /// The lowest nonce of a workspace that was never tried; `None`: no such workspace.
 pub async fn next_nonce(db: &Db, workspace: WorkspaceId) -> Result<Option<u64>, Error> {
     const SQL: &str = "SELECT next_nonce FROM workspaces WHERE id = $1";

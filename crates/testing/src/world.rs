@@ -234,6 +234,7 @@ impl World {
                 ca_public_key: hex::encode(kms.ca_public_spki().unwrap()),
                 kms: kms.clone(),
                 governed: None,
+                remote: None,
             },
         );
         let dns = Arc::new(FakeDns::default());

@@ -181,6 +181,8 @@ error_codes! {
     NodeUnreachable, "ERR-20-021", 503, coded, "The node does not answer";
     /// The KMS does not answer.
     KmsUnreachable, "ERR-20-022", 503, coded, "The KMS does not answer";
+    /// The KMS answers, and its answer is not to be believed.
+    KmsUntrusted, "ERR-20-044", 502, coded, "The answer of the KMS cannot be trusted";
     /// The chain's RPC does not answer: no verdict.
     ChainUnreachable, "ERR-20-023", 503, coded, "The chain's RPC endpoint does not answer";
     /// The body is larger than it may be.

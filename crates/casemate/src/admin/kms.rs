@@ -1,4 +1,4 @@
-//! `casemate admin kms`: contract-governed KMS.
+//! `casemate admin kms`: every KMS of a service, and contract-governed ones of its configuration.
 
 use std::{
     collections::BTreeSet,
@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use casemate_api::kms_admin::ManagedKms;
 use casemate_core::id::Address;
 use casemate_server::{
     config::{Config, Overrides},
@@ -19,9 +20,15 @@ use tempfile::NamedTempFile;
 
 use crate::{cli::Global, connect, fail::Fail, serve::load, table, ui};
 
-/// Manage contract-governed KMS.
+/// Manage the KMS.
 #[derive(Debug, Subcommand)]
 pub enum Kms {
+    /// List every KMS of a running server: whether it gives keys, and which nodes use it.
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:\n  casemate admin kms list\n  casemate admin kms list --json"
+    )]
+    List,
     Add(AddArgs),
     Check(CheckArgs),
 }
@@ -89,9 +96,33 @@ pub struct CheckArgs {
 
 pub async fn run(global: &Global, command: Kms) -> Result<(), Fail> {
     match command {
+        Kms::List => list_kms(global).await,
         Kms::Add(args) => add(global, args).await,
         Kms::Check(args) => check(global, args).await,
     }
+}
+
+async fn list_kms(global: &Global) -> Result<(), Fail> {
+    let all = connect::client(global)?.managed_kms().await?;
+    if global.json {
+        ui::json(&json!({ "kms": all }));
+        return Ok(());
+    }
+    let row = |kms: &ManagedKms| {
+        vec![
+            kms.slug.clone(),
+            kms.kind.clone(),
+            kms.kms_type.clone(),
+            kms.url.clone(),
+            if kms.reachable { "yes" } else { "no" }.to_owned(),
+            table::or_none(kms.cause.as_ref().or(kms.note.as_ref())),
+            kms.nodes.join(" "),
+        ]
+    };
+    let rows = all.iter().map(row).collect();
+    let columns = ["slug", "kind", "type", "url", "reachable", "cause", "nodes"];
+    table::print(&columns, rows, "no KMS");
+    Ok(())
 }
 
 async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {

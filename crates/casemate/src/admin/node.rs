@@ -119,6 +119,10 @@ pub struct AddArgs {
     /// Dstack: identity of the host, 64 hex digits [default: the first guest tells it].
     #[arg(long, value_name = "HEX", requires = "url")]
     device_id: Option<String>,
+    /// Dstack: slug of the dstack-kms of its guests; see `casemate admin kms list` [default: not known, so
+    /// variables are refused].
+    #[arg(long, value_name = "SLUG", requires = "url")]
+    kms: Option<String>,
     /// Maximum number of CVMs.
     #[arg(long)]
     slots: Option<u32>,
@@ -203,6 +207,7 @@ async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail
         ca_file: args.ca_file,
         guest_token_file: args.guest_token_file,
         device_id: args.device_id,
+        kms: args.kms,
     });
     let request = AddNodeRequest {
         name: args.name,
@@ -315,6 +320,7 @@ fn show(global: &Global, node: &ManagedNode) {
             let url = node.dstack.as_ref().map(|access| &access.url);
             table::or_none(url.or(node.host.as_ref()).or(node.dir.as_ref()))
         }),
+        ("kms", table::or_none(node.dstack.as_ref().and_then(|access| access.kms.as_ref()))),
         ("cvms", of(taken.slots, capacity.slots)),
         ("vcpu", of(taken.vcpu, capacity.vcpu)),
         ("memory", format!("{} MB", of(taken.memory_mb, capacity.memory_mb))),

@@ -1,4 +1,7 @@
-use casemate_api::reply::{KmsContractNodes, KmsList, KmsOne, KmsPubkey, NextAppIds};
+use casemate_api::{
+    kms_admin::{ManagedKms, ManagedKmsList},
+    reply::{KmsContractNodes, KmsList, KmsOne, KmsPubkey, NextAppIds},
+};
 
 use super::cvms::paging;
 use crate::{error::Error, http::Client};
@@ -11,6 +14,12 @@ impl Client {
         page_size: Option<u32>,
     ) -> Result<KmsList, Error> {
         self.get(&["kms"], &paging(page, page_size)).await
+    }
+
+    /// `GET /admin/kms`: every KMS, with whether it gives keys.
+    pub async fn managed_kms(&self) -> Result<Vec<ManagedKms>, Error> {
+        let list: ManagedKmsList = self.get(&["admin", "kms"], &[]).await?;
+        Ok(list.kms)
     }
 
     /// `GET /kms/{ref}`, by id or slug.

@@ -76,6 +76,7 @@ fn settings(url: &str, dir: &tempfile::TempDir) -> DstackConfig {
         guest_token_file: None,
         tee: Tee::Tdx,
         device_id: None,
+        sealed_env: false,
         timeout: Duration::from_millis(1500),
     }
 }

@@ -2,9 +2,11 @@
 //! seal environments to; all secret keys go from the KMS to guests, past the control plane.
 //!
 //! [`builtin`] is a KMS inside this process, for nodes without TEE. Its keys and signatures are those
-//! of a dstack-kms with the same root keys.
+//! of a dstack-kms with the same root keys. [`dstack`] is a client of a real one.
 
 pub mod builtin;
+pub mod dstack;
+mod error;
 pub mod root;
 
 use std::fmt::Debug;
@@ -14,9 +16,9 @@ use casemate_core::{id::AppId, seal::EnvPublicKey};
 
 pub use self::{
     builtin::{BuiltinKms, GuestKey},
+    error::KmsError,
     root::{InvalidRootKeys, RootFileError, RootKeys},
 };
-pub use crate::error::CallError as KmsError;
 
 /// A secp256k1 signature over a digest of [`casemate_core::pubkey`]: r ‖ s ‖ recovery id (0 or 1),
 /// s in the lower half.
@@ -29,8 +31,13 @@ pub trait Kms: Send + Sync + Debug {
     /// 1970 UTC, is for a KMS without a clock of its own; others put their own time under the
     /// signature.
     ///
-    /// The call changes nothing, so that even [`KmsError::Unknown`] may be answered by asking again.
+    /// The call changes nothing, so that it may be repeated after every error.
     async fn env_public_key(&self, app: &AppId, now_secs: u64) -> Result<SignedEnvKey, KmsError>;
+
+    /// Whether the call leaves this process: then it is not made within a transaction.
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// Answer of `GetAppEnvEncryptPubKey`.

@@ -10,7 +10,7 @@ use crate::view::{InstanceTypeView, NodeView, OsImageView};
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
     let taken = nodes::taken(&ctx.db).await?;
     let all = ctx.fleet.all();
-    Ok(all.iter().map(|node| views::node(ctx, node, &node.candidate(&taken))).collect())
+    Ok(all.iter().map(|node| views::node(ctx, node, &ctx.fleet.candidate(node, &taken))).collect())
 }
 
 /// Every size on offer, in the order of the configuration.

@@ -22,6 +22,7 @@ use casemate_core::{
     node::{NodeState, Requirements, unsupported},
     operation::OperationKind,
     place::admit,
+    seal::EnvPublicKey,
     time::Timestamp,
 };
 use casemate_store::{
@@ -37,7 +38,7 @@ use super::{
     fleet::{self, FleetKms, FleetNode},
     kms,
     mutation::{IdempotencyKey, Mutation, WriteError},
-    provision::{check_sealed_env, env_key, node},
+    provision::{self, check_sealed_env, node},
     views,
 };
 use crate::{crash, view::CvmView};
@@ -108,24 +109,35 @@ async fn ready(
     }
     let (workspace, hash) = (caller.workspace.id, &request.compose_hash);
     let open = provisions::first_open(&ctx.db, workspace, hash, app, ctx.now()).await?;
-    let fits = |provision: &Provision| {
-        provision.kms == ctx.fleet.kms.id && wanted.is_none_or(|kms| kms.id == provision.kms)
+    let Some(provision) = open.filter(|provision| is_wanted(wanted.as_deref(), &provision.kms))
+    else {
+        return Ok(None);
     };
-    let Some(provision) = open.filter(fits) else { return Ok(None) };
-    Ok(prepare(ctx, provision, (request, app, &ctx.fleet.kms), 0).await.ok())
+    let kms = ctx.fleet.kms_of(&provision.kms).filter(|kms| kms.governed.is_none());
+    let Some(kms) = kms else { return Ok(None) };
+    Ok(prepare(ctx, provision, (request, app, kms), 0, None).await.ok())
 }
 
-/// The KMS that the request names, if it names one.
-fn wanted_kms<'a>(ctx: &'a Ctx, request: &CommitRequest) -> Result<Option<&'a FleetKms>, Error> {
-    request.kms_id.as_deref().map(|id| kms::called(ctx, "kms_id", id)).transpose()
+/// The KMS that the request names, if it names one; several of a kind that no contract governs.
+fn wanted_kms<'a>(
+    ctx: &'a Ctx,
+    request: &CommitRequest,
+) -> Result<Option<Vec<&'a FleetKms>>, Error> {
+    request.kms_id.as_deref().map(|id| kms::meant(ctx, "kms_id", id)).transpose()
 }
 
-/// The provision with what the request brings, for an app and its KMS.
+fn is_wanted(wanted: Option<&[&FleetKms]>, id: &KmsId) -> bool {
+    wanted.is_none_or(|wanted| wanted.iter().any(|kms| kms.id == *id))
+}
+
+/// The provision with what the request brings, for an app and its KMS. `env_key`: the key of the app, where a
+/// contract is the app and its KMS was asked for it.
 async fn prepare(
     ctx: &Ctx,
     provision: Provision,
     (request, app, kms): (&CommitRequest, &AppId, &FleetKms),
     live: usize,
+    env_key: Option<EnvPublicKey>,
 ) -> Result<Ready, Error> {
     let document = provisions::document(&ctx.db, &provision.spec.compose_hash)
         .await?
@@ -133,14 +145,23 @@ async fn prepare(
     let mut spec = spec(&provision, request, &document)?;
     if kms.governed.is_some() {
         spec.app_id = *app;
-        spec.env_public_key = Some(env_key(ctx, kms, app).await?);
+        spec.env_public_key = match env_key {
+            // It is asked with the contract.
+            None if kms.kms.is_remote() => None,
+            None => Some(provision::env_key(ctx, kms, app).await?),
+            known => known,
+        };
         spec.deployer = governed::deployer(request)?;
     }
-    let sealed_env =
-        check_sealed_env(request.encrypted_env.as_deref(), spec.env_public_key.is_some())?
-            .or_else(|| provision.sealed_env.clone());
+    let has_keys = kms.governed.is_some() || spec.env_public_key.is_some();
+    let sealed_env = check_sealed_env(request.encrypted_env.as_deref(), has_keys)?
+        .or_else(|| provision.sealed_env.clone());
+    let target = node(ctx, provision.node)?;
     if sealed_env.is_some() {
-        refuse_unopened_env(&*node(ctx, provision.node)?)?;
+        refuse_unopened_env(&target)?;
+    }
+    if has_keys && !ctx.fleet.node_uses(&target, &kms.id) {
+        return Err(moved_kms(ctx, &target, kms));
     }
     Ok(Ready { provision, spec, sealed_env, document, live, evidence: None })
 }
@@ -153,6 +174,16 @@ fn refuse_unopened_env(node: &FleetNode) -> Result<(), Error> {
         Some(refused) => Err(Error::field(ErrorCode::FieldNotServed, refused.field, refused.why)
             .suggest(refused.instead)),
     }
+}
+
+/// The node takes its keys from another KMS than when the deployment was prepared.
+fn moved_kms(ctx: &Ctx, node: &FleetNode, kms: &FleetKms) -> Error {
+    let now = ctx.fleet.key_source(node).label;
+    let why =
+        format!("{} takes keys from {now}, and this was prepared for {}", node.name, kms.slug);
+    Error::because(ErrorCode::ResourceNotAvailable, why)
+        .detail(ErrorDetail::value("kms_id", &*kms.slug))
+        .suggest("Provision again: the variables have to be sealed to a key of that KMS.")
 }
 
 /// Writes the CVM. `None`: something is not as it was read, or is refused; the transaction is to be
@@ -186,9 +217,10 @@ async fn decide(
     let named = governed::named(request);
     let mut found =
         tx.provisions_for(caller.workspace.id, &request.compose_hash, named.as_ref()).await?;
-    found.retain(|provision| wanted.is_none_or(|kms| kms.id == provision.kms));
+    found.retain(|provision| is_wanted(wanted.as_deref(), &provision.kms));
     // An app of ours is no contract: a provision without an app is not for it.
-    if found.iter().any(|own| own.app.is_some() && own.kms == ctx.fleet.kms.id) && named.is_some() {
+    let is_ours = |kms: &KmsId| ctx.fleet.kms_of(kms).is_some_and(|kms| kms.governed.is_none());
+    if found.iter().any(|own| own.app.is_some() && is_ours(&own.kms)) && named.is_some() {
         found.retain(|own| own.app.is_some());
     }
     let now = ctx.now();
@@ -196,7 +228,7 @@ async fn decide(
     let open = found.iter().find(is_open);
     let kms = match open.or(found.first()) {
         Some(provision) => Some(kms::of(ctx, &provision.kms)?),
-        None => wanted,
+        None => wanted.and_then(|wanted| wanted.first().copied()),
     };
     let governor = kms.filter(|kms| kms.governed.is_some());
     match governor {
@@ -222,7 +254,8 @@ async fn decide(
         found.iter().filter(is_open).find(|open| evidence.is_about(&open.id, &app, &open.kms))
     });
     let provision = answered.unwrap_or(newest).clone();
-    let ready = prepare(ctx, provision, (request, &app, kms), live).await?;
+    let env_key = evidence.as_ref().filter(|_| answered.is_some()).and_then(|said| said.env_key);
+    let ready = prepare(ctx, provision, (request, &app, kms), live, env_key).await?;
     if let Some(taken) = tx.cvm_of_name(caller.workspace.id, &ready.spec.name).await? {
         return Err(name_held(&ready.spec.name, taken));
     }
@@ -422,7 +455,7 @@ async fn insert(
     sealed_env: Option<String>,
 ) -> Result<Inserted, Error> {
     let target = node(ctx, provision.node)?;
-    let wanted = super::provision::amount(&spec.resources);
+    let wanted = provision::amount(&spec.resources);
     let name = spec.name.clone();
     let place = (provision.node, provision.kms.clone());
     let new = new_cvm(ctx, caller, place, spec, sealed_env);
@@ -437,8 +470,8 @@ async fn insert(
             .suggest("Provision again: another node may take it."));
     }
     admit(target.capacity(), fleet::amount(inserted.before), wanted).map_err(|why| {
-        let code = super::provision::refusal_code(&why);
-        let field = super::provision::refused_field(&why);
+        let code = provision::refusal_code(&why);
+        let field = provision::refused_field(&why);
         Error::because(code, format!("{} {why}", target.name))
             .detail(ErrorDetail::message(field, why.to_string()))
             .suggest("Provision again: another node may take it.")

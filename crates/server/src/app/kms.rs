@@ -1,5 +1,6 @@
-//! Which KMS a client means, and what there is to know of it. There is the one that no contract governs,
-//! and the same under each contract of the configuration.
+//! Which KMS a client means, and what there is to know of it. There is the built-in one, each dstack-kms of
+//! the configuration, and the built-in one under each contract. Several may be of one kind: where a client says
+//! a kind only, those that no contract governs are all meant, and its node decides.
 
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
@@ -15,6 +16,7 @@ use casemate_core::{
     id::{AppId, ComposeHash, DeviceId, KmsId},
 };
 use casemate_engine::kms::SignedEnvKey;
+use casemate_store::provisions;
 
 use super::{
     Ctx, Error, catalogue,
@@ -25,7 +27,7 @@ use super::{
 };
 use crate::view::{KmsView, contracts};
 
-/// Every KMS; the one that no contract governs comes first.
+/// Every KMS; the built-in one comes first.
 pub fn all(ctx: &Ctx) -> Vec<KmsView> {
     ctx.fleet.all_kms().map(views::kms).collect()
 }
@@ -35,14 +37,34 @@ pub fn all(ctx: &Ctx) -> Vec<KmsView> {
 pub fn of<'a>(ctx: &'a Ctx, id: &KmsId) -> Result<&'a FleetKms, Error> {
     ctx.fleet.kms_of(id).ok_or_else(|| {
         let why = format!("the KMS {id} is not configured here any more");
-        Error::because(ErrorCode::KmsUnreachable, why)
-            .suggest("Whoever runs this service has to put its [[kms.contracts]] back.")
+        Error::because(ErrorCode::KmsUnreachable, why).suggest(
+            "Whoever runs this service has to put its [[kms.contracts]] or [[kms.dstack]] back.",
+        )
     })
 }
 
 /// The one KMS that a text in this field means: by [`named`].
 pub fn called<'a>(ctx: &'a Ctx, field: &str, name: &str) -> Result<&'a FleetKms, Error> {
     one(ctx, field, name, &named(&ctx.fleet, name))
+}
+
+/// The KMS that a text in this field means: one, or all of a kind that no contract governs, the default
+/// first.
+pub fn meant<'a>(ctx: &'a Ctx, field: &str, name: &str) -> Result<Vec<&'a FleetKms>, Error> {
+    narrow(ctx, field, name, named(&ctx.fleet, name))
+}
+
+/// One of a list, or all of them if no contract governs any.
+fn narrow<'a>(
+    ctx: &Ctx,
+    field: &str,
+    text: &str,
+    found: Vec<&'a FleetKms>,
+) -> Result<Vec<&'a FleetKms>, Error> {
+    if found.len() > 1 && found.iter().all(|kms| kms.governed.is_none()) {
+        return Ok(found);
+    }
+    one(ctx, field, text, &found).map(|only| vec![only])
 }
 
 /// What has a name of its own, else what is of this kind.
@@ -73,9 +95,16 @@ fn serves_contract(kms: &FleetKms, text: &str) -> bool {
     contract.iter().any(|contract| contract.is_called(text)) || by_address()
 }
 
-/// The KMS that a provision asks for; the one that no contract governs where it asks for none. What it
-/// says in several fields has to mean the same.
-pub fn choose<'a>(ctx: &'a Ctx, request: &ProvisionRequest) -> Result<&'a FleetKms, Error> {
+/// The KMS that a provision may have its keys from, the preferred one first: those that it asks for; where it
+/// asks for none, that of the node that it names, or any that no contract governs. What it says in several
+/// fields has to mean the same.
+///
+/// `sealed`: it brings variables. They are sealed to the key of one KMS: the default one, if it names none.
+pub fn choose<'a>(
+    ctx: &'a Ctx,
+    request: &ProvisionRequest,
+    sealed: bool,
+) -> Result<Vec<&'a FleetKms>, Error> {
     let kind = request.kms.map(KmsType::as_str);
     let said = [
         ("kms", kind),
@@ -93,14 +122,22 @@ pub fn choose<'a>(ctx: &'a Ctx, request: &ProvisionRequest) -> Result<&'a FleetK
         };
         fit.retain(|kms| meant.iter().any(|other| other.id == kms.id));
         if fit.is_empty() {
-            return one(ctx, field, text, &fit);
+            return one(ctx, field, text, &fit).map(|only| vec![only]);
         }
         last = Some((field, text));
     }
     match last {
-        None => Ok(&ctx.fleet.kms),
-        Some((field, text)) => one(ctx, field, text, &fit),
+        Some((field, text)) => fit = narrow(ctx, field, text, fit)?,
+        None if request.node_id.is_none() => fit.retain(|kms| kms.governed.is_none()),
+        None => {}
     }
+    if fit.is_empty() {
+        fit.push(&ctx.fleet.kms);
+    }
+    if sealed {
+        fit.truncate(1);
+    }
+    Ok(fit)
 }
 
 /// The only KMS of a list; otherwise why a text in a field does not do, with the way out.
@@ -139,20 +176,34 @@ fn one<'a>(
 
 /// The key that environments of an app are sealed to, with its signatures.
 pub async fn env_key(ctx: &Ctx, reference: &str, app: &str) -> Result<SignedEnvKey, Error> {
-    let kms = in_path(ctx, reference)?;
+    let meant = all_in_path(ctx, reference)?;
     let bare = app.strip_prefix("app_").unwrap_or(app);
     let app: AppId = bare
         .parse()
         .map_err(|why| Error::field(ErrorCode::InvalidRequest, "app_id", format!("is {why}")))?;
-    kms.kms.env_public_key(&app, ctx.now().unix_seconds()).await.map_err(kms_failed)
+    let kms = match meant.as_slice() {
+        [only] => *only,
+        several => {
+            let of_app = provisions::kms_of_app(&ctx.db, &app).await?;
+            let own = several.iter().find(|kms| of_app.as_ref() == Some(&kms.id));
+            own.or(several.first()).copied().ok_or_else(|| missing(reference))?
+        }
+    };
+    let key = kms.kms.env_public_key(&app, ctx.now().unix_seconds()).await;
+    key.map_err(|error| kms_failed(kms, &error))
 }
 
-/// The KMS that a path names. What names none is not found; what names several is refused.
+/// The KMS that a path names: of several of a kind the default one. What names none is not found; what names
+/// several under contracts is refused.
 pub fn in_path<'a>(ctx: &'a Ctx, reference: &str) -> Result<&'a FleetKms, Error> {
+    all_in_path(ctx, reference)?.first().copied().ok_or_else(|| missing(reference))
+}
+
+fn all_in_path<'a>(ctx: &'a Ctx, reference: &str) -> Result<Vec<&'a FleetKms>, Error> {
     if named(&ctx.fleet, reference).is_empty() {
         return Err(missing(reference));
     }
-    called(ctx, "kms_id", reference)
+    meant(ctx, "kms_id", reference)
 }
 
 /// No KMS is called that.
@@ -248,31 +299,39 @@ pub async fn inspect(ctx: &Ctx, reference: &str) -> Result<KmsInspection, Error>
         None => None,
         Some(governed) => Some(contract_says(ctx, governed).await),
     };
-    let said_of_guest = "the KMS runs in this service, in no guest";
+    let told = kms.remote.as_ref().map(|remote| remote.observed());
+    let silent = told.as_ref().and_then(|told| told.silence.as_ref()).map(|why| why.why.clone());
+    let said_of_guest = match kms.remote {
+        None => "the KMS runs in this service, in no guest",
+        Some(_) => "Casemate does not ask the guest agent of this KMS",
+    };
+    let meta = told.as_ref().and_then(|told| told.meta.as_ref());
+    let own = ctx.fleet.all().into_iter().filter(|node| ctx.fleet.node_uses(node, &kms.id));
     Ok(KmsInspection {
         id: view.id.to_string(),
         slug: view.slug,
         endpoint: view.url.clone(),
         kms_type: view.kind.to_string(),
         db_version: view.version.clone(),
-        rpc: Some(KmsSelf {
+        rpc: (kms.remote.is_none() || meta.is_some()).then(|| KmsSelf {
             version: view.version,
-            is_dev: true,
-            chain_id: view.chain_id,
-            kms_contract_address: view.kms_contract_address,
-            gateway_app_id: view.gateway_app_id,
+            is_dev: meta.is_none_or(|meta| meta.is_dev),
+            chain_id: meta.map_or(view.chain_id, |meta| meta.chain_id),
+            kms_contract_address: meta
+                .map_or(view.kms_contract_address, |meta| meta.contract.clone()),
+            gateway_app_id: meta.map_or(view.gateway_app_id, |meta| meta.gateway_app_id.clone()),
             bootstrap_info: KmsKeys {
-                k256_pubkey: kms.k256_public_key.clone(),
-                ca_pubkey: kms.ca_public_key.clone(),
+                k256_pubkey: kms.signing_key(),
+                ca_pubkey: kms.ca_key().unwrap_or_default(),
                 quote_length: 0,
                 eventlog_length: 0,
             },
             version_synced: true,
         }),
-        rpc_error: None,
+        rpc_error: silent.or_else(|| told.as_ref().and_then(|told| told.meta_error.clone())),
         guest_agent: None,
         guest_agent_error: Some(said_of_guest.to_owned()),
-        teepods: ctx.fleet.all().iter().map(|node| teepod(node, &view.url)).collect(),
+        teepods: own.map(|node| teepod(&node, &view.url)).collect(),
         on_chain,
     })
 }

@@ -19,6 +19,7 @@ pub mod fleet;
 pub mod governance;
 pub mod instance_ids;
 pub mod kms;
+pub mod kms_admin;
 pub mod logs;
 pub mod mutation;
 pub mod network;

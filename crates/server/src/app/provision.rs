@@ -3,6 +3,9 @@
 //! Every field has an effect or is refused by name (`docs/fields.md`). Nothing is reserved: people
 //! provision to preview. The hash returned is the hash of the bytes that the node will boot, because
 //! those bytes are made here, once, and only carried from then on.
+//!
+//! Where the keys are those of a dstack-kms, it is asked between two transactions: the first one chooses node, KMS
+//! and app id and ends with that, the second one decides again and needs the key of what it would prepare.
 
 mod capabilities;
 mod compose;
@@ -15,64 +18,156 @@ pub(super) use compose::{check_env_keys, refusal as compose_refusal};
 pub(super) use passthrough::{check_user_config, gpus, ports};
 pub(super) use size::{amount, instance_type, refusal_code, refused_field};
 
-use casemate_api::{error::ErrorCode, provision::ProvisionRequest};
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    provision::ProvisionRequest,
+};
 use casemate_core::{
     compose::{AppCompose, hash},
     cvm::{Resources, Spec},
-    id::{AppId, NodeId, ProvisionId},
+    id::{AppId, KmsId, NodeId, ProvisionId},
     name,
     seal::EnvPublicKey,
 };
+use casemate_engine::kms::KmsError;
 use casemate_store::{Tx, provisions::Provision};
 
 use super::{
     Caller, Ctx, Error,
     fleet::{FleetKms, FleetNode},
-    kms, views,
+    kms,
+    mutation::{IdempotencyKey, Mutation, WriteError},
+    views,
 };
 use crate::view::ProvisionView;
 
 const DAY: u64 = 24 * 60 * 60;
+/// How often a KMS is asked because the app turned out to be another one.
+const ATTEMPTS: usize = 4;
+
+/// The key of an app, as a KMS outside this process gave it.
+#[derive(Debug)]
+struct KnownKey {
+    kms: KmsId,
+    app: AppId,
+    key: EnvPublicKey,
+}
+
+/// Where the key of a KMS outside this process comes from.
+#[derive(Debug, Clone, Copy)]
+enum RemoteKey<'a> {
+    /// It was asked.
+    Known(Option<&'a KnownKey>),
+    /// Nothing is prepared, so no key is needed.
+    Unneeded,
+}
+
+/// What comes of an attempt.
+enum Step<'a> {
+    /// It is written.
+    Done(Box<ProvisionView>),
+    /// The KMS is to be asked for the key of this app first.
+    Ask(&'a FleetKms, AppId),
+}
 
 /// Prepares a deployment. `unknown` are the fields that nobody knows; they are named in a warning.
 pub async fn provision(
     ctx: &Ctx,
+    caller: &Caller,
+    key: Option<IdempotencyKey>,
+    request: &ProvisionRequest,
+    unknown: &[String],
+) -> Result<(Mutation, ProvisionView), WriteError> {
+    let mut known: Option<KnownKey> = None;
+    for _ in 0..ATTEMPTS {
+        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
+        let remote = RemoteKey::Known(known.as_ref());
+        let step = prepare(ctx, &mut mutation.tx, caller, request, (unknown, remote));
+        match Box::pin(step).await? {
+            Step::Done(view) => return Ok((mutation, *view)),
+            Step::Ask(kms, app) => {
+                // The app id is bound from here on, so that no other request takes it meanwhile. If nothing
+                // comes of it, the janitor forgets it.
+                mutation.finish_refused().await?;
+                known = Some(KnownKey {
+                    kms: kms.id.clone(),
+                    app,
+                    key: env_key(ctx, kms, &app).await?,
+                });
+            }
+        }
+    }
+    Err(casemate_store::Error::Stale.into())
+}
+
+/// What would be prepared; nothing is.
+pub async fn preview(
+    ctx: &Ctx,
+    caller: &Caller,
+    request: &ProvisionRequest,
+) -> Result<ProvisionView, Error> {
+    let mut tx = ctx.begin().await?;
+    match Box::pin(prepare(ctx, &mut tx, caller, request, (&[], RemoteKey::Unneeded))).await? {
+        Step::Done(view) => Ok(*view),
+        Step::Ask(kms, _) => Err(Error::Internal(format!("{} is asked for a preview", kms.slug))),
+    }
+}
+
+async fn prepare<'a>(
+    ctx: &'a Ctx,
     tx: &mut Tx,
     caller: &Caller,
-    request: ProvisionRequest,
-    unknown: &[String],
-) -> Result<ProvisionView, Error> {
+    request: &ProvisionRequest,
+    (unknown, remote): (&[String], RemoteKey<'_>),
+) -> Result<Step<'a>, Error> {
     name::check(&request.name).map_err(|why| Error::invalid("name", why))?;
-    let kms = kms::choose(ctx, &request)?;
-    let compose = compose::document(&request)?;
-    if kms.governed.is_some() {
-        identity::refuse_what_a_contract_decides(&request, &compose)?;
+    let compose = compose::document(request)?;
+    let sealed = passthrough::seals(request);
+    let allowed = kms::choose(ctx, request, sealed)?;
+    if allowed.iter().all(|kms| kms.governed.is_some()) {
+        identity::refuse_what_a_contract_decides(request, &compose)?;
     }
     let document = compose.document();
     let compose_hash = hash(&document);
-    capabilities::refuse_what_none_can(&request)?;
-    let sealed_env = passthrough::sealed_env(&request, compose.kms_enabled)?;
-    let user_config = passthrough::user_config(&request)?;
+    capabilities::refuse_what_none_can(request)?;
+    let sealed_env = passthrough::sealed_env(request, compose.kms_enabled)?;
+    let user_config = passthrough::user_config(request)?;
     let ports = ports(request.ports.as_deref())?;
     let gpus = gpus(request.gpus.as_ref())?;
     let setup = capabilities::RequestedSetup {
-        request: &request,
+        request,
         compose: &compose,
         ports: &ports,
         gpus: gpus.as_ref(),
     };
-    let matched = size::place(ctx, &setup).await?;
+    let matched = size::place(ctx, &setup, &allowed).await?;
+    let kms = matched.kms;
+    if kms.governed.is_some() {
+        identity::refuse_what_a_contract_decides(request, &compose)?;
+    }
 
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
     // The contract that is to be the app may be there already; which one it is says the commit.
     let app = match kms.governed {
         Some(_) => None,
-        None => Some(identity::app_id(ctx, tx, caller, &request, &compose_hash, kms).await?),
+        None => {
+            let known = match remote {
+                RemoteKey::Known(Some(known)) if known.kms == kms.id => Some(known.app),
+                RemoteKey::Known(_) | RemoteKey::Unneeded => None,
+            };
+            let identity = identity::Identity { request, hash: &compose_hash, kms, known };
+            Some(identity.app_id(ctx, tx, caller).await?)
+        }
     };
-    let env_key = match app.or(request.app_id).filter(|_| compose.kms_enabled) {
-        Some(app) => Some(env_key(ctx, kms, &app).await?),
-        None => None,
+    let env_key = match (app.or(request.app_id).filter(|_| compose.kms_enabled), remote) {
+        (None, _) => None,
+        (Some(app), _) if !kms.kms.is_remote() => Some(env_key(ctx, kms, &app).await?),
+        (Some(_), RemoteKey::Unneeded) => None,
+        (Some(app), RemoteKey::Known(Some(known))) if known.kms == kms.id && known.app == app => {
+            Some(known.key)
+        }
+        (Some(app), RemoteKey::Known(_)) => return Ok(Step::Ask(kms, app)),
     };
     let spec = Spec {
         revision: 1,
@@ -116,12 +211,12 @@ pub async fn provision(
     };
     tx.insert_provision(&prepared).await?;
     let warnings = warnings(unknown, &compose);
-    Ok(view(kms, &matched, &prepared, app.or(request.app_id), warnings))
+    Ok(Step::Done(Box::new(view(kms, &matched, &prepared, app.or(request.app_id), warnings))))
 }
 
 fn view(
     kms: &FleetKms,
-    matched: &size::Match,
+    matched: &size::Match<'_>,
     prepared: &Provision,
     app: Option<AppId>,
     warnings: Vec<String>,
@@ -160,21 +255,23 @@ fn warnings(unknown: &[String], compose: &AppCompose) -> Vec<String> {
     warnings
 }
 
-/// The key that environments of an app are sealed to.
+/// The key that environments of an app are sealed to. Not within a transaction where the KMS is another
+/// program ([`casemate_engine::kms::Kms::is_remote`]).
 pub(super) async fn env_key(ctx: &Ctx, kms: &FleetKms, app: &AppId) -> Result<EnvPublicKey, Error> {
-    let key = kms.kms.env_public_key(app, ctx.now().unix_seconds()).await.map_err(kms_failed)?;
-    Ok(key.public_key)
+    let key = kms.kms.env_public_key(app, ctx.now().unix_seconds()).await;
+    Ok(key.map_err(|error| kms_failed(kms, &error))?.public_key)
 }
 
-/// Turns a KMS that does not answer into a refusal.
-pub(super) fn kms_failed(error: casemate_engine::error::CallError) -> Error {
-    use casemate_engine::error::CallError;
-    match error {
-        CallError::Rejected(why) => Error::because(ErrorCode::KmsNotFound, why),
-        CallError::Unreachable(why) | CallError::Unknown(why) => {
-            Error::because(ErrorCode::KmsUnreachable, format!("the KMS does not answer: {why}"))
-        }
-    }
+/// Turns a KMS that gives no key into a refusal.
+pub(super) fn kms_failed(kms: &FleetKms, error: &KmsError) -> Error {
+    let code = match error {
+        KmsError::Rejected(_) => ErrorCode::KmsNotFound,
+        error if error.is_transient() => ErrorCode::KmsUnreachable,
+        _ => ErrorCode::KmsUntrusted,
+    };
+    let error_of = Error::because(code, format!("the KMS {} gives no key: {error}", kms.slug))
+        .detail(ErrorDetail::value("kms_id", &*kms.slug));
+    if kms.kms.is_remote() { error_of.suggest(error.way_out()) } else { error_of }
 }
 
 /// Checks a sealed env without opening it; returns it in lower-case hex.

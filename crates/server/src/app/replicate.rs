@@ -340,6 +340,7 @@ impl<'c> Attempt<'c, '_> {
         let target_request = TargetRequest {
             named: wanted.node,
             beside,
+            kms: &template.kms,
             image: wanted.image.as_deref(),
             next: &next,
         };

@@ -244,13 +244,17 @@ pub fn kms(kms: &FleetKms) -> KmsView {
         id: kms.id.clone(),
         slug: Some(kms.slug.clone()),
         url: kms.url.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: match kms.remote {
+            None => env!("CARGO_PKG_VERSION").to_owned(),
+            // It does not tell.
+            Some(_) => "dstack-kms".to_owned(),
+        },
         chain_id: governed.map(|governed| governed.chain.chain_id()),
         kms_contract_address: governed.map(|governed| contract(governed.contract)),
         gateway_app_id: governed.and_then(|governed| governed.gateway_app_id.clone()),
         kind: kms.kind(),
-        k256_public_key: Some(kms.k256_public_key.clone()),
-        ca_public_key: Some(kms.ca_public_key.clone()),
+        k256_public_key: Some(kms.signing_key()),
+        ca_public_key: kms.ca_key(),
         supported_os_images: Vec::new(),
     }
 }
@@ -290,6 +294,7 @@ pub fn node(ctx: &Ctx, node: &FleetNode, candidate: &Candidate) -> NodeView {
     let (inventory, reachable) = node.observed();
     let left = |all: i64, taken: i64| u32::try_from((all - taken).max(0)).unwrap_or(u32::MAX);
     let (all, taken) = (&candidate.capacity, &candidate.taken);
+    let kms = ctx.fleet.kms_of_node(node);
     NodeView {
         node: node_ref(node),
         listed: true,
@@ -299,10 +304,10 @@ pub fn node(ctx: &Ctx, node: &FleetNode, candidate: &Candidate) -> NodeView {
         remaining_slots: left(all.slots, taken.slots),
         remaining_disk_gb: Some(left(all.disk_gb, taken.disk_gb)),
         images: inventory.images.iter().map(image).collect(),
-        support_onchain_kms: ctx.fleet.all_kms().any(|kms| kms.governed.is_some()),
+        support_onchain_kms: kms.iter().any(|kms| kms.governed.is_some()),
         fmspc: inventory.fmspc.clone(),
-        default_kms: Some(ctx.fleet.kms.id.clone()),
-        kms_ids: ctx.fleet.all_kms().map(|kms| kms.id.clone()).collect(),
+        default_kms: kms.first().map(|kms| kms.id.clone()),
+        kms_ids: kms.iter().map(|kms| kms.id.clone()).collect(),
     }
 }
 

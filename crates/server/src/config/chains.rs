@@ -138,15 +138,7 @@ fn check_contracts(chains: &[Chain], kms: &Kms) -> Result<(), ConfigError> {
         let refuse =
             |key: &str, reason: &str| refuse(&format!("kms.contracts[{index}].{key}"), reason);
         let slug = contract.slug.as_str();
-        if !is_word(slug) {
-            return refuse("slug", "must be lower-case letters, digits and dashes");
-        }
-        if TAKEN.contains(&slug) {
-            return refuse("slug", "is a word that means something else to clients");
-        }
-        if !slugs.insert(slug) {
-            return refuse("slug", "is the slug of another KMS");
-        }
+        check_slug(slug, &mut slugs).or_else(|why| refuse("slug", why))?;
         if !chains.iter().any(|chain| chain.name == contract.chain) {
             return refuse("chain", "names none of chains");
         }
@@ -164,7 +156,21 @@ fn check_contracts(chains: &[Chain], kms: &Kms) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn refuse(key: &str, reason: &str) -> Result<(), ConfigError> {
+/// Whether a slug can be that of one more KMS.
+pub(super) fn check_slug<'a>(
+    slug: &'a str,
+    others: &mut BTreeSet<&'a str>,
+) -> Result<(), &'static str> {
+    if !is_word(slug) {
+        return Err("must be lower-case letters, digits and dashes");
+    }
+    if TAKEN.contains(&slug) {
+        return Err("is a word that means something else to clients");
+    }
+    if others.insert(slug) { Ok(()) } else { Err("is the slug of another KMS") }
+}
+
+pub(super) fn refuse(key: &str, reason: &str) -> Result<(), ConfigError> {
     Err(ConfigError::Value { key: key.to_owned(), reason: reason.to_owned() })
 }
 

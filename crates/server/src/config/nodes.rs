@@ -6,7 +6,7 @@ use casemate_api::node_admin::NodeLimits;
 use casemate_core::name::check_node_name;
 use serde::Deserialize;
 
-use super::ConfigError;
+use super::{ConfigError, Kms};
 use crate::nodes::{open::check_dstack, settings::DriverSettings};
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -20,7 +20,7 @@ pub struct ConfiguredNode {
     pub driver: DriverSettings,
 }
 
-pub(super) fn check(nodes: &[ConfiguredNode]) -> Result<(), ConfigError> {
+pub(super) fn check(nodes: &[ConfiguredNode], kms: &Kms) -> Result<(), ConfigError> {
     let mut names = BTreeSet::new();
     for (index, node) in nodes.iter().enumerate() {
         let refuse =
@@ -34,6 +34,11 @@ pub(super) fn check(nodes: &[ConfiguredNode]) -> Result<(), ConfigError> {
                 let field = field.strip_prefix("dstack.").unwrap_or(field);
                 ConfigError::Value { key: format!("nodes[{index}].{field}"), reason }
             })?;
+            let is_known = |slug: &String| kms.dstack.iter().any(|known| known.slug == *slug);
+            if access.kms.as_ref().is_some_and(|slug| !is_known(slug)) {
+                let reason = "names none of kms.dstack".to_owned();
+                return Err(ConfigError::Value { key: format!("nodes[{index}].kms"), reason });
+            }
         }
     }
     Ok(())

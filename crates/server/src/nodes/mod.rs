@@ -7,6 +7,7 @@
 //! | [`open`] | creates a driver from settings; the only place that knows every kind |
 //! | [`registry`] | syncs the fleet in memory with the rows, and runs one watch per own node |
 //! | [`watch`] | one node: connect, list, compare with what is recorded, reconcile after an outage |
+//! | [`kms_watch`] | looks at each dstack-kms, which the guests of dstack nodes take their keys from |
 //! | [`heartbeat`] | renews leases of nodes, and ends the operations on nodes that were given up |
 //!
 //! Every node has its own watch task, call limit and circuit breaker ([`casemate_engine::node::guard`]), and
@@ -18,6 +19,7 @@
 //! worker serves it, and when that worker is gone, another one takes over.
 
 pub mod heartbeat;
+pub mod kms_watch;
 pub mod open;
 pub mod registry;
 pub mod settings;

@@ -147,6 +147,7 @@ fn dstack_config(access: &DstackAccess, timeout: Duration) -> Result<DstackConfi
             WireTee::SevSnp => Tee::SevSnp,
         },
         device_id: device_id.map_err(|why| format!("device_id: {why}"))?,
+        sealed_env: access.kms.is_some(),
         timeout,
     })
 }

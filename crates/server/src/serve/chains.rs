@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use casemate_core::{
     governance::Question,
-    id::{AppId, ComposeHash, DeviceId, KmsId},
+    id::{Address, AppId, ComposeHash, DeviceId, KmsId},
     time::{Clock, Entropy},
 };
 use casemate_engine::{
@@ -40,6 +40,24 @@ fn way(name: &str, rpc: &rpc::Config, clock: &Arc<dyn Clock>) -> Result<RpcChain
         .map_err(|error| StartError::Chain { name: name.to_owned(), reason: error.to_string() })
 }
 
+/// The contract of a KMS. `None`: its chain is not configured; `config` refuses that.
+pub(super) fn governed(
+    config: &Config,
+    chains: &Chains,
+    chain: &str,
+    contract: Address,
+    gateway_app_id: Option<String>,
+) -> Option<Governed> {
+    let configured = config.chains.iter().find(|known| known.name == chain)?;
+    Some(Governed {
+        kind: configured.kind()?,
+        contract,
+        gateway_app_id,
+        explorer: configured.explorer(),
+        chain: chains.get(chain)?.clone(),
+    })
+}
+
 /// Builds the KMS of the configuration.
 pub(super) struct KmsMaker<'a> {
     pub config: &'a Config,
@@ -51,7 +69,7 @@ pub(super) struct KmsMaker<'a> {
 }
 
 /// Chain clients by their configured names.
-type Chains = BTreeMap<String, Arc<dyn Chain>>;
+pub(super) type Chains = BTreeMap<String, Arc<dyn Chain>>;
 
 /// The governed KMS, and the keys of every KMS.
 pub(super) type GovernedKms = (Vec<FleetKms>, BTreeMap<KmsId, Arc<BuiltinKms>>);
@@ -63,15 +81,19 @@ impl KmsMaker<'_> {
         chains: &Chains,
         entropy: &dyn Entropy,
     ) -> Result<GovernedKms, StartError> {
-        let mut governed = Vec::new();
+        let mut all = Vec::new();
         let mut keys = BTreeMap::from([(self.builtin.id.clone(), self.keys.clone())]);
         for contract in &self.config.kms.contracts {
-            let Some(governed_by) = self.governed_by(contract, chains) else { continue };
+            let gateway = contract.gateway_app_id.clone();
+            let (chain, address) = (&contract.chain, contract.address);
+            let Some(governed_by) = governed(self.config, chains, chain, address, gateway) else {
+                continue;
+            };
             let (kms, own) = self.under(contract, governed_by, entropy).await?;
             keys.insert(kms.id.clone(), own);
-            governed.push(kms);
+            all.push(kms);
         }
-        Ok((governed, keys))
+        Ok((all, keys))
     }
 
     async fn under(
@@ -97,18 +119,6 @@ impl KmsMaker<'_> {
         let own = Arc::new(self.own_keys(contract, &governed, entropy)?);
         let kms = self.builtin.under(&contract.slug, governed, Some(&own)).map_err(failed)?;
         Ok((kms, own))
-    }
-
-    /// `None`: its chain is not configured; `config` refuses that.
-    fn governed_by(&self, contract: &config::KmsContract, chains: &Chains) -> Option<Governed> {
-        let configured = self.config.chains.iter().find(|chain| chain.name == contract.chain)?;
-        Some(Governed {
-            kind: configured.kind()?,
-            contract: contract.address,
-            gateway_app_id: contract.gateway_app_id.clone(),
-            explorer: configured.explorer(),
-            chain: chains.get(&contract.chain)?.clone(),
-        })
     }
 
     /// From its file, or derived: every process with the same root keys derives the same.
@@ -284,7 +294,7 @@ async fn check_contract(
 /// A question about no real app: whether the contract answers does not depend on the app.
 fn probe_question(kms: [u8; 20]) -> Question {
     Question {
-        kms: casemate_core::id::Address::from_bytes(kms),
+        kms: Address::from_bytes(kms),
         app: AppId::from_bytes([0; 20]),
         hash: ComposeHash::from_bytes([0; 32]),
         device: DeviceId::from_bytes([0; 32]),

@@ -1,6 +1,7 @@
 //! Starts and stops the whole service in this process.
 
 pub mod chains;
+mod dstack_kms;
 mod files;
 mod kms_webhook;
 
@@ -49,7 +50,7 @@ use crate::{
     http,
     kms_webhook::router,
     nodes::{
-        heartbeat,
+        heartbeat, kms_watch,
         open::Opener,
         registry::{EnlistError, NodeEnlistment, Registry},
     },
@@ -86,6 +87,13 @@ pub enum StartError {
         bound: String,
         /// The KMS of the given root keys.
         ours: String,
+    },
+    /// A dstack-kms of the configuration.
+    #[error("configuration: {key}: {reason}")]
+    Kms {
+        /// For example `kms.dstack[0].ca_file`.
+        key: String,
+        reason: String,
     },
     /// A configured node.
     #[error(transparent)]
@@ -180,6 +188,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let chains = chains::open(&config, &clock)?;
     let maker = KmsMaker { config: &config, db: &db, builtin: &kms_here, keys: &kms };
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
+    let dstack = dstack_kms::open(&config, &chains)?;
+    dstack_kms::bind(&db, &dstack, &*clock).await?;
     let config = Arc::new(config);
     let opener = Arc::new(Opener {
         config: config.clone(),
@@ -201,7 +211,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         clock,
         entropy,
-        fleet: Arc::new(Fleet::new(Nodes::new(), kms_here).governed_by(governed)),
+        fleet: Arc::new(
+            Fleet::new(Nodes::new(), kms_here).with_dstack_kms(dstack).governed_by(governed),
+        ),
         cache: Arc::default(),
         directory_length: Arc::default(),
         inflight: Arc::default(),
@@ -219,6 +231,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
     tasks.spawn(registry.run(stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), stop.clone()));
+    tasks.spawn(kms_watch::run(ctx.clone(), stop.clone()));
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
     }
@@ -403,6 +416,7 @@ fn fleet_kms(
         ca_public_key: hex::encode(kms.ca_public_spki().map_err(failed)?),
         kms: kms.clone(),
         governed: None,
+        remote: None,
     })
 }
 

@@ -128,6 +128,7 @@ async fn prepare_and_commit(world: &World) {
     provisions::next_nonce(db, world.workspace).await.unwrap();
     assert!(!accounts::refuses_dropped_env(db, world.workspace).await.unwrap());
     provisions::free_nonces(db, world.workspace, 0, 3).await.unwrap();
+    provisions::kms_of_app(db, &app).await.unwrap();
     provisions::document(db, &document).await.unwrap();
 }
 

@@ -2,6 +2,7 @@
 //! a prompt shutdown.
 
 mod chains;
+mod dstack_kms;
 mod ending;
 mod migrate;
 mod nodes;

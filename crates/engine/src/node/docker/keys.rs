@@ -9,7 +9,7 @@ use casemate_core::{
 
 use crate::{
     error::CallError,
-    kms::{BuiltinKms, GuestKey},
+    kms::{BuiltinKms, GuestKey, KmsError},
 };
 
 /// The keys of guests, as a KMS inside this process releases them. A docker node has no TEE: it
@@ -56,20 +56,24 @@ impl KmsKeys {
 
 impl GuestKeys for KmsKeys {
     fn env_secret(&self, owner: &KeyOwner) -> Result<EnvSecretKey, CallError> {
-        self.of(owner)?.env_secret_key(&owner.app)
+        self.of(owner)?.env_secret_key(&owner.app).map_err(no_key)
     }
     fn get_key(&self, owner: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
-        self.of(owner)?.get_key(&owner.app, path, purpose)
+        self.of(owner)?.get_key(&owner.app, path, purpose).map_err(no_key)
     }
+}
+
+fn no_key(error: KmsError) -> CallError {
+    CallError::Rejected(error.to_string())
 }
 
 /// One KMS for every app.
 impl GuestKeys for BuiltinKms {
     fn env_secret(&self, owner: &KeyOwner) -> Result<EnvSecretKey, CallError> {
-        self.env_secret_key(&owner.app)
+        self.env_secret_key(&owner.app).map_err(no_key)
     }
     fn get_key(&self, owner: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
-        BuiltinKms::get_key(self, &owner.app, path, purpose)
+        BuiltinKms::get_key(self, &owner.app, path, purpose).map_err(no_key)
     }
 }
 

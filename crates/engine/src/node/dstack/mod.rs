@@ -34,7 +34,7 @@ use secrecy::SecretString;
 
 pub use self::client::{Credential, VmmAddress};
 use self::{
-    client::VmmClient,
+    client::{PrpcClient, Trust},
     features::Features,
     wire::{
         Configuration, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList, Meta, Nothing,
@@ -63,6 +63,8 @@ pub struct DstackConfig {
     pub tee: Tee,
     /// Identity of the host, SHA-256 of the PPID or the chip id; `None`: as the first guest tells it.
     pub device_id: Option<DeviceId>,
+    /// Casemate knows the KMS that gives guests of this node their keys, so variables can be sealed for them.
+    pub sealed_env: bool,
     /// How long one call may take.
     pub timeout: Duration,
 }
@@ -70,7 +72,7 @@ pub struct DstackConfig {
 /// A host with dstack-vmm.
 #[derive(Debug)]
 pub struct DstackNode {
-    vmm: VmmClient,
+    vmm: PrpcClient,
     config: DstackConfig,
     known: Mutex<Known>,
 }
@@ -114,7 +116,8 @@ impl DstackNode {
             }
             None => None,
         };
-        let vmm = VmmClient::new(config.address.clone(), credential, ca.as_deref(), config.timeout);
+        let trust = ca.as_deref().map_or(Trust::System, Trust::SystemAnd);
+        let vmm = PrpcClient::new(config.address.clone(), credential, trust, config.timeout);
         let known = Known { device_id: config.device_id, ..Known::default() };
         Ok(Self { vmm: vmm.map_err(OpenError::Client)?, config, known: Mutex::new(known) })
     }
@@ -393,8 +396,7 @@ fn inventory(
         },
         capabilities: Capabilities {
             gpus: !gpus.gpus.is_empty(),
-            // Their keys are from the dstack-kms of the node, and ours are from another KMS.
-            sealed_env: false,
+            sealed_env: config.sealed_env,
             ..Capabilities::of_vm_host(NodeKind::Dstack)
         },
         gateway_domain,

@@ -8,11 +8,17 @@ use casemate_core::{
     cvm::Spec,
     governance::{Proof, Question},
     id::{Address, AppId, DeviceId, KmsId, ProvisionId},
+    seal::EnvPublicKey,
 };
 use casemate_store::{Error as StoreError, Tx, provisions::Provision};
 
 use crate::app::{
-    Caller, Ctx, Error, events::Verified, fleet::FleetKms, governance, kms, provision::node, views,
+    Caller, Ctx, Error,
+    events::Verified,
+    fleet::FleetKms,
+    governance, kms,
+    provision::{env_key, node},
+    views,
 };
 
 /// Provisions of one document on so many hosts are asked about, the newest first.
@@ -22,6 +28,7 @@ const HOSTS: usize = 4;
 #[derive(Debug)]
 pub(super) struct CommitQuestions {
     kms: KmsId,
+    app: AppId,
     about: Vec<(ProvisionId, Question)>,
 }
 
@@ -33,6 +40,8 @@ pub(super) struct Evidence {
     question: Question,
     /// What it said.
     pub(super) proof: Proof,
+    /// The key of the app, where the KMS is another program.
+    pub(super) env_key: Option<EnvPublicKey>,
 }
 
 impl CommitQuestions {
@@ -58,19 +67,26 @@ impl CommitQuestions {
                 about.push((provision.id, question));
             }
         }
-        Ok(Self { kms: kms.id.clone(), about })
+        Ok(Self { kms: kms.id.clone(), app, about })
     }
 
     /// Asks. Of several refusals the one for the newest provision is told.
     pub(super) async fn answer(self, ctx: &Ctx) -> Result<Evidence, Error> {
-        let governed = kms::of(ctx, &self.kms)?.governed.as_ref();
-        let governed =
-            governed.ok_or_else(|| Error::Internal("a KMS without a contract".to_owned()))?;
+        let kms = kms::of(ctx, &self.kms)?;
+        let governed = kms
+            .governed
+            .as_ref()
+            .ok_or_else(|| Error::Internal("a KMS without a contract".to_owned()))?;
         let mut refused = None;
         for (provision, question) in self.about {
             match governance::verify(governed, &question).await {
                 Ok(proof) => {
-                    return Ok(Evidence { provision, kms: self.kms, question, proof });
+                    let env_key = if kms.kms.is_remote() {
+                        Some(env_key(ctx, kms, &self.app).await?)
+                    } else {
+                        None
+                    };
+                    return Ok(Evidence { provision, kms: self.kms, question, proof, env_key });
                 }
                 Err(error) if error.is(ErrorCode::HashNotAllowed) => {
                     refused = refused.or(Some(error));

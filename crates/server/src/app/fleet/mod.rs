@@ -1,6 +1,7 @@
 //! The nodes and the KMS this process works with, and what was last told of each. A process opens its
 //! own nodes; those of other processes on the same database it knows from their rows ([`remote`]).
 
+mod kms;
 mod remote;
 
 use std::{
@@ -16,7 +17,7 @@ use casemate_api::{kms_type::KmsType, node_admin::NodeLimits};
 use casemate_core::{
     id::{Address, KmsId, NodeId},
     node::{NodeKind, NodeState},
-    place::{Amount, Candidate},
+    place::{Amount, Candidate, KeySource},
     time::Timestamp,
 };
 use casemate_engine::{
@@ -25,6 +26,8 @@ use casemate_engine::{
     node::{Inventory, Node},
 };
 use casemate_store::nodes::Taken;
+
+pub use self::kms::{ObservedKms, RemoteKms};
 use sha2::{Digest, Sha256};
 use tokio::sync::Notify;
 
@@ -75,11 +78,15 @@ pub struct Placing {
     pub takes_new: bool,
     /// What its operator lets it take of what it has.
     pub limits: NodeLimits,
+    /// Slug of the dstack-kms of its guests; `None`: they use the KMS of this service, or one that is not
+    /// known here.
+    pub kms: Option<String>,
 }
 
 impl Default for Placing {
     fn default() -> Self {
-        Self { state: NodeState::Active, takes_new: true, limits: NodeLimits::default() }
+        let limits = NodeLimits::default();
+        Self { state: NodeState::Active, takes_new: true, limits, kms: None }
     }
 }
 
@@ -193,8 +200,8 @@ impl FleetNode {
         }
     }
 
-    /// The node as placement sees it.
-    pub fn candidate(&self, taken: &[Taken]) -> Candidate {
+    /// The node as placement sees it, with the KMS of its guests.
+    fn candidate(&self, taken: &[Taken], kms: KeySource) -> Candidate {
         let (inventory, reachable) = self.observed();
         let state = self.placing().state;
         let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
@@ -205,6 +212,7 @@ impl FleetNode {
             state,
             reachable,
             images: inventory.images.iter().map(|image| image.name.clone()).collect(),
+            kms,
             capacity: self.capacity(),
             taken: taken.map(amount).unwrap_or_default(),
         }
@@ -230,14 +238,16 @@ pub struct FleetKms {
     pub slug: String,
     /// Where guests and clients reach it.
     pub url: String,
-    /// Root public key, secp256k1, compressed, hex.
+    /// Root public key, secp256k1, compressed, hex; of a dstack-kms that of its root epoch 0.
     pub k256_public_key: String,
-    /// Public key of its CA, SPKI DER, hex.
+    /// Public key of its CA, SPKI DER, hex; empty: a dstack-kms, which tells it itself.
     pub ca_public_key: String,
     /// The way to it.
     pub kms: Arc<dyn Kms>,
     /// The contract that says who gets keys; `None`: the operator does.
     pub governed: Option<Governed>,
+    /// The dstack-kms that it is; `None`: it is a part of this service.
+    pub remote: Option<Arc<RemoteKms>>,
 }
 
 impl FleetKms {
@@ -255,11 +265,7 @@ impl FleetKms {
             kms.ca_public_key = hex::encode(own.ca_public_spki()?);
             kms.kms = own.clone();
         }
-        let mut named = Sha256::new_with_prefix(&kms.k256_public_key);
-        named.update(governed.chain.chain_id().to_be_bytes());
-        named.update(governed.contract.as_bytes());
-        let id = hex::encode(named.finalize());
-        kms.id = KmsId(format!("kms_{}", &id[..10]));
+        kms.id = governed_id(&kms.k256_public_key, &governed);
         kms.governed = Some(governed);
         Ok(kms)
     }
@@ -268,6 +274,14 @@ impl FleetKms {
     pub fn kind(&self) -> KmsType {
         self.governed.as_ref().map_or(KmsType::Phala, |governed| governed.kind)
     }
+}
+
+/// The id of the KMS with this root key under this contract.
+fn governed_id(k256_public_key: &str, governed: &Governed) -> KmsId {
+    let mut named = Sha256::new_with_prefix(k256_public_key);
+    named.update(governed.chain.chain_id().to_be_bytes());
+    named.update(governed.contract.as_bytes());
+    KmsId(format!("kms_{}", &hex::encode(named.finalize())[..10]))
 }
 
 /// The contract of a KMS.
@@ -313,8 +327,9 @@ pub struct Fleet {
     others: RwLock<Nodes>,
     /// Asks the registry to read the rows of nodes now.
     pub changed: Notify,
-    /// The one that no contract governs.
+    /// The built-in one, which no contract governs.
     pub kms: FleetKms,
+    dstack: Vec<FleetKms>,
     governed: Vec<FleetKms>,
 }
 
@@ -322,7 +337,8 @@ impl Fleet {
     /// The nodes this process serves, and a KMS.
     pub fn new(own: Nodes, kms: FleetKms) -> Self {
         let (own, others) = (RwLock::new(Arc::new(own)), RwLock::default());
-        Self { own, others, changed: Notify::new(), kms, governed: Vec::new() }
+        let (dstack, governed) = (Vec::new(), Vec::new());
+        Self { own, others, changed: Notify::new(), kms, dstack, governed }
     }
 
     /// The same with these KMS, which contracts govern, in the order of the configuration.
@@ -332,9 +348,9 @@ impl Fleet {
         self
     }
 
-    /// Every KMS: the one that no contract governs comes first.
+    /// Every KMS: the built-in one comes first, then each dstack-kms, then those under contracts.
     pub fn all_kms(&self) -> impl Iterator<Item = &FleetKms> {
-        std::iter::once(&self.kms).chain(&self.governed)
+        std::iter::once(&self.kms).chain(&self.dstack).chain(&self.governed)
     }
 
     /// The KMS of this id.

@@ -51,22 +51,31 @@ pub fn refuse_what_a_contract_decides(
     Ok(())
 }
 
-pub async fn app_id(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    caller: &Caller,
-    request: &ProvisionRequest,
-    hash: &ComposeHash,
-    kms: &FleetKms,
-) -> Result<AppId, Error> {
-    match (request.nonce, request.app_id) {
-        (Some(nonce), Some(app)) => wanted(ctx, tx, caller, request, kms, nonce, app).await,
-        (None, None) => next(ctx, tx, caller, request, hash, kms).await,
-        (nonce, _) => {
-            let (field, other) =
-                if nonce.is_some() { ("nonce", "app_id") } else { ("app_id", "nonce") };
-            Err(Error::field(ErrorCode::InvalidRequest, field, format!("needs {other} beside it"))
-                .suggest(PAIRS))
+/// What an app id is chosen for.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity<'a> {
+    pub request: &'a ProvisionRequest,
+    /// Of its document.
+    pub hash: &'a ComposeHash,
+    /// The KMS of its keys.
+    pub kms: &'a FleetKms,
+    /// The app id that an earlier attempt of this request bound.
+    pub known: Option<AppId>,
+}
+
+impl Identity<'_> {
+    /// The app id.
+    pub async fn app_id(self, ctx: &Ctx, tx: &mut Tx, caller: &Caller) -> Result<AppId, Error> {
+        let Self { request, kms, .. } = self;
+        match (request.nonce, request.app_id) {
+            (Some(nonce), Some(app)) => wanted(ctx, tx, caller, request, kms, nonce, app).await,
+            (None, None) => next(ctx, tx, caller, self).await,
+            (nonce, _) => {
+                let (field, other) =
+                    if nonce.is_some() { ("nonce", "app_id") } else { ("app_id", "nonce") };
+                let why = format!("needs {other} beside it");
+                Err(Error::field(ErrorCode::InvalidRequest, field, why).suggest(PAIRS))
+            }
         }
     }
 }
@@ -75,13 +84,20 @@ async fn next(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
-    request: &ProvisionRequest,
-    hash: &ComposeHash,
-    kms: &FleetKms,
+    Identity { request, hash, kms, known }: Identity<'_>,
 ) -> Result<AppId, Error> {
     let (workspace, now) = (caller.workspace.id, ctx.now());
     if let Some(bound) = tx.bound_app_id(workspace, &request.name, hash, &kms.id, now).await? {
         return Ok(bound);
+    }
+    if let Some(app) = known
+        && let Some(held) = tx.held_app_id(&app).await?
+        && held.workspace_id == workspace.0
+        && held.name == request.name
+        && held.kms_id == kms.id.as_ref()
+        && held.committed_at.is_none()
+    {
+        return Ok(app);
     }
     for _ in 0..MAX_SKIPPED {
         let nonce = tx.draw_nonce(workspace).await?;
@@ -121,6 +137,13 @@ async fn wanted(
     }
     let held = tx.held_app_id(&app).await?;
     match held {
+        Some(held) if held.workspace_id == workspace.0 && held.kms_id != kms.id.as_ref() => {
+            let why = format!("{app} has its keys from the KMS {}, not {}", held.kms_id, kms.id);
+            Err(Error::because(ErrorCode::CvmAppIdConflict, why)
+                .detail(ErrorDetail::value("kms_id", held.kms_id.as_str()))
+                .suggest(format!("Name that KMS: kms_id {}.", held.kms_id))
+                .suggest(PAIRS))
+        }
         Some(held) if held.workspace_id == workspace.0 && held.name == request.name => Ok(app),
         _ => Err(Error::because(
             ErrorCode::CvmAppIdConflict,

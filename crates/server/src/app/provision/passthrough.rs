@@ -33,6 +33,13 @@ pub fn sealed_env(request: &ProvisionRequest, kms_enabled: bool) -> Result<Optio
     }
 }
 
+/// Whether a request brings a sealed env.
+pub fn seals(request: &ProvisionRequest) -> bool {
+    let inner = request.compose_file.as_ref().and_then(|file| file.encrypted_env.as_deref());
+    let given = [request.encrypted_env.as_deref(), inner];
+    given.into_iter().flatten().any(|text| !text.is_empty())
+}
+
 /// Checks a sealed env without opening it; returns it in lower-case hex.
 pub fn checked(
     field: &str,

@@ -16,23 +16,34 @@ use casemate_store::nodes;
 
 use super::capabilities::{self, RequestedSetup};
 use crate::{
-    app::{Ctx, Error, fleet::FleetNode},
+    app::{
+        Ctx, Error,
+        fleet::{FleetKms, FleetNode},
+    },
     config::InstanceType,
 };
 
 /// Where a deployment fits.
 #[derive(Debug)]
-pub struct Match {
+pub struct Match<'a> {
     pub node: Arc<FleetNode>,
     /// The image, as that node has it.
     pub image: Image,
     /// CPU, memory and disk.
     pub resources: Resources,
+    /// The KMS of its keys.
+    pub kms: &'a FleetKms,
 }
 
 /// Finds size, image and node for a request. Nodes of a kind that cannot do what it asks are passed
 /// over; where no other is left, the field is refused.
-pub async fn place(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Match, Error> {
+/// `kms`: its keys come from one of these; the node that is chosen says from which, and an earlier one is
+/// preferred where it can use several.
+pub async fn place<'a>(
+    ctx: &Ctx,
+    setup: &RequestedSetup<'_>,
+    kms: &[&'a FleetKms],
+) -> Result<Match<'a>, Error> {
     let request = setup.request;
     let resources = resources(ctx, request)?;
     if ctx.fleet.all().is_empty() {
@@ -42,13 +53,15 @@ pub async fn place(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Match, Error
     let (able, unable) = able(ctx, setup)?;
     let images = images(&able, request)?;
     let taken = nodes::taken(&ctx.db).await?;
-    let candidates: Vec<Candidate> = able.iter().map(|node| node.candidate(&taken)).collect();
+    let candidates: Vec<Candidate> =
+        able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
     let mut refused = None;
     for image in images {
         let demand = Demand {
             node: request.node_id,
             region: region(request).map(str::to_owned),
             image: image.name.clone(),
+            kms: kms.iter().map(|kms| kms.id.clone()).collect(),
             amount: amount(&resources),
         };
         match choose(&candidates, &demand) {
@@ -56,7 +69,9 @@ pub async fn place(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Match, Error
                 let node = super::node(ctx, id)?;
                 let own =
                     node.observed().0.images.iter().find(|own| own.name == image.name).cloned();
-                return Ok(Match { node, image: own.unwrap_or(image), resources });
+                let kms = kms.iter().find(|kms| ctx.fleet.node_uses(&node, &kms.id));
+                let kms = kms.ok_or(casemate_store::Error::Stale)?;
+                return Ok(Match { node, image: own.unwrap_or(image), resources, kms });
             }
             Err(why) if refused.is_none() => refused = Some(no_place(&why, &demand)),
             Err(_) => {}
@@ -238,6 +253,11 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
     for (node, why) in refused {
         error = error.detail(ErrorDetail::message(node.clone(), why.to_string()));
     }
+    if refused.iter().any(|(_, why)| matches!(why, Refusal::Kms(_))) {
+        error = error.suggest(
+            "Leave out the KMS, or name one of the node: GET /api/v1/teepods/available lists them.",
+        );
+    }
     match &demand.region {
         Some(region) => error
             .suggest(format!("Leave out region {region}, or see GET /api/v1/teepods/available.")),
@@ -250,6 +270,7 @@ pub const fn refused_field(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::Closed(_) | Refusal::Unreachable | Refusal::Slots(_) => "node_id",
         Refusal::Region(_) => "region",
+        Refusal::Kms(_) => "kms_id",
         Refusal::Image(_) => "image",
         Refusal::Vcpu { .. } => "vcpu",
         Refusal::Memory { .. } => "memory",
@@ -262,6 +283,7 @@ pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
         Refusal::Closed(_) | Refusal::Unreachable => ErrorCode::NodeNotAccessible,
         Refusal::Region(_) | Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
+        Refusal::Kms(_) => ErrorCode::KmsNotFound,
         Refusal::Image(_) => ErrorCode::ImageNotFound,
         Refusal::Slots(_) => ErrorCode::InsufficientSlots,
         Refusal::Vcpu { .. } => ErrorCode::InsufficientVcpu,

@@ -6,7 +6,7 @@ use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
     change::Configuration,
     cvm::PortMap,
-    id::NodeId,
+    id::{KmsId, NodeId},
     node::{NodeState, Part, Unsupported},
     place::{Candidate, Demand, NoPlace, Refusal, admit, place},
 };
@@ -21,6 +21,8 @@ pub struct TargetRequest<'a> {
     pub named: Option<NodeId>,
     /// Otherwise this one, if it can.
     pub beside: NodeId,
+    /// The KMS that the app has its keys from.
+    pub kms: &'a KmsId,
     /// The OS image that the request names.
     pub image: Option<&'a str>,
     /// The whole configuration.
@@ -77,7 +79,8 @@ pub async fn choose(
         }
     }
     let taken = tx.taken().await?;
-    let candidates: Vec<Candidate> = able.iter().map(|node| node.candidate(&taken)).collect();
+    let candidates: Vec<Candidate> =
+        able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
     match best(&candidates, request) {
         Ok(id) => provision::node(ctx, id),
         Err(not) => {
@@ -102,6 +105,7 @@ fn best(
         node: None,
         region: None,
         image: spec.image.clone(),
+        kms: vec![request.kms.clone()],
         amount: provision::amount(&spec.resources),
     };
     let beside = Demand { node: Some(request.beside), ..anywhere.clone() };
@@ -185,6 +189,9 @@ impl Why {
                     inventory.images.iter().map(|image| image.name.as_str()).collect();
                 format!("Name as os_image what {} has: {}.", node.name, names.join(", "))
             }
+            Self::Place(Refusal::Kms(_)) => "An app keeps its KMS: name a node that takes keys \
+                from it; GET /api/v1/teepods/available lists the KMS of each node."
+                .to_owned(),
             Self::Place(_) => {
                 "See GET /api/v1/teepods/available for what is left on each node.".to_owned()
             }

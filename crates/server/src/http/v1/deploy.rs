@@ -51,9 +51,8 @@ async fn prepare(
     version: Version,
     request: Body<ProvisionRequest>,
 ) -> Result<(Mutation, Provisioned), ApiError> {
-    let mut mutation = ctx.begin_mutation(caller, request.key).await?;
-    let view = provision::provision(ctx, &mut mutation.tx, caller, request.value, &request.unknown)
-        .await?;
+    let Body { value, key, unknown } = request;
+    let (mutation, view) = provision::provision(ctx, caller, key, &value, &unknown).await?;
     Ok((mutation, render::provision(&view, version.version)))
 }
 

@@ -10,6 +10,7 @@ mod deploy;
 mod governance;
 mod instance_ids;
 mod kms;
+mod kms_admin;
 mod logs;
 mod network;
 mod node_admin;
@@ -107,6 +108,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::pending))
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
+        .routes(routes!(kms_admin::list))
         .routes(routes!(node_admin::list, node_admin::add))
         .routes(routes!(node_admin::show, node_admin::remove))
         .routes(routes!(node_admin::check))

@@ -130,11 +130,21 @@ impl Turn<'_> {
             hugepages: spec.resources.hugepages,
             pin_numa: spec.resources.pin_numa,
             gpus: spec.resources.gpus.clone(),
-            kms_urls: spec.kms_urls.clone(),
+            kms_urls: self.kms_urls(),
             gateway_urls: spec.gateway_urls.clone(),
             gateway_domain: Some(self.ctx.addresses.gateway_domain.clone()),
             instance_seed: spec.instance_seed,
         })
+    }
+
+    /// Those of the owner, else those of its KMS; none: the node has its own.
+    fn kms_urls(&self) -> Vec<String> {
+        let cvm = &self.leased.cvm;
+        if !cvm.spec.kms_urls.is_empty() || cvm.spec.env_public_key.is_none() {
+            return cvm.spec.kms_urls.clone();
+        }
+        let kms = self.ctx.fleet.kms_of(&cvm.kms);
+        kms.map(|kms| kms.guest_urls().to_vec()).unwrap_or_default()
     }
 
     /// The status after a call.

@@ -1,6 +1,9 @@
 //! Nodes: a fleet with bad hosts, the registry, what an operator does.
 
 mod bad_hosts;
+mod dstack_kms;
+mod dstack_node;
+mod kms_stage;
 mod outage;
 mod registry;
 mod stage;

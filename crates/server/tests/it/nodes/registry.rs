@@ -7,7 +7,7 @@ use casemate_server::{
         Ctx, ctx,
         fleet::{Fleet, Instance},
     },
-    config::NodeChoice,
+    config::{Config, NodeChoice},
     nodes::{heartbeat, open::Opener, registry::Registry},
     work::driver,
 };
@@ -33,6 +33,11 @@ impl Process {
         config.work.watch_nodes_s = 1;
         let config = Arc::new(config);
         let fleet = Fleet::new([].into(), world.ctx.fleet.kms.clone());
+        Self::with_fleet(world, id, config, fleet)
+    }
+
+    /// The process `id` with this configuration and these KMS.
+    pub fn with_fleet(world: &World, id: &str, config: Arc<Config>, fleet: Fleet) -> Self {
         let parts = ctx::World {
             fleet: Arc::new(fleet),
             instance: Arc::new(Instance::new(id, None)),

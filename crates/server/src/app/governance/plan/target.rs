@@ -204,12 +204,11 @@ async fn deployment(
     }
     let name = wanted.name.clone();
     let governed = {
-        let kms = kms::choose(ctx, &wanted).map_err(|error| error.within("provision"))?;
+        let meant = kms::choose(ctx, &wanted, false).map_err(|error| error.within("provision"))?;
+        let kms = meant.first().copied().unwrap_or(&ctx.fleet.kms);
         governed(ctx, &kms.id, "provision.kms")?
     };
-    let mut tx = ctx.begin().await?;
-    let prepared = provision::provision(ctx, &mut tx, caller, wanted, &[]).await;
-    drop(tx);
+    let prepared = provision::preview(ctx, caller, &wanted).await;
     let prepared = prepared.map_err(|error| error.within("provision"))?;
     let id =
         prepared.node_id.ok_or_else(|| Error::Internal("provision without a node".to_owned()))?;
