@@ -4,7 +4,7 @@
 //! Modules: desired state and status of a CVM ([`cvm`]), the next step of a reconciler ([`plan`]), changes of
 //! a configuration ([`change`]), capabilities of nodes ([`node`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]), readiness of instances ([`ready`]), contracts
-//! ([`governance`]).
+//! ([`governance`]), registrations at dstack-gateway ([`registration`]).
 //!
 //! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
 //! a node that runs VMs. A "container engine" is Docker or a compatible one.
@@ -25,6 +25,7 @@ pub mod place;
 pub mod plan;
 pub mod pubkey;
 pub mod ready;
+pub mod registration;
 pub mod seal;
 pub mod stored;
 pub mod time;

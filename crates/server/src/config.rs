@@ -2,6 +2,7 @@
 //! `CASEMATE_…` environment variables, then command-line flags.
 
 mod chains;
+mod gateways;
 mod nodes;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ use serde::{
 
 pub use self::{
     chains::{Chain, KmsContract},
+    gateways::{Accept, ConfiguredGateway, GatewayAuth},
     nodes::ConfiguredNode,
 };
 
@@ -45,6 +47,9 @@ pub struct Config {
     pub nodes: Vec<ConfiguredNode>,
     pub region: String,
     pub gateway: Gateway,
+    #[serde(deserialize_with = "chains::tables")]
+    pub gateways: Vec<ConfiguredGateway>,
+    pub gateway_auth: GatewayAuth,
     pub provision: Provision,
     pub shutdown: Shutdown,
     pub work: Work,
@@ -279,6 +284,8 @@ impl Config {
             return refuse("work.calls_per_node", "must be at least 1");
         }
         nodes::check(&self.nodes)?;
+        gateways::check(&self.gateways, &self.nodes)?;
+        self.gateway_auth.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

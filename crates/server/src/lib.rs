@@ -9,6 +9,8 @@
 //! | [`work`] | reconcilers | http |
 //! | [`nodes`] | the registry of nodes and one watch per node | http |
 //! | [`gateway`] | host names to CVMs | http |
+//! | [`gateway_auth`] | the listener that dstack-gateway asks before it accepts a guest | http |
+//! | [`gateway_watch`] | looks at clusters of dstack-gateway | http |
 //! | [`inflight`] | requests that the gateway has under way | – |
 //! | [`peer_sync`] | what other processes on the database do | http |
 //! | [`serve`] | starting and stopping all of it | – |
@@ -21,6 +23,8 @@ pub mod config;
 pub mod console;
 pub mod crash;
 pub mod gateway;
+pub mod gateway_auth;
+pub mod gateway_watch;
 pub mod http;
 pub mod inflight;
 pub mod nodes;

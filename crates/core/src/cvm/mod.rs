@@ -10,6 +10,6 @@ pub use phase::{Phase, phase, serves};
 pub use service::{FaultKind, ServiceFault};
 pub use spec::{DesiredState, GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode};
 pub use status::{
-    Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Status, Stopping, VisibleState,
-    VmPower,
+    Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Rotation, Status, Stopping,
+    VisibleState, VmPower,
 };

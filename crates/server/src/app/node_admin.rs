@@ -54,7 +54,7 @@ pub async fn add(
     request: &AddNodeRequest,
 ) -> Result<ManagedNode, Error> {
     check_node_name(&request.name).map_err(|why| Error::invalid("name", why))?;
-    let driver = driver(request)?;
+    let driver = driver(ctx, request)?;
     if !ctx.config.has(Role::Worker) {
         return Err(Error::because(
             ErrorCode::StateConflict,
@@ -105,7 +105,7 @@ pub async fn add(
 }
 
 /// How the node is reached; a field of another kind is refused.
-fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
+fn driver(ctx: &Ctx, request: &AddNodeRequest) -> Result<DriverSettings, Error> {
     let foreign = |field: &str| {
         Error::invalid(field, format!("is not for nodes of kind {}: leave it out", request.kind))
     };
@@ -123,16 +123,20 @@ fn driver(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
             }
             Ok(DriverSettings::Sim { dir })
         }
-        NodeKind::Dstack => dstack(request),
+        NodeKind::Dstack => dstack(ctx, request),
     }
 }
 
-fn dstack(request: &AddNodeRequest) -> Result<DriverSettings, Error> {
+fn dstack(ctx: &Ctx, request: &AddNodeRequest) -> Result<DriverSettings, Error> {
     let missing = || {
         Error::invalid("dstack", "is required: the address of dstack-vmm and the TEE of the host")
     };
     let access = request.dstack.as_ref().ok_or_else(missing)?;
     check_dstack(access, &request.limits).map_err(|(field, why)| Error::invalid(field, why))?;
+    if let Some(name) = access.gateways.iter().find(|name| ctx.gateways.named(name).is_none()) {
+        let why = format!("{name} is not one of [[gateways]] in the configuration of this process");
+        return Err(Error::invalid("dstack.gateways", why));
+    }
     Ok(DriverSettings::Dstack(access.clone()))
 }
 

@@ -80,8 +80,12 @@ impl NodeSettings {
 /// the node reports them.
 pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
     let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
-    let limits = settings.map(|settings| settings.limits).unwrap_or_default();
-    Placing { state: row.state, takes_new, limits }
+    let limits = settings.as_ref().map(|settings| settings.limits).unwrap_or_default();
+    let gateways = match settings.map(|settings| settings.driver) {
+        Some(DriverSettings::Dstack(access)) => access.gateways,
+        Some(DriverSettings::Docker { .. } | DriverSettings::Sim { .. }) | None => Vec::new(),
+    };
+    Placing { state: row.state, takes_new, limits, gateways }
 }
 
 #[cfg(test)]

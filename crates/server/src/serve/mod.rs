@@ -20,7 +20,7 @@ use casemate_core::{
 use casemate_engine::{
     dns::SystemDns,
     kms::{BuiltinKms, RootKeys},
-    node::docker::KmsKeys,
+    node::{docker::KmsKeys, dstack::secret},
 };
 use casemate_store::{
     Db,
@@ -41,10 +41,11 @@ use crate::{
         approval::token_rate_limit::TokenRateLimit,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
+        gateways::{GatewayClusters, InvalidCluster},
     },
     config::{Config, Role},
     gateway::Gateway,
-    http,
+    gateway_auth, gateway_watch, http,
     nodes::{
         heartbeat,
         open::Opener,
@@ -87,6 +88,12 @@ pub enum StartError {
     /// A configured node.
     #[error(transparent)]
     Node(EnlistError),
+    /// A configured cluster of dstack-gateway.
+    #[error(transparent)]
+    Gateway(#[from] InvalidCluster),
+    /// The token of a listener.
+    #[error("configuration: {key}: {reason}")]
+    Token { key: &'static str, reason: String },
     /// A chain with invalid settings.
     #[error("chains: {name}: {reason}")]
     Chain {
@@ -167,6 +174,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gateway =
         if config.serves_gateway() { Some(listen(config.gateway_listen).await?) } else { None };
     let gateway_address = gateway.as_ref().map(|(_, address)| *address);
+    let gateway_auth = listen_for_gateways(&config).await?;
+    let call_timeout = Duration::from_secs(config.work.call_timeout_s);
+    let gateways = Arc::new(GatewayClusters::open(&config.gateways, call_timeout).await?);
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
@@ -195,6 +205,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         clock,
         entropy,
         fleet: Arc::new(Fleet::new(Nodes::new(), kms_here).governed_by(governed)),
+        gateways,
         cache: Arc::default(),
         directory_length: Arc::default(),
         inflight: Arc::default(),
@@ -212,12 +223,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
     tasks.spawn(registry.run(stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), stop.clone()));
+    gateway_watch::start(&tasks, &ctx, &stop);
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
     }
     serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &stop);
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
+    }
+    if let Some((listener, token)) = gateway_auth {
+        serve(&listeners, listener, gateway_auth::router(ctx.clone(), token), &stop);
     }
     write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
     tracing::info!(
@@ -319,6 +334,22 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The listener of `[gateway_auth]` with its token, if it is configured.
+async fn listen_for_gateways(
+    config: &Config,
+) -> Result<Option<(TcpListener, Option<SecretString>)>, StartError> {
+    let settings = &config.gateway_auth;
+    let Some(address) = settings.listen else { return Ok(None) };
+    let token = match &settings.token_file {
+        Some(path) => Some(secret(path).await.map_err(|error| StartError::Token {
+            key: "gateway_auth.token_file",
+            reason: error.to_string(),
+        })?),
+        None => None,
+    };
+    Ok(Some((listen(address).await?.0, token)))
 }
 
 fn addresses(config: &Config, http: SocketAddr, gateway: Option<SocketAddr>) -> Addresses {

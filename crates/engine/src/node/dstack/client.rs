@@ -1,15 +1,17 @@
-//! pRPC of dstack-vmm as JSON over HTTP, HTTPS or a unix socket (`dstack/vmm/rpc/proto/vmm_rpc.proto`).
+//! pRPC of the programs of dstack as JSON over HTTP, HTTPS or a unix socket: of dstack-vmm
+//! (`dstack/vmm/rpc/proto/vmm_rpc.proto`) and of dstack-kms (`crate::kms::dstack`).
 //!
-//! `POST /prpc/<Method>?json`; the guest's methods are under `/guest/`. A refusal is status 400 (older
-//! builds: for everything; newer ones: 404 for an unknown method) with `{"error": "…"}`.
+//! `POST /prpc/<Method>?json`; the guest's methods of dstack-vmm are under `/guest/`. A refusal is status 400
+//! (older builds: for everything; newer ones: 404 for an unknown method) with `{"error": "…"}`.
 //!
-//! | what came | outcome |
-//! |---|---|
-//! | no connection | [`CallError::Unreachable`]: nothing was sent |
-//! | 401, 403 | [`CallError::Unreachable`]: the node does not accept our credential |
-//! | 400, 404, 409, 413, 422 | [`CallError::Rejected`]: the VMM refused the call |
-//! | 503 | [`CallError::Unreachable`]: nobody took the call |
-//! | any other status, no answer in time, an answer that cannot be read | [`CallError::Unknown`] |
+//! | what came | [`PrpcError`] | outcome for a node |
+//! |---|---|---|
+//! | no connection | `NoConnection` | [`CallError::Unreachable`]: nothing was sent |
+//! | 401, 403 | `Unauthorized` | [`CallError::Unreachable`]: the node does not accept our credential |
+//! | 400, 404, 409, 413, 422 | `Refused` | [`CallError::Rejected`]: the VMM refused the call |
+//! | 503 | `Unavailable` | [`CallError::Unreachable`]: nobody took the call |
+//! | any other status | `Failed` | [`CallError::Unknown`] |
+//! | no answer in time, a broken connection, an answer that cannot be read | `Silent`, `Broken`, `TooLong`, `Unreadable` | [`CallError::Unknown`] |
 
 use std::{
     fmt,
@@ -107,14 +109,54 @@ impl Credential {
     }
 }
 
-/// A VMM.
+/// Certificates of `https://`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// Those of the system.
+    System,
+    /// Those of the system and these, PEM.
+    SystemAnd(&'a [u8]),
+    /// These and no other, PEM.
+    Only(&'a [u8]),
+}
+
+/// A program of dstack that serves pRPC.
 #[derive(Debug)]
-pub(super) struct VmmClient {
+pub(crate) struct PrpcClient {
     http: Client,
     base: Url,
     address: VmmAddress,
     credential: RwLock<Credential>,
     timeout: Duration,
+    longest_answer: usize,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PrpcError {
+    /// Nothing was sent; the cause.
+    NoConnection(String),
+    /// Our credential is not accepted.
+    Unauthorized(StatusCode),
+    /// The call is refused, in these words.
+    Refused(String),
+    /// Nobody took the call; the text of the answer.
+    Unavailable(String),
+    /// Another status, and the text of the answer.
+    Failed(StatusCode, String),
+    /// No answer within so many seconds.
+    Silent(u64),
+    /// The connection ended before the answer did.
+    Broken,
+    /// The answer is longer than so many bytes.
+    TooLong(usize),
+    /// The answer to a path is not of its type.
+    Unreadable {
+        /// Which call.
+        path: String,
+        /// What is wrong, without the answer.
+        why: String,
+    },
 }
 
 /// The body of a refusal.
@@ -123,12 +165,12 @@ struct Refusal {
     error: String,
 }
 
-impl VmmClient {
-    /// `ca`: certificates in PEM that are trusted beside those of the system.
+impl PrpcClient {
+    /// Nothing is sent yet.
     pub fn new(
         address: VmmAddress,
         credential: Credential,
-        ca: Option<&[u8]>,
+        trust: Trust<'_>,
         timeout: Duration,
     ) -> Result<Self, String> {
         // Fails only if the process has chosen already, which is as good.
@@ -152,13 +194,25 @@ impl VmmClient {
                 Url::parse("http://vmm/").map_err(|error| error.to_string())?
             }
         };
-        if let Some(pem) = ca {
-            let certificates = Certificate::from_pem_bundle(pem)
-                .map_err(|error| format!("the CA certificates cannot be read: {error}"))?;
-            builder = builder.tls_certs_merge(certificates);
+        let certificates = |pem: &[u8]| match Certificate::from_pem_bundle(pem) {
+            Ok(found) if found.is_empty() => Err("there is no certificate in it".to_owned()),
+            Ok(found) => Ok(found),
+            Err(error) => Err(format!("the CA certificates cannot be read: {error}")),
+        };
+        match trust {
+            Trust::System => {}
+            Trust::SystemAnd(pem) => builder = builder.tls_certs_merge(certificates(pem)?),
+            Trust::Only(pem) => builder = builder.tls_certs_only(certificates(pem)?),
         }
         let http = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self { http, base, address, credential: RwLock::new(credential), timeout })
+        let credential = RwLock::new(credential);
+        Ok(Self { http, base, address, credential, timeout, longest_answer: LONGEST_ANSWER })
+    }
+
+    /// Reads no answer that is longer than so many bytes.
+    #[must_use]
+    pub fn with_longest_answer(self, longest_answer: usize) -> Self {
+        Self { longest_answer, ..self }
     }
 
     /// Uses this credential from now on.
@@ -182,19 +236,23 @@ impl VmmClient {
         method: &str,
         request: &Q,
     ) -> Result<R, CallError> {
-        self.post(&format!("prpc/{method}"), request).await
+        let answer = self.post(&format!("prpc/{method}"), request).await;
+        answer.map_err(|error| self.call_error(error))
     }
 
     /// A method of the guest agent of a VM, through the VMM.
     pub async fn guest<R: DeserializeOwned>(&self, method: &str, vm: &str) -> Result<R, CallError> {
-        self.post(&format!("guest/{method}"), &super::wire::Id { id: vm.to_owned() }).await
+        let request = super::wire::Id { id: vm.to_owned() };
+        let answer = self.post(&format!("guest/{method}"), &request).await;
+        answer.map_err(|error| self.call_error(error))
     }
 
-    async fn post<Q: Serialize + Sync, R: DeserializeOwned>(
+    /// `POST` of a message to a path.
+    pub async fn post<Q: Serialize + Sync, R: DeserializeOwned>(
         &self,
         path: &str,
         request: &Q,
-    ) -> Result<R, CallError> {
+    ) -> Result<R, PrpcError> {
         let mut url = self.url(path);
         url.set_query(Some("json"));
         let sent = self.signed(self.http.post(url).json(request).timeout(self.timeout)).send();
@@ -202,18 +260,20 @@ impl VmmClient {
         let status = response.status();
         let body = self.body(response).await?;
         if status != StatusCode::OK {
-            return Err(self.refused(status, &body));
+            return Err(refused(status, &body));
         }
-        serde_json::from_slice(&body).map_err(|error| {
-            CallError::Unknown(format!(
-                "{path} of {} answered what is no answer: {error}",
-                self.address
-            ))
+        serde_json::from_slice(&body).map_err(|error| PrpcError::Unreadable {
+            path: path.to_owned(),
+            why: error.to_string(),
         })
     }
 
     /// The OpenAPI document of the VMM. `None`: this build serves none.
     pub async fn openapi(&self) -> Result<Option<serde_json::Value>, CallError> {
+        self.document().await.map_err(|error| self.call_error(error))
+    }
+
+    async fn document(&self) -> Result<Option<serde_json::Value>, PrpcError> {
         let url = self.url("api-docs/openapi.json");
         let sent = self.signed(self.http.get(url).timeout(self.timeout)).send();
         let response = sent.await.map_err(|error| self.not_answered(&error))?;
@@ -223,13 +283,17 @@ impl VmmClient {
         }
         let body = self.body(response).await?;
         if status != StatusCode::OK {
-            return Err(self.refused(status, &body));
+            return Err(refused(status, &body));
         }
         Ok(serde_json::from_slice(&body).ok())
     }
 
     /// A text that may have no end, such as a followed log. `query` is added to the path.
     pub async fn stream(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, CallError> {
+        self.opened(path, query).await.map_err(|error| self.call_error(error))
+    }
+
+    async fn opened(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, PrpcError> {
         let request = self.http.get(self.url(path)).query(query);
         let sent = tokio::time::timeout(self.timeout, self.signed(request).send()).await;
         let sent = sent.map_err(|_| self.silent())?;
@@ -239,58 +303,75 @@ impl VmmClient {
             return Ok(response);
         }
         let body = self.body(response).await?;
-        Err(self.refused(status, &body))
+        Err(refused(status, &body))
     }
 
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, CallError> {
+    async fn body(&self, mut response: Response) -> Result<Vec<u8>, PrpcError> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.not_answered(&error))? {
-            if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(CallError::Unknown(format!(
-                    "the answer of {} is too long",
-                    self.address
-                )));
+            if body.len() + chunk.len() > self.longest_answer {
+                return Err(PrpcError::TooLong(self.longest_answer));
             }
             body.extend_from_slice(&chunk);
         }
         Ok(body)
     }
 
-    fn silent(&self) -> CallError {
-        let seconds = self.timeout.as_secs();
-        CallError::Unknown(format!("{} did not answer within {seconds} s", self.address))
+    fn silent(&self) -> PrpcError {
+        PrpcError::Silent(self.timeout.as_secs())
     }
 
-    fn not_answered(&self, error: &reqwest::Error) -> CallError {
+    fn not_answered(&self, error: &reqwest::Error) -> PrpcError {
         if error.is_connect() {
             let mut cause: &dyn std::error::Error = error;
             while let Some(source) = cause.source() {
                 cause = source;
             }
-            return CallError::Unreachable(format!("{}: {cause}", self.address));
+            return PrpcError::NoConnection(cause.to_string());
         }
-        if error.is_timeout() {
-            return self.silent();
-        }
-        CallError::Unknown(format!("the connection to {} broke", self.address))
+        if error.is_timeout() { self.silent() } else { PrpcError::Broken }
     }
 
-    fn refused(&self, status: StatusCode, body: &[u8]) -> CallError {
-        let text = match serde_json::from_slice::<Refusal>(body) {
-            Ok(refusal) => refusal.error,
-            Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
-        };
-        let text: String = text.chars().take(LONGEST_ERROR).collect();
-        let text = if text.is_empty() { status.to_string() } else { text };
-        match status.as_u16() {
-            400 | 404 | 409 | 413 | 422 => CallError::Rejected(text),
-            401 | 403 => CallError::Unreachable(format!(
-                "{} does not accept the credential of this node ({status}): check its token",
-                self.address
+    /// What a failed call to a node means.
+    fn call_error(&self, error: PrpcError) -> CallError {
+        let address = &self.address;
+        match error {
+            PrpcError::NoConnection(why) | PrpcError::Unavailable(why) => {
+                CallError::Unreachable(format!("{address}: {why}"))
+            }
+            PrpcError::Unauthorized(status) => CallError::Unreachable(format!(
+                "{address} does not accept the credential of this node ({status}): check its token"
             )),
-            503 => CallError::Unreachable(format!("{}: {text}", self.address)),
-            _ => CallError::Unknown(format!("{}: {status}: {text}", self.address)),
+            PrpcError::Refused(why) => CallError::Rejected(why),
+            PrpcError::Failed(status, why) => {
+                CallError::Unknown(format!("{address}: {status}: {why}"))
+            }
+            PrpcError::Silent(seconds) => {
+                CallError::Unknown(format!("{address} did not answer within {seconds} s"))
+            }
+            PrpcError::Broken => CallError::Unknown(format!("the connection to {address} broke")),
+            PrpcError::TooLong(_) => {
+                CallError::Unknown(format!("the answer of {address} is too long"))
+            }
+            PrpcError::Unreadable { path, why } => {
+                CallError::Unknown(format!("{path} of {address} answered what is no answer: {why}"))
+            }
         }
+    }
+}
+
+fn refused(status: StatusCode, body: &[u8]) -> PrpcError {
+    let text = match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => refusal.error,
+        Err(_) => String::from_utf8_lossy(body).trim().to_owned(),
+    };
+    let text: String = text.chars().take(LONGEST_ERROR).collect();
+    let text = if text.is_empty() { status.to_string() } else { text };
+    match status.as_u16() {
+        400 | 404 | 409 | 413 | 422 => PrpcError::Refused(text),
+        401 | 403 => PrpcError::Unauthorized(status),
+        503 => PrpcError::Unavailable(text),
+        _ => PrpcError::Failed(status, text),
     }
 }
 
@@ -321,7 +402,7 @@ mod tests {
     fn a_path_before_the_method_is_kept() {
         let client = |address: &str| {
             let address = address.parse().unwrap();
-            VmmClient::new(address, Credential::None, None, CONNECT).unwrap()
+            PrpcClient::new(address, Credential::None, Trust::System, CONNECT).unwrap()
         };
         assert_eq!(client("http://a:1").url("prpc/Status").as_str(), "http://a:1/prpc/Status");
         assert_eq!(client("http://a/x/").url("prpc/Status").as_str(), "http://a/x/prpc/Status");

@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     DstackConfig,
-    client::VmmClient,
+    client::PrpcClient,
     secret,
     wire::{Containers, GetInfoResponse, Id, Meta, Nothing},
 };
@@ -25,7 +25,7 @@ const LONGEST_WORDS: usize = 500;
 
 /// The output of all containers as lines `service | text`, else the serial log as lines `serial | text`.
 pub(super) async fn logs(
-    vmm: &VmmClient,
+    vmm: &PrpcClient,
     config: &DstackConfig,
     vm: &EngineVmId,
     query: LogQuery,
@@ -43,7 +43,7 @@ pub(super) async fn logs(
 }
 
 async fn containers(
-    vmm: &VmmClient,
+    vmm: &PrpcClient,
     config: &DstackConfig,
     agent: &str,
     vm: &EngineVmId,
@@ -124,7 +124,7 @@ async fn container(
     }
 }
 
-async fn serial(vmm: &VmmClient, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
+async fn serial(vmm: &PrpcClient, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
     let (follow, tail) = (query.follow.to_string(), query.tail.to_string());
     let wanted = [
         ("id", vm.0.as_str()),
@@ -139,7 +139,7 @@ async fn serial(vmm: &VmmClient, vm: &EngineVmId, query: LogQuery) -> Result<Log
 }
 
 /// What the process of a VM wrote to stderr before it ended: QEMU says there why it cannot start a guest.
-pub(super) async fn last_words(vmm: &VmmClient, vm: &EngineVmId) -> Option<String> {
+pub(super) async fn last_words(vmm: &PrpcClient, vm: &EngineVmId) -> Option<String> {
     let wanted = [
         ("id", vm.0.as_str()),
         ("follow", "false"),

@@ -34,7 +34,7 @@ use secrecy::SecretString;
 
 pub use self::client::{Credential, VmmAddress};
 use self::{
-    client::VmmClient,
+    client::{PrpcClient, Trust},
     features::Features,
     wire::{
         Configuration, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList, Meta, Nothing,
@@ -70,7 +70,7 @@ pub struct DstackConfig {
 /// A host with dstack-vmm.
 #[derive(Debug)]
 pub struct DstackNode {
-    vmm: VmmClient,
+    vmm: PrpcClient,
     config: DstackConfig,
     known: Mutex<Known>,
 }
@@ -114,7 +114,8 @@ impl DstackNode {
             }
             None => None,
         };
-        let vmm = VmmClient::new(config.address.clone(), credential, ca.as_deref(), config.timeout);
+        let trust = ca.as_deref().map_or(Trust::System, Trust::SystemAnd);
+        let vmm = PrpcClient::new(config.address.clone(), credential, trust, config.timeout);
         let known = Known { device_id: config.device_id, ..Known::default() };
         Ok(Self { vmm: vmm.map_err(OpenError::Client)?, config, known: Mutex::new(known) })
     }
@@ -212,7 +213,7 @@ impl DstackNode {
 }
 
 /// Reads a file that holds a secret: not empty, and readable for its owner only.
-pub(super) async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
+pub async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
     use std::os::unix::fs::PermissionsExt as _;
     let wrong = |why: String| OpenError::File { path: path.to_owned(), why };
     let metadata = tokio::fs::metadata(path).await.map_err(|error| wrong(error.to_string()))?;

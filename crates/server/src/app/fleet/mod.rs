@@ -66,7 +66,7 @@ pub struct Silence {
     pub why: String,
 }
 
-/// What new CVMs a node takes.
+/// What the operator of a node decided: what new CVMs it takes, and what leads to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placing {
     /// What its operator decided.
@@ -75,11 +75,18 @@ pub struct Placing {
     pub takes_new: bool,
     /// What its operator lets it take of what it has.
     pub limits: NodeLimits,
+    /// Names of the gateway clusters that lead to its CVMs; empty: those of its own domain.
+    pub gateways: Vec<String>,
 }
 
 impl Default for Placing {
     fn default() -> Self {
-        Self { state: NodeState::Active, takes_new: true, limits: NodeLimits::default() }
+        Self {
+            state: NodeState::Active,
+            takes_new: true,
+            limits: NodeLimits::default(),
+            gateways: Vec::new(),
+        }
     }
 }
 
