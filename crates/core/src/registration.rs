@@ -112,11 +112,7 @@ impl Denial {
 }
 
 /// Accepts a registration if one CVM with its instance id allows it. The denial is that of the last CVM.
-pub fn admit(
-    registration: &Registration,
-    cvms: &[KnownCvm<'_>],
-    rule: Rule,
-) -> Result<(), Denial> {
+pub fn admit(registration: &Registration, cvms: &[KnownCvm<'_>], rule: Rule) -> Result<(), Denial> {
     let mut denial = Denial::UnknownInstance;
     for cvm in cvms {
         match admit_cvm(registration, cvm, rule) {
@@ -127,11 +123,7 @@ pub fn admit(
     Err(denial)
 }
 
-fn admit_cvm(
-    registration: &Registration,
-    cvm: &KnownCvm<'_>,
-    rule: Rule,
-) -> Result<(), Denial> {
+fn admit_cvm(registration: &Registration, cvm: &KnownCvm<'_>, rule: Rule) -> Result<(), Denial> {
     if cvm.app != registration.app {
         return Err(Denial::OtherApp);
     }
@@ -171,9 +163,8 @@ fn is_up_to_stay(cvm: &KnownCvm<'_>) -> Result<(), Denial> {
     if !stays {
         return Err(Denial::GoingDown);
     }
-    let is_current = status.run >= desired.run
-        && status.pushed >= desired.generation
-        && status.vm >= desired.vm;
+    let is_current =
+        status.run >= desired.run && status.pushed >= desired.generation && status.vm >= desired.vm;
     match cvm.phase {
         Phase::Running => Ok(()),
         Phase::Starting | Phase::Restarting | Phase::Updating if is_current => Ok(()),
@@ -220,13 +211,8 @@ mod tests {
         }
     }
 
-    const DESIRED: DesiredState = DesiredState {
-        power: Power::Running,
-        run: 2,
-        generation: 3,
-        vm: 1,
-        stop: StopMode::Hard,
-    };
+    const DESIRED: DesiredState =
+        DesiredState { power: Power::Running, run: 2, generation: 3, vm: 1, stop: StopMode::Hard };
 
     fn status(boot: Boot) -> Status {
         let id = EngineVmId("a".to_owned());

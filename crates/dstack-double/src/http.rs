@@ -116,7 +116,9 @@ async fn prpc(
     // The prefix of an earlier name of the program is dropped.
     let method = method.strip_prefix("Teepod.").unwrap_or(&method).to_owned();
     match arguments(&verb, query.0.as_deref(), &headers, &body) {
-        Ok(arguments) => answer(host.profile.unknown_method, methods::vmm(&host, &method, arguments).await),
+        Ok(arguments) => {
+            answer(host.profile.unknown_method, methods::vmm(&host, &method, arguments).await)
+        }
         Err(failure) => answer(host.profile.unknown_method, Err(failure)),
     }
 }

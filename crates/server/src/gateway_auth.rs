@@ -168,7 +168,8 @@ mod tests {
     #[test]
     fn a_token_is_asked_for_in_two_forms() {
         let token = SecretString::from("t0ken".to_owned());
-        let with = |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
+        let with =
+            |value: &str| HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
         for (headers, allowed) in [
             (HeaderMap::new(), false),
             (with("Bearer t0ken"), true),

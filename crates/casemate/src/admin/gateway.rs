@@ -39,7 +39,15 @@ pub async fn run(global: &Global, command: Gateway) -> Result<(), Fail> {
                 return Ok(());
             }
             table::print(
-                &["name", "reachable", "version", "domains", "registered", "online", "last handshake"],
+                &[
+                    "name",
+                    "reachable",
+                    "version",
+                    "domains",
+                    "registered",
+                    "online",
+                    "last handshake",
+                ],
                 gateways.iter().map(row).collect(),
                 "no gateways; configure one with [[gateways]]",
             );

@@ -135,9 +135,8 @@ mod tests {
         use Clusters::{Connections, None as NoCluster};
         use Rotation::{In, Leaving, Out};
         let until = NOW.plus(PATIENCE);
-        let next = |rotation, requests, clusters| {
-            next_drain(Some(until), rotation, requests, clusters)
-        };
+        let next =
+            |rotation, requests, clusters| next_drain(Some(until), rotation, requests, clusters);
         for connections in [0, 3] {
             assert_eq!(next(In, 1, Connections(connections)), Drain::Leave(until));
             assert_eq!(next(Leaving, 0, Connections(connections)), Drain::Leave(until), "again");

@@ -50,9 +50,9 @@ fn answer(
         }
         "GetInstanceHandshakes" => {
             let record = state.instances.get(&id).filter(|record| record.latest_handshake > 0);
-            let entry = record.map(|record| {
-                json!({ "observer_node_id": NODE, "timestamp": record.latest_handshake })
-            });
+            let entry = record.map(
+                |record| json!({ "observer_node_id": NODE, "timestamp": record.latest_handshake }),
+            );
             Ok(json!({ "handshakes": entry.into_iter().collect::<Vec<_>>() }))
         }
         "ListZtDomains" => {

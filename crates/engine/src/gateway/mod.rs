@@ -189,7 +189,8 @@ impl Gateway {
         id: &InstanceId,
     ) -> Result<(Option<PortPolicy>, PolicySource), GatewayError> {
         let request = wire::InstanceId { instance_id: id.to_string() };
-        let found: wire::GetPortPolicyResponse = self.ask("GetInstancePortPolicy", &request).await?;
+        let found: wire::GetPortPolicyResponse =
+            self.ask("GetInstancePortPolicy", &request).await?;
         Ok((found.effective.map(PortPolicy::from), PolicySource::parse(&found.source)))
     }
 

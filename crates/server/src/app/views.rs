@@ -193,7 +193,8 @@ pub fn public_urls(cvm: &Cvm, gateways: &[GatewayView]) -> Vec<PublicUrl> {
         let instance = cvm.instance_id.map_or_else(|| app.clone(), |id| gateway.url(id, port));
         PublicUrl { app, instance }
     };
-    let of_port = |port: &u16| gateways.iter().map(|gateway| url(gateway, *port)).collect::<Vec<_>>();
+    let of_port =
+        |port: &u16| gateways.iter().map(|gateway| url(gateway, *port)).collect::<Vec<_>>();
     published(cvm).iter().flat_map(of_port).collect()
 }
 

@@ -94,7 +94,8 @@ pub(super) fn check(
 ) -> Result<(), ConfigError> {
     let (mut names, mut domains) = (BTreeSet::new(), BTreeSet::new());
     for (index, gateway) in gateways.iter().enumerate() {
-        let refuse = |key: &str, reason: String| refuse(&format!("gateways[{index}].{key}"), reason);
+        let refuse =
+            |key: &str, reason: String| refuse(&format!("gateways[{index}].{key}"), reason);
         if let Err(why) = check_node_name(&gateway.name) {
             return refuse("name", why.to_string());
         }
@@ -122,7 +123,10 @@ pub(super) fn check(
         for (at, domain) in gateway.base_domains.iter().enumerate() {
             let key = format!("base_domains[{at}]");
             if !is_base_domain(domain) {
-                return refuse(&key, "must be a domain in lower case, with :PORT if not 443".into());
+                return refuse(
+                    &key,
+                    "must be a domain in lower case, with :PORT if not 443".into(),
+                );
             }
             if !domains.insert(domain) {
                 return refuse(&key, format!("{domain} is there twice"));
@@ -141,7 +145,8 @@ pub(super) fn check(
 
 /// `apps.example.com`, `apps.example.com:8443`.
 fn is_base_domain(text: &str) -> bool {
-    let (domain, port) = text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
+    let (domain, port) =
+        text.split_once(':').map_or((text, None), |(name, port)| (name, Some(port)));
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
@@ -185,7 +190,10 @@ mod tests {
         let cases = [
             (GATEWAY.replace("eu-1", "EU"), "gateways[0].name"),
             (format!("{GATEWAY}{GATEWAY}"), "gateways[1].name"),
-            (format!("{GATEWAY}{}", GATEWAY.replace("eu-1", "eu-2")), "gateways[1].base_domains[0]"),
+            (
+                format!("{GATEWAY}{}", GATEWAY.replace("eu-1", "eu-2")),
+                "gateways[1].base_domains[0]",
+            ),
             (GATEWAY.replace("https://gw:8011", "gw:8011"), "gateways[0].admin_url"),
             (GATEWAY.replace("https://gw", "https://u:s3cret@gw"), "gateways[0].admin_url"),
             (with("rpc_url = \"x\""), "gateways[0].rpc_url"),

@@ -124,7 +124,11 @@ async fn container(
     }
 }
 
-async fn serial(vmm: &PrpcClient, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
+async fn serial(
+    vmm: &PrpcClient,
+    vm: &EngineVmId,
+    query: LogQuery,
+) -> Result<LogStream, CallError> {
     let (follow, tail) = (query.follow.to_string(), query.tail.to_string());
     let wanted = [
         ("id", vm.0.as_str()),

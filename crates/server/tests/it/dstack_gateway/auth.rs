@@ -10,7 +10,7 @@ use super::stage::{Stage, TOKEN, listen};
 /// With its listener; the URL has the token.
 async fn start() -> (Stage, String) {
     let mut stage = Stage::new(&[GatewayProfile::newest()], |_| {}).await;
-    stage.app = stage.world.deploy("web").await["app_id"].as_str().unwrap().to_owned();
+    stage.app = stage.world.deploy("web-1").await["app_id"].as_str().unwrap().to_owned();
     stage.world.settle().await;
     let token = SecretString::from(TOKEN.to_owned());
     let base = listen(gateway_auth::router(stage.world.ctx.clone(), Some(token))).await;
@@ -20,7 +20,7 @@ async fn start() -> (Stage, String) {
 
 /// What a gateway knows of the guest of `web`.
 async fn app_info(stage: &Stage) -> Value {
-    let cvm = stage.cvm("web").await;
+    let cvm = stage.cvm("web-1").await;
     let device = stage.world.ctx.fleet.all()[0].observed().0.device_id;
     json!({
         "app_id": cvm.spec.app_id.to_string(),
@@ -64,15 +64,15 @@ async fn a_guest_of_the_fleet_registers_and_no_other() {
 async fn a_guest_that_goes_down_does_not_register() {
     let (stage, url) = start().await;
     let (gateway, info) = (&stage.clusters[0], app_info(&stage).await);
-    stage.post("/cvms/web/shutdown").await;
+    stage.post("/cvms/web-1/shutdown").await;
     assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "from the request on");
     stage.world.settle().await;
     assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "off");
-    stage.post("/cvms/web/start").await;
+    stage.post("/cvms/web-1/start").await;
     assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "not up yet");
     stage.world.settle().await;
     gateway.register_cvm(&url, &info).await.unwrap();
-    stage.world.call("DELETE", "/cvms/web", "", None).await.ok();
+    stage.world.call("DELETE", "/cvms/web-1", "", None).await.ok();
     stage.world.settle().await;
     assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "deleted");
 }

@@ -9,8 +9,8 @@ use super::stage::Stage;
 async fn an_operator_sees_the_last_look_at_each_cluster() {
     let [oldest, newest] = GatewayProfile::ALL;
     let mut stage = Stage::new(&[newest, oldest], |_| {}).await;
-    stage.deploy("web").await;
-    let instance = stage.instance("web").await;
+    stage.deploy("web-1").await;
+    let instance = stage.instance("web-1").await;
     let list = stage.world.get("/admin/gateways").await.ok();
     assert_eq!(list["gateways"].as_array().unwrap().len(), 2);
     assert_eq!(list["gateways"][0]["reachable"], false, "it has not been looked at");
@@ -47,17 +47,18 @@ async fn an_operator_sees_the_last_look_at_each_cluster() {
 async fn a_cvm_in_several_clusters_has_an_endpoint_in_each() {
     let newest = GatewayProfile::newest();
     let mut stage = Stage::new(&[newest.clone(), newest], |_| {}).await;
-    stage.deploy("web").await;
+    stage.deploy("web-1").await;
     let app = stage.app.trim_start_matches("app_").to_owned();
-    let cvm = stage.world.get("/cvms/web").await.ok();
+    let cvm = stage.world.get("/cvms/web-1").await.ok();
     let urls: Vec<_> = cvm["public_urls"].as_array().unwrap().iter().collect();
-    let hosts: Vec<String> = urls.iter().map(|url| url["app"].as_str().unwrap().to_owned()).collect();
+    let hosts: Vec<String> =
+        urls.iter().map(|url| url["app"].as_str().unwrap().to_owned()).collect();
     assert_eq!(hosts.len() % 2, 0, "{cvm}");
     assert!(hosts[0].starts_with(&format!("https://{app}-")), "{hosts:?}");
     for (at, host) in hosts.iter().enumerate() {
         assert!(host.ends_with(&format!(".apps-{}.example", at % 2 + 1)), "{hosts:?}");
     }
-    let one = stage.world.call("GET", "/cvms/web", "2026-06-23", None).await.ok();
+    let one = stage.world.call("GET", "/cvms/web-1", "2026-06-23", None).await.ok();
     assert_eq!(one["gateway"]["base_domain"], "apps-1.example", "{one}");
     assert_eq!(one["endpoints"].as_array().unwrap().len(), hosts.len());
 }

@@ -62,10 +62,7 @@ impl Stage {
         let node = original.ctx.fleet.all().remove(0);
         let names = configured.iter().map(|cluster| cluster.name.clone()).collect();
         node.place(Placing { gateways: names, ..node.placing() });
-        let ctx = Ctx::from(ctx::World {
-            gateways: Arc::new(gateways),
-            ..(*original.ctx).clone()
-        });
+        let ctx = Ctx::from(ctx::World { gateways: Arc::new(gateways), ..(*original.ctx).clone() });
         let world = original.at(ctx);
         Self { world, clusters, app: String::new(), _original: original, _dir: dir }
     }
@@ -135,8 +132,7 @@ impl Stage {
         let all = self.world.get(&format!("/cvms/{name}/operations")).await.ok();
         let steps = all["items"][0]["steps"].as_array().unwrap().clone();
         let told = |step: &Value| {
-            let outcome =
-                json!({ "outcome": step["outcome"], "cause": step["cause"]["code"] });
+            let outcome = json!({ "outcome": step["outcome"], "cause": step["cause"]["code"] });
             (step["name"].as_str().unwrap().to_owned(), outcome)
         };
         steps.iter().map(told).collect()
