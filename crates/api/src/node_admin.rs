@@ -57,6 +57,10 @@ pub struct DstackAccess {
     /// logs of containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guest_token_file: Option<String>,
+    /// Names of the configured gateway clusters that lead to its CVMs, the first one first in replies; absent:
+    /// those with the domain of the gateway that dstack-vmm has configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
     /// Identity of the host, 64 hex digits: SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP); absent: the
     /// first guest tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,6 @@
 //! `casemate admin`: operator commands. They work on the database, the configuration and the fleet.
 
+mod gateway;
 mod kms;
 mod node;
 
@@ -18,6 +19,9 @@ pub enum Admin {
     /// List the KMS; add and check contract-governed ones.
     #[command(subcommand)]
     Kms(kms::Kms),
+    /// Show clusters of dstack-gateway.
+    #[command(subcommand)]
+    Gateway(gateway::Gateway),
     /// Manage the nodes of the fleet.
     #[command(subcommand)]
     Node(node::Node),
@@ -44,6 +48,7 @@ pub struct MigrateArgs {
 pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
     match command {
         Admin::Migrate(args) => migrate(global, args).await,
+        Admin::Gateway(command) => gateway::run(global, command).await,
         Admin::Kms(command) => kms::run(global, command).await,
         Admin::Node(command) => node::run(global, command).await,
     }

@@ -160,6 +160,8 @@ pub enum StepCode {
     Refused,
     /// It waits for a chain that does not answer.
     ChainSilent,
+    /// A cluster of dstack-gateway did not do it, and is not waited for.
+    GatewayFailed,
 }
 
 impl StepCode {
@@ -172,6 +174,7 @@ impl StepCode {
             Self::OutcomeUnknown => "outcome_unknown",
             Self::Refused => "refused",
             Self::ChainSilent => "chain_silent",
+            Self::GatewayFailed => "gateway_failed",
         }
     }
 }

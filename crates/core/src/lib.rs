@@ -4,7 +4,8 @@
 //! Modules: desired state and status of a CVM ([`cvm`]), the next step of a reconciler ([`plan`]), changes of
 //! a configuration ([`change`]), capabilities of nodes ([`node`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]), readiness of instances ([`ready`]), contracts
-//! ([`governance`]), whether a guest gets its keys ([`boot_auth`]).
+//! ([`governance`]), whether a guest gets its keys ([`boot_auth`]), registrations at dstack-gateway
+//! ([`registration`]).
 //!
 //! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
 //! a node that runs VMs. A "container engine" is Docker or a compatible one.
@@ -26,6 +27,7 @@ pub mod place;
 pub mod plan;
 pub mod pubkey;
 pub mod ready;
+pub mod registration;
 pub mod seal;
 pub mod stored;
 pub mod time;

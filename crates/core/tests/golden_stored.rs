@@ -10,8 +10,8 @@ use casemate_core::{
     change::{Before, Change, EnvReport, Renew, Set, Size},
     compose::{AppCompose, ComposeInput},
     cvm::{
-        EngineState, Failure, FailureCode, GpuAttach, Gpus, Phase, PortMap, Resources, Spec,
-        Status, StopMode,
+        EngineState, Failure, FailureCode, GpuAttach, Gpus, Phase, PortMap, Resources, Rotation,
+        Spec, Status, StopMode,
     },
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     id::{
@@ -280,6 +280,7 @@ fn what_is_observed_is_written_and_read_as_ever() {
         run: 4,
         stopping: None,
         drains_until: Some(at),
+        rotation: Rotation::Leaving,
         boot_until: Some(at),
         attempts: 1,
         observed: None,
@@ -291,7 +292,7 @@ fn what_is_observed_is_written_and_read_as_ever() {
         }),
     };
     let older =
-        ["vm", "pushed_boot", "offered", "stopping", "boot_until", "attempts", "seen", "failure"];
+        ["vm", "pushed_boot", "offered", "stopping", "boot_until", "attempts", "seen", "failure", "rotation"];
     stored("status", &status, &older);
     let check = Check {
         port: 8080,

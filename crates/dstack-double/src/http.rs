@@ -53,7 +53,7 @@ async fn admit(State(host): State<Arc<Host>>, request: Request<Body>, next: Next
     if host.has_fault(&Fault::Away) {
         return (StatusCode::SERVICE_UNAVAILABLE, "no VMM").into_response();
     }
-    if !is_allowed(&host, &request) {
+    if !is_allowed(host.token.as_deref(), &request) {
         let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"dstack-vmm API\"")];
         return (StatusCode::UNAUTHORIZED, challenge).into_response();
     }
@@ -65,8 +65,9 @@ async fn admit(State(host): State<Arc<Host>>, request: Request<Body>, next: Next
     response
 }
 
-fn is_allowed(host: &Host, request: &Request<Body>) -> bool {
-    let Some(token) = &host.token else { return true };
+/// Whether a request has the token; `None`: everybody may call.
+pub(crate) fn is_allowed(token: Option<&str>, request: &Request<Body>) -> bool {
+    let Some(token) = token else { return true };
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let authorization = text("authorization").unwrap_or_default();
@@ -115,8 +116,10 @@ async fn prpc(
     // The prefix of an earlier name of the program is dropped.
     let method = method.strip_prefix("Teepod.").unwrap_or(&method).to_owned();
     match arguments(&verb, query.0.as_deref(), &headers, &body) {
-        Ok(arguments) => answer(&host, methods::vmm(&host, &method, arguments).await),
-        Err(failure) => answer(&host, Err(failure)),
+        Ok(arguments) => {
+            answer(host.profile.unknown_method, methods::vmm(&host, &method, arguments).await)
+        }
+        Err(failure) => answer(host.profile.unknown_method, Err(failure)),
     }
 }
 
@@ -128,13 +131,16 @@ async fn guest(
     body: Bytes,
 ) -> Response {
     match arguments(&verb, query.0.as_deref(), &headers, &body) {
-        Ok(arguments) => answer(&host, methods::guest(&host, &method, &arguments).await),
-        Err(failure) => answer(&host, Err(failure)),
+        Ok(arguments) => {
+            let answered = methods::guest(&host, &method, &arguments).await;
+            answer(host.profile.unknown_method, answered)
+        }
+        Err(failure) => answer(host.profile.unknown_method, Err(failure)),
     }
 }
 
 /// The arguments of a call: of GET the query, else a JSON body.
-fn arguments(
+pub(crate) fn arguments(
     verb: &Method,
     query: Option<&str>,
     headers: &HeaderMap,
@@ -161,7 +167,8 @@ fn arguments(
     serde_json::from_slice(body).map_err(|error| Failure::refused(&error.to_string()))
 }
 
-fn answer(host: &Host, outcome: Result<Value, Failure>) -> Response {
+/// The answer; `unknown_method`: its status where there is no such method.
+pub(crate) fn answer(unknown_method: u16, outcome: Result<Value, Failure>) -> Response {
     let error = |status: u16, text: &str| {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
         (status, axum::Json(json!({ "error": text }))).into_response()
@@ -170,9 +177,9 @@ fn answer(host: &Host, outcome: Result<Value, Failure>) -> Response {
         Ok(value) => axum::Json(value).into_response(),
         Err(Failure::Refused(text)) => error(400, &text),
         Err(Failure::NoMethod(name)) => {
-            error(host.profile.unknown_method, &format!("Service not found: {name}"))
+            error(unknown_method, &format!("Service not found: {name}"))
         }
-        Err(Failure::Away) => (StatusCode::SERVICE_UNAVAILABLE, "no VMM").into_response(),
+        Err(Failure::Away) => (StatusCode::SERVICE_UNAVAILABLE, "away").into_response(),
         // The caller sees a connection that breaks.
         Err(Failure::Lost) => {
             let broken =
@@ -205,7 +212,9 @@ async fn logs(State(host): State<Arc<Host>>, query: RawQuery) -> Response {
             Body::from_stream(bytes).into_response()
         }
         Err(CallError::Rejected(_)) => (StatusCode::NOT_FOUND, "VM not found").into_response(),
-        Err(CallError::Unreachable(_) | CallError::Unknown(_)) => answer(&host, Err(Failure::Away)),
+        Err(CallError::Unreachable(_) | CallError::Unknown(_)) => {
+            answer(host.profile.unknown_method, Err(Failure::Away))
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! `dstack-double`: hosts with a double of dstack-vmm, a double of dstack-kms, or the contract against a dstack-vmm that runs.
+//! `dstack-double`: hosts with a double of dstack-vmm, a double of dstack-kms or of dstack-gateway, or the
+//! contract against a dstack-vmm that runs.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -6,9 +7,9 @@ use anyhow::bail;
 use axum::Router;
 use casemate_core::time::{Clock, Entropy, Timestamp};
 use casemate_dstack_double::{
-    Host, KmsDouble, KmsProfile, Profile,
+    GatewayDouble, GatewayProfile, Host, KmsDouble, KmsProfile, Profile,
     contract::{self, Subject},
-    control, kms_router, router,
+    control, gateway_control, gateway_router, kms_router, router,
 };
 use casemate_engine::node::{
     Image,
@@ -19,7 +20,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 #[derive(Debug, Parser)]
-#[command(about = "Doubles of dstack-vmm and dstack-kms for tests")]
+#[command(about = "Doubles of dstack-vmm, dstack-kms and dstack-gateway for tests")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -59,6 +60,21 @@ enum Command {
         /// Its root keys follow from this text, so that a later process has the same; by default they are new.
         #[arg(long)]
         seed: Option<String>,
+    },
+    /// Serve the admin API of a dstack-gateway; prints one JSON line when ready.
+    Gateway {
+        /// Address to listen on; port 0 chooses a free one.
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: String,
+        /// Its version; the newest known one by default.
+        #[arg(long)]
+        version: Option<String>,
+        /// Domain of its apps.
+        #[arg(long, default_value = "apps.example")]
+        base_domain: String,
+        /// Token of its admin API; default: none.
+        #[arg(long)]
+        token: Option<String>,
     },
     /// Run the contract against a dstack-vmm, also a real one. It makes stopped VMs and removes them.
     Contract {
@@ -134,6 +150,25 @@ async fn main() -> anyhow::Result<()> {
             let url = format!("http://{}", listener.local_addr()?);
             println!("{}", json!({ "url": url, "k256_public_key": kms.k256_public_key() }));
             axum::serve(listener, kms_router(kms)).await?;
+            Ok(())
+        }
+        Command::Gateway { listen, version, base_domain, token } => {
+            let profile = match version {
+                None => GatewayProfile::newest(),
+                Some(version) => match GatewayProfile::of(&version) {
+                    Some(profile) => profile,
+                    None => bail!(
+                        "unknown version {version}; known: {}",
+                        GatewayProfile::ALL.map(|profile| profile.version).join(", ")
+                    ),
+                },
+            };
+            let listener = tokio::net::TcpListener::bind(&listen).await?;
+            let url = format!("http://{}", listener.local_addr()?);
+            println!("{}", json!({ "url": url, "version": profile.version }));
+            let gateway = Arc::new(GatewayDouble::new(profile, &base_domain, token.as_deref()));
+            let app = gateway_router(gateway.clone()).merge(gateway_control(gateway));
+            axum::serve(listener, app).await?;
             Ok(())
         }
         Command::Contract { url, token } => {

@@ -3,6 +3,7 @@
 
 mod chains;
 mod dstack_kms;
+mod gateways;
 mod kms_webhook;
 mod nodes;
 
@@ -22,6 +23,7 @@ use serde::{
 pub use self::{
     chains::{Chain, KmsContract},
     dstack_kms::{DstackKms, key_of as dstack_kms_key},
+    gateways::{Accept, ConfiguredGateway, GatewayAuth},
     kms_webhook::{Check, KmsWebhook},
     nodes::ConfiguredNode,
 };
@@ -50,6 +52,9 @@ pub struct Config {
     pub nodes: Vec<ConfiguredNode>,
     pub region: String,
     pub gateway: Gateway,
+    #[serde(deserialize_with = "chains::tables")]
+    pub gateways: Vec<ConfiguredGateway>,
+    pub gateway_auth: GatewayAuth,
     pub provision: Provision,
     pub shutdown: Shutdown,
     pub work: Work,
@@ -289,6 +294,8 @@ impl Config {
         }
         nodes::check(&self.nodes, &self.kms)?;
         self.kms_webhook.check()?;
+        gateways::check(&self.gateways, &self.nodes)?;
+        self.gateway_auth.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

@@ -10,6 +10,8 @@
 //! | [`nodes`] | the registry of nodes and one watch per node | http |
 //! | [`gateway`] | host names to CVMs | http |
 //! | [`kms_webhook`] | answers to dstack-kms, which asks before it gives keys | the store, the engine, work |
+//! | [`gateway_auth`] | the listener that dstack-gateway asks before it accepts a guest | http |
+//! | [`gateway_watch`] | looks at clusters of dstack-gateway | http |
 //! | [`inflight`] | requests that the gateway has under way | – |
 //! | [`peer_sync`] | what other processes on the database do | http |
 //! | [`serve`] | starting and stopping all of it | – |
@@ -22,6 +24,8 @@ pub mod config;
 pub mod console;
 pub mod crash;
 pub mod gateway;
+pub mod gateway_auth;
+pub mod gateway_watch;
 pub mod http;
 pub mod inflight;
 pub mod kms_webhook;

@@ -243,6 +243,7 @@ impl World {
             dns: dns.clone(),
             clock: clock.clone(),
             entropy,
+            gateways: Arc::default(),
             fleet: Arc::new(fleet),
             cache: Arc::default(),
             directory_length: Arc::default(),

@@ -116,6 +116,9 @@ pub struct AddArgs {
     /// Dstack 0.6.3 and later: file on the server with a guest API token, for logs (mode 0600).
     #[arg(long, value_name = "PATH", requires = "url")]
     guest_token_file: Option<String>,
+    /// Dstack: a gateway cluster of the server's configuration that leads to its CVMs; may be repeated.
+    #[arg(long = "gateway", value_name = "NAME", requires = "url")]
+    gateways: Vec<String>,
     /// Dstack: identity of the host, 64 hex digits [default: the first guest tells it].
     #[arg(long, value_name = "HEX", requires = "url")]
     device_id: Option<String>,
@@ -206,6 +209,7 @@ async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail
         user: args.user,
         ca_file: args.ca_file,
         guest_token_file: args.guest_token_file,
+        gateways: args.gateways,
         device_id: args.device_id,
         kms: args.kms,
     });

@@ -1,4 +1,7 @@
-use casemate_api::node_admin::{AddNodeRequest, ManagedNode, ManagedNodes};
+use casemate_api::{
+    gateway_admin::{ManagedGateway, ManagedGateways},
+    node_admin::{AddNodeRequest, ManagedNode, ManagedNodes},
+};
 use reqwest::Method;
 
 use crate::{error::Error, http::Client};
@@ -35,6 +38,17 @@ impl Client {
     /// `POST /admin/nodes/{name}/uncordon`: marks it schedulable.
     pub async fn uncordon_node(&self, name: &str) -> Result<ManagedNode, Error> {
         self.ask(self.changing(Method::POST, &["admin", "nodes", name, "uncordon"])?).await
+    }
+
+    /// `GET /admin/gateways`: clusters of dstack-gateway, without their instances.
+    pub async fn managed_gateways(&self) -> Result<Vec<ManagedGateway>, Error> {
+        let all: ManagedGateways = self.get(&["admin", "gateways"], &[]).await?;
+        Ok(all.gateways)
+    }
+
+    /// `GET /admin/gateways/{name}`.
+    pub async fn managed_gateway(&self, name: &str) -> Result<ManagedGateway, Error> {
+        self.get(&["admin", "gateways", name], &[]).await
     }
 
     /// `DELETE /admin/nodes/{name}`. `give_up`: even with CVMs, which are lost then.

@@ -10,6 +10,7 @@ pub use phase::{Phase, phase, serves};
 pub use service::{FaultKind, ServiceFault};
 pub use spec::{DesiredState, GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode};
 pub use status::{
-    Boot, BootIdentity, EngineState, Failure, FailureCode, Observed, ObservedVm, Status, Stopping,
+    Boot, BootIdentity, EngineState, Failure, FailureCode, Observed, ObservedVm, Rotation, Status,
+    Stopping,
     VisibleState, VmPower,
 };

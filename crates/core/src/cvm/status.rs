@@ -33,6 +33,9 @@ pub struct Status {
     /// Deadline for in-flight requests before the guest is stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drains_until: Option<Timestamp>,
+    /// Whether the clusters of dstack-gateway that lead to it send it requests for its app.
+    #[serde(default, skip_serializing_if = "Rotation::is_in")]
+    pub rotation: Rotation,
     /// Deadline of the boot in progress.
     #[serde(default)]
     pub boot_until: Option<Timestamp>,
@@ -63,11 +66,35 @@ impl Status {
             run: 0,
             stopping: None,
             drains_until: None,
+            rotation: Rotation::In,
             boot_until: None,
             attempts: 0,
             observed: None,
             failure: None,
         }
+    }
+}
+
+/// What Casemate has set for an instance at its clusters of dstack-gateway. They keep it over a restart of the
+/// guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// Nothing, or the instance was taken in again.
+    #[default]
+    In,
+    /// The instance is about to be taken out: some clusters may have done so.
+    Leaving,
+    /// Every cluster was asked to take it out.
+    Out,
+}
+
+impl Rotation {
+    /// Whether nothing keeps requests away.
+    #[must_use]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub const fn is_in(&self) -> bool {
+        matches!(self, Self::In)
     }
 }
 

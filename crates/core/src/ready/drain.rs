@@ -1,9 +1,9 @@
-//! How long a step that brings a guest down waits for in-flight requests.
+//! How long a step that brings a guest down waits for in-flight requests, and what is done meanwhile.
 
 use std::time::Duration;
 
 use crate::{
-    cvm::{DesiredState, EngineState, Status, StopMode},
+    cvm::{DesiredState, EngineState, Rotation, Status, StopMode},
     plan::Step,
     time::Timestamp,
 };
@@ -40,6 +40,44 @@ pub fn drains_until(
     };
     let until = status.drains_until.unwrap_or_else(|| now.plus(patience));
     (first && now < until).then_some(until)
+}
+
+/// What is known of the clusters of dstack-gateway that lead to a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clusters {
+    /// There are none, or the guest is not registered there.
+    None,
+    /// Connections to the guest through those that answer; 0: none answers.
+    Connections(u64),
+}
+
+/// What a turn does before the step that brings a guest down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// The step.
+    Over,
+    /// Record that the clusters are about to be asked, and ask them to send no new requests. Repeatable.
+    Leave(Timestamp),
+    /// Look again soon, at the latest at this time.
+    Wait(Timestamp),
+}
+
+/// The next thing to do before a step that may wait until `until` ([`drains_until`]), with so many requests under
+/// way through this process. A cluster that is away or cannot drain holds nothing up.
+#[must_use]
+pub fn next_drain(
+    until: Option<Timestamp>,
+    rotation: Rotation,
+    under_way: u64,
+    clusters: Clusters,
+) -> Drain {
+    let Some(until) = until else { return Drain::Over };
+    match (clusters, rotation) {
+        (Clusters::Connections(_), Rotation::In | Rotation::Leaving) => Drain::Leave(until),
+        (Clusters::Connections(1..), Rotation::Out) => Drain::Wait(until),
+        _ if under_way > 0 => Drain::Wait(until),
+        _ => Drain::Over,
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +128,28 @@ mod tests {
         };
         assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &waiting(3)), Some(3));
         assert_eq!(ask(&Step::Shutdown(vm(), down()), &graceful, &waiting(0)), None);
+    }
+
+    #[test]
+    fn clusters_are_asked_before_anything_is_waited_for() {
+        use Clusters::{Connections, None as NoCluster};
+        use Rotation::{In, Leaving, Out};
+        let until = NOW.plus(PATIENCE);
+        let next =
+            |rotation, requests, clusters| next_drain(Some(until), rotation, requests, clusters);
+        for connections in [0, 3] {
+            assert_eq!(next(In, 1, Connections(connections)), Drain::Leave(until));
+            assert_eq!(next(Leaving, 0, Connections(connections)), Drain::Leave(until), "again");
+        }
+        assert_eq!(next(Out, 0, Connections(3)), Drain::Wait(until));
+        assert_eq!(next(Out, 1, Connections(0)), Drain::Wait(until));
+        assert_eq!(next(Out, 0, Connections(0)), Drain::Over);
+        assert_eq!(next(In, 1, NoCluster), Drain::Wait(until));
+        assert_eq!(next(In, 0, NoCluster), Drain::Over);
+        for rotation in [In, Leaving, Out] {
+            let late = next_drain(None, rotation, 9, Connections(9));
+            assert_eq!(late, Drain::Over, "{rotation:?}: past its deadline nothing is waited for");
+        }
     }
 
     #[test]

@@ -4,5 +4,6 @@
 
 mod contract;
 mod driver;
+mod gateway;
 mod kms;
 mod stage;

@@ -20,6 +20,7 @@ use super::{
     directory::DirectoryLength,
     error::Error,
     fleet::{Fleet, Instance},
+    gateways::GatewayClusters,
 };
 use crate::{config::Config, inflight::InFlightRequests};
 
@@ -52,6 +53,8 @@ pub struct World {
     pub entropy: Arc<dyn Entropy>,
     /// Nodes and KMS.
     pub fleet: Arc<Fleet>,
+    /// Clusters of dstack-gateway.
+    pub gateways: Arc<GatewayClusters>,
     /// The DNS, for diagnoses.
     pub dns: Arc<dyn Dns>,
     /// What was read before and is still so.

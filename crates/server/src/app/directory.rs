@@ -75,10 +75,7 @@ fn public_cvm(ctx: &Ctx, cvm: &Cvm) -> PublicCvm {
     let (facts, resources) = (&cvm.spec.facts, &cvm.spec.resources);
     let sysinfo = facts.public_sysinfo;
     let tcbinfo = facts.public_tcbinfo;
-    let urls = views::public_urls(
-        cvm,
-        facts.gateway_enabled.then(|| views::gateway(ctx, cvm.node)).as_ref(),
-    );
+    let urls = views::public_urls(cvm, &views::gateways_of(ctx, cvm));
     let node = ctx.fleet.node(cvm.node);
     PublicCvm {
         status: cvm.phase.into(),

@@ -86,6 +86,8 @@ pub enum StepResult {
     Refused(String),
     /// It waits for a chain that does not answer; why.
     ChainSilent(String),
+    /// A cluster of dstack-gateway did not do it; why.
+    GatewayFailed(String),
 }
 
 impl StepResult {
@@ -98,6 +100,7 @@ impl StepResult {
             Self::OutcomeUnknown(_) => StepCode::OutcomeUnknown,
             Self::Refused(_) => StepCode::Refused,
             Self::ChainSilent(_) => StepCode::ChainSilent,
+            Self::GatewayFailed(_) => StepCode::GatewayFailed,
         }
     }
 
@@ -107,7 +110,7 @@ impl StepResult {
             Self::Intended | Self::Done => self.code().as_str().to_owned(),
             Self::NodeUnreachable(why) => format!("node unreachable: {why}"),
             Self::OutcomeUnknown(why) => format!("outcome unknown: {why}"),
-            Self::Refused(why) | Self::ChainSilent(why) => why.clone(),
+            Self::Refused(why) | Self::ChainSilent(why) | Self::GatewayFailed(why) => why.clone(),
         }
     }
 }

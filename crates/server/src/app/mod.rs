@@ -16,6 +16,8 @@ pub mod domains;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod gateway_auth;
+pub mod gateways;
 pub mod governance;
 pub mod instance_ids;
 pub mod kms;

@@ -136,6 +136,10 @@ fn dstack(ctx: &Ctx, request: &AddNodeRequest) -> Result<DriverSettings, Error> 
     if let Some(slug) = &access.kms {
         kms_admin::check_dstack(ctx, "dstack.kms", slug)?;
     }
+    if let Some(name) = access.gateways.iter().find(|name| ctx.gateways.named(name).is_none()) {
+        let why = format!("{name} is not one of [[gateways]] in the configuration of this process");
+        return Err(Error::invalid("dstack.gateways", why));
+    }
     Ok(DriverSettings::Dstack(access.clone()))
 }
 

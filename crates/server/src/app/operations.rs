@@ -207,7 +207,10 @@ const fn outcome_of(code: StepCode) -> StepOutcome {
     match code {
         StepCode::Done => StepOutcome::Done,
         StepCode::NodeUnreachable | StepCode::OutcomeUnknown => StepOutcome::Unknown,
-        StepCode::Intended | StepCode::Refused | StepCode::ChainSilent => StepOutcome::Failed,
+        StepCode::Intended
+        | StepCode::Refused
+        | StepCode::ChainSilent
+        | StepCode::GatewayFailed => StepOutcome::Failed,
     }
 }
 
@@ -278,6 +281,7 @@ mod tests {
             StepResult::OutcomeUnknown("done".to_owned()),
             StepResult::Refused("node unreachable".to_owned()),
             StepResult::ChainSilent("done".to_owned()),
+            StepResult::GatewayFailed("done".to_owned()),
         ];
         assert_eq!(
             results.map(|result| outcome_of(result.code())),
@@ -285,6 +289,7 @@ mod tests {
                 StepOutcome::Done,
                 StepOutcome::Unknown,
                 StepOutcome::Unknown,
+                StepOutcome::Failed,
                 StepOutcome::Failed,
                 StepOutcome::Failed,
             ]

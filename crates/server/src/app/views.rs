@@ -28,7 +28,7 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
     let spec = &cvm.spec;
     let observed = cvm.status.observed.as_ref();
     let node = ctx.fleet.node(cvm.node);
-    let gateway = spec.facts.gateway_enabled.then(|| gateway(ctx, cvm.node));
+    let gateways = gateways_of(ctx, cvm);
     let running = observed.is_some_and(|vm| vm.power == VmPower::Running);
     CvmView {
         id: cvm.id,
@@ -93,8 +93,8 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
         secure_time: spec.facts.secure_time,
         storage_fs: spec.facts.storage_fs.as_deref().and_then(|fs| fs.parse::<StorageFs>().ok()),
         listed: spec.listed,
-        public_urls: public_urls(cvm, gateway.as_ref()),
-        gateway,
+        public_urls: public_urls(cvm, &gateways),
+        gateway: gateways.into_iter().next(),
         syslog_endpoint: None,
         logs: None,
         workspace: TenantView {
@@ -186,15 +186,21 @@ fn boot_error(vm: &casemate_core::cvm::ObservedVm) -> Option<String> {
     }
 }
 
-/// Where the ports of a CVM are reached.
-pub fn public_urls(cvm: &Cvm, gateway: Option<&GatewayView>) -> Vec<PublicUrl> {
-    let Some(gateway) = gateway else { return Vec::new() };
-    let url = |port: &u16| {
-        let app = gateway.url(cvm.spec.app_id, *port);
-        let instance = cvm.instance_id.map_or_else(|| app.clone(), |id| gateway.url(id, *port));
+/// Where the ports of a CVM are reached: each port through each gateway.
+pub fn public_urls(cvm: &Cvm, gateways: &[GatewayView]) -> Vec<PublicUrl> {
+    let url = |gateway: &GatewayView, port: u16| {
+        let app = gateway.url(cvm.spec.app_id, port);
+        let instance = cvm.instance_id.map_or_else(|| app.clone(), |id| gateway.url(id, port));
         PublicUrl { app, instance }
     };
-    published(cvm).iter().map(url).collect()
+    let of_port =
+        |port: &u16| gateways.iter().map(|gateway| url(gateway, *port)).collect::<Vec<_>>();
+    published(cvm).iter().flat_map(of_port).collect()
+}
+
+/// The gateways to a CVM, none if its document asks for none.
+pub fn gateways_of(ctx: &Ctx, cvm: &Cvm) -> Vec<GatewayView> {
+    if cvm.spec.facts.gateway_enabled { gateways(ctx, cvm.node) } else { Vec::new() }
 }
 
 /// The published ports: those that the node sees, else those that the compose file says.
@@ -217,12 +223,27 @@ fn human(duration: Duration) -> String {
     parts.join(" ")
 }
 
-/// Where the gateway to the CVMs of a node is: the node's own, else the one of Casemate.
-pub fn gateway(ctx: &Ctx, node: NodeId) -> GatewayView {
-    let own = ctx.fleet.node(node).and_then(|node| node.observed().0.gateway_domain.clone());
-    if let Some(base_domain) = own {
-        return GatewayView { base_domain, cname: None, scheme: "https".to_owned() };
+/// Where the gateways to the CVMs of a node are, at least one: those of its clusters, else the node's own, else the one
+/// of Casemate.
+pub fn gateways(ctx: &Ctx, node: NodeId) -> Vec<GatewayView> {
+    let mut domains = super::gateways::domains(ctx, node);
+    if domains.is_empty() {
+        let own = ctx.fleet.node(node).and_then(|node| node.observed().0.gateway_domain.clone());
+        domains.extend(own);
     }
+    if domains.is_empty() {
+        return vec![own_gateway(ctx)];
+    }
+    let view = |base_domain| GatewayView { base_domain, cname: None, scheme: "https".to_owned() };
+    domains.into_iter().map(view).collect()
+}
+
+/// The first of [`gateways`].
+pub fn gateway(ctx: &Ctx, node: NodeId) -> GatewayView {
+    gateways(ctx, node).into_iter().next().unwrap_or_else(|| own_gateway(ctx))
+}
+
+fn own_gateway(ctx: &Ctx) -> GatewayView {
     GatewayView {
         base_domain: ctx.addresses.gateway_domain.clone(),
         cname: None,

@@ -81,11 +81,13 @@ impl NodeSettings {
 pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
     let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
     let limits = settings.as_ref().map(|settings| settings.limits).unwrap_or_default();
-    let kms = settings.and_then(|settings| match settings.driver {
-        DriverSettings::Dstack(access) => access.kms,
-        DriverSettings::Docker { .. } | DriverSettings::Sim { .. } => None,
-    });
-    Placing { state: row.state, takes_new, limits, kms }
+    let (kms, gateways) = match settings.map(|settings| settings.driver) {
+        Some(DriverSettings::Dstack(access)) => (access.kms, access.gateways),
+        Some(DriverSettings::Docker { .. } | DriverSettings::Sim { .. }) | None => {
+            (None, Vec::new())
+        }
+    };
+    Placing { state: row.state, takes_new, limits, kms, gateways }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use casemate_core::{
 use casemate_engine::{
     dns::SystemDns,
     kms::{BuiltinKms, RootKeys},
-    node::docker::KmsKeys,
+    node::{docker::KmsKeys, dstack::secret},
 };
 use casemate_store::{
     Db,
@@ -44,10 +44,11 @@ use crate::{
         boot_auth::BootAuth,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
+        gateways::{GatewayClusters, InvalidCluster},
     },
     config::{Config, Role},
     gateway::Gateway,
-    http,
+    gateway_auth, gateway_watch, http,
     kms_webhook::router,
     nodes::{
         heartbeat, kms_watch,
@@ -98,6 +99,12 @@ pub enum StartError {
     /// A configured node.
     #[error(transparent)]
     Node(EnlistError),
+    /// A configured cluster of dstack-gateway.
+    #[error(transparent)]
+    Gateway(#[from] InvalidCluster),
+    /// The token of a listener.
+    #[error("configuration: {key}: {reason}")]
+    Token { key: &'static str, reason: String },
     /// A chain with invalid settings.
     #[error("chains: {name}: {reason}")]
     Chain {
@@ -182,6 +189,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         if config.serves_gateway() { Some(listen(config.gateway_listen).await?) } else { None };
     let gateway_address = gateway.as_ref().map(|(_, address)| *address);
     let webhook = kms_webhook::open(&config).await?;
+    let gateway_auth = listen_for_gateways(&config).await?;
+    let call_timeout = Duration::from_secs(config.work.call_timeout_s);
+    let gateways = Arc::new(GatewayClusters::open(&config.gateways, call_timeout).await?);
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
@@ -214,6 +224,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         fleet: Arc::new(
             Fleet::new(Nodes::new(), kms_here).with_dstack_kms(dstack).governed_by(governed),
         ),
+        gateways,
         cache: Arc::default(),
         directory_length: Arc::default(),
         inflight: Arc::default(),
@@ -232,6 +243,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(registry.run(stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), stop.clone()));
     tasks.spawn(kms_watch::run(ctx.clone(), stop.clone()));
+    gateway_watch::start(&tasks, &ctx, &stop);
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
     }
@@ -254,6 +266,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             ("api.url", api_url.as_deref()),
         ],
     )?;
+    if let Some((listener, token)) = gateway_auth {
+        serve(&listeners, listener, gateway_auth::router(ctx.clone(), token), &stop);
+    }
     tracing::info!(
         api = api_url,
         gateway = gateway_url,
@@ -349,6 +364,22 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
+}
+
+/// The listener of `[gateway_auth]` with its token, if it is configured.
+async fn listen_for_gateways(
+    config: &Config,
+) -> Result<Option<(TcpListener, Option<SecretString>)>, StartError> {
+    let settings = &config.gateway_auth;
+    let Some(address) = settings.listen else { return Ok(None) };
+    let token = match &settings.token_file {
+        Some(path) => Some(secret(path).await.map_err(|error| StartError::Token {
+            key: "gateway_auth.token_file",
+            reason: error.to_string(),
+        })?),
+        None => None,
+    };
+    Ok(Some((listen(address).await?.0, token)))
 }
 
 fn addresses(config: &Config, http: SocketAddr, gateway: Option<SocketAddr>) -> Addresses {

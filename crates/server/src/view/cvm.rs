@@ -92,9 +92,9 @@ pub struct CvmView {
 
     /// Whether it is in the public directory.
     pub listed: bool,
-    /// `None` if there is no gateway or it is not enabled.
+    /// The first gateway; `None` if there is none or it is not enabled.
     pub gateway: Option<GatewayView>,
-    /// URLs of its published ports, the first port first.
+    /// URLs of its published ports, the first port first: one of each gateway that leads to it.
     pub public_urls: Vec<PublicUrl>,
     /// Signed URL of the serial log; must contain a `?`, because clients append `&ch=serial`.
     pub syslog_endpoint: Option<String>,

@@ -10,6 +10,7 @@
 //! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
 //! | [`gateway`], [`readiness`] | requests to apps |
 //! | [`kms_webhook`] | which guests get their keys, asked as dstack-kms asks |
+//! | [`dstack_gateway`] | clusters of dstack-gateway: draining, registrations, endpoints |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`console`], [`openapi`] | pages, and the API's description |
@@ -22,6 +23,7 @@ mod cache;
 mod config_reads;
 mod console;
 mod deploy;
+mod dstack_gateway;
 mod fields;
 mod gateway;
 mod governance;

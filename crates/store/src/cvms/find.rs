@@ -1,6 +1,6 @@
 //! Look-ups of CVMs by any of their names. Values that cannot be in the database are not found.
 
-use casemate_core::id::{AppId, CvmId, CvmName, VmUuid, WorkspaceId};
+use casemate_core::id::{AppId, CvmId, CvmName, InstanceId, VmUuid, WorkspaceId};
 use sqlx::query_as;
 
 use super::{
@@ -73,6 +73,17 @@ pub async fn by_uuids(
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(&list)
         .bind(workspace.0)
+        .fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
+/// The live CVMs of any workspace with an instance id, newest first, at most 100. Usually none or one.
+pub async fn with_instance(db: &Db, id: &InstanceId) -> Result<Vec<Cvm>, Error> {
+    let sql = format!(
+        "{LISTED} WHERE c.instance_id = $1 AND c.deleted_at IS NULL ORDER BY c.id DESC LIMIT 100"
+    );
+    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(id.to_string())
         .fetch_all(c))?;
     rows.into_iter().map(Row::read).collect()
 }

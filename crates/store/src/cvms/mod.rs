@@ -24,7 +24,7 @@ mod write;
 pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
 pub use directory::{PublicApp, directory, directory_length};
 pub use facets::{Facets, facets};
-pub use find::{by_id, by_uuids, for_gateway, resolve};
+pub use find::{by_id, by_uuids, for_gateway, resolve, with_instance};
 pub use history::{PastCvm, app_history};
 pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page};

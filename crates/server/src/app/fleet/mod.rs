@@ -69,7 +69,7 @@ pub struct Silence {
     pub why: String,
 }
 
-/// What new CVMs a node takes.
+/// What the operator of a node decided: what new CVMs it takes, and what leads to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placing {
     /// What its operator decided.
@@ -81,12 +81,19 @@ pub struct Placing {
     /// Slug of the dstack-kms of its guests; `None`: they use the KMS of this service, or one that is not
     /// known here.
     pub kms: Option<String>,
+    /// Names of the gateway clusters that lead to its CVMs; empty: those of its own domain.
+    pub gateways: Vec<String>,
 }
 
 impl Default for Placing {
     fn default() -> Self {
-        let limits = NodeLimits::default();
-        Self { state: NodeState::Active, takes_new: true, limits, kms: None }
+        Self {
+            state: NodeState::Active,
+            takes_new: true,
+            limits: NodeLimits::default(),
+            kms: None,
+            gateways: Vec::new(),
+        }
     }
 }
 

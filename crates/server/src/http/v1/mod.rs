@@ -7,6 +7,7 @@ mod apps;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod gateway_admin;
 mod governance;
 mod instance_ids;
 mod kms;
@@ -109,6 +110,8 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
         .routes(routes!(kms_admin::list))
+        .routes(routes!(gateway_admin::list))
+        .routes(routes!(gateway_admin::show))
         .routes(routes!(node_admin::list, node_admin::add))
         .routes(routes!(node_admin::show, node_admin::remove))
         .routes(routes!(node_admin::check))

@@ -13,6 +13,7 @@
 //! failed work becomes due again.
 
 mod call;
+mod drain;
 mod record;
 
 use std::{future::Future, time::Duration};
@@ -24,7 +25,6 @@ use casemate_core::{
     id::EngineVmId,
     operation::OperationKind,
     plan::{Limits, Step, plan},
-    ready::drains_until,
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark};
@@ -50,9 +50,6 @@ const AWAY_LOOK: Duration = Duration::from_secs(1);
 /// Minimum time between two requests to a chain that does not answer.
 const CHAIN_LEAST: Duration = Duration::from_secs(1);
 const CHAIN_MOST: Duration = Duration::from_secs(15);
-
-/// Interval at which in-flight requests are counted while draining.
-const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// What follows a step.
 enum AfterStep {
@@ -187,8 +184,8 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
     let step = explain_refusal(ctx, cvm, step, &observed, &limits).await?;
     let mut turn = Turn::new(ctx, leased);
     let mut before = turn.look(&observed);
-    if let Some(until) = turn.drain_deadline(&step) {
-        return turn.drain(before, until).await;
+    if let Some(after) = turn.drain_first(&mut before, &step, &target).await? {
+        return Ok(after);
     }
     match turn.allowed(&before.0, &step, &target).await {
         BootAnswer::Allowed(verified) => {
@@ -200,10 +197,19 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
     }
     match step {
         Step::Wait(_) => turn.wait(before).await,
-        Step::Done => turn.done(before).await,
-        Step::Fail(code, cause) => turn.fail(before, code, cause).await,
+        Step::Done => turn.done(before, &target).await,
+        Step::Fail(code, cause) => {
+            // What was drained for a step that did not come goes on.
+            if before.0.observed.as_ref().is_some_and(|vm| vm.boot == Boot::Done) {
+                turn.rejoin(&mut before, &target).await?;
+            }
+            turn.fail(before, code, cause).await
+        }
         Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
-        Step::Forget => Ok(turn.forget(before)),
+        Step::Forget => {
+            turn.unregister(&mut before, &target).await?;
+            Ok(turn.forget(before))
+        }
         step => turn.execute(before, step, &target, &mark, &limits).await,
     }
 }
@@ -319,46 +325,17 @@ impl<'a> Turn<'a> {
         Ok(AfterStep::Waits(until))
     }
 
-    /// Until when this step waits for this gateway's in-flight requests to the CVM. The desired state is
-    /// committed, so no new ones start.
-    fn drain_deadline(&self, step: &Step) -> Option<Timestamp> {
-        let Cvm { id, desired, status, .. } = &self.leased.cvm;
-        let patience = Duration::from_secs(self.ctx.config.gateway.drain_s);
-        let until = drains_until(step, desired, status, self.ctx.now(), patience);
-        let under_way = self.ctx.inflight.count(*id);
-        until.filter(|_| under_way > 0)
-    }
-
-    /// Records the end of draining, if the step was waiting for it.
-    fn end_drain(&self, step: &Step, new_events: &mut Vec<CvmEvent>) {
-        let Cvm { id, status, .. } = &self.leased.cvm;
-        let down = matches!(step, Step::Shutdown(..) | Step::ForceStop(..) | Step::Remove(_));
-        if down && status.drains_until.is_some() && status.stopping.is_none() {
-            new_events.push(CvmEvent::Step { name: "drain", outcome: StepResult::Done });
-            let left = self.ctx.inflight.count(*id);
-            let outcome = if left == 0 { "drained" } else { "given_up" };
-            metrics::counter!("casemate_gateway_drains_total", "outcome" => outcome).increment(1);
-            tracing::info!(cvm = %id, left, "requests under way were waited for");
-        }
-    }
-
-    async fn drain(
-        &mut self,
-        (mut status, mut new_events): (Status, Vec<CvmEvent>),
-        until: Timestamp,
-    ) -> Result<AfterStep, StoreError> {
-        if status.drains_until.is_none() {
-            new_events.push(CvmEvent::Step { name: "drain", outcome: StepResult::Intended });
-        }
-        status.drains_until = Some(until);
-        let soon = self.ctx.now().plus(DRAIN_LOOK);
-        self.pause((status, new_events), soon.min(until)).await
-    }
-
     async fn done(
         &mut self,
-        (mut status, new_events): (Status, Vec<CvmEvent>),
+        mut before: (Status, Vec<CvmEvent>),
+        target: &FleetNode,
     ) -> Result<AfterStep, StoreError> {
+        match self.leased.cvm.desired.power {
+            Power::Running => self.rejoin(&mut before, target).await?,
+            Power::Deleted => self.unregister(&mut before, target).await?,
+            Power::Stopped => {}
+        }
+        let (mut status, new_events) = before;
         status.stopping = None;
         status.drains_until = None;
         status.boot_until = None;

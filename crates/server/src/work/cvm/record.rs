@@ -66,13 +66,14 @@ impl Turn<'_> {
         let now = self.ctx.now();
         let open = self.leased.cvm.operation;
         let rest = phase(self.leased.cvm.desired.power, &status, None);
-        let gone = *ending == Ending::Succeeded && self.leased.cvm.desired.power == Power::Deleted;
+        let succeeded = *ending == Ending::Succeeded;
+        let gone = succeeded && self.leased.cvm.desired.power == Power::Deleted;
         let record = Record {
             status: &status,
             phase: rest,
             lease_until: None,
             calling: false,
-            due_at: None,
+            due_at: self.rejoins_at(&status).filter(|_| succeeded),
             deleted: gone,
         };
         let mut all = std::mem::take(&mut self.leased.new_events);

@@ -1,0 +1,125 @@
+//! Clusters of dstack-gateway as their operator sees them: `/api/v1/admin/gateways`. Casemate only.
+
+use serde::{Deserialize, Serialize};
+
+/// Every configured cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ManagedGateways {
+    /// In the order of the configuration, without their instances.
+    pub gateways: Vec<ManagedGateway>,
+}
+
+/// A cluster, as it was at the last look of the process that replies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ManagedGateway {
+    /// Configured name.
+    pub name: String,
+    /// Address of its admin listener.
+    pub admin_url: String,
+    /// Configured domains; the first one is in URLs of apps.
+    pub base_domains: Vec<String>,
+    /// Whether it answered last time.
+    pub reachable: bool,
+    /// Why it did not answer last time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Since when it has not answered, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silent_since: Option<String>,
+    /// Time of the last answer, RFC 3339. Everything below is of then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<String>,
+    /// How often this process has looked at it.
+    pub looks: u64,
+    /// Absent without `rpc_url` in the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What its build can do; absent: it has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<ManagedGatewayFeatures>,
+    /// Names of the nodes of the fleet whose CVMs it leads to.
+    pub nodes: Vec<String>,
+    /// Nodes of the cluster.
+    pub peers: Vec<GatewayPeer>,
+    /// Domains that it serves, the preferred ones first.
+    pub domains: Vec<GatewayDomain>,
+    /// Number of registered instances.
+    pub registered: u32,
+    /// Number of those with a handshake in the last five minutes.
+    pub online: u32,
+    /// Connections through the node that answers.
+    pub connections: u64,
+    /// The newest handshake of an instance, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_handshake: Option<String>,
+    /// At most 200, the newest handshakes first; empty in lists.
+    pub instances: Vec<GatewayInstance>,
+    /// What does not fit between the configuration and the cluster.
+    pub notes: Vec<String>,
+}
+
+/// What a build of dstack-gateway can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ManagedGatewayFeatures {
+    /// Take an instance out of the rotation of its app.
+    pub rotation: bool,
+    /// Remove the record of an instance.
+    pub removal: bool,
+    /// Policies for the ports of an instance.
+    pub port_policy: bool,
+}
+
+/// A node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayPeer {
+    /// Its number.
+    pub id: u32,
+    /// Address for the other nodes.
+    pub url: String,
+    /// When another node last saw it, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+}
+
+/// A domain whose subdomains lead to apps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayDomain {
+    /// `apps.example.com`.
+    pub domain: String,
+    /// Port of its URLs.
+    pub port: u16,
+    /// The highest is the cluster's own domain.
+    pub priority: i32,
+    /// Whether it has a certificate.
+    pub has_certificate: bool,
+    /// When that expires, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_until: Option<String>,
+}
+
+/// A registered instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayInstance {
+    /// 40 hex digits.
+    pub instance_id: String,
+    /// Its app, 40 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_id: Option<String>,
+    /// RFC 3339; absent: it never connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_handshake: Option<String>,
+    /// Connections through the node that answers.
+    pub connections: u64,
+    /// Whether it is in the rotation of its app; absent: the build does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<bool>,
+    /// `healthy`, `unhealthy`, `unknown` or `ungated`; absent: the build checks no health.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+}

@@ -1,0 +1,109 @@
+//! Which guests the clusters may accept: the listener behind a socket, asked as the gateway asks it.
+
+use casemate_dstack_double::GatewayProfile;
+use casemate_server::gateway_auth;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::stage::{Stage, TOKEN, listen};
+
+/// With its listener; the URL has the token.
+async fn start() -> (Stage, String) {
+    let mut stage = Stage::new(&[GatewayProfile::newest()], |_| {}).await;
+    stage.app = stage.world.deploy("web-1").await["app_id"].as_str().unwrap().to_owned();
+    stage.world.settle().await;
+    let token = SecretString::from(TOKEN.to_owned());
+    let base = listen(gateway_auth::router(stage.world.ctx.clone(), Some(token))).await;
+    let url = base.replace("http://", &format!("http://casemate:{TOKEN}@"));
+    (stage, format!("{url}/app-auth"))
+}
+
+/// What a gateway knows of the guest of `web`.
+async fn app_info(stage: &Stage) -> Value {
+    let cvm = stage.cvm("web-1").await;
+    let device = stage.world.ctx.fleet.all()[0].observed().0.device_id;
+    json!({
+        "app_id": cvm.spec.app_id.to_string(),
+        "compose_hash": cvm.spec.compose_hash.to_string(),
+        "instance_id": cvm.instance_id.unwrap().to_string(),
+        "device_id": device.to_string(),
+        "mr_system": "00".repeat(32), "mr_aggregated": "00".repeat(32),
+        "os_image_hash": "00".repeat(32), "key_provider_info": "7b7d", "init_script_hashes": null,
+    })
+}
+
+#[tokio::test]
+async fn a_guest_of_the_fleet_registers_and_no_other() {
+    let (stage, url) = start().await;
+    let gateway = &stage.clusters[0];
+    let good = app_info(&stage).await;
+    gateway.register_cvm(&url, &good).await.unwrap();
+    let instance = good["instance_id"].as_str().unwrap();
+    assert!(gateway.registered(instance).is_some());
+
+    let with = |name: &str, value: &str| {
+        let mut info = good.clone();
+        info[name] = value.into();
+        info
+    };
+    for info in [
+        with("instance_id", &"ab".repeat(20)),
+        with("app_id", &"ab".repeat(20)),
+        with("compose_hash", &"ab".repeat(32)),
+        with("device_id", &"ab".repeat(32)),
+    ] {
+        let refused = gateway.register_cvm(&url, &info).await;
+        assert_eq!(refused, Err(Some(403)), "{info}");
+    }
+    assert_eq!(gateway.registered(&"ab".repeat(20)), None);
+    // A build that tells no host is not refused for it.
+    gateway.register_cvm(&url, &with("device_id", "")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_that_goes_down_does_not_register() {
+    let (stage, url) = start().await;
+    let (gateway, info) = (&stage.clusters[0], app_info(&stage).await);
+    stage.post("/cvms/web-1/shutdown").await;
+    assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "from the request on");
+    stage.world.settle().await;
+    assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "off");
+    stage.post("/cvms/web-1/start").await;
+    assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "not up yet");
+    stage.world.settle().await;
+    gateway.register_cvm(&url, &info).await.unwrap();
+    stage.world.call("DELETE", "/cvms/web-1", "", None).await.ok();
+    stage.world.settle().await;
+    assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "deleted");
+}
+
+#[tokio::test]
+async fn a_refusal_names_its_reason_and_the_token_is_asked_for() {
+    let (stage, url) = start().await;
+    let info = app_info(&stage).await;
+    let http = reqwest::Client::new();
+    let mut other = info.clone();
+    other["compose_hash"] = "ab".repeat(32).into();
+    let refused = http.post(&url).json(&other).send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 403);
+    let body: Value = refused.json().await.unwrap();
+    assert_eq!((&body["allowed"], &body["code"]), (&json!(false), &json!("other_document")));
+
+    let bare = url.replace(&format!("casemate:{TOKEN}@"), "");
+    let gateway = &stage.clusters[0];
+    assert_eq!(gateway.register_cvm(&bare, &info).await, Err(Some(401)));
+    let wrong = url.replace(TOKEN, "other");
+    assert_eq!(gateway.register_cvm(&wrong, &info).await, Err(Some(401)));
+    assert_eq!(gateway.register_cvm(&url, &json!({ "app_id": "x" })).await, Err(Some(400)));
+    let mut long = info.clone();
+    long["key_provider_info"] = "00".repeat(64 << 10).into();
+    assert_eq!(gateway.register_cvm(&url, &long).await, Err(Some(413)));
+}
+
+#[tokio::test]
+async fn without_the_database_nobody_registers() {
+    let (stage, url) = start().await;
+    let info = app_info(&stage).await;
+    stage.world.ctx.db.clone().close().await;
+    assert_eq!(stage.clusters[0].register_cvm(&url, &info).await, Err(Some(503)));
+}
