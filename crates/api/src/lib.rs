@@ -13,7 +13,7 @@
 //! | in | [`readiness`] | when an app's instances take requests |
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
-//! | in, out | [`node_admin`] | nodes as their operator sees them |
+//! | in, out | [`node_admin`], [`fleet`] | nodes and fleet as their operator sees them |
 //! | out | [`reply`] | reply types: the server renders them, our client reads them |
 //! | out | [`error`], [`page`] | error bodies and codes, pages |
 //!
@@ -30,6 +30,7 @@ pub mod cvm_patch;
 pub mod cvm_settings;
 pub mod domain;
 pub mod error;
+pub mod fleet;
 pub mod governance;
 pub mod instance_id;
 pub mod kms_type;

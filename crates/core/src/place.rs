@@ -3,6 +3,10 @@
 //! Absent on purpose: reservation. People provision to preview; admission happens at commit, with figures
 //! read in that transaction ([`admit`]).
 
+pub mod simulate;
+
+use std::collections::BTreeMap;
+
 use crate::{id::NodeId, node::NodeState};
 
 /// A node with its capacity and usage.
@@ -18,6 +22,12 @@ pub struct Candidate {
     pub reachable: bool,
     /// Names of its OS images.
     pub images: Vec<String>,
+    /// `none`, `simulated`, `tdx`, `sev-snp`.
+    pub tee: String,
+    /// Set by the operator.
+    pub labels: Labels,
+    /// Product ids of its free GPUs, one for each.
+    pub free_gpus: Vec<String>,
     /// For all CVMs together.
     pub capacity: Amount,
     /// Current usage.
@@ -46,6 +56,22 @@ pub struct Demand {
     pub region: Option<String>,
     pub image: String,
     pub amount: Amount,
+    /// What else the node must be.
+    pub selector: Selector,
+}
+
+/// Labels of nodes, by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// What a node must be beyond room, image and region. The default: any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// It has each of these labels.
+    pub labels: Labels,
+    /// Its TEE.
+    pub tee: Option<String>,
+    /// Free GPUs of a product, `10de:2335`, and how many.
+    pub gpus: Option<(String, usize)>,
 }
 
 /// Why a node cannot take a CVM.
@@ -60,6 +86,15 @@ pub enum Refusal {
     /// It is in another region.
     #[error("is in region {0}")]
     Region(String),
+    /// It has another value of this label, or none.
+    #[error("has the label {key} = {}, {wanted} needed", .found.as_deref().unwrap_or("(none)"))]
+    Label { key: String, wanted: String, found: Option<String> },
+    /// It has another TEE.
+    #[error("has TEE {0}")]
+    Tee(String),
+    /// Too few free GPUs of a product.
+    #[error("has {free} free GPUs {product}, {wanted} needed")]
+    Gpus { product: String, free: usize, wanted: usize },
     /// It lacks the OS image.
     #[error("does not have the image {0}")]
     Image(String),
@@ -115,10 +150,28 @@ fn refusal(node: &Candidate, demand: &Demand) -> Option<Refusal> {
     if demand.region.as_ref().is_some_and(|region| !region.eq_ignore_ascii_case(&node.region)) {
         return Some(Refusal::Region(node.region.clone()));
     }
+    if let Some(why) = unselected(node, &demand.selector) {
+        return Some(why);
+    }
     if !node.images.contains(&demand.image) {
         return Some(Refusal::Image(demand.image.clone()));
     }
     admit(node.capacity, node.taken, demand.amount).err()
+}
+
+/// Why a node is not what the selector wants.
+fn unselected(node: &Candidate, selector: &Selector) -> Option<Refusal> {
+    let other = selector.labels.iter().find(|(key, wanted)| node.labels.get(*key) != Some(*wanted));
+    if let Some((key, wanted)) = other {
+        let found = node.labels.get(key).cloned();
+        return Some(Refusal::Label { key: key.clone(), wanted: wanted.clone(), found });
+    }
+    if selector.tee.as_ref().is_some_and(|tee| *tee != node.tee) {
+        return Some(Refusal::Tee(node.tee.clone()));
+    }
+    let (product, wanted) = selector.gpus.as_ref()?;
+    let free = node.free_gpus.iter().filter(|free| *free == product).count();
+    (free < *wanted).then(|| Refusal::Gpus { product: product.clone(), free, wanted: *wanted })
 }
 
 /// The node whose scarcest resource has the largest free share; ties go to the lower id.
@@ -162,6 +215,9 @@ mod tests {
             state: NodeState::Active,
             reachable: true,
             images: vec!["dstack-0.5.4".to_owned()],
+            tee: "tdx".to_owned(),
+            labels: Labels::from([("disk".to_owned(), "nvme".to_owned())]),
+            free_gpus: vec!["10de:2335".to_owned()],
             capacity: Amount { slots: 10, vcpu: 8, memory_mb: 16384, disk_gb: 500 },
             taken: Amount { slots: 1, vcpu: taken_vcpu, memory_mb: 2048, disk_gb: 20 },
         }
@@ -173,7 +229,32 @@ mod tests {
             region: None,
             image: "dstack-0.5.4".to_owned(),
             amount: Amount { slots: 1, vcpu: 2, memory_mb: 2048, disk_gb: 20 },
+            selector: Selector::default(),
         }
+    }
+
+    #[test]
+    fn a_node_is_chosen_by_label_tee_and_gpu() {
+        let label = |value: &str| Labels::from([("disk".to_owned(), value.to_owned())]);
+        let of = |selector: Selector| {
+            place(&[node(1, 0)], &Demand { selector, ..demand() }).map_err(|why| match why {
+                NoPlace::Refused(mut refused) => refused.remove(0).1,
+                NoPlace::UnknownNode(id) => panic!("{id}"),
+            })
+        };
+        assert_eq!(of(Selector { labels: label("nvme"), ..Selector::default() }), Ok(NodeId(1)));
+        let refused = of(Selector { labels: label("hdd"), ..Selector::default() }).unwrap_err();
+        assert_eq!(refused.to_string(), "has the label disk = nvme, hdd needed");
+        let missing = Labels::from([("rack".to_owned(), "7".to_owned())]);
+        let refused = of(Selector { labels: missing, ..Selector::default() }).unwrap_err();
+        assert_eq!(refused.to_string(), "has the label rack = (none), 7 needed");
+        let tee = |tee: &str| Selector { tee: Some(tee.to_owned()), ..Selector::default() };
+        assert_eq!(of(tee("tdx")), Ok(NodeId(1)));
+        assert_eq!(of(tee("sev-snp")), Err(Refusal::Tee("tdx".to_owned())));
+        let gpus =
+            |count| Selector { gpus: Some(("10de:2335".to_owned(), count)), ..Selector::default() };
+        assert_eq!(of(gpus(1)), Ok(NodeId(1)));
+        assert_eq!(of(gpus(2)).unwrap_err().to_string(), "has 1 free GPUs 10de:2335, 2 needed");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use casemate_core::{
         EngineState, Failure, FailureCode, GpuAttach, Gpus, Phase, PortMap, Resources, Spec,
         Status, StopMode,
     },
+    drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
     id::{Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, RevisionRef, TxHash},
     instance::InstanceSeed,
@@ -72,7 +73,7 @@ fn events() -> Vec<Event> {
         Event::Phase { from: Phase::Starting, to: Phase::Running },
         Event::Boot(BootEvent { state: BootState::Done, progress: "done".to_owned() }),
         Event::DeletionSet { at: Some(at) },
-        Event::Drift { what: "the VM was stopped".to_owned() },
+        Event::Drift { what: "the VM was stopped".to_owned(), drift: Some(DriftKind::Changed) },
         Event::Prepared {
             what: "update".to_owned(),
             compose_hash: ComposeHash::from_bytes([4; 32]),

@@ -2,6 +2,7 @@
 //! `CASEMATE_…` environment variables, then command-line flags.
 
 mod chains;
+mod drift;
 mod nodes;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ use serde::{
 
 pub use self::{
     chains::{Chain, KmsContract},
+    drift::Drift,
     nodes::ConfiguredNode,
 };
 
@@ -48,6 +50,7 @@ pub struct Config {
     pub provision: Provision,
     pub shutdown: Shutdown,
     pub work: Work,
+    pub drift: Drift,
     pub kms: Kms,
     #[serde(deserialize_with = "chains::tables")]
     pub chains: Vec<Chain>,
@@ -278,6 +281,7 @@ impl Config {
         if self.work.calls_per_node == 0 {
             return refuse("work.calls_per_node", "must be at least 1");
         }
+        self.drift.check()?;
         nodes::check(&self.nodes)?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");

@@ -256,6 +256,18 @@ impl Tx {
         Ok(exec_tx!(self, query(SQL).bind(id.0).bind(state.as_str()))? == 1)
     }
 
+    /// Replaces the settings of a node that is not removed and has these. Returns whether it had them.
+    pub async fn change_node_settings(
+        &mut self,
+        id: NodeId,
+        present: &str,
+        next: &str,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE nodes SET settings = $3 \
+            WHERE id = $1 AND settings = $2 AND state <> 'removed'";
+        Ok(exec_tx!(self, query(SQL).bind(id.0).bind(present).bind(next))? == 1)
+    }
+
     /// Removes a node from the fleet, either with its CVMs or only if it has none. Returns whether it was
     /// removed.
     pub async fn remove_node(&mut self, id: NodeId, with_cvms: bool) -> Result<bool, Error> {

@@ -15,6 +15,7 @@ pub mod domains;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod fleet_admin;
 pub mod governance;
 pub mod instance_ids;
 pub mod kms;

@@ -10,6 +10,7 @@ mod changes;
 mod commit;
 #[cfg(test)]
 mod commit_tokens;
+mod drift;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! The nodes and the KMS this process works with, and what was last told of each. A process opens its
 //! own nodes; those of other processes on the same database it knows from their rows ([`remote`]).
 
+mod changes;
 mod remote;
+
+pub use self::changes::{ChangeFeed, Changes};
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +19,7 @@ use casemate_api::{kms_type::KmsType, node_admin::NodeLimits};
 use casemate_core::{
     id::{Address, KmsId, NodeId},
     node::{NodeKind, NodeState},
-    place::{Amount, Candidate},
+    place::{Amount, Candidate, Labels},
     time::Timestamp,
 };
 use casemate_engine::{
@@ -75,11 +78,18 @@ pub struct Placing {
     pub takes_new: bool,
     /// What its operator lets it take of what it has.
     pub limits: NodeLimits,
+    /// What its operator says of it.
+    pub labels: Labels,
 }
 
 impl Default for Placing {
     fn default() -> Self {
-        Self { state: NodeState::Active, takes_new: true, limits: NodeLimits::default() }
+        Self {
+            state: NodeState::Active,
+            takes_new: true,
+            limits: NodeLimits::default(),
+            labels: Labels::new(),
+        }
     }
 }
 
@@ -196,7 +206,8 @@ impl FleetNode {
     /// The node as placement sees it.
     pub fn candidate(&self, taken: &[Taken]) -> Candidate {
         let (inventory, reachable) = self.observed();
-        let state = self.placing().state;
+        let Placing { state, labels, .. } = self.placing();
+        let free = inventory.gpus.iter().filter(|gpu| gpu.is_free);
         let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
         Candidate {
             id: self.id,
@@ -205,6 +216,9 @@ impl FleetNode {
             state,
             reachable,
             images: inventory.images.iter().map(|image| image.name.clone()).collect(),
+            tee: inventory.tee.as_str().to_owned(),
+            labels,
+            free_gpus: free.map(|gpu| gpu.product_id.clone()).collect(),
             capacity: self.capacity(),
             taken: taken.map(amount).unwrap_or_default(),
         }
@@ -313,6 +327,8 @@ pub struct Fleet {
     others: RwLock<Nodes>,
     /// Asks the registry to read the rows of nodes now.
     pub changed: Notify,
+    /// CVMs with new events, for the watches of own nodes.
+    pub changes: ChangeFeed,
     /// The one that no contract governs.
     pub kms: FleetKms,
     governed: Vec<FleetKms>,
@@ -322,7 +338,14 @@ impl Fleet {
     /// The nodes this process serves, and a KMS.
     pub fn new(own: Nodes, kms: FleetKms) -> Self {
         let (own, others) = (RwLock::new(Arc::new(own)), RwLock::default());
-        Self { own, others, changed: Notify::new(), kms, governed: Vec::new() }
+        Self {
+            own,
+            others,
+            changed: Notify::new(),
+            changes: ChangeFeed::default(),
+            kms,
+            governed: Vec::new(),
+        }
     }
 
     /// The same with these KMS, which contracts govern, in the order of the configuration.

@@ -9,7 +9,7 @@ use casemate_api::{
 use casemate_core::{
     cvm::Resources,
     node::Unsupported,
-    place::{Amount, Candidate, Demand, NoPlace, Refusal, place as choose},
+    place::{Amount, Candidate, Demand, NoPlace, Refusal, Selector, place as choose},
 };
 use casemate_engine::node::Image;
 use casemate_store::nodes;
@@ -50,6 +50,7 @@ pub async fn place(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Match, Error
             region: region(request).map(str::to_owned),
             image: image.name.clone(),
             amount: amount(&resources),
+            selector: Selector::default(),
         };
         match choose(&candidates, &demand) {
             Ok(id) => {
@@ -248,7 +249,12 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
 /// The field that would have to be another one.
 pub const fn refused_field(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::Closed(_) | Refusal::Unreachable | Refusal::Slots(_) => "node_id",
+        Refusal::Closed(_)
+        | Refusal::Unreachable
+        | Refusal::Slots(_)
+        | Refusal::Label { .. }
+        | Refusal::Tee(_) => "node_id",
+        Refusal::Gpus { .. } => "gpus",
         Refusal::Region(_) => "region",
         Refusal::Image(_) => "image",
         Refusal::Vcpu { .. } => "vcpu",
@@ -261,7 +267,11 @@ pub const fn refused_field(refusal: &Refusal) -> &'static str {
 pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
         Refusal::Closed(_) | Refusal::Unreachable => ErrorCode::NodeNotAccessible,
-        Refusal::Region(_) | Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
+        Refusal::Region(_)
+        | Refusal::Disk { .. }
+        | Refusal::Label { .. }
+        | Refusal::Tee(_)
+        | Refusal::Gpus { .. } => ErrorCode::ResourceNotAvailable,
         Refusal::Image(_) => ErrorCode::ImageNotFound,
         Refusal::Slots(_) => ErrorCode::InsufficientSlots,
         Refusal::Vcpu { .. } => ErrorCode::InsufficientVcpu,
