@@ -38,7 +38,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found = vec![Finding::ok(Check::Reachable, "it answers")];
     if let Some(probe) = &facts.probe {
         found.push(credential(&probe.anonymous));
-        found.extend(version(facts));
+        found.push(version(facts));
         found.push(features(probe));
     }
     found.push(capacity(facts));
@@ -78,17 +78,18 @@ fn credential(anonymous: &Anonymous) -> Finding {
     }
 }
 
-fn version(facts: &Facts) -> Option<Finding> {
+fn version(facts: &Facts) -> Finding {
     let text = &facts.version;
     let Some(version) = Version::parse(text) else {
-        return Some(Finding::warning(
+        return Finding::warning(
             Check::Version,
             format!("its version is {text:?}, which is no version"),
             "Casemate uses what the build says it has. Use a release of dstack 0.5.8 or later.",
-        ));
+        );
     };
-    let newest = KNOWN_BUILDS.iter().any(|(oldest, newest)| (*oldest..=*newest).contains(&version));
-    Some(if newest {
+    let is_known =
+        KNOWN_BUILDS.iter().any(|(oldest, newest)| (*oldest..=*newest).contains(&version));
+    if is_known {
         Finding::ok(Check::Version, format!("dstack-vmm {text}"))
     } else if version < Version(0, 5, 8) {
         Finding::problem(
@@ -104,7 +105,7 @@ fn version(facts: &Facts) -> Option<Finding> {
             ),
             "Hold it to the list: cargo xtask test --dstack URL --token TOKEN.",
         )
-    })
+    }
 }
 
 fn features(probe: &Probe) -> Finding {

@@ -257,7 +257,7 @@ async fn measured(what: &str, ctx: &Ctx, mut members: Vec<Member>, rounds: u32) 
     for _ in 0..rounds {
         members = round(ctx, members).await;
     }
-    let (time, used) = (began.elapsed() / rounds, (cpu() - before) / rounds);
+    let (time, used) = (began.elapsed() / rounds, cpu().saturating_sub(before) / rounds);
     println!(
         "  {what:34} {:8.0} ms  CPU {:8.0} ms  memory {:6} MiB",
         time.as_secs_f64() * 1000.0,

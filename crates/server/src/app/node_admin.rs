@@ -51,7 +51,7 @@ pub async fn one(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
 pub async fn look_now(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
     let node = one(ctx, name).await?;
     if let Some(own) = ctx.fleet.own_node(NodeId(node.id)) {
-        own.look_now.notify_one();
+        own.check_now();
     }
     Ok(node)
 }

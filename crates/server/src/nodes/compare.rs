@@ -177,7 +177,7 @@ async fn compare(
         }
         Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
     };
-    let event = is_told.then(|| CvmEvent::Drift(what, kind));
+    let event = is_told.then_some(CvmEvent::Drift(what, kind));
     record(ctx, cvm, &status, shows, event, due).await
 }
 

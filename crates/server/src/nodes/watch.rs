@@ -78,11 +78,10 @@ const PROBE_EVERY: Duration = Duration::from_mins(10);
 pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: CancellationToken) {
     let every = Duration::from_secs(ctx.config.work.watch_nodes_s.max(1));
     let mut watch = Watch { reconciles: true, ..Watch::default() };
-    let mut is_asked = false;
     loop {
         let look = async {
             connect.connect(&ctx, &node).await;
-            if is_asked {
+            if node.take_probe_request() {
                 watch.probe(&ctx, &node).await;
             }
             if let Err(error) = watch.look(&ctx, &node).await {
@@ -96,11 +95,11 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
         if stop.run_until_cancelled(look).await.is_none() {
             return;
         }
-        is_asked = tokio::select! {
+        tokio::select! {
             () = stop.cancelled() => return,
-            () = node.look_now.notified() => true,
-            () = tokio::time::sleep(every) => false,
-        };
+            () = node.look_now.notified() => {}
+            () = tokio::time::sleep(every) => {}
+        }
     }
 }
 
@@ -115,8 +114,10 @@ pub struct Watch {
     again: BTreeSet<CvmId>,
     /// Whether the next answer is the first after an outage, or since this process serves the node.
     reconciles: bool,
-    /// The last probe, and when it was taken.
-    probed: Option<(Option<Probe>, Timestamp)>,
+    /// The last probe; `None`: none was answered yet.
+    probe: Option<Option<Probe>>,
+    /// When a probe was tried last.
+    probed_at: Option<Timestamp>,
     drift: DriftWatch,
 }
 
@@ -128,7 +129,7 @@ impl Watch {
         let is_compared = std::mem::take(&mut self.is_compared);
         let was_away = self.reconciles || node.silence().is_some();
         let before = node.observed().0;
-        let probe = self.probed.as_ref().map(|(probe, _)| probe.as_ref());
+        let probe = self.probe.as_ref().map(Option::as_ref);
         let Some(shown) = query_node(ctx, node, probe).await? else {
             self.reconciles = true;
             return Ok(());
@@ -172,17 +173,17 @@ impl Watch {
     }
 
     fn probe_is_due(&self, now: Timestamp) -> bool {
-        self.probed.as_ref().is_none_or(|(_, at)| now.since(*at) >= PROBE_EVERY)
+        self.probed_at.is_none_or(|at| now.since(at) >= PROBE_EVERY)
     }
 
     /// Takes a pre-flight probe; the next look records it with the inventory.
     async fn probe(&mut self, ctx: &Ctx, node: &FleetNode) {
+        self.probed_at = Some(ctx.now());
         match bounded(ctx, node.node.probe(&*ctx.clock)).await {
             Ok(probe) => {
-                let is_new = self.probed.as_ref().is_none_or(|(known, _)| *known != probe);
-                let is_something = probe.is_some();
-                self.probed = Some((probe, ctx.now()));
-                if is_new && is_something {
+                let is_new = probe.is_some() && self.probe.as_ref() != Some(&probe);
+                self.probe = Some(probe);
+                if is_new {
                     node.look_now.notify_one();
                 }
             }

@@ -22,10 +22,8 @@ async fn drift_is_kept_until_it_is_gone(db: Db) {
     tx.insert_drift(&NewDrift { what: "still gone", ..lost }, at(9)).await.unwrap();
     tx.commit().await.unwrap();
 
-    let of = async |node: Option<NodeId>, after, limit| -> Vec<DriftRow> {
-        drift::open(&db, node, after, limit).await.unwrap()
-    };
-    let here = of(Some(world.node), None, 9).await;
+    let of = async |node: Option<NodeId>| drift::open(&db, node, None, 9).await.unwrap();
+    let here = of(Some(world.node)).await;
     assert_eq!(here.len(), 2);
     let first = DriftRow {
         node_id: world.node.0,
@@ -36,14 +34,15 @@ async fn drift_is_kept_until_it_is_gone(db: Db) {
         since: START.micros(),
     };
     assert_eq!(here[0], first);
-    let all = of(None, None, 9).await;
+    let all = of(None).await;
     assert_eq!(all.len(), 3);
     // Page by page.
     let mut paged = Vec::new();
     let mut after: Option<DriftRow> = None;
     loop {
         let cursor = after.as_ref().map(|row| (NodeId(row.node_id), &*row.subject, &*row.kind));
-        let Some(row) = of(None, cursor, 1).await.pop() else { break };
+        let mut page = drift::open(&db, None, cursor, 1).await.unwrap();
+        let Some(row) = page.pop() else { break };
         after = Some(row.clone());
         paged.push(row);
     }
@@ -54,8 +53,14 @@ async fn drift_is_kept_until_it_is_gone(db: Db) {
     assert!(!tx.delete_drift(world.node, "state:a", "lost").await.unwrap());
     assert_eq!(tx.delete_drift_of_kind(other, DriftKind::HostReplaced).await.unwrap(), 1);
     tx.commit().await.unwrap();
-    let left = of(None, None, 9).await;
+    let left = of(None).await;
     assert_eq!(left.iter().map(|row| &*row.subject).collect::<Vec<_>>(), ["vm:1"]);
+
+    let mut tx = db.begin().await.unwrap();
+    assert!(!tx.remove_node(world.node, false).await.unwrap(), "it has a CVM");
+    assert!(tx.remove_node(world.node, true).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(of(None).await, [], "a node that is gone shows nothing");
 }
 
 casemate_testing::each_backend!(drift_is_kept_until_it_is_gone);

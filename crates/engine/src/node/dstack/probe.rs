@@ -72,10 +72,10 @@ impl DstackNode {
         let trimmed = |url: &String| url.trim_end_matches('/').to_owned();
         let (host, guests) = (trimmed(&meta.kms.url), meta.kms.urls.iter().map(trimmed).collect());
         if host.is_empty() {
-            return match meta.kms.urls.is_empty() {
-                true => KmsProbe::NotConfigured,
-                false => KmsProbe::NotAsked { why: "the VMM has no kms_url of its own".to_owned() },
-            };
+            if meta.kms.urls.is_empty() {
+                return KmsProbe::NotConfigured;
+            }
+            return KmsProbe::NotAsked { why: "the VMM has no kms_url of its own".to_owned() };
         }
         let request = AppId { app_id: hex::encode(NO_APP) };
         match self.vmm.call::<_, Ignored>("GetAppEnvEncryptPubKey", &request).await {

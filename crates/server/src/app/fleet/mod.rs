@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -44,6 +44,8 @@ pub struct FleetNode {
     pub node: Arc<dyn Node>,
     /// Asks its watch to look now.
     pub look_now: Notify,
+    /// Its operator wants the next look to be a pre-flight.
+    wants_probe: AtomicBool,
     observed: RwLock<ObservedNode>,
 }
 
@@ -124,8 +126,20 @@ impl FleetNode {
             region: region.to_owned(),
             node,
             look_now: Notify::new(),
+            wants_probe: AtomicBool::new(false),
             observed,
         }
+    }
+
+    /// Has its watch look now, with a pre-flight.
+    pub fn check_now(&self) {
+        self.wants_probe.store(true, Ordering::Relaxed);
+        self.look_now.notify_one();
+    }
+
+    /// Whether a pre-flight was asked for since this was asked last.
+    pub fn take_probe_request(&self) -> bool {
+        self.wants_probe.swap(false, Ordering::Relaxed)
     }
 
     /// What it told of itself last, and whether it answers now.
