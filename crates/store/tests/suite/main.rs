@@ -10,6 +10,7 @@ mod changes;
 mod commit;
 #[cfg(test)]
 mod commit_tokens;
+#[cfg(test)]
 mod drift;
 #[cfg(test)]
 mod events;
