@@ -2,9 +2,16 @@
 
 use std::{env, path::PathBuf, process::Command};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::stage::{cargo, command};
+
+/// What else is measured.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum What {
+    /// A round of observation, with so many emulated hosts.
+    Fleet,
+}
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -24,17 +31,34 @@ pub struct Options {
     /// Measure this `casemate` instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// `fleet`: measure the observation of emulated dstack hosts instead.
+    #[arg(value_enum, conflicts_with_all = ["gate", "json", "binary"])]
+    what: Option<What>,
+    /// Numbers of emulated hosts; each has --cvms CVMs, 100 if left out.
+    #[arg(long, value_name = "LIST", default_value = "10,100", requires = "what")]
+    hosts: String,
 }
 
 impl Options {
     /// What `cargo xtask test` runs.
     pub const fn short() -> Self {
-        Self { short: true, gate: false, cvms: None, json: None, binary: None }
+        Self {
+            short: true,
+            gate: false,
+            cvms: None,
+            json: None,
+            binary: None,
+            what: None,
+            hosts: String::new(),
+        }
     }
 }
 
 /// Builds and measures.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    if let Some(What::Fleet) = options.what {
+        return fleet(options);
+    }
     let profile = if options.short { "debug" } else { "release" };
     let mut build = cargo(&["build", "--quiet", "--features", "xtask/bench", "--bins"]);
     match &options.binary {
@@ -57,6 +81,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         load.arg("--json").arg(file);
     }
     command(&mut load)
+}
+
+/// Observation of emulated hosts: `crates/server/benches/fleet.rs`.
+fn fleet(options: &Options) -> anyhow::Result<()> {
+    let profile = if options.short { "dev" } else { "release" };
+    let double = ["build", "--quiet", "--package", "casemate-dstack-double", "--profile", profile];
+    command(&mut cargo(&double))?;
+    let dir = if options.short { "debug" } else { "release" };
+    let double = std::path::absolute(target().join(dir).join("dstack-double"))?;
+    let bench = ["bench", "--quiet", "--package", "casemate-server", "--bench", "fleet"];
+    let mut bench = cargo(&bench);
+    bench.args(["--profile", if options.short { "dev" } else { "bench" }, "--", "--double"]);
+    bench.arg(double).args(["--hosts", &options.hosts]);
+    if let Some(number) = options.cvms {
+        bench.arg("--cvms").arg(number.to_string());
+    }
+    command(&mut bench)
 }
 
 fn target() -> PathBuf {

@@ -14,8 +14,8 @@
 //! | in | [`revision`] | requests to put an earlier revision in force |
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`kms_admin`] | each KMS as its operator sees it |
-//! | in, out | [`node_admin`] | nodes as their operator sees them |
 //! | out | [`gateway_admin`] | clusters of dstack-gateway as their operator sees them |
+//! | in, out | [`node_admin`], [`fleet`] | nodes and fleet as their operator sees them |
 //! | out | [`reply`] | reply types: the server renders them, our client reads them |
 //! | out | [`error`], [`page`] | error bodies and codes, pages |
 //!
@@ -33,6 +33,7 @@ pub mod cvm_settings;
 pub mod domain;
 pub mod error;
 pub mod gateway_admin;
+pub mod fleet;
 pub mod governance;
 pub mod instance_id;
 pub mod kms_admin;

@@ -1,6 +1,11 @@
 //! Nodes as their operator sees them: `/api/v1/admin/nodes`. Casemate only.
 
-use casemate_core::node::{NodeKind, NodeState};
+use std::collections::BTreeMap;
+
+use casemate_core::{
+    node::{NodeKind, NodeState},
+    preflight::{Check, Finding, Level},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::reply::Tee;
@@ -31,6 +36,25 @@ pub struct AddNodeRequest {
     /// Limits for the sum of its CVMs; absent: its capacity.
     #[serde(default)]
     pub limits: NodeLimits,
+    /// What placement can ask for, by key: at most 32.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Price of the node, text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
+}
+
+/// Changes labels and price of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ChangeNodeRequest {
+    /// Labels to set; `null` removes one. The others stay.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Option<String>>,
+    /// Price of the node; empty: none. Absent: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
 }
 
 /// How a dstack-vmm is reached. Files are on the machine of the process that serves the node; secrets are in
@@ -147,8 +171,41 @@ pub struct ManagedNode {
     pub taken: NodeAmount,
     /// Names of its OS images.
     pub images: Vec<String>,
+    /// What placement can ask for, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Price of the node, text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
     /// Notes of its driver for operators.
     pub notes: Vec<String>,
+    /// Pre-flight, of the last look; only where one node is asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<NodeFinding>,
+}
+
+/// One line of a pre-flight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeFinding {
+    /// What was checked: `reachable`, `credential`, `version`, `features`, `capacity`, `images`, `tee`, `device`,
+    /// `kms`, `gateway`, `clock`, `disk`, `snp_minimums` or `guest_token`. What cannot be seen is left out.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub check: Check,
+    /// `ok`, `warning` or `problem`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub level: Level,
+    /// For people.
+    pub message: String,
+    /// What to do, unless it is `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl From<Finding> for NodeFinding {
+    fn from(Finding { check, level, message, remedy }: Finding) -> Self {
+        Self { check, level, message, remedy }
+    }
 }
 
 /// An amount of what nodes have.

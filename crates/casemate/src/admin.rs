@@ -1,8 +1,11 @@
 //! `casemate admin`: operator commands. They work on the database, the configuration and the fleet.
 
+mod fleet;
 mod gateway;
 mod kms;
 mod node;
+
+pub use self::fleet::label;
 
 use std::path::PathBuf;
 

@@ -9,6 +9,7 @@ use crate::{
     boot_auth::DenialCode,
     change::EnvReport,
     cvm::{FailureCode, Phase},
+    drift::DriftKind,
     id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, TxHash},
     operation::OperationKind,
     time::Timestamp,
@@ -66,6 +67,9 @@ pub enum Event {
     Drift {
         /// The difference.
         what: String,
+        /// Early versions wrote none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drift: Option<DriftKind>,
     },
     /// A document was prepared for approval by contracts.
     #[serde(rename = "governance.prepared")]
@@ -404,6 +408,13 @@ mod tests {
             };
             assert_eq!(boot.state, expected, "{body}");
         }
+    }
+
+    #[test]
+    fn a_drift_of_an_older_version_has_no_kind() {
+        let read = Event::read("cvm.drift", r#"{"what":"the VM was stopped"}"#);
+        let what = "the VM was stopped".to_owned();
+        assert_eq!(read, Some(Event::Drift { what, drift: None }));
     }
 
     #[test]

@@ -3,6 +3,10 @@
 //! Absent on purpose: reservation. People provision to preview; admission happens at commit, with figures
 //! read in that transaction ([`admit`]).
 
+pub mod simulate;
+
+use std::collections::BTreeMap;
+
 use crate::{
     id::{KmsId, NodeId},
     node::NodeState,
@@ -23,6 +27,12 @@ pub struct Candidate {
     pub images: Vec<String>,
     /// Where its guests can take their keys.
     pub kms: KeySource,
+    /// `none`, `simulated`, `tdx`, `sev-snp`.
+    pub tee: String,
+    /// Set by the operator.
+    pub labels: Labels,
+    /// Product ids of its free GPUs, one for each.
+    pub free_gpus: Vec<String>,
     /// For all CVMs together.
     pub capacity: Amount,
     /// Current usage.
@@ -62,6 +72,22 @@ pub struct Demand {
     /// Its keys come from one of these.
     pub kms: Vec<KmsId>,
     pub amount: Amount,
+    /// What else the node must be.
+    pub selector: Selector,
+}
+
+/// Labels of nodes, by key.
+pub type Labels = BTreeMap<String, String>;
+
+/// What a node must be beyond room, image and region. The default: any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    /// It has each of these labels.
+    pub labels: Labels,
+    /// Its TEE.
+    pub tee: Option<String>,
+    /// Free GPUs of a product, `10de:2335`, and how many.
+    pub gpus: Option<(String, usize)>,
 }
 
 /// Why a node cannot take a CVM.
@@ -79,6 +105,15 @@ pub enum Refusal {
     /// Its guests take their keys from another KMS, which this names.
     #[error("takes keys from {0}")]
     Kms(String),
+    /// It has another value of this label, or none.
+    #[error("has the label {key} = {}, {wanted} needed", .found.as_deref().unwrap_or("(none)"))]
+    Label { key: String, wanted: String, found: Option<String> },
+    /// It has another TEE.
+    #[error("has TEE {0}")]
+    Tee(String),
+    /// Too few free GPUs of a product.
+    #[error("has {free} free GPUs {product}, {wanted} needed")]
+    Gpus { product: String, free: usize, wanted: usize },
     /// It lacks the OS image.
     #[error("does not have the image {0}")]
     Image(String),
@@ -137,10 +172,28 @@ fn refusal(node: &Candidate, demand: &Demand) -> Option<Refusal> {
     if !node.kms.ids.iter().any(|id| demand.kms.contains(id)) {
         return Some(Refusal::Kms(node.kms.label.clone()));
     }
+    if let Some(why) = unselected(node, &demand.selector) {
+        return Some(why);
+    }
     if !node.images.contains(&demand.image) {
         return Some(Refusal::Image(demand.image.clone()));
     }
     admit(node.capacity, node.taken, demand.amount).err()
+}
+
+/// Why a node is not what the selector wants.
+fn unselected(node: &Candidate, selector: &Selector) -> Option<Refusal> {
+    let other = selector.labels.iter().find(|(key, wanted)| node.labels.get(*key) != Some(*wanted));
+    if let Some((key, wanted)) = other {
+        let found = node.labels.get(key).cloned();
+        return Some(Refusal::Label { key: key.clone(), wanted: wanted.clone(), found });
+    }
+    if selector.tee.as_ref().is_some_and(|tee| *tee != node.tee) {
+        return Some(Refusal::Tee(node.tee.clone()));
+    }
+    let (product, wanted) = selector.gpus.as_ref()?;
+    let free = node.free_gpus.iter().filter(|free| *free == product).count();
+    (free < *wanted).then(|| Refusal::Gpus { product: product.clone(), free, wanted: *wanted })
 }
 
 /// The node whose scarcest resource has the largest free share; ties go to the lower id.
@@ -185,6 +238,9 @@ mod tests {
             reachable: true,
             images: vec!["dstack-0.5.4".to_owned()],
             kms: keys(&["kms_a", "kms_b"]),
+            tee: "tdx".to_owned(),
+            labels: Labels::from([("disk".to_owned(), "nvme".to_owned())]),
+            free_gpus: vec!["10de:2335".to_owned()],
             capacity: Amount { slots: 10, vcpu: 8, memory_mb: 16384, disk_gb: 500 },
             taken: Amount { slots: 1, vcpu: taken_vcpu, memory_mb: 2048, disk_gb: 20 },
         }
@@ -202,7 +258,32 @@ mod tests {
             image: "dstack-0.5.4".to_owned(),
             kms: vec![KmsId("kms_a".to_owned())],
             amount: Amount { slots: 1, vcpu: 2, memory_mb: 2048, disk_gb: 20 },
+            selector: Selector::default(),
         }
+    }
+
+    #[test]
+    fn a_node_is_chosen_by_label_tee_and_gpu() {
+        let label = |value: &str| Labels::from([("disk".to_owned(), value.to_owned())]);
+        let of = |selector: Selector| {
+            place(&[node(1, 0)], &Demand { selector, ..demand() }).map_err(|why| match why {
+                NoPlace::Refused(mut refused) => refused.remove(0).1,
+                NoPlace::UnknownNode(id) => panic!("{id}"),
+            })
+        };
+        assert_eq!(of(Selector { labels: label("nvme"), ..Selector::default() }), Ok(NodeId(1)));
+        let refused = of(Selector { labels: label("hdd"), ..Selector::default() }).unwrap_err();
+        assert_eq!(refused.to_string(), "has the label disk = nvme, hdd needed");
+        let missing = Labels::from([("rack".to_owned(), "7".to_owned())]);
+        let refused = of(Selector { labels: missing, ..Selector::default() }).unwrap_err();
+        assert_eq!(refused.to_string(), "has the label rack = (none), 7 needed");
+        let tee = |tee: &str| Selector { tee: Some(tee.to_owned()), ..Selector::default() };
+        assert_eq!(of(tee("tdx")), Ok(NodeId(1)));
+        assert_eq!(of(tee("sev-snp")), Err(Refusal::Tee("tdx".to_owned())));
+        let gpus =
+            |count| Selector { gpus: Some(("10de:2335".to_owned(), count)), ..Selector::default() };
+        assert_eq!(of(gpus(1)), Ok(NodeId(1)));
+        assert_eq!(of(gpus(2)).unwrap_err().to_string(), "has 1 free GPUs 10de:2335, 2 needed");
     }
 
     #[test]

@@ -21,6 +21,11 @@ impl Timestamp {
     pub fn unix_seconds(self) -> u64 {
         u64::try_from(self.0.div_euclid(1_000_000)).unwrap_or(0)
     }
+    /// The time of an HTTP `Date` header, `Mon, 30 Nov 2026 16:40:00 GMT`; `None`: it is none.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let instant = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+        Some(Self(instant.as_microsecond()))
+    }
     /// Adds a duration; saturates.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

@@ -18,6 +18,9 @@ use casemate_core::{
         Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
         TxHash,
     },
+    drift::DriftKind,
+    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
+    id::{Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, RevisionRef, TxHash},
     instance::InstanceSeed,
     operation::OperationKind,
     ready::Check,
@@ -76,7 +79,7 @@ fn events() -> Vec<Event> {
         Event::Phase { from: Phase::Starting, to: Phase::Running },
         Event::Boot(BootEvent { state: BootState::Done, progress: "done".to_owned() }),
         Event::DeletionSet { at: Some(at) },
-        Event::Drift { what: "the VM was stopped".to_owned() },
+        Event::Drift { what: "the VM was stopped".to_owned(), drift: Some(DriftKind::Changed) },
         Event::Prepared {
             what: "update".to_owned(),
             compose_hash: ComposeHash::from_bytes([4; 32]),

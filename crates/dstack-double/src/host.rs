@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use casemate_core::id::EngineVmId;
+use casemate_core::id::{DeviceId, EngineVmId};
 use casemate_engine::node::{
     Image,
     sim::{SimNode, SimVm},
@@ -27,6 +27,8 @@ pub enum Fault {
     Ignores(Vec<String>),
     /// `Status` and `GetInfo` show a VM that is not there any more as running and done.
     ShowsGone,
+    /// Its KMS does not answer the VMM.
+    KmsDown,
 }
 
 /// A host with dstack-vmm.
@@ -40,6 +42,8 @@ pub struct Host {
     pub token: Option<String>,
     /// Domain of its gateway; empty: it has none.
     pub base_domain: String,
+    /// Where guests register with that gateway.
+    pub gateway_url: String,
     images: Vec<Image>,
     state: Mutex<State>,
 }
@@ -51,6 +55,8 @@ pub(crate) struct State {
     pub foreign: Vec<Value>,
     /// Annotations by the id of the VM.
     pub annotations: BTreeMap<String, Value>,
+    /// What guests say of the device; `None`: as the simulator has it.
+    pub device_id: Option<DeviceId>,
     /// What was last shown of VMs, for [`Fault::ShowsGone`].
     pub shown: Vec<Value>,
 }
@@ -63,6 +69,7 @@ impl Host {
             sim,
             token: token.map(str::to_owned),
             base_domain: "apps.example".to_owned(),
+            gateway_url: "https://gateway.example:8010".to_owned(),
             images,
             state: Mutex::default(),
         }
@@ -71,6 +78,11 @@ impl Host {
     /// Replaces all faults.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.state().faults = faults;
+    }
+
+    /// Guests say from now on that they are on this device.
+    pub fn set_device_id(&self, device_id: DeviceId) {
+        self.state().device_id = Some(device_id);
     }
 
     /// Adds a VM that somebody else made, under this name.
@@ -106,7 +118,7 @@ impl Host {
         let state = self.state();
         let ignored = state.faults.iter().filter_map(|fault| match fault {
             Fault::Ignores(fields) => Some(fields.clone()),
-            Fault::Hangs | Fault::Away | Fault::ShowsGone => None,
+            Fault::Hangs | Fault::Away | Fault::ShowsGone | Fault::KmsDown => None,
         });
         ignored.flatten().collect()
     }

@@ -2,6 +2,7 @@
 //! `CASEMATE_…` environment variables, then command-line flags.
 
 mod chains;
+mod drift;
 mod dstack_kms;
 mod gateways;
 mod kms_webhook;
@@ -22,6 +23,7 @@ use serde::{
 
 pub use self::{
     chains::{Chain, KmsContract},
+    drift::Drift,
     dstack_kms::{DstackKms, key_of as dstack_kms_key},
     gateways::{Accept, ConfiguredGateway, GatewayAuth},
     kms_webhook::{Check, KmsWebhook},
@@ -58,6 +60,7 @@ pub struct Config {
     pub provision: Provision,
     pub shutdown: Shutdown,
     pub work: Work,
+    pub drift: Drift,
     pub kms: Kms,
     pub kms_webhook: KmsWebhook,
     #[serde(deserialize_with = "chains::tables")]
@@ -296,6 +299,7 @@ impl Config {
         self.kms_webhook.check()?;
         gateways::check(&self.gateways, &self.nodes)?;
         self.gateway_auth.check()?;
+        self.drift.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

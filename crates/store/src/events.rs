@@ -5,7 +5,7 @@
 //! `n`, on either database. The cost is that writers of events commit one after the other.
 
 use casemate_core::{
-    id::{CvmId, EventSeq, OperationId, WorkspaceId},
+    id::{CvmId, EventSeq, NodeId, OperationId, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
@@ -150,12 +150,17 @@ pub async fn of_all(db: &Db, after: EventSeq, limit: i64) -> Result<Vec<Event>, 
     on_read!(db, |c| query_as::<_, Event>(SQL).bind(after.0).bind(limit.max(0)).fetch_all(c))
 }
 
-/// The CVMs with events after one number, up to another.
-pub async fn cvms_between(db: &Db, after: EventSeq, to: EventSeq) -> Result<Vec<CvmId>, Error> {
-    const SQL: &str = "SELECT DISTINCT cvm_id FROM events \
-        WHERE seq > $1 AND seq <= $2 AND cvm_id IS NOT NULL";
-    let ids = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(after.0).bind(to.0).fetch_all(c))?;
-    Ok(ids.into_iter().map(CvmId).collect())
+/// The CVMs with events after one number, up to another, each with its node.
+pub async fn cvms_between(
+    db: &Db,
+    after: EventSeq,
+    to: EventSeq,
+) -> Result<Vec<(CvmId, NodeId)>, Error> {
+    const SQL: &str = "SELECT DISTINCT e.cvm_id, c.node_id FROM events e \
+        JOIN cvms c ON c.id = e.cvm_id WHERE e.seq > $1 AND e.seq <= $2";
+    let found =
+        on_read!(db, |c| query_as::<_, (i64, i64)>(SQL).bind(after.0).bind(to.0).fetch_all(c))?;
+    Ok(found.into_iter().map(|(cvm, node)| (CvmId(cvm), NodeId(node))).collect())
 }
 
 /// The number of the newest event.

@@ -6,6 +6,7 @@
 //! | [`db`] | connections, transactions, group commit |
 //! | [`accounts`] | users, workspaces, API keys |
 //! | [`nodes`] | nodes and their last inventory |
+//! | [`drift`] | what nodes show and nobody wanted |
 //! | [`kms`] | the KMS that the database is bound to |
 //! | [`provisions`] | documents, app ids, prepared deployments |
 //! | [`readiness`] | readiness checks of apps |
@@ -30,6 +31,7 @@ pub mod accounts;
 pub mod commit_tokens;
 pub mod cvms;
 pub mod db;
+pub mod drift;
 pub mod error;
 pub mod events;
 pub mod freshness;

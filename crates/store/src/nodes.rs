@@ -256,12 +256,30 @@ impl Tx {
         Ok(exec_tx!(self, query(SQL).bind(id.0).bind(state.as_str()))? == 1)
     }
 
-    /// Removes a node from the fleet, either with its CVMs or only if it has none. Returns whether it was
+    /// Replaces the settings of a node that is not removed and has these. Returns whether it had them.
+    pub async fn change_node_settings(
+        &mut self,
+        id: NodeId,
+        present: &str,
+        next: &str,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE nodes SET settings = $3 \
+            WHERE id = $1 AND settings = $2 AND state <> 'removed'";
+        Ok(exec_tx!(self, query(SQL).bind(id.0).bind(present).bind(next))? == 1)
+    }
+
+    /// Removes a node from the fleet with its open drift, either with its CVMs or only if it has none. Returns whether it was
     /// removed.
     pub async fn remove_node(&mut self, id: NodeId, with_cvms: bool) -> Result<bool, Error> {
         const SQL: &str = "UPDATE nodes SET state = 'removed', reachable = FALSE \
             WHERE id = $1 AND (slots = 0 OR $2)";
-        Ok(exec_tx!(self, query(SQL).bind(id.0).bind(with_cvms))? == 1)
+        // A node that is gone shows nothing.
+        const DRIFT: &str = "DELETE FROM node_drift WHERE node_id = $1";
+        let is_removed = exec_tx!(self, query(SQL).bind(id.0).bind(with_cvms))? == 1;
+        if is_removed {
+            exec_tx!(self, query(DRIFT).bind(id.0))?;
+        }
+        Ok(is_removed)
     }
 
     /// Locks the node's row for this transaction and returns its usage. Admissions to one node are serialised

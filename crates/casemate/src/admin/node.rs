@@ -7,10 +7,14 @@ use casemate_api::{
     reply::Tee,
 };
 use casemate_client::Client;
-use casemate_core::node::{NodeKind, NodeState};
+use casemate_core::{
+    node::{NodeKind, NodeState},
+    preflight::{Check, Level},
+};
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::Instant;
 
+use super::fleet;
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
 /// How long to wait for the server to check a node. Longer than the timeout of one call to it.
@@ -30,8 +34,10 @@ pub enum Node {
     /// Show a node, including why it is unreachable.
     #[command(after_help = "Examples:\n  casemate admin node show rack-1")]
     Show(NameArgs),
-    /// Check a node now; exit 1 if it is unreachable.
-    #[command(after_help = "Examples:\n  casemate admin node check rack-1")]
+    /// Check a node now, with one line per finding; exit 1 if it is unreachable or has a problem.
+    #[command(
+        after_help = "Examples:\n  casemate admin node check rack-1\n  casemate admin node check rack-1 --json"
+    )]
     Check(NameArgs),
     /// Mark a node as unschedulable. Its CVMs keep running.
     #[command(after_help = "Examples:\n  casemate admin node cordon rack-1")]
@@ -39,6 +45,11 @@ pub enum Node {
     /// Mark a node as schedulable.
     #[command(after_help = "Examples:\n  casemate admin node uncordon rack-1")]
     Uncordon(NameArgs),
+    Label(fleet::LabelArgs),
+    Cvms(fleet::CvmsArgs),
+    Drift(fleet::DriftArgs),
+    AcceptHost(fleet::AcceptHostArgs),
+    Simulate(Box<fleet::SimulateArgs>),
     #[command(visible_alias = "rm")]
     Remove(RemoveArgs),
 }
@@ -138,6 +149,12 @@ pub struct AddArgs {
     /// Maximum disk space in GB.
     #[arg(long, value_name = "GB", required_if_eq("kind", "dstack"))]
     disk_gb: Option<u32>,
+    /// A label that placement can ask for; may be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = fleet::label)]
+    labels: Vec<(String, String)>,
+    /// Price of the node, text for people, for example "0.40 USD/h".
+    #[arg(long)]
+    price: Option<String>,
 }
 
 /// Remove a node from the fleet.
@@ -178,9 +195,15 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
             } else {
                 before
             };
-            show(global, &node);
-            answers(&node)
+            show_findings(global, &node);
+            answers(&node)?;
+            no_problems(&node)
         }
+        Node::Label(args) => fleet::change_labels(global, &client, args).await,
+        Node::Cvms(args) => fleet::cvms(global, &client, args).await,
+        Node::Drift(args) => fleet::drift(global, &client, args).await,
+        Node::AcceptHost(args) => fleet::accept_host(global, &client, args).await,
+        Node::Simulate(args) => fleet::simulate(global, &client, *args).await,
         Node::Cordon(args) => {
             let node = client.cordon_node(&args.name).await?;
             print_state(global, &node, "is cordoned");
@@ -230,16 +253,53 @@ async fn add(global: &Global, client: &Client, args: AddArgs) -> Result<(), Fail
             memory_mb: args.memory_mb,
             disk_gb: args.disk_gb,
         },
+        labels: args.labels.into_iter().collect(),
+        price: args.price,
     };
     let added = client.add_node(&request).await?;
     if !global.json {
         ui::print_note(format!("Added {}; waiting for it to answer", added.name));
     }
-    // A new node counts its initial `unreachable` as one look.
-    let looked_at = |node: &ManagedNode| node.reachable || node.looks > 1;
+    // A new node counts its initial `unreachable` as one look. What is asked of a dstack host beyond its
+    // inventory comes with a later one.
+    let has_probe = |node: &ManagedNode| {
+        node.dstack.is_none() || node.findings.iter().any(|line| line.check == Check::Credential)
+    };
+    let looked_at =
+        |node: &ManagedNode| if node.reachable { has_probe(node) } else { node.looks > 1 };
     let node = poll_node(client, &added.name, looked_at).await?;
     show(global, &node);
+    if !global.json {
+        print_findings(&node, Level::Warning);
+    }
     answers(&node)
+}
+
+/// Prints the findings of a node that are at least this bad.
+fn print_findings(node: &ManagedNode, least: Level) {
+    for line in node.findings.iter().filter(|line| line.level >= least) {
+        ui::line(format!("{:7}  {:12}  {}", line.level, line.check.as_str(), line.message));
+        if let Some(remedy) = &line.remedy {
+            ui::line(format!("{:7}  {:12}  try: {remedy}", "", ""));
+        }
+    }
+}
+
+fn show_findings(global: &Global, node: &ManagedNode) {
+    if global.json {
+        ui::json(node);
+        return;
+    }
+    print_findings(node, Level::Ok);
+}
+
+fn no_problems(node: &ManagedNode) -> Result<(), Fail> {
+    let problems = node.findings.iter().filter(|line| line.level == Level::Problem).count();
+    match problems {
+        0 => Ok(()),
+        1 => Err(Fail::new("node_has_problems", format!("{} has a problem", node.name))),
+        many => Err(Fail::new("node_has_problems", format!("{} has {many} problems", node.name))),
+    }
 }
 
 /// Polls until the node satisfies the condition. After [`PATIENCE`] it returns the node as it is.
@@ -330,6 +390,8 @@ fn show(global: &Global, node: &ManagedNode) {
         ("memory", format!("{} MB", of(taken.memory_mb, capacity.memory_mb))),
         ("disk", format!("{} GB", of(taken.disk_gb, capacity.disk_gb))),
         ("images", node.images.join(" ")),
+        ("labels", fleet::labels_text(&node.labels)),
+        ("price", table::or_none(node.price.as_ref())),
     ]);
     facts.extend(node.notes.iter().map(|note| ("note", note.clone())));
     table::facts(&facts);

@@ -1,6 +1,7 @@
 use casemate_api::{
+    fleet::{DriftReport, NodeCvms, SimulationReply, SimulationRequest},
     gateway_admin::{ManagedGateway, ManagedGateways},
-    node_admin::{AddNodeRequest, ManagedNode, ManagedNodes},
+    node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, ManagedNodes},
 };
 use reqwest::Method;
 
@@ -54,5 +55,40 @@ impl Client {
     /// `DELETE /admin/nodes/{name}`. `give_up`: even with CVMs, which are lost then.
     pub async fn remove_node(&self, name: &str, give_up: bool) -> Result<(), Error> {
         self.delete_with(&["admin", "nodes", name], &[("give_up", give_up.to_string())]).await
+    }
+
+    /// `PATCH /admin/nodes/{name}`: labels and price.
+    pub async fn change_node(
+        &self,
+        name: &str,
+        change: &ChangeNodeRequest,
+    ) -> Result<ManagedNode, Error> {
+        self.patch(&["admin", "nodes", name], change).await
+    }
+
+    /// `GET /admin/drift`: of one node, or of all.
+    pub async fn drift(&self, node: Option<&str>) -> Result<DriftReport, Error> {
+        let query: Vec<(&str, String)> =
+            node.map(|node| ("node", node.to_owned())).into_iter().collect();
+        self.get(&["admin", "drift"], &query).await
+    }
+
+    /// `POST /admin/nodes/{name}/accept-host`.
+    pub async fn accept_host(&self, name: &str) -> Result<(), Error> {
+        let call = self.changing(Method::POST, &["admin", "nodes", name, "accept-host"])?;
+        self.send(&call).await.map(drop)
+    }
+
+    /// `GET /admin/nodes/{name}/cvms`: the page after this number, 0 for the first one.
+    pub async fn node_cvms(&self, name: &str, after: i64) -> Result<NodeCvms, Error> {
+        self.get(&["admin", "nodes", name, "cvms"], &[("after", after.to_string())]).await
+    }
+
+    /// `POST /admin/placement/simulate`.
+    pub async fn simulate_placement(
+        &self,
+        request: &SimulationRequest,
+    ) -> Result<SimulationReply, Error> {
+        self.post(&["admin", "placement", "simulate"], Some(request)).await
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{future::Future, time::Duration};
 
-use casemate_core::cvm::{Boot, ObservedVm, PortMap, VmPower};
+use casemate_core::{
+    cvm::{Boot, ObservedVm, PortMap, VmPower},
+    preflight::{Anonymous, KmsProbe},
+};
 use casemate_dstack_double::{Fault, Profile};
 use casemate_engine::node::{
     CallError, LogQuery, Mark, Node as _, Tee, VmConfig,
@@ -11,7 +14,7 @@ use casemate_engine::node::{
 };
 use futures_util::TryStreamExt as _;
 
-use crate::stage::{Stage, config, secret};
+use crate::stage::{Real, Stage, config, secret};
 
 async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, look: impl Fn() -> F) -> T {
     for _ in 0..500 {
@@ -247,4 +250,67 @@ async fn the_serial_log_is_there_where_no_guest_answers() {
     let nobody = casemate_core::id::EngineVmId("nobody".to_owned());
     let error = stage.node.logs(&nobody, query).await.err().unwrap();
     assert!(matches!(error, CallError::Rejected(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_probe_knocks_without_a_credential_and_asks_the_kms_through_the_vmm() {
+    for profile in Profile::ALL {
+        let stage = Stage::new(profile.clone()).await;
+        let probe = stage.node.probe(&Real).await.unwrap().unwrap();
+        assert_eq!(probe.anonymous, Anonymous::Refused);
+        assert_eq!(probe.document, profile.document);
+        assert_eq!(probe.missing, Vec::<String>::new(), "{}", profile.version);
+        assert!(
+            matches!(&probe.kms, KmsProbe::Answers { host, .. } if host == "https://kms.example:8000")
+        );
+        assert_eq!(probe.clock_skew_s, Some(0), "axum sends a date");
+        assert!(!probe.guest_token);
+        stage.host.set_faults(vec![Fault::KmsDown]);
+        let probe = stage.node.probe(&Real).await.unwrap().unwrap();
+        assert!(
+            matches!(&probe.kms, KmsProbe::Silent { why } if why.contains("refused")),
+            "{probe:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn configurations_are_read_page_by_page_and_only_of_our_vms() {
+    let stage = Stage::new(Profile::newest()).await;
+    stage.host.add_foreign("somebody-else");
+    let mut sent = Vec::new();
+    for number in 0..60 {
+        let config = config(&format!("web-{number}"));
+        stage.host.sim.create(&config).await.unwrap();
+        sent.push((config.mark.clone(), config.compose_hash));
+    }
+    let told = stage.node.configs().await.unwrap();
+    let mut told: Vec<_> = told
+        .into_iter()
+        .map(|(mark, _, config)| {
+            assert_eq!((config.vcpu, config.memory_mb, config.disk_gb), (1, 2048, 10));
+            (mark, config.compose_hash)
+        })
+        .collect();
+    let by_name = |(mark, _): &(Mark, _)| mark.to_string();
+    told.sort_by_key(by_name);
+    sent.sort_by_key(by_name);
+    assert_eq!(told, sent);
+}
+
+#[tokio::test]
+async fn the_hash_of_an_image_is_told_by_the_first_guest_that_booted_it() {
+    let stage = Stage::new(Profile::newest()).await;
+    let config = config("web");
+    let hash = async || {
+        let images = stage.node.inventory().await.unwrap().images;
+        images.into_iter().find(|image| image.name == config.image).unwrap().os_image_hash
+    };
+    assert_eq!(hash().await, None);
+    let vm = stage.node.create(&config).await.unwrap();
+    stage.node.start(&vm).await.unwrap();
+    until(&stage, &config.mark, "up", |seen| seen.boot == Boot::Done).await;
+    let expected = stage.host.sim.inventory().await.unwrap().images;
+    let expected = expected.into_iter().find(|image| image.name == config.image).unwrap();
+    assert_eq!(hash().await, expected.os_image_hash);
 }

@@ -13,7 +13,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use casemate_core::{cvm::ObservedVm, id::EngineVmId};
+use casemate_core::{
+    cvm::ObservedVm, drift::ReportedConfig, id::EngineVmId, preflight::Probe, time::Clock,
+};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig};
@@ -77,11 +79,11 @@ impl GuardedNode {
             let why = self.breaker().why.clone();
             return Err(CallError::Unreachable(why));
         }
-        self.probe().await
+        self.begin().await
     }
 
     /// Begins a call, whatever the breaker says.
-    async fn probe(&self) -> Result<UnderWay<'_>, CallError> {
+    async fn begin(&self) -> Result<UnderWay<'_>, CallError> {
         let driver = self.driver()?;
         let permit = self.permits.acquire().await;
         let permit = permit.map_err(|closed| CallError::Unreachable(closed.to_string()))?;
@@ -126,7 +128,7 @@ impl Drop for UnderWay<'_> {
 #[async_trait]
 impl Node for GuardedNode {
     async fn inventory(&self) -> Result<Inventory, CallError> {
-        let call = self.probe().await?;
+        let call = self.begin().await?;
         let outcome = call.driver.inventory().await;
         call.end(outcome)
     }
@@ -134,6 +136,18 @@ impl Node for GuardedNode {
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         let call = self.call().await?;
         let outcome = call.driver.list().await;
+        call.end(outcome)
+    }
+
+    async fn probe(&self, clock: &dyn Clock) -> Result<Option<Probe>, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.probe(clock).await;
+        call.end(outcome)
+    }
+
+    async fn configs(&self) -> Result<Vec<(Mark, EngineVmId, ReportedConfig)>, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.configs().await;
         call.end(outcome)
     }
 
@@ -255,7 +269,7 @@ mod tests {
         let node = GuardedNode::new("", 1);
         node.connect(Ok(Arc::new(host())));
         for _ in 0..BREAKS_AFTER {
-            drop(node.probe().await.unwrap());
+            drop(node.begin().await.unwrap());
         }
         assert!(node.is_open());
         assert_eq!(node.permits.available_permits(), 1);

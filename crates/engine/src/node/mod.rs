@@ -19,11 +19,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use casemate_core::{
     cvm::{Gpus, ObservedVm, PortMap},
+    drift::ReportedConfig,
     id::{AppId, ComposeHash, DeviceId, EngineVmId, KmsId, VmUuid},
     instance::InstanceSeed,
     node::Capabilities,
+    preflight::Probe,
     seal::SealedEnv,
     stored::Stored,
+    time::Clock,
 };
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
@@ -38,6 +41,17 @@ pub trait Node: Send + Sync + fmt::Debug {
 
     /// All VMs of this host that carry a mark ([`Mark`]), oldest first; one call, whole list.
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError>;
+
+    /// What pre-flight asks beyond the inventory. `None`: there is nothing to ask of this kind of node.
+    async fn probe(&self, _clock: &dyn Clock) -> Result<Option<Probe>, CallError> {
+        Ok(None)
+    }
+
+    /// The configurations of all VMs that carry a mark, in a bounded number of calls for the whole host. Empty:
+    /// this kind of node does not tell them.
+    async fn configs(&self) -> Result<Vec<(Mark, EngineVmId, ReportedConfig)>, CallError> {
+        Ok(Vec::new())
+    }
 
     /// The VMs that carry this mark, oldest first. Usually none or one; two after a lost answer.
     async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError>;
@@ -236,8 +250,24 @@ pub struct Inventory {
     /// https. `None`: Casemate's gateway leads to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_domain: Option<String>,
+    /// Its GPUs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<Gpu>,
+    /// What the last pre-flight saw; `None`: nothing yet, or there is nothing to see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
     /// What an operator should know, for example where CPU limits apply.
     pub notes: Vec<String>,
+}
+
+/// A GPU of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gpu {
+    /// Its place in the host.
+    pub slot: String,
+    /// Vendor and product, `10de:2335`.
+    pub product_id: String,
+    pub is_free: bool,
 }
 
 impl Inventory {
@@ -252,8 +282,30 @@ impl Inventory {
             capacity: Capacity { slots: 0, vcpu: 0, memory_mb: 0, disk_gb: 0 },
             capabilities: Capabilities::default(),
             gateway_domain: None,
+            gpus: Vec::new(),
+            probe: None,
             notes: Vec::new(),
         }
+    }
+}
+
+impl Inventory {
+    /// With what was known before and the node does not tell every time: its device id and the hashes of its
+    /// images, which guests tell, and the last probe, unless there is a newer one.
+    #[must_use]
+    pub fn with_known(mut self, known: &Self, probe: Option<Option<&Probe>>) -> Self {
+        if self.device_id == DeviceId::from_bytes([0; 32]) {
+            self.device_id = known.device_id;
+        }
+        for image in self.images.iter_mut().filter(|image| image.os_image_hash.is_none()) {
+            let before = known.images.iter().find(|before| before.name == image.name);
+            image.os_image_hash = before.and_then(|before| before.os_image_hash.clone());
+        }
+        self.probe = match probe {
+            Some(newest) => newest.cloned(),
+            None => known.probe.clone(),
+        };
+        self
     }
 }
 
@@ -283,4 +335,38 @@ pub struct Image {
     pub is_dev: bool,
     /// SHA-256 over the image's checksum file, 64 hex digits.
     pub os_image_hash: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(hash: Option<&str>) -> Image {
+        Image {
+            name: "dstack-0.6.6".to_owned(),
+            version: "0.6.6".to_owned(),
+            is_dev: false,
+            os_image_hash: hash.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_only_guests_tell_outlives_a_restart() {
+        let device = |byte| DeviceId::from_bytes([byte; 32]);
+        let known = Inventory {
+            device_id: device(1),
+            images: vec![image(Some("aa"))],
+            ..Inventory::unknown()
+        };
+        let told = Inventory { images: vec![image(None)], ..Inventory::unknown() };
+        let now = told.with_known(&known, None);
+        assert_eq!((now.device_id, now.images), (device(1), vec![image(Some("aa"))]));
+        let told = Inventory {
+            device_id: device(2),
+            images: vec![image(Some("bb"))],
+            ..Inventory::unknown()
+        };
+        let now = told.clone().with_known(&known, None);
+        assert_eq!((now.device_id, &now.images), (device(2), &told.images), "what is told counts");
+    }
 }

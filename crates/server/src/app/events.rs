@@ -3,6 +3,7 @@
 use casemate_core::{
     change::EnvReport,
     cvm::{Boot, FailureCode, Phase},
+    drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     governance::{Block, Proof, Question},
     id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
@@ -46,8 +47,8 @@ pub enum CvmEvent {
     },
     /// It is to be deleted by itself at this time, or no longer.
     DeletionSet(Option<Timestamp>),
-    /// The node shows something else than what is recorded.
-    Drift(String),
+    /// The node shows something else than what is recorded; the kind, if it is not as desired either.
+    Drift(String, Option<DriftKind>),
     /// A document was prepared for contracts to allow; `what` is an update or another machine.
     Prepared {
         /// `update`, `replica`, `instance`.
@@ -184,7 +185,7 @@ impl CvmEvent {
                 Event::Ended { kind: *kind, how: *how, code, cause }
             }
             Self::DeletionSet(at) => Event::DeletionSet { at: *at },
-            Self::Drift(what) => Event::Drift { what: what.clone() },
+            Self::Drift(what, kind) => Event::Drift { what: what.clone(), drift: *kind },
             Self::Prepared { what, hash, chain_id, until } => Event::Prepared {
                 what: (*what).to_owned(),
                 compose_hash: *hash,

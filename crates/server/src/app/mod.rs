@@ -16,6 +16,7 @@ pub mod domains;
 pub mod error;
 pub mod events;
 pub mod fleet;
+pub mod fleet_admin;
 pub mod gateway_auth;
 pub mod gateways;
 pub mod governance;

@@ -1,19 +1,25 @@
 //! What an operator does with nodes: add, look, cordon, remove, give up. All of it writes rows; the
 //! registry ([`crate::nodes::registry`]) makes the fleet like them. Nothing here talks to a node.
 
+mod preflight;
+
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
-    node_admin::{AddNodeRequest, ManagedNode, NodeAmount},
+    node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, NodeAmount},
 };
 use casemate_core::{
     id::NodeId,
-    name::check_node_name,
+    name::{check_labels, check_node_name, check_price},
     node::{NodeKind, NodeState},
     place::Amount,
+    preflight::findings,
     time::Timestamp,
 };
 use casemate_engine::node::Inventory;
-use casemate_store::nodes::{self, NewNode, NodeRow, Taken};
+use casemate_store::{
+    Error as StoreError,
+    nodes::{self, NewNode, NodeRow, Taken},
+};
 
 use super::{Ctx, Error, fleet, kms_admin, mutation::Mutation};
 use crate::{
@@ -32,17 +38,20 @@ pub async fn all(ctx: &Ctx) -> Result<Vec<ManagedNode>, Error> {
     Ok(listed.map(|row| view(ctx, row, taken(row))).collect())
 }
 
-/// The node of this name.
+/// The node of this name, with its pre-flight.
 pub async fn one(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
     let named = |node: &ManagedNode| node.name == name;
-    all(ctx).await?.into_iter().find(named).ok_or_else(|| unknown(name))
+    let mut node = all(ctx).await?.into_iter().find(named).ok_or_else(|| unknown(name))?;
+    let facts = preflight::facts(ctx, &node);
+    node.findings = findings(&facts).into_iter().map(Into::into).collect();
+    Ok(node)
 }
 
 /// Has the watch of a node look now, if this process serves it.
 pub async fn look_now(ctx: &Ctx, name: &str) -> Result<ManagedNode, Error> {
     let node = one(ctx, name).await?;
     if let Some(own) = ctx.fleet.own_node(NodeId(node.id)) {
-        own.look_now.notify_one();
+        own.check_now();
     }
     Ok(node)
 }
@@ -54,6 +63,10 @@ pub async fn add(
     request: &AddNodeRequest,
 ) -> Result<ManagedNode, Error> {
     check_node_name(&request.name).map_err(|why| Error::invalid("name", why))?;
+    check_labels(&request.labels).map_err(|why| Error::invalid("labels", why))?;
+    if let Some(price) = &request.price {
+        check_price(price).map_err(|why| Error::invalid("price", why))?;
+    }
     let driver = driver(ctx, request)?;
     if !ctx.config.has(Role::Worker) {
         return Err(Error::because(
@@ -62,7 +75,12 @@ pub async fn add(
         )
         .suggest("Ask a process with role worker."));
     }
-    let settings = NodeSettings { driver, limits: request.limits };
+    let settings = NodeSettings {
+        driver,
+        limits: request.limits,
+        labels: request.labels.clone(),
+        price: request.price.clone(),
+    };
     let json = settings.to_json();
     let inventory = casemate_core::stored::write(&Inventory::unknown())
         .map_err(|error| Error::Internal(format!("an inventory does not serialise: {error}")))?;
@@ -159,6 +177,49 @@ pub async fn set_state(
     Ok(ManagedNode { state, ..node })
 }
 
+/// Changes labels and price of a node; its driver stays.
+pub async fn change(
+    ctx: &Ctx,
+    mutation: &mut Mutation,
+    name: &str,
+    request: &ChangeNodeRequest,
+) -> Result<ManagedNode, Error> {
+    let rows = nodes::all(&ctx.db).await?;
+    let row = rows.iter().find(|row| row.name == name).ok_or_else(|| unknown(name))?;
+    let Some(text) = &row.settings else {
+        let why = format!("{name} has no settings of its own: it was started with --node");
+        return Err(Error::because(ErrorCode::StateConflict, why)
+            .suggest("Add it with casemate admin node add, or as one of [[nodes]]."));
+    };
+    let mut settings = NodeSettings::from_json(text).map_err(|why| {
+        Error::because(ErrorCode::StateConflict, format!("the settings of {name}: {why}"))
+            .suggest("Ask a process of the version that wrote them.")
+    })?;
+    for (key, value) in &request.labels {
+        match value {
+            Some(value) => drop(settings.labels.insert(key.clone(), value.clone())),
+            None => drop(settings.labels.remove(key)),
+        }
+    }
+    check_labels(&settings.labels).map_err(|why| Error::invalid("labels", why))?;
+    match request.price.as_deref() {
+        Some("") => settings.price = None,
+        Some(price) => {
+            check_price(price).map_err(|why| Error::invalid("price", why))?;
+            settings.price = Some(price.to_owned());
+        }
+        None => {}
+    }
+    mutation.changes_nodes();
+    let json = settings.to_json();
+    if !mutation.tx.change_node_settings(row.id(), text, &json).await? {
+        return Err(StoreError::Stale.into());
+    }
+    let taken = nodes::taken(&ctx.db).await?;
+    let taken = taken.into_iter().find(|taken| taken.node_id == row.id);
+    Ok(view(ctx, &NodeRow { settings: Some(json), ..row.clone() }, taken))
+}
+
 /// Takes a node out of the fleet. One that has CVMs is refused, unless its operator gives it up: then
 /// deletions of its CVMs are done, and the others have failed.
 pub async fn remove(
@@ -181,7 +242,7 @@ pub async fn remove(
         ))
 }
 
-fn unknown(name: &str) -> Error {
+pub(super) fn unknown(name: &str) -> Error {
     Error::because(ErrorCode::NotFound, format!("There is no node {name}"))
         .suggest("casemate admin node list shows the nodes.")
 }
@@ -224,13 +285,16 @@ fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
         host,
         dir,
         dstack,
-        limits: settings.map(|settings| settings.limits).unwrap_or_default(),
+        limits: settings.as_ref().map(|settings| settings.limits).unwrap_or_default(),
         capacity: amount(node.as_ref().map(|node| node.capacity()).unwrap_or_default()),
         taken: amount(taken.map(fleet::amount).unwrap_or_default()),
         images: inventory
             .map(|inventory| inventory.images.iter().map(|image| image.name.clone()).collect())
             .unwrap_or_default(),
         notes: inventory.map(|inventory| inventory.notes.clone()).unwrap_or_default(),
+        labels: settings.as_ref().map(|settings| settings.labels.clone()).unwrap_or_default(),
+        price: settings.and_then(|settings| settings.price),
+        findings: Vec::new(),
     }
 }
 

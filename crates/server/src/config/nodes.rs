@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use casemate_api::node_admin::NodeLimits;
-use casemate_core::name::check_node_name;
+use casemate_core::{
+    name::{check_labels, check_node_name, check_price},
+    place::Labels,
+};
 use serde::Deserialize;
 
 use super::{ConfigError, Kms};
@@ -16,6 +19,9 @@ pub struct ConfiguredNode {
     pub region: Option<String>,
     #[serde(default)]
     pub limits: NodeLimits,
+    #[serde(default)]
+    pub labels: Labels,
+    pub price: Option<String>,
     #[serde(flatten)]
     pub driver: DriverSettings,
 }
@@ -29,6 +35,15 @@ pub(super) fn check(nodes: &[ConfiguredNode], kms: &Kms) -> Result<(), ConfigErr
         if !names.insert(&node.name) {
             return Err(refuse(format!("{} is there twice", node.name)));
         }
+        let checked = check_labels(&node.labels).map_err(|why| ("labels", why)).and_then(|()| {
+            node.price
+                .as_deref()
+                .map_or(Ok(()), |price| check_price(price).map_err(|why| ("price", why)))
+        });
+        checked.map_err(|(field, why)| ConfigError::Value {
+            key: format!("nodes[{index}].{field}"),
+            reason: why.to_string(),
+        })?;
         if let DriverSettings::Dstack(access) = &node.driver {
             check_dstack(access, &node.limits).map_err(|(field, reason)| {
                 let field = field.strip_prefix("dstack.").unwrap_or(field);

@@ -6,8 +6,10 @@
 //! | [`settings`] | connection settings and limits of a node: the JSON of its row |
 //! | [`open`] | creates a driver from settings; the only place that knows every kind |
 //! | [`registry`] | syncs the fleet in memory with the rows, and runs one watch per own node |
-//! | [`watch`] | one node: connect, list, compare with what is recorded, reconcile after an outage |
 //! | [`kms_watch`] | looks at each dstack-kms, which the guests of dstack nodes take their keys from |
+//! | [`watch`] | one node: connect, list, reconcile after an outage |
+//! | `compare` | what a node shows against what is recorded |
+//! | [`drift`] | what a node shows and nobody wanted: listed, told, repaired by policy |
 //! | [`heartbeat`] | renews leases of nodes, and ends the operations on nodes that were given up |
 //!
 //! Every node has its own watch task, call limit and circuit breaker ([`casemate_engine::node::guard`]), and
@@ -18,6 +20,8 @@
 //! A node with files in a process's data directory is pinned to that process. Any other node is leased: one
 //! worker serves it, and when that worker is gone, another one takes over.
 
+mod compare;
+pub mod drift;
 pub mod heartbeat;
 pub mod kms_watch;
 pub mod open;

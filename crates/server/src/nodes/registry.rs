@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     open::Opener,
-    settings::{NodeSettings, placing},
+    settings::{NodeSettings, placing, same_driver},
     watch::{self, Connect},
 };
 use crate::{
@@ -161,7 +161,7 @@ impl Registry {
         let id = row.id();
         let takes_new = row.settings.is_some() || self.chosen.contains_key(&id);
         match self.served.get(&id) {
-            Some(served) if served.settings == row.settings => {
+            Some(served) if same_driver(served.settings.as_deref(), row.settings.as_deref()) => {
                 served.node.place(placing(row, takes_new));
                 return Some(served.node.clone());
             }
@@ -320,7 +320,12 @@ impl NodeEnlistment<'_> {
 
     /// Inserts a node of `[[nodes]]`, or updates its settings.
     async fn write_row(&self, node: &crate::config::ConfiguredNode) -> Result<(), EnlistError> {
-        let settings = NodeSettings { driver: node.driver.clone(), limits: node.limits };
+        let settings = NodeSettings {
+            driver: node.driver.clone(),
+            limits: node.limits,
+            labels: node.labels.clone(),
+            price: node.price.clone(),
+        };
         let json = settings.to_json();
         let kind = node.driver.kind();
         let new = NewNode {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use casemate_api::node_admin::{DstackAccess, NodeLimits};
 use casemate_core::{
     node::NodeKind,
+    place::Labels,
     stored::{self, Stored, Unreadable},
 };
 use casemate_store::nodes::NodeRow;
@@ -20,9 +21,18 @@ pub struct NodeSettings {
     /// Limits for its CVMs, below its capacity.
     #[serde(default)]
     pub limits: NodeLimits,
+    /// What its operator says of it; placement can ask for it.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// Price of the node, as its operator writes it: for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
 }
 
-impl Stored for NodeSettings {}
+/// Version 1 had neither labels nor price.
+impl Stored for NodeSettings {
+    const VERSION: u32 = 2;
+}
 
 /// Connection settings by kind of node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +75,12 @@ impl DriverSettings {
 }
 
 impl NodeSettings {
-    /// The JSON for the node's row.
+    /// The JSON for the node's row: of version 1 where that can say it, so that processes of the version before
+    /// can still serve the node.
     pub fn to_json(&self) -> String {
+        if self.labels.is_empty() && self.price.is_none() {
+            return serde_json::to_string(self).unwrap_or_default();
+        }
         stored::write(self).unwrap_or_default()
     }
 
@@ -76,18 +90,30 @@ impl NodeSettings {
     }
 }
 
-/// The limits for new CVMs of a node's row. Unreadable settings are no limit here: the process that serves
-/// the node reports them.
+/// What a node's row says of new CVMs. Unreadable settings are no limit here: the process that serves the node
+/// reports them.
 pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
     let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
     let limits = settings.as_ref().map(|settings| settings.limits).unwrap_or_default();
+    let labels = settings.as_ref().map(|settings| settings.labels.clone()).unwrap_or_default();
     let (kms, gateways) = match settings.map(|settings| settings.driver) {
         Some(DriverSettings::Dstack(access)) => (access.kms, access.gateways),
         Some(DriverSettings::Docker { .. } | DriverSettings::Sim { .. }) | None => {
             (None, Vec::new())
         }
     };
-    Placing { state: row.state, takes_new, limits, kms, gateways }
+    Placing { state: row.state, takes_new, limits, kms, gateways, labels }
+}
+
+/// Whether two settings reach a node in the same way, so that its driver stays.
+pub fn same_driver(one: Option<&str>, other: Option<&str>) -> bool {
+    let driver = |text: &str| NodeSettings::from_json(text).ok().map(|settings| settings.driver);
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            one == other || driver(one).is_some_and(|same| driver(other) == Some(same))
+        }
+        (one, other) => one == other,
+    }
 }
 
 #[cfg(test)]
@@ -98,18 +124,24 @@ mod tests {
     fn settings_are_kept_as_this_json() {
         let limits = NodeLimits { vcpu: Some(8), ..NodeLimits::default() };
         let docker = DriverSettings::Docker { host: Some("tcp://10.0.0.3:2375".to_owned()) };
+        let plain =
+            |driver, limits| NodeSettings { driver, limits, labels: Labels::new(), price: None };
+        let sim = DriverSettings::Sim { dir: None };
+        let labelled = NodeSettings {
+            labels: Labels::from([("disk".to_owned(), "nvme".to_owned())]),
+            price: Some("0.40 USD/h".to_owned()),
+            ..plain(sim.clone(), NodeLimits::default())
+        };
         let cases = [
             (
-                NodeSettings { driver: docker, limits },
-                r#"{"driver":{"kind":"docker","host":"tcp://10.0.0.3:2375"},"limits":{"vcpu":8}}"#,
+                labelled,
+                r#"{"v":2,"value":{"driver":{"kind":"sim"},"limits":{},"labels":{"disk":"nvme"},"price":"0.40 USD/h"}}"#,
             ),
             (
-                NodeSettings {
-                    driver: DriverSettings::Sim { dir: None },
-                    limits: NodeLimits::default(),
-                },
-                r#"{"driver":{"kind":"sim"},"limits":{}}"#,
+                plain(docker, limits),
+                r#"{"driver":{"kind":"docker","host":"tcp://10.0.0.3:2375"},"limits":{"vcpu":8}}"#,
             ),
+            (plain(sim, NodeLimits::default()), r#"{"driver":{"kind":"sim"},"limits":{}}"#),
         ];
         for (settings, json) in cases {
             assert_eq!(settings.to_json(), json);
@@ -119,11 +151,21 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_wrote_is_refused() {
-        let newer = r#"{"v":2,"value":{"driver":{"kind":"moon"}}}"#;
+        let newer = r#"{"v":3,"value":{"driver":{"kind":"moon"}}}"#;
         let error = NodeSettings::from_json(newer).unwrap_err();
-        assert!(matches!(error, Unreadable::Newer { found: 2, known: 1 }), "{error}");
+        assert!(matches!(error, Unreadable::Newer { found: 3, known: 2 }), "{error}");
         let unknown = r#"{"driver":{"kind":"sim","moon":1}}"#;
         let error = NodeSettings::from_json(unknown).unwrap_err();
         assert!(matches!(error, Unreadable::Corrupt(_)), "{error}");
+    }
+
+    #[test]
+    fn labels_do_not_change_the_way_to_a_node() {
+        let one = r#"{"driver":{"kind":"sim"},"limits":{"vcpu":8}}"#;
+        let labelled = r#"{"v":2,"value":{"driver":{"kind":"sim"},"labels":{"a":"b"}}}"#;
+        let other = r#"{"driver":{"kind":"docker"}}"#;
+        assert!(same_driver(Some(one), Some(labelled)) && same_driver(None, None));
+        assert!(!same_driver(Some(one), Some(other)) && !same_driver(Some(one), None));
+        assert!(!same_driver(Some("?"), Some("!")) && same_driver(Some("?"), Some("?")));
     }
 }

@@ -8,8 +8,8 @@
 //! CVM is compared, and one that is not as desired is handed to its reconciler, unless it failed for a reason
 //! of its own.
 //!
-//! Absent on purpose: repair of drift while the node answers. Somebody changed the host: the drift is shown,
-//! and left alone until the desired state changes. CVMs with an open operation are left to their reconcilers.
+//! While a node answers, drift is shown, and repaired where the policy of its kind says so ([`drift`](super::drift)).
+//! CVMs with an open operation are left to their reconcilers.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -18,32 +18,28 @@ use std::{
 };
 
 use casemate_core::{
-    cvm::{EngineState, ObservedVm, Phase, VisibleState, phase},
-    id::{CvmId, EngineVmId, EventSeq, VmUuid},
-    plan::needs_reconcile,
+    id::{CvmId, VmUuid},
+    preflight::Probe,
+    time::Timestamp,
 };
-use casemate_engine::node::{CallError, Inventory, Mark, guard::GuardedNode};
-use casemate_store::{
-    Error as StoreError,
-    cvms::{self, Cvm},
-    events as stored_events,
-    lease::Record,
-    nodes::NodeRow,
-};
+use casemate_engine::node::{CallError, Inventory, guard::GuardedNode};
+use casemate_store::{Error as StoreError, cvms, nodes::NodeRow};
 use tokio_util::sync::CancellationToken;
 
-use super::{open::Opener, settings::NodeSettings};
+use super::{
+    compare::{
+        BATCH, ComparedVms, all_suspects, bounded, differing, differs, is_unsettled,
+        record_differences,
+    },
+    drift::{DriftWatch, Seen},
+    open::Opener,
+    settings::NodeSettings,
+};
 
 use crate::app::{
     Ctx,
-    events::{self, CvmEvent, EventScope},
-    fleet::FleetNode,
+    fleet::{Changes, FleetNode},
 };
-
-/// Maximum number of CVMs in memory at once.
-const BATCH: usize = 200;
-/// After more events than this, every CVM of the node is compared.
-const MANY_EVENTS: i64 = 20_000;
 
 /// Connects a node to its driver.
 #[derive(Debug)]
@@ -75,6 +71,9 @@ impl Connect {
     }
 }
 
+/// A pre-flight probe is repeated after this time; it is taken at once when an operator checks a node.
+const PROBE_EVERY: Duration = Duration::from_mins(10);
+
 /// Watches a node until stopped.
 pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: CancellationToken) {
     let every = Duration::from_secs(ctx.config.work.watch_nodes_s.max(1));
@@ -82,9 +81,15 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
     loop {
         let look = async {
             connect.connect(&ctx, &node).await;
+            if node.take_probe_request() {
+                watch.probe(&ctx, &node).await;
+            }
             if let Err(error) = watch.look(&ctx, &node).await {
                 tracing::error!(node = %node.name, error = &error as &dyn std::error::Error,
                     "what the node shows was not recorded");
+            }
+            if watch.probe_is_due(ctx.now()) && node.silence().is_none() {
+                watch.probe(&ctx, &node).await;
             }
         };
         if stop.run_until_cancelled(look).await.is_none() {
@@ -98,28 +103,34 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
     }
 }
 
-/// The compared state of the VMs with one mark.
-type ComparedVms = Vec<(EngineVmId, VisibleState)>;
-
 /// State of the comparison between rounds.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// Hashes of the last observed states.
     shown: HashMap<VmUuid, u64>,
-    /// Events up to here were taken into account; `None`: nothing was compared yet.
-    events: Option<EventSeq>,
+    /// The last round was compared and recorded to its end.
+    is_compared: bool,
     /// CVMs that changed during their comparison.
     again: BTreeSet<CvmId>,
     /// Whether the next answer is the first after an outage, or since this process serves the node.
     reconciles: bool,
+    /// The last probe; `None`: none was answered yet.
+    probe: Option<Option<Probe>>,
+    /// When a probe was tried last.
+    probed_at: Option<Timestamp>,
+    drift: DriftWatch,
 }
 
 impl Watch {
     /// Runs one round.
     pub async fn look(&mut self, ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
-        let newest = stored_events::newest(&ctx.db).await?;
+        // Before the list: an event after it belongs to the next round.
+        let events = ctx.fleet.changes.take(&ctx.db, node.id).await?;
+        let is_compared = std::mem::take(&mut self.is_compared);
         let was_away = self.reconciles || node.silence().is_some();
-        let Some(shown) = query_node(ctx, node).await? else {
+        let before = node.observed().0;
+        let probe = self.probe.as_ref().map(Option::as_ref);
+        let Some(shown) = query_node(ctx, node, probe).await? else {
             self.reconciles = true;
             return Ok(());
         };
@@ -130,25 +141,54 @@ impl Watch {
             ctx.wake.notify_one();
         }
         let hashes: HashMap<_, _> = shown.iter().map(|(uuid, vms)| (*uuid, hash(vms))).collect();
-        let suspects = match self.events {
+        let suspects = match events {
             _ if was_away => {
                 all_suspects(ctx, node, |cvm| differs(cvm, &shown) || is_unsettled(cvm)).await?
             }
-            Some(observed) if newest.0 - observed.0 <= MANY_EVENTS => {
-                let mut changed = self.again.clone();
-                changed.extend(stored_events::cvms_between(&ctx.db, observed, newest).await?);
+            Changes::Some(mut changed) if is_compared => {
+                changed.extend(self.again.iter().copied());
                 changed.extend(self.changed(ctx, node, &hashes).await?);
                 differing(ctx, node, &changed, &shown).await?
             }
-            _ => all_suspects(ctx, node, |cvm| differs(cvm, &shown)).await?,
+            Changes::Some(_) | Changes::All => {
+                all_suspects(ctx, node, |cvm| differs(cvm, &shown)).await?
+            }
         };
-        drop(shown);
+        let mut seen = Seen { suspects: suspects.iter().copied().collect(), ..Seen::default() };
+        for (uuid, vms) in shown.into_iter().filter(|(uuid, _)| !self.shown.contains_key(uuid)) {
+            seen.new.extend(vms.into_iter().map(|(vm, _)| (uuid, vm)));
+        }
         self.again = record_differences(ctx, node, suspects, was_away).await?;
         self.shown = hashes;
-        self.events = Some(newest);
+        let looked = self.drift.look(ctx, node, seen, &self.shown, before.device_id).await;
+        if looked.is_err() {
+            // Everything is new to the next round.
+            self.shown.clear();
+        }
+        looked?;
+        self.is_compared = true;
         // CVMs that could not be compared now are reconciled in the next round.
         self.reconciles = was_away && !self.again.is_empty();
         Ok(())
+    }
+
+    fn probe_is_due(&self, now: Timestamp) -> bool {
+        self.probed_at.is_none_or(|at| now.since(at) >= PROBE_EVERY)
+    }
+
+    /// Takes a pre-flight probe; the next look records it with the inventory.
+    async fn probe(&mut self, ctx: &Ctx, node: &FleetNode) {
+        self.probed_at = Some(ctx.now());
+        match bounded(ctx, node.node.probe(&*ctx.clock)).await {
+            Ok(probe) => {
+                let is_new = probe.is_some() && self.probe.as_ref() != Some(&probe);
+                self.probe = Some(probe);
+                if is_new {
+                    node.look_now.notify_one();
+                }
+            }
+            Err(error) => tracing::debug!(node = %node.name, %error, "no probe"),
+        }
     }
 
     /// CVMs whose VMs changed since the last round.
@@ -182,10 +222,14 @@ fn hash(vms: &ComparedVms) -> u64 {
 async fn query_node(
     ctx: &Ctx,
     node: &Arc<FleetNode>,
+    probe: Option<Option<&Probe>>,
 ) -> Result<Option<HashMap<VmUuid, ComparedVms>>, StoreError> {
-    let answer: Result<(Inventory, _), _> =
-        bounded(ctx, async { Ok((node.node.inventory().await?, node.node.list().await?)) }).await;
     let (known, was_reachable) = node.observed();
+    let answer: Result<(Inventory, _), _> = bounded(ctx, async {
+        let told = node.node.inventory().await?;
+        Ok((told.with_known(&known, probe), node.node.list().await?))
+    })
+    .await;
     let told = answer.as_ref().ok().map(|(inventory, _)| inventory);
     if was_reachable != told.is_some() || told.is_some_and(|told| *told != *known) {
         record_reachability(ctx, node, told).await?;
@@ -232,166 +276,4 @@ fn describe_error(error: CallError) -> String {
         CallError::Unreachable(why) | CallError::Unknown(why) => why,
         CallError::Rejected(why) => format!("it refuses to be asked: {why}"),
     }
-}
-
-async fn bounded<T>(
-    ctx: &Ctx,
-    call: impl Future<Output = Result<T, CallError>>,
-) -> Result<T, CallError> {
-    let limit = Duration::from_secs(ctx.config.work.call_timeout_s);
-    let silence = |_| Err(CallError::Unknown("no answer in time".to_owned()));
-    tokio::time::timeout(limit, call).await.unwrap_or_else(silence)
-}
-
-/// The VM recorded for a CVM at rest; `None` if there is nothing to compare.
-fn recorded(cvm: &Cvm) -> Option<&EngineVmId> {
-    match &cvm.status.engine {
-        EngineState::Present { vm } if cvm.operation.is_none() => Some(vm),
-        EngineState::Present { .. } | EngineState::Absent | EngineState::Creating { .. } => None,
-    }
-}
-
-/// Whether the CVM may need reconciliation whatever its node shows: the VM is not as desired, or an operation
-/// failed because of the node.
-fn is_unsettled(cvm: &Cvm) -> bool {
-    let vms: Vec<ObservedVm> = cvm.status.observed.iter().cloned().collect();
-    cvm.operation.is_none() && needs_reconciler(cvm, &vms)
-}
-
-/// Whether a CVM at rest needs its reconciler.
-fn needs_reconciler(cvm: &Cvm, vms: &[ObservedVm]) -> bool {
-    needs_reconcile(&cvm.desired, &cvm.status, vms)
-}
-
-fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, ComparedVms>) -> bool {
-    let Some(vm) = recorded(cvm) else { return false };
-    let vms = shown.get(&cvm.uuid);
-    let shows = vms.and_then(|vms| vms.iter().find(|(id, _)| id == vm)).map(|(_, shows)| shows);
-    shows != cvm.status.observed.as_ref().map(ObservedVm::shows).as_ref()
-}
-
-/// The CVMs among these that differ from what their node showed.
-async fn differing(
-    ctx: &Ctx,
-    node: &FleetNode,
-    ids: &BTreeSet<CvmId>,
-    shown: &HashMap<VmUuid, ComparedVms>,
-) -> Result<Vec<CvmId>, StoreError> {
-    let ids: Vec<CvmId> = ids.iter().copied().collect();
-    let mut suspects = Vec::new();
-    for some in ids.chunks(BATCH) {
-        let found = cvms::on_node_among(&ctx.db, node.id, some).await?;
-        suspects.extend(found.iter().filter(|cvm| differs(cvm, shown)).map(|cvm| cvm.id));
-    }
-    Ok(suspects)
-}
-
-/// All CVMs of the node that are suspect.
-async fn all_suspects(
-    ctx: &Ctx,
-    node: &FleetNode,
-    is_suspect: impl Fn(&Cvm) -> bool,
-) -> Result<Vec<CvmId>, StoreError> {
-    let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
-    let (mut suspects, mut after) = (Vec::new(), CvmId(0));
-    loop {
-        let page = cvms::on_node(&ctx.db, node.id, after, limit).await?;
-        let Some(last) = page.last() else { return Ok(suspects) };
-        after = last.id;
-        suspects.extend(page.iter().filter(|cvm| is_suspect(cvm)).map(|cvm| cvm.id));
-    }
-}
-
-/// Reads the suspects, lists the node's VMs again, and records the differences that remain; if the node
-/// `was_away`, hands them to their reconcilers. Returns the CVMs that changed in the meantime.
-async fn record_differences(
-    ctx: &Ctx,
-    node: &FleetNode,
-    suspects: Vec<CvmId>,
-    was_away: bool,
-) -> Result<BTreeSet<CvmId>, StoreError> {
-    let mut again = BTreeSet::new();
-    for some in suspects.chunks(BATCH) {
-        let found = cvms::on_node_among(&ctx.db, node.id, some).await?;
-        let at_rest = |cvm: &&Cvm| recorded(cvm).is_some() || (was_away && is_unsettled(cvm));
-        for cvm in found.iter().filter(at_rest) {
-            let mark = Mark::new(&cvm.spec.name, cvm.uuid);
-            let Ok(vms) = bounded(ctx, node.node.find(&mark)).await else {
-                again.insert(cvm.id);
-                continue;
-            };
-            let due = was_away && needs_reconciler(cvm, &vms);
-            match compare(ctx, cvm, vms, due).await {
-                Ok(()) => {}
-                Err(StoreError::Stale) => drop(again.insert(cvm.id)),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(again)
-}
-
-/// Records a visible difference, if any, and whether the CVM becomes due.
-async fn compare(
-    ctx: &Ctx,
-    cvm: &Cvm,
-    shown: Vec<ObservedVm>,
-    due: bool,
-) -> Result<(), StoreError> {
-    let recorded = recorded(cvm);
-    let ours = shown.into_iter().find(|observed| recorded == Some(&observed.id));
-    let shows_of = |vm: &Option<ObservedVm>| vm.as_ref().map(ObservedVm::shows);
-    if recorded.is_none() || shows_of(&ours) == shows_of(&cvm.status.observed) {
-        return if due {
-            record(ctx, cvm, &cvm.status, cvm.phase, None, due).await
-        } else {
-            Ok(())
-        };
-    }
-    let mut status = cvm.status.clone();
-    status.observed.clone_from(&ours);
-    let shows = phase(cvm.desired.power, &status, None);
-    let what = match &ours {
-        None => "the VM is no longer on its node".to_owned(),
-        Some(vm) if !vm.faults.is_empty() => {
-            vm.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        }
-        Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
-    };
-    record(ctx, cvm, &status, shows, Some(what), due).await
-}
-
-async fn record(
-    ctx: &Ctx,
-    cvm: &Cvm,
-    status: &casemate_core::cvm::Status,
-    shows: Phase,
-    drift: Option<String>,
-    due: bool,
-) -> Result<(), StoreError> {
-    let now = ctx.now();
-    let mut tx = ctx.db.begin().await?;
-    let record = Record {
-        status,
-        phase: shows,
-        lease_until: None,
-        calling: false,
-        due_at: due.then_some(now),
-        deleted: false,
-    };
-    tx.record(cvm, &record, now).await?;
-    let mut new_events: Vec<CvmEvent> = drift.map(CvmEvent::Drift).into_iter().collect();
-    if shows != cvm.phase {
-        new_events.push(CvmEvent::Phase(cvm.phase, shows));
-    }
-    let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
-    let newest = events::write(&mut tx, scope, &new_events, now).await?;
-    tx.commit().await?;
-    if due {
-        ctx.wake.notify_one();
-    }
-    if newest > EventSeq(0) {
-        ctx.announce(newest);
-    }
-    Ok(())
 }

@@ -152,3 +152,17 @@ pub async fn ids_on_node(db: &Db, node: NodeId, uuids: &[VmUuid]) -> Result<Vec<
         .fetch_all(c))?;
     Ok(ids.into_iter().map(CvmId).collect())
 }
+
+/// Those of these UUIDs that belong to live CVMs of a node.
+pub async fn uuids_on_node(db: &Db, node: NodeId, uuids: &[VmUuid]) -> Result<Vec<VmUuid>, Error> {
+    let list = serde_json::to_string(uuids).unwrap_or_default();
+    let sql = format!(
+        "SELECT vm_uuid FROM cvms WHERE vm_uuid IN ({}) AND node_id = $2 AND deleted_at IS NULL",
+        db.dialect().elements()
+    );
+    let found = on_read!(db, |c| query_scalar::<_, String>(sqlx::AssertSqlSafe(sql))
+        .bind(&list)
+        .bind(node.0)
+        .fetch_all(c))?;
+    Ok(found.iter().filter_map(|uuid| uuid.parse().ok()).collect())
+}

@@ -27,7 +27,7 @@ pub use facets::{Facets, facets};
 pub use find::{by_id, by_uuids, for_gateway, resolve, with_instance};
 pub use history::{PastCvm, app_history};
 pub use intent::{Intent, ToDelete, to_delete};
-pub use list::{Filter, ids_on_node, on_node, on_node_among, page};
+pub use list::{Filter, ids_on_node, on_node, on_node_among, page, uuids_on_node};
 pub use pagination::{Part, Seek};
 pub(crate) use row::{Row, SELECT, readable};
 pub(crate) use usage_counters::UsageDelta;

@@ -11,6 +11,8 @@ mod commit;
 #[cfg(test)]
 mod commit_tokens;
 #[cfg(test)]
+mod drift;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod freshness;

@@ -10,6 +10,7 @@ use std::{
 use casemate_core::{
     change::Change,
     cvm::{Phase, Resources, Spec},
+    drift::DriftKind,
     governance::{Block, Proof},
     id::{BlockHash, CvmId, CvmName, NodeId, RevisionRef},
     node::NodeState,
@@ -19,7 +20,7 @@ use casemate_store::{
     Db, accounts,
     commit_tokens::{self, Kind, NewPreparation, TokenHash},
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
-    events,
+    drift, events,
     key_decisions::{self, BootQuery},
     lease, nodes,
     operations::{self, Ending, Shown, queue::NewChange},
@@ -171,6 +172,9 @@ async fn read_everything(world: &World) {
     cvms::on_node(db, world.node, CvmId(0), 9).await.unwrap();
     cvms::on_node_among(db, world.node, &[cvm.id]).await.unwrap();
     cvms::ids_on_node(db, world.node, &[cvm.uuid]).await.unwrap();
+    cvms::uuids_on_node(db, world.node, &[cvm.uuid]).await.unwrap();
+    drift::open(db, Some(world.node), None, 9).await.unwrap();
+    drift::open(db, None, Some((world.node, "vm:1", "lost")), 9).await.unwrap();
     read_apps(world, &cvm).await;
     let boot = BootQuery {
         app: &cvm.spec.app_id,
@@ -252,12 +256,23 @@ async fn work(world: &World) {
     let operation = world.open_operation(cvm.id).await;
     let mut tx = db.begin().await.unwrap();
     tx.mark_node(world.node, Some("{}"), true, START).await.unwrap();
+    let new = drift::NewDrift {
+        node: world.node,
+        subject: "state:1",
+        kind: DriftKind::Lost,
+        cvm: Some(cvm.id),
+        what: "gone",
+    };
+    tx.insert_drift(&new, START).await.unwrap();
+    tx.delete_drift(world.node, "state:1", "lost").await.unwrap();
+    tx.delete_drift_of_kind(world.node, DriftKind::HostReplaced).await.unwrap();
     tx.upsert_node(&sim("node-1"), START).await.unwrap();
     tx.keep_nodes("here", "", START).await.unwrap();
     tx.configure_node(&sim("node-1")).await.unwrap();
     tx.add_node(&sim("node-1"), START).await.unwrap();
     tx.take_node(world.node, ("here", ""), START, START).await.unwrap();
     tx.set_node_state(world.node, NodeState::Active).await.unwrap();
+    tx.change_node_settings(world.node, "{}", "{}").await.unwrap();
     tx.remove_node(world.node, false).await.unwrap();
     tx.release_nodes("here").await.unwrap();
     tx.record(cvm, &at_rest(&cvm.status, Phase::Running), START).await.unwrap();
@@ -409,7 +424,7 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store as SQLite logs it; other tests run in this process, too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 20] = [
+    const TABLES: [&str; 21] = [
         "counters",
         "key_decisions",
         "key_decision_totals",
@@ -417,6 +432,7 @@ fn is_ours(statement: &str) -> bool {
         "workspaces",
         "api_keys",
         "nodes",
+        "node_drift",
         "documents",
         "apps",
         "app_tallies",

@@ -28,7 +28,7 @@ use super::{
     },
     governance::chain::Signing,
 };
-use crate::{cli::Global, connect, fail::Fail, ui, up::project::Project};
+use crate::{admin::label, cli::Global, connect, fail::Fail, ui, up::project::Project};
 
 /// Deploy a compose file, or update an existing CVM.
 ///
@@ -37,6 +37,7 @@ use crate::{cli::Global, connect, fail::Fail, ui, up::project::Project};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate deploy                                       the compose file in this directory
+  casemate deploy --node-label disk=nvme --tee tdx
   casemate deploy --kms base --private-key-file key --wait
   casemate deploy --kms base --sign-with print --owner 0x…   print the transaction for a Safe
   casemate deploy --kms base --app-id 0x…                    after it was executed
@@ -66,6 +67,13 @@ pub struct Deploy {
     /// Node, by name or id; see `casemate nodes ls`.
     #[arg(long, value_name = "NAME|ID", conflicts_with = "cvm_id")]
     node: Option<String>,
+    /// Only a node with this label; repeatable. See `casemate admin node list --json`.
+    #[arg(long = "node-label", value_name = "KEY=VALUE", value_parser = label,
+          conflicts_with_all = ["cvm_id", "node"])]
+    node_labels: Vec<(String, String)>,
+    /// Only a node with this TEE: tdx, sev-snp, simulated or none.
+    #[arg(long, conflicts_with_all = ["cvm_id", "node"])]
+    tee: Option<String>,
     /// Instance type; see `casemate sizes ls`.
     #[arg(long, value_name = "NAME", conflicts_with = "cvm_id")]
     instance_type: Option<String>,

@@ -2,6 +2,7 @@
 
 use casemate_api::{
     commit::CommitRequest,
+    fleet::SimulationRequest,
     governance::GovernancePlanRequest,
     provision::ProvisionRequest,
     reply::{KmsNode, Provisioned},
@@ -12,7 +13,7 @@ use casemate_client::{
 };
 use casemate_core::{
     governance::plan::{Call, Transaction, checksummed},
-    id::{Address, AppId, ComposeHash, DeviceId, InvalidId, TxHash},
+    id::{Address, AppId, ComposeHash, DeviceId, InvalidId, NodeId, TxHash},
 };
 use serde_json::{Value, json};
 
@@ -60,7 +61,7 @@ pub async fn deploy(
     let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
     let mut wanted = request(project, &vars);
     wanted.instance_type.clone_from(&args.instance_type);
-    wanted.node_id = node(client, args.node.as_deref()).await?;
+    wanted.node_id = chosen_node(client, args).await?;
     wanted.app_id = args.app_id;
     choose_kms(&mut wanted, args.kms.as_deref());
     let provisioned = client.provision(&wanted).await?;
@@ -88,6 +89,31 @@ pub async fn deploy(
         }
         (None, None) => print(global, client, args, wanted, &governed).await,
     }
+}
+
+/// The node that is named, or one with the labels and the TEE that are asked for: provision has no fields for
+/// them, so the server is asked where such a CVM would fit.
+async fn chosen_node(client: &Client, args: &Deploy) -> Result<Option<NodeId>, Fail> {
+    if args.node_labels.is_empty() && args.tee.is_none() {
+        return node(client, args.node.as_deref()).await;
+    }
+    let request = SimulationRequest {
+        instance_type: args.instance_type.clone(),
+        count: 1,
+        without: Vec::new(),
+        region: None,
+        image: None,
+        labels: args.node_labels.iter().cloned().collect(),
+        tee: args.tee.clone(),
+        gpus: None,
+    };
+    let found = client.simulate_placement(&request).await?;
+    if let Some(chosen) = found.placed.first() {
+        return Ok(Some(NodeId(chosen.node_id)));
+    }
+    let reasons = found.refused.iter().map(|node| format!("{} {}", node.node, node.reason));
+    let reasons: Vec<String> = reasons.collect();
+    Err(Fail::new("no_such_node", format!("no node takes this: {}", reasons.join("; "))))
 }
 
 impl Governed {

@@ -29,6 +29,8 @@ pub(super) async fn inventory(node: &Shared) -> Result<Inventory, CallError> {
         capacity: node.config.capacity.unwrap_or_else(|| capacity(&info)),
         capabilities: Capabilities::of_container_engine(node.config.allow.clone()),
         gateway_domain: None,
+        gpus: Vec::new(),
+        probe: None,
         notes: notes(node),
     })
 }

@@ -268,6 +268,17 @@ impl PrpcClient {
         })
     }
 
+    /// The status and the `Date` of the answer to a call without a credential.
+    pub async fn call_anonymously(&self) -> Result<(StatusCode, Option<String>), CallError> {
+        let mut url = self.url("prpc/Version");
+        url.set_query(Some("json"));
+        let sent = self.http.post(url).json(&super::wire::Nothing {}).timeout(self.timeout).send();
+        let response = sent.await.map_err(|error| self.not_answered(&error))?;
+        let date = response.headers().get(reqwest::header::DATE);
+        let date = date.and_then(|date| date.to_str().ok()).map(str::to_owned);
+        Ok((response.status(), date))
+    }
+
     /// The OpenAPI document of the VMM. `None`: this build serves none.
     pub async fn openapi(&self) -> Result<Option<serde_json::Value>, CallError> {
         self.document().await.map_err(|error| self.call_error(error))

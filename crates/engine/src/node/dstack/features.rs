@@ -6,9 +6,25 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+/// Fields of `VmConfiguration` without which some configuration is refused.
+const USED_FIELDS: [&str; 6] =
+    ["hugepages", "pin_numa", "gpus", "kms_urls", "gateway_urls", "stopped"];
+/// Methods without which some call fails.
+const USED_METHODS: [&str; 7] = [
+    "prpc/CreateVm",
+    "prpc/UpdateVm",
+    "prpc/ShutdownVm",
+    "prpc/RemoveVm",
+    "prpc/Status",
+    "prpc/GetInfo",
+    "guest/Info",
+];
+
 /// Methods and fields of one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Features {
+    /// Read from a document of the build.
+    documented: bool,
     methods: BTreeSet<String>,
     /// Fields by message, without its package.
     fields: BTreeMap<String, BTreeSet<String>>,
@@ -29,7 +45,7 @@ impl Features {
             let fields = names(&schemas[&name]["properties"]).into_iter().collect();
             (name.rsplit('.').next().unwrap_or_default().to_owned(), fields)
         });
-        let features = Self { methods, fields: fields.collect() };
+        let features = Self { documented: true, methods, fields: fields.collect() };
         features.methods.contains("prpc/CreateVm").then_some(features)
     }
 
@@ -72,7 +88,24 @@ impl Features {
             "update_gateway_urls",
         ]);
         let fields = [("VmConfiguration", configuration), ("UpdateVmRequest", update)];
-        Self { methods, fields: fields.map(|(name, fields)| (name.to_owned(), fields)).into() }
+        Self {
+            documented: false,
+            methods,
+            fields: fields.map(|(name, fields)| (name.to_owned(), fields)).into(),
+        }
+    }
+
+    /// Whether a document of the build says so.
+    pub const fn is_documented(&self) -> bool {
+        self.documented
+    }
+
+    /// What Casemate uses and this build does not have. `tee_field`: the field for the TEE of the host.
+    pub fn missing(&self, tee_field: Option<&'static str>) -> Vec<String> {
+        let fields = USED_FIELDS.into_iter().chain(tee_field);
+        let fields = fields.filter(|field| !self.has_field("VmConfiguration", field));
+        let methods = USED_METHODS.into_iter().filter(|method| !self.has_method(method));
+        fields.chain(methods).map(str::to_owned).collect()
     }
 
     /// Whether there is a method: `prpc/UpdateVm`, `guest/GpuInfo`.
@@ -106,6 +139,12 @@ mod tests {
         assert!(features.has_field("VmConfiguration", "annotations"));
         assert!(!features.has_field("VmConfiguration", "simulated_tee"));
         assert!(!features.has_field("UpdateVmRequest", "id"));
+        let missing = features.missing(Some("no_tee"));
+        assert!(
+            missing.contains(&"no_tee".to_owned()) && missing.contains(&"prpc/UpdateVm".to_owned())
+        );
+        assert!(!missing.contains(&"prpc/CreateVm".to_owned()), "{missing:?}");
+        assert_eq!(Features::oldest().missing(None), Vec::<String>::new());
     }
 
     #[test]

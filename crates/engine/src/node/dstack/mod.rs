@@ -7,6 +7,8 @@
 //! | `wire` | the messages |
 //! | `features` | what the build takes |
 //! | `convert` | between our types and the messages |
+//! | `inventory` | what the host is, and what guests tell of it |
+//! | `probe` | what pre-flight asks |
 //! | `logs` | output of containers, else the serial log |
 //!
 //! dstack-vmm answers success to fields that it does not know, and its bridge networks ignore ports. So
@@ -15,7 +17,9 @@
 pub mod client;
 mod convert;
 mod features;
+mod inventory;
 mod logs;
+mod probe;
 mod wire;
 
 use std::{
@@ -27,8 +31,10 @@ use std::{
 use async_trait::async_trait;
 use casemate_core::{
     cvm::{ObservedVm, VmPower},
+    drift::ReportedConfig,
     id::{DeviceId, EngineVmId},
-    node::{Capabilities, NodeKind},
+    preflight::Probe,
+    time::Clock,
 };
 use secrecy::SecretString;
 
@@ -36,14 +42,14 @@ pub use self::client::{Credential, VmmAddress};
 use self::{
     client::{PrpcClient, Trust},
     features::Features,
+    inventory::Guests,
     wire::{
-        Configuration, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList, Meta, Nothing,
+        Configuration, GetInfoResponse, GpuList, Id, Ignored, ImageList, Meta, Nothing,
         StatusRequest, StatusResponse, UpdateVm, VersionResponse, VmInfo,
     },
 };
 use super::{
-    CallError, Capacity, Dial, DialError, Image, Inventory, LogQuery, LogStream, Mark, Node, Tee,
-    VmConfig,
+    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
 };
 
 /// Settings of a [`DstackNode`].
@@ -83,7 +89,7 @@ struct Known {
     /// The build that `features` are of.
     build: Option<VersionResponse>,
     features: Option<Arc<Features>>,
-    device_id: Option<DeviceId>,
+    guests: Guests,
 }
 
 /// Why a node cannot be opened.
@@ -118,7 +124,7 @@ impl DstackNode {
         };
         let trust = ca.as_deref().map_or(Trust::System, Trust::SystemAnd);
         let vmm = PrpcClient::new(config.address.clone(), credential, trust, config.timeout);
-        let known = Known { device_id: config.device_id, ..Known::default() };
+        let known = Known { guests: Guests::new(config.device_id), ..Known::default() };
         Ok(Self { vmm: vmm.map_err(OpenError::Client)?, config, known: Mutex::new(known) })
     }
 
@@ -195,22 +201,9 @@ impl DstackNode {
     async fn status(&self, keyword: &str) -> Result<Vec<VmInfo>, CallError> {
         let request =
             StatusRequest { brief: true, keyword: keyword.to_owned(), ..StatusRequest::default() };
-        Ok(self.vmm.call::<_, StatusResponse>("Status", &request).await?.vms)
-    }
-
-    /// The device id as a guest tells it, once it is known.
-    async fn device_id(&self) -> Option<DeviceId> {
-        let known = self.known().device_id;
-        if known.is_some() {
-            return known;
-        }
-        let running = self.status("").await.ok()?;
-        let mut up =
-            running.iter().filter(|vm| vm.status == "running" && vm.boot_progress == "done");
-        let info: GuestInfo = self.vmm.guest("Info", &up.next()?.id).await.ok()?;
-        let device_id = info.device_id.parse().ok()?;
-        self.known().device_id = Some(device_id);
-        Some(device_id)
+        let vms = self.vmm.call::<_, StatusResponse>("Status", &request).await?.vms;
+        self.known().guests.note_booted(&vms, keyword.is_empty());
+        Ok(vms)
     }
 }
 
@@ -251,17 +244,28 @@ impl Node for DstackNode {
         }
         let build = self.learn().await?;
         self.check_tee(&build, &*self.features().await?)?;
-        let meta: Meta = self.vmm.call("GetMeta", &Nothing {}).await?;
-        let images: ImageList = self.vmm.call("ListImages", &Nothing {}).await?;
-        let gpus: GpuList = self.vmm.call("ListGpus", &Nothing {}).await?;
-        let device_id = self.device_id().await;
-        Ok(inventory(&self.config, &build, &meta, images, &gpus, device_id))
+        let (meta, images, gpus) = tokio::try_join!(
+            self.vmm.call::<_, Meta>("GetMeta", &Nothing {}),
+            self.vmm.call::<_, ImageList>("ListImages", &Nothing {}),
+            self.vmm.call::<_, GpuList>("ListGpus", &Nothing {}),
+        )?;
+        self.ask_a_guest().await;
+        let guests = self.known().guests.clone();
+        Ok(inventory::inventory(&self.config, &build, &meta, images, &gpus, &guests))
     }
 
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         let vms = self.status("").await?;
         let ours = vms.iter().filter_map(|vm| Some((convert::mark(vm)?, vm)));
         ours.map(|(mark, vm)| Ok((mark, understood(vm)?))).collect()
+    }
+
+    async fn probe(&self, clock: &dyn Clock) -> Result<Option<Probe>, CallError> {
+        self.look_closely(clock).await.map(Some)
+    }
+
+    async fn configs(&self) -> Result<Vec<(Mark, EngineVmId, ReportedConfig)>, CallError> {
+        self.read_configs().await
     }
 
     async fn find(&self, mark: &Mark) -> Result<Vec<ObservedVm>, CallError> {
@@ -345,65 +349,4 @@ fn understood(vm: &VmInfo) -> Result<ObservedVm, CallError> {
             vm.id, vm.status
         ))
     })
-}
-
-fn inventory(
-    config: &DstackConfig,
-    build: &VersionResponse,
-    meta: &Meta,
-    images: ImageList,
-    gpus: &GpuList,
-    device_id: Option<DeviceId>,
-) -> Inventory {
-    let mut notes = Vec::new();
-    if matches!(config.tee, Tee::None | Tee::Simulated) {
-        notes.push("no TEE: whoever runs the host can read the memory of its CVMs".to_owned());
-    }
-    if device_id.is_none() {
-        notes.push("device id unknown until the first guest has booted".to_owned());
-    }
-    if images.images.is_empty() {
-        notes.push("no OS image: put one into the image directory of the host".to_owned());
-    }
-    if meta.kms.urls.is_empty() && meta.kms.url.is_empty() {
-        notes.push("no KMS is configured on this node".to_owned());
-    }
-    let gateway_domain = match (meta.gateway.base_domain.as_str(), meta.gateway.port) {
-        ("", _) => {
-            notes.push("no gateway is configured on this node".to_owned());
-            None
-        }
-        (domain, 0 | 443) => Some(domain.to_owned()),
-        (domain, port) => Some(format!("{domain}:{port}")),
-    };
-    if !gpus.gpus.is_empty() {
-        let free = gpus.gpus.iter().filter(|gpu| gpu.is_free).count();
-        notes.push(format!("GPUs: {} of {} free", free, gpus.gpus.len()));
-    }
-    let resources = &meta.resources;
-    Inventory {
-        tee: config.tee,
-        version: build.version.clone(),
-        device_id: device_id.unwrap_or_else(|| DeviceId::from_bytes([0; 32])),
-        fmspc: None,
-        images: images.images.into_iter().map(image).collect(),
-        capacity: Capacity {
-            slots: resources.max_cvm_number,
-            vcpu: resources.max_allocable_vcpu,
-            memory_mb: resources.max_allocable_memory_in_mb,
-            // Disks are sparse and dstack-vmm does not say how much room there is: the operator's limit counts.
-            disk_gb: u32::MAX,
-        },
-        capabilities: Capabilities {
-            gpus: !gpus.gpus.is_empty(),
-            sealed_env: config.sealed_env,
-            ..Capabilities::of_vm_host(NodeKind::Dstack)
-        },
-        gateway_domain,
-        notes,
-    }
-}
-
-fn image(image: wire::ImageInfo) -> Image {
-    Image { name: image.name, version: image.version, is_dev: image.is_dev, os_image_hash: None }
 }

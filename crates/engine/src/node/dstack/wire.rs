@@ -160,6 +160,9 @@ pub(super) struct StatusRequest {
     pub brief: bool,
     /// A part of the name, the id, the app id or the image.
     pub keyword: String,
+    /// From 1 on; 0: everything.
+    pub page: u32,
+    pub page_size: u32,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -261,6 +264,31 @@ pub(super) struct GpuInfo {
 pub(super) struct GuestInfo {
     pub version: String,
     pub device_id: String,
+    /// JSON of [`TcbInfo`]; empty where the app does not show it.
+    pub tcb_info: String,
+}
+
+/// What a guest tells of what it measured.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct TcbInfo {
+    pub os_image_hash: String,
+}
+
+/// Of the KMS, through the VMM.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AppId {
+    /// Hex.
+    pub app_id: String,
+}
+
+/// `Info` of a gateway.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct GatewayInfo {
+    pub base_domain: String,
+    pub external_port: u16,
+    pub version: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -223,6 +223,8 @@ fn inventory(config: &SimConfig) -> Inventory {
         capacity: config.capacity,
         capabilities: config.capabilities.clone(),
         gateway_domain: None,
+        gpus: Vec::new(),
+        probe: None,
         notes: vec!["simulated host: no CVM of this node runs anything".to_owned()],
     }
 }

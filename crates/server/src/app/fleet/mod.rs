@@ -1,15 +1,18 @@
 //! The nodes and the KMS this process works with, and what was last told of each. A process opens its
 //! own nodes; those of other processes on the same database it knows from their rows ([`remote`]).
 
+mod changes;
 mod kms;
 mod remote;
+
+pub use self::changes::{ChangeFeed, Changes};
 
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -17,7 +20,7 @@ use casemate_api::{kms_type::KmsType, node_admin::NodeLimits};
 use casemate_core::{
     id::{Address, KmsId, NodeId},
     node::{NodeKind, NodeState},
-    place::{Amount, Candidate, KeySource},
+    place::{Amount, Candidate, KeySource, Labels},
     time::Timestamp,
 };
 use casemate_engine::{
@@ -44,6 +47,8 @@ pub struct FleetNode {
     pub node: Arc<dyn Node>,
     /// Asks its watch to look now.
     pub look_now: Notify,
+    /// Its operator wants the next look to be a pre-flight.
+    wants_probe: AtomicBool,
     observed: RwLock<ObservedNode>,
 }
 
@@ -83,6 +88,8 @@ pub struct Placing {
     pub kms: Option<String>,
     /// Names of the gateway clusters that lead to its CVMs; empty: those of its own domain.
     pub gateways: Vec<String>,
+    /// What its operator says of it.
+    pub labels: Labels,
 }
 
 impl Default for Placing {
@@ -93,6 +100,7 @@ impl Default for Placing {
             limits: NodeLimits::default(),
             kms: None,
             gateways: Vec::new(),
+            labels: Labels::new(),
         }
     }
 }
@@ -128,8 +136,20 @@ impl FleetNode {
             region: region.to_owned(),
             node,
             look_now: Notify::new(),
+            wants_probe: AtomicBool::new(false),
             observed,
         }
+    }
+
+    /// Has its watch look now, with a pre-flight.
+    pub fn check_now(&self) {
+        self.wants_probe.store(true, Ordering::Relaxed);
+        self.look_now.notify_one();
+    }
+
+    /// Whether a pre-flight was asked for since this was asked last.
+    pub fn take_probe_request(&self) -> bool {
+        self.wants_probe.swap(false, Ordering::Relaxed)
     }
 
     /// What it told of itself last, and whether it answers now.
@@ -210,7 +230,8 @@ impl FleetNode {
     /// The node as placement sees it, with the KMS of its guests.
     fn candidate(&self, taken: &[Taken], kms: KeySource) -> Candidate {
         let (inventory, reachable) = self.observed();
-        let state = self.placing().state;
+        let Placing { state, labels, .. } = self.placing();
+        let free = inventory.gpus.iter().filter(|gpu| gpu.is_free);
         let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
         Candidate {
             id: self.id,
@@ -220,6 +241,9 @@ impl FleetNode {
             reachable,
             images: inventory.images.iter().map(|image| image.name.clone()).collect(),
             kms,
+            tee: inventory.tee.as_str().to_owned(),
+            labels,
+            free_gpus: free.map(|gpu| gpu.product_id.clone()).collect(),
             capacity: self.capacity(),
             taken: taken.map(amount).unwrap_or_default(),
         }
@@ -334,6 +358,8 @@ pub struct Fleet {
     others: RwLock<Nodes>,
     /// Asks the registry to read the rows of nodes now.
     pub changed: Notify,
+    /// CVMs with new events, for the watches of own nodes.
+    pub changes: ChangeFeed,
     /// The built-in one, which no contract governs.
     pub kms: FleetKms,
     dstack: Vec<FleetKms>,
@@ -344,8 +370,15 @@ impl Fleet {
     /// The nodes this process serves, and a KMS.
     pub fn new(own: Nodes, kms: FleetKms) -> Self {
         let (own, others) = (RwLock::new(Arc::new(own)), RwLock::default());
-        let (dstack, governed) = (Vec::new(), Vec::new());
-        Self { own, others, changed: Notify::new(), kms, dstack, governed }
+        Self {
+            own,
+            others,
+            changed: Notify::new(),
+            changes: ChangeFeed::default(),
+            kms,
+            dstack: Vec::new(),
+            governed: Vec::new(),
+        }
     }
 
     /// The same with these KMS, which contracts govern, in the order of the configuration.

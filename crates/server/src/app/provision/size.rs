@@ -9,7 +9,7 @@ use casemate_api::{
 use casemate_core::{
     cvm::Resources,
     node::Unsupported,
-    place::{Amount, Candidate, Demand, NoPlace, Refusal, place as choose},
+    place::{Amount, Candidate, Demand, NoPlace, Refusal, Selector, place as choose},
 };
 use casemate_engine::node::Image;
 use casemate_store::nodes;
@@ -63,6 +63,7 @@ pub async fn place<'a>(
             image: image.name.clone(),
             kms: kms.iter().map(|kms| kms.id.clone()).collect(),
             amount: amount(&resources),
+            selector: Selector::default(),
         };
         match choose(&candidates, &demand) {
             Ok(id) => {
@@ -268,7 +269,12 @@ fn no_place(why: &NoPlace, demand: &Demand) -> Error {
 /// The field that would have to be another one.
 pub const fn refused_field(refusal: &Refusal) -> &'static str {
     match refusal {
-        Refusal::Closed(_) | Refusal::Unreachable | Refusal::Slots(_) => "node_id",
+        Refusal::Closed(_)
+        | Refusal::Unreachable
+        | Refusal::Slots(_)
+        | Refusal::Label { .. }
+        | Refusal::Tee(_) => "node_id",
+        Refusal::Gpus { .. } => "gpus",
         Refusal::Region(_) => "region",
         Refusal::Kms(_) => "kms_id",
         Refusal::Image(_) => "image",
@@ -284,6 +290,11 @@ pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
         Refusal::Closed(_) | Refusal::Unreachable => ErrorCode::NodeNotAccessible,
         Refusal::Region(_) | Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
         Refusal::Kms(_) => ErrorCode::KmsNotFound,
+        Refusal::Region(_)
+        | Refusal::Disk { .. }
+        | Refusal::Label { .. }
+        | Refusal::Tee(_)
+        | Refusal::Gpus { .. } => ErrorCode::ResourceNotAvailable,
         Refusal::Image(_) => ErrorCode::ImageNotFound,
         Refusal::Slots(_) => ErrorCode::InsufficientSlots,
         Refusal::Vcpu { .. } => ErrorCode::InsufficientVcpu,

@@ -8,7 +8,7 @@ use casemate_core::{
     cvm::PortMap,
     id::{KmsId, NodeId},
     node::{NodeState, Part, Unsupported},
-    place::{Candidate, Demand, NoPlace, Refusal, admit, place},
+    place::{Candidate, Demand, NoPlace, Refusal, Selector, admit, place},
 };
 use casemate_store::{Error as StoreError, Tx, cvms::Inserted};
 
@@ -107,6 +107,7 @@ fn best(
         image: spec.image.clone(),
         kms: vec![request.kms.clone()],
         amount: provision::amount(&spec.resources),
+        selector: Selector::default(),
     };
     let beside = Demand { node: Some(request.beside), ..anywhere.clone() };
     place(nodes, &beside).or_else(|_| place(nodes, &anywhere)).map_err(|why| match why {

@@ -7,6 +7,7 @@ mod apps;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod fleet_admin;
 mod gateway_admin;
 mod governance;
 mod instance_ids;
@@ -113,8 +114,12 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(gateway_admin::list))
         .routes(routes!(gateway_admin::show))
         .routes(routes!(node_admin::list, node_admin::add))
-        .routes(routes!(node_admin::show, node_admin::remove))
+        .routes(routes!(node_admin::show, node_admin::change, node_admin::remove))
         .routes(routes!(node_admin::check))
         .routes(routes!(node_admin::cordon))
         .routes(routes!(node_admin::uncordon))
+        .routes(routes!(fleet_admin::accept_host))
+        .routes(routes!(fleet_admin::cvms))
+        .routes(routes!(fleet_admin::drift))
+        .routes(routes!(fleet_admin::simulate))
 }

@@ -6,7 +6,7 @@ use axum::{
 };
 use casemate_api::{
     error::ErrorBody,
-    node_admin::{AddNodeRequest, ManagedNode, ManagedNodes},
+    node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, ManagedNodes},
 };
 use casemate_core::node::NodeState;
 use serde::Deserialize;
@@ -99,6 +99,33 @@ pub async fn add(
 ) -> Result<Written<ManagedNode, 201>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
     let node = node_admin::add(&ctx, &mut mutation, &request.value).await?;
+    Ok(mutation.finish(&node).await?)
+}
+
+/// Changes labels and price of a node. What it has stays where it is.
+#[utoipa::path(
+    patch,
+    path = "/admin/nodes/{name}",
+    operation_id = "admin_change_node",
+    tag = "Nodes",
+    params(("name" = String, Path)),
+    request_body = ChangeNodeRequest,
+    responses(
+        (status = 200, body = ManagedNode),
+        (status = 404, description = "No such node.", body = ErrorBody),
+        (status = 409, description = "It has no settings of its own.", body = ErrorBody),
+        (status = 422, description = "A label or the price is not valid.", body = ErrorBody),
+    ),
+    extensions(("x-casemate" = json!(true))),
+)]
+pub async fn change(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(name): Path<String>,
+    request: Body<ChangeNodeRequest>,
+) -> Result<Written<ManagedNode>, ApiError> {
+    let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
+    let node = node_admin::change(&ctx, &mut mutation, &name, &request.value).await?;
     Ok(mutation.finish(&node).await?)
 }
 

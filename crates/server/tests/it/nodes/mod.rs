@@ -1,8 +1,10 @@
 //! Nodes: a fleet with bad hosts, the registry, what an operator does.
 
 mod bad_hosts;
+mod drift;
 mod dstack_kms;
 mod dstack_node;
+mod fleet;
 mod kms_stage;
 mod outage;
 mod registry;

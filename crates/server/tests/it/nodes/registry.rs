@@ -27,10 +27,16 @@ pub struct Process {
 impl Process {
     /// The process `id` on the world's database, with a data directory of its own.
     pub fn of(world: &World, id: &str, data_dir: &Path) -> Self {
+        Self::with(world, id, data_dir, |_| {})
+    }
+
+    /// The same with another configuration.
+    pub fn with(world: &World, id: &str, data_dir: &Path, change: impl Fn(&mut Config)) -> Self {
         let mut config = (*world.ctx.config).clone();
         config.data_dir = data_dir.to_owned();
         config.node = vec![NodeChoice::None];
         config.work.watch_nodes_s = 1;
+        change(&mut config);
         let config = Arc::new(config);
         let fleet = Fleet::new([].into(), world.ctx.fleet.kms.clone());
         Self::with_fleet(world, id, config, fleet)

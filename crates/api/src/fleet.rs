@@ -1,0 +1,164 @@
+//! The fleet as its operator sees it: drift, simulation of placement, CVMs of a node. Casemate only.
+
+use std::collections::BTreeMap;
+
+use casemate_core::drift::{DriftKind, DriftPolicy};
+use serde::{Deserialize, Serialize};
+
+/// What nodes show and nobody wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DriftReport {
+    /// By node.
+    pub drift: Vec<NodeDrift>,
+    /// Nodes that do not answer now: what is listed of them is as it was when they did.
+    pub unreachable: Vec<String>,
+    /// There is more: the list ends after 1,000.
+    pub truncated: bool,
+}
+
+/// A difference between a node and what is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeDrift {
+    /// Name of the node.
+    pub node: String,
+    /// `lost`, `changed`, `unknown_vm`, `wrong_image` or `host_replaced`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub kind: DriftKind,
+    /// What is done about it: `alert`, `repair` or `ignore`.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub policy: DriftPolicy,
+    /// What it is about: `state:` or `config:` and the UUID of a CVM, `vm:` and an id of the node, `image:` and
+    /// a name, `host:` and the device id before.
+    pub subject: String,
+    /// Number of the CVM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cvm_id: Option<i64>,
+    /// For people.
+    pub what: String,
+    /// When it was first seen, RFC 3339.
+    pub since: String,
+}
+
+/// What would fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SimulationRequest {
+    /// Instance type of each CVM; absent: the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// How many CVMs, 1 to 1,000.
+    pub count: u32,
+    /// Names of nodes that are not there, as if they had died.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
+    /// Only this region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// OS image by name; absent: the one that most CVMs fit with, of those the nodes have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Only nodes with each of these labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Only nodes with this TEE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tee: Option<String>,
+    /// GPUs of each CVM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<SimulatedGpus>,
+}
+
+/// GPUs of one CVM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SimulatedGpus {
+    /// Vendor and product, `10de:2335`.
+    pub product_id: String,
+    /// How many, from 1 on.
+    pub count: u32,
+}
+
+/// What would fit where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SimulationReply {
+    /// How many were asked for.
+    pub count: u32,
+    /// How many of them fit.
+    pub fits: u32,
+    /// The OS image that was reckoned with.
+    pub image: String,
+    /// CVMs that the nodes of `without` have now. They are not among `count`.
+    pub displaced: i64,
+    /// How many each node takes.
+    pub placed: Vec<SimulatedNode>,
+    /// Why other nodes take none, and, if not all fit, why each node takes no more.
+    pub refused: Vec<RefusedNode>,
+}
+
+/// A node that takes some.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SimulatedNode {
+    pub node_id: i64,
+    pub node: String,
+    pub count: u32,
+    /// Price of the node, text for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<String>,
+}
+
+/// A node that takes none or no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RefusedNode {
+    pub node_id: i64,
+    pub node: String,
+    /// Begins with a verb.
+    pub reason: String,
+}
+
+/// CVMs of a node, of all workspaces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeCvms {
+    /// By number, at most 200.
+    pub cvms: Vec<NodeCvm>,
+    /// Give it as `after` for the next page; absent: that was the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<i64>,
+}
+
+/// A CVM of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeCvm {
+    /// Its number.
+    pub id: i64,
+    pub name: String,
+    pub vm_uuid: String,
+    pub app_id: String,
+    /// Number of its workspace.
+    pub workspace_id: i64,
+    /// The word that its owner sees.
+    pub status: String,
+    /// The id of its VM on the node; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_id: Option<String>,
+    pub image: String,
+    /// Virtual CPUs.
+    pub vcpu: u32,
+    /// MiB.
+    pub memory_mb: u32,
+    /// GB.
+    pub disk_gb: u32,
+    /// The KMS that its keys are from.
+    pub kms_id: String,
+    /// Why its last operation failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
