@@ -4,12 +4,14 @@
 //! provision to preview. The hash returned is the hash of the bytes that the node will boot, because
 //! those bytes are made here, once, and only carried from then on.
 
+mod allowed_images;
 mod capabilities;
 mod compose;
 mod identity;
 mod passthrough;
 mod size;
 
+pub use allowed_images::AllowedImages;
 pub(super) use capabilities::{check_document, find_unsupported_in_spec};
 pub(super) use compose::{check_env_keys, refusal as compose_refusal};
 pub(super) use passthrough::{check_user_config, gpus, ports};
@@ -34,13 +36,15 @@ use crate::view::ProvisionView;
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Prepares a deployment. `unknown` are the fields that nobody knows; they are named in a warning.
+/// Prepares a deployment with one of these images. `unknown` are the fields that nobody knows; they are named in a
+/// warning.
 pub async fn provision(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     request: ProvisionRequest,
     unknown: &[String],
+    images: &AllowedImages,
 ) -> Result<ProvisionView, Error> {
     name::check(&request.name).map_err(|why| Error::invalid("name", why))?;
     let kms = kms::choose(ctx, &request)?;
@@ -61,7 +65,7 @@ pub async fn provision(
         ports: &ports,
         gpus: gpus.as_ref(),
     };
-    let matched = size::place(ctx, &setup).await?;
+    let matched = size::place(ctx, &setup, images).await?;
 
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
@@ -115,7 +119,13 @@ pub async fn provision(
         spec,
     };
     tx.insert_provision(&prepared).await?;
-    let warnings = warnings(unknown, &compose);
+    let mut warnings = warnings(unknown, &compose);
+    if images.says(&matched.image).is_none() {
+        warnings.push(format!(
+            "whether the contract of the KMS lets apps boot the OS image {} is not known here",
+            matched.image.name
+        ));
+    }
     Ok(view(kms, &matched, &prepared, app.or(request.app_id), warnings))
 }
 

@@ -51,9 +51,12 @@ async fn prepare(
     version: Version,
     request: Body<ProvisionRequest>,
 ) -> Result<(Mutation, Provisioned), ApiError> {
+    // Asked outside of the transaction.
+    let images = provision::AllowedImages::ask(ctx, &request.value).await;
     let mut mutation = ctx.begin_mutation(caller, request.key).await?;
-    let view = provision::provision(ctx, &mut mutation.tx, caller, request.value, &request.unknown)
-        .await?;
+    let Body { value, unknown, .. } = request;
+    let view =
+        provision::provision(ctx, &mut mutation.tx, caller, value, &unknown, &images).await?;
     Ok((mutation, render::provision(&view, version.version)))
 }
 

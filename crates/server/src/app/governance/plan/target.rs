@@ -207,8 +207,9 @@ async fn deployment(
         let kms = kms::choose(ctx, &wanted).map_err(|error| error.within("provision"))?;
         governed(ctx, &kms.id, "provision.kms")?
     };
+    let images = provision::AllowedImages::ask(ctx, &wanted).await.for_a_plan();
     let mut tx = ctx.begin().await?;
-    let prepared = provision::provision(ctx, &mut tx, caller, wanted, &[]).await;
+    let prepared = provision::provision(ctx, &mut tx, caller, wanted, &[], &images).await;
     drop(tx);
     let prepared = prepared.map_err(|error| error.within("provision"))?;
     let id =
