@@ -326,16 +326,14 @@ fn problems_of(
         let bare = id.strip_prefix("app_").or_else(|| id.strip_prefix("0x")).unwrap_or(id);
         bare.to_ascii_lowercase()
     };
-    match (&contract.gateway_app_id, &settings.gateway_app_id) {
-        (configured, said) if configured.as_deref().map(plain) == said.as_deref().map(plain) => {}
-        (configured, said) => {
-            let or_none = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
-            problems.push(format!(
-                "{slug}: gateway_app_id is {}, and gatewayAppId() of {address} is {}",
-                or_none(configured),
-                or_none(said)
-            ));
-        }
+    let (configured, said) = (&contract.gateway_app_id, &settings.gateway_app_id);
+    if configured.as_deref().map(plain) != said.as_deref().map(plain) {
+        let or_none = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
+        problems.push(format!(
+            "{slug}: gateway_app_id is {}, and gatewayAppId() of {address} is {}",
+            or_none(configured),
+            or_none(said)
+        ));
     }
     if key_matches == Some(false) {
         problems.push(format!(

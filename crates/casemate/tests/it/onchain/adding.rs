@@ -22,10 +22,10 @@ fn add(chain: &Chain, dir: &Path, address: &str, more: &[&str]) -> (Option<i32>,
     (code, err)
 }
 
-/// `setGatewayAppId(string)` of a text of at most 32 bytes.
+/// `setGatewayAppId(string)` of a text of at most 64 bytes.
 fn set_gateway(id: &str) -> String {
     let hex: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let text = format!("{hex:0<64}");
+    let text = format!("{hex:0<128}");
     format!("0x3971db27{:064x}{:064x}{text}", 32, id.len())
 }
 
@@ -49,10 +49,10 @@ async fn only_a_contract_through_which_apps_can_be_deployed_is_added() {
     refused(&chain.kms, "setAppImplementation");
     chain.call("anvil_setStorageAt", json!([chain.kms, "0x9", before])).await;
     // The gateway is that of the contract.
-    let (owner, gateway) = (chain.accounts[0].address.clone(), "gw-1");
-    chain.send(&owner, &chain.kms, &set_gateway(gateway)).await;
+    let (owner, gateway) = (chain.accounts[0].address.clone(), "5f".repeat(20));
+    chain.send(&owner, &chain.kms, &set_gateway(&gateway)).await;
     refused(&chain.kms, "gatewayAppId()");
-    let (code, err) = add(&chain, dir.path(), &chain.kms, &["--gateway-app-id", gateway]);
+    let (code, err) = add(&chain, dir.path(), &chain.kms, &["--gateway-app-id", &gateway]);
     assert_eq!(code, Some(0), "{err}");
 
     let (code, out, err) = kms(dir.path(), &["check", "--config", "c.toml", "--json"]);
@@ -66,7 +66,7 @@ async fn only_a_contract_through_which_apps_can_be_deployed_is_added() {
         seen.get("devices").is_none(),
         "which hosts run apps is not for the KMS contract to say"
     );
-    chain.send(&owner, &chain.kms, &set_gateway("gw-2")).await;
+    chain.send(&owner, &chain.kms, &set_gateway(&"6a".repeat(20))).await;
     let (code, out, _) = kms(dir.path(), &["check", "--config", "c.toml", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, report["problems"].as_array().unwrap().len()), (Some(1), 1), "{report}");

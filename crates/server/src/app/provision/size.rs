@@ -222,13 +222,16 @@ fn images(
         let why = format!("{name} is on no node that could take this");
         Error::field(ErrorCode::ImageNotFound, "image", why).suggest(available())
     })?;
-    let checked = |image: &Image| match nodes.iter().any(|node| {
-        let (inventory, _) = node.observed();
-        inventory.images.iter().any(|own| own.name == image.name)
-            && allowed.boots_on(node, &image.name)
-    }) {
-        true => Ok(vec![image.clone()]),
-        false => Err(allowed.refusal(Some(&image.name), &known)),
+    let checked = |image: &Image| {
+        let boots = |node: &Arc<FleetNode>| {
+            node.observed().0.images.iter().any(|own| own.name == image.name)
+                && allowed.boots_on(node, &image.name)
+        };
+        if nodes.iter().any(boots) {
+            Ok(vec![image.clone()])
+        } else {
+            Err(allowed.refusal(Some(&image.name), &known))
+        }
     };
     let Some(dev) = request.prefer_dev.filter(|dev| *dev != named.is_dev) else {
         return checked(named);
