@@ -4,8 +4,8 @@
 // As a program it prints one line of JSON and serves until it is ended:
 //
 //   TEST_ANVIL=… node contracts/chain.mjs [--chain-id N] [--port N] [--os-image HASH]… [--device HASH]…
-//   {"rpc":"http://127.0.0.1:PORT","chain_id":8453,"kms_contract":"0x…",
-//    "accounts":[{"address":"0x…","private_key":"0x…"},…]}
+//   {"rpc":"http://127.0.0.1:PORT","chain_id":8453,"kms_contract":"0x…","kms_implementation":"0x…",
+//    "app_implementation":"0x…","accounts":[{"address":"0x…","private_key":"0x…"},…]}
 //
 // As a module: `const chain = await start({osImages, devices})`, which is the same object with
 // `send(from, to, data)`, `deploy(name, ...words)`, `call(method, ...params)` and `stop()`.
@@ -18,7 +18,7 @@ import { parseArgs } from "node:util";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const MULTICALL3 = "0xcA11bde05977b3631167028862bE2a173976CA11";
-const SELECTOR = { addKmsDevice: "4d5922a1", addOsImageHash: "06a3ae96" };
+const SELECTOR = { initialize: "485cc955", addKmsDevice: "4d5922a1", addOsImageHash: "06a3ae96" };
 const START_MS = 20_000;
 
 /** A 32-byte word of calldata, from hex of at most that length. */
@@ -90,17 +90,25 @@ export async function start({ chainId = 8453, port = 0, osImages = [], devices =
     const { available_accounts, private_keys } = JSON.parse(readFileSync(config, "utf8"));
     const accounts = available_accounts.map((address, i) => ({ address, private_key: private_keys[i] }));
     const chain = { rpc, chain_id: chainId, kms_contract: "", accounts };
-    const { send, deploy, call } = transactions(client(rpc));
+    const { send, deploy, call: ask } = transactions(client(rpc));
     const [{ address: operator }] = accounts;
-    await call("anvil_setCode", MULTICALL3, `0x${artifacts().Multicall3Double.runtime}`);
-    chain.kms_contract = await deploy("KmsDouble", word(operator));
+    await ask("anvil_setCode", MULTICALL3, `0x${artifacts().Multicall3Double.runtime}`);
+    chain.app_implementation = await deploy("AppDouble");
+    chain.kms_implementation = await deploy("KmsDouble");
+    // initialize(address,address), and the proxy's constructor: an address and those bytes.
+    const call = `${SELECTOR.initialize}${word(operator)}${word(chain.app_implementation)}`;
+    chain.kms_contract = await deploy(
+      "ProxyDouble",
+      ...[word(chain.kms_implementation), word("40"), word((call.length / 2).toString(16))],
+      call.padEnd(Math.ceil(call.length / 64) * 64, "0"),
+    );
     for (const hash of osImages) {
       await send(operator, chain.kms_contract, `0x${SELECTOR.addOsImageHash}${word(hash)}`);
     }
     for (const id of devices) {
       await send(operator, chain.kms_contract, `0x${SELECTOR.addKmsDevice}${word(id)}`);
     }
-    return Object.assign(chain, { send, deploy, call, stop, anvil });
+    return Object.assign(chain, { send, deploy, call: ask, stop, anvil });
   } catch (error) {
     stop();
     throw error;
@@ -156,8 +164,9 @@ async function main() {
   process.on("SIGTERM", end);
   process.on("SIGINT", end);
   chain.anvil.on("exit", () => process.exit(1));
-  const { rpc, chain_id, kms_contract, accounts } = chain;
-  console.log(JSON.stringify({ rpc, chain_id, kms_contract, accounts }));
+  const { rpc, chain_id, kms_contract, kms_implementation, app_implementation, accounts } = chain;
+  const addresses = { kms_contract, kms_implementation, app_implementation };
+  console.log(JSON.stringify({ rpc, chain_id, ...addresses, accounts }));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

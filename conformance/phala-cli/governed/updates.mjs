@@ -119,7 +119,7 @@ export async function updates(world) {
     await sign(ADD_HASH, asked.composeHash);
     const request = { id: uuid, token: asked.commitToken, composeHash: asked.composeHash, transactionHash: "already-registered" };
     const done = await commitCvmUpdate(client, request);
-    assert.deepEqual(await commitCvmUpdate(client, request), done);
+    assert.equal((await commitCvmUpdate(client, request)).correlationId, done.correlationId);
     await runs(asked.composeHash);
   });
   await step("updates", "SDK: updateDockerCompose in both phases, and it is allowed", async () => {

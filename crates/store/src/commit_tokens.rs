@@ -1,7 +1,9 @@
 //! Changes prepared for approval by contracts. Each is committed at most once. A token is a credential, so
 //! only its SHA-256 is stored.
 //!
-//! A new prepared update of a CVM supersedes the one before. Prepared replicas do not supersede each other.
+//! A new prepared update of a CVM supersedes those before. One whose token nobody was told supersedes only those
+//! of which the same is true: somebody else may hold the token of another. Prepared replicas do not supersede each
+//! other.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -70,6 +72,8 @@ pub struct NewPreparation<'a> {
     /// The request, as JSON.
     pub request: &'a str,
     pub by: UserId,
+    /// Whether the client is told the token.
+    pub told: bool,
     /// When the token expires.
     pub expires_at: Timestamp,
 }
@@ -170,11 +174,22 @@ pub async fn by_token(db: &Db, hash: &TokenHash) -> Result<Option<Preparation>, 
     row.map(Row::read).transpose()
 }
 
-/// The newest prepared update of a CVM, in any state.
-pub async fn newest_update(db: &Db, cvm: CvmId) -> Result<Option<Preparation>, Error> {
-    let sql = format!("{COLUMNS} WHERE cvm_id = $1 AND kind = 'update' ORDER BY seq DESC LIMIT 1");
+/// The prepared update of a CVM that somebody means who names this document: the newest one with it that can
+/// still be committed, else the newest one with it, else the newest. In any state.
+pub async fn update_of(
+    db: &Db,
+    cvm: CvmId,
+    document: Option<&ComposeHash>,
+) -> Result<Option<Preparation>, Error> {
+    let sql = format!(
+        "{COLUMNS} WHERE cvm_id = $1 AND kind = 'update' \
+        ORDER BY CASE WHEN compose_hash <> $2 THEN 2 \
+        WHEN superseded_at IS NULL AND used_at IS NULL THEN 0 ELSE 1 END, seq DESC LIMIT 1"
+    );
+    let document = document.map(ToString::to_string).unwrap_or_default();
     let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
         .bind(cvm.0)
+        .bind(document)
         .fetch_optional(c))?;
     row.map(Row::read).transpose()
 }
@@ -189,20 +204,22 @@ impl Tx {
         row.map(Row::read).transpose()
     }
 
-    /// Stores a preparation. The CVM must be locked. An update supersedes the one before.
+    /// Stores a preparation. The CVM must be locked. An update supersedes those before, one that is not told only
+    /// those that were not told.
     pub async fn keep_preparation(
         &mut self,
         new: &NewPreparation<'_>,
         now: Timestamp,
     ) -> Result<(), Error> {
         const SUPERSEDE: &str = "UPDATE commit_tokens SET superseded_at = $2, request = NULL \
-            WHERE cvm_id = $1 AND kind = 'update' AND superseded_at IS NULL AND used_at IS NULL";
+            WHERE cvm_id = $1 AND kind = 'update' AND superseded_at IS NULL AND used_at IS NULL \
+            AND ($3 OR NOT told)";
         const SQL: &str = "INSERT INTO commit_tokens (hash, kind, workspace_id, cvm_id, app_id, \
-            compose_hash, chain_id, base, created_by, created_at, expires_at, request, seq) \
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, (SELECT COALESCE(MAX(seq), 0) + 1 \
+            compose_hash, chain_id, base, created_by, created_at, expires_at, request, told, seq) \
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, (SELECT COALESCE(MAX(seq), 0) + 1 \
             FROM commit_tokens WHERE cvm_id = $4 AND kind = $2))";
         if new.kind == Kind::Update {
-            exec_tx!(self, query(SUPERSEDE).bind(new.cvm.0).bind(now.micros()))?;
+            exec_tx!(self, query(SUPERSEDE).bind(new.cvm.0).bind(now.micros()).bind(new.told))?;
         }
         let chain_id =
             i64::try_from(new.chain_id).map_err(corrupt_column("chain_id", new.cvm.0))?;
@@ -221,6 +238,7 @@ impl Tx {
                 .bind(now.micros())
                 .bind(new.expires_at.micros())
                 .bind(new.request)
+                .bind(new.told)
         )
         .map(drop)
     }

@@ -44,6 +44,11 @@ sol! {
         function addKmsDevice(bytes32 deviceId) external;
         function addOsImageHash(bytes32 hash) external;
         function removeOsImageHash(bytes32 hash) external;
+        function initialize(address owner, address implementation) external;
+    }
+
+    interface AppDouble {
+        function initialize(address owner, bool disable, bool any, bytes32 device, bytes32 hash) external;
     }
 }
 
@@ -148,9 +153,24 @@ impl Anvil {
         serde_json::from_value(receipt["contractAddress"].clone()).expect("an address")
     }
 
-    /// Deploys a KMS contract, owned by account 0.
+    /// Deploys a KMS contract, owned by account 0: a proxy, as all are.
     pub async fn deploy_kms(&self) -> Address {
-        self.deploy("KmsDouble", &raw(self.account(0)).abi_encode()).await
+        let app = self.deploy("AppDouble", &[]).await;
+        self.deploy_kms_of(app).await
+    }
+
+    /// The same of an implementation of apps, which may be the zero address.
+    pub async fn deploy_kms_of(&self, app_implementation: Address) -> Address {
+        let owner = raw(self.account(0));
+        let call = Doubles::initializeCall { owner, implementation: raw(app_implementation) };
+        self.deploy_proxy("KmsDouble", call.abi_encode()).await
+    }
+
+    /// Deploys a double's code and a proxy of it that is initialized by this call.
+    async fn deploy_proxy(&self, name: &str, call: Vec<u8>) -> Address {
+        let code = self.deploy(name, &[]).await;
+        let arguments = (raw(code), Bytes::from(call)).abi_encode_params();
+        self.deploy("ProxyDouble", &arguments).await
     }
 
     /// Sets whether the KMS allows an OS image.
@@ -189,16 +209,18 @@ impl Anvil {
     /// Deploys an app contract that is not registered with a KMS.
     pub async fn place_app(&self, owner: Address, generation: Generation) -> AppId {
         let none = FixedBytes([0; 32]);
-        let owner = raw(owner);
+        let call = AppDouble::initializeCall {
+            owner: raw(owner),
+            disable: false,
+            any: false,
+            device: none,
+            hash: none,
+        };
+        let call = call.abi_encode();
         let address = match generation {
-            Generation::SingleStep => {
-                let arguments = (owner, false, false, none, none).abi_encode_params();
-                self.deploy("OldAppDouble", &arguments).await
-            }
-            Generation::TwoStep => {
-                let arguments = (owner, false, false, false, none, none).abi_encode_params();
-                self.deploy("AppDouble", &arguments).await
-            }
+            Generation::SingleStep => self.deploy_proxy("OldAppDouble", call).await,
+            Generation::TwoStep => self.deploy_proxy("AppDouble", call).await,
+            Generation::JudgeOnly => self.deploy("JudgeDouble", none.as_slice()).await,
         };
         AppId::from_bytes(*address.as_bytes())
     }

@@ -10,7 +10,7 @@ use super::{ChangeStatus, CommitState, EnvReport, FieldDiff, KmsNode};
 pub struct Committed {
     /// Id of the operation.
     pub correlation_id: String,
-    /// `in_progress`.
+    /// `in_progress`; for a token that is committed again, `succeeded` once the update is.
     #[serde(default)]
     pub status: ChangeStatus,
 }

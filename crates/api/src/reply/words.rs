@@ -172,6 +172,7 @@ words! {
     ChangeStatus {
         InProgress = "in_progress",
         NoChange = "no_change",
+        Succeeded = "succeeded",
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use casemate_api::kms_admin::ManagedKms;
+use casemate_api::{kms_admin::ManagedKms, reply::KmsList};
 use casemate_core::id::Address;
 use casemate_server::{
     config::{Config, Overrides},
@@ -83,7 +83,7 @@ pub struct AddArgs {
 /// Check all configured chains and KMS contracts.
 ///
 /// Every endpoint of a chain is checked separately. If a server is running, the contracts are also checked
-/// for the devices and OS images of its nodes. Exit 1 if there is a problem.
+/// for the keys of its KMS and the OS images of its nodes. Exit 1 if there is a problem.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin kms check --config casemate.toml
@@ -159,7 +159,7 @@ async fn add(global: &Global, args: AddArgs) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Checks the chain and the contract, but not the devices and images of the nodes.
+/// Checks the chain and the contract, but not the images of the nodes.
 async fn check_new_kms(config: &Config) -> Result<(), Fail> {
     let report = check_chains(config, &NodeFacts::default()).await?;
     match report.problems.first() {
@@ -314,7 +314,7 @@ async fn check(global: &Global, args: CheckArgs) -> Result<(), Fail> {
     let nodes = match node_facts(global).await {
         Ok(nodes) => nodes,
         Err(why) => {
-            ui::print_note(format!("devices and OS images were not checked: {}", why.message));
+            ui::print_note(format!("keys and OS images were not checked: {}", why.message));
             NodeFacts::default()
         }
     };
@@ -355,31 +355,44 @@ fn print_report(report: &Report) {
         let row = |what: String, id: &str, state: String| {
             vec![kms.slug.clone(), what, id.to_owned(), state]
         };
-        let listed = |kind: &'static str| {
-            move |one: &Listed| {
-                let what = format!("{kind} {}", one.name);
-                row(what, &one.id, state(one.allowed, "allowed", "not allowed"))
-            }
+        let image = |one: &Listed| {
+            let what = format!("image {}", one.name);
+            row(what, &one.id, state(one.allowed, "allowed", "not allowed"))
+        };
+        let setting = |what: &str, value: Option<&String>| {
+            row(
+                what.to_owned(),
+                value.map_or("", String::as_str),
+                value.map_or("none", |_| "ok").to_owned(),
+            )
         };
         let exists = state(kms.exists, "ok", "not a KMS contract");
         let first = row(format!("contract on {}", kms.chain), &kms.address, exists);
         std::iter::once(first)
-            .chain(kms.devices.iter().map(listed("host")))
-            .chain(kms.os_images.iter().map(listed("image")))
+            .chain([
+                setting("owner", kms.owner.as_ref()),
+                setting("app implementation", kms.app_implementation.as_ref()),
+                setting("gateway app", kms.gateway_app_id.as_ref()),
+                row("key of the KMS".to_owned(), "", state(kms.key_matches, "ok", "another one")),
+            ])
+            .chain(kms.os_images.iter().map(image))
             .collect::<Vec<_>>()
     });
     table::print(&["kms", "what", "id", "state"], rows.collect(), "no contract-governed KMS");
 }
 
-/// The devices and images of the nodes of a running server.
+/// The KMS and the images of the nodes of a running server.
 async fn node_facts(global: &Global) -> Result<NodeFacts, Fail> {
-    let found = connect::client(global)?.nodes().await?;
+    let client = connect::client(global)?;
+    let found = client.nodes().await?;
     let mut all = NodeFacts::default();
+    if let KmsList::Contracts(page) = client.kms_list(None, Some(100)).await? {
+        for kms in page.items {
+            all.kms_keys.extend(kms.contract_address.parse().ok().zip(kms.k256_pubkey));
+        }
+    }
     let mut seen = BTreeSet::new();
     for node in found.nodes {
-        if let Some(Ok(device)) = node.device_id.as_deref().map(str::parse) {
-            all.devices.push((node.name.clone(), device));
-        }
         for image in node.images {
             let hash = image.os_image_hash.as_deref().and_then(digest);
             if let Some(hash) = hash.filter(|_| seen.insert(image.name.clone())) {

@@ -5,6 +5,7 @@
 //! | [`Rpc`] | an endpoint of a chain; its chain id is checked first |
 //! | [`Key`] | an account's private key; it signs, and cannot be read back |
 //! | [`Rpc::prepare`], [`Rpc::send`], [`Rpc::mined`] | a transaction: simulate, price, sign, wait |
+//! | [`Rpc::settled`], [`Rpc::deployments`] | what an account has sent already |
 //! | [`Overview`] | the state of an app's contracts |
 //! | [`crate::ApprovalRequired`] | what a server says must be allowed first (HTTP 465) |
 //!
@@ -16,12 +17,14 @@
 //! Absent on purpose: alloy's provider. JSON-RPC uses the same HTTP client as everything else, so there is
 //! one TLS stack and one place for timeouts.
 
+mod earlier;
 mod error;
 mod key;
 mod overview;
 mod rpc;
 mod send;
 
+pub use earlier::Deployment;
 pub use error::ChainError;
 pub use key::{Key, KeyError, secret_file};
 pub use overview::{Overview, deployed_app};

@@ -4,7 +4,7 @@ use alloy_primitives::B256;
 use alloy_sol_types::{SolCall, SolEvent};
 use casemate_core::{
     governance::{
-        Account,
+        Account, BootInfo, EPOCH_AUTH, Epochs, OLD_EPOCH_AUTH, Question,
         interface::{AppContract, KmsContract},
         judge::Log,
         returned::{self, CallResult},
@@ -23,6 +23,10 @@ pub struct Overview {
     pub registered: bool,
     /// Whether the app contract answers like one.
     pub exists: bool,
+    /// Whether it has lists that its owner changes; otherwise it judges by rules of its own.
+    pub has_lists: bool,
+    /// Whether it approves by epoch.
+    pub epochs: Epochs,
     /// `None`: renounced.
     pub owner: Option<Address>,
     pub owner_kind: Option<Account>,
@@ -46,17 +50,44 @@ impl Rpc {
             Some(owner) => Some(self.account(owner).await?),
             None => None,
         };
+        let has_lists = any_device.is_some();
+        let exists = has_lists || self.judges(app).await?;
         let tcb = AppContract::requireTcbUpToDateCall {}.abi_encode();
         Ok(Overview {
             kms_exists: registered.is_some(),
             registered: registered.unwrap_or(false),
-            exists: any_device.is_some(),
+            exists,
+            has_lists,
+            epochs: self.epochs(app).await?,
             owner,
             owner_kind,
             pending_owner,
             any_device: any_device.unwrap_or(false),
             tcb_required: self.flag(at, tcb).await?,
         })
+    }
+
+    /// Whether an app has `isAppAllowed`, whatever it says.
+    async fn judges(&self, app: AppId) -> Result<bool, ChainError> {
+        let boot = BootInfo::new(
+            &Question {
+                kms: Address::from_bytes([0; 20]),
+                app,
+                hash: ComposeHash::from_bytes([0; 32]),
+                device: DeviceId::from_bytes([0; 32]),
+                os_image: None,
+                transaction: None,
+            },
+            [0; 32],
+        );
+        Ok(returned::boot(&self.call(None, app.into(), &view::boot(&boot)).await?).is_some())
+    }
+
+    /// Whether an app approves by epoch.
+    async fn epochs(&self, app: AppId) -> Result<Epochs, ChainError> {
+        let current = self.call(None, app.into(), &view::supports_interface(EPOCH_AUTH)).await?;
+        let old = self.call(None, app.into(), &view::supports_interface(OLD_EPOCH_AUTH)).await?;
+        Ok(Epochs::of(&current, &old))
     }
 
     /// Whether an app allows a document; `None`: there is no app contract.

@@ -165,7 +165,7 @@ fn mined(hash: TxHash, receipt: &Value) -> Option<Mined> {
     })
 }
 
-fn log(value: &Value) -> Option<Log> {
+pub(super) fn log(value: &Value) -> Option<Log> {
     let topic = |topic: &Value| bytes(topic)?.try_into().ok();
     Some(Log {
         address: value.get("address")?.as_str()?.parse().ok()?,

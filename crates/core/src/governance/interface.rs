@@ -33,6 +33,11 @@ sol! {
         function allowedOsImages(bytes32 hash) external view returns (bool);
         function kmsAllowedDeviceIds(bytes32 device) external view returns (bool);
         function isAppAllowed(AppBootInfo boot) external view returns (bool, string);
+        function owner() external view returns (address);
+        function appImplementation() external view returns (address);
+        function gatewayAppId() external view returns (string);
+        function kmsInfo() external view returns (bytes k256Pubkey, bytes caPubkey, bytes quote, bytes eventlog);
+        function supportsInterface(bytes4 id) external view returns (bool);
         function addKmsDevice(bytes32 device) external;
         function addOsImageHash(bytes32 hash) external;
         function removeOsImageHash(bytes32 hash) external;
@@ -73,6 +78,7 @@ sol! {
         function owner() external view returns (address);
         function pendingOwner() external view returns (address);
         function isAppAllowed(AppBootInfo boot) external view returns (bool, string);
+        function supportsInterface(bytes4 id) external view returns (bool);
     }
 
     /// The parts of a Safe used here.
@@ -96,13 +102,17 @@ mod tests {
     /// From a compilation of the contracts (clients send 0xdfc77223 and the others).
     #[test]
     fn selectors_are_those_of_the_contracts() {
-        let known: [([u8; 4], u32); 27] = [
+        let known: [([u8; 4], u32); 31] = [
             (Kms::deployAndRegisterAppCall::SELECTOR, 0x8618_169d),
             (Kms::registerAppCall::SELECTOR, 0x17a1_d80f),
             (Kms::registeredAppsCall::SELECTOR, 0xa6c4_cce9),
             (Kms::allowedOsImagesCall::SELECTOR, 0x9a4e_1d18),
             (Kms::kmsAllowedDeviceIdsCall::SELECTOR, 0x13eb_9770),
             (Kms::isAppAllowedCall::SELECTOR, 0x1e07_9198),
+            (Kms::appImplementationCall::SELECTOR, 0x25a9_92da),
+            (Kms::gatewayAppIdCall::SELECTOR, 0x95f5_1931),
+            (Kms::kmsInfoCall::SELECTOR, 0x0917_7063),
+            (App::supportsInterfaceCall::SELECTOR, 0x01ff_c9a7),
             (Kms::addKmsDeviceCall::SELECTOR, 0x4d59_22a1),
             (Kms::addOsImageHashCall::SELECTOR, 0x06a3_ae96),
             (Kms::removeOsImageHashCall::SELECTOR, 0x9425_bac6),

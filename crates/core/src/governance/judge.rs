@@ -7,8 +7,8 @@
 use alloy_sol_types::SolEvent;
 
 use super::{
-    Block, Proof, Question, Refusal, State, Verdict, interface::AppContract::ComposeHashAdded,
-    messages, rules::Rule,
+    Block, BootInfo, Proof, Question, Refusal, State, Verdict,
+    interface::AppContract::ComposeHashAdded, messages, rules::Rule,
 };
 use crate::id::{Address, TxHash};
 
@@ -119,6 +119,12 @@ pub(super) fn is_addition(log: &Log) -> bool {
     !log.removed && log.topics == [ComposeHashAdded::SIGNATURE_HASH.0] && log.data.len() == 32
 }
 
+/// The refusal of a boot by the KMS contract, of something that the app allows.
+#[must_use]
+pub fn boot_refused(boot: &BootInfo, block: &Block, reason: &str, chain_id: u64) -> Refusal {
+    messages::boot_refused(boot, block, reason, chain_id)
+}
+
 /// The verdict on the state; the transaction was checked before.
 #[must_use]
 pub fn decide(question: &Question, state: &State, policy: &Policy) -> Verdict {
@@ -131,6 +137,9 @@ pub fn decide(question: &Question, state: &State, policy: &Policy) -> Verdict {
     }
     if !state.app_exists {
         return Verdict::Refused(messages::no_app(question, state, chain));
+    }
+    if !state.has_lists && !state.hash_allowed {
+        return Verdict::Refused(messages::judged(question, state, chain));
     }
     let hash = state.hash_allowed || !Rule::State.applies();
     let device = state.device_allowed() || !Rule::Device.applies();

@@ -3,8 +3,11 @@
 
 use std::fmt::Write;
 
-use super::{Question, Refusal, State, judge::Log, judge::is_addition};
+use super::{Block, BootInfo, Question, Refusal, State, judge::Log, judge::is_addition};
 use crate::id::{Address, TxHash};
+
+/// What KMS contracts say to an OS image that they do not list.
+const OS_IMAGE_REFUSED: &str = "OS image is not allowed";
 
 pub(super) fn not_found(transaction: TxHash, chain: u64) -> Refusal {
     Refusal::Transaction(format!(
@@ -86,6 +89,33 @@ pub(super) fn no_app(question: &Question, state: &State, chain: u64) -> Refusal 
         "there is no app contract at 0x{app} on chain {chain} (block {}), though KMS contract 0x{kms} lists \
          that address. Deploy the app with deployAndRegisterApp of the KMS contract and use the app id of \
          its event AppDeployedViaFactory",
+        state.block.number
+    ))
+}
+
+pub(super) fn boot_refused(boot: &BootInfo, block: &Block, reason: &str, chain: u64) -> Refusal {
+    let mut text = format!(
+        "the KMS would give no keys: {reason} (KMS contract 0x{}, chain {chain}, block {})",
+        boot.kms, block.number
+    );
+    if reason == OS_IMAGE_REFUSED {
+        // Infallible: writing to a String cannot fail.
+        let _ = write!(
+            text,
+            ". Take another OS image than 0x{}, or have the owner of the KMS contract call addOsImageHash on it",
+            hex::encode(boot.os_image_hash)
+        );
+    }
+    Refusal::Boot(text)
+}
+
+/// Of an app contract without lists.
+pub(super) fn judged(question: &Question, state: &State, chain: u64) -> Refusal {
+    let Question { app, hash, device, .. } = question;
+    Refusal::State(format!(
+        "app contract 0x{app} on chain {chain} does not allow compose hash 0x{hash} on device 0x{device} \
+         (block {}). It keeps no lists: its own isAppAllowed decides, by rules that only whoever maintains \
+         the contract knows",
         state.block.number
     ))
 }

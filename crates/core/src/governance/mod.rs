@@ -8,6 +8,7 @@
 //! its effect may have been undone since. A chain that does not answer gives no verdict.
 
 pub mod calldata;
+mod epochs;
 mod gate;
 pub mod interface;
 pub mod judge;
@@ -23,6 +24,7 @@ mod tests;
 use alloy_primitives::B256;
 use serde::{Deserialize, Serialize};
 
+pub use epochs::{EPOCH_AUTH, Epochs, OLD_EPOCH_AUTH};
 pub use gate::{Gate, gate};
 
 use crate::id::{Address, AppId, BlockHash, ComposeHash, DeviceId, TxHash};
@@ -37,6 +39,8 @@ pub struct Question {
     pub hash: ComposeHash,
     /// The host to boot on.
     pub device: DeviceId,
+    /// SHA-256 of the OS image to boot; `None`: not known, as of nodes that do not tell it.
+    pub os_image: Option<[u8; 32]>,
     /// The transaction that allegedly added the hash. `None`: only the state is checked.
     pub transaction: Option<TxHash>,
 }
@@ -57,6 +61,9 @@ pub struct State {
     pub registered: bool,
     /// Whether the app contract answers like one.
     pub app_exists: bool,
+    /// Whether the app has lists of documents and devices. A contract that has only `isAppAllowed` judges
+    /// document and device together: then `hash_allowed` and `any_device` are both what that says.
+    pub has_lists: bool,
     /// Whether the app allows the document.
     pub hash_allowed: bool,
     /// Whether the app allows every device.
@@ -115,9 +122,13 @@ pub enum Refusal {
     /// The transaction is not valid evidence: `ERR-01-007`.
     #[error("{0}")]
     Transaction(String),
-    /// Contracts do not allow it: `ERR-01-008`.
+    /// The app's contract does not allow it: `ERR-01-008`.
     #[error("{0}")]
     State(String),
+    /// The app allows document and device, and the KMS contract would refuse the boot all the same, for
+    /// example for its OS image: `ERR-01-008`.
+    #[error("{0}")]
+    Boot(String),
 }
 
 /// The question of a KMS to its contract at a boot. Unknown fields are zero; app contracts do not use them.
@@ -134,6 +145,44 @@ pub struct BootInfo {
     pub os_image_hash: [u8; 32],
     /// `UpToDate`, `OutOfDate`, …
     pub tcb_status: String,
+}
+
+impl BootInfo {
+    /// A boot of what a question is about, with this OS image, on a host that is up to date.
+    #[must_use]
+    pub fn new(question: &Question, os_image_hash: [u8; 32]) -> Self {
+        Self {
+            kms: question.kms,
+            app: question.app,
+            hash: question.hash,
+            instance: [0; 20],
+            device: question.device,
+            os_image_hash,
+            tcb_status: "UpToDate".to_owned(),
+        }
+    }
+}
+
+/// The settings of a KMS contract.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KmsSettings {
+    /// `None`: renounced, or the contract is the implementation behind a proxy.
+    pub owner: Option<Address>,
+    /// The contract that new apps are proxies of; `None`: not set, so that no app can be deployed.
+    pub app_implementation: Option<Address>,
+    /// App id of the gateway; `None`: not set.
+    pub gateway_app_id: Option<String>,
+    /// Public keys of the KMS; `None`: not set.
+    pub keys: Option<KmsKeys>,
+}
+
+/// Public keys of a KMS as its contract has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KmsKeys {
+    /// SEC1, compressed or not.
+    pub k256: Vec<u8>,
+    /// DER.
+    pub ca: Vec<u8>,
 }
 
 /// The KMS contract's answer to a boot.

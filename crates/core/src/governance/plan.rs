@@ -20,7 +20,7 @@ pub use self::{
     facts::{AppFacts, Facts, Host, KmsFacts, Subject, Wanted},
     safe::{batch, multisend},
 };
-use super::Account;
+use super::{Account, Epochs};
 use crate::id::{Address, AppId, DeviceId};
 
 /// The only TCB status accepted by an app that requires an up-to-date TCB.
@@ -121,6 +121,8 @@ pub enum Obstacle {
     NoKms { contract: Address, chain_id: u64 },
     /// No contract at the app's address.
     NoApp { app: AppId, chain_id: u64 },
+    /// The app has no lists, and its own rules refuse this.
+    OwnRules { app: AppId },
     /// The app has no owner any more.
     OwnerGone { app: AppId },
     /// A host has no device id.
@@ -175,6 +177,10 @@ pub enum Note {
     ImageUnknown { host: String },
     /// The app allows every device, so hosts need not be listed.
     AnyDevice,
+    /// The app has no lists: what it allows is decided by rules of its own.
+    OwnRules,
+    /// The app approves by epoch, and what was asked covers epoch 0 only. `old`: as of dstack 0.6.4.
+    Epochs { old: bool },
 }
 
 #[must_use]
@@ -273,6 +279,18 @@ impl Plan {
             let call = Call::RegisterApp(app.id);
             self.step(facts.kms.contract, call, Why::Register, Signer::Anyone, None);
         }
+        match app.epochs {
+            Epochs::None => {}
+            Epochs::Old => self.notes.push(Note::Epochs { old: true }),
+            Epochs::Current => self.notes.push(Note::Epochs { old: false }),
+        }
+        if !app.has_lists {
+            self.notes.push(Note::OwnRules);
+            if !app.hash_allowed {
+                self.obstacles.push(Obstacle::OwnRules { app: app.id });
+            }
+            return;
+        }
         let missing = required_calls(wanted, facts, app);
         let spare = optional_calls(wanted, app, &self.obstacles);
         let Some(owner) = app.owner else {
@@ -318,7 +336,7 @@ impl Plan {
     fn check_hosts(&mut self, wanted: &Wanted, facts: &Facts, app: Option<&AppFacts>) {
         let any_device = wanted.any_device || app.is_some_and(|app| app.any_device);
         let tcb_required = app.is_some_and(|app| app.tcb_required == Some(true));
-        if app.is_some_and(|app| app.any_device) {
+        if app.is_some_and(|app| app.any_device && app.has_lists) {
             self.notes.push(Note::AnyDevice);
         }
         for host in &facts.hosts {

@@ -7,7 +7,7 @@ use alloy_sol_types::{Panic, Revert, SolCall, SolError, SolInterface};
 use serde_json::Value;
 
 use super::{
-    Account,
+    Account, KmsKeys,
     interface::{AppContract, KmsContract, SafeContract},
     rules::Rule,
 };
@@ -83,7 +83,22 @@ pub fn account(returned: &CallResult) -> Option<Address> {
     (*padding == [0; 12] && bytes != [0; 20]).then(|| Address::from_bytes(bytes))
 }
 
-/// The KMS contract's answer to a boot: whether it is allowed, and why not.
+/// App id of the gateway of a KMS; `None`: not set, or no contract that answers like one.
+#[must_use]
+pub fn gateway_app_id(returned: &CallResult) -> Option<String> {
+    let id = KmsContract::gatewayAppIdCall::abi_decode_returns_validate(returned.data()?).ok()?;
+    (!id.is_empty()).then(|| sanitize(&id))
+}
+
+/// Public keys of a KMS; `None`: not set, or no contract that answers like one.
+#[must_use]
+pub fn kms_keys(returned: &CallResult) -> Option<KmsKeys> {
+    let info = KmsContract::kmsInfoCall::abi_decode_returns_validate(returned.data()?).ok()?;
+    let keys = KmsKeys { k256: info.k256Pubkey.to_vec(), ca: info.caPubkey.to_vec() };
+    (!keys.k256.is_empty() || !keys.ca.is_empty()).then_some(keys)
+}
+
+/// A contract's answer to a boot: whether it is allowed, and why not.
 #[must_use]
 pub fn boot(returned: &CallResult) -> Option<(bool, String)> {
     let answer =

@@ -23,7 +23,14 @@ fn block(number: u64) -> Block {
 }
 
 fn question() -> Question {
-    Question { kms: KMS, app: APP, hash: HASH, device: DEVICE, transaction: Some(TX) }
+    Question {
+        kms: KMS,
+        app: APP,
+        hash: HASH,
+        device: DEVICE,
+        os_image: None,
+        transaction: Some(TX),
+    }
 }
 
 fn policy() -> Policy {
@@ -36,6 +43,7 @@ fn allowing() -> State {
         kms_exists: true,
         registered: true,
         app_exists: true,
+        has_lists: true,
         hash_allowed: true,
         any_device: false,
         device_listed: true,
@@ -317,8 +325,19 @@ fn a_boot_is_asked_with_one_tuple() {
     assert_eq!(call[4 + 32..].len() % 32, 0);
 }
 
+#[test]
+fn a_contract_without_lists_decides_by_itself() {
+    let judged = State { has_lists: false, any_device: true, device_listed: false, ..allowing() };
+    assert!(matches!(decide(&question(), &judged, &policy()), Verdict::Allowed(_)));
+    let refused = State { hash_allowed: false, any_device: false, ..judged };
+    let text = state_refused(decide(&question(), &refused, &policy()));
+    assert!(text.contains("its own isAppAllowed decides"), "{text}");
+    assert!(!text.contains("addComposeHash"), "it has no such function: {text}");
+}
+
 fn states() -> impl Strategy<Value = State> {
     (any::<[bool; 6]>(), any::<bool>()).prop_map(|(flags, owned)| State {
+        has_lists: true,
         block: block(10),
         kms_exists: flags[0],
         registered: flags[1],

@@ -26,7 +26,7 @@ pub fn os_image(hash: [u8; 32]) -> Vec<u8> {
     Kms::allowedOsImagesCall { hash: fixed(&hash) }.abi_encode()
 }
 
-/// KMS contract: whether a boot is allowed.
+/// KMS or app contract: whether a boot is allowed.
 #[must_use]
 pub fn boot(boot: &BootInfo) -> Vec<u8> {
     let info = AppBootInfo {
@@ -61,7 +61,31 @@ pub fn any_device() -> Vec<u8> {
     App::allowAnyDeviceCall {}.abi_encode()
 }
 
-/// App contract: its owner.
+/// KMS or app contract: whether it has an interface, by ERC-165.
+#[must_use]
+pub fn supports_interface(id: [u8; 4]) -> Vec<u8> {
+    App::supportsInterfaceCall { id: id.into() }.abi_encode()
+}
+
+/// KMS contract: the contract that new apps are proxies of.
+#[must_use]
+pub fn app_implementation() -> Vec<u8> {
+    Kms::appImplementationCall {}.abi_encode()
+}
+
+/// KMS contract: app id of the gateway.
+#[must_use]
+pub fn gateway_app_id() -> Vec<u8> {
+    Kms::gatewayAppIdCall {}.abi_encode()
+}
+
+/// KMS contract: public keys of the KMS.
+#[must_use]
+pub fn kms_info() -> Vec<u8> {
+    Kms::kmsInfoCall {}.abi_encode()
+}
+
+/// KMS or app contract: its owner.
 #[must_use]
 pub fn owner() -> Vec<u8> {
     App::ownerCall {}.abi_encode()

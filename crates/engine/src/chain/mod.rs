@@ -9,7 +9,9 @@ use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use casemate_core::{
-    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict},
+    governance::{
+        Account, Block, BootInfo, BootVerdict, Epochs, KmsSettings, Question, State, Verdict,
+    },
     id::{Address, AppId, DeviceId},
 };
 
@@ -54,6 +56,12 @@ pub trait Chain: Send + Sync + Debug {
     /// stock contract keeps it, so another contract may mean something else by it. Advisory, and `None`
     /// where there is no contract.
     async fn upgrades_disabled(&self, app: &AppId) -> Result<Option<bool>, Fault>;
+
+    /// Whether an app approves by epoch.
+    async fn epochs(&self, app: &AppId) -> Result<Epochs, Fault>;
+
+    /// The settings of a KMS contract.
+    async fn kms_settings(&self, kms: &Address) -> Result<KmsSettings, Fault>;
 }
 
 /// No answer: nothing follows from it but to ask again.

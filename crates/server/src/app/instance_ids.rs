@@ -20,7 +20,7 @@ use casemate_store::{
     cvms::{self as stored, Cvm, Filter, Seek},
 };
 
-use super::{Caller, Ctx, Error, approval::Clearance, cvms, update};
+use super::{Caller, Ctx, Error, approval::flow::Consent, cvms, update};
 use crate::view::{InstanceIdView, InstanceIdsView};
 
 /// CVMs read at once where a workspace is gone through.
@@ -224,7 +224,7 @@ async fn replace(
         let why = Some("dry_run: nothing was done".to_owned());
         return Ok(item(Some(cvm), name, InstanceIdStatus::Updated, why));
     }
-    let nothing = Clearance::default();
+    let nothing = Consent::default();
     let accepted =
         update::accept(ctx, tx, caller, cvm.id, &change.into(), &nothing).await?.accepted()?;
     let (new, reason) = match renew {

@@ -362,6 +362,7 @@ async fn contract_says(ctx: &Ctx, governed: &Governed) -> KmsOnchain {
         app: AppId::from_bytes([0; 20]),
         hash: ComposeHash::from_bytes([0; 32]),
         device: DeviceId::from_bytes([0; 32]),
+        os_image: None,
         transaction: None,
     };
     let state = match governance::state(governed, &nobody).await {

@@ -7,12 +7,14 @@
 //! Where the keys are those of a dstack-kms, it is asked between two transactions: the first one chooses node, KMS
 //! and app id and ends with that, the second one decides again and needs the key of what it would prepare.
 
+mod allowed_images;
 mod capabilities;
 mod compose;
 mod identity;
 mod passthrough;
 mod size;
 
+pub use allowed_images::AllowedImages;
 pub(super) use capabilities::{check_document, find_unsupported_in_spec};
 pub(super) use compose::{check_env_keys, refusal as compose_refusal};
 pub(super) use passthrough::{check_user_config, gpus, ports};
@@ -70,7 +72,8 @@ enum Step<'a> {
     Ask(&'a FleetKms, AppId),
 }
 
-/// Prepares a deployment. `unknown` are the fields that nobody knows; they are named in a warning.
+/// Prepares a deployment with one of these images. `unknown` are the fields that nobody knows; they are named in a
+/// warning.
 pub async fn provision(
     ctx: &Ctx,
     caller: &Caller,
@@ -78,11 +81,14 @@ pub async fn provision(
     request: &ProvisionRequest,
     unknown: &[String],
 ) -> Result<(Mutation, ProvisionView), WriteError> {
+    // Asked outside of the transactions.
+    let images = AllowedImages::ask(ctx, request).await;
     let mut known: Option<KnownKey> = None;
     for _ in 0..ATTEMPTS {
         let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let remote = RemoteKey::Known(known.as_ref());
-        let step = prepare(ctx, &mut mutation.tx, caller, request, (unknown, remote));
+        let step =
+            prepare(ctx, &mut mutation.tx, caller, request, &images, (unknown, remote));
         match Box::pin(step).await? {
             Step::Done(view) => return Ok((mutation, *view)),
             Step::Ask(kms, app) => {
@@ -106,8 +112,10 @@ pub async fn preview(
     caller: &Caller,
     request: &ProvisionRequest,
 ) -> Result<ProvisionView, Error> {
+    let images = AllowedImages::ask(ctx, request).await.for_a_plan();
     let mut tx = ctx.begin().await?;
-    match Box::pin(prepare(ctx, &mut tx, caller, request, (&[], RemoteKey::Unneeded))).await? {
+    let step = prepare(ctx, &mut tx, caller, request, &images, (&[], RemoteKey::Unneeded));
+    match Box::pin(step).await? {
         Step::Done(view) => Ok(*view),
         Step::Ask(kms, _) => Err(Error::Internal(format!("{} is asked for a preview", kms.slug))),
     }
@@ -118,6 +126,7 @@ async fn prepare<'a>(
     tx: &mut Tx,
     caller: &Caller,
     request: &ProvisionRequest,
+    images: &AllowedImages,
     (unknown, remote): (&[String], RemoteKey<'_>),
 ) -> Result<Step<'a>, Error> {
     name::check(&request.name).map_err(|why| Error::invalid("name", why))?;
@@ -140,7 +149,7 @@ async fn prepare<'a>(
         ports: &ports,
         gpus: gpus.as_ref(),
     };
-    let matched = size::place(ctx, &setup, &allowed).await?;
+    let matched = size::place(ctx, &setup, &allowed, images).await?;
     let kms = matched.kms;
     if kms.governed.is_some() {
         identity::refuse_what_a_contract_decides(request, &compose)?;
@@ -210,7 +219,13 @@ async fn prepare<'a>(
         spec,
     };
     tx.insert_provision(&prepared).await?;
-    let warnings = warnings(unknown, &compose);
+    let mut warnings = warnings(unknown, &compose);
+    if images.says(&matched.image).is_none() {
+        warnings.push(format!(
+            "whether the contract of the KMS lets apps boot the OS image {} is not known here",
+            matched.image.name
+        ));
+    }
     Ok(Step::Done(Box::new(view(kms, &matched, &prepared, app.or(request.app_id), warnings))))
 }
 

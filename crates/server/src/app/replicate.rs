@@ -16,6 +16,7 @@
 mod target;
 mod template;
 
+use async_trait::async_trait;
 use casemate_api::{
     error::ErrorCode,
     replicate::{InstanceRequest, ReplicateRequest},
@@ -23,32 +24,33 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, Configuration, Set, apply},
     compose::AppCompose,
-    governance::Question,
     id::{ComposeHash, NodeId, WorkspaceId},
     name,
     stored::{self, Stored},
 };
-use casemate_store::{Error as StoreError, Tx, commit_tokens::Kind, cvms::Cvm};
+use casemate_store::{
+    Error as StoreError, Tx,
+    commit_tokens::{Kind, Preparation},
+    cvms::Cvm,
+};
 use serde::{Deserialize, Serialize};
 
 use self::{target::TargetRequest, template::Template};
 use super::{
     Caller, Ctx, Error,
     approval::{
-        self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection,
-        confirm::{self, Confirmation, Found, Path},
+        self, ApprovalHeaders, TokenRejection,
+        confirm::{self, Path, Taken},
+        flow::{self, Consent, Decision, Proposal},
     },
     commit,
     events::{self, CvmEvent, EventScope, Verified},
     fleet::FleetNode,
-    governance,
     mutation::{IdempotencyKey, Mutation, WriteError},
     provision, update, views,
 };
 use crate::{crash, view::CvmView};
 
-/// How often it is decided anew before the client is asked to try again.
-const ATTEMPTS: usize = 8;
 /// Numbers that are tried for a name.
 const MAX_NUMBER: u32 = 10_000;
 /// Names that are looked up at once.
@@ -167,41 +169,29 @@ pub async fn replicate(
     if let Some(keys) = &wanted.env_keys {
         provision::check_env_keys(keys)?;
     }
-    let mut prepare = headers.prepare_only;
-    let mut clearance = Clearance::default();
-    let mut lost = StoreError::Stale;
-    for _ in 0..ATTEMPTS {
-        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
-        let attempt = Attempt { ctx, caller, wanted, headers, clearance: &clearance };
-        let (contracts, question) = match Box::pin(attempt.of(&mut mutation.tx, of, prepare)).await
-        {
-            Ok(Tried::Made(view)) => return Ok((mutation, *view)),
-            Ok(Tried::Prepared(prepared)) => {
-                mutation.finish_refused().await?;
-                return Err(prepared.refusal(ctx, headers.prepare_only).await.into());
-            }
-            Ok(Tried::Asks(contracts, question)) => (contracts, question),
-            Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
-                lost = error;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        };
-        // Contracts are asked outside of the transaction.
-        drop(mutation);
-        let transaction = governance::transaction(headers.transaction.as_deref())?;
-        match clearance.ask(contracts.governed, &Question { transaction, ..question }).await {
-            Ok(()) => {}
-            // Nobody said that they do, so the client is told what to register.
-            Err(Error::Refused(no))
-                if no.code == ErrorCode::HashNotAllowed && transaction.is_none() =>
-            {
-                prepare = true;
-            }
-            Err(error) => return Err(error.into()),
-        }
+    let new = NewMachine { ctx, caller, of, wanted, headers };
+    flow::run(ctx, caller, key, headers, new).await
+}
+
+struct NewMachine<'a> {
+    ctx: &'a Ctx,
+    caller: &'a Caller,
+    of: &'a Of,
+    wanted: &'a Wanted,
+    headers: &'a ApprovalHeaders,
+}
+
+#[async_trait]
+impl Proposal for NewMachine<'_> {
+    type Done = CvmView;
+
+    async fn decide(&mut self, tx: &mut Tx, consent: &Consent) -> Result<Decision<CvmView>, Error> {
+        let Self { ctx, caller, of, wanted, headers } = *self;
+        tx.lock_workspace(caller.workspace.id).await?;
+        let template = template::choose(ctx, tx, caller, of, wanted).await?;
+        let attempt = Attempt { ctx, caller, wanted, headers, consent };
+        attempt.like(tx, template, of.kind()).await
     }
-    Err(lost.into())
 }
 
 /// Makes a machine that was prepared, once contracts allow it.
@@ -218,27 +208,53 @@ pub async fn commit_prepared(
     };
     let (row, caller) = confirm::of_path(ctx, token, &kinds, path).await?;
     let headers = headers?;
-    let mut lost = StoreError::Stale;
-    for _ in 0..ATTEMPTS {
-        let found = confirm::find(ctx, row.clone(), &headers).await?;
-        let mut mutation = ctx.begin_mutation(&caller, key.clone()).await?;
-        let made = match &found {
-            Found::Before(_, made) => {
-                Box::pin(made_before(ctx, &mut mutation.tx, &caller, *made)).await
-            }
-            Found::Now(confirmed) => {
-                Box::pin(begin_prepared(ctx, &mut mutation.tx, &caller, confirmed)).await
+    let commit = CommitMachine { ctx, caller: &caller, row: &row, headers: &headers };
+    flow::run(ctx, &caller, key, &headers, commit).await
+}
+
+struct CommitMachine<'a> {
+    ctx: &'a Ctx,
+    caller: &'a Caller,
+    row: &'a Preparation,
+    headers: &'a ApprovalHeaders,
+}
+
+#[async_trait]
+impl Proposal for CommitMachine<'_> {
+    type Done = CvmView;
+
+    async fn decide(&mut self, tx: &mut Tx, consent: &Consent) -> Result<Decision<CvmView>, Error> {
+        let Self { ctx, caller, row, headers } = *self;
+        tx.lock_workspace(caller.workspace.id).await?;
+        let (template, row) = match confirm::taken(ctx, tx, row, headers).await? {
+            Taken::Live(template, row) => (template, row),
+            Taken::Before(_, row, _) => {
+                return Ok(Decision::Done(made_before(ctx, tx, caller, row.made).await?));
             }
         };
-        match made {
-            Ok(view) => return Ok((mutation, view)),
-            Err(Error::Store(error @ (StoreError::Stale | StoreError::Conflict(_)))) => {
-                lost = error;
+        let wanted = confirm::machine(&row)?;
+        let says = ApprovalHeaders::default();
+        // It is prepared already, so it is asked about.
+        let consent = Consent { prepare: false, ..consent.clone() };
+        let attempt = Attempt { ctx, caller, wanted: &wanted, headers: &says, consent: &consent };
+        let template = Template { beside: template.node, cvm: template };
+        let decision = attempt.like(tx, template, row.kind).await?;
+        if let Decision::Done(made) = &decision {
+            let (operation, cvm) = (made.operation.as_ref(), made.id);
+            let operation =
+                operation.map(|operation| operation.correlation_id).ok_or_else(|| {
+                    Error::Internal("a machine is made without an operation".to_owned())
+                })?;
+            if !tx.use_preparation(&row.hash, operation, Some(cvm), ctx.now()).await? {
+                return Err(StoreError::Stale.into());
             }
-            Err(error) => return Err(error.into()),
         }
+        Ok(decision)
     }
-    Err(lost.into())
+
+    fn is_prepared(&self) -> bool {
+        true
+    }
 }
 
 /// The machine that a token became, as it is now.
@@ -255,79 +271,25 @@ async fn made_before(
     Ok(views::with_document(views::cvm(ctx, caller, &cvm), &document))
 }
 
-/// [`StoreError::Stale`]: something came in between.
-async fn begin_prepared(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    caller: &Caller,
-    confirmed: &Confirmation,
-) -> Result<CvmView, Error> {
-    let hash = &confirmed.row.hash;
-    tx.lock_workspace(caller.workspace.id).await?;
-    let template = tx.lock_cvm(confirmed.row.cvm).await?;
-    let template = template.filter(confirm::is_live).ok_or(TokenRejection::Gone)?;
-    let row = tx.preparation(hash).await?.ok_or(TokenRejection::Unknown)?;
-    // Otherwise another request was first: the next attempt finds what it made.
-    if row.used_at.is_some() {
-        return Err(StoreError::Stale.into());
-    }
-    if approval::digest(&confirm::base(ctx, tx, &row, &template).await?) != row.base {
-        return Err(TokenRejection::Moved.into());
-    }
-    let wanted = confirm::machine(&row)?;
-    let headers = ApprovalHeaders::default();
-    let clearance = &confirmed.clearance;
-    let attempt = Attempt { ctx, caller, wanted: &wanted, headers: &headers, clearance };
-    let template = Template { beside: template.node, cvm: template };
-    let Tried::Made(made) = attempt.like(tx, template, row.kind, false).await? else {
-        // The device of its node is another one than contracts were asked about.
-        return Err(StoreError::Stale.into());
-    };
-    let (operation, cvm) = (made.operation.as_ref(), made.id);
-    let operation = operation
-        .map(|operation| operation.correlation_id)
-        .ok_or_else(|| Error::Internal("a machine is made without an operation".to_owned()))?;
-    if !tx.use_preparation(hash, operation, Some(cvm), ctx.now()).await? {
-        return Err(StoreError::Stale.into());
-    }
-    Ok(*made)
-}
-
-/// What comes of an attempt.
-enum Tried<'a> {
-    /// The machine is written.
-    Made(Box<CvmView>),
-    Prepared(Box<Prepared>),
-    /// Contracts are to be asked first; nothing is written.
-    Asks(Contracts<'a>, Question),
-}
-
 /// An attempt to make a machine, in a transaction. [`StoreError::Stale`], [`StoreError::Conflict`]:
 /// something is not as it was read; the transaction is to be dropped.
 #[derive(Clone, Copy)]
-struct Attempt<'c, 'a> {
-    ctx: &'c Ctx,
+struct Attempt<'a> {
+    ctx: &'a Ctx,
     caller: &'a Caller,
     wanted: &'a Wanted,
     headers: &'a ApprovalHeaders,
-    clearance: &'a Clearance,
+    consent: &'a Consent,
 }
 
-impl<'c> Attempt<'c, '_> {
-    async fn of(&self, tx: &mut Tx, of: &Of, prepare: bool) -> Result<Tried<'c>, Error> {
-        tx.lock_workspace(self.caller.workspace.id).await?;
-        let template = template::choose(self.ctx, tx, self.caller, of, self.wanted).await?;
-        self.like(tx, template, of.kind(), prepare).await
-    }
-
+impl Attempt<'_> {
     /// Like this CVM, which is taken.
     async fn like(
         &self,
         tx: &mut Tx,
         Template { cvm: template, beside }: Template,
         kind: Kind,
-        prepare: bool,
-    ) -> Result<Tried<'c>, Error> {
+    ) -> Result<Decision<CvmView>, Error> {
         let Self { ctx, caller, wanted, .. } = *self;
         let workspace = caller.workspace.id;
         let present = update::configuration(tx, &template).await?;
@@ -352,11 +314,10 @@ impl<'c> Attempt<'c, '_> {
             }
             Some(contracts) => {
                 let hash = next.spec.compose_hash;
-                let device = node.observed().0.device_id;
-                let question = approval::question(contracts.governed, &template, hash, device);
-                match self.clearance.of(&question, &template) {
+                let question = approval::boot_question(contracts.governed, &next.spec, &node);
+                match self.consent.clearance.of(&question, &template) {
                     Some(verified) => Some(verified),
-                    None if prepare => {
+                    None if self.consent.prepare => {
                         let settled = wanted.settled(node.id, hash);
                         let new = approval::New {
                             kind,
@@ -366,11 +327,14 @@ impl<'c> Attempt<'c, '_> {
                             contracts,
                             question,
                             request: stored::write(&settled),
+                            prepare_only: self.consent.prepare_only,
                         };
                         let prepared = approval::prepare(ctx, tx, caller, new).await?;
-                        return Ok(Tried::Prepared(Box::new(prepared)));
+                        return Ok(Decision::Prepared(Box::new(prepared)));
                     }
-                    None => return Ok(Tried::Asks(contracts, question)),
+                    None => {
+                        return Ok(Decision::Asks(vec![(contracts.governed.clone(), question)]));
+                    }
                 }
             }
         };
@@ -385,7 +349,7 @@ impl<'c> Attempt<'c, '_> {
         next: Configuration,
         node: &FleetNode,
         verified: Option<Box<Verified>>,
-    ) -> Result<Tried<'c>, Error> {
+    ) -> Result<Decision<CvmView>, Error> {
         let Self { ctx, caller, .. } = *self;
         let document = next.document.document();
         if next.spec.compose_hash != present.spec.compose_hash {
@@ -406,7 +370,7 @@ impl<'c> Attempt<'c, '_> {
         }
         let view = views::with_document(views::cvm(ctx, caller, &cvm), &document);
         crash::point(|| "accept.replicate.before_commit".to_owned());
-        Ok(Tried::Made(Box::new(view)))
+        Ok(Decision::Done(view))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use casemate_core::{
-    governance::Question,
+    governance::{KmsSettings, Question},
     id::{Address, AppId, ComposeHash, DeviceId, KmsId},
     time::{Clock, Entropy},
 };
@@ -141,11 +141,12 @@ impl KmsMaker<'_> {
     }
 }
 
-/// The devices and images of the nodes, to be checked against KMS contracts.
+/// What a running server knows that KMS contracts are checked against. Not the hosts of its nodes: which of those
+/// get an app's keys says the app, and the devices that a KMS contract lists are those of the KMS itself.
 #[derive(Debug, Clone, Default)]
 pub struct NodeFacts {
-    /// Device ids by node name.
-    pub devices: Vec<(String, DeviceId)>,
+    /// Root public keys of KMS, in hex, by the addresses of their contracts.
+    pub kms_keys: Vec<(Address, String)>,
     /// Hashes of OS images by name.
     pub os_images: Vec<(String, [u8; 32])>,
 }
@@ -189,13 +190,19 @@ pub struct ContractReport {
     pub address: String,
     /// Whether it answers like a KMS contract.
     pub exists: Option<bool>,
-    /// Devices of the nodes: whether the contract allows a KMS there.
-    pub devices: Vec<Listed>,
+    /// `0x…`; `None`: none, or not known.
+    pub owner: Option<String>,
+    /// The contract that new apps are proxies of, `0x…`; `None`: not set, or not known.
+    pub app_implementation: Option<String>,
+    /// App id of the gateway; `None`: not set, or not known.
+    pub gateway_app_id: Option<String>,
+    /// Whether its `kmsInfo` has the key of the KMS; `None`: it has none, or that key is not known.
+    pub key_matches: Option<bool>,
     /// OS images of the nodes: whether the contract allows apps to boot them.
     pub os_images: Vec<Listed>,
 }
 
-/// A device or image.
+/// An OS image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
     pub name: String,
@@ -205,7 +212,7 @@ pub struct Listed {
     pub allowed: Option<bool>,
 }
 
-/// Checks every configured chain, and every KMS contract for the devices and images of the nodes.
+/// Checks every configured chain, and every KMS contract for its settings and the images of the nodes.
 pub async fn check(config: &Config, nodes: &NodeFacts) -> Result<Report, StartError> {
     let clock = system::clock();
     let mut report = Report::default();
@@ -262,9 +269,22 @@ async fn check_contract(
         Ok(_) => {}
         Err(fault) => problems.push(format!("{slug}: {fault}")),
     }
-    let devices: Vec<DeviceId> = nodes.devices.iter().map(|(_, device)| *device).collect();
+    let exists = state.as_ref().is_ok_and(|state| state.kms_exists);
+    let settings = match chain.kms_settings(&contract.address).await {
+        Ok(settings) if exists => Some(settings),
+        _ => None,
+    };
+    let key = nodes.kms_keys.iter().find(|(address, _)| *address == contract.address);
+    let key_matches = settings
+        .as_ref()
+        .and_then(|settings| settings.keys.as_ref())
+        .zip(key)
+        .map(|(keys, (_, key))| same_point(&keys.k256, key));
+    if let Some(settings) = &settings {
+        problems.extend(problems_of(contract, settings, key_matches));
+    }
     let images: Vec<[u8; 32]> = nodes.os_images.iter().map(|(_, image)| *image).collect();
-    let said = chain.kms_allows(&contract.address, &devices, &images).await.ok();
+    let said = chain.kms_allows(&contract.address, &[], &images).await.ok();
     let listed = |at: usize, name: &str, id: String, all: Option<&Vec<bool>>| Listed {
         name: name.to_owned(),
         id,
@@ -280,15 +300,65 @@ async fn check_contract(
         chain: contract.chain.clone(),
         address,
         exists: state.ok().map(|state| state.kms_exists),
-        devices: (nodes.devices.iter().enumerate())
-            .map(|(at, (name, id))| {
-                listed(at, name, id.to_string(), said.as_ref().map(|(devices, _)| devices))
-            })
-            .collect(),
+        owner: settings.as_ref().and_then(|it| it.owner).map(|owner| format!("0x{owner}")),
+        app_implementation: settings
+            .as_ref()
+            .and_then(|it| it.app_implementation)
+            .map(|of| format!("0x{of}")),
+        gateway_app_id: settings.and_then(|it| it.gateway_app_id),
+        key_matches,
         os_images: (nodes.os_images.iter().enumerate())
             .map(|(at, (name, id))| listed(at, name, hex::encode(id), of_images))
             .collect(),
     }
+}
+
+/// What is wrong with the settings of a contract.
+fn problems_of(
+    contract: &config::KmsContract,
+    settings: &KmsSettings,
+    key_matches: Option<bool>,
+) -> Vec<String> {
+    let (slug, address) = (&contract.slug, format!("0x{}", contract.address));
+    let mut problems = Vec::new();
+    if settings.owner.is_none() {
+        problems.push(format!(
+            "{slug}: {address} has no owner: it is the implementation behind a proxy, whose address is to be \
+             configured instead, or its ownership was renounced"
+        ));
+    }
+    if settings.app_implementation.is_none() {
+        problems.push(format!(
+            "{slug}: no app can be deployed through {address}: its owner has to call setAppImplementation"
+        ));
+    }
+    let plain = |id: &str| {
+        let bare = id.strip_prefix("app_").or_else(|| id.strip_prefix("0x")).unwrap_or(id);
+        bare.to_ascii_lowercase()
+    };
+    let (configured, said) = (&contract.gateway_app_id, &settings.gateway_app_id);
+    if configured.as_deref().map(plain) != said.as_deref().map(plain) {
+        let or_none = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
+        problems.push(format!(
+            "{slug}: gateway_app_id is {}, and gatewayAppId() of {address} is {}",
+            or_none(configured),
+            or_none(said)
+        ));
+    }
+    if key_matches == Some(false) {
+        problems.push(format!(
+            "{slug}: kmsInfo of {address} has another key than this KMS: whoever trusts the contract does not \
+             trust its signatures; the owner of the contract corrects that with setKmsInfo"
+        ));
+    }
+    problems
+}
+
+/// Whether two SEC1 encodings, compressed or not, begin with the same coordinate. That they are one of two points
+/// is enough for a check against mistakes.
+fn same_point(one: &[u8], other: &str) -> bool {
+    let other = hex::decode(other.trim_start_matches("0x")).unwrap_or_default();
+    one.get(1..33).is_some() && one.get(1..33) == other.get(1..33)
 }
 
 /// A question about no real app: whether the contract answers does not depend on the app.
@@ -298,6 +368,7 @@ fn probe_question(kms: [u8; 20]) -> Question {
         app: AppId::from_bytes([0; 20]),
         hash: ComposeHash::from_bytes([0; 32]),
         device: DeviceId::from_bytes([0; 32]),
+        os_image: None,
         transaction: None,
     }
 }

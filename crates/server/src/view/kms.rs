@@ -53,8 +53,10 @@ impl KmsView {
 pub struct KmsContractView {
     /// `kc_…`, derived from chain and address.
     pub id: String,
-    /// Part of URLs.
+    /// Part of URLs: that of its first KMS, as configured.
     pub slug: String,
+    /// The same derived from its address, which is a name of it too.
+    pub short: String,
     pub label: String,
     /// Address, `0x…`, or [`PHALA_CONTRACT`].
     pub contract_address: String,
@@ -69,6 +71,7 @@ impl KmsContractView {
     pub fn is_called(&self, reference: &str) -> bool {
         self.id == reference
             || self.slug == reference
+            || self.short == reference
             || self.contract_address.eq_ignore_ascii_case(reference)
     }
 }
@@ -90,7 +93,7 @@ pub fn contracts(machines: &[KmsView]) -> Vec<KmsContractView> {
 
 fn contract((chain_id, address): &(u64, String), first: &KmsView) -> KmsContractView {
     let kind = first.kind.as_str();
-    let (id, slug, label) = if *chain_id == 0 {
+    let (id, short, label) = if *chain_id == 0 {
         (format!("kc_{PHALA_CONTRACT}"), PHALA_CONTRACT.to_owned(), "Phala".to_owned())
     } else {
         let short: String = address.trim_start_matches("0x").chars().take(8).collect();
@@ -99,7 +102,8 @@ fn contract((chain_id, address): &(u64, String), first: &KmsView) -> KmsContract
     let contract_address = first.kms_contract_address.clone().filter(|_| *chain_id != 0);
     KmsContractView {
         id,
-        slug,
+        slug: first.slug.clone().filter(|_| *chain_id != 0).unwrap_or_else(|| short.clone()),
+        short,
         label,
         contract_address: contract_address.unwrap_or_else(|| PHALA_CONTRACT.to_owned()),
         chain_id: *chain_id,

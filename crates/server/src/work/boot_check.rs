@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use casemate_core::{
-    governance::{BootInfo, BootVerdict, Gate, Question, Verdict},
+    governance::{BootInfo, BootVerdict, Gate, Verdict, judge::boot_refused},
     id::InstanceId,
 };
 use casemate_engine::chain::Fault;
@@ -13,12 +13,10 @@ use casemate_store::cvms::Cvm;
 
 use crate::app::{
     Ctx,
+    approval::boot_question,
     events::Verified,
     fleet::{FleetNode, Governed},
 };
-
-/// The TCB status of nodes without a TEE: their quotes are not checked against collateral.
-const TCB_STATUS: &str = "UpToDate";
 
 #[derive(Debug)]
 pub enum BootAnswer {
@@ -55,16 +53,10 @@ async fn word(
     target: &FleetNode,
     gate: Gate,
 ) -> Result<BootAnswer, Fault> {
-    let boot = boot_info(governed, cvm, target);
+    let question = boot_question(governed, &cvm.spec, target);
     let mut verified = None;
-    if gate == Gate::BringDown {
-        let question = Question {
-            kms: boot.kms,
-            app: boot.app,
-            hash: boot.hash,
-            device: boot.device,
-            transaction: None,
-        };
+    // Of an unknown OS image the KMS contract is not asked: its answer would be about another boot.
+    if gate == Gate::BringDown || question.os_image.is_none() {
         match governed.chain.verify(&question, Duration::ZERO).await? {
             Verdict::Allowed(proof) => {
                 let deployer = cvm.spec.deployer;
@@ -73,33 +65,18 @@ async fn word(
             Verdict::Refused(why) => return Ok(BootAnswer::Refused(why.to_string())),
         }
     }
+    let verified = verified.filter(|_| gate == Gate::BringDown);
+    let Some(os_image) = question.os_image else { return Ok(BootAnswer::Allowed(verified)) };
+    let instance = cvm.status.observed.as_ref().and_then(|vm| vm.instance_id);
+    let boot = BootInfo {
+        instance: instance.as_ref().map_or([0; 20], |id: &InstanceId| *id.as_bytes()),
+        ..BootInfo::new(&question, os_image)
+    };
     Ok(match governed.chain.boot(&boot).await? {
         BootVerdict::Allowed(_) => BootAnswer::Allowed(verified),
-        BootVerdict::Denied(block, why) => BootAnswer::Refused(format!(
-            "the KMS would give no keys: {why} (contract 0x{}, chain {}, block {})",
-            boot.kms,
-            governed.chain.chain_id(),
-            block.number
-        )),
+        BootVerdict::Denied(block, why) => {
+            let chain_id = governed.chain.chain_id();
+            BootAnswer::Refused(boot_refused(&boot, &block, &why, chain_id).to_string())
+        }
     })
-}
-
-fn boot_info(governed: &Governed, cvm: &Cvm, target: &FleetNode) -> BootInfo {
-    let (inventory, _) = target.observed();
-    let image = inventory.images.iter().find(|image| image.name == cvm.spec.image);
-    let mut os_image_hash = [0; 32];
-    if let Some(text) = image.and_then(|image| image.os_image_hash.as_deref()) {
-        // A text that is not a hash stays zero, which no contract allows.
-        let _ = hex::decode_to_slice(text, &mut os_image_hash);
-    }
-    let instance = cvm.status.observed.as_ref().and_then(|vm| vm.instance_id);
-    BootInfo {
-        kms: governed.contract,
-        app: cvm.spec.app_id,
-        hash: cvm.spec.compose_hash,
-        instance: instance.as_ref().map_or([0; 20], |id: &InstanceId| *id.as_bytes()),
-        device: inventory.device_id,
-        os_image_hash,
-        tcb_status: TCB_STATUS.to_owned(),
-    }
 }

@@ -151,6 +151,7 @@ const fn question(governed: &Governed, cvm: &Cvm, device: DeviceId, open: &Open)
         app: cvm.spec.app_id,
         hash: open.hash,
         device,
+        os_image: None,
         transaction: None,
     }
 }

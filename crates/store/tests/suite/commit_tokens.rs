@@ -29,6 +29,17 @@ async fn prepare(
     document: ComposeHash,
     now: Timestamp,
 ) -> TokenHash {
+    keep(world, cvm, (kind, true), document, now).await
+}
+
+/// `told`: whether the client is told the token.
+async fn keep(
+    world: &World,
+    cvm: &Cvm,
+    (kind, told): (Kind, bool),
+    document: ComposeHash,
+    now: Timestamp,
+) -> TokenHash {
     let hash = token();
     let mut tx = world.db.begin().await.unwrap();
     tx.lock_cvm(cvm.id).await.unwrap().unwrap();
@@ -44,6 +55,7 @@ async fn prepare(
         base: "base",
         request: r#"{"x":1}"#,
         by: world.user,
+        told,
         expires_at: now.plus(TTL),
     };
     tx.keep_preparation(&new, now).await.unwrap();
@@ -58,6 +70,37 @@ async fn use_up(world: &World, hash: &TokenHash, made: Option<CvmId>, now: Times
     used
 }
 
+async fn what_nobody_has_the_token_of_supersedes_only_its_like(db: Db) {
+    let world = World::new(db.clone()).await;
+    let cvm = world.cvm("alpha").await;
+    let documents = [hash(number()), hash(number()), hash(number())];
+    let told = prepare(&world, &cvm, Kind::Update, documents[0], START).await;
+    let plain = keep(&world, &cvm, (Kind::Update, false), documents[1], START).await;
+    let newer = keep(&world, &cvm, (Kind::Update, false), documents[2], START).await;
+    let stands = async |token: &TokenHash| {
+        commit_tokens::by_token(&db, token).await.unwrap().unwrap().superseded_at.is_none()
+    };
+    assert_eq!(
+        (stands(&told).await, stands(&plain).await, stands(&newer).await),
+        (true, false, true)
+    );
+    // Each is found by its document, and the newest without one.
+    let found = async |document: Option<&ComposeHash>| {
+        commit_tokens::update_of(&db, cvm.id, document).await.unwrap().unwrap().hash
+    };
+    assert_eq!(found(Some(&documents[0])).await, told);
+    assert_eq!(found(Some(&documents[1])).await, plain);
+    assert_eq!(found(None).await, newer);
+    assert_eq!(found(Some(&hash(number()))).await, newer);
+    // One with a token takes the place of all.
+    let last = prepare(&world, &cvm, Kind::Update, documents[1], START).await;
+    assert_eq!(
+        (stands(&told).await, stands(&newer).await, stands(&last).await),
+        (false, false, true)
+    );
+    assert_eq!(found(Some(&documents[1])).await, last, "the one that can be committed");
+}
+
 async fn the_newest_update_of_a_cvm_counts_and_machines_stand_beside(db: Db) {
     let world = World::new(db.clone()).await;
     let cvm = world.cvm("alpha").await;
@@ -68,7 +111,7 @@ async fn the_newest_update_of_a_cvm_counts_and_machines_stand_beside(db: Db) {
     let second = prepare(&world, &cvm, Kind::Update, document, START).await;
     let old = commit_tokens::by_token(&db, &first).await.unwrap().unwrap();
     assert_eq!((old.superseded_at, old.request.as_deref()), (Some(START), None), "{old:?}");
-    let newest = commit_tokens::newest_update(&db, cvm.id).await.unwrap().unwrap();
+    let newest = commit_tokens::update_of(&db, cvm.id, None).await.unwrap().unwrap();
     assert_eq!((&newest.hash, newest.superseded_at), (&second, None));
     assert_eq!((newest.chain_id, newest.base.as_str(), newest.kind), (8453, "base", Kind::Update));
     assert_eq!((newest.cvm, newest.app, newest.compose_hash), (cvm.id, cvm.spec.app_id, document));
@@ -78,7 +121,7 @@ async fn the_newest_update_of_a_cvm_counts_and_machines_stand_beside(db: Db) {
         assert!(use_up(&world, other, None, at(1)).await);
     }
     assert!(commit_tokens::by_token(&db, &token()).await.unwrap().is_none());
-    assert!(commit_tokens::newest_update(&db, CvmId(99)).await.unwrap().is_none());
+    assert!(commit_tokens::update_of(&db, CvmId(99), None).await.unwrap().is_none());
 }
 
 async fn a_token_is_used_once_and_in_time(db: Db) {
@@ -102,7 +145,7 @@ async fn a_token_is_used_once_and_in_time(db: Db) {
     );
     assert_eq!(used.request, None, "the sealed environment is not kept longer than it is needed");
     let next = prepare(&world, &cvm, Kind::Update, used.compose_hash, at(4)).await;
-    let newest = commit_tokens::newest_update(&db, cvm.id).await.unwrap().unwrap();
+    let newest = commit_tokens::update_of(&db, cvm.id, None).await.unwrap().unwrap();
     assert_eq!(newest.hash, next);
     let used = commit_tokens::by_token(&db, &hash).await.unwrap().unwrap();
     assert_eq!(used.superseded_at, None, "what was used stays used");
@@ -158,6 +201,7 @@ async fn of_two_updates_at_once_one_is_live(db: Db) {
         base: "",
         request: "{}",
         by: world.user,
+        told: true,
         expires_at: at(1),
     };
     let mut tx = db.begin().await.unwrap();
@@ -188,6 +232,7 @@ async fn what_expired_is_forgotten_with_its_document(db: Db) {
 
 each_backend!(
     the_newest_update_of_a_cvm_counts_and_machines_stand_beside,
+    what_nobody_has_the_token_of_supersedes_only_its_like,
     a_token_is_used_once_and_in_time,
     of_many_at_once_one_uses_it,
     of_two_updates_at_once_one_is_live,

@@ -353,6 +353,7 @@ async fn change(world: &World, id: CvmId) {
         base: "",
         request: "{}",
         by: world.user,
+        told: true,
         expires_at: at(1),
     };
     tx.keep_preparation(&new, START).await.unwrap();
@@ -377,7 +378,7 @@ async fn change(world: &World, id: CvmId) {
     tx.forget_proofs(START).await.unwrap();
     tx.commit().await.unwrap();
     assert!(commit_tokens::by_token(&world.db, &token).await.unwrap().is_some());
-    assert!(commit_tokens::newest_update(&world.db, id).await.unwrap().is_some());
+    assert!(commit_tokens::update_of(&world.db, id, None).await.unwrap().is_some());
     let mut tx = world.db.begin().await.unwrap();
     assert_eq!(tx.expire_preparations(at(2), at(2)).await.unwrap(), 1);
     tx.commit().await.unwrap();

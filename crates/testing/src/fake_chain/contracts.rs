@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy_primitives::{Address as Raw, B256, U256};
+use alloy_primitives::{Address as Raw, B256, Bytes, U256};
 use alloy_sol_types::{Revert, SolError, SolEvent, SolInterface, SolValue};
 use casemate_core::{
     create_address::create_address,
     governance::{
+        EPOCH_AUTH, Epochs, KmsSettings, OLD_EPOCH_AUTH,
         interface::{
             AppBootInfo,
             AppContract::{self, AppContractCalls as AppCall},
@@ -39,6 +40,8 @@ pub enum Generation {
     SingleStep,
     /// Ownership is transferred in two steps.
     TwoStep,
+    /// Answers `isAppAllowed` and nothing else: what the interface of apps requires.
+    JudgeOnly,
 }
 
 #[derive(Debug, Clone)]
@@ -51,6 +54,7 @@ pub(super) struct App {
     pub any_device: bool,
     pub tcb_up_to_date: bool,
     pub upgrades_disabled: bool,
+    pub epochs: Epochs,
 }
 
 impl App {
@@ -64,6 +68,7 @@ impl App {
             any_device: false,
             tcb_up_to_date: false,
             upgrades_disabled: false,
+            epochs: Epochs::None,
         }
     }
 }
@@ -73,6 +78,7 @@ pub(super) struct Kms {
     pub apps: BTreeSet<Address>,
     pub devices: BTreeSet<B256>,
     pub images: BTreeSet<B256>,
+    pub settings: KmsSettings,
     created: u64,
 }
 
@@ -143,6 +149,7 @@ impl Contracts {
             KmsCall::registerApp(call) => register(kms, at, call.app),
             KmsCall::deployAndRegisterApp(call) => self.deploy(from, at, &call),
             KmsCall::isAppAllowed(call) => Ok(self.kms_allows(at, &call.boot)),
+            other => settings(&kms.settings, &other),
         }
     }
 
@@ -187,6 +194,28 @@ impl Contracts {
     }
 }
 
+/// What a KMS contract says of itself.
+fn settings(settings: &KmsSettings, call: &KmsCall) -> Outcome {
+    let address = |of: Option<Address>| of.map_or(Raw::ZERO, raw).abi_encode();
+    let returned = match call {
+        KmsCall::owner(_) => address(settings.owner),
+        KmsCall::appImplementation(_) => address(settings.app_implementation),
+        KmsCall::gatewayAppId(_) => {
+            settings.gateway_app_id.clone().unwrap_or_default().abi_encode()
+        }
+        KmsCall::kmsInfo(_) => {
+            let (k256, ca) = settings
+                .keys
+                .as_ref()
+                .map_or_else(Default::default, |keys| (keys.k256.clone(), keys.ca.clone()));
+            let none = Bytes::new();
+            (Bytes::from(k256), Bytes::from(ca), none.clone(), none).abi_encode_params()
+        }
+        _ => return Err(Vec::new()),
+    };
+    Ok(Run { returned, logs: Vec::new() })
+}
+
 impl Other {
     fn run(&self, data: &[u8]) -> Outcome {
         let Some((threshold, owners)) = &self.safe else {
@@ -215,7 +244,22 @@ impl App {
     /// The result of a view; `None` if the call is not a view.
     fn view(&self, call: &AppCall) -> Result<Option<Vec<u8>>, Vec<u8>> {
         let old = self.generation == Generation::SingleStep;
+        let has_lists = self.generation != Generation::JudgeOnly;
         Ok(Some(match call {
+            AppCall::isAppAllowed(call) => {
+                let refusal = self.refusal(&call.boot);
+                (refusal.is_empty(), refusal).abi_encode_params()
+            }
+            _ if !has_lists => return Err(Vec::new()),
+            AppCall::supportsInterface(call) => {
+                let id = call.id.0;
+                match self.epochs {
+                    Epochs::None => false,
+                    Epochs::Old => id == OLD_EPOCH_AUTH,
+                    Epochs::Current => id == EPOCH_AUTH,
+                }
+                .abi_encode()
+            }
             AppCall::requireTcbUpToDate(_) | AppCall::version(_) | AppCall::pendingOwner(_)
                 if old =>
             {
@@ -228,10 +272,6 @@ impl App {
             AppCall::version(_) => U256::from(2).abi_encode(),
             AppCall::owner(_) => self.owner.map_or(Raw::ZERO, raw).abi_encode(),
             AppCall::pendingOwner(_) => self.pending_owner.map_or(Raw::ZERO, raw).abi_encode(),
-            AppCall::isAppAllowed(call) => {
-                let refusal = self.refusal(&call.boot);
-                (refusal.is_empty(), refusal).abi_encode_params()
-            }
             _ => return Ok(None),
         }))
     }
@@ -286,7 +326,7 @@ impl App {
 
     fn accept(&mut self, from: Address) -> Outcome {
         match self.generation {
-            Generation::SingleStep => Err(Vec::new()),
+            Generation::SingleStep | Generation::JudgeOnly => Err(Vec::new()),
             Generation::TwoStep if self.pending_owner != Some(from) => Err(unauthorized(from)),
             Generation::TwoStep => {
                 (self.owner, self.pending_owner) = (Some(from), None);

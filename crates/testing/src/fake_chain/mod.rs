@@ -23,7 +23,7 @@ use alloy_primitives::B256;
 use async_trait::async_trait;
 use casemate_core::{
     governance::{
-        Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
+        Account, Block, BootInfo, BootVerdict, Epochs, KmsSettings, Question, State, Verdict,
         calldata::{self, NewApp},
         judge::{self, Policy, ReceiptEvaluation},
         returned::{self, CallResult},
@@ -53,6 +53,8 @@ pub struct Counts {
     pub simulate: usize,
     pub account: usize,
     pub upgrades_disabled: usize,
+    pub epochs: usize,
+    pub kms_settings: usize,
 }
 
 /// A chain in memory. Clones share it.
@@ -147,6 +149,24 @@ impl FakeChain {
         self.edit(|contracts| {
             contracts.apps.insert(app.into(), App::new(owner, generation));
         });
+    }
+
+    /// Sets whether an app approves by epoch.
+    pub fn set_epochs(&self, app: AppId, epochs: Epochs) {
+        self.edit_app(app, |app| app.epochs = epochs);
+    }
+
+    /// A contract without lists allows a document, by rules of its own.
+    pub fn judge_hash(&self, app: AppId, hash: ComposeHash) {
+        self.edit_app(app, |app| {
+            app.hashes.insert(B256::from(*hash.as_bytes()));
+            app.any_device = true;
+        });
+    }
+
+    /// Sets what a KMS contract says of itself.
+    pub fn set_kms_settings(&self, kms: Address, settings: KmsSettings) {
+        self.edit_kms(kms, |kms| kms.settings = settings);
     }
 
     /// Registers an address without a check, as anybody may.
@@ -355,13 +375,20 @@ impl FakeChain {
         let flag = returned::flag;
         let registered = flag(&ask(question.kms, view::registered_app(app)));
         let hash = flag(&ask(app, view::compose_hash(question.hash)));
+        let judges = if hash.is_some() {
+            None
+        } else {
+            let boot = BootInfo::new(question, question.os_image.unwrap_or_default());
+            returned::boot(&ask(app, view::boot(&boot))).map(|(allowed, _)| allowed)
+        };
         State {
             block,
             kms_exists: registered.is_some(),
             registered: registered.unwrap_or(false),
-            app_exists: hash.is_some(),
-            hash_allowed: hash.unwrap_or(false),
-            any_device: flag(&ask(app, view::any_device())).unwrap_or(false),
+            app_exists: hash.or(judges).is_some(),
+            has_lists: hash.is_some(),
+            hash_allowed: hash.or(judges).unwrap_or(false),
+            any_device: judges.or_else(|| flag(&ask(app, view::any_device()))).unwrap_or(false),
             device_listed: flag(&ask(app, view::device(question.device))).unwrap_or(false),
             owner: returned::account(&ask(app, view::owner())),
             pending_owner: returned::account(&ask(app, view::pending_owner())),
@@ -482,6 +509,20 @@ impl Chain for FakeChain {
         let world = self.world();
         let app = world.ledger.head().contracts.apps.get(&Address::from(*app));
         Ok(app.map(|app| app.upgrades_disabled))
+    }
+
+    async fn epochs(&self, app: &AppId) -> Result<Epochs, Fault> {
+        self.asked(|counts| &mut counts.epochs).await?;
+        let world = self.world();
+        let app = world.ledger.head().contracts.apps.get(&Address::from(*app));
+        Ok(app.map(|app| app.epochs).unwrap_or_default())
+    }
+
+    async fn kms_settings(&self, kms: &Address) -> Result<KmsSettings, Fault> {
+        self.asked(|counts| &mut counts.kms_settings).await?;
+        let world = self.world();
+        let kms = world.ledger.head().contracts.kms.get(kms);
+        Ok(kms.map(|kms| kms.settings.clone()).unwrap_or_default())
     }
 }
 

@@ -22,7 +22,11 @@ fn chain() -> (FakeChain, Question, TxHash) {
         hash: Some(HASH),
     };
     let (app, transaction) = chain.deploy(KMS, &new);
-    (chain, Question { kms: KMS, app, hash: HASH, device: DEVICE, transaction: None }, transaction)
+    (
+        chain,
+        Question { kms: KMS, app, hash: HASH, device: DEVICE, os_image: None, transaction: None },
+        transaction,
+    )
 }
 
 async fn verdict(chain: &FakeChain, question: &Question) -> Verdict {

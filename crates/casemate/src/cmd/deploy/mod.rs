@@ -7,8 +7,9 @@
 //! | without a key | prints the transactions to sign | prepares the change, prints the transactions to sign and the commit URL |
 //!
 //! A private key signs in this process and is never sent. A transaction is signed only if it would succeed,
-//! can be paid and was confirmed. After a failure, repeating the command continues where it stopped and pays
-//! nothing twice.
+//! can be paid and was confirmed, and if nothing else stands in the way of the boot. After a failure, repeating the
+//! command continues where it stopped and pays nothing twice: it waits for what the account has sent, and finds
+//! the app that it deployed.
 
 mod new;
 mod update;
@@ -77,12 +78,18 @@ pub struct Deploy {
     /// Instance type; see `casemate sizes ls`.
     #[arg(long, value_name = "NAME", conflicts_with = "cvm_id")]
     instance_type: Option<String>,
+    /// OS image, by name; see `casemate images ls` [default: the best that the KMS's contract allows].
+    #[arg(long, value_name = "NAME", conflicts_with = "cvm_id")]
+    image: Option<String>,
     /// Address of an app contract that exists already.
     #[arg(long, value_name = "APP", conflicts_with = "cvm_id", value_parser = app_id)]
     app_id: Option<AppId>,
     /// Owner of a new app [default: the signing account].
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["cvm_id", "app_id"])]
     owner: Option<Address>,
+    /// Deploy another contract even if this account deployed one lately that allows the same.
+    #[arg(long, conflicts_with_all = ["cvm_id", "app_id"])]
+    new_app: bool,
     /// Allow every device, not only the node's.
     #[arg(long, conflicts_with = "app_id")]
     allow_any_device: bool,

@@ -9,7 +9,7 @@ use casemate_api::{
 };
 use casemate_client::{
     Client,
-    onchain::{Key, deployed_app},
+    onchain::{ChainError, Deployment, Key, Rpc, deployed_app},
 };
 use casemate_core::{
     governance::plan::{Call, Transaction, checksummed},
@@ -22,8 +22,8 @@ use crate::{
     cli::Global,
     cmd::{
         governance::{
-            chain::carry_out,
-            plan::{ask, choose_kms, show, write_batch},
+            chain::{carry_out, wait_for_earlier},
+            plan::{ask, choose_kms, show, stop_if_blocked, write_batch},
         },
         replicas::node,
     },
@@ -32,6 +32,9 @@ use crate::{
     up::{deploy::request, project::Project},
     vars::{self, Vars},
 };
+
+/// How many earlier apps of an account are looked at.
+const EARLIER: usize = 20;
 
 /// The KMS contract of a governed app, with the hash and the device that contracts must allow.
 #[derive(Debug)]
@@ -63,6 +66,7 @@ pub async fn deploy(
     wanted.instance_type.clone_from(&args.instance_type);
     wanted.node_id = chosen_node(client, args).await?;
     wanted.app_id = args.app_id;
+    wanted.image.clone_from(&args.image);
     choose_kms(&mut wanted, args.kms.as_deref());
     let provisioned = client.provision(&wanted).await?;
     if !global.json {
@@ -78,6 +82,14 @@ pub async fn deploy(
             commit(global, client, args, &governed, app, &Contract::default(), &vars).await
         }
         (None, Some(key)) => {
+            let owner = args.owner.unwrap_or_else(|| key.address());
+            let planned = GovernancePlanRequest {
+                provision: Some(Box::new(wanted)),
+                allow_any_device: args.allow_any_device.then_some(true),
+                signer: Some(owner),
+                ..GovernancePlanRequest::default()
+            };
+            stop_if_blocked(client, &planned).await?;
             let (app, contract) = create_app(global, args, key, &governed).await?;
             let made = commit(global, client, args, &governed, app, &contract, &vars).await;
             made.map_err(|fail| {
@@ -149,6 +161,19 @@ async fn create_app(
     governed: &Governed,
 ) -> Result<(AppId, Contract), Fail> {
     let rpc = args.signing.open(governed.chain_id).await?;
+    wait_for_earlier(global, &rpc, key.address()).await?;
+    let earlier =
+        if args.new_app { None } else { earlier_app(global, &rpc, args, key, governed).await? };
+    if let Some(Deployment { app, transaction }) = earlier {
+        if !global.json {
+            ui::print_note(format!(
+                "app {}, deployed by this account in 0x{transaction}, allows this already; --new-app deploys another",
+                checksummed(app.into())
+            ));
+        }
+        let contract = Contract { deployer: Some(key.address()), transaction: Some(transaction) };
+        return Ok((app, contract));
+    }
     let call = Call::DeployAndRegisterApp {
         owner: args.owner.unwrap_or_else(|| key.address()),
         any_device: args.allow_any_device,
@@ -173,6 +198,48 @@ async fn create_app(
         ui::print_note(format!("app {}", checksummed(app.into())));
     }
     Ok((app, Contract { deployer: Some(key.address()), transaction: Some(hash) }))
+}
+
+/// The app that this account deployed lately for the same owner and that allows the same: the command was
+/// interrupted, or is repeated.
+async fn earlier_app(
+    global: &Global,
+    rpc: &Rpc,
+    args: &Deploy,
+    key: &Key,
+    governed: &Governed,
+) -> Result<Option<Deployment>, Fail> {
+    let owner = args.owner.unwrap_or_else(|| key.address());
+    let deployments = match rpc.deployments(governed.contract, key.address()).await {
+        Ok(deployments) => deployments,
+        Err(ChainError::Refused(why)) => {
+            if !global.json {
+                ui::print_note(format!(
+                    "the endpoint does not tell which apps this account deployed before: {why}"
+                ));
+            }
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    for deployment in deployments.into_iter().take(EARLIER) {
+        let app = deployment.app;
+        if rpc.owner(app).await? != Some(owner)
+            || rpc.allows_document(app, governed.hash).await? != Some(true)
+        {
+            continue;
+        }
+        let any_device = rpc.allows_any_device(app).await? == Some(true);
+        let fits = if args.allow_any_device {
+            any_device
+        } else {
+            any_device || rpc.lists_device(app, governed.device).await? == Some(true)
+        };
+        if fits {
+            return Ok(Some(deployment));
+        }
+    }
+    Ok(None)
 }
 
 /// Commits a deployment under a governed KMS.

@@ -18,8 +18,8 @@ use crate::{
             self, ChangeOptions, CurrentCvm, Diff, check_dropped_env, confirm_restart, patch, warn,
         },
         governance::{
-            chain::{carry_out, not_owner},
-            plan::{ask, show, write_batch},
+            chain::{carry_out, not_owner, wait_for_earlier},
+            plan::{ask, show, stop_if_blocked, write_batch},
         },
     },
     fail::Fail,
@@ -112,6 +112,13 @@ async fn approve(
         }
         Err(error) => approval_required(error)?,
     };
+    let asked = GovernancePlanRequest {
+        cvm_id: Some(id.to_owned()),
+        compose_hash: Some(required.compose_hash),
+        allow_any_device: args.allow_any_device.then_some(true),
+        ..GovernancePlanRequest::default()
+    };
+    stop_if_blocked(client, &asked).await?;
     let transaction = allow_document(global, args, key, &required).await?;
     let confirmed = client.confirm_cvm_patch(id, required.compose_hash, transaction).await;
     let accepted = confirmed.map_err(|error| {
@@ -131,6 +138,7 @@ async fn allow_document(
     required: &ApprovalRequired,
 ) -> Result<Option<TxHash>, Fail> {
     let rpc = args.signing.open(required.chain_id).await?;
+    wait_for_earlier(global, &rpc, key.address()).await?;
     let app = required.app;
     let contract = Address::from(app);
     let seen = rpc.overview(required.kms_contract, app).await?;
@@ -145,6 +153,14 @@ async fn allow_document(
         return Err(Fail::new("not-registered", why)
             .detail("kms contract", checksummed(required.kms_contract))
             .suggest("Show what is missing: casemate governance plan."));
+    }
+    if !seen.has_lists {
+        let why = format!(
+            "{} keeps no lists, and its own isAppAllowed refuses this",
+            checksummed(contract)
+        );
+        return Err(Fail::new("own-rules", why)
+            .suggest("Only whoever maintains the contract knows how to change what it allows."));
     }
     if !(allowed && listed) && seen.owner != Some(key.address()) {
         return Err(not_owner(contract, seen.owner, seen.pending_owner, key.address()));

@@ -13,7 +13,7 @@ use casemate_server::system::SystemClock;
 use clap::Args;
 use serde_json::json;
 
-use super::chain::{Signing, carry_out, not_owner};
+use super::chain::{Signing, carry_out, not_owner, wait_for_earlier};
 use crate::{cli::Global, connect, fail::Fail, ui};
 
 #[derive(Debug, Args)]
@@ -122,6 +122,9 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
     let client = connect::client(global)?;
     let governed = Governed::read(&client, said).await?;
     let rpc = signing.open(governed.chain_id).await?;
+    if let Some(key) = &key {
+        wait_for_earlier(global, &rpc, key.address()).await?;
+    }
     let seen = rpc.overview(governed.kms, governed.app).await?;
     let contract = Address::from(governed.app);
     if !seen.exists {
@@ -130,17 +133,32 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
             Fail::new("no-app-contract", why).detail("chain", governed.chain_id.to_string())
         );
     }
+    if !seen.has_lists {
+        let why = format!("{} keeps no lists: its own isAppAllowed decides", checksummed(contract));
+        return Err(Fail::new("own-rules", why)
+            .suggest("Only whoever maintains the contract knows how to change what it allows."));
+    }
+    let running = match call {
+        Call::RemoveComposeHash(hash) => runs(&client, governed.app, hash).await?,
+        _ => Vec::new(),
+    };
+    if !running.is_empty() && !global.json {
+        ui::print_note(format!(
+            "warning: {} runs this compose hash and does not boot again once it is removed",
+            running.join(", ")
+        ));
+    }
     let signer = match call {
         Call::AcceptOwnership => seen.pending_owner,
         _ => seen.owner,
     };
     let transaction = Transaction { to: contract, call };
     let Some(key) = key else {
-        return print(global, &rpc, governed, signer, transaction).await;
+        return print(global, &rpc, governed, signer, transaction, &running).await;
     };
     let me = key.address();
     if is_already_done(&rpc, governed.app, &call, me).await? {
-        print_outcome(global, governed, &call, None);
+        print_outcome(global, governed, &call, None, &running);
         return Ok(());
     }
     if signer != Some(me) {
@@ -151,7 +169,7 @@ async fn act(global: &Global, said: &str, signing: &Signing, call: Call) -> Resu
         return Err(Fail::new("undone", format!("{call} was mined, but its effect was undone"))
             .detail("transaction", format!("0x{}", mined.hash)));
     }
-    print_outcome(global, governed, &call, Some(format!("0x{}", mined.hash)));
+    print_outcome(global, governed, &call, Some(format!("0x{}", mined.hash)), &running);
     Ok(())
 }
 
@@ -170,7 +188,21 @@ async fn is_already_done(rpc: &Rpc, app: AppId, call: &Call, me: Address) -> Res
     })
 }
 
-fn print_outcome(global: &Global, governed: Governed, call: &Call, transaction: Option<String>) {
+/// Names of the app's CVMs that run a document.
+async fn runs(client: &Client, app: AppId, hash: ComposeHash) -> Result<Vec<String>, Fail> {
+    let hash = hash.to_string();
+    let cvms = client.app_cvm_infos(&app.to_string()).await?;
+    let runs = cvms.into_iter().filter(|cvm| cvm.compose_hash.as_deref() == Some(&*hash));
+    Ok(runs.map(|cvm| cvm.name).collect())
+}
+
+fn print_outcome(
+    global: &Global,
+    governed: Governed,
+    call: &Call,
+    transaction: Option<String>,
+    running: &[String],
+) {
     let app = checksummed(governed.app.into());
     if global.json {
         ui::json(&json!({
@@ -179,6 +211,7 @@ fn print_outcome(global: &Global, governed: Governed, call: &Call, transaction: 
             "app_contract": app,
             "call": call.to_string(),
             "transaction_hash": transaction,
+            "does_not_boot_again": running,
         }));
         return;
     }
@@ -195,6 +228,7 @@ async fn print(
     governed: Governed,
     signer: Option<Address>,
     transaction: Transaction,
+    running: &[String],
 ) -> Result<(), Fail> {
     let signer = signer.ok_or_else(|| {
         let app = checksummed(governed.app.into());
@@ -218,6 +252,7 @@ async fn print(
             "call": transaction.call.to_string(),
             "calldata": hex0x(&calldata),
             "reverts": reverts,
+            "does_not_boot_again": running,
             "safe_batch": batch(governed.chain_id, Some(signer), &transaction.call.to_string(), now, &one),
             "multisend": hex0x(&multisend(&one)),
         }));

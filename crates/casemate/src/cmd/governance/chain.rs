@@ -90,6 +90,26 @@ impl ChainEndpoint {
     }
 }
 
+/// Waits until everything that an account sent before is mined, so that what is read next includes it: a command
+/// that was interrupted may have sent its transaction.
+pub async fn wait_for_earlier(global: &Global, rpc: &Rpc, account: Address) -> Result<(), Fail> {
+    let pending = rpc.pending_transactions(account).await?;
+    if pending == 0 {
+        return Ok(());
+    }
+    let from = checksummed(account);
+    if !global.json {
+        ui::print_note(format!("waiting for {pending} earlier transactions of {from}"));
+    }
+    if rpc.settled(account, MINED_WITHIN).await? {
+        return Ok(());
+    }
+    let why = format!("earlier transactions of {from} are not mined");
+    Err(Fail::new("transactions-pending", why)
+        .suggest("Nothing was signed: one of them may be what this command would send.")
+        .suggest("Run the command again when they are mined or replaced."))
+}
+
 /// Simulates, confirms, signs and sends a transaction. Nothing is signed that would revert, cannot be paid or
 /// was not confirmed.
 pub async fn carry_out(

@@ -44,6 +44,9 @@ pub struct PlanArgs {
     /// Name of the new app.
     #[arg(long, requires = "compose")]
     name: Option<String>,
+    /// OS image of the new app, by name.
+    #[arg(long, value_name = "NAME", requires = "compose", conflicts_with_all = ["cvm", "app"])]
+    image: Option<String>,
     /// Node to boot on, by name or id; repeatable.
     #[arg(long, value_name = "NAME|ID")]
     node: Vec<String>,
@@ -86,6 +89,22 @@ pub async fn ask(client: &Client, request: &GovernancePlanRequest) -> Result<Gov
     })
 }
 
+/// Ends the command where transactions alone do not help: nobody pays for something that does not boot. A server
+/// that has no plans is not asked.
+pub async fn stop_if_blocked(client: &Client, request: &GovernancePlanRequest) -> Result<(), Fail> {
+    let plan = match client.governance_plan(request).await {
+        Ok(plan) if plan.standing == "blocked" => plan,
+        Err(error) if !error.is_not_found() || error.code().is_some() => return Err(error.into()),
+        Ok(_) | Err(_) => return Ok(()),
+    };
+    let mut obstacles = plan.obstacles.into_iter();
+    let first =
+        obstacles.next().map_or_else(|| "transactions do not help".to_owned(), |one| one.message);
+    let fail =
+        Fail::new("blocked", first).suggest("Nothing was signed. See casemate governance plan.");
+    Err(obstacles.fold(fail, |fail, other| fail.detail("and", other.message)))
+}
+
 async fn request(client: &Client, args: PlanArgs) -> Result<GovernancePlanRequest, Fail> {
     let mut nodes: Vec<NodeId> = Vec::new();
     for said in &args.node {
@@ -106,6 +125,7 @@ async fn request(client: &Client, args: PlanArgs) -> Result<GovernancePlanReques
             let names = args.env_key.iter().map(|name| (name.clone(), "".into())).collect();
             let mut wanted = crate::up::deploy::request(&project, &names);
             choose_kms(&mut wanted, args.kms.as_deref());
+            wanted.image = args.image;
             wanted.node_id = only_node(&nodes)?;
             request.provision = Some(Box::new(wanted));
             return Ok(request);

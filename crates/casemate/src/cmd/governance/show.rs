@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use casemate_client::onchain::{Overview, Rpc};
 use casemate_core::{
-    governance::{Account, plan::checksummed},
+    governance::{Account, Epochs, plan::checksummed},
     id::{Address, ComposeHash, DeviceId},
 };
 use clap::Args;
@@ -94,6 +94,8 @@ fn document(
         "pending_owner": seen.pending_owner.map(checksummed),
         "allow_any_device": seen.any_device,
         "require_tcb_up_to_date": seen.tcb_required,
+        "has_lists": seen.has_lists,
+        "approves_by_epoch": seen.epochs != Epochs::None,
         "compose_hashes": hashes,
         "devices": devices,
     })
@@ -116,6 +118,11 @@ fn print_overview(
         ("registered", yes(seen.registered)),
         ("owner", owner(seen.owner, seen.owner_kind.as_ref())),
         ("offered to", table::or_none(seen.pending_owner.map(checksummed))),
+        (
+            "lists",
+            if seen.has_lists { "yes" } else { "no: its own isAppAllowed decides" }.to_owned(),
+        ),
+        ("epochs", epochs(seen.epochs).to_owned()),
         ("any device", yes(seen.any_device)),
         ("needs new TCB", seen.tcb_required.map_or_else(|| "unknown".to_owned(), yes)),
     ]);
@@ -125,6 +132,14 @@ fn print_overview(
     };
     table::print(&["compose hash", "cvms", "allowed"], rows(documents), "no CVMs");
     table::print(&["device", "node", "listed"], rows(devices), "no nodes");
+}
+
+const fn epochs(epochs: Epochs) -> &'static str {
+    match epochs {
+        Epochs::None => "none",
+        Epochs::Old => "by epoch, as of dstack 0.6.4: what follows covers epoch 0 only",
+        Epochs::Current => "by epoch: what follows covers epoch 0 only",
+    }
 }
 
 fn owner(owner: Option<Address>, kind: Option<&Account>) -> String {

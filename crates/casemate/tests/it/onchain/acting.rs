@@ -41,6 +41,22 @@ async fn lists_are_changed_by_their_owner_once() {
 }
 
 #[tokio::test]
+async fn whoever_removes_what_runs_is_told_what_does_not_boot_again() {
+    let stage = Stage::new().await;
+    let made = stage.deploy();
+    let (app, hash) = (made["app_id"].as_str().unwrap(), made["compose_hash"].as_str().unwrap());
+    let remove = ["governance", "remove-compose-hash", app, hash];
+    let printed = stage.run(&[&remove[..], &["--sign-with", "print"]].concat()).json();
+    assert_eq!(printed["does_not_boot_again"], json!(["my-shop"]), "{printed}");
+    let other =
+        ["governance", "remove-compose-hash", app, &"5a".repeat(32), "--sign-with", "print"];
+    assert_eq!(stage.run(&other).json()["does_not_boot_again"], json!([]));
+    let key = stage.key(1);
+    let done = stage.run(&[&remove[..], &["--private-key-file", &key, "--yes"]].concat()).json();
+    assert_eq!(done["does_not_boot_again"], json!(["my-shop"]), "{done}");
+}
+
+#[tokio::test]
 async fn an_app_goes_over_to_the_account_of_a_keystore() {
     let stage = Stage::new().await;
     let app = stage.deploy()["app_id"].as_str().unwrap().to_owned();

@@ -23,6 +23,10 @@ pub struct Chain {
     pub rpc: String,
     pub id: u64,
     pub kms: String,
+    /// The code behind `kms`.
+    pub kms_implementation: String,
+    /// The code behind apps.
+    pub app_implementation: String,
     pub accounts: Vec<Account>,
     http: reqwest::Client,
 }
@@ -53,6 +57,8 @@ impl Chain {
             rpc: text(&said["rpc"]),
             id: chain_id,
             kms: text(&said["kms_contract"]),
+            kms_implementation: text(&said["kms_implementation"]),
+            app_implementation: text(&said["app_implementation"]),
             accounts: said["accounts"].as_array().expect("accounts").iter().map(account).collect(),
             http: reqwest::Client::builder().no_proxy().build().expect("a client"),
         }

@@ -96,6 +96,79 @@ async fn a_multisig_signs_what_is_printed_and_the_deployment_goes_on() {
     assert_eq!(made["transaction_hash"], json!(null));
 }
 
+/// What `deploy` would have signed for this account.
+fn first_transaction(stage: &Stage, owner: &str) -> String {
+    let print = ["deploy", "--kms", "base", "--sign-with", "print", "--owner", owner];
+    stage.run(&print).json()["plan"]["steps"][0]["calldata"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn an_interrupted_deployment_finds_its_app_and_is_not_paid_twice() {
+    let stage = Stage::new().await;
+    let me = stage.chain.accounts[1].address.clone();
+    let data = first_transaction(&stage, &me);
+    // One of somebody else, and one of this account for somebody else.
+    let other = stage.chain.accounts[2].address.clone();
+    stage.chain.send(&other, &stage.chain.kms, &data).await;
+    let foreign = first_transaction(&stage, &other);
+    stage.chain.send(&me, &stage.chain.kms, &foreign).await;
+    // The command died after it had sent this; it is mined two seconds from now.
+    stage.chain.call("evm_setAutomine", json!([false])).await;
+    let sent = json!([{"from": me, "to": stage.chain.kms, "data": data, "gas": "0x989680"}]);
+    let sent = stage.chain.call("eth_sendTransaction", sent).await;
+    stage.chain.call("evm_setIntervalMining", json!([2])).await;
+    let made = stage.deploy();
+    assert_eq!(made["transaction_hash"], sent, "{made}");
+    assert_eq!(stage.chain.nonce(&me).await, "0x2", "nothing was paid again");
+    // Once more: the same CVM.
+    let again = stage.deploy();
+    assert_eq!((&again["id"], &again["app_id"]), (&made["id"], &made["app_id"]));
+    assert_eq!(stage.chain.nonce(&me).await, "0x2");
+    stage.chain.call("evm_setAutomine", json!([true])).await;
+    let key = stage.key(1);
+    let new = ["deploy", "--kms", "base", "--private-key-file", &key, "--yes", "--new-app"];
+    let refused = stage.run(&new);
+    assert_ne!(refused.code, Some(0), "the name is taken: {refused:?}");
+    assert_eq!(stage.chain.nonce(&me).await, "0x3", "it was asked for");
+}
+
+#[tokio::test]
+async fn nothing_is_signed_for_an_image_that_the_kms_refuses() {
+    let stage = Stage::new().await;
+    let (me, key) = (stage.chain.accounts[1].address.clone(), stage.key(1));
+    let images = stage.images().await;
+    let dev: Vec<_> = images.iter().filter(|(name, _)| name.contains("dev")).collect();
+    stage.allow(&dev[0].1, false).await;
+    let deploy = ["deploy", "--kms", "base", "--private-key-file", &key, "--yes"];
+    let (code, words) = stage.run(&[&deploy[..], &["--image", &dev[0].0]].concat()).refused();
+    assert_eq!(code, "ERR-02-009", "{words}");
+    assert!(words.contains(&dev[0].0) && words.contains("does not let apps boot it"), "{words}");
+    // What the contract refuses by itself: no implementation of apps would be a reason.
+    stage
+        .chain
+        .call("anvil_setStorageAt", json!([stage.chain.kms, "0x9", format!("0x{:064}", 0)]))
+        .await;
+    let (code, words) = stage.run(&deploy).refused();
+    assert_eq!(code, "blocked", "{words}");
+    assert!(words.contains("DstackApp implementation not set"), "{words}");
+    assert_eq!(stage.chain.nonce(&me).await, "0x0");
+    assert!(!stage.rpc.saw("eth_sendRawTransaction"));
+}
+
+#[tokio::test]
+async fn the_image_of_a_deployment_is_one_that_the_kms_allows() {
+    let stage = Stage::new().await;
+    let images = stage.images().await;
+    let (last, hash) = images.iter().find(|(name, _)| !name.contains("dev")).unwrap();
+    for (_, other) in images.iter().filter(|(name, _)| name != last) {
+        stage.allow(other, false).await;
+    }
+    let made = stage.deploy();
+    assert_eq!(made["status"], "running", "{made}");
+    let info = stage.run(&["cvms", "get", "my-shop"]).json();
+    assert_eq!(info["os"]["os_image_hash"], **hash, "{info}");
+}
+
 #[tokio::test]
 async fn the_plan_of_a_thought_is_a_table_and_a_batch() {
     let stage = Stage::new().await;

@@ -2,6 +2,7 @@
 //! of the contracts. Needs `scripts/test-env.sh chain` (node, anvil).
 
 mod acting;
+mod adding;
 mod chain;
 mod deploying;
 mod recorder;

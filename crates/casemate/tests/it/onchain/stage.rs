@@ -75,15 +75,27 @@ impl Stage {
         stage
     }
 
-    /// The KMS allows all images of the node.
-    async fn allow_images(&self) {
+    /// Names and hashes of the OS images of the node.
+    pub async fn images(&self) -> Vec<(String, String)> {
         let images = self.server.get("/os-images").await;
         let images = images["items"].as_array().or(images.as_array()).expect("images").clone();
-        let owner = self.chain.accounts[0].address.clone();
-        for image in images {
-            let Some(hash) = image["os_image_hash"].as_str() else { continue };
-            self.chain.send(&owner, &self.chain.kms, &format!("0x06a3ae96{hash}")).await;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let image = |one: &Value| text(&one["name"]).zip(text(&one["os_image_hash"]));
+        images.iter().filter_map(image).collect()
+    }
+
+    /// The KMS allows all images of the node.
+    async fn allow_images(&self) {
+        for (_, hash) in self.images().await {
+            self.allow(&hash, true).await;
         }
+    }
+
+    /// The KMS allows an image, or no longer.
+    pub async fn allow(&self, image: &str, allow: bool) {
+        let owner = self.chain.accounts[0].address.clone();
+        let selector = if allow { "06a3ae96" } else { "9425bac6" };
+        self.chain.send(&owner, &self.chain.kms, &format!("0x{selector}{image}")).await;
     }
 
     pub fn file(&self, name: &str, text: &str, mode: u32) -> PathBuf {

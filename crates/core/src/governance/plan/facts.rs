@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    governance::{Account, Block, BootVerdict},
+    governance::{Account, Block, BootVerdict, Epochs},
     id::{Address, AppId, ComposeHash, DeviceId},
 };
 
@@ -54,6 +54,10 @@ pub struct AppFacts {
     pub id: AppId,
     /// Whether it answers like one.
     pub exists: bool,
+    /// Whether it has lists that its owner changes; otherwise it judges by rules of its own.
+    pub has_lists: bool,
+    /// Whether it approves by epoch.
+    pub epochs: Epochs,
     /// Whether the KMS knows it.
     pub registered: bool,
     /// `None`: renounced.

@@ -78,6 +78,7 @@ impl Obstacle {
         match self {
             Self::NoKms { .. } => "no_kms_contract",
             Self::NoApp { .. } => "no_app_contract",
+            Self::OwnRules { .. } => "own_rules",
             Self::OwnerGone { .. } => "owner_renounced",
             Self::NoDevice { .. } => "unknown_device",
             Self::OneDevice { .. } => "several_devices",
@@ -101,6 +102,12 @@ impl fmt::Display for Obstacle {
                 f,
                 "there is no contract of an app at {} on chain {chain_id}; deploy one with \
                  deployAndRegisterApp on the contract of the KMS",
+                checksummed((*app).into())
+            ),
+            Self::OwnRules { app } => write!(
+                f,
+                "the app {} keeps no lists and does not allow this by its own isAppAllowed; only whoever \
+                 maintains the contract knows how to change that",
                 checksummed((*app).into())
             ),
             Self::OwnerGone { app } => write!(
@@ -177,6 +184,16 @@ impl fmt::Display for Note {
                  not asked about it"
             ),
             Self::AnyDevice => f.write_str("the app allows every device"),
+            Self::OwnRules => f.write_str(
+                "the app's contract keeps no lists: what it allows, its own isAppAllowed decides",
+            ),
+            Self::Epochs { old: false } => f.write_str(
+                "the app approves by epoch (dstack 0.6.5): what is said here covers epoch 0 only",
+            ),
+            Self::Epochs { old: true } => f.write_str(
+                "the app approves by epoch as of dstack 0.6.4: what is said here covers epoch 0 only, and the \
+                 KMS takes the app for one without epochs until its owner upgrades it",
+            ),
         }
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    governance::Block,
+    governance::{Block, Epochs},
     id::{BlockHash, ComposeHash},
 };
 
@@ -36,6 +36,8 @@ fn app() -> AppFacts {
     AppFacts {
         id: APP,
         exists: true,
+        has_lists: true,
+        epochs: Epochs::None,
         registered: true,
         owner: Some(OWNER),
         pending_owner: None,

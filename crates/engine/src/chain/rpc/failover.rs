@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use casemate_core::{
-    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict, judge::Policy},
+    governance::{
+        Account, Block, BootInfo, BootVerdict, Epochs, KmsSettings, Question, State, Verdict,
+        judge::Policy,
+    },
     id::{Address, AppId, DeviceId},
     time::{Clock, Timestamp},
 };
@@ -122,6 +125,14 @@ impl Failover {
 
     pub async fn upgrades_disabled(&self, app: &AppId) -> Result<Option<bool>, Fault> {
         self.ask(0, |at| Box::pin(read::upgrades_disabled(at, app))).await
+    }
+
+    pub async fn epochs(&self, app: &AppId) -> Result<Epochs, Fault> {
+        self.ask(0, |at| Box::pin(read::epochs(at, app))).await
+    }
+
+    pub async fn kms_settings(&self, kms: &Address) -> Result<KmsSettings, Fault> {
+        self.ask(0, |at| Box::pin(read::kms_settings(at, kms))).await
     }
 
     /// Asks endpoints in their order, beginning with number `first`, until one answers.

@@ -23,7 +23,9 @@ use std::{
 
 use async_trait::async_trait;
 use casemate_core::{
-    governance::{Account, Block, BootInfo, BootVerdict, Question, State, Verdict},
+    governance::{
+        Account, Block, BootInfo, BootVerdict, Epochs, KmsSettings, Question, State, Verdict,
+    },
     id::{Address, AppId, DeviceId},
     time::{Clock, Timestamp},
 };
@@ -59,6 +61,8 @@ struct Coalescers {
     simulate: Coalescer<(Address, Address, Vec<u8>), Result<(), String>>,
     account: Coalescer<Address, Account>,
     upgrades_disabled: Coalescer<AppId, Option<bool>>,
+    epochs: Coalescer<AppId, Epochs>,
+    kms_settings: Coalescer<Address, KmsSettings>,
 }
 
 impl Coalescers {
@@ -73,7 +77,9 @@ impl Coalescers {
             is_canonical: Coalescer::new(Arc::clone(&reading)),
             simulate: Coalescer::new(Arc::clone(&reading)),
             account: Coalescer::new(Arc::clone(&reading)),
-            upgrades_disabled: Coalescer::new(reading),
+            upgrades_disabled: Coalescer::new(Arc::clone(&reading)),
+            epochs: Coalescer::new(Arc::clone(&reading)),
+            kms_settings: Coalescer::new(reading),
         }
     }
 }
@@ -180,5 +186,17 @@ impl Chain for RpcChain {
         let (failover, app) = (Arc::clone(&self.failover), *app);
         let work = async move { failover.upgrades_disabled(&app).await };
         self.coalescers.upgrades_disabled.ask(app, work).await
+    }
+
+    async fn epochs(&self, app: &AppId) -> Result<Epochs, Fault> {
+        let (failover, app) = (Arc::clone(&self.failover), *app);
+        let work = async move { failover.epochs(&app).await };
+        self.coalescers.epochs.ask(app, work).await
+    }
+
+    async fn kms_settings(&self, kms: &Address) -> Result<KmsSettings, Fault> {
+        let (failover, kms) = (Arc::clone(&self.failover), *kms);
+        let work = async move { failover.kms_settings(&kms).await };
+        self.coalescers.kms_settings.ask(kms, work).await
     }
 }

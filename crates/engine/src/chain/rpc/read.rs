@@ -3,7 +3,8 @@
 
 use casemate_core::{
     governance::{
-        Account, Block, BootInfo, BootVerdict, Question, State, Verdict,
+        Account, Block, BootInfo, BootVerdict, EPOCH_AUTH, Epochs, KmsSettings, OLD_EPOCH_AUTH,
+        Question, State, Verdict,
         judge::{self, Policy, Receipt, ReceiptEvaluation},
         returned::{self, CallResult},
         view,
@@ -111,18 +112,65 @@ async fn state_at(
         future::try_join(ask(app, view::owner()), ask(app, view::pending_owner())),
     )
     .await?;
-    endpoint.still(&block).await?;
     let (registered, hash) = (returned::flag(&registered), returned::flag(&hash));
+    // A contract needs no lists: the KMS asks it only this.
+    let judges = match hash {
+        Some(_) => None,
+        None => {
+            let boot = BootInfo::new(question, question.os_image.unwrap_or_default());
+            returned::boot(&ask(app, view::boot(&boot)).await?).map(|(allowed, _)| allowed)
+        }
+    };
+    endpoint.still(&block).await?;
     Ok(State {
         block,
         kms_exists: registered.is_some(),
         registered: registered.unwrap_or(false),
-        app_exists: hash.is_some(),
-        hash_allowed: hash.unwrap_or(false),
-        any_device: returned::flag(&any).unwrap_or(false),
+        app_exists: hash.or(judges).is_some(),
+        has_lists: hash.is_some(),
+        hash_allowed: hash.or(judges).unwrap_or(false),
+        any_device: judges.or_else(|| returned::flag(&any)).unwrap_or(false),
         device_listed: returned::flag(&device).unwrap_or(false),
         owner: returned::account(&owner),
         pending_owner: returned::account(&pending),
+    })
+}
+
+/// Whether an app approves by epoch.
+pub(super) async fn epochs(endpoint: &Endpoint, app: &AppId) -> Result<Epochs, Failure> {
+    let app = Address::from(*app);
+    let block = endpoint.tip(Tip::Latest).await?;
+    let (current, old) =
+        (view::supports_interface(EPOCH_AUTH), view::supports_interface(OLD_EPOCH_AUTH));
+    let (current, old) = future::try_join(
+        endpoint.eth_call(None, &app, &current, &block),
+        endpoint.eth_call(None, &app, &old, &block),
+    )
+    .await?;
+    endpoint.still(&block).await?;
+    Ok(Epochs::of(&current, &old))
+}
+
+/// The settings of a KMS contract.
+pub(super) async fn kms_settings(
+    endpoint: &Endpoint,
+    kms: &Address,
+) -> Result<KmsSettings, Failure> {
+    let block = endpoint.tip(Tip::Latest).await?;
+    let ask = async |data: Vec<u8>| endpoint.eth_call(None, kms, &data, &block).await;
+    let (owner, implementation, gateway, keys) = future::try_join4(
+        ask(view::owner()),
+        ask(view::app_implementation()),
+        ask(view::gateway_app_id()),
+        ask(view::kms_info()),
+    )
+    .await?;
+    endpoint.still(&block).await?;
+    Ok(KmsSettings {
+        owner: returned::account(&owner),
+        app_implementation: returned::account(&implementation),
+        gateway_app_id: returned::gateway_app_id(&gateway),
+        keys: returned::kms_keys(&keys),
     })
 }
 

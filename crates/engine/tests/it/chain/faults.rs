@@ -56,7 +56,14 @@ impl World {
 
     fn question(&self) -> Question {
         let transaction = Some(self.transaction);
-        Question { kms: KMS, app: self.app, hash: HASH, device: DEVICE, transaction }
+        Question {
+            kms: KMS,
+            app: self.app,
+            hash: HASH,
+            device: DEVICE,
+            os_image: None,
+            transaction,
+        }
     }
 
     fn stateless(&self) -> Question {

@@ -1,8 +1,10 @@
 //! The questions other than whether something is allowed, on both chains.
 
 use casemate_core::{
-    governance::{Account, BootInfo, BootVerdict, calldata},
-    id::{Address, AppId, DeviceId},
+    governance::{
+        Account, BootInfo, BootVerdict, Epochs, KmsKeys, KmsSettings, Question, calldata,
+    },
+    id::{Address, AppId, ComposeHash, DeviceId},
 };
 use casemate_engine::chain::Chain;
 use casemate_testing::fake_chain::Generation;
@@ -161,4 +163,59 @@ async fn a_block_is_canonical_until_it_is_replaced() {
         stage.reorg(3).await;
         assert_eq!(chain.is_canonical(&block).await, Ok(false));
     }
+}
+
+#[tokio::test]
+async fn a_contract_without_lists_is_read_by_what_it_answers() {
+    for stage in stages().await {
+        let chain = stage.chain(|_| ());
+        let app = stage.unregistered(stage.owner(), Generation::JudgeOnly).await;
+        // The only document that the double on anvil allows.
+        let allowed = ComposeHash::from_bytes([0; 32]);
+        if let Ground::Fake { chain, .. } = &stage.ground {
+            chain.judge_hash(app, allowed);
+        }
+        for (hash, is_allowed) in [(allowed, true), (HASH, false)] {
+            let asked = Question { hash, os_image: Some(IMAGE), ..stage.question(app, None) };
+            let state = chain.state(&asked).await.unwrap();
+            assert_eq!((state.app_exists, state.has_lists), (true, false));
+            assert_eq!((state.hash_allowed, state.device_allowed()), (is_allowed, is_allowed));
+            assert_eq!((state.owner, state.registered), (None, false));
+        }
+        assert_eq!(chain.epochs(&app).await, Ok(Epochs::None));
+        let (stock, _) = stage.app(stage.owner(), Some(HASH)).await;
+        assert!(chain.state(&stage.question(stock, None)).await.unwrap().has_lists);
+        assert_eq!(chain.epochs(&stock).await, Ok(Epochs::None), "it has other interfaces");
+    }
+}
+
+#[tokio::test]
+async fn epochs_and_settings_are_read_over_json_rpc() {
+    let stage = Stage::fake().await;
+    let rpc = stage.chain(|_| ());
+    let Ground::Fake { chain, .. } = &stage.ground else { panic!("a chain in memory") };
+    let (app, _) = stage.app(stage.owner(), None).await;
+    for epochs in [Epochs::Current, Epochs::Old, Epochs::None] {
+        chain.set_epochs(app, epochs);
+        assert_eq!(rpc.epochs(&app).await, Ok(epochs));
+    }
+    assert_eq!(rpc.kms_settings(&stage.kms).await, Ok(KmsSettings::default()));
+    let whole = KmsSettings {
+        owner: Some(stage.owner()),
+        app_implementation: Some(stage.stranger()),
+        gateway_app_id: Some("gateway".to_owned()),
+        keys: Some(KmsKeys { k256: vec![2; 33], ca: vec![3; 91] }),
+    };
+    chain.set_kms_settings(stage.kms, whole.clone());
+    assert_eq!(rpc.kms_settings(&stage.kms).await, Ok(whole));
+
+    let stage = Stage::anvil().await;
+    let Ground::Anvil(anvil) = &stage.ground else { panic!("a real EVM") };
+    let settings = stage.chain(|_| ()).kms_settings(&stage.kms).await.unwrap();
+    assert_eq!(settings.owner, Some(anvil.account(0)));
+    assert!(settings.app_implementation.is_some());
+    assert_eq!((settings.gateway_app_id, settings.keys), (None, None));
+    let bare = anvil.deploy_kms_of(Address::from_bytes([0; 20])).await;
+    let settings = stage.chain(|_| ()).kms_settings(&bare).await.unwrap();
+    assert_eq!(settings.app_implementation, None);
 }

@@ -221,7 +221,7 @@ impl Stage {
     }
 
     pub fn question(&self, app: AppId, transaction: Option<TxHash>) -> Question {
-        Question { kms: self.kms, app, hash: HASH, device: DEVICE, transaction }
+        Question { kms: self.kms, app, hash: HASH, device: DEVICE, os_image: None, transaction }
     }
 
     /// An address at which there is nothing on the chain in memory.

@@ -1,27 +1,26 @@
-//! One request that changes a CVM, from its beginning to its answer: begin, decide, let the transaction go, ask
-//! contracts, begin and decide again. Every route that changes a configuration goes through here, so that no route
-//! asks a chain within a transaction or accepts what a contract has not allowed.
+//! A request that changes the configuration of a CVM, as routes send it, through [`super::flow`].
 
+use async_trait::async_trait;
 use casemate_api::{
     compose_file::ComposeFile,
     compose_update::{ComposeCommitRequest, ComposeReplaceRequest},
-    error::ErrorCode,
+    network::PortsRequest,
     revision::RedeployRequest,
 };
 use casemate_core::id::{ComposeHash, CvmId};
-use casemate_store::cvms::Cvm;
+use casemate_store::Tx;
 
 use super::{
-    ApprovalHeaders, Clearance, TokenRejection,
-    confirm::{self, Found},
-    contracts, needs, question,
+    ApprovalHeaders, confirm, contracts,
+    flow::{self, Consent, Decision, Proposal},
+    question,
 };
 use crate::{
     app::{
         Caller, Ctx, Error, cvms, governance,
         mutation::{IdempotencyKey, Mutation, WriteError},
         revisions,
-        update::{self, ChangeRequest, EnvGuard, compose},
+        update::{self, Accepted, ChangeRequest, EnvGuard, compose, network},
         views,
     },
     view::{ComposeProvisionView, UpdateView},
@@ -43,197 +42,139 @@ impl ChangeOptions {
     }
 }
 
-/// A request for a change, until its answer.
+/// A request for a change of a CVM.
 #[derive(Debug)]
 pub struct ChangeFlow<'a> {
-    ctx: &'a Ctx,
-    caller: &'a Caller,
-    options: ChangeOptions,
-    /// The CVM that it changes.
-    pub cvm: CvmId,
-    key: Option<IdempotencyKey>,
-    /// Its transaction.
-    pub mutation: Mutation,
-    /// What it confirms, where contracts have allowed that.
-    confirmed: Option<Found>,
-    unknown: Vec<String>,
+    /// The application.
+    pub ctx: &'a Ctx,
+    /// Who asks.
+    pub caller: &'a Caller,
+    /// What the request says beside the change.
+    pub options: ChangeOptions,
+    /// Any name of the CVM.
+    pub cvm: &'a str,
+    /// Of the request.
+    pub key: Option<IdempotencyKey>,
+    /// Its fields that nobody knows.
+    pub unknown: Vec<String>,
 }
 
-/// A flow whose change is accepted: it is to be answered.
-type Turn<'a> = (Box<ChangeFlow<'a>>, Box<update::Accepted>);
-
-/// A change whose document the client has named beforehand.
-#[derive(Debug, Clone, Copy)]
-pub enum Named<'a> {
-    /// One that was provisioned.
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Asked<'a> {
+    /// This, or what was prepared, if it confirms that.
+    Change(Result<ChangeRequest, Error>),
+    /// These host ports.
+    Ports(&'a PortsRequest),
+    /// A document that was provisioned.
     Provisioned(&'a ComposeCommitRequest),
-    /// One that comes with its hash.
+    /// A document that comes with its hash.
     Hashed(&'a ComposeReplaceRequest),
     Revision(&'a str, &'a RedeployRequest),
 }
 
-impl Named<'_> {
-    async fn change_request(self, flow: &mut ChangeFlow<'_>) -> Result<ChangeRequest, Error> {
-        let ChangeFlow { ctx, caller, cvm, mutation, .. } = flow;
-        let tx = &mut mutation.tx;
-        match self {
-            Self::Provisioned(request) => compose::commit(ctx, tx, caller, *cvm, request).await,
-            Self::Hashed(request) => compose::replace(ctx, tx, caller, *cvm, request).await,
-            Self::Revision(revision, request) => {
-                revisions::on_cvm(ctx, tx, caller, *cvm, revision, request).await
-            }
-        }
-    }
-
-    /// Whether the client may have registered the document before it says so: its hash was told, or is
-    /// the client's own.
-    const fn may_be_registered(self) -> bool {
-        matches!(self, Self::Provisioned(_) | Self::Hashed(_))
-    }
+/// A change that is accepted: its request is to be answered.
+#[derive(Debug)]
+pub struct Turn {
+    /// Its transaction.
+    pub mutation: Mutation,
+    /// The CVM that it changes.
+    pub cvm: CvmId,
+    /// What was accepted.
+    pub accepted: Box<Accepted>,
+    unknown: Vec<String>,
 }
 
-impl<'a> ChangeFlow<'a> {
-    /// Begins. A request that confirms what was prepared has contracts asked first.
-    pub async fn start(
-        ctx: &'a Ctx,
-        caller: &'a Caller,
-        options: ChangeOptions,
-        cvm: &str,
-        key: Option<IdempotencyKey>,
-        unknown: Vec<String>,
-    ) -> Result<Box<Self>, WriteError> {
-        let (cvm, flow) = Self::open(ctx, caller, options, cvm, key, unknown).await?;
-        if !flow.options.approval.confirms() {
-            return Ok(flow);
-        }
-        if contracts(ctx, &cvm.kms)?.is_none() {
-            flow.options.approval.refuse_where_nothing_governs()?;
-            return Ok(flow);
-        }
-        // Contracts are asked outside of the transaction.
-        let Self { options, key, mutation, unknown, .. } = *flow;
-        drop(mutation);
-        let confirmed = Some(confirm::of_cvm(ctx, &cvm, &options.approval).await?);
-        let mutation = ctx.begin_mutation(caller, key.clone()).await?;
-        let cvm = cvm.id;
-        Ok(Box::new(Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown }))
-    }
-
-    /// Begins without a look at what may have been prepared.
-    pub async fn open(
-        ctx: &'a Ctx,
-        caller: &'a Caller,
-        options: ChangeOptions,
-        cvm: &str,
-        key: Option<IdempotencyKey>,
-        unknown: Vec<String>,
-    ) -> Result<(Cvm, Box<Self>), WriteError> {
+impl ChangeFlow<'_> {
+    /// Accepts the change, or what it confirms.
+    pub async fn accept(self, asked: Asked<'_>) -> Result<Turn, WriteError> {
+        let Self { ctx, caller, options, cvm, key, unknown } = self;
         // The JavaScript SDK repeats in the body how it names the CVM.
         let unknown = unknown
             .into_iter()
             .filter(|name| !matches!(name.as_str(), "id" | "uuid" | "app_id" | "instance_id"))
             .collect();
-        let mutation = ctx.begin_mutation(caller, key.clone()).await?;
-        let found = cvms::find(ctx, caller, cvm).await?;
-        let (cvm, confirmed) = (found.id, None);
-        let flow = Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown };
-        Ok((found, Box::new(flow)))
+        let says = options.approval.clone();
+        let proposal = ChangeProposal { ctx, caller, options: &options, cvm, asked };
+        let (mutation, accepted) = flow::run(ctx, caller, key, &says, proposal).await?;
+        Ok(Turn { mutation, cvm: accepted.cvm.id, accepted, unknown })
     }
+}
 
-    /// Accepts the change, or what it confirms.
-    pub async fn accept(
-        mut self: Box<Self>,
-        change_request: ChangeRequest,
-    ) -> Result<Turn<'a>, Error> {
-        let change_request =
-            ChangeRequest { guard: self.options.guard.or(change_request.guard), ..change_request };
-        let Self { ctx, caller, .. } = *self;
-        match self.confirmed.take() {
-            None => self.accept_with(change_request, &Clearance::default()).await,
-            Some(Found::Before(operation, _)) => {
-                let cvm = update::lock_cvm(&mut self.mutation.tx, caller, self.cvm).await?;
-                let before = confirm::before(&mut self.mutation.tx, &cvm, operation).await?;
-                Ok((self, Box::new(before)))
-            }
-            Some(Found::Now(confirmed)) => {
-                let tx = &mut self.mutation.tx;
-                let accepted =
-                    confirm::begin(ctx, tx, caller, &confirmed, Some(&change_request)).await?;
-                Ok((self, Box::new(accepted)))
-            }
-        }
-    }
-
-    /// Accepts the change with what contracts have allowed; what is missing is prepared, and the client
-    /// told of it.
-    async fn accept_with(
-        mut self: Box<Self>,
-        change_request: ChangeRequest,
-        clearance: &Clearance,
-    ) -> Result<Turn<'a>, Error> {
-        let change_request =
-            ChangeRequest { guard: self.options.guard.or(change_request.guard), ..change_request };
-        let Self { ctx, caller, cvm, .. } = *self;
-        match update::accept(ctx, &mut self.mutation.tx, caller, cvm, &change_request, clearance)
-            .await?
-        {
-            update::Outcome::Accepted(accepted) => Ok((self, accepted)),
-            update::Outcome::Prepared(prepared) => {
-                self.mutation.finish_refused().await?;
-                Err(prepared.refusal(ctx, self.options.approval.prepare_only).await)
-            }
-        }
-    }
-
-    /// Accepts a change whose document the client has named beforehand: contracts are asked at once
-    /// where it confirms that, or may have had it registered already.
-    pub async fn accept_named(
-        mut self: Box<Self>,
-        named: Named<'_>,
-    ) -> Result<Turn<'a>, WriteError> {
-        let Self { ctx, caller, cvm, .. } = *self;
-        let change_request = named.change_request(&mut self).await?;
-        let taken = update::lock_cvm(&mut self.mutation.tx, caller, cvm).await?;
-        let says = self.options.approval.clone();
-        let Some((contracts, mut question)) =
-            needs(ctx, &mut self.mutation.tx, &taken, &change_request).await?
-        else {
-            if contracts(ctx, &taken.kms)?.is_none() {
-                says.refuse_where_nothing_governs()?;
-            }
-            return Ok(self.accept_with(change_request, &Clearance::default()).await?);
-        };
-        if says.prepare_only || !(says.confirms() || named.may_be_registered()) {
-            return Ok(self.accept_with(change_request, &Clearance::default()).await?);
-        }
-        if says.hash.is_some_and(|hash| hash != question.hash) {
-            return Err(TokenRejection::OtherHash(question.hash).into());
-        }
-        question.transaction = governance::transaction(says.transaction.as_deref())?;
-        // Contracts are asked outside of the transaction.
-        let Self { options, key, mutation, unknown, .. } = *self;
-        drop(mutation);
-        let mut clearance = Clearance::default();
-        match clearance.ask(contracts.governed, &question).await {
-            // It was not said that they do, so the client is told what to register.
-            Err(Error::Refused(no)) if no.code == ErrorCode::HashNotAllowed && !says.confirms() => {
-            }
-            answer => answer?,
-        }
-        let mutation = ctx.begin_mutation(caller, key.clone()).await?;
-        let confirmed = None;
-        let mut again =
-            Box::new(Self { ctx, caller, options, cvm, key, mutation, confirmed, unknown });
-        let change_request = named.change_request(&mut again).await?;
-        Ok(again.accept_with(change_request, &clearance).await?)
-    }
-
-    pub fn view(&self, accepted: &update::Accepted) -> UpdateView {
-        let mut view = views::update(accepted);
+impl Turn {
+    /// It as clients are told.
+    pub fn view(&self) -> UpdateView {
+        let mut view = views::update(&self.accepted);
         if !self.unknown.is_empty() {
             view.warnings.push(format!("ignored, because unknown: {}", self.unknown.join(", ")));
         }
         view
+    }
+}
+
+struct ChangeProposal<'a> {
+    ctx: &'a Ctx,
+    caller: &'a Caller,
+    options: &'a ChangeOptions,
+    cvm: &'a str,
+    asked: Asked<'a>,
+}
+
+impl ChangeProposal<'_> {
+    async fn change_request(&mut self, tx: &mut Tx, cvm: CvmId) -> Result<ChangeRequest, Error> {
+        let Self { ctx, caller, .. } = *self;
+        let change_request = match &mut self.asked {
+            Asked::Change(Ok(change_request)) => change_request.clone(),
+            Asked::Change(refused) => {
+                return std::mem::replace(refused, Err(Error::Internal("told twice".to_owned())));
+            }
+            Asked::Ports(request) => network::ports(tx, caller, cvm, request).await?,
+            Asked::Provisioned(request) => compose::commit(ctx, tx, caller, cvm, request).await?,
+            Asked::Hashed(request) => compose::replace(ctx, tx, caller, cvm, request).await?,
+            Asked::Revision(revision, request) => {
+                revisions::on_cvm(ctx, tx, caller, cvm, revision, request).await?
+            }
+        };
+        let guard = self.options.guard.or(change_request.guard);
+        Ok(ChangeRequest { guard, ..change_request })
+    }
+
+    /// Whether a confirmation means what was prepared. One that names a document by itself means that.
+    const fn confirms_what_was_prepared(&self) -> bool {
+        matches!(self.asked, Asked::Change(_) | Asked::Ports(_))
+    }
+}
+
+#[async_trait]
+impl Proposal for ChangeProposal<'_> {
+    type Done = Box<Accepted>;
+
+    async fn decide(
+        &mut self,
+        tx: &mut Tx,
+        consent: &Consent,
+    ) -> Result<Decision<Box<Accepted>>, Error> {
+        let Self { ctx, caller, .. } = *self;
+        let says = &self.options.approval;
+        let found = cvms::find(ctx, caller, self.cvm).await?;
+        let is_governed = contracts(ctx, &found.kms)?.is_some();
+        if says.confirms() && is_governed && self.confirms_what_was_prepared() {
+            let row = confirm::of_cvm(ctx, &found, says).await?;
+            let change_request = self.change_request(tx, found.id).await?;
+            return confirm::begin(ctx, tx, caller, &row, says, consent, Some(&change_request))
+                .await;
+        }
+        if !is_governed {
+            says.refuse_where_nothing_governs()?;
+        }
+        let change_request = self.change_request(tx, found.id).await?;
+        update::accept(ctx, tx, caller, found.id, &change_request, consent).await
+    }
+
+    /// The hash of a document that was provisioned, or comes with its hash, may be registered: nobody is told
+    /// to do that again for a chain that is silent. Of others the client only learns the hash.
+    fn needs_answer(&self) -> bool {
+        matches!(self.asked, Asked::Provisioned(_) | Asked::Hashed(_))
     }
 }
 

@@ -1,10 +1,9 @@
-//! The second phase: what was prepared is found, contracts are asked, and it is accepted as it was
-//! written down.
+//! The second phase: what was prepared is found, and accepted as it was written down once contracts allow it.
 //!
-//! Two steps, because nothing is awaited within a transaction: [`find`] looks and asks, [`begin`] checks
-//! once more what was read, in the transaction that accepts. Between the two nothing is used up: a
-//! process that dies there has only looked.
+//! Nothing is used up before it is accepted, in one transaction with what it becomes: a process that dies while
+//! contracts are asked has only looked.
 
+use async_trait::async_trait;
 use casemate_api::{
     error::ErrorCode,
     reply::{ChangeStatus, Committed},
@@ -12,58 +11,41 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, Configuration},
     cvm::Power,
-    id::{CvmId, CvmName, NodeId, OperationId},
+    id::{CvmName, NodeId, OperationId},
+    operation::OperationState,
     stored::{self, Stored, Unreadable},
 };
 use casemate_store::{
     Error as StoreError, Tx, accounts,
     commit_tokens::{self, Kind, Preparation},
     cvms::{self, Cvm},
+    operations,
 };
 
 use super::{
-    ApprovalHeaders, Clearance, TokenRejection, contracts, device, digest, question, token_hash,
-    token_rejection::Standing,
+    ApprovalHeaders, TokenRejection, contracts, digest,
+    flow::{self, Consent, Decision, Proposal},
+    token_hash,
+    token_rejection::{Standing, standing},
 };
-use crate::{
-    app::{
-        Caller, Ctx, Error, governance,
-        mutation::{IdempotencyKey, Mutation, WriteError},
-        replicate::Wanted,
-        update::{self, Accepted, ChangeRequest, Effect, Outcome},
-    },
-    crash,
+use crate::app::{
+    Caller, Ctx, Error,
+    mutation::{IdempotencyKey, Mutation, WriteError},
+    replicate::Wanted,
+    update::{self, Accepted, ChangeRequest, Effect},
 };
-
-/// Something that was prepared and that contracts allow now.
-#[derive(Debug)]
-pub struct Confirmation {
-    /// As it was read.
-    pub row: Preparation,
-    /// What contracts said.
-    pub clearance: Clearance,
-}
 
 /// Any kind.
 pub const ANY: [Kind; 3] = [Kind::Update, Kind::Replica, Kind::Instance];
 
-/// What a confirmation comes to.
-#[derive(Debug)]
-pub enum Found {
-    /// It can be begun.
-    Now(Box<Confirmation>),
-    /// It was, a moment ago, and became this.
-    Before(OperationId, Option<CvmId>),
-}
-
-/// The newest update that was prepared for a CVM, confirmed with an API key.
-pub async fn of_cvm(ctx: &Ctx, cvm: &Cvm, headers: &ApprovalHeaders) -> Result<Found, Error> {
-    let row = commit_tokens::newest_update(&ctx.db, cvm.id)
-        .await?
-        .ok_or(TokenRejection::NothingPrepared)?;
-    match super::token_rejection::standing(&row, None, ctx.now()) {
+/// The update that was prepared for a CVM and that a request with an API key confirms: the newest one with the
+/// document that it names, else the newest.
+pub async fn of_cvm(ctx: &Ctx, cvm: &Cvm, says: &ApprovalHeaders) -> Result<Preparation, Error> {
+    let row = commit_tokens::update_of(&ctx.db, cvm.id, says.hash.as_ref()).await?;
+    let row = row.ok_or(TokenRejection::NothingPrepared)?;
+    match standing(&row, None, ctx.now()) {
         Err(TokenRejection::Unknown) => Err(TokenRejection::NothingPrepared.into()),
-        _ => find(ctx, row, headers).await,
+        _ => Ok(row),
     }
 }
 
@@ -119,40 +101,6 @@ pub enum Path<'a> {
     App(&'a str),
 }
 
-/// Looks whether it still stands, and asks contracts. Never within a transaction.
-pub async fn find(ctx: &Ctx, row: Preparation, headers: &ApprovalHeaders) -> Result<Found, Error> {
-    match super::token_rejection::standing(&row, headers.hash.as_ref(), ctx.now())? {
-        Standing::Live => {}
-        Standing::Before(operation, made) => return Ok(Found::Before(operation, made)),
-    }
-    let transaction = governance::transaction(headers.transaction.as_deref())?;
-    let cvm = cvms::by_id(&ctx.db, row.workspace, row.cvm).await?.filter(is_live);
-    let cvm = cvm.ok_or(TokenRejection::Gone)?;
-    let contracts = contracts(ctx, &cvm.kms)?
-        .filter(|contracts| contracts.governed.chain.chain_id() == row.chain_id)
-        .ok_or(TokenRejection::OtherContracts)?;
-    let mut tx = ctx.begin().await?;
-    let base = base(ctx, &mut tx, &row, &cvm).await?;
-    // Read after that: what moved the configuration may have been this very preparation.
-    let row = tx.preparation(&row.hash).await?.ok_or(TokenRejection::Unknown)?;
-    drop(tx);
-    if let Standing::Before(operation, made) =
-        super::token_rejection::standing(&row, None, ctx.now())?
-    {
-        return Ok(Found::Before(operation, made));
-    }
-    if digest(&base) != row.base {
-        return Err(TokenRejection::Moved.into());
-    }
-    let device = device(ctx, node(&row, &cvm)?)?;
-    let mut asked = question(contracts.governed, &cvm, row.compose_hash, device);
-    asked.transaction = transaction;
-    let mut clearance = Clearance::default();
-    clearance.ask(contracts.governed, &asked).await?;
-    crash::point(|| "governance.verified".to_owned());
-    Ok(Found::Now(Box::new(Confirmation { row, clearance })))
-}
-
 /// Whether a CVM is there and not about to go.
 pub fn is_live(cvm: &Cvm) -> bool {
     cvm.desired.power != Power::Deleted
@@ -198,26 +146,25 @@ fn request<T: Stored>(row: &Preparation) -> Result<T, Error> {
     })
 }
 
-/// Accepts a confirmed update, if nothing came in between. `again` is what the request that confirms it
-/// asks for by itself: nothing, or the same. [`StoreError::Stale`]: something did.
+/// Accepts an update that was prepared, if it still stands. `again` is what the request that confirms it asks
+/// for by itself: nothing, or the same.
 pub async fn begin(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
-    confirmation: &Confirmation,
+    row: &Preparation,
+    says: &ApprovalHeaders,
+    consent: &Consent,
     again: Option<&ChangeRequest>,
-) -> Result<Accepted, Error> {
-    let hash = &confirmation.row.hash;
-    let cvm = tx.lock_cvm(confirmation.row.cvm).await?;
-    let cvm = cvm.filter(is_live).ok_or(TokenRejection::Gone)?;
-    let row = tx.preparation(hash).await?.ok_or(TokenRejection::Unknown)?;
-    match super::token_rejection::standing(&row, None, ctx.now())? {
-        Standing::Live => {}
-        Standing::Before(operation, _) => return before(tx, &cvm, operation).await,
-    }
-    if digest(&base(ctx, tx, &row, &cvm).await?) != row.base {
-        return Err(TokenRejection::Moved.into());
-    }
+) -> Result<Decision<Box<Accepted>>, Error> {
+    let (cvm, row) = match taken(ctx, tx, row, says).await? {
+        Taken::Live(cvm, row) => (cvm, row),
+        Taken::Before(cvm, _, operation) => {
+            progress(ctx, operation).await?;
+            let cvm = cvm.ok_or(TokenRejection::Gone)?;
+            return Ok(Decision::Done(Box::new(before(tx, &cvm, operation).await?)));
+        }
+    };
     let mut asked = update(&row)?;
     if let Some(again) = again {
         if again.change != Change::default() {
@@ -231,17 +178,65 @@ pub async fn begin(
         asked.guard = again.guard.or(asked.guard);
         asked.may_restart &= again.may_restart;
     }
-    let clearance = &confirmation.clearance;
-    match update::accept(ctx, tx, caller, cvm.id, &asked, clearance).await? {
-        Outcome::Accepted(accepted) => {
-            if tx.use_preparation(hash, accepted.operation, None, ctx.now()).await? {
-                Ok(*accepted)
-            } else {
-                Err(StoreError::Stale.into())
-            }
+    // It is prepared already, so it is asked about.
+    let consent = Consent { prepare: false, ..consent.clone() };
+    let decision = update::accept(ctx, tx, caller, cvm.id, &asked, &consent).await?;
+    if let Decision::Done(accepted) = &decision
+        && !tx.use_preparation(&row.hash, accepted.operation, None, ctx.now()).await?
+    {
+        return Err(StoreError::Stale.into());
+    }
+    Ok(decision)
+}
+
+/// Something that was prepared, in the transaction that is to accept it. Its CVM is taken.
+#[derive(Debug)]
+pub enum Taken {
+    /// It can be begun.
+    Live(Cvm, Preparation),
+    /// It was, a moment ago, and became this. The CVM may be gone.
+    Before(Option<Cvm>, Preparation, OperationId),
+}
+
+/// Takes the CVM of what was prepared and checks, as both are now, that it still stands.
+pub async fn taken(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    row: &Preparation,
+    says: &ApprovalHeaders,
+) -> Result<Taken, Error> {
+    let cvm = tx.lock_cvm(row.cvm).await?;
+    let row = tx.preparation(&row.hash).await?.ok_or(TokenRejection::Unknown)?;
+    let stands = standing(&row, says.hash.as_ref(), ctx.now())?;
+    let cvm = cvm.filter(is_live);
+    if let Standing::Before(operation) = stands {
+        return Ok(Taken::Before(cvm, row, operation));
+    }
+    let cvm = cvm.ok_or(TokenRejection::Gone)?;
+    contracts(ctx, &cvm.kms)?
+        .filter(|contracts| contracts.governed.chain.chain_id() == row.chain_id)
+        .ok_or(TokenRejection::OtherContracts)?;
+    if digest(&base(ctx, tx, &row, &cvm).await?) != row.base {
+        return Err(TokenRejection::Moved.into());
+    }
+    Ok(Taken::Live(cvm, row))
+}
+
+/// How what a token became goes on. An error, if it came to nothing: then repeating it does not help.
+async fn progress(ctx: &Ctx, operation: OperationId) -> Result<ChangeStatus, Error> {
+    // One that only this transaction sees yet was begun just now.
+    let Some(operation) = operations::get(&ctx.db, operation).await? else {
+        return Ok(ChangeStatus::InProgress);
+    };
+    match operation.state {
+        OperationState::Pending | OperationState::Running => Ok(ChangeStatus::InProgress),
+        OperationState::Succeeded => Ok(ChangeStatus::Succeeded),
+        state @ (OperationState::Failed
+        | OperationState::Superseded
+        | OperationState::Cancelled) => {
+            let cause = operation.failure.map(|(_, cause)| cause);
+            Err(TokenRejection::Ended(state, cause).into())
         }
-        // The CVM is on another device than the one that contracts were asked about.
-        Outcome::Prepared(_) => Err(StoreError::Stale.into()),
     }
 }
 
@@ -254,20 +249,48 @@ pub async fn commit_update(
     key: Option<IdempotencyKey>,
 ) -> Result<(Mutation, Committed), WriteError> {
     let (row, caller) = of_path(ctx, token, &[Kind::Update], path).await?;
-    let found = find(ctx, row, &headers?).await?;
-    let mut mutation = ctx.begin_mutation(&caller, key).await?;
-    let operation = match found {
-        Found::Before(operation, _) => operation,
-        Found::Now(confirmed) => {
-            begin(ctx, &mut mutation.tx, &caller, &confirmed, None).await?.operation
-        }
+    let says = headers?;
+    let commit = CommitUpdate { ctx, caller: &caller, row: &row, says: &says };
+    let (mutation, operation) = flow::run(ctx, &caller, key, &says, commit).await?;
+    // What this request began goes on; what an earlier one began may have ended.
+    let status = match row.used_at {
+        None => ChangeStatus::InProgress,
+        Some(_) => progress(ctx, operation).await?,
     };
-    let status = ChangeStatus::InProgress;
     Ok((mutation, Committed { correlation_id: operation.to_string(), status }))
 }
 
+struct CommitUpdate<'a> {
+    ctx: &'a Ctx,
+    caller: &'a Caller,
+    row: &'a Preparation,
+    says: &'a ApprovalHeaders,
+}
+
+#[async_trait]
+impl Proposal for CommitUpdate<'_> {
+    type Done = OperationId;
+
+    async fn decide(
+        &mut self,
+        tx: &mut Tx,
+        consent: &Consent,
+    ) -> Result<Decision<OperationId>, Error> {
+        let Self { ctx, caller, row, says } = *self;
+        Ok(match begin(ctx, tx, caller, row, says, consent, None).await? {
+            Decision::Done(accepted) => Decision::Done(accepted.operation),
+            Decision::Prepared(prepared) => Decision::Prepared(prepared),
+            Decision::Asks(needs) => Decision::Asks(needs),
+        })
+    }
+
+    fn is_prepared(&self) -> bool {
+        true
+    }
+}
+
 /// The answer to a confirmation that came before: its operation, and the CVM as it is.
-pub async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Accepted, Error> {
+async fn before(tx: &mut Tx, cvm: &Cvm, operation: OperationId) -> Result<Accepted, Error> {
     let cvm = tx.cvm(cvm.id).await?.ok_or(TokenRejection::Gone)?;
     Ok(Accepted {
         promised: cvm.spec.clone(),

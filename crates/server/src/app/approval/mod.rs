@@ -5,19 +5,22 @@
 //! that hash and written down under a token, and the client is told what to register
 //! ([`Prepared::refusal`], status 465). Nothing else is changed. Later it is confirmed, by its hash with
 //! an API key or by its token without one ([`confirm`]): contracts are asked, and what was prepared is
-//! accepted as it was written down. [`Clearance`] is what one phase hands the other.
+//! accepted as it was written down. What they allow already needs no first phase. [`flow`] is the way of all of
+//! it, and [`Clearance`] what contracts were found to allow on that way.
 //!
 //! Promises: what boots is, byte for byte, what was hashed when it was prepared; contracts are asked
 //! outside of any transaction, and what they said is written down with what follows from it; a chain
 //! that does not answer uses nothing up; a token is committed once, and whoever repeats that within an
 //! hour hears the same.
 //!
-//! Nothing is prepared twice for one CVM: the newest update counts, as two of them would be built on one
-//! base, and only one could be approved without making the other void. Machines that are prepared
+//! Of updates that are prepared for one CVM with a token, the newest counts, as two of them would be built on one
+//! base, and only one could be approved without making the other void. What is prepared without telling a token
+//! leaves it alone. Machines that are prepared
 //! beside a CVM do not touch it, so they do not stand in each other's way either.
 
 pub mod change_flow;
 pub mod confirm;
+pub mod flow;
 pub mod show;
 pub mod token_rate_limit;
 mod token_rejection;
@@ -27,8 +30,9 @@ use std::time::Duration;
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
     change::Configuration,
+    cvm::Spec,
     governance::{Proof, Question},
-    id::{ComposeHash, CvmRef, DeviceId, KmsId, NodeId},
+    id::{ComposeHash, CvmRef, DeviceId, KmsId},
 };
 use casemate_store::{
     Tx,
@@ -43,8 +47,8 @@ pub use token_rejection::TokenRejection;
 use super::{
     Caller, Ctx, Error,
     events::{self, CvmEvent, EventScope, Verified},
-    fleet::{FleetKms, Governed},
-    governance,
+    fleet::{FleetKms, FleetNode, Governed},
+    governance::{self, NotAllowed},
     update::{self, ChangeRequest, request},
 };
 
@@ -100,20 +104,28 @@ pub fn contracts<'a>(ctx: &'a Ctx, id: &KmsId) -> Result<Option<Contracts<'a>>, 
     }
 }
 
-/// The device that a node is to contracts.
-pub fn device(ctx: &Ctx, node: NodeId) -> Result<DeviceId, Error> {
-    match ctx.fleet.node(node) {
-        Some(node) => Ok(node.observed().0.device_id),
-        None => Err(Error::because(
-            ErrorCode::NodeUnreachable,
-            "the node of this CVM is not known here, and with it its device id",
-        )),
+/// What contracts say of a document on a device, whatever the OS image.
+pub fn question(governed: &Governed, cvm: &Cvm, hash: ComposeHash, device: DeviceId) -> Question {
+    Question {
+        kms: governed.contract,
+        app: cvm.spec.app_id,
+        hash,
+        device,
+        os_image: None,
+        transaction: None,
     }
 }
 
-/// What contracts have to allow.
-pub fn question(governed: &Governed, cvm: &Cvm, hash: ComposeHash, device: DeviceId) -> Question {
-    Question { kms: governed.contract, app: cvm.spec.app_id, hash, device, transaction: None }
+/// What contracts have to allow before this boots on a node.
+pub fn boot_question(governed: &Governed, spec: &Spec, node: &FleetNode) -> Question {
+    Question {
+        kms: governed.contract,
+        app: spec.app_id,
+        hash: spec.compose_hash,
+        device: node.observed().0.device_id,
+        os_image: node.image_hash(&spec.image),
+        transaction: None,
+    }
 }
 
 /// What contracts were found to allow just now.
@@ -123,7 +135,11 @@ pub struct Clearance(Vec<(Question, Proof)>);
 impl Clearance {
     /// Asks contracts, waiting for the transaction if one is named. Never within a transaction of the
     /// database.
-    pub async fn ask(&mut self, governed: &Governed, question: &Question) -> Result<(), Error> {
+    pub async fn ask(
+        &mut self,
+        governed: &Governed,
+        question: &Question,
+    ) -> Result<(), NotAllowed> {
         let proof = governance::verify(governed, question).await?;
         self.0.push((Question { transaction: None, ..*question }, proof));
         Ok(())
@@ -164,8 +180,11 @@ pub fn needs_between<'a>(
         return Ok(None);
     }
     let Some(contracts) = contracts(ctx, &cvm.kms)? else { return Ok(None) };
-    let device = device(ctx, cvm.node)?;
-    Ok(Some((contracts, question(contracts.governed, cvm, hash, device))))
+    let node = ctx.fleet.node(cvm.node).ok_or_else(|| {
+        let why = "the node of this CVM is not known here, and with it its device id";
+        Error::because(ErrorCode::NodeUnreachable, why)
+    })?;
+    Ok(Some((contracts, boot_question(contracts.governed, &next.spec, &node))))
 }
 
 /// A change whose turn has come and that would bring a document in force which no contract was asked
@@ -208,6 +227,8 @@ pub struct New<'a> {
     pub question: Question,
     /// What is to be done once they do, as JSON.
     pub request: serde_json::Result<String>,
+    /// Whether the client asked for its token.
+    pub prepare_only: bool,
 }
 
 /// Something that was prepared, with its token.
@@ -215,6 +236,8 @@ pub struct New<'a> {
 pub struct Prepared {
     kind: Kind,
     token: SecretString,
+    /// Whether the client is told the token.
+    told: bool,
     cvm: CvmRef,
     question: Question,
     kms: FleetKms,
@@ -229,7 +252,9 @@ pub async fn prepare(
     caller: &Caller,
     new: New<'_>,
 ) -> Result<Prepared, Error> {
-    let New { kind, cvm, base, next, contracts, question, request } = new;
+    let New { kind, cvm, base, next, contracts, question, request, prepare_only } = new;
+    // Otherwise clients cannot go on.
+    let told = prepare_only || kind != Kind::Update;
     let request = request.map_err(|error| {
         Error::Internal(format!("what is prepared does not serialise: {error}"))
     })?;
@@ -251,17 +276,19 @@ pub async fn prepare(
         base: &digest(base),
         request: &request,
         by: caller.user.id,
+        told,
         expires_at,
     };
     tx.keep_preparation(&new, now).await?;
     let scope = EventScope { workspace: cvm.workspace, cvm: cvm.id, operation: None };
     let what = kind.as_str();
-    let told = CvmEvent::Prepared { what, hash: question.hash, chain_id, until: expires_at };
-    events::write(tx, scope, &[told], now).await?;
+    let event = CvmEvent::Prepared { what, hash: question.hash, chain_id, until: expires_at };
+    events::write(tx, scope, &[event], now).await?;
     Ok(Prepared {
         kind,
         token,
         cvm: cvm.reference.clone(),
+        told,
         question,
         kms: contracts.kms.clone(),
         also: Vec::new(),
@@ -269,9 +296,8 @@ pub async fn prepare(
 }
 
 impl Prepared {
-    /// What the client is told to register: status 465. The token only where it is asked for, and where
-    /// clients cannot go on without it. Asks the chain what it knows, so never within a transaction.
-    pub async fn refusal(&self, ctx: &Ctx, prepare_only: bool) -> Error {
+    /// What the client is told to register: status 465. Asks the chain what it knows, so never within a transaction.
+    pub async fn refusal(&self, ctx: &Ctx) -> Error {
         let Some(governed) = &self.kms.governed else {
             return Error::Internal("something was prepared for no contract".to_owned());
         };
@@ -283,7 +309,7 @@ impl Prepared {
             .detail(ErrorDetail::value("app_id", app.to_string()))
             .detail(ErrorDetail::value("device_id", device.to_string()))
             .detail(ErrorDetail::value("kms_info", show::kms_info(&self.kms, with_chain)));
-        if prepare_only || self.kind != Kind::Update {
+        if self.told {
             let token = self.token.expose_secret();
             error = error
                 .detail(ErrorDetail::value("commit_token", token))
@@ -306,7 +332,7 @@ impl Prepared {
             ));
         }
         error.suggest(match self.kind {
-            Kind::Update if prepare_only => "Then POST the token to api_commit_url.".to_owned(),
+            Kind::Update if self.told => "Then POST the token to api_commit_url.".to_owned(),
             Kind::Update => format!(
                 "Then PATCH /api/v1/cvms/{} with the body {{}} and the headers X-Compose-Hash and \
                  X-Transaction-Hash.",

@@ -1,9 +1,12 @@
 //! Why what was prepared cannot be committed: status 466, in words that name the way out. Whoever holds
 //! no token learns nothing: one that was never given reads as one that has expired.
 
+use std::borrow::Cow;
+
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
-    id::{ComposeHash, CvmId, OperationId},
+    id::{ComposeHash, OperationId},
+    operation::OperationState,
     time::Timestamp,
 };
 use casemate_store::commit_tokens::{Kind, Preparation};
@@ -26,6 +29,8 @@ pub enum TokenRejection {
     Superseded,
     /// It was committed.
     Used,
+    /// It was committed, and what it became came to nothing, for this cause.
+    Ended(OperationState, Option<String>),
     /// What it was prepared on is in force no more.
     Moved,
     /// The CVM is deleted.
@@ -39,8 +44,14 @@ pub enum TokenRejection {
 }
 
 impl TokenRejection {
-    const fn words(&self) -> &'static str {
-        match self {
+    fn words(&self) -> Cow<'static, str> {
+        let words = match self {
+            Self::Ended(state, cause) => {
+                let cause = cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default();
+                let state = state.as_str();
+                return format!("this was committed before, and the update is {state}{cause}")
+                    .into();
+            }
             Self::Unknown => "the commit token is not known, or it has expired",
             Self::NothingPrepared => "nothing is prepared for this CVM, or it has expired",
             Self::OtherHash(_) => "this is not the compose hash that was prepared",
@@ -55,7 +66,8 @@ impl TokenRejection {
             Self::OtherKind(Kind::Update) => "the commit token is of an update",
             Self::OtherKind(Kind::Replica) => "the commit token is of a replica",
             Self::OtherKind(Kind::Instance) => "the commit token is of an instance",
-        }
+        };
+        words.into()
     }
 
     const fn way_out(&self) -> &'static str {
@@ -72,6 +84,7 @@ impl TokenRejection {
             Self::Gone => "Deploy it again.",
             Self::Unknown
             | Self::NothingPrepared
+            | Self::Ended(..)
             | Self::Superseded
             | Self::Moved
             | Self::OtherContracts => {
@@ -104,7 +117,7 @@ pub enum Standing {
     /// It can be committed.
     Live,
     /// It became this a moment ago.
-    Before(OperationId, Option<CvmId>),
+    Before(OperationId),
 }
 
 /// How something that was prepared stands with somebody who means this document, if they say one.
@@ -121,7 +134,7 @@ pub fn standing(
     }
     match (row.used_at, row.operation) {
         (Some(used), Some(operation)) if now.since(used).as_secs() < REPEATED_WITHIN => {
-            Ok(Standing::Before(operation, row.made))
+            Ok(Standing::Before(operation))
         }
         (Some(_), _) => Err(TokenRejection::Used),
         (None, _) if row.superseded_at.is_some() => Err(TokenRejection::Superseded),
@@ -131,7 +144,7 @@ pub fn standing(
 
 #[cfg(test)]
 mod tests {
-    use casemate_core::id::{AppId, UserId, WorkspaceId};
+    use casemate_core::id::{AppId, CvmId, UserId, WorkspaceId};
     use casemate_store::commit_tokens::TokenHash;
 
     use super::*;
@@ -178,7 +191,7 @@ mod tests {
         assert_eq!(standing(&superseded, None, at(1000)), Err(TokenRejection::Unknown));
         let operation = OperationId::from_uuid(uuid::Uuid::nil());
         let used = Preparation { used_at: Some(at(900)), operation: Some(operation), ..row() };
-        let before = Ok(Standing::Before(operation, None));
+        let before = Ok(Standing::Before(operation));
         assert_eq!(standing(&used, Some(&hash), at(901)), before);
         assert_eq!(standing(&used, None, at(900 + 3599)), before, "also past its end");
         assert_eq!(standing(&used, Some(&other), at(901)), Err(TokenRejection::OtherHash(hash)));

@@ -7,7 +7,7 @@ use casemate_api::{
 use casemate_core::{
     cvm::Spec,
     governance::{Proof, Question},
-    id::{Address, AppId, DeviceId, KmsId, ProvisionId},
+    id::{Address, AppId, KmsId, ProvisionId},
     seal::EnvPublicKey,
 };
 use casemate_store::{Error as StoreError, Tx, provisions::Provision};
@@ -61,9 +61,11 @@ impl CommitQuestions {
         let hash = request.compose_hash;
         let mut about: Vec<(ProvisionId, Question)> = Vec::new();
         for provision in open {
-            let device = device(ctx, provision)?;
+            let node = node(ctx, provision.node)?;
+            let device = node.observed().0.device_id;
             if about.len() < HOSTS && about.iter().all(|(_, asked)| asked.device != device) {
-                let question = Question { kms: contract, app, hash, device, transaction };
+                let os_image = node.image_hash(&provision.spec.image);
+                let question = Question { kms: contract, app, hash, device, os_image, transaction };
                 about.push((provision.id, question));
             }
         }
@@ -88,10 +90,13 @@ impl CommitQuestions {
                     };
                     return Ok(Evidence { provision, kms: self.kms, question, proof, env_key });
                 }
-                Err(error) if error.is(ErrorCode::HashNotAllowed) => {
+                Err(why) => {
+                    let error = Error::from(why);
+                    if !error.is(ErrorCode::HashNotAllowed) {
+                        return Err(error);
+                    }
                     refused = refused.or(Some(error));
                 }
-                Err(error) => return Err(error),
             }
         }
         Err(refused.unwrap_or_else(|| StoreError::Stale.into()))
@@ -108,11 +113,6 @@ impl Evidence {
     pub(super) fn verified(&self, spec: &Spec) -> Verified {
         Verified { question: self.question, proof: self.proof, deployer: spec.deployer }
     }
-}
-
-/// The host of a provision as it is known now.
-fn device(ctx: &Ctx, provision: &Provision) -> Result<DeviceId, Error> {
-    Ok(node(ctx, provision.node)?.observed().0.device_id)
 }
 
 /// The app that a request names: by its id, or by the address of its contract, which is the same.

@@ -26,7 +26,7 @@ use casemate_core::{
 use casemate_engine::{
     chain::Chain,
     kms::{BuiltinKms, Kms, KmsError},
-    node::{Inventory, Node},
+    node::{Image, Inventory, Node},
 };
 use casemate_store::nodes::Taken;
 
@@ -111,6 +111,14 @@ fn revision() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
+/// SHA-256 of an OS image, if its node tells it.
+pub fn image_hash(image: &Image) -> Option<[u8; 32]> {
+    let text = image.os_image_hash.as_deref()?;
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut hash).ok()?;
+    Some(hash)
+}
+
 impl FleetNode {
     /// A node that has just answered.
     pub fn new(
@@ -156,6 +164,11 @@ impl FleetNode {
     pub fn observed(&self) -> (Arc<Inventory>, bool) {
         let observed = self.read();
         (observed.inventory.clone(), observed.silence.is_none())
+    }
+
+    /// SHA-256 of an OS image of this name here, if the node tells it.
+    pub fn image_hash(&self, name: &str) -> Option<[u8; 32]> {
+        self.read().inventory.images.iter().find(|image| image.name == name).and_then(image_hash)
     }
 
     /// Since when it has not answered; `None`: it answered last time.

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
-    governance::{Account, Proof, Question, Refusal, State, Verdict},
+    governance::{
+        Account, BootInfo, BootVerdict, Proof, Question, Refusal, State, Verdict,
+        judge::boot_refused,
+    },
     id::{Address, DeviceId, TxHash},
 };
 use casemate_engine::chain::Fault;
@@ -32,11 +35,48 @@ pub fn transaction(text: Option<&str>) -> Result<Option<TxHash>, Error> {
     }
 }
 
-/// Whether contracts allow what is asked; otherwise why not, as a refusal.
-pub async fn verify(governed: &Governed, question: &Question) -> Result<Proof, Error> {
-    match governed.chain.verify(question, PATIENCE).await.map_err(|fault| unanswered(&fault))? {
-        Verdict::Allowed(proof) => Ok(proof),
-        Verdict::Refused(refusal) => Err(refused(governed, question, &refusal)),
+/// Why something that contracts govern is not allowed.
+#[derive(Debug)]
+pub enum NotAllowed {
+    /// The app's owner has not allowed it, and may.
+    Yet(Error),
+    /// The transaction is no evidence, the KMS would refuse the boot whatever the app allows, or the chain does
+    /// not answer.
+    Other(Error),
+}
+
+impl From<NotAllowed> for Error {
+    fn from(why: NotAllowed) -> Self {
+        match why {
+            NotAllowed::Yet(error) | NotAllowed::Other(error) => error,
+        }
+    }
+}
+
+/// Whether contracts allow what is asked and the KMS would let it boot, which it is asked in the words of a
+/// boot (`isAppAllowed`) where the OS image is known.
+pub async fn verify(governed: &Governed, question: &Question) -> Result<Proof, NotAllowed> {
+    let silent = |fault: Fault| NotAllowed::Other(unanswered(&fault));
+    let proof = match governed.chain.verify(question, PATIENCE).await.map_err(silent)? {
+        Verdict::Allowed(proof) => proof,
+        Verdict::Refused(refusal @ Refusal::State(_)) => {
+            return Err(NotAllowed::Yet(refused(governed, question, &refusal)));
+        }
+        Verdict::Refused(refusal) => {
+            return Err(NotAllowed::Other(refused(governed, question, &refusal)));
+        }
+    };
+    let Some(os_image) = question.os_image else { return Ok(proof) };
+    let boot = BootInfo::new(question, os_image);
+    match soon(governed.chain.boot(&boot)).await.map_err(silent)? {
+        BootVerdict::Allowed(_) => Ok(proof),
+        BootVerdict::Denied(block, reason) => {
+            let refusal = boot_refused(&boot, &block, &reason, governed.chain.chain_id());
+            let error = refused(governed, question, &refusal)
+                .detail(ErrorDetail::value("os_image_hash", hex::encode(os_image)))
+                .detail(ErrorDetail::value("reason", reason));
+            Err(NotAllowed::Other(error))
+        }
     }
 }
 
@@ -79,7 +119,7 @@ pub fn unanswered(fault: &Fault) -> Error {
 fn refused(governed: &Governed, question: &Question, refusal: &Refusal) -> Error {
     let code = match refusal {
         Refusal::Transaction(_) => ErrorCode::TxVerificationFailed,
-        Refusal::State(_) => ErrorCode::HashNotAllowed,
+        Refusal::State(_) | Refusal::Boot(_) => ErrorCode::HashNotAllowed,
     };
     let mut error = Error::because(code, refusal.to_string())
         .detail(ErrorDetail::value("chain_id", governed.chain.chain_id()))

@@ -186,7 +186,7 @@ fn question(
     device: Option<DeviceId>,
 ) -> Question {
     let device = device.unwrap_or(NO_DEVICE);
-    Question { kms: governed.contract, app, hash, device, transaction: None }
+    Question { kms: governed.contract, app, hash, device, os_image: None, transaction: None }
 }
 
 /// What follows from the state of contracts for a document on a host, or, where none is named, on any.

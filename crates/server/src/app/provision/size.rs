@@ -14,7 +14,10 @@ use casemate_core::{
 use casemate_engine::node::Image;
 use casemate_store::nodes;
 
-use super::capabilities::{self, RequestedSetup};
+use super::{
+    allowed_images::AllowedImages,
+    capabilities::{self, RequestedSetup},
+};
 use crate::{
     app::{
         Ctx, Error,
@@ -43,6 +46,7 @@ pub async fn place<'a>(
     ctx: &Ctx,
     setup: &RequestedSetup<'_>,
     kms: &[&'a FleetKms],
+    allowed: &AllowedImages,
 ) -> Result<Match<'a>, Error> {
     let request = setup.request;
     let resources = resources(ctx, request)?;
@@ -51,10 +55,8 @@ pub async fn place<'a>(
             .suggest("Start casemate with --node docker or --node sim, or add one with casemate admin node add."));
     }
     let (able, unable) = able(ctx, setup)?;
-    let images = images(&able, request)?;
+    let images = images(&able, request, allowed)?;
     let taken = nodes::taken(&ctx.db).await?;
-    let candidates: Vec<Candidate> =
-        able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
     let mut refused = None;
     for image in images {
         let demand = Demand {
@@ -65,6 +67,9 @@ pub async fn place<'a>(
             amount: amount(&resources),
             selector: Selector::default(),
         };
+        // The image of one name may be another one on another node.
+        let boots = able.iter().filter(|node| allowed.boots_on(node, &image.name));
+        let candidates: Vec<Candidate> = boots.map(|node| ctx.fleet.candidate(node, &taken)).collect();
         match choose(&candidates, &demand) {
             Ok(id) => {
                 let node = super::node(ctx, id)?;
@@ -178,12 +183,24 @@ pub fn instance_type<'c>(ctx: &'c Ctx, name: &str) -> Result<&'c InstanceType, E
 
 /// The images that will do, best first. A name stands for itself; `prefer_dev` turns it into its
 /// sibling with or without login tools. Without a name: the newest first, and with login tools before
-/// without, unless `prefer_dev` wants one kind only.
-fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Image>, Error> {
+/// without, unless `prefer_dev` wants one kind only. Where a contract decides, only what it does not refuse, and
+/// those for production first.
+fn images(
+    nodes: &[Arc<FleetNode>],
+    request: &ProvisionRequest,
+    allowed: &AllowedImages,
+) -> Result<Vec<Image>, Error> {
     let mut known: Vec<Image> = Vec::new();
     for image in nodes.iter().flat_map(|node| node.observed().0.images.clone()) {
-        if !known.iter().any(|other| other.name == image.name) {
-            known.push(image);
+        match known.iter_mut().find(|other| other.name == image.name) {
+            None => known.push(image),
+            // On another node there may be another image of this name.
+            Some(other)
+                if allowed.says(other) != Some(true) && allowed.says(&image) == Some(true) =>
+            {
+                *other = image;
+            }
+            Some(_) => {}
         }
     }
     let available = || {
@@ -193,7 +210,15 @@ fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Im
     let Some(name) = request.image.as_deref().filter(|name| !name.is_empty()) else {
         let wanted = |image: &&Image| request.prefer_dev.is_none_or(|dev| dev == image.is_dev);
         let mut fit: Vec<Image> = known.iter().filter(wanted).cloned().collect();
-        fit.sort_by_cached_key(|image| Reverse((image.is_dev, version(&image.version))));
+        if allowed.is_governed() {
+            let all = fit.clone();
+            allowed.sort(&mut fit, |image| version(&image.version));
+            if fit.is_empty() && !all.is_empty() {
+                return Err(allowed.refusal(None, &all));
+            }
+        } else {
+            fit.sort_by_cached_key(|image| Reverse((image.is_dev, version(&image.version))));
+        }
         return match (fit.is_empty(), request.prefer_dev) {
             (false, _) => Ok(fit),
             (true, Some(dev)) => {
@@ -209,12 +234,23 @@ fn images(nodes: &[Arc<FleetNode>], request: &ProvisionRequest) -> Result<Vec<Im
         let why = format!("{name} is on no node that could take this");
         Error::field(ErrorCode::ImageNotFound, "image", why).suggest(available())
     })?;
+    let checked = |image: &Image| {
+        let boots = |node: &Arc<FleetNode>| {
+            node.observed().0.images.iter().any(|own| own.name == image.name)
+                && allowed.boots_on(node, &image.name)
+        };
+        if nodes.iter().any(boots) {
+            Ok(vec![image.clone()])
+        } else {
+            Err(allowed.refusal(Some(&image.name), &known))
+        }
+    };
     let Some(dev) = request.prefer_dev.filter(|dev| *dev != named.is_dev) else {
-        return Ok(vec![named.clone()]);
+        return checked(named);
     };
     let sibling = known.iter().find(|image| image.is_dev == dev && image.version == named.version);
     match sibling {
-        Some(sibling) => Ok(vec![sibling.clone()]),
+        Some(sibling) => checked(sibling),
         None => Err(Error::field(
             ErrorCode::IncompatibleConfiguration,
             "prefer_dev",

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use async_trait::async_trait;
 use casemate_api::{
     error::{ErrorCode, ErrorDetail},
     patch::Patch,
@@ -14,7 +15,6 @@ use casemate_api::{
 use casemate_core::{
     change::{Change, known_names},
     cvm::Power,
-    governance::Question,
     id::{CvmId, VmUuid},
 };
 use casemate_store::{
@@ -27,10 +27,13 @@ use super::{app, document, find, parse};
 use crate::{
     app::{
         Caller, Ctx, Error,
-        approval::{self, ApprovalHeaders, Clearance, Contracts, Prepared, TokenRejection},
-        cvms, governance,
+        approval::{
+            self, ApprovalHeaders, Prepared,
+            flow::{self, Consent, Decision, Need, Proposal},
+        },
+        cvms,
         mutation::{IdempotencyKey, Mutation, WriteError},
-        update::{self, ChangeRequest, EnvGuard, Outcome, request as read},
+        update::{self, ChangeRequest, EnvGuard, request as read},
         views,
     },
     view::RedeployView,
@@ -118,15 +121,6 @@ pub async fn on_cvm(
     change_request(ctx, tx, &cvm, &revision, request).await
 }
 
-/// What becomes of a revision on several CVMs.
-#[derive(Debug)]
-enum OnApp {
-    /// What became of it on each.
-    Accepted(Vec<RedeployView>),
-    /// It is prepared for those for which contracts have to allow it; none is changed.
-    Prepared(Box<Prepared>),
-}
-
 /// A revision of an app for the CVMs that a request names.
 #[derive(Debug)]
 pub struct AppRedeploy<'a> {
@@ -169,104 +163,54 @@ impl AppRedeploy<'_> {
         Ok(ChangeRequest { guard: self.guard.or(change_request.guard), ..change_request })
     }
 
-    /// What contracts have to allow for it, each thing once.
-    pub async fn needs<'c>(
-        &self,
-        ctx: &'c Ctx,
-        tx: &mut Tx,
-        caller: &Caller,
-    ) -> Result<Vec<(Contracts<'c>, Question)>, Error> {
-        let mut needs: Vec<(Contracts<'c>, Question)> = Vec::new();
-        for target in self.targets(ctx, caller).await? {
-            let change_request = self.change_request(ctx, tx, caller, &target).await?;
-            let cvm = update::lock_cvm(tx, caller, target.id).await?;
-            let need = approval::needs(ctx, tx, &cvm, &change_request).await?;
-            needs.extend(need.filter(|(_, one)| needs.iter().all(|(_, other)| other != one)));
-        }
-        Ok(needs)
-    }
-
-    /// Refuses to confirm what no contract governs.
-    pub async fn refuse_where_nothing_governs(
-        &self,
-        ctx: &Ctx,
-        caller: &Caller,
-        headers: &ApprovalHeaders,
-    ) -> Result<(), Error> {
-        match self.targets(ctx, caller).await?.first() {
-            Some(first) if approval::contracts(ctx, &first.kms)?.is_none() => {
-                headers.refuse_where_nothing_governs()
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Puts it in force on all of them, or prepares it for those for which contracts have to allow it:
-    /// then nothing is changed. `prepare_only`: a token commits one CVM, so there must be one.
-    async fn accept(
-        &self,
-        ctx: &Ctx,
-        tx: &mut Tx,
-        caller: &Caller,
-        clearance: &Clearance,
-        prepare_only: bool,
-    ) -> Result<OnApp, Error> {
-        let targets = self.targets(ctx, caller).await?;
-        if let Some(prepared) =
-            self.prepare(ctx, tx, caller, &targets, clearance, prepare_only).await?
-        {
-            return Ok(OnApp::Prepared(Box::new(prepared)));
-        }
-        let mut done = Vec::with_capacity(targets.len());
-        for target in targets {
-            let change_request = self.change_request(ctx, tx, caller, &target).await?;
-            let outcome =
-                update::accept(ctx, tx, caller, target.id, &change_request, clearance).await;
-            let accepted = outcome.and_then(Outcome::accepted).map_err(of(&target))?;
-            done.push(RedeployView {
-                vm_uuid: target.uuid,
-                cvm_name: accepted.cvm.spec.name.clone(),
-                update: views::update(&accepted),
-            });
-        }
-        Ok(OnApp::Accepted(done))
-    }
-
-    async fn prepare(
+    /// Prepares it for those for which contracts are not known to allow it, or has them asked about each thing
+    /// once; `None`: they allow it for all. `prepare_only`: a token commits one CVM, so there must be one.
+    async fn missing(
         &self,
         ctx: &Ctx,
         tx: &mut Tx,
         caller: &Caller,
         targets: &[Cvm],
-        clearance: &Clearance,
+        consent: &Consent,
         prepare_only: bool,
-    ) -> Result<Option<Prepared>, Error> {
-        let mut first: Option<Prepared> = None;
+    ) -> Result<Option<Decision<Vec<RedeployView>>>, Error> {
+        let mut asks: Vec<Need> = Vec::new();
+        let mut first: Option<Box<Prepared>> = None;
         for target in targets {
             let change_request = self.change_request(ctx, tx, caller, target).await?;
             let cvm = update::lock_cvm(tx, caller, target.id).await?;
             let need = approval::needs(ctx, tx, &cvm, &change_request).await.map_err(of(target))?;
-            let Some((_, question)) = need.filter(|(_, one)| !clearance.covers(one)) else {
+            let Some((contracts, question)) =
+                need.filter(|(_, one)| !consent.clearance.covers(one))
+            else {
                 continue;
             };
+            if !consent.prepare {
+                if asks.iter().all(|(_, other)| *other != question) {
+                    asks.push((contracts.governed.clone(), question));
+                }
+                continue;
+            }
             if prepare_only && targets.len() > 1 {
                 let why = "needs one CVM: a token commits one";
                 return Err(Error::field(ErrorCode::InvalidRequest, "X-Prepare-Only", why)
                     .suggest("Name one in vm_uuids, or leave the header out."));
             }
-            let nothing = Clearance::default();
-            let outcome =
-                update::accept(ctx, tx, caller, target.id, &change_request, &nothing).await;
-            let Outcome::Prepared(prepared) = outcome.map_err(of(target))? else {
+            let decision =
+                update::accept(ctx, tx, caller, target.id, &change_request, consent).await;
+            let Decision::Prepared(prepared) = decision.map_err(of(target))? else {
                 return Err(Error::Internal("a document came in force unasked".to_owned()));
             };
-            let also = first.get_or_insert(*prepared);
+            let also = first.get_or_insert(prepared);
             also.also.push(ErrorDetail {
                 message: Some(format!("needs device {}", question.device)),
                 ..ErrorDetail::value("vm_uuid", target.uuid.to_string())
             });
         }
-        Ok(first)
+        Ok(match first {
+            Some(prepared) => Some(Decision::Prepared(prepared)),
+            None => (!asks.is_empty()).then_some(Decision::Asks(asks)),
+        })
     }
 }
 
@@ -344,8 +288,8 @@ async fn all_or_the_one(
 }
 
 impl AppRedeploy<'_> {
-    /// Accepts the redeploy, or prepares it and refuses with what contracts have to allow. Contracts are asked
-    /// between two transactions, never within one.
+    /// Puts it in force on all of them. Where contracts do not allow it for each, it is prepared for those, and
+    /// nothing is changed.
     pub async fn run(
         &self,
         ctx: &Ctx,
@@ -353,30 +297,54 @@ impl AppRedeploy<'_> {
         approval: &ApprovalHeaders,
         key: Option<IdempotencyKey>,
     ) -> Result<(Mutation, Vec<RedeployView>), WriteError> {
-        let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
-        let mut clearance = Clearance::default();
-        if approval.confirms() {
-            let needs = Box::pin(self.needs(ctx, &mut mutation.tx, caller)).await?;
-            drop(mutation);
-            if needs.is_empty() {
-                self.refuse_where_nothing_governs(ctx, caller, approval).await?;
-            }
-            let transaction = governance::transaction(approval.transaction.as_deref())?;
-            for (contracts, question) in needs {
-                if approval.hash.is_some_and(|hash| hash != question.hash) {
-                    return Err(TokenRejection::OtherHash(question.hash).into());
-                }
-                clearance.ask(contracts.governed, &Question { transaction, ..question }).await?;
-            }
-            mutation = ctx.begin_mutation(caller, key).await?;
+        let proposal = AppProposal { redeploy: self, ctx, caller, approval };
+        flow::run(ctx, caller, key, approval, proposal).await
+    }
+}
+
+struct AppProposal<'a> {
+    redeploy: &'a AppRedeploy<'a>,
+    ctx: &'a Ctx,
+    caller: &'a Caller,
+    approval: &'a ApprovalHeaders,
+}
+
+#[async_trait]
+impl Proposal for AppProposal<'_> {
+    type Done = Vec<RedeployView>;
+
+    async fn decide(
+        &mut self,
+        tx: &mut Tx,
+        consent: &Consent,
+    ) -> Result<Decision<Vec<RedeployView>>, Error> {
+        let Self { redeploy, ctx, caller, approval } = *self;
+        let targets = redeploy.targets(ctx, caller).await?;
+        if let Some(first) = targets.first()
+            && approval::contracts(ctx, &first.kms)?.is_none()
+        {
+            approval.refuse_where_nothing_governs()?;
         }
         let only = approval.prepare_only;
-        match Box::pin(self.accept(ctx, &mut mutation.tx, caller, &clearance, only)).await? {
-            OnApp::Accepted(views) => Ok((mutation, views)),
-            OnApp::Prepared(prepared) => {
-                mutation.finish_refused().await?;
-                Err(prepared.refusal(ctx, only).await.into())
-            }
+        if let Some(missing) = redeploy.missing(ctx, tx, caller, &targets, consent, only).await? {
+            return Ok(missing);
         }
+        let mut done = Vec::with_capacity(targets.len());
+        for target in targets {
+            let change_request = redeploy.change_request(ctx, tx, caller, &target).await?;
+            let decision =
+                update::accept(ctx, tx, caller, target.id, &change_request, consent).await;
+            let accepted = decision.and_then(Decision::accepted).map_err(of(&target))?;
+            done.push(RedeployView {
+                vm_uuid: target.uuid,
+                cvm_name: accepted.cvm.spec.name.clone(),
+                update: views::update(&accepted),
+            });
+        }
+        Ok(Decision::Done(done))
+    }
+
+    fn needs_answer(&self) -> bool {
+        false
     }
 }

@@ -48,7 +48,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Caller, Ctx, Error,
-    approval::{self, Clearance, Prepared},
+    approval::{
+        self,
+        flow::{Consent, Decision},
+    },
     events::{self, CvmEvent, EventScope},
     revisions,
 };
@@ -109,41 +112,33 @@ pub struct Accepted {
     pub report: Option<EnvReport>,
 }
 
-/// How a request for a change ends.
-#[derive(Debug)]
-pub enum Outcome {
-    Accepted(Box<Accepted>),
-    /// It is prepared: contracts have to allow its document first.
-    Prepared(Box<Prepared>),
-}
-
-impl Outcome {
-    /// Of a change that names nothing of the document.
+impl Decision<Box<Accepted>> {
+    /// Of a change that is known to need nothing of contracts.
     pub fn accepted(self) -> Result<Accepted, Error> {
         match self {
-            Self::Accepted(accepted) => Ok(*accepted),
-            Self::Prepared(_) => {
+            Self::Done(accepted) => Ok(*accepted),
+            Self::Prepared(_) | Self::Asks(_) => {
                 Err(Error::Internal("a change made another document unasked".to_owned()))
             }
         }
     }
 }
 
-/// Accepts a change of a CVM of the caller's workspace, or prepares it where contracts have to allow
-/// its document and `clearance` does not say that they do.
+/// Accepts a change of a CVM of the caller's workspace. Where contracts have to allow its document and are not
+/// known to, it is prepared, or they are to be asked, as `consent` says.
 pub async fn accept(
     ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     id: CvmId,
     change_request: &ChangeRequest,
-    clearance: &Clearance,
-) -> Result<Outcome, Error> {
+    consent: &Consent,
+) -> Result<Decision<Box<Accepted>>, Error> {
     let cvm = lock_cvm(tx, caller, id).await?;
     let queued = queued(ctx, tx, &cvm).await?;
     let base = projected(ctx, tx, &cvm, &queued).await?;
     let (next, effect) = change(ctx, tx, &cvm, &base, &change_request.change).await?;
-    consent(&cvm, effect, change_request)?;
+    check_restart(&cvm, effect, change_request)?;
     let report = env_report(&base, &next, change_request.named.as_deref());
     guard(tx, caller, change_request, report.as_ref()).await?;
     let needs = approval::needs_between(ctx, &cvm, &base, &next)?;
@@ -152,7 +147,10 @@ pub async fn accept(
     let verified = match needs {
         None => None,
         Some((contracts, question)) => {
-            let Some(verified) = clearance.of(&question, &cvm) else {
+            let Some(verified) = consent.clearance.of(&question, &cvm) else {
+                if !consent.prepare {
+                    return Ok(Decision::Asks(vec![(contracts.governed.clone(), question)]));
+                }
                 let change_request =
                     ChangeRequest { change: bound.unwrap_or_default(), ..change_request.clone() };
                 let new = approval::New {
@@ -163,9 +161,10 @@ pub async fn accept(
                     contracts,
                     question,
                     request: stored::write(&change_request),
+                    prepare_only: consent.prepare_only,
                 };
                 let prepared = approval::prepare(ctx, tx, caller, new).await?;
-                return Ok(Outcome::Prepared(Box::new(prepared)));
+                return Ok(Decision::Prepared(Box::new(prepared)));
             };
             Some(verified)
         }
@@ -206,7 +205,7 @@ pub async fn accept(
     }
     let after = tx.cvm(cvm.id).await?.ok_or_else(super::cvms::not_found)?;
     crash::point(|| "accept.update.before_commit".to_owned());
-    Ok(Outcome::Accepted(Box::new(Accepted {
+    Ok(Decision::Done(Box::new(Accepted {
         cvm: after,
         operation,
         effect,
@@ -248,7 +247,7 @@ pub async fn preview(
     Ok((base, next, effect))
 }
 
-fn consent(cvm: &Cvm, effect: Effect, change_request: &ChangeRequest) -> Result<(), Error> {
+fn check_restart(cvm: &Cvm, effect: Effect, change_request: &ChangeRequest) -> Result<(), Error> {
     let is_on = cvm.desired.power == Power::Running;
     if effect < Effect::Restart || change_request.may_restart || !is_on {
         return Ok(());

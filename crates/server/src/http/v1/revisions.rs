@@ -17,7 +17,7 @@ use casemate_api::{
 use crate::{
     app::{
         Ctx, Error,
-        approval::change_flow::{ChangeFlow, ChangeOptions, Named},
+        approval::change_flow::{Asked, ChangeFlow, ChangeOptions},
         mutation::Written,
         revisions::{self, AppRedeploy},
     },
@@ -149,11 +149,10 @@ pub async fn redeploy(
 ) -> Result<Written<Redeployed, 202>, ApiError> {
     let Body { value: request, unknown, key } = body;
     let headers = headers.or(None, value(&pairs, "transaction_hash"));
-    let (_, flow) = ChangeFlow::open(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let named = Named::Revision(&revision, &request);
-    let (flow, accepted) = Box::pin(flow.accept_named(named)).await?;
-    let reply = render::redeployed(&flow.view(&accepted));
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Revision(&revision, &request)).await?;
+    let reply = render::redeployed(&turn.view());
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 /// Puts an earlier revision in force on CVMs of its app: all that are named, or nothing is changed.

@@ -31,7 +31,7 @@ use crate::{
         Caller, Ctx, Error,
         approval::{
             ApprovalHeaders,
-            change_flow::{self, ChangeFlow, ChangeOptions, Named},
+            change_flow::{self, Asked, ChangeFlow, ChangeOptions},
         },
         cvms,
         mutation::{IdempotencyKey, Written},
@@ -96,10 +96,10 @@ async fn usual(
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
     change_request: Result<ChangeRequest, Error>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
-    let flow = ChangeFlow::start(ctx, caller, headers, cvm, key, unknown).await?;
-    let (flow, accepted) = flow.accept(change_request?).await?;
-    let reply = render::update_result(&flow.view(&accepted));
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx, caller, options: headers, cvm, key, unknown };
+    let turn = flow.accept(Asked::Change(change_request)).await?;
+    let reply = render::update_result(&turn.view());
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 /// Tells what a change would come to: the configuration before and after it, and whether the guest would go
@@ -160,10 +160,10 @@ pub async fn patch(
 ) -> Result<Written<Accepted, 202>, ApiError> {
     let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
-    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let (flow, accepted) = flow.accept(request::patch(&ctx, &value)?).await?;
-    let reply = render::accepted(&flow.view(&accepted));
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Change(request::patch(&ctx, &value))).await?;
+    let reply = render::accepted(&turn.view());
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 /// Declares a route that changes one thing and answers the usual result.
@@ -302,10 +302,10 @@ pub async fn envs(
 ) -> Result<Written<EnvsUpdateResult, 202>, ApiError> {
     let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
-    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let (flow, accepted) = flow.accept(request::envs(&value)?).await?;
-    let reply = render::envs_update_result(&flow.view(&accepted));
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Change(request::envs(&value))).await?;
+    let reply = render::envs_update_result(&turn.view());
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 /// Changes what is readable without a key, and whether the CVM is listed.
@@ -331,12 +331,12 @@ pub async fn visibility(
     request: Body<VisibilityRequest>,
 ) -> Result<Written<CvmFlat>, ApiError> {
     let Body { value, unknown, key } = request;
-    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let (mut flow, accepted) = flow.accept(request::visibility(value)).await?;
-    let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    let document = flow.mutation.tx.document(&accepted.cvm.spec.compose_hash).await?;
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let mut turn = flow.accept(Asked::Change(Ok(request::visibility(value)))).await?;
+    let view = views::cvm(&ctx, &caller, &turn.accepted.cvm);
+    let document = turn.mutation.tx.document(&turn.accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
-    Ok(flow.mutation.finish(&render::cvm_visibility(&view, version.version)).await?)
+    Ok(turn.mutation.finish(&render::cvm_visibility(&view, version.version)).await?)
 }
 
 /// Shows a CVM in the public directory, or no longer.
@@ -362,10 +362,10 @@ pub async fn listed(
     request: Body<ListedRequest>,
 ) -> Result<Written<Vm>, ApiError> {
     let Body { value, unknown, key } = request;
-    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let (flow, accepted) = flow.accept(request::listed(value)?).await?;
-    let view = views::cvm(&ctx, &caller, &accepted.cvm);
-    Ok(flow.mutation.finish(&render::vm_action(&view, version.version)).await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Change(request::listed(value))).await?;
+    let view = views::cvm(&ctx, &caller, &turn.accepted.cvm);
+    Ok(turn.mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
 
 /// Renames a CVM.
@@ -391,9 +391,9 @@ pub async fn name(
     request: Body<NameRequest>,
 ) -> Result<Written<(), 204>, ApiError> {
     let Body { value, unknown, key } = request;
-    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let (flow, _) = flow.accept(request::rename(&value)?).await?;
-    Ok(flow.mutation.finish_empty().await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Change(request::rename(&value))).await?;
+    Ok(turn.mutation.finish_empty().await?)
 }
 
 /// Sets or clears the time at which a CVM is deleted by itself.
@@ -452,10 +452,10 @@ pub async fn network_config(
     request: Body<NetworkConfigRequest>,
 ) -> Result<Written<NetworkConfig>, ApiError> {
     let Body { value, unknown, key } = request;
-    let flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let (flow, accepted) = flow.accept(request::network_config(&value)).await?;
-    let reply = render::network_config(&network::config(&accepted.promised, flow.cvm));
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Change(Ok(request::network_config(&value)))).await?;
+    let reply = render::network_config(&network::config(&turn.accepted.promised, turn.cvm));
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 /// Replaces all host ports of a CVM.
@@ -481,11 +481,10 @@ pub async fn ports(
     request: Body<PortsRequest>,
 ) -> Result<Written<Vec<HostPort>>, ApiError> {
     let Body { value, unknown, key } = request;
-    let mut flow = ChangeFlow::start(&ctx, &caller, headers, &cvm, key, unknown).await?;
-    let change_request = network::ports(&mut flow.mutation.tx, &caller, flow.cvm, &value).await?;
-    let (flow, accepted) = flow.accept(change_request).await?;
-    let reply = render::ports(&network::config(&accepted.promised, flow.cvm).ports);
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
+    let turn = flow.accept(Asked::Ports(&value)).await?;
+    let reply = render::ports(&network::config(&turn.accepted.promised, turn.cvm).ports);
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 /// Prepares a compose update: checks the document, hashes it, and keeps it for 14 days.
@@ -521,12 +520,12 @@ async fn named(
     cvm: &str,
     headers: ChangeOptions,
     (key, unknown): (Option<IdempotencyKey>, Vec<String>),
-    named: Named<'_>,
+    named: Asked<'_>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
-    let (_, flow) = ChangeFlow::open(ctx, caller, headers, cvm, key, unknown).await?;
-    let (flow, accepted) = Box::pin(flow.accept_named(named)).await?;
-    let reply = render::update_result(&flow.view(&accepted));
-    Ok(flow.mutation.finish(&reply).await?)
+    let flow = ChangeFlow { ctx, caller, options: headers, cvm, key, unknown };
+    let turn = flow.accept(named).await?;
+    let reply = render::update_result(&turn.view());
+    Ok(turn.mutation.finish(&reply).await?)
 }
 
 async fn commit(
@@ -538,7 +537,7 @@ async fn commit(
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
     let Body { value, unknown, key } = request;
     let headers = headers.or(None, value.transaction_hash.as_deref());
-    named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Provisioned(&value)).await
+    named(&ctx, &caller, &cvm, headers, (key, unknown), Asked::Provisioned(&value)).await
 }
 
 /// Puts a prepared compose update in force.
@@ -614,5 +613,5 @@ pub async fn compose_replace(
     request: Body<ComposeReplaceRequest>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
     let Body { value, unknown, key } = request;
-    named(&ctx, &caller, &cvm, headers, (key, unknown), Named::Hashed(&value)).await
+    named(&ctx, &caller, &cvm, headers, (key, unknown), Asked::Hashed(&value)).await
 }

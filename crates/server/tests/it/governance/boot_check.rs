@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use casemate_api::kms_type::KmsType;
 use casemate_core::{
     change::Change,
-    governance::{Account, Block, BootInfo, BootVerdict, Proof, Question, Refusal, State, Verdict},
+    governance::{
+        Account, Block, BootInfo, BootVerdict, Epochs, KmsSettings, Proof, Question, Refusal,
+        State, Verdict,
+    },
     id::{Address, AppId, BlockHash, ComposeHash, CvmId, DeviceId, EventSeq},
     operation::OperationState,
 };
@@ -19,11 +22,14 @@ use casemate_engine::chain::{Chain, Fault};
 use casemate_server::{
     app::{
         Caller, Ctx,
-        approval::{self, Clearance},
+        approval::{
+            self, Clearance,
+            flow::{Consent, Decision},
+        },
         ctx,
         fleet::{Fleet, FleetKms, Governed},
         power::{self, Verb},
-        update::{self, ChangeRequest, Outcome},
+        update::{self, ChangeRequest},
     },
     work::{self, reorg_watch},
 };
@@ -134,6 +140,14 @@ impl Chain for Scripted {
     async fn upgrades_disabled(&self, _: &AppId) -> Result<Option<bool>, Fault> {
         Err(Fault::Busy)
     }
+
+    async fn epochs(&self, _: &AppId) -> Result<Epochs, Fault> {
+        Err(Fault::Busy)
+    }
+
+    async fn kms_settings(&self, _: &Address) -> Result<KmsSettings, Fault> {
+        Err(Fault::Busy)
+    }
 }
 
 /// A running CVM of a KMS that contracts govern.
@@ -184,8 +198,9 @@ impl Bench {
         clearance.ask(contracts.governed, &question).await.unwrap();
         self.chain.with(|said| said.silent = silent);
         let mut tx = self.ctx.begin().await.unwrap();
-        let done = update::accept(&self.ctx, &mut tx, &self.caller, self.cvm, &asked, &clearance);
-        let Outcome::Accepted(done) = done.await.unwrap() else { panic!("it is allowed") };
+        let consent = Consent::from(clearance);
+        let done = update::accept(&self.ctx, &mut tx, &self.caller, self.cvm, &asked, &consent);
+        let Decision::Done(done) = done.await.unwrap() else { panic!("it is allowed") };
         tx.commit().await.unwrap();
         assert_eq!(done.promised.compose_hash, question.hash);
         question.hash

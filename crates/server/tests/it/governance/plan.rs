@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use casemate_api::kms_type::KmsType;
 use casemate_core::{
-    governance::{Account, calldata::NewApp},
+    governance::{Account, Epochs, calldata::NewApp},
     id::{Address, AppId, ComposeHash, DeviceId},
     time::Timestamp,
 };
@@ -236,6 +236,35 @@ async fn an_app_that_is_on_the_chain_only_is_registered_by_anybody() {
     let nothing = stage.plan(body(AppId::from_bytes([0x78; 20]))).await;
     assert_eq!(words(&nothing, "obstacles", "code"), ["no_app_contract"]);
     assert_eq!((&nothing["standing"], &nothing["steps"]), (&json!("blocked"), &json!([])));
+}
+
+#[tokio::test]
+async fn an_app_without_lists_is_asked_and_nobody_is_sent_to_its_owner() {
+    let stage = Stage::new().await;
+    let (own, node) = (AppId::from_bytes([0x79; 20]), stage.world.ctx.fleet.all()[0].id);
+    stage.chain.place_app(own, OWNER, Generation::JudgeOnly);
+    stage.chain.register(KMS, own.into());
+    let body = json!({"app_id": hex0x(own), "kms": "kms-base-1", "compose_hash": stage.hash, "node_ids": [node]});
+    let refused = stage.plan(body.clone()).await;
+    assert_eq!(words(&refused, "obstacles", "code"), ["own_rules"], "{refused}");
+    assert_eq!(refused["steps"], json!([]));
+    stage.chain.judge_hash(own, stage.hash);
+    let allowed = stage.plan(body).await;
+    assert_eq!(allowed["standing"], "allowed", "{allowed}");
+    assert!(allowed["notes"].to_string().contains("its own isAppAllowed decides"), "{allowed}");
+}
+
+#[tokio::test]
+async fn what_is_said_of_an_app_that_approves_by_epoch_covers_epoch_0() {
+    let stage = Stage::new().await;
+    assert!(!stage.about(json!({})).await["notes"].to_string().contains("epoch"));
+    for (epochs, word) in [(Epochs::Current, "dstack 0.6.5"), (Epochs::Old, "dstack 0.6.4")] {
+        stage.chain.set_epochs(stage.app, epochs);
+        let plan = stage.about(json!({})).await;
+        let notes = plan["notes"].to_string();
+        assert_eq!(plan["standing"], "allowed");
+        assert!(notes.contains("covers epoch 0 only") && notes.contains(word), "{notes}");
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use casemate_engine::node::{
 use casemate_server::{
     app::{
         self, Caller,
-        approval::Clearance,
+        approval::flow::{self, Consent},
         power::{self, Verb},
         update::{self, ChangeRequest},
     },
@@ -188,9 +188,9 @@ impl Life {
         let ctx = &self.world.ctx;
         let mut tx = ctx.begin().await.unwrap();
         let asked = ChangeRequest::from(change.clone());
-        let nothing = Clearance::default();
+        let nothing = Consent::default();
         let outcome = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await;
-        match outcome.and_then(update::Outcome::accepted) {
+        match outcome.and_then(flow::Decision::accepted) {
             Ok(_) if dies => {}
             Ok(accepted) => {
                 tx.commit().await.unwrap();
@@ -217,7 +217,7 @@ impl Life {
         let accepted = async {
             let cvm = update::lock_cvm(&mut tx, &self.caller, self.cvm).await?;
             let asked = app::revisions::change_request(ctx, &mut tx, &cvm, &whole, request).await?;
-            let nothing = Clearance::default();
+            let nothing = Consent::default();
             let caller = &self.caller;
             let done = update::accept(ctx, &mut tx, caller, self.cvm, &asked, &nothing).await?;
             let done = done.accepted()?;

@@ -11,7 +11,7 @@ use casemate_engine::node::sim::{Fault, FaultKind, Method};
 use casemate_server::{
     app::{
         Caller, Error,
-        approval::Clearance,
+        approval::flow::Consent,
         power::{self, Verb},
         update::{self, Accepted, ChangeRequest},
     },
@@ -46,7 +46,7 @@ impl Bench {
     async fn ask(&self, change: Change) -> Result<Accepted, Error> {
         let mut tx = self.world.ctx.begin().await.unwrap();
         let asked = ChangeRequest::from(change);
-        let (ctx, nothing) = (&self.world.ctx, Clearance::default());
+        let (ctx, nothing) = (&self.world.ctx, Consent::default());
         let done = update::accept(ctx, &mut tx, &self.caller, self.cvm, &asked, &nothing).await?;
         let done = done.accepted()?;
         tx.commit().await.unwrap();

@@ -35,7 +35,8 @@ pub async fn facts(target: &Target, wanted: &Wanted) -> Result<Facts, Fault> {
     let devices: Vec<DeviceId> =
         target.spots.iter().map(|spot| spot.node.observed().0.device_id).collect();
     let first = devices.first().copied().unwrap_or(DeviceId::from_bytes([0; 32]));
-    let state = chain.state(&question(target, wanted.hash, first)).await?;
+    let os_image = target.spots.first().and_then(|spot| spot.image);
+    let state = chain.state(&question(target, wanted.hash, first, os_image)).await?;
     let images = images(target).await?;
     let hosts = stream::iter(target.spots.iter().cloned().zip(devices))
         .map(|spot| host(target, wanted, spot, &state, &images))
@@ -93,9 +94,14 @@ fn listed(state: &State, boot: Option<&BootVerdict>) -> bool {
     }
 }
 
-fn question(target: &Target, hash: ComposeHash, device: DeviceId) -> Question {
+fn question(
+    target: &Target,
+    hash: ComposeHash,
+    device: DeviceId,
+    os_image: Option<[u8; 32]>,
+) -> Question {
     let (kms, app) = (target.governed.contract, target.app.unwrap_or(NO_APP));
-    Question { kms, app, hash, device, transaction: None }
+    Question { kms, app, hash, device, os_image, transaction: None }
 }
 
 /// Which of the images the contract of the KMS allows.
@@ -119,7 +125,9 @@ async fn host(
     images: &BTreeMap<[u8; 32], bool>,
 ) -> Result<Host, Fault> {
     let state = match target.app {
-        Some(_) => target.governed.chain.state(&question(target, wanted.hash, device)).await?,
+        Some(_) => {
+            target.governed.chain.state(&question(target, wanted.hash, device, spot.image)).await?
+        }
         None => *first,
     };
     let boot = match (spot.image, target.app) {
@@ -143,15 +151,9 @@ async fn boot(
     os_image_hash: [u8; 32],
     tcb_status: &str,
 ) -> Result<BootVerdict, Fault> {
-    let info = BootInfo {
-        kms: target.governed.contract,
-        app: target.app.unwrap_or(NO_APP),
-        hash: wanted.hash,
-        instance: [0; 20],
-        device,
-        os_image_hash,
-        tcb_status: tcb_status.to_owned(),
-    };
+    let question = question(target, wanted.hash, device, Some(os_image_hash));
+    let info =
+        BootInfo { tcb_status: tcb_status.to_owned(), ..BootInfo::new(&question, os_image_hash) };
     target.governed.chain.boot(&info).await
 }
 
@@ -165,6 +167,8 @@ async fn app_facts(
     Ok(AppFacts {
         id,
         exists: state.app_exists,
+        has_lists: state.has_lists,
+        epochs: chain.epochs(&id).await?,
         registered: state.registered,
         owner: state.owner,
         pending_owner: state.pending_owner,
@@ -195,11 +199,11 @@ async fn tcb_required(target: &Target, wanted: &Wanted) -> Result<Option<bool>, 
 
 /// Older documents that the app still allows.
 async fn still_allowed(target: &Target, state: &State) -> Result<Vec<ComposeHash>, Fault> {
-    if !state.app_exists {
+    if !(state.app_exists && state.has_lists) {
         return Ok(Vec::new());
     }
     let ask = async |hash: ComposeHash| {
-        let question = question(target, hash, DeviceId::from_bytes([0; 32]));
+        let question = question(target, hash, DeviceId::from_bytes([0; 32]), None);
         let state = target.governed.chain.state(&question).await?;
         Ok::<_, Fault>(state.hash_allowed.then_some(hash))
     };
@@ -207,11 +211,7 @@ async fn still_allowed(target: &Target, state: &State) -> Result<Vec<ComposeHash
     answers.try_filter_map(async |hash| Ok(hash)).try_collect().await
 }
 
-/// Who owns the contract of the KMS. It has the same view for it as that of an app.
+/// Who owns the contract of the KMS.
 async fn kms_owner(target: &Target) -> Result<Option<Address>, Fault> {
-    let app = AppId::from_bytes(*target.governed.contract.as_bytes());
-    let (hash, device) = (ComposeHash::from_bytes([0; 32]), DeviceId::from_bytes([0; 32]));
-    let kms = target.governed.contract;
-    let question = Question { kms, app, hash, device, transaction: None };
-    Ok(target.governed.chain.state(&question).await?.owner)
+    Ok(target.governed.chain.kms_settings(&target.governed.contract).await?.owner)
 }

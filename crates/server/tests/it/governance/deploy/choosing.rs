@@ -7,16 +7,27 @@ use casemate_core::id::Address;
 use casemate_testing::fake_chain::FakeChain;
 use serde_json::{Value, json};
 
-use crate::governance::deploy::{KMS, body, common::World};
+use crate::governance::deploy::{
+    KMS, OWNER, Stage, body,
+    common::{World, provision_body},
+    images,
+};
 
 const SECOND: Address = Address::from_bytes([0x5c; 20]);
 const THIRD: Address = Address::from_bytes([0x6d; 20]);
 
 /// Two on Base, one on Ethereum, and the one without a contract.
 async fn world() -> World {
+    let world = World::new().await;
     let base = Arc::new(FakeChain::new(8453));
     let ethereum = Arc::new(FakeChain::new(1));
-    World::new().await.governed_by(vec![
+    for (chain, kms) in [(&base, KMS), (&base, SECOND), (&ethereum, THIRD)] {
+        chain.add_kms(kms);
+        for image in images(&world) {
+            chain.allow_os_image(kms, image, true);
+        }
+    }
+    world.governed_by(vec![
         ("kms-base-1", KmsType::Base, KMS, base.clone()),
         ("kms-base-2", KmsType::Base, SECOND, base),
         ("kms-eth", KmsType::Ethereum, THIRD, ethereum),
@@ -121,4 +132,83 @@ async fn an_env_key_is_asked_for_by_any_of_them() {
     assert!(refused.to_string().contains("kms-base-2"), "{refused}");
     world.get(&of("nobody", app)).await.refused(404, "ERR-20-008");
     world.get(&of("kms-eth", "zz")).await.refused(400, "ERR-02-008");
+}
+
+/// An OS image of the node: its name, its hash, and whether it has login tools.
+fn os_images(stage: &Stage) -> Vec<(String, [u8; 32], bool)> {
+    let (inventory, _) = stage.world.ctx.fleet.all()[0].observed();
+    let hash = |text: &str| hex::decode(text).unwrap().try_into().unwrap();
+    let image = |image: &casemate_engine::node::Image| {
+        (image.name.clone(), hash(image.os_image_hash.as_deref().unwrap()), image.is_dev)
+    };
+    inventory.images.iter().map(image).collect()
+}
+
+#[tokio::test]
+async fn an_image_is_chosen_among_those_that_the_contract_allows() {
+    let stage = Stage::new().await;
+    let all = os_images(&stage);
+    let takes = async |more: Value| {
+        let hash = stage.provision_with("my-app", more).await["os_image_hash"].clone();
+        let hash = hash.as_str().unwrap().to_owned();
+        all.iter().find(|(_, other, _)| hex::encode(other) == hash).unwrap().clone()
+    };
+    let only = |name: &str| {
+        for (other, hash, _) in &all {
+            stage.chain.allow_os_image(KMS, *hash, other == name);
+        }
+    };
+    assert!(!takes(json!({})).await.2, "one for production, where all are allowed");
+    assert!(takes(json!({ "prefer_dev": true })).await.2, "unless the client wants another");
+    let free = stage.world.post("/cvms/provision", provision_body("free-app")).await.ok();
+    let dev = all.iter().find(|(_, hash, _)| free["os_image_hash"] == hex::encode(hash)).unwrap();
+    assert!(dev.2, "without a contract it is as ever");
+    for (name, _, _) in &all {
+        only(name);
+        assert_eq!(takes(json!({})).await.0, *name);
+        assert_eq!(takes(json!({ "image": name })).await.0, *name);
+    }
+    // The last one is allowed, and the first named: refused before anybody pays for a contract.
+    let (first, last) = (&all[0].0, &all[all.len() - 1].0);
+    let named = stage.world.post("/cvms/provision", body("my-app", &json!({ "image": first })));
+    let refused = named.await.refused(400, "ERR-02-009");
+    assert_eq!(refused["details"][0]["field"], "image", "{refused}");
+    let words = refused.to_string();
+    assert!(words.contains(first) && words.contains(last) && words.contains("8453"), "{words}");
+    only("none");
+    let refused = stage.world.post("/cvms/provision", body("my-app", &json!({}))).await;
+    let refused = refused.refused(400, "ERR-02-009");
+    assert!(refused.to_string().contains("addOsImageHash"), "{refused}");
+    // A plan of the same says it as an obstacle, with the account that could change it.
+    let plan = json!({ "provision": body("my-app", &json!({})), "signer": format!("0x{OWNER}") });
+    let plan = stage.world.post("/governance/plan", plan).await.ok();
+    assert_eq!(plan["standing"], "blocked", "{plan}");
+    assert_eq!(plan["obstacles"][0]["code"], "os_image_refused", "{plan}");
+}
+
+#[tokio::test]
+async fn a_silent_chain_leaves_the_choice_and_is_told() {
+    let stage = Stage::new().await;
+    let all = os_images(&stage);
+    stage.chain.fail_next(1, &casemate_engine::chain::Fault::Busy);
+    let provisioned = stage.provision("my-app").await;
+    let taken = all.iter().find(|(_, hash, _)| provisioned["os_image_hash"] == hex::encode(hash));
+    assert!(!taken.unwrap().2, "for production");
+    assert!(provisioned["warnings"].to_string().contains("is not known"), "{provisioned}");
+}
+
+#[tokio::test]
+async fn an_image_that_is_refused_after_all_is_told_at_the_commit() {
+    let stage = Stage::new().await;
+    let provisioned = stage.provision("my-app").await;
+    let (app, _) = stage.app(&provisioned);
+    for (_, hash, _) in os_images(&stage) {
+        stage.chain.allow_os_image(KMS, hash, false);
+    }
+    let refused = stage.commit(&provisioned, app, json!({})).await.refused(468, "ERR-01-008");
+    assert!(refused["message"].as_str().unwrap().contains("OS image is not allowed"), "{refused}");
+    for (_, hash, _) in os_images(&stage) {
+        stage.chain.allow_os_image(KMS, hash, true);
+    }
+    stage.commit(&provisioned, app, json!({})).await.ok();
 }

@@ -45,7 +45,7 @@ async fn kms_are_listed_as_machines_and_as_contracts() {
     }
     let get = async |path: &str| stage.world.call("GET", path, "2026-06-23", None).await.ok();
     let all = get("/kms").await;
-    assert_eq!(slugs(&all), ["phala", "base-4b4b4b4b"]);
+    assert_eq!(slugs(&all), ["phala", "kms-base-1"]);
     let contract = &all["items"][1];
     assert_eq!(contract["contract_address"], format!("0x{KMS}"));
     assert_eq!((&contract["chain_id"], &contract["node_count"]), (&json!(8453), &json!(1)));

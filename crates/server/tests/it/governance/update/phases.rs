@@ -84,6 +84,22 @@ async fn what_does_not_touch_the_document_goes_straight_through() {
 }
 
 #[tokio::test]
+async fn what_is_allowed_already_is_accepted_at_once() {
+    let stage = Stage::new().await;
+    let body = json!({ "docker_compose_file": other("known:1") });
+    let told = Told::of(stage.patch(body.clone(), &[]).await);
+    stage.allow(told.hash());
+    // No second approval, and what was prepared for it is not needed.
+    let done = accepted(stage.patch(body, &[]).await);
+    stage.boots(told.hash()).await;
+    assert_eq!(stage.events("governance.verified").await.len(), 1, "{done}");
+    // Only to be prepared, it is prepared all the same.
+    let body = json!({ "docker_compose_file": COMPOSE });
+    let told = Told::of(stage.patch(body, &[("x-prepare-only", "true")]).await);
+    assert_eq!(told.get("onchain_status").unwrap()["is_allowed"], true);
+}
+
+#[tokio::test]
 async fn an_app_that_no_contract_governs_is_changed_though_it_was_only_to_be_prepared() {
     let stage = Stage::new().await;
     stage.world.deploy("other-app").await;
@@ -291,10 +307,13 @@ async fn a_revision_is_put_in_force_again_with_its_approval() {
     let oldest = revisions["revisions"].as_array().unwrap().last().unwrap();
     let id = oldest["revision_id"].as_str().unwrap().to_owned();
     let path = format!("/cvms/my-app/revisions/{id}/redeploy");
+    stage.chain.remove_hash(stage.app, first);
     let told = Told::of(stage.send("POST", &path, &json!({}), &[]).await);
     assert_eq!(told.hash(), first);
-    let status = told.get("onchain_status").unwrap();
-    assert_eq!(status["is_allowed"], true, "old documents stay allowed: {status}");
+    assert_eq!(told.get("onchain_status").unwrap()["is_allowed"], false);
+    let said = format!("{path}?transaction_hash=already-registered");
+    stage.send("POST", &said, &json!({}), &[]).await.refused(468, "ERR-01-008");
+    stage.chain.add_hash(stage.app, first);
     let wrong = [("x-compose-hash", "11".repeat(32))];
     let wrong: Vec<(&str, &str)> =
         wrong.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -307,14 +326,22 @@ async fn a_revision_is_put_in_force_again_with_its_approval() {
     let newest = revisions["revisions"].as_array().unwrap()[0].clone();
     let id = newest["revision_id"].as_str().unwrap().to_owned();
     let path = format!("/apps/{}/revisions/{id}/redeploy", stage.app);
+    let hash: ComposeHash = newest["compose_hash"].as_str().unwrap().parse().unwrap();
+    stage.chain.remove_hash(stage.app, hash);
     let told = Told::of(stage.send("POST", &path, &json!({ "all": true }), &[]).await);
     assert_eq!(told.get("vm_uuid"), Some(&json!(stage.cvm.uuid.to_string())));
-    assert_eq!(stage.hash().await, first);
+    assert_eq!((told.hash(), stage.hash().await), (hash, first));
+    stage.chain.add_hash(stage.app, hash);
     let confirmed = format!("{path}?transaction_hash=already-registered");
     let done = stage.send("POST", &confirmed, &json!({ "all": true }), &[]).await.ok();
     assert_eq!(done["status"], "in_progress");
-    stage.boots(told.hash()).await;
+    stage.boots(hash).await;
     assert_eq!(stage.events("governance.verified").await.len(), 3);
+    // What is allowed is put in force at once, on one and on all.
+    let older = revisions["revisions"].as_array().unwrap().last().unwrap()["revision_id"].clone();
+    let path = format!("/apps/{}/revisions/{}/redeploy", stage.app, older.as_str().unwrap());
+    stage.send("POST", &path, &json!({ "all": true }), &[]).await.ok();
+    stage.boots(first).await;
 }
 
 #[tokio::test]

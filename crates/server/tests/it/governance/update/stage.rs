@@ -9,7 +9,10 @@ use casemate_core::{
     id::{Address, AppId, ComposeHash, CvmRef, DeviceId, KmsId, NodeId, TxHash, VmUuid},
     operation::OperationKind,
 };
-use casemate_engine::{chain::Chain, node::Node};
+use casemate_engine::{
+    chain::Chain,
+    node::{Image, Node},
+};
 use casemate_server::{
     app::{
         Ctx, ctx,
@@ -62,10 +65,8 @@ impl Stage {
     pub async fn with(world: World) -> Self {
         let chain = FakeChain::new(8453);
         chain.add_kms(KMS);
-        for image in world.sim.inventory().await.unwrap().images {
-            let mut hash = [0; 32];
-            hex::decode_to_slice(image.os_image_hash.unwrap(), &mut hash).unwrap();
-            chain.allow_os_image(KMS, hash, true);
+        for image in images(&world).await {
+            chain.allow_os_image(KMS, image, true);
         }
         let world = govern(world, Arc::new(chain.clone()));
         let (app, cvm) = governed_cvm(&world, "my-app").await;
@@ -76,6 +77,11 @@ impl Stage {
         stage.world.settle().await;
         assert_eq!(stage.detail().await["status"], "running");
         stage
+    }
+
+    /// Hashes of the OS images of its node.
+    pub async fn images(&self) -> Vec<[u8; 32]> {
+        images(&self.world).await
     }
 
     pub async fn device(&self) -> DeviceId {
@@ -177,6 +183,15 @@ impl Stage {
         let all = all.unwrap().into_iter().filter(|event| event.kind == kind);
         all.map(|event| serde_json::from_str(&event.body).unwrap()).collect()
     }
+}
+
+async fn images(world: &World) -> Vec<[u8; 32]> {
+    let hash = |image: Image| {
+        let mut hash = [0; 32];
+        hex::decode_to_slice(image.os_image_hash.unwrap(), &mut hash).unwrap();
+        hash
+    };
+    world.sim.inventory().await.unwrap().images.into_iter().map(hash).collect()
 }
 
 /// The transaction as clients send it.

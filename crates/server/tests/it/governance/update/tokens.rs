@@ -2,6 +2,7 @@
 
 use casemate_core::{governance::calldata, id::Address};
 use casemate_engine::chain::Fault;
+use casemate_testing::fake_chain::Generation;
 use serde_json::json;
 
 use crate::governance::update::{
@@ -164,13 +165,108 @@ async fn the_newest_preparation_counts() {
     assert_eq!(stage.nobody("GET", &info, &json!({})).await.ok()["status"], "superseded");
     let hash = first.hash().to_string();
     stage.patch(json!({}), &[("x-compose-hash", &hash)]).await.refused(466, "ERR-01-006");
-    // A first phase without prepare-only takes its place as well.
-    let third = Told::of(stage.patch(json!({ "docker_compose_file": other("s:3") }), &[]).await);
-    stage.commit(&second.token()).await.refused(466, "ERR-01-006");
-    stage.allow(third.hash());
-    let hash = third.hash().to_string();
+    stage.commit(&second.token()).await.ok();
+    stage.boots(second.hash()).await;
+}
+
+#[tokio::test]
+async fn what_is_prepared_without_a_token_takes_no_token_its_place() {
+    let stage = Stage::new().await;
+    let told = stage.prepare("w:1").await;
+    // Anybody's plain update in between: each is confirmed by its own hash, and the token stands.
+    let plain = Told::of(stage.patch(json!({ "docker_compose_file": other("w:2") }), &[]).await);
+    assert!(plain.get("commit_token").is_none());
+    let newer = Told::of(stage.patch(json!({ "docker_compose_file": other("w:3") }), &[]).await);
+    let hash = plain.hash().to_string();
+    let refused = stage.patch(json!({}), &[("x-compose-hash", &hash)]).await;
+    let refused = refused.refused(466, "ERR-01-006");
+    assert!(why(&refused).contains("newer preparation"), "those without a token do: {refused}");
+    stage.allow(newer.hash());
+    let hash = newer.hash().to_string();
     stage.patch(json!({}), &[("x-compose-hash", &hash)]).await.ok();
-    stage.boots(third.hash()).await;
+    stage.boots(newer.hash()).await;
+    // What it was prepared on moved on, and that is what is said.
+    stage.allow(told.hash());
+    let refused = stage.commit(&told.token()).await.refused(466, "ERR-01-006");
+    assert!(why(&refused).contains("has changed since"), "{refused}");
+
+    let told = stage.prepare("w:4").await;
+    Told::of(stage.patch(json!({ "docker_compose_file": other("w:5") }), &[]).await);
+    stage.allow(told.hash());
+    stage.commit(&told.token()).await.ok();
+    stage.boots(told.hash()).await;
+}
+
+#[tokio::test]
+async fn a_repeated_token_tells_how_its_update_went() {
+    let stage = Stage::new().await;
+    let told = stage.prepare("state:1").await;
+    stage.allow(told.hash());
+    let first = stage.commit(&told.token()).await.ok();
+    assert_eq!(first["status"], "in_progress");
+    stage.boots(told.hash()).await;
+    let again = stage.commit(&told.token()).await.ok();
+    assert_eq!(
+        (&again["status"], &again["correlation_id"]),
+        (&json!("succeeded"), &first["correlation_id"])
+    );
+
+    // The owner changes his mind while the update waits for its turn.
+    let told = stage.prepare("state:2").await;
+    stage.allow(told.hash());
+    stage.commit(&told.token()).await.ok();
+    stage.chain.remove_hash(stage.app, told.hash());
+    stage.world.settle().await;
+    let hash = told.hash().to_string();
+    let by_key = stage.patch(json!({}), &[("x-compose-hash", &hash)]).await;
+    for repeated in [stage.commit(&told.token()).await, by_key] {
+        let refused = repeated.refused(466, "ERR-01-006");
+        let said = why(&refused);
+        assert!(said.contains("the update is failed") && said.contains("addComposeHash"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_kms_would_not_boot_uses_no_token_up() {
+    let stage = Stage::new().await;
+    let told = stage.prepare("image:1").await;
+    stage.allow(told.hash());
+    for image in stage.images().await {
+        stage.chain.allow_os_image(KMS, image, false);
+    }
+    let refused = stage.commit(&told.token()).await.refused(468, "ERR-01-008");
+    assert!(why(&refused).contains("OS image is not allowed"), "{refused}");
+    assert!(why(&refused).contains("addOsImageHash"), "{refused}");
+    assert_eq!(stage.operations("update").await, 0);
+    // A plain update is not prepared for it: nothing that the app's owner registers would help.
+    let refused = stage.patch(json!({ "docker_compose_file": other("image:1") }), &[]).await;
+    refused.refused(468, "ERR-01-008");
+    for image in stage.images().await {
+        stage.chain.allow_os_image(KMS, image, true);
+    }
+    stage.commit(&told.token()).await.ok();
+    stage.boots(told.hash()).await;
+}
+
+#[tokio::test]
+async fn a_contract_without_lists_is_judged_by_what_it_answers() {
+    let stage = Stage::new().await;
+    let owner = Address::from_bytes([0x77; 20]);
+    stage.chain.place_app(stage.app, owner, Generation::JudgeOnly);
+    stage.chain.judge_hash(stage.app, stage.hash().await);
+    let told = stage.prepare("judge:1").await;
+    let status = told.get("onchain_status").unwrap();
+    assert_eq!(status["is_allowed"], false, "{status}");
+    let refused = stage.commit(&told.token()).await.refused(468, "ERR-01-008");
+    assert!(why(&refused).contains("its own isAppAllowed decides"), "{refused}");
+    assert!(!why(&refused).contains("addComposeHash"), "nobody can call that on it: {refused}");
+    stage.chain.judge_hash(stage.app, told.hash());
+    stage.commit(&told.token()).await.ok();
+    stage.boots(told.hash()).await;
+    let path = format!("/apps/{}/is-allowed", stage.app);
+    let body = json!({ "compose_hash": told.hash().to_string() });
+    let allowed = stage.send("POST", &path, &body, &[]).await.ok();
+    assert_eq!(allowed["is_allowed"], true, "{allowed}");
 }
 
 #[tokio::test]
