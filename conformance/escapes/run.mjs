@@ -3,7 +3,7 @@
 //   CASEMATE_API=http://127.0.0.1:8090/api/v1 CASEMATE_API_KEY=phak_... TEST_IMAGE=busybox:1.36 \
 //   node run.mjs BINARY [NAME…]
 //
-// Canaries are outside of every directory of the node: a directory, a service of the host, and a container, a
+// The server listens on all addresses. Canaries are outside of every directory of the node: a directory, a service of the host, and a container, a
 // volume, a network and an image of somebody else. Prints a line an input and a table. Exit 1 if one was not
 // refused by name, or a canary was read or changed.
 
@@ -53,7 +53,7 @@ const service = http.createServer((request, reply) => {
 async function plant() {
   fs.mkdirSync(canary);
   for (const [name, text] of Object.entries(files)) fs.writeFileSync(path.join(canary, name), text);
-  await new Promise((resolve) => service.listen(0, "127.0.0.1", resolve));
+  await new Promise((resolve) => service.listen(0, "0.0.0.0", resolve));
   await docker("network", "create", other);
   await docker("volume", "create", other);
   const write = `echo ${SECRET} > /v/secret; sleep 100000`;
@@ -175,6 +175,7 @@ async function attack(one) {
     if (!done.ok) throw new Error(done.text);
     const log = await probed(name);
     if (log.includes(SECRET)) throw new Error(`the canary was read: ${log}`);
+    if (/reached \d/.test(log)) throw new Error(`a service of the host was reached: ${log}`);
     return "harmless";
   } finally {
     const deleted = await casemate("cvms", "delete", name, "--yes");
@@ -191,6 +192,13 @@ const words = {
   CANARY: canary,
   OTHER: other,
   PORT: String(service.address().port),
+  API: new URL(api).port,
+  HOST: Object.values(os.networkInterfaces())
+    .flat()
+    .filter((one) => one.family === "IPv4" && !one.internal)
+    .map((one) => one.address)
+    .slice(0, 3)
+    .join(" "),
   DEEP: `${"[".repeat(200)}1${"]".repeat(200)}`,
 };
 words.IMAGE_SHORT_ID = words.IMAGE_ID.replace("sha256:", "").slice(0, 12);

@@ -31,13 +31,24 @@ impl Server {
         node: &str,
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::start_on("127.0.0.1:0", binary, data_dir, node, variables)
+    }
+
+    /// The same, with the API at this address.
+    pub fn start_on(
+        listen: &str,
+        binary: &Path,
+        data_dir: &Path,
+        node: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         fs::create_dir_all(data_dir)?;
         // One that was killed left it.
         let _ = fs::remove_file(data_dir.join("api.url"));
         let log = data_dir.join("serve.log");
         let output = File::create(&log)?;
         let child = Command::new(binary)
-            .args(["serve", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"])
+            .args(["serve", "--listen", listen, "--gateway-listen", "127.0.0.1:0"])
             .args(["--node", node, "--data-dir"])
             .arg(data_dir)
             .envs(variables.iter().copied())

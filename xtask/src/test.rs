@@ -196,7 +196,8 @@ fn compose_files() -> anyhow::Result<()> {
 fn escapes(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
     let dir = scratch("escapes")?;
     let binary = absolute(&binary())?;
-    let server = Server::start(&binary, &dir, "docker")?;
+    // On all addresses: containers must not reach it.
+    let server = Server::start_on("0.0.0.0:0", &binary, &dir, "docker", &[])?;
     for script in ["run.mjs", "tenants.mjs"] {
         let mut run = Command::new("node");
         run.arg(format!("conformance/escapes/{script}"))

@@ -11,6 +11,7 @@ mod nodes;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use casemate_core::{node::NodeKind, plan::Limits};
+use casemate_engine::node::docker::HostAccess;
 use figment::{
     Figment,
     providers::{Env, Format, Serialized, Toml},
@@ -178,8 +179,11 @@ pub struct Kms {
 pub struct Docker {
     pub host: String,
     pub script_image: String,
+    #[serde(deserialize_with = "list")]
     pub allow: Vec<String>,
+    #[serde(deserialize_with = "list")]
     pub registries: Vec<String>,
+    pub host_access: HostAccess,
     pub script_timeout_s: u32,
     pub pids: u32,
     pub log_mb: u32,

@@ -28,3 +28,4 @@ pub use app_compose::{
 };
 pub use check::is_optional;
 pub use merge::merge_documents;
+pub use schema::read_switches;

@@ -343,6 +343,41 @@ pub fn check(file: &Node) -> Vec<Problem> {
     problems
 }
 
+/// Turns texts into the booleans that compose reads in them, wherever it expects one.
+pub fn read_switches(file: &mut Node) {
+    read_switches_of(file, Keys(FILE));
+}
+
+fn read_switches_of(node: &mut Node, shape: Shape) {
+    if let Either(shapes) = shape {
+        if let Some(shape) = shapes.iter().find(|shape| fits(node, **shape)) {
+            read_switches_of(node, *shape);
+        }
+        return;
+    }
+    match (&mut node.value, shape) {
+        (Value::Text(text), Switch) => {
+            if let Some(switch) = units::switch(text) {
+                node.value = Value::Bool(switch);
+            }
+        }
+        (Value::List(items), List(shape)) => {
+            items.iter_mut().for_each(|item| read_switches_of(item, *shape));
+        }
+        (Value::Map(map), Names(shape)) => {
+            map.0.iter_mut().for_each(|entry| read_switches_of(&mut entry.node, *shape));
+        }
+        (Value::Map(map), Keys(keys)) => {
+            for entry in &mut map.0 {
+                if let Some((_, shape)) = keys.iter().find(|(key, _)| *key == entry.key) {
+                    read_switches_of(&mut entry.node, *shape);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 struct Visit<'a> {
     path: Vec<String>,
     problems: &'a mut Vec<Problem>,
@@ -378,6 +413,7 @@ impl Visit<'_> {
             (Value::Map(map), Keys(keys)) => self.keys(map, keys),
             (_, Duration) => self.word(node, units::is_duration, "a time with a unit, like 30s"),
             (_, Size) => self.word(node, units::is_size, "a size, like 64m"),
+            (_, Switch) => self.word(node, units::is_switch, "true or false"),
             (_, Restart) => self.word(
                 node,
                 units::is_restart,

@@ -44,6 +44,19 @@ pub fn is_restart(text: &str) -> bool {
     }
 }
 
+/// The boolean that compose reads in a text.
+pub fn switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "y" | "yes" | "on" => Some(true),
+        "false" | "n" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+pub fn is_switch(text: &str) -> bool {
+    switch(text).is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

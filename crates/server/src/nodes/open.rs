@@ -72,6 +72,7 @@ impl Opener {
         let config = DockerConfig {
             allow: settings.allow.clone(),
             registries: settings.registries.clone(),
+            host_access: settings.host_access,
             script_timeout_s: settings.script_timeout_s,
             pids: settings.pids,
             log_mb: settings.log_mb,

@@ -36,6 +36,7 @@ use super::{
     vm::{Record, Vm},
     vmdir::{Instance, Manifest},
 };
+use crate::error::CallError;
 
 /// How often what was started is looked at before it counts as up, and how far apart.
 const SETTLE_LOOKS: usize = 10;
@@ -103,6 +104,7 @@ async fn steps(node: &Arc<Shared>, vm: &Arc<Vm>) -> Result<(), String> {
     vm.progress("preparing files");
     let limits = prepare(node, vm, &config).await?;
     clear(node, vm, &config.program).await?;
+    separate(node, vm).await.map_err(|error| error.to_string())?;
     drop(working);
     let outcome = run(node, vm, &config, &mut env, &limits).await;
     match outcome {
@@ -253,6 +255,24 @@ async fn clear(node: &Shared, vm: &Vm, program: &Program) -> Result<(), String> 
     Ok(())
 }
 
+/// Before anything of the guest runs: the host's services are closed to it, as far as the node's
+/// configuration says. Networks from before that was changed have names which say otherwise.
+async fn separate(node: &Shared, vm: &Vm) -> Result<(), CallError> {
+    node.firewall.ensure().await;
+    let bridges = node.config.host_access.bridge_prefix();
+    let stale = node.engine.networks_without(&vm.id, bridges).await?;
+    if stale.is_empty() {
+        return Ok(());
+    }
+    for container in node.engine.containers(Some(&vm.id)).await?.iter().filter(|one| one.alive()) {
+        node.engine.kill(&container.id).await?;
+    }
+    for network in stale {
+        node.engine.remove_network(&network).await?;
+    }
+    Ok(())
+}
+
 /// The compose file as compose understands it, and what compose warns of. The file can make compose
 /// take long, so the boot holds no place meanwhile.
 async fn read(
@@ -294,6 +314,7 @@ async fn plan(
         project: &project,
         limits,
         log_mb: node.config.log_mb,
+        host_access: node.config.host_access,
         ports: &manifest.ports,
         sealed_env: config.sealed.as_ref().map(SealedEnv::as_bytes).unwrap_or_default(),
     };

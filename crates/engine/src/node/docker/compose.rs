@@ -8,12 +8,13 @@
 
 mod interpolation;
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, Command},
+    sync::Semaphore,
 };
 
 use super::client::{ClientEnv, ComposeFound};
@@ -24,6 +25,9 @@ const MAX_MODEL: u64 = 16 * 1024 * 1024;
 const MAX_COMPLAINT: usize = 64 * 1024;
 /// Reading a file takes milliseconds. The file is the tenant's, so it does not get longer.
 const READ_LIMIT: Duration = Duration::from_secs(20);
+/// Files that are read at the same time. Each reader is a process of up to a hundred megabytes; the others wait
+/// in the order in which they came.
+const READERS: usize = 4;
 /// `nobody` on every Linux.
 const NOBODY: u32 = 65534;
 /// Directories of the system only: this process has a tenant's variables.
@@ -37,6 +41,7 @@ pub(super) struct Compose {
     client: ClientEnv,
     /// Whether reading happens as `nobody`.
     unprivileged: bool,
+    readers: Arc<Semaphore>,
 }
 
 /// Why compose did not do it.
@@ -65,7 +70,8 @@ impl Compose {
     /// The command that was found.
     pub fn new(found: ComposeFound, client: ClientEnv) -> Self {
         let ComposeFound { program, before, unprivileged, .. } = found;
-        Self { program, before, client, unprivileged }
+        let readers = Arc::new(Semaphore::new(READERS));
+        Self { program, before, client, unprivileged, readers }
     }
 
     /// The file as compose understands it, variables filled in and every string as it is meant, and
@@ -91,7 +97,9 @@ impl Compose {
             unprivileged: self.unprivileged,
             limit: READ_LIMIT,
         };
+        let reading = self.readers.acquire().await.map_err(|error| broken(&error.to_string()))?;
         let (output, said) = self.call(call).await?;
+        drop(reading);
         Ok((printed(&output)?, warnings(&said)))
     }
 
@@ -303,18 +311,44 @@ mod tests {
         assert_eq!(warnings(stderr), ["The \"A\" variable is not set."]);
     }
 
+    /// A shell script in place of compose.
+    fn stand_in(script: String) -> Compose {
+        let found = ComposeFound {
+            program: "/bin/sh".into(),
+            before: vec!["-c".to_owned(), script],
+            version: String::new(),
+            unprivileged: false,
+        };
+        Compose::new(found, ClientEnv::default())
+    }
+
+    /// Each process waits until as many run as may, so the bound is also reached.
+    #[tokio::test]
+    async fn only_so_many_files_are_read_at_the_same_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = dir.path().display();
+        let compose = stand_in(format!(
+            "cd {shown}; : > running.$$; until [ -e full ]; do \
+               [ $(ls | grep -c running) -ge {READERS} ] && : > full; done; \
+             ls | grep -c running >> counts; rm running.$$; echo '{{}}'"
+        ));
+        let reads = (0..3 * READERS).map(|_| compose.read("p", "", &[], None));
+        for read in futures_util::future::join_all(reads).await {
+            assert_eq!(read, Ok((serde_json::json!({}), Vec::new())));
+        }
+        let counts = std::fs::read_to_string(dir.path().join("counts")).unwrap();
+        let counts: Vec<usize> = counts.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(counts.len(), 3 * READERS);
+        assert_eq!(counts.iter().max(), Some(&READERS));
+    }
+
     /// A file can make compose busy for hours: its process is killed at the limit.
     #[tokio::test]
     async fn a_read_that_does_not_end_is_killed_at_its_limit() {
         let dir = tempfile::tempdir().unwrap();
         let pid = dir.path().join("pid");
         let script = format!("echo $$ > {}; exec sleep 600", pid.display());
-        let compose = Compose {
-            program: "/bin/sh".into(),
-            before: vec!["-c".to_owned(), script],
-            client: ClientEnv::default(),
-            unprivileged: false,
-        };
+        let compose = stand_in(script);
         let limit = Duration::from_secs(2);
         assert!(READ_LIMIT <= Duration::from_secs(20));
         let env = reading_env(&[]);

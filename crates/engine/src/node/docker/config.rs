@@ -20,6 +20,9 @@ pub struct DockerConfig {
     /// are not on the public network.
     #[serde(default)]
     pub registries: Vec<String>,
+    /// Whether containers may connect to services of the host.
+    #[serde(default)]
+    pub host_access: HostAccess,
     /// Image in which pre-launch, init and bash scripts run.
     #[serde(default = "default_script_image")]
     pub script_image: String,
@@ -51,6 +54,27 @@ pub struct DockerConfig {
     pub log_mb: u32,
 }
 
+/// Whether containers may connect to services that listen on an address of the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostAccess {
+    /// No. The node keeps a rule in the host's firewall ([`super::firewall`]).
+    #[default]
+    Closed,
+    /// Yes, to all that listen on all addresses.
+    Open,
+}
+
+impl HostAccess {
+    /// How the names of bridges begin, by which the firewall tells one from the other.
+    pub(super) const fn bridge_prefix(self) -> &'static str {
+        match self {
+            Self::Closed => "cm",
+            Self::Open => "co",
+        }
+    }
+}
+
 impl DockerConfig {
     /// The defaults, in this directory.
     pub fn new(dir: impl Into<PathBuf>) -> Self {
@@ -58,6 +82,7 @@ impl DockerConfig {
             dir: dir.into(),
             allow: Vec::new(),
             registries: Vec::new(),
+            host_access: HostAccess::default(),
             script_image: default_script_image(),
             host: None,
             docker: default_docker(),

@@ -26,6 +26,7 @@ use super::{
     container::{Container, Together, together},
     derive::{Grants, LABEL_AGENT},
     engine::{Engine, within},
+    firewall::Firewall,
     inspection, logs,
     private_images::PrivateImages,
     resolve_port::PortCache,
@@ -70,6 +71,8 @@ pub(super) async fn open(
     let runc_note = runc_version(&docker).await.and_then(|version| runc_note(&version));
     let driver = info.cgroup_driver.map(|driver| driver.to_string()).unwrap_or_default();
     let local = client.is_local();
+    let firewall = Firewall::find(config.host_access, &docker, local).await;
+    firewall.ensure().await;
     let (dir, random) = (config.dir.clone(), Arc::clone(&entropy));
     let prepared = tokio::task::spawn_blocking(move || {
         let groups = Cgroups::find(local, &driver);
@@ -90,6 +93,7 @@ pub(super) async fn open(
         engine_host: client.host.clone(),
         compose: Compose::new(found, client),
         cgroups,
+        firewall,
         private_images,
         vms_dir: config.dir.join("vms"),
         ident,

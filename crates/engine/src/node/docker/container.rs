@@ -6,7 +6,8 @@ use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, PortSummaryTy
 use casemate_core::id::EngineVmId;
 
 use super::derive::{
-    LABEL_AGENT, LABEL_CVM, LABEL_FILES, LABEL_NODE, LABEL_PORT, LABEL_RESTART, LABEL_VM,
+    LABEL_AGENT, LABEL_BRIDGES, LABEL_CVM, LABEL_FILES, LABEL_NODE, LABEL_PORT, LABEL_RESTART,
+    LABEL_VM,
 };
 
 /// Label with the service of containers that compose did not make.
@@ -14,8 +15,9 @@ pub(super) const LABEL_SERVICE: &str = "casemate.service";
 /// Label of containers that only run a script during boot.
 pub(super) const LABEL_SCRIPT: &str = "casemate.script";
 /// Labels that mean something to the node, apart from those with ports.
-const OWN_LABELS: [&str; 8] = [
+const OWN_LABELS: [&str; 9] = [
     LABEL_AGENT,
+    LABEL_BRIDGES,
     LABEL_CVM,
     LABEL_FILES,
     LABEL_NODE,

@@ -9,7 +9,9 @@ use std::{
 use bollard::{
     Docker,
     errors::Error,
-    models::{ContainerSummary, ContainerUpdateBody, RestartPolicy, RestartPolicyNameEnum},
+    models::{
+        ContainerSummary, ContainerUpdateBody, Network, RestartPolicy, RestartPolicyNameEnum,
+    },
     query_parameters::{
         KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
         ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -22,7 +24,7 @@ use casemate_core::id::EngineVmId;
 
 use super::{
     container::Container,
-    derive::{LABEL_NODE, LABEL_RESTART, LABEL_VM},
+    derive::{BRIDGE_NAME, LABEL_NODE, LABEL_RESTART, LABEL_VM},
     inspection::{Created, CreatedVolume, read},
 };
 use crate::error::CallError;
@@ -171,14 +173,31 @@ impl Engine {
         tolerant(GONE, SLOW, self.docker.remove_network(name)).await
     }
 
+    /// Ids of the bridges of a VM whose interface has a name that begins otherwise.
+    pub async fn networks_without(
+        &self,
+        vm: &EngineVmId,
+        prefix: &str,
+    ) -> Result<Vec<String>, CallError> {
+        let has_other_name = |network: &Network| {
+            let name = network.options.as_ref().and_then(|options| options.get(BRIDGE_NAME));
+            name.is_some_and(|name| !name.starts_with(prefix))
+        };
+        let found = self.networks(vm).await?.into_iter().filter(has_other_name);
+        Ok(found.filter_map(|network| network.id).collect())
+    }
+
+    async fn networks(&self, vm: &EngineVmId) -> Result<Vec<Network>, CallError> {
+        let options = ListNetworksOptionsBuilder::new().filters(&self.filters(Some(vm))).build();
+        within(QUICK, self.docker.list_networks(Some(options))).await
+    }
+
     /// Removes the networks and volumes of a VM; fails while one is in use.
     pub async fn remove_rest(&self, vm: &EngineVmId) -> Result<(), CallError> {
-        let filters = self.filters(Some(vm));
-        let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
-        for network in within(QUICK, self.docker.list_networks(Some(options))).await? {
+        for network in self.networks(vm).await? {
             self.remove_network(&network.id.unwrap_or_default()).await?;
         }
-        let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
+        let options = ListVolumesOptionsBuilder::new().filters(&self.filters(Some(vm))).build();
         let volumes = within(QUICK, self.docker.list_volumes(Some(options))).await?;
         for volume in volumes.volumes.unwrap_or_default() {
             let options = RemoveVolumeOptionsBuilder::new().force(true).build();

@@ -61,7 +61,7 @@ impl Puller<'_> {
         let (engine, name) = (self.engine, image.name.as_str());
         if let Some(found) = inspect(engine, name).await? {
             check(&found, name, self.vm)?;
-            let free = self.private.allows(id(&found), &tagged(name), &self.app);
+            let free = self.private.allows(id(&found), &repository(name), &self.app);
             match image.pull {
                 Pull::Missing | Pull::Never if free => return Ok(()),
                 Pull::Never => {
@@ -87,11 +87,11 @@ impl Puller<'_> {
         }
         pull(engine, name, image.platform.as_deref(), None).await?;
         let found = self.pulled(name).await?;
-        self.private.published(id(&found), &tagged(name)).map_err(|error| unrecorded(&error))
+        self.private.published(id(&found), &repository(name)).map_err(|error| unrecorded(&error))
     }
 
     async fn with_login(&self, image: &ImageUse, login: DockerCredentials) -> Result<(), String> {
-        let name = tagged(&image.name);
+        let name = repository(&image.name);
         self.private.begin(&name, &self.app).map_err(|error| unrecorded(&error))?;
         let before = self.engine.image_ids().await.map_err(|error| error.to_string())?;
         pull(self.engine, &image.name, image.platform.as_deref(), Some(login)).await?;
@@ -269,6 +269,23 @@ fn tagged(image: &str) -> String {
     if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
 }
 
+/// The repository of an image, in one spelling: a registry, and a path without tag and digest. `nginx`,
+/// `docker.io/library/nginx:1` and `index.docker.io/nginx@sha256:…` are one.
+pub(super) fn repository(image: &str) -> String {
+    let bare = image.split_once('@').map_or(image, |(name, _)| name);
+    let bare = match bare.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => bare,
+    };
+    let server = registry(bare);
+    let path = match bare.split_once('/') {
+        Some((first, path)) if host(first) == server => path,
+        _ => bare,
+    };
+    let library = if server == HUB && !path.contains('/') { "library/" } else { "" };
+    format!("{server}/{library}{path}")
+}
+
 /// The registry an image comes from.
 fn registry(image: &str) -> &str {
     match image.split_once('/') {
@@ -404,6 +421,24 @@ mod tests {
     fn an_image_without_tag_gets_one() {
         assert_eq!(tagged("localhost:5000/a"), "localhost:5000/a:latest");
         assert_eq!(tagged("a@sha256:00"), "a@sha256:00");
+    }
+
+    #[test]
+    fn spellings_of_one_repository_are_one() {
+        for image in [
+            "nginx",
+            "nginx:1",
+            "library/nginx",
+            "docker.io/nginx",
+            "docker.io/library/nginx:1@sha256:00",
+            "index.docker.io/library/nginx@sha256:00",
+            "registry-1.docker.io/library/nginx",
+        ] {
+            assert_eq!(repository(image), "docker.io/library/nginx", "{image}");
+        }
+        assert_eq!(repository("me/app:1"), "docker.io/me/app");
+        assert_eq!(repository("localhost:5000/app"), "localhost:5000/app");
+        assert_eq!(repository("ghcr.io/me/app:1@sha256:00"), "ghcr.io/me/app");
     }
 
     #[test]

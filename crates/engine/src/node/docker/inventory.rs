@@ -20,6 +20,7 @@ const LIMIT: std::time::Duration = std::time::Duration::from_secs(20);
 /// The inventory, asked of the engine.
 pub(super) async fn inventory(node: &Shared) -> Result<Inventory, CallError> {
     let info = within(LIMIT, node.engine.docker().info()).await?;
+    node.firewall.ensure().await;
     Ok(Inventory {
         tee: Tee::None,
         version: node.version.clone(),
@@ -76,6 +77,7 @@ fn notes(node: &Shared) -> Vec<String> {
     }
     notes.extend(node.compose_note.clone());
     notes.extend(node.runc_note.clone());
+    notes.extend(node.firewall.note());
     let granted = node.grants.words();
     if !granted.is_empty() {
         notes.push(format!("compose files may use: {}", granted.join(", ")));

@@ -14,6 +14,7 @@
 //! | [`boot`], [`script`], [`compose`] | sealed configuration → running containers |
 //! | [`scan`], [`mod@derive`] | what a compose file may ask for, and what becomes of it. Pure |
 //! | [`inspection`] | what the engine created is what was derived, or nothing starts. Pure |
+//! | [`firewall`] | containers do not reach services of the host |
 //! | [`shutdown`] | stop, shutdown, remove |
 //! | [`observed`], [`resolve_port`], [`logs`], [`inventory`] | looking |
 
@@ -32,6 +33,7 @@ mod document;
 mod engine;
 mod env;
 mod faults;
+mod firewall;
 mod guestfs;
 mod images;
 mod inspection;
@@ -64,7 +66,7 @@ use casemate_core::{
 };
 
 pub use self::{
-    config::DockerConfig,
+    config::{DockerConfig, HostAccess},
     keys::{GuestKeys, KeyOwner, KmsKeys},
 };
 use self::{

@@ -2,7 +2,7 @@
 //! app gets such an image only after the registry has given it to that app too.
 //!
 //! Kept in the node's directory as `private-images.json`, by the engine's ids of images. While an image is
-//! being pulled it has no id yet, so its name stands for it.
+//! being pulled it has no id yet, so its repository ([`super::images::repository`]) stands for all of its images.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,11 +11,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use super::images::repository;
 use crate::files::{self, PRIVATE};
 
 const FILE: &str = "private-images.json";
 
-/// Apps by the ids and names of images.
+/// Apps by the ids of images and by repositories.
 type Apps = BTreeMap<String, BTreeSet<String>>;
 
 /// The record of a node.
@@ -29,17 +30,23 @@ impl PrivateImages {
     /// Reads the record of a node's directory.
     pub fn load(dir: &Path) -> io::Result<Self> {
         let file = dir.join(FILE);
-        let apps = match files::read(&file)? {
+        let kept: Apps = match files::read(&file)? {
             Some(bytes) => serde_json::from_slice(&bytes)?,
             None => Apps::new(),
         };
+        let mut apps = Apps::new();
+        for (key, of_key) in kept {
+            // Earlier versions wrote names as the compose file had them.
+            let key = if key.starts_with("sha256:") { key } else { repository(&key) };
+            apps.entry(key).or_default().extend(of_key);
+        }
         Ok(Self { file, apps: Mutex::new(apps) })
     }
 
-    /// Whether an app may run an image that is there, by its id and its name.
-    pub fn allows(&self, id: &str, name: &str, app: &str) -> bool {
+    /// Whether an app may run an image that is there, by its id and its repository.
+    pub fn allows(&self, id: &str, repository: &str, app: &str) -> bool {
         let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-        [id, name].iter().all(|key| apps.get(*key).is_none_or(|apps| apps.contains(app)))
+        [id, repository].iter().all(|key| apps.get(*key).is_none_or(|apps| apps.contains(app)))
     }
 
     /// Whether an app may run an image, by its id alone.
@@ -47,34 +54,46 @@ impl PrivateImages {
         self.allows(id, "", app)
     }
 
-    /// An app is about to pull an image with its login.
-    pub fn begin(&self, name: &str, app: &str) -> io::Result<()> {
+    /// An app is about to pull an image of a repository with its login.
+    pub fn begin(&self, repository: &str, app: &str) -> io::Result<()> {
         self.change(|apps| {
-            apps.entry(name.to_owned()).or_default().insert(app.to_owned());
+            apps.entry(repository.to_owned()).or_default().insert(app.to_owned());
         })
     }
 
     /// An app has pulled an image with its login. `was_public`: it was on the node before, for all.
-    pub fn pulled(&self, id: &str, name: &str, app: &str, was_public: bool) -> io::Result<()> {
+    pub fn pulled(
+        &self,
+        id: &str,
+        repository: &str,
+        app: &str,
+        was_public: bool,
+    ) -> io::Result<()> {
         self.change(|apps| {
-            apps.remove(name);
+            // Another app may be pulling from it too.
+            if let Some(pulling) = apps.get_mut(repository) {
+                pulling.remove(app);
+                if pulling.is_empty() {
+                    apps.remove(repository);
+                }
+            }
             if !was_public {
                 apps.entry(id.to_owned()).or_default().insert(app.to_owned());
             }
         })
     }
 
-    /// A registry has given an image to an app without a login.
-    pub fn published(&self, id: &str, name: &str) -> io::Result<()> {
+    /// A registry has given an image to an app without a login. Registries give away whole repositories.
+    pub fn published(&self, id: &str, repository: &str) -> io::Result<()> {
         let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = apps.contains_key(id) || apps.contains_key(name);
+        let is_known = apps.contains_key(id) || apps.contains_key(repository);
         drop(apps);
         if !is_known {
             return Ok(());
         }
         self.change(|apps| {
             apps.remove(id);
-            apps.remove(name);
+            apps.remove(repository);
         })
     }
 
@@ -100,7 +119,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "sha256:1";
-    const NAME: &str = "ghcr.io/me/app:1";
+    const NAME: &str = "ghcr.io/me/app";
 
     #[test]
     fn an_image_is_for_those_to_whom_a_registry_gave_it() {
@@ -120,6 +139,20 @@ mod tests {
         assert!(again.allows(ID, NAME, "a") && again.allows(ID, NAME, "b"));
         again.published(ID, NAME).unwrap();
         assert!(again.allows(ID, NAME, "c"));
+    }
+
+    #[test]
+    fn two_apps_that_pull_from_one_repository_do_not_open_it_to_a_third() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = format!(r#"{{"{NAME}:1":["a"],"{ID}":["a"]}}"#);
+        std::fs::write(dir.path().join(FILE), named).unwrap();
+        let images = PrivateImages::load(dir.path()).unwrap();
+        assert!(!images.allows("sha256:2", NAME, "c"), "kept under a name with a tag");
+        images.begin(NAME, "b").unwrap();
+        images.pulled(ID, NAME, "a", false).unwrap();
+        assert!(!images.allows("sha256:2", NAME, "c"), "b still pulls");
+        images.pulled("sha256:2", NAME, "b", false).unwrap();
+        assert!(!images.allows("sha256:2", NAME, "c") && images.allows("sha256:3", NAME, "c"));
     }
 
     #[test]

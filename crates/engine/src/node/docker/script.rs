@@ -22,6 +22,7 @@ use secrecy::SecretString;
 
 use self::output::Output;
 use super::{
+    HostAccess,
     agent::Answers,
     archive::Archive,
     container::{LABEL_SCRIPT, LABEL_SERVICE},
@@ -79,6 +80,7 @@ pub(super) struct Stage<'a> {
     pub script_limit: Duration,
     /// What a log may take on disk, in MiB.
     pub log_mb: u32,
+    pub host_access: HostAccess,
     /// A text no output holds by chance.
     pub mark: String,
 }
@@ -104,6 +106,7 @@ pub(super) fn stage<'a>(
         limits,
         script_limit: Duration::from_secs(node.config.script_timeout_s.into()),
         log_mb: node.config.log_mb,
+        host_access: node.config.host_access,
         mark: hex::encode(mark),
     }
 }
@@ -170,7 +173,8 @@ impl Stage<'_> {
             return Ok(name);
         }
         let labels = Some(self.labels.iter().cloned().collect());
-        let bridge = (BRIDGE_NAME.to_owned(), bridge_name(self.project, "default"));
+        let bridge =
+            (BRIDGE_NAME.to_owned(), bridge_name(self.host_access, self.project, "default"));
         let request = NetworkCreateRequest {
             name: name.clone(),
             labels,

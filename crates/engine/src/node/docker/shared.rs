@@ -18,8 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     DockerConfig, GuestKeys, agent, cgroup::Cgroups, compose::Compose, derive::Grants,
-    document::Document, engine::Engine, inspection::EngineDefaults, private_images::PrivateImages,
-    resolve_port::PortCache, vm::Vm,
+    document::Document, engine::Engine, firewall::Firewall, inspection::EngineDefaults,
+    private_images::PrivateImages, resolve_port::PortCache, vm::Vm,
 };
 use crate::error::CallError;
 
@@ -35,6 +35,7 @@ pub(super) struct Shared {
     pub engine_defaults: EngineDefaults,
     pub compose: Compose,
     pub cgroups: Cgroups,
+    pub firewall: Firewall,
     /// Address of the engine.
     pub engine_host: String,
     pub private_images: PrivateImages,

@@ -6,7 +6,7 @@
 //! whatever is refused here would be refused there, in the same words.
 
 use casemate_core::compose::{
-    merge_documents,
+    merge_documents, read_switches,
     yaml::{Map, Node, documents},
 };
 use serde_json::{Value, json};
@@ -23,11 +23,12 @@ use super::{
 pub fn look_ahead(text: &str, granted: &[String]) -> Vec<Refused> {
     // Neither a broken file nor a word of a newer version is this function's business.
     let (documents, problems) = documents(text);
-    let (true, Some(node), Ok(grants)) =
+    let (true, Some(mut node), Ok(grants)) =
         (problems.is_empty(), merge_documents(documents), Grants::parse(granted))
     else {
         return Vec::new();
     };
+    read_switches(&mut node);
     let mut file = node.to_json();
     drop_variables(&mut file);
     let Some(file) = file.as_object_mut() else { return Vec::new() };
@@ -147,8 +148,12 @@ fn engine_mounts(service: &Object, grants: &Grants) -> Result<(), Refused> {
 mod tests {
     use super::*;
 
-    const SERVICES: [(&str, &str); 14] = [
+    const SERVICES: [(&str, &str); 18] = [
         ("privileged: true", "privileged"),
+        ("privileged: 'true'", "privileged"),
+        ("privileged: yes", "privileged"),
+        ("privileged: \"On\"", "privileged"),
+        ("post_start: [{command: a, privileged: 'Y'}]", "privileged"),
         ("network_mode: host", "host-network"),
         ("pid: host", "host-pid"),
         ("ipc: host", "host-ipc"),
@@ -175,9 +180,13 @@ mod tests {
             assert!(refused.to_string().contains(&format!("\"{word}\"")), "{refused}");
             assert_eq!(look_ahead(&text, &[word.to_owned()]), [], "{line}");
         }
-        let outside = "services: {web: {image: x}}\nnetworks: {n: {external: true}}";
-        let refused = look_ahead(outside, &[]).remove(0);
-        assert_eq!((refused.line, refused.field.as_deref()), (Some(2), Some("networks.n")));
+        for external in ["true", "'true'", "yes", "{name: o}"] {
+            let outside = format!(
+                "services: {{web: {{image: x}}}}\nnetworks: {{n: {{external: {external}}}}}"
+            );
+            let refused = look_ahead(&outside, &[]).remove(0);
+            assert_eq!((refused.line, refused.field.as_deref()), (Some(2), Some("networks.n")));
+        }
         let both =
             "services:\n  a: {image: x, privileged: true}\n  b:\n    image: x\n    pid: host\n";
         let lines: Vec<_> = look_ahead(both, &[]).iter().map(|one| one.line).collect();
@@ -205,6 +214,8 @@ mod tests {
             "env_file: [.env]",
             "extends: {service: base}",
             "privileged: false",
+            "privileged: 'no'",
+            "environment: {privileged: 'true'}",
             "build: {dockerfile_inline: 'FROM a\\nRUN echo $$HOME'}",
             "build: {dockerfile_inline: 'FROM $BASE', context: .}",
             "ports: ['8080:80']",

@@ -70,7 +70,10 @@ pub(super) use self::{
 };
 
 use self::rules::{RULES, Rule};
-use super::inspection::{Expected, expected};
+use super::{
+    HostAccess,
+    inspection::{Expected, expected},
+};
 
 /// A JSON object.
 type Object = Map<String, Value>;
@@ -85,6 +88,9 @@ pub(super) const LABEL_NODE: &str = "casemate.node";
 pub(super) const LABEL_PORT: &str = "casemate.port.";
 /// Label with the restart policy that holds while the VM is up.
 pub(super) const LABEL_RESTART: &str = "casemate.restart";
+/// Label of containers on bridges that are open to the host: with another one compose makes containers anew, and
+/// one that was made for a network which is gone cannot start.
+pub(super) const LABEL_BRIDGES: &str = "casemate.bridges";
 /// What a container got as files when it was made: compose itself does not look at contents when it
 /// decides whether a container is still the wanted one.
 pub(super) const LABEL_FILES: &str = "casemate.files";
@@ -185,6 +191,7 @@ pub(super) struct DeriveInput<'a> {
     pub limits: &'a Limits,
     /// What the log of a container may take on disk, in MiB.
     pub log_mb: u32,
+    pub host_access: HostAccess,
     /// Host ports mapped to the VM.
     pub ports: &'a [PortMap],
     /// The sealed environment, which secrets may be made of.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
+    super::HostAccess,
     DeriveInput, Grant, Notes, Object, Refused, drop_labels, label_all,
     mounts::{host_path, plain},
     object_mut, services,
@@ -55,23 +56,27 @@ pub(super) fn network_drivers(file: &mut Object, input: &DeriveInput<'_>) {
     }
 }
 
-/// Name of the host's interface for a network of a CVM. All of them begin with `cm`, so that a rule of the
-/// operator's firewall can mean them.
-pub(in crate::node::docker) fn bridge_name(project: &str, network: &str) -> String {
+/// Name of the host's interface for a network of a CVM. Its beginning is what rules of the firewall go by.
+pub(in crate::node::docker) fn bridge_name(
+    access: HostAccess,
+    project: &str,
+    network: &str,
+) -> String {
     let digest = Sha256::digest(format!("{project}/{network}"));
-    format!("cm{}", hex::encode(&digest[..6]))
+    format!("{}{}", access.bridge_prefix(), hex::encode(&digest[..6]))
 }
 
 /// Option of a bridge.
 pub(in crate::node::docker) const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 
 /// Names the host's interfaces.
-pub(super) fn bridge_names(file: &mut Object, project: &str) {
+pub(super) fn bridge_names(file: &mut Object, input: &DeriveInput<'_>) {
     for (name, network) in owned_mut(file, "networks") {
         if network.get("driver").is_none_or(|driver| driver == "bridge")
             && let Some(options) = object_mut(network, "driver_opts")
         {
-            options.insert(BRIDGE_NAME.to_owned(), json!(bridge_name(project, name)));
+            let bridge = bridge_name(input.host_access, input.project, name);
+            options.insert(BRIDGE_NAME.to_owned(), json!(bridge));
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::{
     DeriveInput, Grants, Notes, Object, Refused, addresses, build, drop_labels, entries, images,
-    label_all, limits, mounts, ports, project,
+    limits, mounts, ports, project,
     refuse::{self, Asked},
     services, services_mut, targets, volumes,
 };
@@ -130,7 +130,7 @@ pub(super) const RULES: [Rule; 82] = [
         "number of processes",
         Service(|_, service, input, _| limits::per_service(service, input.limits)),
     ),
-    rule("marks of services", Service(|_, service, input, _| label_all(service, input))),
+    rule("marks of services", Service(|_, service, input, _| services::mark(service, input))),
     rule("ports", TryService(ports::rewrite)),
     rule("mounts", TryService(mounts::rewrite)),
     rule("one service a port", TryRest(|_, _, notes| ports::check_unique(&notes.published))),
@@ -140,7 +140,7 @@ pub(super) const RULES: [Rule; 82] = [
     rule("options of networks", Rest(|file, input, _| project::network_drivers(file, input))),
     rule("subnets", Rest(project::subnets)),
     rule("names of volumes", Rest(|file, _, _| project::volume_names(file))),
-    rule("names of bridges", Rest(|file, input, _| project::bridge_names(file, input.project))),
+    rule("names of bridges", Rest(|file, input, _| project::bridge_names(file, input))),
     rule("marks of networks and volumes", Rest(|file, input, _| project::labels(file, input))),
     rule("files", TryRest(project::files)),
     rule("variables of secrets", Rest(|file, _, notes| project::variables(file, notes))),

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    DeriveInput, Grant, LABEL_RESTART, Limits, Notes, Object, add_labels, list, object_mut, text,
+    super::HostAccess, DeriveInput, Grant, LABEL_BRIDGES, LABEL_RESTART, Limits, Notes, Object,
+    add_labels, label_all, list, object_mut, text,
 };
 
 /// Log drivers whose output the engine can show again.
@@ -58,6 +59,15 @@ pub(super) fn log_driver(name: &str, service: &mut Object, notes: &mut Notes) {
     let Some(driver) = driver.filter(|driver| !READABLE_LOGS.contains(driver)) else { return };
     notes.warn(name, format_args!("log driver {driver} is replaced by the engine's default"));
     service.remove("logging");
+}
+
+/// Labels of a service.
+pub(super) fn mark(service: &mut Object, input: &DeriveInput<'_>) {
+    label_all(service, input);
+    if input.host_access == HostAccess::Open {
+        let prefix = input.host_access.bridge_prefix().to_owned();
+        add_labels(service, [(LABEL_BRIDGES.to_owned(), prefix)]);
+    }
 }
 
 /// The policy is kept, and written into a label: it is switched off while the VM is down.

@@ -50,6 +50,7 @@ pub(super) fn try_derive_by(
         project: "p",
         limits: &given.limits,
         log_mb: 50,
+        host_access: HostAccess::Closed,
         ports: &given.ports,
         sealed_env: &given.sealed_env,
     };

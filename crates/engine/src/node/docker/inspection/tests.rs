@@ -2,7 +2,10 @@ use casemate_core::id::EngineVmId;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::node::docker::derive::{DeriveInput, Grant, Grants, Limits};
+use crate::node::docker::{
+    HostAccess,
+    derive::{DeriveInput, Grant, Grants, Limits},
+};
 
 fn expectation(services: &Value) -> Expected {
     expectation_of(services, &[])
@@ -33,6 +36,7 @@ fn expectation_of(services: &Value, granted: &[&str]) -> Expected {
         project: "p",
         limits: &Limits::Parent("/casemate/v".to_owned()),
         log_mb: 50,
+        host_access: HostAccess::Closed,
         ports: &[],
         sealed_env: &[],
     };

@@ -8,6 +8,7 @@ mod crash;
 mod escape_spellings;
 mod escapes;
 mod faults;
+mod host_access;
 mod life;
 mod neighbours;
 mod private_images;

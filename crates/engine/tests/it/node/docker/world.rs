@@ -104,6 +104,19 @@ impl World {
         self.node = connect(&self.config, &self.kms).await;
     }
 
+    /// The same, with another configuration.
+    pub async fn reopen_with(&mut self, change: impl FnOnce(&mut DockerConfig)) {
+        change(&mut self.config);
+        self.crash_and_reopen().await;
+    }
+
+    /// Stops a VM, starts it again and waits for the end of its boot.
+    pub async fn restart(&self, config: &VmConfig, vm: &EngineVmId) {
+        self.node.stop(vm).await.unwrap();
+        self.node.start(vm).await.unwrap();
+        self.booted(config).await;
+    }
+
     /// What a second process on the same directory is told.
     pub async fn try_open_again(&self) -> Result<DockerNode, String> {
         let keys = Arc::clone(&self.kms) as Arc<dyn GuestKeys>;
