@@ -13,13 +13,13 @@ use casemate_core::{
         EngineState, Failure, FailureCode, GpuAttach, Gpus, Phase, PortMap, Resources, Rotation,
         Spec, Status, StopMode,
     },
+    drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
+    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
     id::{
         Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
         TxHash,
     },
-    drift::DriftKind,
-    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
     id::{Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, RevisionRef, TxHash},
     instance::InstanceSeed,
     operation::OperationKind,
@@ -294,8 +294,17 @@ fn what_is_observed_is_written_and_read_as_ever() {
             rolled_back: true,
         }),
     };
-    let older =
-        ["vm", "pushed_boot", "offered", "stopping", "boot_until", "attempts", "seen", "failure", "rotation"];
+    let older = [
+        "vm",
+        "pushed_boot",
+        "offered",
+        "stopping",
+        "boot_until",
+        "attempts",
+        "seen",
+        "failure",
+        "rotation",
+    ];
     stored("status", &status, &older);
     let check = Check {
         port: 8080,

@@ -11,6 +11,5 @@ pub use service::{FaultKind, ServiceFault};
 pub use spec::{DesiredState, GpuAttach, Gpus, PortMap, Power, Resources, Spec, StopMode};
 pub use status::{
     Boot, BootIdentity, EngineState, Failure, FailureCode, Observed, ObservedVm, Rotation, Status,
-    Stopping,
-    VisibleState, VmPower,
+    Stopping, VisibleState, VmPower,
 };

@@ -87,8 +87,7 @@ pub async fn provision(
     for _ in 0..ATTEMPTS {
         let mut mutation = ctx.begin_mutation(caller, key.clone()).await?;
         let remote = RemoteKey::Known(known.as_ref());
-        let step =
-            prepare(ctx, &mut mutation.tx, caller, request, &images, (unknown, remote));
+        let step = prepare(ctx, &mut mutation.tx, caller, request, &images, (unknown, remote));
         match Box::pin(step).await? {
             Step::Done(view) => return Ok((mutation, *view)),
             Step::Ask(kms, app) => {

@@ -273,7 +273,7 @@ impl PrpcClient {
         let mut url = self.url("prpc/Version");
         url.set_query(Some("json"));
         let sent = self.http.post(url).json(&super::wire::Nothing {}).timeout(self.timeout).send();
-        let response = sent.await.map_err(|error| self.not_answered(&error))?;
+        let response = sent.await.map_err(|error| self.call_error(self.not_answered(&error)))?;
         let date = response.headers().get(reqwest::header::DATE);
         let date = date.and_then(|date| date.to_str().ok()).map(str::to_owned);
         Ok((response.status(), date))

@@ -38,9 +38,8 @@ impl AllowedImages {
             return Self::default();
         };
         let node = request.node_id.and_then(|id| ctx.fleet.node(id));
-        let used = |kms: &&&FleetKms| {
-            node.as_ref().is_none_or(|node| ctx.fleet.node_uses(node, &kms.id))
-        };
+        let used =
+            |kms: &&&FleetKms| node.as_ref().is_none_or(|node| ctx.fleet.node_uses(node, &kms.id));
         let Some(governed) = meant.iter().find(used).and_then(|kms| kms.governed.as_ref()) else {
             return Self::default();
         };

@@ -69,7 +69,8 @@ pub async fn place<'a>(
         };
         // The image of one name may be another one on another node.
         let boots = able.iter().filter(|node| allowed.boots_on(node, &image.name));
-        let candidates: Vec<Candidate> = boots.map(|node| ctx.fleet.candidate(node, &taken)).collect();
+        let candidates: Vec<Candidate> =
+            boots.map(|node| ctx.fleet.candidate(node, &taken)).collect();
         match choose(&candidates, &demand) {
             Ok(id) => {
                 let node = super::node(ctx, id)?;
