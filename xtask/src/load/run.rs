@@ -126,7 +126,7 @@ impl Bench {
         let data = self.dir.join("data");
         self.disk().await?;
         let began = Instant::now();
-        let variables = [&SIMULATED[..], &webhook::SETTINGS].concat();
+        let variables = [&SIMULATED[..], &webhook::SETTINGS[..]].concat();
         let server = Server::start_with(binary, &data, "sim", &variables)?;
         self.record("start-up, empty", ms(began.elapsed()), "ms", Budget::None);
         self.record("resident memory, empty", resident(&server, "VmRSS")?, "MB", Budget::None);

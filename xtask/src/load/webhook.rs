@@ -24,31 +24,25 @@ pub fn address(server: &Server) -> anyhow::Result<SocketAddr> {
 /// The question about the guest of each of these CVMs.
 pub async fn questions(api: &Api, uuids: &[String]) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut connection = Connection::open(api.address).await?;
-    let request = api.request("GET", "/teepods/available", "");
-    let available: Value = serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
-    let node = &available["nodes"][0];
     let mut questions = Vec::with_capacity(uuids.len());
     for uuid in uuids {
         let request = api.request("GET", &format!("/cvms/{uuid}"), "");
         let cvm: Value = serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
-        questions.push(question(node, &cvm)?);
+        questions.push(question(&cvm));
     }
     Ok(questions)
 }
 
-fn question(node: &Value, cvm: &Value) -> anyhow::Result<Vec<u8>> {
-    let name = &cvm["os"]["name"];
-    let images = node["images"].as_array().context("a node without images")?;
-    let image = images.iter().find(|image| image["name"] == *name).context("no such image")?;
+fn question(cvm: &Value) -> Vec<u8> {
     let body = json!({
         "teeVariant": "dstack-tdx",
         "mrAggregated": "11".repeat(32),
-        "osImageHash": image["os_image_hash"],
+        "osImageHash": cvm["os"]["os_image_hash"],
         "mrSystem": "33".repeat(32),
         "appId": cvm["app_id"],
         "composeHash": cvm["compose_hash"],
         "instanceId": "",
-        "deviceId": node["device_id"],
+        "deviceId": cvm["node_info"]["device_id"],
         "keyProviderInfo": "7b7d",
         "tcbStatus": "UpToDate",
         "advisoryIds": [],
@@ -60,5 +54,5 @@ fn question(node: &Value, cvm: &Value) -> anyhow::Result<Vec<u8>> {
          user-agent: dstack-kms/bench\r\ncontent-type: application/json\r\n\
          content-length: {length}\r\n\r\n"
     );
-    Ok((head + &body).into_bytes())
+    (head + &body).into_bytes()
 }

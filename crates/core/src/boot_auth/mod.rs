@@ -183,8 +183,8 @@ fn first_failure(
         epoch(request, platform),
         launch_ticket(request, platform),
     ];
-    let failed = checks.into_iter().enumerate();
-    failed.filter_map(|(passed, denial)| Some((passed, denial?))).next()
+    let mut checks = checks.into_iter().enumerate();
+    checks.find_map(|(passed, denial)| Some((passed, denial?)))
 }
 
 fn document(request: &BootRequest, candidate: &Candidate) -> Option<Denial> {

@@ -16,7 +16,6 @@ pub struct KeyRefusal {
 
 /// Whether a refusal could be the cause of what is observed: the guest is up, boots, and said that something is
 /// wrong, or ran out of time. A guest that boots well is never ended for a refusal: another host can ask in its name.
-#[must_use]
 pub fn explain(step: Step, refusal: Option<&KeyRefusal>, status: &Status, limits: &Limits) -> Step {
     let Some(refusal) = refusal.filter(|refusal| is_of_boot(refusal, status, limits)) else {
         return step;

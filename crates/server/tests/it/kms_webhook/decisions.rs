@@ -143,16 +143,17 @@ async fn what_is_not_known_of_a_node_denies_unless_the_operator_says_otherwise()
         Stage::of(world)
     };
     let known = "22".repeat(32);
+    let boot =
+        async |stage: &Stage| with(&stage.boot("my-shop").await, "osImageHash", known.clone());
     let stage = with_node(|_| {}).await;
-    let boot = with(&stage.boot("my-shop").await, "osImageHash", known.clone());
-    let told = stage.app(&boot).await.unwrap_err();
+    let told = stage.app(&boot(&stage).await).await.unwrap_err();
     assert!(told.starts_with("OS image unknown") && told.contains(&known), "{told}");
 
     let any = with_node(|config| {
         config.kms_webhook.os_image = Check::Any;
     })
     .await;
-    assert_eq!(any.app(&boot).await, Ok(()));
+    assert_eq!(any.app(&boot(&any).await).await, Ok(()));
 
     let listed = with_node(|config| {
         let image = |name: &str| (name.to_owned(), vec!["22".repeat(32)]);
@@ -162,6 +163,7 @@ async fn what_is_not_known_of_a_node_denies_unless_the_operator_says_otherwise()
                 .into();
     })
     .await;
+    let boot = boot(&listed).await;
     assert_eq!(listed.app(&boot).await, Ok(()));
     let told = listed.app(&with(&boot, "osImageHash", "23".repeat(32))).await.unwrap_err();
     assert!(told.starts_with("OS image not allowed"), "{told}");
