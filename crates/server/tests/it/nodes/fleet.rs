@@ -183,10 +183,10 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
     assert_eq!(hdd["reason"], "has the label disk = hdd, nvme needed");
     let (status, refused) =
         asked(&world, &ctx, "POST", "/admin/placement/simulate", json!({"count": 0})).await;
-    assert_eq!((status, &refused["details"][0]["field"]), (422, &json!("count")), "{refused}");
+    assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!("count")), "{refused}");
     let nobody = json!({"count": 1, "without": ["nobody"]});
     let (status, refused) = asked(&world, &ctx, "POST", "/admin/placement/simulate", nobody).await;
-    assert_eq!((status, &refused["details"][0]["field"]), (422, &json!("without")), "{refused}");
+    assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!("without")), "{refused}");
 
     // Labels change, and the driver stays.
     let looks =
@@ -208,7 +208,7 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
         (json!({"price": "\n"}), "price"),
     ] {
         let (status, refused) = asked(&world, &ctx, "PATCH", "/admin/nodes/rack-2", bad).await;
-        assert_eq!((status, &refused["details"][0]["field"]), (422, &json!(field)), "{refused}");
+        assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!(field)), "{refused}");
     }
     let (status, _) = asked(&world, &ctx, "PATCH", "/admin/nodes/nobody", json!({})).await;
     assert_eq!(status, 404);
