@@ -114,12 +114,11 @@ async fn state_at(
     .await?;
     let (registered, hash) = (returned::flag(&registered), returned::flag(&hash));
     // A contract needs no lists: the KMS asks it only this.
-    let judges = match hash {
-        Some(_) => None,
-        None => {
-            let boot = BootInfo::new(question, question.os_image.unwrap_or_default());
-            returned::boot(&ask(app, view::boot(&boot)).await?).map(|(allowed, _)| allowed)
-        }
+    let judges = if hash.is_some() {
+        None
+    } else {
+        let boot = BootInfo::new(question, question.os_image.unwrap_or_default());
+        returned::boot(&ask(app, view::boot(&boot)).await?).map(|(allowed, _)| allowed)
     };
     endpoint.still(&block).await?;
     Ok(State {
