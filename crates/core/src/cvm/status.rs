@@ -87,6 +87,8 @@ pub enum Rotation {
     Leaving,
     /// Every cluster was asked to take it out.
     Out,
+    /// No cluster knew the instance when it was to be taken out, so nothing is set.
+    Absent,
 }
 
 impl Rotation {

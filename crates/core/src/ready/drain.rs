@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn clusters_are_asked_before_anything_is_waited_for() {
         use Clusters::{Connections, None as NoCluster};
-        use Rotation::{In, Leaving, Out};
+        use Rotation::{Absent, In, Leaving, Out};
         let until = NOW.plus(PATIENCE);
         let next =
             |rotation, requests, clusters| next_drain(Some(until), rotation, requests, clusters);
@@ -146,7 +146,9 @@ mod tests {
         assert_eq!(next(Out, 0, Connections(0)), Drain::Over);
         assert_eq!(next(In, 1, NoCluster), Drain::Wait(until));
         assert_eq!(next(In, 0, NoCluster), Drain::Over);
-        for rotation in [In, Leaving, Out] {
+        assert_eq!(next(Absent, 0, Connections(3)), Drain::Over, "nothing is set there");
+        assert_eq!(next(Absent, 1, Connections(0)), Drain::Wait(until));
+        for rotation in [In, Leaving, Out, Absent] {
             let late = next_drain(None, rotation, 9, Connections(9));
             assert_eq!(late, Drain::Over, "{rotation:?}: past its deadline nothing is waited for");
         }

@@ -41,26 +41,33 @@ struct Registered {
 }
 
 impl Registered {
-    /// Asks each cluster, all at once. Returns what could not be done, for people.
-    async fn ask<'a, F: Future<Output = Result<(), GatewayError>>>(
+    /// Asks each cluster, all at once. Returns what they said, and what could not be done, for people.
+    async fn ask<'a, T, F: Future<Output = Result<T, GatewayError>>>(
         &'a self,
         limit: Duration,
         ask: impl Fn(&'a GatewayCluster, &'a InstanceId) -> F,
-    ) -> Option<String> {
+    ) -> (Vec<T>, Option<String>) {
         let asked = self.clusters.iter().map(|cluster| {
             let call = tokio::time::timeout(limit, ask(cluster, &self.id));
             async move {
                 let why = match call.await {
+                    Ok(Ok(said)) => return Some(Ok(said)),
                     // Nothing can be done there, so nothing is left undone.
-                    Ok(Ok(()) | Err(GatewayError::NoMethod(_))) => return None,
+                    Ok(Err(GatewayError::NoMethod(_))) => return None,
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "no answer in time".to_owned(),
                 };
-                Some(format!("gateway {}: {why}", cluster.name))
+                Some(Err(format!("gateway {}: {why}", cluster.name)))
             }
         });
-        let failed: Vec<String> = join_all(asked).await.into_iter().flatten().collect();
-        (!failed.is_empty()).then(|| failed.join("; "))
+        let (mut said, mut failed) = (Vec::new(), Vec::new());
+        for answer in join_all(asked).await.into_iter().flatten() {
+            match answer {
+                Ok(answer) => said.push(answer),
+                Err(why) => failed.push(why),
+            }
+        }
+        (said, (!failed.is_empty()).then(|| failed.join("; ")))
     }
 
     /// Connections to the instance through the clusters that answer.
@@ -74,12 +81,13 @@ impl Registered {
     }
 }
 
-/// Takes an instance out of the rotation of its app, if it is registered.
-async fn leave(cluster: &GatewayCluster, id: &InstanceId) -> Result<(), GatewayError> {
-    match cluster.client.instance(id).await? {
-        Some(_) => cluster.client.set_instance_ready(id, false).await,
-        None => Ok(()),
+/// Takes an instance out of the rotation of its app, if it is registered; whether it is.
+async fn leave(cluster: &GatewayCluster, id: &InstanceId) -> Result<bool, GatewayError> {
+    let is_registered = cluster.client.instance(id).await?.is_some();
+    if is_registered {
+        cluster.client.set_instance_ready(id, false).await?;
     }
+    Ok(is_registered)
 }
 
 async fn join(cluster: &GatewayCluster, id: &InstanceId) -> Result<(), GatewayError> {
@@ -151,9 +159,11 @@ impl Turn<'_> {
         new_events.push(CvmEvent::Step { name: NAME, outcome: StepResult::Intended });
         self.keep(status, new_events, true).await?;
         self.point(NAME, "intended");
-        let failed = registered.ask(limit, leave).await;
+        let (known, failed) = registered.ask(limit, leave).await;
         self.point(NAME, "called");
-        let status = Status { rotation: Rotation::Out, ..self.leased.cvm.status.clone() };
+        let may_be_out = failed.is_some() || known.contains(&true);
+        let rotation = if may_be_out { Rotation::Out } else { Rotation::Absent };
+        let status = Status { rotation, ..self.leased.cvm.status.clone() };
         let outcome = failed.map_or(StepResult::Done, StepResult::GatewayFailed);
         self.update_status(NAME, status, vec![CvmEvent::Step { name: NAME, outcome }]);
         Ok(AfterStep::GoOn)
@@ -197,7 +207,8 @@ impl Turn<'_> {
         if before.0.rotation.is_in() || !is_up {
             return Ok(());
         }
-        let Some(registered) = self.draining(target) else {
+        let registered = self.draining(target).filter(|_| before.0.rotation != Rotation::Absent);
+        let Some(registered) = registered else {
             before.0.rotation = Rotation::In;
             return Ok(());
         };
@@ -208,7 +219,7 @@ impl Turn<'_> {
         }
         self.keep(status, new_events, true).await?;
         self.point(NAME, "intended");
-        let failed = registered.ask(CLUSTER_CALL, join).await;
+        let (_, failed) = registered.ask(CLUSTER_CALL, join).await;
         self.point(NAME, "called");
         before.0 = self.leased.cvm.status.clone();
         let outcome = match failed {
@@ -244,7 +255,7 @@ impl Turn<'_> {
         new_events.push(CvmEvent::Step { name: NAME, outcome: StepResult::Intended });
         self.keep(status, new_events, true).await?;
         self.point(NAME, "removing");
-        let failed = Registered { id, clusters }.ask(CLUSTER_CALL, unregister).await;
+        let (_, failed) = Registered { id, clusters }.ask(CLUSTER_CALL, unregister).await;
         self.point(NAME, "removed");
         before.0 = Status { rotation: Rotation::In, ..self.leased.cvm.status.clone() };
         let outcome = failed.map_or(StepResult::Done, StepResult::GatewayFailed);
