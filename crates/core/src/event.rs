@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     change::EnvReport,
-    cvm::{FailureCode, Phase},
+    cvm::{FailureCode, FaultKind, Phase},
     id::{Address, BlockHash, ComposeHash, DeviceId, TxHash},
     operation::OperationKind,
     time::Timestamp,
@@ -64,6 +64,15 @@ pub enum Event {
     #[serde(rename = "cvm.drift")]
     Drift {
         /// The difference.
+        what: String,
+    },
+    /// A service failed after the boot.
+    #[serde(rename = "cvm.service_failed")]
+    ServiceFailed {
+        /// Name in the compose file.
+        service: String,
+        fault: FaultKind,
+        /// The same for people, with its last output.
         what: String,
     },
     /// A document was prepared for approval by contracts.
@@ -244,6 +253,7 @@ impl Event {
             Self::Boot(_) => "cvm.boot",
             Self::DeletionSet { .. } => "cvm.deletion_set",
             Self::Drift { .. } => "cvm.drift",
+            Self::ServiceFailed { .. } => "cvm.service_failed",
             Self::Prepared { .. } => "governance.prepared",
             Self::Verified(_) => "governance.verified",
             Self::VerifiedAgain(_) => "governance.verified_again",

@@ -2,7 +2,7 @@
 
 use casemate_core::{
     change::EnvReport,
-    cvm::{Boot, FailureCode, Phase},
+    cvm::{Boot, FailureCode, Phase, ServiceFault},
     event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
     governance::{Block, Proof, Question},
     id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
@@ -48,6 +48,8 @@ pub enum CvmEvent {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded.
     Drift(String),
+    /// A service failed after the boot.
+    ServiceFailed(ServiceFault),
     /// A document was prepared for contracts to allow; `what` is an update or another machine.
     Prepared {
         /// `update`, `replica`, `instance`.
@@ -180,6 +182,11 @@ impl CvmEvent {
             }
             Self::DeletionSet(at) => Event::DeletionSet { at: *at },
             Self::Drift(what) => Event::Drift { what: what.clone() },
+            Self::ServiceFailed(fault) => Event::ServiceFailed {
+                service: fault.service.clone(),
+                fault: fault.kind.clone(),
+                what: fault.to_string(),
+            },
             Self::Prepared { what, hash, chain_id, until } => Event::Prepared {
                 what: (*what).to_owned(),
                 compose_hash: *hash,

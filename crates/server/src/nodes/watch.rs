@@ -32,7 +32,7 @@ use casemate_store::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{open::Opener, settings::NodeSettings};
+use super::{differences::differences, open::Opener, settings::NodeSettings};
 
 use crate::app::{
     Ctx,
@@ -331,7 +331,7 @@ async fn record_differences(
     Ok(again)
 }
 
-/// Records a visible difference, if any, and whether the CVM becomes due.
+/// Records visible differences, if any, and whether the CVM becomes due.
 async fn compare(
     ctx: &Ctx,
     cvm: &Cvm,
@@ -343,7 +343,7 @@ async fn compare(
     let shows_of = |vm: &Option<ObservedVm>| vm.as_ref().map(ObservedVm::shows);
     if recorded.is_none() || shows_of(&ours) == shows_of(&cvm.status.observed) {
         return if due {
-            record(ctx, cvm, &cvm.status, cvm.phase, None, due).await
+            record(ctx, cvm, &cvm.status, cvm.phase, Vec::new(), due).await
         } else {
             Ok(())
         };
@@ -351,14 +351,8 @@ async fn compare(
     let mut status = cvm.status.clone();
     status.observed.clone_from(&ours);
     let shows = phase(cvm.desired.power, &status, None);
-    let what = match &ours {
-        None => "the VM is no longer on its node".to_owned(),
-        Some(vm) if !vm.faults.is_empty() => {
-            vm.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        }
-        Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
-    };
-    record(ctx, cvm, &status, shows, Some(what), due).await
+    let new_events = differences(cvm.status.observed.as_ref(), ours.as_ref());
+    record(ctx, cvm, &status, shows, new_events, due).await
 }
 
 async fn record(
@@ -366,7 +360,7 @@ async fn record(
     cvm: &Cvm,
     status: &casemate_core::cvm::Status,
     shows: Phase,
-    drift: Option<String>,
+    mut new_events: Vec<CvmEvent>,
     due: bool,
 ) -> Result<(), StoreError> {
     let now = ctx.now();
@@ -380,7 +374,6 @@ async fn record(
         deleted: false,
     };
     tx.record(cvm, &record, now).await?;
-    let mut new_events: Vec<CvmEvent> = drift.map(CvmEvent::Drift).into_iter().collect();
     if shows != cvm.phase {
         new_events.push(CvmEvent::Phase(cvm.phase, shows));
     }
