@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     boot_auth::DenialCode,
     change::EnvReport,
-    cvm::{FailureCode, Phase},
+    cvm::{FailureCode, FaultKind, Phase},
     drift::DriftKind,
     id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, TxHash},
     operation::OperationKind,
@@ -70,6 +70,15 @@ pub enum Event {
         /// Early versions wrote none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift: Option<DriftKind>,
+    },
+    /// A service failed after the boot.
+    #[serde(rename = "cvm.service_failed")]
+    ServiceFailed {
+        /// Name in the compose file.
+        service: String,
+        fault: FaultKind,
+        /// The same for people, with its last output.
+        what: String,
     },
     /// A document was prepared for approval by contracts.
     #[serde(rename = "governance.prepared")]
@@ -291,6 +300,7 @@ impl Event {
             Self::Boot(_) => "cvm.boot",
             Self::DeletionSet { .. } => "cvm.deletion_set",
             Self::Drift { .. } => "cvm.drift",
+            Self::ServiceFailed { .. } => "cvm.service_failed",
             Self::Prepared { .. } => "governance.prepared",
             Self::Verified(_) => "governance.verified",
             Self::VerifiedAgain(_) => "governance.verified_again",

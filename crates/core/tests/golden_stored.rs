@@ -10,7 +10,7 @@ use casemate_core::{
     change::{Before, Change, EnvReport, Renew, Set, Size},
     compose::{AppCompose, ComposeInput},
     cvm::{
-        EngineState, Failure, FailureCode, GpuAttach, Gpus, Phase, PortMap, Resources, Rotation,
+        EngineState, Failure, FailureCode, FaultKind, GpuAttach, Gpus, Phase, PortMap, Resources,
         Spec, Status, StopMode,
     },
     drift::DriftKind,
@@ -80,6 +80,12 @@ fn events() -> Vec<Event> {
         Event::Boot(BootEvent { state: BootState::Done, progress: "done".to_owned() }),
         Event::DeletionSet { at: Some(at) },
         Event::Drift { what: "the VM was stopped".to_owned(), drift: Some(DriftKind::Changed) },
+        Event::Drift { what: "the VM was stopped".to_owned() },
+        Event::ServiceFailed {
+            service: "web".to_owned(),
+            fault: FaultKind::Exited { code: 9 },
+            what: "service web exited with 9".to_owned(),
+        },
         Event::Prepared {
             what: "update".to_owned(),
             compose_hash: ComposeHash::from_bytes([4; 32]),

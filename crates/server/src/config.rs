@@ -393,11 +393,14 @@ mod tests {
         assert_eq!((config.listen.port(), &*config.node), (0, &[NodeChoice::Sim][..]));
 
         let dir = tempfile::tempdir().unwrap();
-        let words = "role = \"api, console\"\nnode = [\"none\"]\n";
+        let words = "role = \"api, console\"\nnode = [\"none\"]\n\
+                     [docker]\nregistries = \"registry.lan:5000\"\nhost_access = \"open\"\n";
         std::fs::write(dir.path().join("w.toml"), words).unwrap();
         let config = Config::load(Some(dir.path().join("w.toml")), &Overrides::default()).unwrap();
         assert_eq!(config.role, [Role::Api, Role::Console]);
         assert_eq!(config.node, [NodeChoice::None]);
+        assert_eq!(config.docker.registries, ["registry.lan:5000"]);
+        assert_eq!(config.docker.host_access, HostAccess::Open);
         for (roles, nodes, key) in
             [(vec![Role::Api], vec![NodeChoice::Sim], "node"), (vec![], vec![], "role")]
         {

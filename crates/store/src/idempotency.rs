@@ -9,7 +9,7 @@ use crate::{Error, Tx};
 
 /// A stored response.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Remembered {
+pub struct StoredReply {
     /// Hash of the route and body of the first request.
     pub fingerprint: String,
     /// HTTP status.
@@ -25,14 +25,14 @@ impl Tx {
         workspace: WorkspaceId,
         key: &str,
         now: Timestamp,
-    ) -> Result<Option<Remembered>, Error> {
+    ) -> Result<Option<StoredReply>, Error> {
         // The update changes nothing: it locks an existing row and returns it as the first request left it.
         // Status 0 means that a transaction committed without a response.
         const TAKE: &str = "INSERT INTO idempotency \
             (workspace_id, key, fingerprint, status, body, created_at) VALUES ($1, $2, '', 0, '', $3) \
             ON CONFLICT (workspace_id, key) DO UPDATE SET status = idempotency.status \
             RETURNING fingerprint, status, body";
-        let answer = on_tx!(self, |c| query_as::<_, Remembered>(TAKE)
+        let answer = on_tx!(self, |c| query_as::<_, StoredReply>(TAKE)
             .bind(workspace.0)
             .bind(key)
             .bind(now.micros())
@@ -45,7 +45,7 @@ impl Tx {
         &mut self,
         workspace: WorkspaceId,
         key: &str,
-        answer: &Remembered,
+        answer: &StoredReply,
     ) -> Result<(), Error> {
         const SQL: &str = "UPDATE idempotency SET fingerprint = $3, status = $4, body = $5 \
             WHERE workspace_id = $1 AND key = $2";

@@ -115,7 +115,7 @@ const COLUMNS: &str = "SELECT o.id, o.cvm_id, o.kind, o.state, o.seq, o.generati
 
 /// Filter of a CVM's operations.
 #[derive(Debug, Clone, Default)]
-pub struct Shown {
+pub struct OperationFilter {
     /// Numbers below this one.
     pub before: Option<i64>,
     /// Accepted at or after this time.
@@ -133,7 +133,7 @@ const SHOWN: &str = "o.cvm_id = $2 AND (CAST($3 AS BIGINT) IS NULL OR o.created_
 pub async fn of_cvm(
     db: &Db,
     cvm: CvmId,
-    shown: &Shown,
+    filter: &OperationFilter,
     limit: i64,
 ) -> Result<Vec<Operation>, Error> {
     let sql = format!(
@@ -141,24 +141,24 @@ pub async fn of_cvm(
         of_kinds(db)
     );
     let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
-        .bind(kinds(shown))
+        .bind(kinds(filter))
         .bind(cvm.0)
-        .bind(shown.from.map(Timestamp::micros))
-        .bind(shown.until.map(Timestamp::micros))
-        .bind(shown.before.unwrap_or(i64::MAX))
+        .bind(filter.from.map(Timestamp::micros))
+        .bind(filter.until.map(Timestamp::micros))
+        .bind(filter.before.unwrap_or(i64::MAX))
         .bind(limit.max(0))
         .fetch_all(c))?;
     rows.into_iter().map(Row::read).collect()
 }
 
-/// Number of operations of a CVM that match the filter, ignoring [`Shown::before`].
-pub async fn count(db: &Db, cvm: CvmId, shown: &Shown) -> Result<i64, Error> {
+/// Number of operations of a CVM that match the filter, ignoring [`OperationFilter::before`].
+pub async fn count(db: &Db, cvm: CvmId, filter: &OperationFilter) -> Result<i64, Error> {
     let sql = format!("SELECT COUNT(*) FROM operations o WHERE {SHOWN} AND {}", of_kinds(db));
     on_read!(db, |c| query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql))
-        .bind(kinds(shown))
+        .bind(kinds(filter))
         .bind(cvm.0)
-        .bind(shown.from.map(Timestamp::micros))
-        .bind(shown.until.map(Timestamp::micros))
+        .bind(filter.from.map(Timestamp::micros))
+        .bind(filter.until.map(Timestamp::micros))
         .fetch_one(c))
 }
 
@@ -166,8 +166,8 @@ fn of_kinds(db: &Db) -> String {
     format!("($1 = '[]' OR o.kind IN ({}))", db.dialect().elements())
 }
 
-fn kinds(shown: &Shown) -> String {
-    let words: Vec<&str> = shown.kinds.iter().map(|kind| kind.as_str()).collect();
+fn kinds(filter: &OperationFilter) -> String {
+    let words: Vec<&str> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
     serde_json::to_string(&words).unwrap_or_default()
 }
 

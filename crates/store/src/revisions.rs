@@ -45,7 +45,7 @@ pub struct Revision {
 
 /// A revision with its whole configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whole {
+pub struct RevisionContent {
     pub revision: Revision,
     /// Names of the sealed variables as clients gave them, ascending.
     pub env_keys: Vec<String>,
@@ -76,7 +76,7 @@ struct Row {
 }
 
 impl Row {
-    fn read(self) -> Result<Whole, Error> {
+    fn read(self) -> Result<RevisionContent, Error> {
         let corrupt_column = |column| corrupt("revisions", column, &self.id);
         let kind = OperationKind::parse(&self.kind);
         let revision = Revision {
@@ -99,7 +99,7 @@ impl Row {
             username: self.username,
             created_at: Timestamp::from_micros(self.created_at),
         };
-        Ok(Whole {
+        Ok(RevisionContent {
             revision,
             env_keys: stored::read(&self.env_keys).map_err(unreadable(
                 "revisions",
@@ -155,7 +155,7 @@ pub async fn count(db: &Db, app: &AppId) -> Result<i64, Error> {
     on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(app.to_string()).fetch_one(c))
 }
 
-pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<Whole>, Error> {
+pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<RevisionContent>, Error> {
     const SQL: &str = concat!(
         select!("r.user_config", "r.sealed_env", "revisions r"),
         " WHERE r.id = $1 AND r.app_id = $2"

@@ -60,6 +60,9 @@ impl Project {
                  compose config --no-interpolate > merged.yml, and name merged.yml."
             ));
         }
+        if let Some(note) = not_reachable(&inspected.not_tcp) {
+            ui::print_note(note);
+        }
         let absolute = fs::canonicalize(&file).map_err(unreadable)?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let name = cvm_name(name, inspected.name.as_deref(), &dir)?;
@@ -73,6 +76,18 @@ impl Project {
             None => Self::read(path, None).map(|project| project.name),
         }
     }
+}
+
+/// Says which published ports get no URL; the server lists none either, and the gateway answers for none.
+fn not_reachable(not_tcp: &[u16]) -> Option<String> {
+    let ports: Vec<String> = not_tcp.iter().map(u16::to_string).collect();
+    (!ports.is_empty()).then(|| {
+        format!(
+            "note: the gateway forwards TCP only: published port {} of another protocol gets no URL. Services \
+             of the app reach it by name.",
+            ports.join(", ")
+        )
+    })
 }
 
 /// A file that Docker Compose would merge into the compose file of this directory.
@@ -198,6 +213,8 @@ mod tests {
         assert_eq!(override_file(dir.path()), None);
         fs::write(dir.path().join("docker-compose.override.yml"), COMPOSE).unwrap();
         assert_eq!(override_file(dir.path()), Some("docker-compose.override.yml"));
+        assert_eq!(not_reachable(&[]), None);
+        assert!(not_reachable(&[53, 123]).unwrap().contains("published port 53, 123"));
         fs::write(dir.path().join("compose.yaml"), "services: {web: {build: .}}").unwrap();
         let error = Project::read(dir.path(), None).unwrap_err();
         assert!(error.text().contains("build context"), "{}", error.text());

@@ -22,6 +22,8 @@ pub struct Inspected {
     pub services: Vec<String>,
     /// Published TCP ports, ascending and unique, as far as they are known before the app runs.
     pub published: Vec<u16>,
+    /// Published ports of other protocols, which the gateway does not forward.
+    pub not_tcp: Vec<u16>,
     pub variables: Variables,
     /// The readiness check of its labels.
     pub readiness: Option<Check>,
@@ -139,7 +141,7 @@ pub fn inspect_with(text: &str, known: &dyn Fn(&str) -> Known) -> Result<Inspect
     }
     problems.extend(check(&file));
     problems.extend(all_in_profiles(&file, known));
-    let (published, bad_ports) = published(&file, known);
+    let (published, not_tcp, bad_ports) = published(&file, known);
     problems.extend(bad_ports);
     let readiness = readiness(&file, &published).unwrap_or_else(|(label, line)| {
         let place = Place::of(&["services", &label.service, "labels"], line);
@@ -155,6 +157,7 @@ pub fn inspect_with(text: &str, known: &dyn Fn(&str) -> Known) -> Result<Inspect
         name: file.get("name").and_then(Node::text).map(str::to_owned),
         services: names,
         published,
+        not_tcp,
         variables: variables(&file),
         readiness,
     })
@@ -189,14 +192,17 @@ fn in_order(problems: Vec<Problem>) -> Vec<Problem> {
     kept
 }
 
-fn published(file: &Node, known: &dyn Fn(&str) -> Known) -> (Vec<u16>, Vec<Problem>) {
-    let (mut found, mut problems) = (BTreeSet::new(), Vec::new());
+/// Published ports of TCP and of other protocols, and problems.
+fn published(file: &Node, known: &dyn Fn(&str) -> Known) -> (Vec<u16>, Vec<u16>, Vec<Problem>) {
+    let (mut tcp, mut others, mut problems) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
     for service in services(file) {
         let (ports, bad) = ports::published(&service.key, &service.node, known);
-        found.extend(ports.iter().filter(|one| one.tcp).map(|one| one.port));
+        for one in ports {
+            if one.tcp { &mut tcp } else { &mut others }.insert(one.port);
+        }
         problems.extend(bad);
     }
-    (found.into_iter().collect(), problems)
+    (tcp.into_iter().collect(), others.into_iter().collect(), problems)
 }
 
 fn readiness(file: &Node, published: &[u16]) -> Result<Option<Check>, (InvalidLabel, usize)> {
@@ -298,7 +304,7 @@ services:
     ports: [{ target: 80, published: 81 }, { target: 80, published: '83', protocol: udp }]
 ";
         let seen = inspect(text).unwrap();
-        assert_eq!(seen.published, [22, 81, 90, 8080]);
+        assert_eq!((seen.published, seen.not_tcp), (vec![22, 81, 90, 8080], vec![83]));
         assert_eq!(seen.services, ["api", "base", "web"]);
         let sealed = |name: &str| if name == "PORT" { Known::Secret } else { Known::Unset };
         assert_eq!(inspect_with(text, &sealed).unwrap().published, [22, 81, 8080]);

@@ -362,10 +362,14 @@ fn read_switches_of(node: &mut Node, shape: Shape) {
             }
         }
         (Value::List(items), List(shape)) => {
-            items.iter_mut().for_each(|item| read_switches_of(item, *shape));
+            for item in items {
+                read_switches_of(item, *shape);
+            }
         }
         (Value::Map(map), Names(shape)) => {
-            map.0.iter_mut().for_each(|entry| read_switches_of(&mut entry.node, *shape));
+            for entry in &mut map.0 {
+                read_switches_of(&mut entry.node, *shape);
+            }
         }
         (Value::Map(map), Keys(keys)) => {
             for entry in &mut map.0 {
@@ -551,6 +555,30 @@ extra: 1
                 "extra (line 11): is not a key of a compose file",
             ]
         );
+    }
+
+    #[test]
+    fn texts_where_booleans_belong_are_read_as_compose_reads_them() {
+        let text = "services:
+  web:
+    privileged: 'Yes'
+    tty: \"off\"
+    init: '1'
+    environment: {privileged: 'true'}
+networks: {n: {external: on}, m: {external: {name: 'on'}}}
+";
+        assert_eq!(said(text), ["service web, init (line 5): \"1\" must be true or false"]);
+        let mut file = documents(text).0.remove(0);
+        read_switches(&mut file);
+        let file = file.to_json();
+        let web = &file["services"]["web"];
+        assert_eq!((&web["privileged"], &web["tty"]), (&true.into(), &false.into()));
+        assert_eq!(
+            (&web["init"], &web["environment"]["privileged"]),
+            (&"1".into(), &"true".into())
+        );
+        assert_eq!(file["networks"]["n"]["external"], true);
+        assert_eq!(file["networks"]["m"]["external"]["name"], "on");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use casemate_core::{
     change::EnvReport,
-    cvm::{Boot, FailureCode, Phase},
+    cvm::{Boot, FailureCode, Phase, ServiceFault},
     drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     governance::{Block, Proof, Question},
@@ -49,6 +49,8 @@ pub enum CvmEvent {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded; the kind, if it is not as desired either.
     Drift(String, Option<DriftKind>),
+    /// A service failed after the boot.
+    ServiceFailed(ServiceFault),
     /// A document was prepared for contracts to allow; `what` is an update or another machine.
     Prepared {
         /// `update`, `replica`, `instance`.
@@ -186,6 +188,11 @@ impl CvmEvent {
             }
             Self::DeletionSet(at) => Event::DeletionSet { at: *at },
             Self::Drift(what, kind) => Event::Drift { what: what.clone(), drift: *kind },
+            Self::ServiceFailed(fault) => Event::ServiceFailed {
+                service: fault.service.clone(),
+                fault: fault.kind.clone(),
+                what: fault.to_string(),
+            },
             Self::Prepared { what, hash, chain_id, until } => Event::Prepared {
                 what: (*what).to_owned(),
                 compose_hash: *hash,

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use casemate_api::error::ErrorCode;
 use casemate_core::id::WorkspaceId;
-use casemate_store::{Tx, idempotency::Remembered};
+use casemate_store::{Tx, idempotency::StoredReply};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -132,7 +132,7 @@ impl Mutation {
     ) -> Result<Written<T, STATUS>, Error> {
         if let Some(key) = self.key.take() {
             let fingerprint = key.fingerprint;
-            let kept = Remembered { fingerprint, status: STATUS.into(), body: body.clone() };
+            let kept = StoredReply { fingerprint, status: STATUS.into(), body: body.clone() };
             self.tx.remember(self.workspace, &key.key, &kept).await?;
         }
         self.commit().await?;

@@ -30,7 +30,7 @@ use crate::view::{
     CauseView, OperationEventView, OperationRecordView, OperationStatusView, StepView,
 };
 
-pub use casemate_store::operations::Shown;
+pub use casemate_store::operations::OperationFilter;
 
 /// Events read for one page of operations; a page of 100 long ones stays below.
 const EVENTS: i64 = 20_000;
@@ -47,7 +47,12 @@ pub struct Page {
 }
 
 /// A page of the operations of a CVM.
-pub async fn page(ctx: &Ctx, cvm: &Cvm, shown: &Shown, limit: u16) -> Result<Page, Error> {
+pub async fn page(
+    ctx: &Ctx,
+    cvm: &Cvm,
+    shown: &OperationFilter,
+    limit: u16,
+) -> Result<Page, Error> {
     let wanted = i64::from(limit) + 1;
     let mut found = operations::of_cvm(&ctx.db, cvm.id, shown, wanted).await?;
     let more = found.len() > usize::from(limit);
@@ -63,7 +68,7 @@ pub async fn page(ctx: &Ctx, cvm: &Cvm, shown: &Shown, limit: u16) -> Result<Pag
 
 /// What a CVM is busy with.
 pub async fn status(ctx: &Ctx, cvm: &Cvm) -> Result<OperationStatusView, Error> {
-    let newest = operations::of_cvm(&ctx.db, cvm.id, &Shown::default(), 200).await?;
+    let newest = operations::of_cvm(&ctx.db, cvm.id, &OperationFilter::default(), 200).await?;
     let waits = |one: &&Operation| one.state == OperationState::Pending && one.joined_to.is_none();
     let queued = newest.iter().filter(waits).count();
     let open: Vec<Operation> =

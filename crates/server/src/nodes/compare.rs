@@ -20,6 +20,7 @@ use casemate_store::{
     lease::Record,
 };
 
+use super::differences::differences;
 use crate::app::{
     Ctx,
     events::{self, CvmEvent, EventScope},
@@ -149,7 +150,7 @@ struct Told {
     kind: Option<DriftKind>,
 }
 
-/// Records a visible difference, if any, and whether the CVM becomes due.
+/// Records visible differences, if any, and whether the CVM becomes due.
 async fn compare(
     ctx: &Ctx,
     cvm: &Cvm,
@@ -162,7 +163,7 @@ async fn compare(
     let shows_of = |vm: &Option<ObservedVm>| vm.as_ref().map(ObservedVm::shows);
     if recorded.is_none() || shows_of(&ours) == shows_of(&cvm.status.observed) {
         return if due {
-            record(ctx, cvm, &cvm.status, cvm.phase, None, due).await
+            record(ctx, cvm, &cvm.status, cvm.phase, Vec::new(), due).await
         } else {
             Ok(())
         };
@@ -170,15 +171,11 @@ async fn compare(
     let mut status = cvm.status.clone();
     status.observed.clone_from(&ours);
     let shows = phase(cvm.desired.power, &status, None);
-    let what = match &ours {
-        None => "the VM is no longer on its node".to_owned(),
-        Some(vm) if !vm.faults.is_empty() => {
-            vm.faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-        }
-        Some(vm) => format!("the node shows the VM {:?}", vm.power).to_lowercase(),
-    };
-    let event = is_told.then_some(CvmEvent::Drift(what, kind));
-    record(ctx, cvm, &status, shows, event, due).await
+    let mut new_events = differences(cvm.status.observed.as_ref(), ours.as_ref(), kind);
+    if !is_told {
+        new_events.retain(|event| !matches!(event, CvmEvent::Drift(..)));
+    }
+    record(ctx, cvm, &status, shows, new_events, due).await
 }
 
 /// Records a status and a phase of a CVM at rest; due: its reconciler takes it up.
@@ -187,7 +184,7 @@ pub(super) async fn record(
     cvm: &Cvm,
     status: &casemate_core::cvm::Status,
     shows: Phase,
-    event: Option<CvmEvent>,
+    mut new_events: Vec<CvmEvent>,
     due: bool,
 ) -> Result<(), StoreError> {
     let now = ctx.now();
@@ -201,7 +198,6 @@ pub(super) async fn record(
         deleted: false,
     };
     tx.record(cvm, &record, now).await?;
-    let mut new_events: Vec<CvmEvent> = event.into_iter().collect();
     if shows != cvm.phase {
         new_events.push(CvmEvent::Phase(cvm.phase, shows));
     }

@@ -282,7 +282,7 @@ async fn read_open(ctx: &Ctx, node: NodeId) -> Result<BTreeMap<Key, Open>, Store
 async fn push_again(ctx: &Ctx, cvm: &Cvm) -> Result<(), StoreError> {
     let mut status = cvm.status.clone();
     status.pushed = 0;
-    match record(ctx, cvm, &status, cvm.phase, None, true).await {
+    match record(ctx, cvm, &status, cvm.phase, Vec::new(), true).await {
         // Something came in between: compared again the next time.
         Err(StoreError::Stale) => Ok(()),
         other => other,

@@ -9,6 +9,7 @@
 //! | [`kms_watch`] | looks at each dstack-kms, which the guests of dstack nodes take their keys from |
 //! | [`watch`] | one node: connect, list, reconcile after an outage |
 //! | `compare` | what a node shows against what is recorded |
+//! | `differences` | what changed at a VM, as events |
 //! | [`drift`] | what a node shows and nobody wanted: listed, told, repaired by policy |
 //! | [`heartbeat`] | renews leases of nodes, and ends the operations on nodes that were given up |
 //!
@@ -21,6 +22,7 @@
 //! worker serves it, and when that worker is gone, another one takes over.
 
 mod compare;
+mod differences;
 pub mod drift;
 pub mod heartbeat;
 pub mod kms_watch;

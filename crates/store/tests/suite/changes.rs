@@ -11,7 +11,7 @@ use casemate_store::{
     cvms::{self, Intent},
     nodes,
     operations::{
-        self, Ending, Shown,
+        self, Ending, OperationFilter,
         queue::{MAX_BATCH, NewChange},
     },
     prepared::Prepared,
@@ -40,7 +40,7 @@ async fn enqueue(world: &World, cvm: CvmId, vcpu: u32) -> OperationId {
 }
 
 async fn states(world: &World, cvm: CvmId) -> Vec<(OperationState, Option<OperationId>)> {
-    let all = operations::of_cvm(&world.db, cvm, &Shown::default(), 100).await.unwrap();
+    let all = operations::of_cvm(&world.db, cvm, &OperationFilter::default(), 100).await.unwrap();
     all.into_iter().rev().map(|operation| (operation.state, operation.joined_to)).collect()
 }
 
@@ -97,18 +97,31 @@ async fn a_list_of_operations_is_what_was_asked_for(db: Db) {
         .unwrap();
     tx.commit().await.unwrap();
     enqueue(&world, cvm.id, 3).await;
-    let list = async |shown: Shown| {
+    let list = async |shown: OperationFilter| {
         let found = operations::of_cvm(&db, cvm.id, &shown, 9).await.unwrap();
         let count = operations::count(&db, cvm.id, &shown).await.unwrap();
         (found.iter().map(|operation| operation.seq).collect::<Vec<_>>(), count)
     };
-    assert_eq!(list(Shown::default()).await, (vec![3, 2, 1], 3));
-    assert_eq!(list(Shown { before: Some(3), ..Shown::default() }).await, (vec![2, 1], 3));
-    assert_eq!(list(Shown { from: Some(at(1)), ..Shown::default() }).await, (vec![2], 1));
-    assert_eq!(list(Shown { until: Some(at(5)), ..Shown::default() }).await, (vec![3, 1], 2));
+    assert_eq!(list(OperationFilter::default()).await, (vec![3, 2, 1], 3));
+    assert_eq!(
+        list(OperationFilter { before: Some(3), ..OperationFilter::default() }).await,
+        (vec![2, 1], 3)
+    );
+    assert_eq!(
+        list(OperationFilter { from: Some(at(1)), ..OperationFilter::default() }).await,
+        (vec![2], 1)
+    );
+    assert_eq!(
+        list(OperationFilter { until: Some(at(5)), ..OperationFilter::default() }).await,
+        (vec![3, 1], 2)
+    );
     let kinds = vec![OperationKind::Stop, OperationKind::Update];
-    assert_eq!(list(Shown { kinds, ..Shown::default() }).await, (vec![3, 2], 2));
-    let newest = operations::of_cvm(&db, cvm.id, &Shown::default(), 1).await.unwrap().remove(0);
+    assert_eq!(
+        list(OperationFilter { kinds, ..OperationFilter::default() }).await,
+        (vec![3, 2], 2)
+    );
+    let newest =
+        operations::of_cvm(&db, cvm.id, &OperationFilter::default(), 1).await.unwrap().remove(0);
     assert_eq!(newest.fields, ["vcpu"]);
     assert_eq!((newest.started_at, newest.created_by), (None, world.user));
     assert!(!newest.username.is_empty());

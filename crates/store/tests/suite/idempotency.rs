@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use casemate_store::{Db, Error, idempotency::Remembered};
+use casemate_store::{Db, Error, idempotency::StoredReply};
 
 use crate::world::{START, World, at};
 
-fn answer(body: &str) -> Remembered {
-    Remembered { fingerprint: "f".to_owned(), status: 202, body: body.to_owned() }
+fn answer(body: &str) -> StoredReply {
+    StoredReply { fingerprint: "f".to_owned(), status: 202, body: body.to_owned() }
 }
 
 /// One request: the first does the work and stores the response, the others repeat it.

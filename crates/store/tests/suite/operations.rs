@@ -6,7 +6,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, Error,
-    operations::{self, Ending, Shown},
+    operations::{self, Ending, OperationFilter},
 };
 
 use crate::world::{START, World, at, operation_id};
@@ -27,11 +27,14 @@ async fn one_operation_runs_per_cvm(db: Db) {
         .await
         .unwrap();
     tx.commit().await.unwrap();
-    let all = operations::of_cvm(&db, cvm.id, &Shown::default(), 10).await.unwrap();
+    let all = operations::of_cvm(&db, cvm.id, &OperationFilter::default(), 10).await.unwrap();
     let states: Vec<_> = all.iter().map(|operation| operation.state).collect();
     assert_eq!(states, [OperationState::Running, OperationState::Superseded]);
-    assert_eq!(operations::of_cvm(&db, cvm.id, &Shown::default(), 1).await.unwrap().len(), 1);
-    assert_eq!(operations::of_cvm(&db, cvm.id, &Shown::default(), -1).await.unwrap(), []);
+    assert_eq!(
+        operations::of_cvm(&db, cvm.id, &OperationFilter::default(), 1).await.unwrap().len(),
+        1
+    );
+    assert_eq!(operations::of_cvm(&db, cvm.id, &OperationFilter::default(), -1).await.unwrap(), []);
 }
 
 async fn an_operation_closes_exactly_once(db: Db) {

@@ -23,7 +23,7 @@ use casemate_store::{
     drift, events,
     key_decisions::{self, BootQuery},
     lease, nodes,
-    operations::{self, Ending, Shown, queue::NewChange},
+    operations::{self, Ending, OperationFilter, queue::NewChange},
     prepared::{self, Prepared},
     proofs, provisions, readiness, revisions,
 };
@@ -188,8 +188,8 @@ async fn read_everything(world: &World) {
     cvms::app(db, workspace, &cvm.spec.app_id).await.unwrap().unwrap();
     nodes::all(db).await.unwrap();
     nodes::taken(db).await.unwrap();
-    operations::of_cvm(db, cvm.id, &Shown::default(), 5).await.unwrap();
-    operations::count(db, cvm.id, &Shown::default()).await.unwrap();
+    operations::of_cvm(db, cvm.id, &OperationFilter::default(), 5).await.unwrap();
+    operations::count(db, cvm.id, &OperationFilter::default()).await.unwrap();
     events::of_operations(db, &[operation_id()], 5).await.unwrap();
     cvms::to_delete(db, START, 5).await.unwrap();
     operations::get(db, operation_id()).await.unwrap();

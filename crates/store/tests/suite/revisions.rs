@@ -105,7 +105,7 @@ async fn only_what_differs_is_a_revision(db: Db) {
     let back = close(&world, cvm.id, Rollback, &["A", "B"], at(4)).await.unwrap();
     let whole = revisions::get(&db, &cvm.spec.app_id, &back).await.unwrap().unwrap();
     let old = revisions::get(&db, &cvm.spec.app_id, &first).await.unwrap().unwrap();
-    let had = |one: &revisions::Whole| {
+    let had = |one: &revisions::RevisionContent| {
         (one.env_keys.clone(), one.sealed_env.clone(), one.revision.compose_hash)
     };
     assert_eq!(had(&whole), had(&old));

@@ -23,7 +23,7 @@ use casemate_store::{
     Db,
     cvms::{self, Cvm},
     events,
-    operations::{self, Operation, Shown},
+    operations::{self, Operation, OperationFilter},
     provisions, revisions,
 };
 use casemate_testing::wait::poll;
@@ -456,7 +456,8 @@ impl Case {
 
 /// Checks that every operation closed as expected, with one event for its end.
 async fn closed_once(db: &Db, cvm: CvmId, ends: &[End]) {
-    let mut all = operations::of_cvm(db, cvm, &Shown::default(), 1000).await.expect("operations");
+    let mut all =
+        operations::of_cvm(db, cvm, &OperationFilter::default(), 1000).await.expect("operations");
     all.reverse();
     assert!(!all.is_empty());
     let told = events::of_cvm(db, cvm, EventSeq(0), 10_000).await.expect("events");

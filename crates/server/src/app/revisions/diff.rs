@@ -6,7 +6,7 @@ use std::{
 };
 
 use casemate_core::change::{EnvReport, known_names};
-use casemate_store::revisions::Whole;
+use casemate_store::revisions::RevisionContent;
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -23,8 +23,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Compares two revisions with their documents.
 pub(super) fn diff(
-    (from, old): (&Whole, &str),
-    (to, new): (&Whole, &str),
+    (from, old): (&RevisionContent, &str),
+    (to, new): (&RevisionContent, &str),
     views: (RevisionView, RevisionView),
 ) -> Result<RevisionDiffView, Error> {
     let (a, b) = (parse(old)?, parse(new)?);

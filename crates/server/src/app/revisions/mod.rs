@@ -26,7 +26,7 @@ use casemate_store::{
     cvms::Cvm,
     prepared::{self, Pending},
     provisions,
-    revisions::{self, Revision, Whole},
+    revisions::{self, Revision, RevisionContent},
 };
 
 use crate::view::{
@@ -67,7 +67,7 @@ async fn app(ctx: &Ctx, caller: &Caller, text: &str) -> Result<AppId, Error> {
     }
 }
 
-async fn find(ctx: &Ctx, app: &AppId, text: &str) -> Result<Whole, Error> {
+async fn find(ctx: &Ctx, app: &AppId, text: &str) -> Result<RevisionContent, Error> {
     let missing = || {
         Error::because(ErrorCode::NotFound, "The requested revision was not found")
             .detail(ErrorDetail::value("revision_id", text))

@@ -20,7 +20,7 @@ use casemate_core::{
 use casemate_store::{
     Tx,
     cvms::{self as stored, Cvm},
-    revisions::Whole,
+    revisions::RevisionContent,
 };
 
 use super::{app, document, find, parse};
@@ -44,7 +44,7 @@ pub async fn change_request(
     ctx: &Ctx,
     tx: &mut Tx,
     cvm: &Cvm,
-    revision: &Whole,
+    revision: &RevisionContent,
     request: &RedeployRequest,
 ) -> Result<ChangeRequest, Error> {
     let text = document(ctx, &revision.revision.compose_hash).await?;

@@ -19,11 +19,11 @@ use crate::{
     },
 };
 
-/// A query string of which every name is asked for at most once, apart from those that may be repeated.
-/// A name that nobody asks for is refused: a list that looks filtered and is not is worse than none.
-struct Asked(Vec<(String, String)>);
+/// The parameters of a query string. A parameter that the route does not know is refused: a list that looks
+/// filtered and is not is worse than none.
+struct QueryParams(Vec<(String, String)>);
 
-impl Asked {
+impl QueryParams {
     /// Empty values count as left out.
     fn new(pairs: Vec<(String, String)>, served: &[&str]) -> Result<Self, Error> {
         let given: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
@@ -42,7 +42,7 @@ impl Asked {
     }
 
     /// The only value of this name. The same value may be there twice.
-    fn one(&self, wanted: &str) -> Result<Option<&str>, Error> {
+    fn single(&self, wanted: &str) -> Result<Option<&str>, Error> {
         let mut values = self.all(wanted);
         let first = values.next();
         match values.find(|value| Some(*value) != first) {
@@ -56,7 +56,7 @@ impl Asked {
     }
 
     fn text(&self, wanted: &str) -> Result<Option<String>, Error> {
-        Ok(self.one(wanted)?.map(str::to_owned))
+        Ok(self.single(wanted)?.map(str::to_owned))
     }
 }
 
@@ -76,27 +76,27 @@ const SERVED: [&str; 12] = [
     "region",
 ];
 
-fn asked(pairs: Vec<(String, String)>) -> Result<(AppsFilter, SeekRequest), Error> {
+fn read_apps_query(pairs: Vec<(String, String)>) -> Result<(AppsFilter, SeekRequest), Error> {
     let invalid = |item| Error::Invalid(vec![item]);
-    let asked = Asked::new(pairs, &SERVED)?;
+    let params = QueryParams::new(pairs, &SERVED)?;
     let request = SeekRequest::from_query(
-        asked.one("page")?,
-        asked.one("page_size")?,
-        asked.one("cursor")?,
+        params.single("page")?,
+        params.single("page_size")?,
+        params.single("cursor")?,
         20,
         100,
     )
     .map_err(invalid)?;
     let filter = AppsFilter {
-        search: asked.text("search")?.unwrap_or_default(),
-        status: asked.all("status").map(str::to_owned).collect(),
-        listed: query_flag("listed", asked.one("listed")?).map_err(invalid)?,
-        base_image: asked.text("base_image")?,
-        instance_type: asked.text("instance_type")?,
-        kms_slug: asked.text("kms_slug")?,
-        kms_type: asked.text("kms_type")?,
-        node: asked.text("node")?,
-        region: asked.text("region")?,
+        search: params.text("search")?.unwrap_or_default(),
+        status: params.all("status").map(str::to_owned).collect(),
+        listed: query_flag("listed", params.single("listed")?).map_err(invalid)?,
+        base_image: params.text("base_image")?,
+        instance_type: params.text("instance_type")?,
+        kms_slug: params.text("kms_slug")?,
+        kms_type: params.text("kms_type")?,
+        node: params.text("node")?,
+        region: params.text("region")?,
     };
     Ok((filter, request))
 }
@@ -110,8 +110,8 @@ fn asked_by_anybody(pairs: Vec<(String, String)>) -> Result<SeekRequest, Error> 
         return Err(Error::code(ErrorCode::Unauthenticated)
             .suggest("Without a key there is the public directory: GET /api/v1/apps?listed=true"));
     }
-    let asked = Asked::new(pairs, &["listed", "page_size", "cursor"])?;
-    SeekRequest::from_query(None, asked.one("page_size")?, asked.one("cursor")?, 20, 100)
+    let params = QueryParams::new(pairs, &["listed", "page_size", "cursor"])?;
+    SeekRequest::from_query(None, params.single("page_size")?, params.single("cursor")?, 20, 100)
         .map_err(|item| Error::Invalid(vec![item]))
 }
 
@@ -159,7 +159,7 @@ pub async fn page(
         let page = directory::page(&ctx, &request).await?;
         return Ok(Json(AppsOrDirectory::Directory(page)));
     };
-    let (filter, request) = asked(query)?;
+    let (filter, request) = read_apps_query(query)?;
     let part = cvms::apps(&ctx, &caller, filter, &request).await?;
     let page = Page::new(part.items, part.total, request.request);
     let page = render::apps(&page, part.next, version.version);

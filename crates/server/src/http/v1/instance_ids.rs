@@ -51,7 +51,7 @@ pub async fn look_for(
 ) -> Result<Written<InstanceIdResult>, ApiError> {
     let InstanceIdRequest { overwrite, dry_run, allow_data_loss } = request.value;
     let wanted = Wanted { replace: overwrite, dry_run, allow_data_loss };
-    one(&ctx, &caller, version, &cvm, wanted, request.key).await
+    apply_to_cvm(&ctx, &caller, version, &cvm, wanted, request.key).await
 }
 
 /// Gives a CVM another instance id. The one it had leads nowhere any more.
@@ -79,10 +79,10 @@ pub async fn replace(
 ) -> Result<Written<InstanceIdResult>, ApiError> {
     let RefreshInstanceIdRequest { dry_run, allow_data_loss } = request.value;
     let wanted = Wanted { replace: true, dry_run, allow_data_loss };
-    one(&ctx, &caller, version, &cvm, wanted, request.key).await
+    apply_to_cvm(&ctx, &caller, version, &cvm, wanted, request.key).await
 }
 
-async fn one(
+async fn apply_to_cvm(
     ctx: &Ctx,
     caller: &Caller,
     version: Version,

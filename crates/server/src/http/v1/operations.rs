@@ -16,7 +16,7 @@ use crate::{
     app::{
         Ctx, Error, cvms,
         mutation::Written,
-        operations::{self, Shown},
+        operations::{self, OperationFilter},
         update,
     },
     http::{
@@ -26,30 +26,30 @@ use crate::{
     },
 };
 
-/// What a query asks for: which operations, and how many.
-fn asked(pairs: &[(String, String)]) -> Result<(Shown, u16), Error> {
-    let mut shown = Shown::default();
+/// The filter and the limit of a query.
+fn read_query(pairs: &[(String, String)]) -> Result<(OperationFilter, u16), Error> {
+    let mut filter = OperationFilter::default();
     let mut limit = 20;
     for (name, text) in pairs.iter().filter(|(_, text)| !text.is_empty()) {
         match name.as_str() {
-            "cursor" => shown.before = Some(operations::cursor(text)?),
+            "cursor" => filter.before = Some(operations::cursor(text)?),
             "limit" => {
                 let number = query_number("limit", Some(text), 1, 100)
                     .map_err(|item| Error::Invalid(vec![item]))?;
                 limit = number.and_then(|number| u16::try_from(number).ok()).unwrap_or(limit);
             }
-            "start_time" => shown.from = Some(time(name, text)?),
-            "end_time" => shown.until = Some(time(name, text)?),
+            "start_time" => filter.from = Some(time(name, text)?),
+            "end_time" => filter.until = Some(time(name, text)?),
             "operation_types" => {
                 for word in text.split(',') {
-                    shown.kinds.push(kind(word)?);
+                    filter.kinds.push(kind(word)?);
                 }
             }
-            // As for every read: what nobody knows is no filter.
+            // As for every read, unknown parameters are ignored.
             _ => {}
         }
     }
-    Ok((shown, limit))
+    Ok((filter, limit))
 }
 
 fn invalid(name: &str, why: &str, text: &str) -> Error {
@@ -95,9 +95,9 @@ pub async fn list(
     Path(cvm): Path<String>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Result<Json<OperationsPage>, ApiError> {
-    let (shown, limit) = asked(&pairs)?;
+    let (filter, limit) = read_query(&pairs)?;
     let cvm = cvms::find(&ctx, &caller, &cvm).await?;
-    let page = operations::page(&ctx, &cvm, &shown, limit).await?;
+    let page = operations::page(&ctx, &cvm, &filter, limit).await?;
     let next = page.next.map(|place| place.to_string());
     Ok(Json(render::operations(&page.items, next, page.total, version.version)))
 }

@@ -37,7 +37,7 @@ use casemate_store::{
     accounts,
     cvms::{self, Cvm},
     events, lease,
-    operations::{self, Operation, Shown},
+    operations::{self, Operation, OperationFilter},
 };
 use common::{COMPOSE, World};
 use sha2::{Digest, Sha256};
@@ -228,8 +228,9 @@ impl Bench {
 
     /// The newest operation of a kind, with its failure.
     async fn last(&self, kind: &str) -> (OperationState, Option<String>) {
-        let all =
-            operations::of_cvm(&self.ctx.db, self.cvm, &Shown::default(), 1000).await.unwrap();
+        let all = operations::of_cvm(&self.ctx.db, self.cvm, &OperationFilter::default(), 1000)
+            .await
+            .unwrap();
         let found = all.into_iter().find(|operation: &Operation| operation.kind.as_str() == kind);
         let found = found.unwrap();
         (found.state, found.failure.map(|(code, _)| code))

@@ -15,9 +15,9 @@ use casemate_store::{
     cvms::{self, Cvm},
     events::{self, Event},
     nodes,
-    operations::{self, Operation, Shown},
+    operations::{self, Operation, OperationFilter},
     provisions,
-    revisions::{self as stored, Whole},
+    revisions::{self as stored, RevisionContent},
 };
 use serde_json::Value;
 
@@ -30,7 +30,7 @@ pub struct Facts {
     /// Oldest first.
     pub events: Vec<Event>,
     /// Oldest first.
-    pub revisions: Vec<Whole>,
+    pub revisions: Vec<RevisionContent>,
     /// Of the revisions, by their hash.
     pub documents: BTreeMap<ComposeHash, AppCompose>,
 }
@@ -44,7 +44,7 @@ impl Facts {
         };
         let text = provisions::document(db, &cvm.spec.compose_hash).await.unwrap().unwrap();
         let mut operations =
-            operations::of_cvm(db, cvm.id, &Shown::default(), 10_000).await.unwrap();
+            operations::of_cvm(db, cvm.id, &OperationFilter::default(), 10_000).await.unwrap();
         operations.reverse();
         let events = events::of_cvm(db, cvm.id, EventSeq(0), 100_000).await.unwrap();
         let (mut revisions, mut documents) = (Vec::new(), BTreeMap::new());
@@ -290,8 +290,8 @@ pub fn history_agrees(facts: &Facts, vms: &[SimVm], struck: bool) {
         let was_off = by.kind == OperationKind::Update && !started;
         assert!(boots || was_off, "it cannot have come up: {one:?}");
     }
-    let had = |one: &Whole| {
-        let Whole { env_keys, user_config, sealed_env, .. } = one.clone();
+    let had = |one: &RevisionContent| {
+        let RevisionContent { env_keys, user_config, sealed_env, .. } = one.clone();
         (one.revision.compose_hash, env_keys, user_config, sealed_env)
     };
     for pair in facts.revisions.windows(2) {

@@ -21,7 +21,7 @@ use casemate_store::{
     accounts,
     cvms::{self, Cvm},
     lease,
-    operations::{self, Operation, Shown},
+    operations::{self, Operation, OperationFilter},
 };
 use common::{COMPOSE, World};
 use sha2::{Digest, Sha256};
@@ -72,7 +72,8 @@ impl Bench {
     /// Oldest first.
     async fn operations(&self) -> Vec<Operation> {
         let db = &self.world.ctx.db;
-        let mut all = operations::of_cvm(db, self.cvm, &Shown::default(), 1000).await.unwrap();
+        let mut all =
+            operations::of_cvm(db, self.cvm, &OperationFilter::default(), 1000).await.unwrap();
         all.reverse();
         all
     }

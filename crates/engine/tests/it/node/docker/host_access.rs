@@ -56,7 +56,7 @@ impl Host {
         .await;
         let (tcp, udp) =
             (self.tcp.local_addr().unwrap().port(), self.udp.local_addr().unwrap().port());
-        let (mut probes, mut tried) = (String::new(), BTreeSet::new());
+        let (mut probes, mut tried) = (Vec::new(), BTreeSet::new());
         for host in addresses(&web, &self.container) {
             let family = if host.contains(':') { "tcp6" } else { "tcp4" };
             for (kind, probe) in [
@@ -67,11 +67,12 @@ impl Host {
                 ("ping", format!("ping -c 1 -W 1 {host}")),
             ] {
                 tried.insert(kind);
-                probes += &format!("({probe} >/dev/null 2>&1 && echo {kind}) & ");
+                probes.push(format!("({probe} >/dev/null 2>&1 && echo {kind}) &"));
             }
         }
         assert_eq!(tried.len(), 5, "{tried:?}");
-        let said = docker(&["exec", &web, "sh", "-c", &format!("{probes} wait; echo done")]);
+        let said =
+            docker(&["exec", &web, "sh", "-c", &format!("{} wait; echo done", probes.join(" "))]);
         assert!(said.ends_with("done"), "{said}");
         let mut reached: BTreeSet<String> = said.lines().map(str::to_owned).collect();
         reached.remove("done");
