@@ -11,16 +11,14 @@ use casemate_core::{
     compose::{AppCompose, ComposeInput},
     cvm::{
         EngineState, Failure, FailureCode, FaultKind, GpuAttach, Gpus, Phase, PortMap, Resources,
-        Spec, Status, StopMode,
+        Rotation, Spec, Status, StopMode,
     },
     drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
-    event::{BootEvent, BootState, End, Event, Evidence, StepCode, StepEvent},
     id::{
         Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
         TxHash,
     },
-    id::{Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, RevisionRef, TxHash},
     instance::InstanceSeed,
     operation::OperationKind,
     ready::Check,
@@ -80,7 +78,6 @@ fn events() -> Vec<Event> {
         Event::Boot(BootEvent { state: BootState::Done, progress: "done".to_owned() }),
         Event::DeletionSet { at: Some(at) },
         Event::Drift { what: "the VM was stopped".to_owned(), drift: Some(DriftKind::Changed) },
-        Event::Drift { what: "the VM was stopped".to_owned() },
         Event::ServiceFailed {
             service: "web".to_owned(),
             fault: FaultKind::Exited { code: 9 },

@@ -64,8 +64,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        id::KmsId,
         node::NodeState,
-        place::{Amount, Labels, Selector, admit},
+        place::{Amount, KeySource, Labels, Selector, admit},
     };
 
     fn node(id: i64, vcpu: i64, gpus: usize) -> Candidate {
@@ -76,6 +77,7 @@ mod tests {
             state: NodeState::Active,
             reachable: true,
             images: vec!["a".to_owned()],
+            kms: KeySource { ids: vec![KmsId("kms_a".to_owned())], label: "the KMS a".to_owned() },
             tee: "tdx".to_owned(),
             labels: Labels::new(),
             free_gpus: vec!["g".to_owned(); gpus],
@@ -89,6 +91,7 @@ mod tests {
             node: None,
             region: None,
             image: "a".to_owned(),
+            kms: vec![KmsId("kms_a".to_owned())],
             amount: Amount { slots: 1, vcpu, memory_mb: 1, disk_gb: 1 },
             selector: Selector::default(),
         }

@@ -237,6 +237,9 @@ pub struct Inventory {
     pub version: String,
     /// Identity of the host.
     pub device_id: DeviceId,
+    /// Which of this guests reported.
+    #[serde(default = "GuestReported::all")]
+    pub guest_reported: GuestReported,
     /// Family, model, stepping, platform and SKU of the CPU, 12 hex digits; `None` without TDX.
     pub fmspc: Option<String>,
     /// OS images it has.
@@ -260,6 +263,22 @@ pub struct Inventory {
     pub notes: Vec<String>,
 }
 
+/// Facts of a host that its guests reported, because its software does not. They are good for comparison. A
+/// tenant can make its guest report anything, so they never decide who gets keys or traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GuestReported {
+    pub device_id: bool,
+    /// `os_image_hash` of the images.
+    pub image_hashes: bool,
+}
+
+impl GuestReported {
+    /// Everything, as for rows of an older version.
+    const fn all() -> Self {
+        Self { device_id: true, image_hashes: true }
+    }
+}
+
 /// A GPU of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gpu {
@@ -277,6 +296,7 @@ impl Inventory {
             tee: Tee::None,
             version: String::new(),
             device_id: DeviceId::from_bytes([0; 32]),
+            guest_reported: GuestReported::all(),
             fmspc: None,
             images: Vec::new(),
             capacity: Capacity { slots: 0, vcpu: 0, memory_mb: 0, disk_gb: 0 },
@@ -290,6 +310,19 @@ impl Inventory {
 }
 
 impl Inventory {
+    /// The device id, if it is known from the operator or the software of the host.
+    pub fn trusted_device_id(&self) -> Option<DeviceId> {
+        let known = self.device_id != DeviceId::from_bytes([0; 32]);
+        (known && !self.guest_reported.device_id).then_some(self.device_id)
+    }
+
+    /// The hashes of the images of this name that the software of the host reported.
+    pub fn trusted_image_hashes(&self, name: &str) -> impl Iterator<Item = &str> {
+        let images = (!self.guest_reported.image_hashes).then_some(&self.images);
+        let named = images.into_iter().flatten().filter(move |image| image.name == name);
+        named.filter_map(|image| image.os_image_hash.as_deref())
+    }
+
     /// With what was known before and the node does not tell every time: its device id and the hashes of its
     /// images, which guests tell, and the last probe, unless there is a newer one.
     #[must_use]

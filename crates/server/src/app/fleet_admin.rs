@@ -134,7 +134,7 @@ pub async fn simulation(ctx: &Ctx, request: &SimulationRequest) -> Result<Simula
         .all()
         .into_iter()
         .filter(|node| is_left(node.id))
-        .map(|node| node.candidate(&taken))
+        .map(|node| ctx.fleet.candidate(&node, &taken))
         .collect();
     let (image, found) = best(&left, &demand(ctx, request)?, request);
     let name = |id: NodeId| {
@@ -183,6 +183,7 @@ fn demand(ctx: &Ctx, request: &SimulationRequest) -> Result<Demand, Error> {
         node: None,
         region: request.region.clone(),
         image: request.image.clone().unwrap_or_default(),
+        kms: ctx.fleet.all_kms().map(|kms| kms.id.clone()).collect(),
         amount: Amount {
             slots: 1,
             vcpu: size.vcpu.into(),

@@ -45,9 +45,8 @@ fn image_version<'a>(inventory: &'a Inventory, name: &str) -> Option<&'a str> {
     Some(&image.version)
 }
 
-/// The identity of a host, if that is known. A guest whose own evidence names no host tells the hash of nothing.
+/// The identity of a host, if that is known. A host without evidence has the hash of nothing.
 fn device(inventory: &Inventory) -> Option<DeviceId> {
     let nothing: [u8; 32] = Sha256::digest([]).into();
-    let unknown = [DeviceId::from_bytes([0; 32]), DeviceId::from_bytes(nothing)];
-    Some(inventory.device_id).filter(|device| !unknown.contains(device))
+    inventory.trusted_device_id().filter(|device| *device != DeviceId::from_bytes(nothing))
 }

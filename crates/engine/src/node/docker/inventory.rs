@@ -8,7 +8,7 @@ use super::{
     engine::within,
     shared::{Shared, os_image_hash},
 };
-use crate::node::{CallError, Capacity, Image, Inventory, Tee};
+use crate::node::{CallError, Capacity, GuestReported, Image, Inventory, Tee};
 
 /// A container engine shares CPUs, so a node promises more than it has.
 const OVERCOMMIT: u32 = 4;
@@ -25,6 +25,7 @@ pub(super) async fn inventory(node: &Shared) -> Result<Inventory, CallError> {
         tee: Tee::None,
         version: node.version.clone(),
         device_id: node.ident.device,
+        guest_reported: GuestReported::default(),
         fmspc: None,
         images: node.config.images.iter().map(|name| image(name)).collect(),
         capacity: node.config.capacity.unwrap_or_else(|| capacity(&info)),

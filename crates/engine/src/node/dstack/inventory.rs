@@ -17,7 +17,7 @@ use super::{
         StatusResponse, TcbInfo, VersionResponse, VmInfo,
     },
 };
-use crate::node::{CallError, Capacity, Gpu, Image, Inventory, Mark, Tee};
+use crate::node::{CallError, Capacity, Gpu, GuestReported, Image, Inventory, Mark, Tee};
 
 /// VMs of one answer with configurations: each may have a document of 200 KiB and an environment of 256 KiB.
 const PAGE: u32 = 50;
@@ -157,6 +157,7 @@ pub(super) fn inventory(
         tee: config.tee,
         version: build.version.clone(),
         device_id: guests.device_id.unwrap_or_else(|| DeviceId::from_bytes([0; 32])),
+        guest_reported: GuestReported { device_id: config.device_id.is_none(), image_hashes: true },
         fmspc: None,
         images: images.images.into_iter().map(|info| image(info, guests)).collect(),
         capacity: Capacity {

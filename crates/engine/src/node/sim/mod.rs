@@ -65,7 +65,8 @@ use self::{
     vm::Vm,
 };
 use super::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
+    CallError, Dial, DialError, GuestReported, Inventory, LogQuery, LogStream, Mark, Node, Tee,
+    VmConfig,
 };
 
 /// A handle of a simulated host; clones are handles of the same one.
@@ -218,6 +219,7 @@ fn inventory(config: &SimConfig) -> Inventory {
         tee: Tee::Simulated,
         version: "0.6.0-sim".to_owned(),
         device_id: DeviceId::from_bytes(Sha256::digest(simulated_ppid).into()),
+        guest_reported: GuestReported::default(),
         fmspc: None,
         images: config.images.clone(),
         capacity: config.capacity,

@@ -213,8 +213,9 @@ impl Shared {
     /// The nodes with this device, or every node if devices are not checked.
     fn nodes_with(&self, device: &DeviceId) -> Vec<NodeId> {
         let nodes = self.ctx.fleet.all();
-        let fits =
-            |inventory: &Inventory| !self.policy.check_device || inventory.device_id == *device;
+        let fits = |inventory: &Inventory| {
+            !self.policy.check_device || inventory.trusted_device_id() == Some(*device)
+        };
         nodes.iter().filter(|node| fits(&node.observed().0)).map(|node| node.id).collect()
     }
 
@@ -231,7 +232,7 @@ impl Shared {
                 let (inventory, _) = node.observed();
                 CandidateNode {
                     name: node.name.clone(),
-                    device_id: Some(inventory.device_id).filter(is_known),
+                    device_id: inventory.trusted_device_id(),
                     without_tee: is_without_tee(&inventory),
                     os_images: self.os_images(cvm, &inventory),
                 }
@@ -246,17 +247,12 @@ impl Shared {
         inventory: &Inventory,
     ) -> BTreeMap<String, BTreeSet<Measurement>> {
         let hashes = |name: &String| {
-            let reported = inventory.images.iter().filter(|image| image.name == *name);
-            let reported = reported.filter_map(|image| image.os_image_hash.as_ref()?.parse().ok());
+            let reported = inventory.trusted_image_hashes(name);
+            let reported = reported.filter_map(|hash| hash.parse().ok());
             reported.chain(self.os_images.get(name).into_iter().flatten().copied()).collect()
         };
         cvm.boots.iter().map(|boot| (boot.image.clone(), hashes(&boot.image))).collect()
     }
-}
-
-/// Zero stands for a device that is not known yet.
-fn is_known(device: &DeviceId) -> bool {
-    *device.as_bytes() != [0; 32]
 }
 
 /// A node that has not answered yet has no version: nothing is known of its TEE.

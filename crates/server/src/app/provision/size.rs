@@ -325,7 +325,6 @@ pub const fn refused_field(refusal: &Refusal) -> &'static str {
 pub const fn refusal_code(refusal: &Refusal) -> ErrorCode {
     match refusal {
         Refusal::Closed(_) | Refusal::Unreachable => ErrorCode::NodeNotAccessible,
-        Refusal::Region(_) | Refusal::Disk { .. } => ErrorCode::ResourceNotAvailable,
         Refusal::Kms(_) => ErrorCode::KmsNotFound,
         Refusal::Region(_)
         | Refusal::Disk { .. }
