@@ -273,7 +273,7 @@ async fn prpc(
             | KmsFault::NoWebhook => {}
         }
     }
-    let answer = match method.strip_prefix("KMS.").unwrap_or(&method) {
+    let mut answer = match method.strip_prefix("KMS.").unwrap_or(&method) {
         "GetMeta" if kms.faults().contains(&KmsFault::NoWebhook) => {
             return refusal(400, "failed to get KMS info from the auth api: connection refused");
         }
@@ -294,7 +294,6 @@ async fn prpc(
             return refusal(kms.profile.unknown_method, &text);
         }
     };
-    let mut answer = answer;
     for fault in kms.faults() {
         if let (KmsFault::Without(field), Some(fields)) = (fault, answer.as_object_mut()) {
             fields.remove(&field);

@@ -59,6 +59,9 @@ impl Stage {
     }
 }
 
+/// Whether an error is the one that is expected.
+type Fits = fn(&KmsError) -> bool;
+
 fn app() -> AppId {
     AppId::from_bytes([9; 20])
 }
@@ -87,7 +90,7 @@ async fn every_version_gives_a_key_that_its_guests_open() {
 async fn each_failure_has_a_type_of_its_own() {
     let stage = Stage::new(KmsProfile::newest()).await;
     let other = stage.kms.other_public_key();
-    let cases: Vec<(KmsFault, fn(&KmsError) -> bool)> = vec![
+    let cases: Vec<(KmsFault, Fits)> = vec![
         (KmsFault::Hangs, |error| matches!(error, KmsError::Silent(1))),
         (KmsFault::Status(503), |error| matches!(error, KmsError::Unreachable(_))),
         (KmsFault::Status(500), |error| matches!(error, KmsError::Failed { status: 500, .. })),

@@ -64,6 +64,28 @@ enum RemoteKey<'a> {
     Unneeded,
 }
 
+/// The KMS was not asked for the key of this app.
+struct NotAsked;
+
+impl RemoteKey<'_> {
+    /// The app whose key is known of this KMS.
+    fn app_of(self, kms: &FleetKms) -> Option<AppId> {
+        let Self::Known(known) = self else { return None };
+        known.filter(|known| known.kms == kms.id).map(|known| known.app)
+    }
+
+    /// The key of an app; `None`: none is needed.
+    fn key_of(self, kms: &FleetKms, app: &AppId) -> Result<Option<EnvPublicKey>, NotAsked> {
+        match self {
+            Self::Unneeded => Ok(None),
+            Self::Known(Some(known)) if known.kms == kms.id && known.app == *app => {
+                Ok(Some(known.key))
+            }
+            Self::Known(_) => Err(NotAsked),
+        }
+    }
+}
+
 /// What comes of an attempt.
 enum Step<'a> {
     /// It is written.
@@ -157,25 +179,20 @@ async fn prepare<'a>(
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
     // The contract that is to be the app may be there already; which one it is says the commit.
-    let app = match kms.governed {
-        Some(_) => None,
-        None => {
-            let known = match remote {
-                RemoteKey::Known(Some(known)) if known.kms == kms.id => Some(known.app),
-                RemoteKey::Known(_) | RemoteKey::Unneeded => None,
-            };
-            let identity = identity::Identity { request, hash: &compose_hash, kms, known };
-            Some(identity.app_id(ctx, tx, caller).await?)
-        }
+    let app = if kms.governed.is_some() {
+        None
+    } else {
+        let known = remote.app_of(kms);
+        let identity = identity::Identity { request, hash: &compose_hash, kms, known };
+        Some(identity.app_id(ctx, tx, caller).await?)
     };
-    let env_key = match (app.or(request.app_id).filter(|_| compose.kms_enabled), remote) {
-        (None, _) => None,
-        (Some(app), _) if !kms.kms.is_remote() => Some(env_key(ctx, kms, &app).await?),
-        (Some(_), RemoteKey::Unneeded) => None,
-        (Some(app), RemoteKey::Known(Some(known))) if known.kms == kms.id && known.app == app => {
-            Some(known.key)
-        }
-        (Some(app), RemoteKey::Known(_)) => return Ok(Step::Ask(kms, app)),
+    let env_key = match app.or(request.app_id).filter(|_| compose.kms_enabled) {
+        Some(app) if !kms.kms.is_remote() => Some(env_key(ctx, kms, &app).await?),
+        Some(app) => match remote.key_of(kms, &app) {
+            Ok(key) => key,
+            Err(NotAsked) => return Ok(Step::Ask(kms, app)),
+        },
+        None => None,
     };
     let spec = Spec {
         revision: 1,

@@ -15,8 +15,13 @@ use crate::{
     config::{Config, dstack_kms_key},
 };
 
-/// Opens them, in the order of the configuration.
-pub(super) fn open(config: &Config, chains: &Chains) -> Result<Vec<FleetKms>, StartError> {
+/// Opens them, in the order of the configuration, and binds their slugs.
+pub(super) async fn open(
+    config: &Config,
+    chains: &Chains,
+    db: &Db,
+    clock: &dyn Clock,
+) -> Result<Vec<FleetKms>, StartError> {
     let mut all = Vec::with_capacity(config.kms.dstack.len());
     for (index, dstack) in config.kms.dstack.iter().enumerate() {
         let wrong =
@@ -34,11 +39,12 @@ pub(super) fn open(config: &Config, chains: &Chains) -> Result<Vec<FleetKms>, St
         let key = hex::encode(settings.keys.first());
         all.push(FleetKms::dstack(&dstack.slug, &dstack.url, key, remote, governed));
     }
+    bind(db, &all, clock).await?;
     Ok(all)
 }
 
 /// Binds their slugs to their first root keys: what was sealed for one does not open with the keys of another.
-pub(super) async fn bind(db: &Db, all: &[FleetKms], clock: &dyn Clock) -> Result<(), StartError> {
+async fn bind(db: &Db, all: &[FleetKms], clock: &dyn Clock) -> Result<(), StartError> {
     if all.is_empty() {
         return Ok(());
     }

@@ -198,8 +198,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let chains = chains::open(&config, &clock)?;
     let maker = KmsMaker { config: &config, db: &db, builtin: &kms_here, keys: &kms };
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
-    let dstack = dstack_kms::open(&config, &chains)?;
-    dstack_kms::bind(&db, &dstack, &*clock).await?;
+    let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
     let config = Arc::new(config);
     let opener = Arc::new(Opener {
         config: config.clone(),
@@ -221,9 +220,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         clock,
         entropy,
-        fleet: Arc::new(
-            Fleet::new(Nodes::new(), kms_here).with_dstack_kms(dstack).governed_by(governed),
-        ),
+        fleet: fleet(kms_here, dstack, governed),
         gateways,
         cache: Arc::default(),
         directory_length: Arc::default(),
@@ -290,6 +287,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         ctx,
         _locks: locks,
     })
+}
+
+/// The fleet without its nodes, which the registry adds.
+fn fleet(builtin: FleetKms, dstack: Vec<FleetKms>, governed: Vec<FleetKms>) -> Arc<Fleet> {
+    Arc::new(Fleet::new(Nodes::new(), builtin).with_dstack_kms(dstack).governed_by(governed))
 }
 
 /// `api.url` comes last: a client that waits for it finds the other files.

@@ -80,13 +80,9 @@ impl Meta {
 fn bytes<const N: usize>(field: &'static str, text: Option<&str>) -> Result<[u8; N], KmsError> {
     let text = text.filter(|text| !text.is_empty()).ok_or(KmsError::MissingField(field))?;
     let mut bytes = [0; N];
-    match hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut bytes) {
-        Ok(()) => Ok(bytes),
-        Err(_) => {
-            let why = format!("is not {N} bytes in hex");
-            Err(KmsError::InvalidField { field, why })
-        }
-    }
+    let invalid = |_| KmsError::InvalidField { field, why: format!("is not {N} bytes in hex") };
+    hex::decode_to_slice(text.strip_prefix("0x").unwrap_or(text), &mut bytes).map_err(invalid)?;
+    Ok(bytes)
 }
 
 /// The `SubjectPublicKeyInfo` of the first certificate of a PEM text, DER. `None`: there is none.

@@ -56,24 +56,24 @@ impl KmsKeys {
 
 impl GuestKeys for KmsKeys {
     fn env_secret(&self, owner: &KeyOwner) -> Result<EnvSecretKey, CallError> {
-        self.of(owner)?.env_secret_key(&owner.app).map_err(no_key)
+        self.of(owner)?.env_secret_key(&owner.app).map_err(|error| no_key(&error))
     }
     fn get_key(&self, owner: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
-        self.of(owner)?.get_key(&owner.app, path, purpose).map_err(no_key)
+        self.of(owner)?.get_key(&owner.app, path, purpose).map_err(|error| no_key(&error))
     }
 }
 
-fn no_key(error: KmsError) -> CallError {
+fn no_key(error: &KmsError) -> CallError {
     CallError::Rejected(error.to_string())
 }
 
 /// One KMS for every app.
 impl GuestKeys for BuiltinKms {
     fn env_secret(&self, owner: &KeyOwner) -> Result<EnvSecretKey, CallError> {
-        self.env_secret_key(&owner.app).map_err(no_key)
+        self.env_secret_key(&owner.app).map_err(|error| no_key(&error))
     }
     fn get_key(&self, owner: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
-        BuiltinKms::get_key(self, &owner.app, path, purpose).map_err(no_key)
+        BuiltinKms::get_key(self, &owner.app, path, purpose).map_err(|error| no_key(&error))
     }
 }
 
