@@ -40,14 +40,12 @@ use crate::{
     app::{
         Ctx, account,
         approval::token_rate_limit::TokenRateLimit,
-        boot_auth::BootAuth,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
     },
     config::{Config, Role},
     gateway::Gateway,
     http,
-    kms_webhook::router,
     nodes::{
         heartbeat,
         open::Opener,
@@ -226,25 +224,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
-    let webhook_url = webhook.as_ref().map(|webhook| format!("http://{}", webhook.address));
-    if let Some(webhook) = webhook {
-        let auth = BootAuth::start(&ctx, &tasks);
-        let auth = auth.map_err(|error| StartError::KmsWebhook(error.to_string()))?;
-        serve(&listeners, webhook.listener, router(auth, webhook.token), &stop);
-    }
-    write_urls(
-        &dir,
-        [
-            ("gateway.url", gateway_url.as_deref()),
-            ("http.url", Some(&http_url)),
-            ("kms-webhook.url", webhook_url.as_deref()),
-            ("api.url", api_url.as_deref()),
-        ],
-    )?;
+    webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
+    write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
     tracing::info!(
         api = api_url,
         gateway = gateway_url,
-        kms_webhook = webhook_url,
         http = http_url,
         roles = ?ctx.config.role,
         nodes = ?descriptions,
@@ -265,8 +249,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// `api.url` comes last: a client that waits for it finds the other files.
-fn write_urls(dir: &Path, urls: [(&str, Option<&str>); 4]) -> Result<(), StartError> {
-    for (name, url) in urls {
+fn write_urls(
+    dir: &Path,
+    gateway: Option<&str>,
+    http: &str,
+    api: Option<&str>,
+) -> Result<(), StartError> {
+    for (name, url) in [("gateway.url", gateway), ("http.url", Some(http)), ("api.url", api)] {
         if let Some(url) = url {
             files::write_url(&dir.join(name), url)?;
         }
