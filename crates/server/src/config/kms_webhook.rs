@@ -70,7 +70,7 @@ fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::
     text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
 }
 
-fn refuse(key: &str, reason: impl ToString) -> ConfigError {
+fn refuse(key: &str, reason: &impl ToString) -> ConfigError {
     ConfigError::Value { key: format!("kms_webhook.{key}"), reason: reason.to_string() }
 }
 
@@ -79,7 +79,7 @@ fn parse<T: FromStr<Err: ToString> + Ord>(
     key: &str,
     texts: &[String],
 ) -> Result<BTreeSet<T>, ConfigError> {
-    let named = |why: T::Err| refuse(key, why.to_string());
+    let named = |why: T::Err| refuse(key, &why);
     texts.iter().map(|text| text.parse().map_err(named)).collect()
 }
 
@@ -97,14 +97,12 @@ impl KmsWebhook {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let has_token = self.token.is_some() || !self.token_file.as_os_str().is_empty();
         if self.listen.is_some() && !has_token {
-            return Err(refuse(
-                "token_file",
-                "is required with listen: guests on the same host may reach it",
-            ));
+            let why = "is required with listen: guests on the same host may reach it";
+            return Err(refuse("token_file", &why));
         }
         if !["", ANY].contains(&self.gateway_app_id.as_str()) {
             let id: Result<AppId, _> = self.gateway_app_id.parse();
-            id.map_err(|why| refuse("gateway_app_id", why))?;
+            id.map_err(|why| refuse("gateway_app_id", &why))?;
         }
         self.os_images()?;
         self.policy().map(drop)

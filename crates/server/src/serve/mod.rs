@@ -41,7 +41,6 @@ use crate::{
     app::{
         Ctx, account,
         approval::token_rate_limit::TokenRateLimit,
-        boot_auth::BootAuth,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
         gateways::{GatewayClusters, InvalidCluster},
@@ -49,7 +48,6 @@ use crate::{
     config::{Config, Role},
     gateway::Gateway,
     gateway_auth, gateway_watch, http,
-    kms_webhook::router,
     nodes::{
         heartbeat, kms_watch,
         open::Opener,
@@ -248,28 +246,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some((gateway, _)) = gateway {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
-    let webhook_url = webhook.as_ref().map(|webhook| format!("http://{}", webhook.address));
-    if let Some(webhook) = webhook {
-        let auth = BootAuth::start(&ctx, &tasks);
-        let auth = auth.map_err(|error| StartError::KmsWebhook(error.to_string()))?;
-        serve(&listeners, webhook.listener, router(auth, webhook.token), &stop);
-    }
-    write_urls(
-        &dir,
-        [
-            ("gateway.url", gateway_url.as_deref()),
-            ("http.url", Some(&http_url)),
-            ("kms-webhook.url", webhook_url.as_deref()),
-            ("api.url", api_url.as_deref()),
-        ],
-    )?;
+    webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
     if let Some((listener, token)) = gateway_auth {
         serve(&listeners, listener, gateway_auth::router(ctx.clone(), token), &stop);
     }
+    write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
     tracing::info!(
         api = api_url,
         gateway = gateway_url,
-        kms_webhook = webhook_url,
         http = http_url,
         roles = ?ctx.config.role,
         nodes = ?descriptions,
@@ -295,8 +279,13 @@ fn fleet(builtin: FleetKms, dstack: Vec<FleetKms>, governed: Vec<FleetKms>) -> A
 }
 
 /// `api.url` comes last: a client that waits for it finds the other files.
-fn write_urls(dir: &Path, urls: [(&str, Option<&str>); 4]) -> Result<(), StartError> {
-    for (name, url) in urls {
+fn write_urls(
+    dir: &Path,
+    gateway: Option<&str>,
+    http: &str,
+    api: Option<&str>,
+) -> Result<(), StartError> {
+    for (name, url) in [("gateway.url", gateway), ("http.url", Some(http)), ("api.url", api)] {
         if let Some(url) = url {
             files::write_url(&dir.join(name), url)?;
         }
