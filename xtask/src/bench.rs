@@ -85,15 +85,10 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 
 /// Observation of emulated hosts: `crates/server/benches/fleet.rs`.
 fn fleet(options: &Options) -> anyhow::Result<()> {
-    let profile = if options.short { "dev" } else { "release" };
-    let double = ["build", "--quiet", "--package", "casemate-dstack-double", "--profile", profile];
-    command(&mut cargo(&double))?;
-    let dir = if options.short { "debug" } else { "release" };
-    let double = std::path::absolute(target().join(dir).join("dstack-double"))?;
-    let bench = ["bench", "--quiet", "--package", "casemate-server", "--bench", "fleet"];
-    let mut bench = cargo(&bench);
-    bench.args(["--profile", if options.short { "dev" } else { "bench" }, "--", "--double"]);
-    bench.arg(double).args(["--hosts", &options.hosts]);
+    let mut bench =
+        cargo(&["bench", "--quiet", "--package", "casemate-server", "--bench", "fleet"]);
+    bench.args(["--profile", if options.short { "dev" } else { "bench" }]);
+    bench.args(["--", "--hosts", &options.hosts]);
     if let Some(number) = options.cvms {
         bench.arg("--cvms").arg(number.to_string());
     }

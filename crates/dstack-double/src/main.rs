@@ -5,17 +5,14 @@ use std::{path::PathBuf, sync::Arc};
 
 use anyhow::bail;
 use axum::Router;
-use casemate_core::{
-    id::{AppId, VmUuid},
-    time::{Clock, Entropy, Timestamp},
-};
+use casemate_core::time::{Clock, Entropy, Timestamp};
 use casemate_dstack_double::{
     GatewayDouble, GatewayProfile, Host, KmsDouble, KmsProfile, Profile,
     contract::{self, Subject},
     control, gateway_control, gateway_router, kms_router, router,
 };
 use casemate_engine::node::{
-    Image, Mark, Node as _, VmConfig,
+    Image,
     sim::{SimConfig, SimNode},
 };
 use clap::{Parser, Subcommand};
@@ -51,9 +48,6 @@ enum Command {
         /// Mean duration of a boot.
         #[arg(long, default_value_t = 1500)]
         boot_ms: u64,
-        /// VMs with Casemate's mark that each host has from the start, running.
-        #[arg(long, default_value_t = 0)]
-        vms: usize,
     },
     /// Serve a dstack-kms; prints one JSON line with its url and its root key when ready.
     Kms {
@@ -118,7 +112,7 @@ impl Entropy for System {
 #[expect(clippy::print_stdout, reason = "a program for scripts")]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Serve { listen, version, hosts, dir, token, boot_ms, vms } => {
+        Command::Serve { listen, version, hosts, dir, token, boot_ms } => {
             let profiles = profiles(&version)?;
             let mut app = Router::new();
             let mut told = Vec::new();
@@ -129,9 +123,6 @@ async fn main() -> anyhow::Result<()> {
                 told.push(json!({"url": format!("{base}/hosts/{at}"), "version": profile.version}));
                 let dir = dir.as_ref().map(|dir| dir.join(at.to_string()));
                 let host = Arc::new(host(profile, dir, token.as_deref(), boot_ms)?);
-                for number in 0..vms {
-                    make_vm(&host, number).await?;
-                }
                 let routes = router(host.clone()).merge(control(host));
                 app = app.nest(&format!("/hosts/{at}"), routes);
             }
@@ -196,37 +187,6 @@ async fn main() -> anyhow::Result<()> {
             Ok(())
         }
     }
-}
-
-/// Makes and starts a VM with a mark.
-async fn make_vm(host: &Host, number: usize) -> anyhow::Result<()> {
-    let mut id = [0; 16];
-    System.fill(&mut id);
-    let compose = r#"{"manifest_version":2,"name":"bench","runner":"docker-compose"}"#;
-    let config = VmConfig {
-        mark: Mark::new(&format!("vm-{number}"), VmUuid::from_uuid(uuid::Uuid::from_bytes(id))),
-        app_id: AppId::from_bytes([1; 20]),
-        kms: None,
-        compose_hash: casemate_core::compose::app_compose::hash(compose),
-        compose: compose.to_owned(),
-        image: "dstack-0.6.6".to_owned(),
-        vcpu: 1,
-        memory_mb: 1024,
-        disk_gb: 10,
-        ports: Vec::new(),
-        sealed_env: None,
-        user_config: None,
-        hugepages: false,
-        pin_numa: false,
-        gpus: None,
-        kms_urls: Vec::new(),
-        gateway_urls: Vec::new(),
-        gateway_domain: None,
-        instance_seed: None,
-    };
-    let vm = host.sim.create(&config).await?;
-    host.sim.start(&vm).await?;
-    Ok(())
 }
 
 fn profiles(versions: &[String]) -> anyhow::Result<Vec<Profile>> {

@@ -1,7 +1,7 @@
 //! What a round of observation costs: time, CPU and memory of this process, with so many emulated dstack hosts and
 //! so many CVMs at rest on each. The hosts are in one other process, so that their cost does not count.
 //!
-//! `cargo xtask bench fleet` builds both and runs it.
+//! `cargo xtask bench fleet` runs it.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement: it prints or panics")]
 
@@ -14,42 +14,46 @@ use std::{
 };
 
 use casemate_core::{
+    compose::app_compose::hash,
     cvm::{EngineState, ObservedVm, Phase, Resources, Spec, Status, StopMode},
     drift::ReportedConfig,
     id::{AppId, CvmRef, KmsId, NodeId, UserId, VmUuid, WorkspaceId},
     node::NodeKind,
     time::Entropy,
 };
+use casemate_dstack_double::{Host, Profile, router};
 use casemate_engine::node::{
-    Inventory, Mark, Node, Tee,
+    Inventory, Mark, Node, Tee, VmConfig,
     dstack::{DstackConfig, DstackNode},
+    sim::{Journal, SimConfig, SimNode},
 };
 use casemate_server::{
     app::{Ctx, fleet::FleetNode},
     nodes::watch::Watch,
-    system::SystemEntropy,
+    system::{SystemClock, SystemEntropy},
 };
 use casemate_store::{Db, cvms::NewCvm, db::Durability, lease::Record, nodes::NewNode};
 use casemate_testing::world::{Parts, TestNode, World};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 /// Rounds at rest, of which the mean is told.
 const ROUNDS: u32 = 5;
 
 struct Args {
-    double: String,
     hosts: Vec<usize>,
     cvms: usize,
+    /// Be the emulated hosts.
+    serves: bool,
 }
 
 impl Args {
     fn read() -> Self {
-        let mut args = Self { double: String::new(), hosts: vec![10, 100], cvms: 100 };
+        let mut args = Self { hosts: vec![10, 100], cvms: 100, serves: false };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
-                "--double" => args.double = words.next().unwrap(),
+                "--serve" => args.serves = true,
                 "--hosts" => {
                     let list = words.next().unwrap();
                     args.hosts = list.split(',').map(|number| number.parse().unwrap()).collect();
@@ -71,20 +75,66 @@ struct Doubles {
 }
 
 impl Doubles {
-    fn start(double: &str, hosts: usize, cvms: usize) -> Self {
+    fn start(hosts: usize, cvms: usize) -> Self {
         let (hosts, cvms) = (hosts.to_string(), cvms.to_string());
-        let mut child = Command::new(double)
-            .args(["serve", "--version", "0.6.6", "--boot-ms", "1", "--hosts", &hosts])
-            .args(["--vms", &cvms])
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--serve", "--hosts", &hosts, "--cvms", &cvms])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
         std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let told: Value = serde_json::from_str(&line).unwrap();
-        let url = |host: &Value| host["url"].as_str().unwrap().to_owned();
-        let urls = told["hosts"].as_array().unwrap().iter().map(url).collect();
+        let urls = line.split_whitespace().map(str::to_owned).collect();
         Self { child, urls }
+    }
+}
+
+/// Serves emulated hosts with running VMs; prints their addresses.
+async fn serve(hosts: usize, cvms: usize) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let (mut app, mut urls) = (axum::Router::new(), Vec::new());
+    for number in 0..hosts {
+        let config = SimConfig { boot_ms: 1, journal: Journal::Off, ..SimConfig::default() };
+        let images = config.images.clone();
+        let image = images[0].name.clone();
+        let sim = SimNode::in_memory(config, Arc::new(SystemClock), Arc::new(SystemEntropy));
+        for _ in 0..cvms {
+            let vm = sim.create(&vm_config(&image)).await.unwrap();
+            sim.start(&vm).await.unwrap();
+        }
+        let host = Arc::new(Host::new(Profile::newest(), sim, images, None));
+        app = app.nest(&format!("/hosts/{number}"), router(host));
+        urls.push(format!("{base}/hosts/{number}"));
+    }
+    println!("{}", urls.join(" "));
+    axum::serve(listener, app).await.unwrap();
+}
+
+fn vm_config(image: &str) -> VmConfig {
+    let mut id = [0; 16];
+    SystemEntropy.fill(&mut id);
+    let compose = r#"{"manifest_version":2,"name":"bench","runner":"docker-compose"}"#;
+    VmConfig {
+        mark: Mark::new("bench", VmUuid::from_uuid(uuid::Uuid::from_bytes(id))),
+        app_id: AppId::from_bytes([1; 20]),
+        kms: None,
+        compose_hash: hash(compose),
+        compose: compose.to_owned(),
+        image: image.to_owned(),
+        vcpu: 1,
+        memory_mb: 1024,
+        disk_gb: 10,
+        ports: Vec::new(),
+        sealed_env: None,
+        user_config: None,
+        hugepages: false,
+        pin_numa: false,
+        gpus: None,
+        kms_urls: Vec::new(),
+        gateway_urls: Vec::new(),
+        gateway_domain: None,
+        instance_seed: None,
     }
 }
 
@@ -267,8 +317,8 @@ async fn measured(what: &str, ctx: &Ctx, mut members: Vec<Member>, rounds: u32) 
     members
 }
 
-async fn measure(dir: &Path, double: &str, hosts: usize, cvms: usize) {
-    let doubles = Doubles::start(double, hosts, cvms);
+async fn measure(dir: &Path, hosts: usize, cvms: usize) {
+    let doubles = Doubles::start(hosts, cvms);
     let db = Db::open_sqlite(&dir.join("bench.db"), Durability::Off).await.unwrap();
     let parts = Parts::first(db, Arc::new(SystemEntropy)).await;
     let reach = |sim| Arc::new(sim) as Arc<dyn Node>;
@@ -298,8 +348,11 @@ async fn measure(dir: &Path, double: &str, hosts: usize, cvms: usize) {
 #[tokio::main]
 async fn main() {
     let args = Args::read();
+    if args.serves {
+        return serve(args.hosts[0], args.cvms).await;
+    }
     for hosts in &args.hosts {
         let dir = tempfile::tempdir().unwrap();
-        measure(dir.path(), &args.double, *hosts, args.cvms).await;
+        measure(dir.path(), *hosts, args.cvms).await;
     }
 }

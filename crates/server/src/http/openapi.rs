@@ -154,6 +154,7 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         "/is-allowed",
         "/check",
         "/preview",
+        "/simulate",
     ];
     if method != "get" && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
