@@ -1,6 +1,6 @@
 //! `casemate admin kms` against contracts: which may be added, and what a check says of them.
 
-use std::path::Path;
+use std::{fmt::Write, path::Path};
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,11 @@ fn add(chain: &Chain, dir: &Path, address: &str, more: &[&str]) -> (Option<i32>,
 
 /// `setGatewayAppId(string)` of a text of at most 64 bytes.
 fn set_gateway(id: &str) -> String {
-    let hex: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = id.bytes().fold(String::new(), |mut hex, byte| {
+        // Infallible: writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
     let text = format!("{hex:0<128}");
     format!("0x3971db27{:064x}{:064x}{text}", 32, id.len())
 }

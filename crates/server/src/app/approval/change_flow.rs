@@ -63,7 +63,7 @@ pub struct ChangeFlow<'a> {
 #[derive(Debug)]
 pub enum Asked<'a> {
     /// This, or what was prepared, if it confirms that.
-    Change(Result<ChangeRequest, Error>),
+    Change(Box<Result<ChangeRequest, Error>>),
     /// These host ports.
     Ports(&'a PortsRequest),
     /// A document that was provisioned.
@@ -71,6 +71,13 @@ pub enum Asked<'a> {
     /// A document that comes with its hash.
     Hashed(&'a ComposeReplaceRequest),
     Revision(&'a str, &'a RedeployRequest),
+}
+
+impl Asked<'_> {
+    /// A change, or why what was sent is none.
+    pub fn change(asked: Result<ChangeRequest, Error>) -> Self {
+        Self::Change(Box::new(asked))
+    }
 }
 
 /// A change that is accepted: its request is to be answered.
@@ -124,10 +131,13 @@ impl ChangeProposal<'_> {
     async fn change_request(&mut self, tx: &mut Tx, cvm: CvmId) -> Result<ChangeRequest, Error> {
         let Self { ctx, caller, .. } = *self;
         let change_request = match &mut self.asked {
-            Asked::Change(Ok(change_request)) => change_request.clone(),
-            Asked::Change(refused) => {
-                return std::mem::replace(refused, Err(Error::Internal("told twice".to_owned())));
-            }
+            Asked::Change(asked) => match &mut **asked {
+                Ok(change_request) => change_request.clone(),
+                refused => {
+                    let told = Err(Error::Internal("told twice".to_owned()));
+                    return std::mem::replace(refused, told);
+                }
+            },
             Asked::Ports(request) => network::ports(tx, caller, cvm, request).await?,
             Asked::Provisioned(request) => compose::commit(ctx, tx, caller, cvm, request).await?,
             Asked::Hashed(request) => compose::replace(ctx, tx, caller, cvm, request).await?,

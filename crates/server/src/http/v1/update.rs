@@ -97,7 +97,7 @@ async fn usual(
     change_request: Result<ChangeRequest, Error>,
 ) -> Result<Written<UpdateResult, 202>, ApiError> {
     let flow = ChangeFlow { ctx, caller, options: headers, cvm, key, unknown };
-    let turn = flow.accept(Asked::Change(change_request)).await?;
+    let turn = flow.accept(Asked::change(change_request)).await?;
     let reply = render::update_result(&turn.view());
     Ok(turn.mutation.finish(&reply).await?)
 }
@@ -161,7 +161,7 @@ pub async fn patch(
     let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
     let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
-    let turn = flow.accept(Asked::Change(request::patch(&ctx, &value))).await?;
+    let turn = flow.accept(Asked::change(request::patch(&ctx, &value))).await?;
     let reply = render::accepted(&turn.view());
     Ok(turn.mutation.finish(&reply).await?)
 }
@@ -303,7 +303,7 @@ pub async fn envs(
     let Body { value, unknown, key } = request;
     let headers = headers.or(value.compose_hash, value.transaction_hash.as_deref());
     let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
-    let turn = flow.accept(Asked::Change(request::envs(&value))).await?;
+    let turn = flow.accept(Asked::change(request::envs(&value))).await?;
     let reply = render::envs_update_result(&turn.view());
     Ok(turn.mutation.finish(&reply).await?)
 }
@@ -332,7 +332,7 @@ pub async fn visibility(
 ) -> Result<Written<CvmFlat>, ApiError> {
     let Body { value, unknown, key } = request;
     let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
-    let mut turn = flow.accept(Asked::Change(Ok(request::visibility(value)))).await?;
+    let mut turn = flow.accept(Asked::change(Ok(request::visibility(value)))).await?;
     let view = views::cvm(&ctx, &caller, &turn.accepted.cvm);
     let document = turn.mutation.tx.document(&turn.accepted.cvm.spec.compose_hash).await?;
     let view = views::with_document(view, &document.unwrap_or_default());
@@ -363,7 +363,7 @@ pub async fn listed(
 ) -> Result<Written<Vm>, ApiError> {
     let Body { value, unknown, key } = request;
     let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
-    let turn = flow.accept(Asked::Change(request::listed(value))).await?;
+    let turn = flow.accept(Asked::change(request::listed(value))).await?;
     let view = views::cvm(&ctx, &caller, &turn.accepted.cvm);
     Ok(turn.mutation.finish(&render::vm_action(&view, version.version)).await?)
 }
@@ -392,7 +392,7 @@ pub async fn name(
 ) -> Result<Written<(), 204>, ApiError> {
     let Body { value, unknown, key } = request;
     let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
-    let turn = flow.accept(Asked::Change(request::rename(&value))).await?;
+    let turn = flow.accept(Asked::change(request::rename(&value))).await?;
     Ok(turn.mutation.finish_empty().await?)
 }
 
@@ -453,7 +453,7 @@ pub async fn network_config(
 ) -> Result<Written<NetworkConfig>, ApiError> {
     let Body { value, unknown, key } = request;
     let flow = ChangeFlow { ctx: &ctx, caller: &caller, options: headers, cvm: &cvm, key, unknown };
-    let turn = flow.accept(Asked::Change(Ok(request::network_config(&value)))).await?;
+    let turn = flow.accept(Asked::change(Ok(request::network_config(&value)))).await?;
     let reply = render::network_config(&network::config(&turn.accepted.promised, turn.cvm));
     Ok(turn.mutation.finish(&reply).await?)
 }
