@@ -10,7 +10,7 @@ use crate::app::{Ctx, gateways::GatewayCluster};
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(15);
 /// Longest time of a look, which is several calls.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// Starts a task for each configured cluster.
 pub fn start(tasks: &TaskTracker, ctx: &Ctx, stop: &CancellationToken) {

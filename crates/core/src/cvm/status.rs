@@ -94,7 +94,6 @@ pub enum Rotation {
 impl Rotation {
     /// Whether nothing keeps requests away.
     #[must_use]
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub const fn is_in(&self) -> bool {
         matches!(self, Self::In)
     }

@@ -170,6 +170,18 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }
 
+/// Starts the tasks that look at nodes, other processes and clusters of dstack-gateway.
+fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
+    tasks.spawn(registry.run(ctx.stop.clone()));
+    tasks.spawn(peer_sync::run(ctx.clone(), ctx.stop.clone()));
+    gateway_watch::start(tasks, ctx, &ctx.stop);
+}
+
+async fn open_gateways(config: &Config) -> Result<Arc<GatewayClusters>, InvalidCluster> {
+    let call_timeout = Duration::from_secs(config.work.call_timeout_s);
+    Ok(Arc::new(GatewayClusters::open(&config.gateways, call_timeout).await?))
+}
+
 /// Starts the service; returns when it answers.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let (clock, entropy) = (system::clock(), system::entropy());
@@ -188,8 +200,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let gateway_address = gateway.as_ref().map(|(_, address)| *address);
     let webhook = kms_webhook::open(&config).await?;
     let gateway_auth = listen_for_gateways(&config).await?;
-    let call_timeout = Duration::from_secs(config.work.call_timeout_s);
-    let gateways = Arc::new(GatewayClusters::open(&config.gateways, call_timeout).await?);
+    let gateways = open_gateways(&config).await?;
     let addresses = addresses(&config, http_address, gateway_address);
     let kms_here = fleet_kms(&config, &kms, &addresses)?;
     bind_kms(&db, &kms_here, &*clock).await?;
@@ -235,10 +246,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     registry.sync().await.map_err(first)?;
 
     let (tasks, listeners) = (TaskTracker::new(), TaskTracker::new());
-    tasks.spawn(registry.run(stop.clone()));
-    tasks.spawn(peer_sync::run(ctx.clone(), stop.clone()));
-    tasks.spawn(kms_watch::run(ctx.clone(), stop.clone()));
-    gateway_watch::start(&tasks, &ctx, &stop);
+    start_watches(&tasks, &ctx, registry);
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
     }
@@ -247,9 +255,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
     }
     webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
-    if let Some((listener, token)) = gateway_auth {
-        serve(&listeners, listener, gateway_auth::router(ctx.clone(), token), &stop);
-    }
+    serve_gateways(&listeners, gateway_auth, &ctx);
     write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
     tracing::info!(
         api = api_url,
@@ -357,10 +363,17 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
     Ok((listener, bound))
 }
 
-/// The listener of `[gateway_auth]` with its token, if it is configured.
-async fn listen_for_gateways(
-    config: &Config,
-) -> Result<Option<(TcpListener, Option<SecretString>)>, StartError> {
+/// The listener of `[gateway_auth]` with its token.
+type AuthListener = (TcpListener, Option<SecretString>);
+
+fn serve_gateways(tasks: &TaskTracker, auth: Option<AuthListener>, ctx: &Ctx) {
+    if let Some((listener, token)) = auth {
+        serve(tasks, listener, gateway_auth::router(ctx.clone(), token), &ctx.stop);
+    }
+}
+
+/// The listener of `[gateway_auth]`, if it is configured.
+async fn listen_for_gateways(config: &Config) -> Result<Option<AuthListener>, StartError> {
     let settings = &config.gateway_auth;
     let Some(address) = settings.listen else { return Ok(None) };
     let token = match &settings.token_file {
