@@ -174,6 +174,7 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
 fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
     tasks.spawn(registry.run(ctx.stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), ctx.stop.clone()));
+    tasks.spawn(kms_watch::run(ctx.clone(), ctx.stop.clone()));
     gateway_watch::start(tasks, ctx, &ctx.stop);
 }
 
