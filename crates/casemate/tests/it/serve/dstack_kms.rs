@@ -27,7 +27,7 @@ async fn the_service_runs_without_its_dstack_kms_and_shows_why() {
     let process =
         Process::start(dir.path(), &[&["--node", "sim"], &config[..]].concat(), &[]).await;
     let mut seen = Value::Null;
-    let looked = poll(Duration::from_secs(60), async || {
+    let looked = poll(Duration::from_mins(1), async || {
         let (_, list) = process.send("GET", "/admin/kms", Value::Null).await;
         seen = list["kms"][1].clone();
         (seen["looks"].as_u64() > Some(0)).then_some(())

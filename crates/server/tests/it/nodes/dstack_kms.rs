@@ -214,12 +214,12 @@ async fn a_key_that_cannot_be_trusted_is_refused_and_a_kms_that_is_away_delays()
 
 #[tokio::test]
 async fn a_kms_that_hangs_holds_no_transaction() {
-    let stage = Stage::with(|_| None, Duration::from_secs(600)).await;
+    let stage = Stage::with(|_| None, Duration::from_mins(10)).await;
     stage.one.double.set_faults(vec![KmsFault::Hangs]);
     let hangs = Box::pin(stage.provision("hangs", json!({ "node_id": 2 })));
     let others = async {
         let came =
-            poll(Duration::from_secs(60), async || (stage.one.double.calls() > 0).then_some(()));
+            poll(Duration::from_mins(1), async || (stage.one.double.calls() > 0).then_some(()));
         assert!(came.await.is_some(), "the KMS was asked");
         // SQLite has one writer: these would wait for a transaction that is open.
         stage.deploy("on-one", json!({ "node_id": 1 })).await;

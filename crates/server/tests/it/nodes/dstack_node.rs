@@ -63,7 +63,7 @@ async fn a_dstack_node_with_a_kms_takes_variables_and_one_without_refuses_them()
         "encrypted_env": blob, "env_keys": ["G"],
     });
     there.post("/cvms", commit).await.ok();
-    let running = poll(Duration::from_secs(120), async || {
+    let running = poll(Duration::from_mins(2), async || {
         driver::settle_now(&ctx, "here").await;
         world.clock.advance_ms(100);
         let cvm = there.get("/cvms/my-app").await.ok();
