@@ -170,6 +170,7 @@ async fn driver(url: &str) -> Arc<DstackNode> {
         tee: Tee::Tdx,
         device_id: None,
         timeout: Duration::from_mins(2),
+        sealed_env: false,
     };
     Arc::new(DstackNode::open(config).await.unwrap())
 }

@@ -236,12 +236,7 @@ async fn prepare<'a>(
     };
     tx.insert_provision(&prepared).await?;
     let mut warnings = warnings(unknown, &compose);
-    if images.says(&matched.image).is_none() {
-        warnings.push(format!(
-            "whether the contract of the KMS lets apps boot the OS image {} is not known here",
-            matched.image.name
-        ));
-    }
+    warnings.extend(images.warning(&matched.image));
     Ok(Step::Done(Box::new(view(kms, &matched, &prepared, app.or(request.app_id), warnings))))
 }
 

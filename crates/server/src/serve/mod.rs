@@ -252,11 +252,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         start_reconcilers(&tasks, &ctx, owner);
     }
     serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &stop);
-    if let Some((gateway, _)) = gateway {
-        serve(&listeners, gateway, gateway_router(&ctx, gateway_address), &stop);
-    }
     webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
-    serve_gateways(&listeners, gateway_auth, &ctx);
+    serve_gateways(&listeners, (gateway, gateway_auth), &ctx);
     write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
     tracing::info!(
         api = api_url,
@@ -339,8 +336,8 @@ fn start_metrics(tasks: &TaskTracker, stop: &CancellationToken) -> Metrics {
     metrics
 }
 
-fn gateway_router(ctx: &Ctx, address: Option<SocketAddr>) -> Router {
-    let gateway = Gateway::new(ctx.clone(), &ctx.config.gateway.base_domain, address);
+fn gateway_router(ctx: &Ctx, address: SocketAddr) -> Router {
+    let gateway = Gateway::new(ctx.clone(), &ctx.config.gateway.base_domain, Some(address));
     Router::new().fallback_service(tower::service_fn(move |request| {
         let gateway = gateway.clone();
         async move { gateway.answer(request).await }
@@ -367,7 +364,15 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
 /// The listener of `[gateway_auth]` with its token.
 type AuthListener = (TcpListener, Option<SecretString>);
 
-fn serve_gateways(tasks: &TaskTracker, auth: Option<AuthListener>, ctx: &Ctx) {
+/// Serves the built-in gateway, and the answers to dstack-gateway.
+fn serve_gateways(
+    tasks: &TaskTracker,
+    (own, auth): (Option<(TcpListener, SocketAddr)>, Option<AuthListener>),
+    ctx: &Ctx,
+) {
+    if let Some((listener, address)) = own {
+        serve(tasks, listener, gateway_router(ctx, address), &ctx.stop);
+    }
     if let Some((listener, token)) = auth {
         serve(tasks, listener, gateway_auth::router(ctx.clone(), token), &ctx.stop);
     }

@@ -75,6 +75,14 @@ impl AllowedImages {
         }
     }
 
+    /// What a client should know of an image of which nothing is known.
+    pub fn warning(&self, image: &Image) -> Option<String> {
+        let name = &image.name;
+        self.says(image).is_none().then(|| {
+            format!("whether the contract of the KMS lets apps boot the OS image {name} is not known here")
+        })
+    }
+
     /// Whether a node may take something with the image of this name.
     pub fn boots_on(&self, node: &FleetNode, name: &str) -> bool {
         let (inventory, _) = node.observed();

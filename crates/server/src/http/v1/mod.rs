@@ -110,6 +110,12 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::pending))
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
+        .merge(admin())
+}
+
+/// The routes of the operator.
+fn admin() -> OpenApiRouter<Ctx> {
+    OpenApiRouter::new()
         .routes(routes!(kms_admin::list))
         .routes(routes!(gateway_admin::list))
         .routes(routes!(gateway_admin::show))

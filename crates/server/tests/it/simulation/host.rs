@@ -52,6 +52,7 @@ fn dstack(profile: &Profile, sim: SimNode, images: Vec<Image>) -> DstackNode {
         guest_token_file: None,
         tee: Tee::None,
         device_id: None,
+        sealed_env: true,
         timeout: Duration::from_secs(30),
     };
     DstackNode::open(config).now_or_never().expect("it reads no file").unwrap()
