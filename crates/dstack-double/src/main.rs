@@ -218,7 +218,12 @@ fn host(
                 os_image_hash: None,
             })
             .into();
-    let config = SimConfig { boot_ms, images: images.clone(), ..SimConfig::default() };
+    let config = SimConfig {
+        boot_ms,
+        images: images.clone(),
+        checks_documents: false,
+        ..SimConfig::default()
+    };
     let system = Arc::new(System);
     let sim = match dir {
         Some(dir) => SimNode::open(dir, config, system.clone(), system)?,

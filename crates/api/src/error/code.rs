@@ -181,8 +181,6 @@ error_codes! {
     NodeUnreachable, "ERR-20-021", 503, coded, "The node does not answer";
     /// The KMS does not answer.
     KmsUnreachable, "ERR-20-022", 503, coded, "The KMS does not answer";
-    /// The KMS answers, and its answer is not to be believed.
-    KmsUntrusted, "ERR-20-044", 502, coded, "The answer of the KMS cannot be trusted";
     /// The chain's RPC does not answer: no verdict.
     ChainUnreachable, "ERR-20-023", 503, coded, "The chain's RPC endpoint does not answer";
     /// The body is larger than it may be.
@@ -217,6 +215,8 @@ error_codes! {
     ChangedMeanwhile, "ERR-20-037", 409, plain, "Another request changed this at the same moment: try again";
     /// A newer version of Casemate, which shares the database, wrote what this process cannot read.
     NewerVersion, "ERR-20-038", 503, plain, "This is being upgraded: try again";
+    /// The KMS answers, and its answer is not to be believed.
+    KmsUntrusted, "ERR-20-039", 502, coded, "The answer of the KMS cannot be trusted";
 }
 
 impl ErrorCode {

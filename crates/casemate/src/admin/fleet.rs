@@ -77,7 +77,7 @@ pub struct CvmsArgs {
 
 /// Set or remove labels of a node, and its price. Its CVMs stay where they are.
 ///
-/// A node of [[nodes]] gets the labels of the configuration again when the server starts.
+/// A node of `[[nodes]]` gets the labels of the configuration again when the server starts.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin node label rack-1 disk=nvme rack=7

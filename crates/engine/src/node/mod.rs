@@ -238,7 +238,7 @@ pub struct Inventory {
     /// Identity of the host.
     pub device_id: DeviceId,
     /// Which of this guests reported.
-    #[serde(default = "GuestReported::all")]
+    #[serde(default = "GuestReported::all", skip_serializing_if = "GuestReported::is_all")]
     pub guest_reported: GuestReported,
     /// Family, model, stepping, platform and SKU of the CPU, 12 hex digits; `None` without TDX.
     pub fmspc: Option<String>,
@@ -276,6 +276,11 @@ impl GuestReported {
     /// Everything, as for rows of an older version.
     const fn all() -> Self {
         Self { device_id: true, image_hashes: true }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    fn is_all(&self) -> bool {
+        *self == Self::all()
     }
 }
 

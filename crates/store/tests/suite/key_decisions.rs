@@ -70,7 +70,7 @@ async fn what_the_node_has_may_boot_until_it_gets_the_newest(db: Db) {
     };
     let boots = async || key_decisions::candidates(&db, query, 9).await.unwrap().remove(0).boots;
     let newest = cvm.spec.boot_identity();
-    assert_eq!(boots().await, [newest.clone()]);
+    assert_eq!(boots().await, std::slice::from_ref(&newest));
     let older = BootIdentity { compose_hash: hash(6), ..newest.clone() };
     let pushed = |boot: &BootIdentity| Status { pushed_boot: Some(boot.clone()), ..Status::new() };
     record(&world, &cvm, &pushed(&older)).await;

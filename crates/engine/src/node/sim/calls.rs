@@ -54,7 +54,11 @@ pub(super) fn push(on: &mut Session<'_>, mut vm: Vm, new: &VmConfig) -> Result<(
     if on.tear {
         vm.config = Arc::new(VmConfig {
             compose: new.compose.clone(),
-            compose_hash: new.compose_hash,
+            compose_hash: if on.config.checks_documents {
+                old.compose_hash
+            } else {
+                new.compose_hash
+            },
             ..(**old).clone()
         });
     } else {

@@ -32,6 +32,8 @@ pub struct SimConfig {
     pub capabilities: Capabilities,
     /// Which calls go to the journal.
     pub journal: Journal,
+    /// The host keeps the hash of a document beside it and does not start other bytes. dstack-vmm does not.
+    pub checks_documents: bool,
 }
 
 /// Which calls a simulated host writes down.
@@ -88,6 +90,7 @@ impl Default for SimConfig {
             seed: None,
             capabilities: Capabilities::of_vm_host(NodeKind::Sim),
             journal: Journal::default(),
+            checks_documents: true,
         }
     }
 }

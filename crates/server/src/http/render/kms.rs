@@ -150,11 +150,11 @@ mod tests {
         };
         for (name, node, contract) in [
             ("kms_d", "kms_d", "phala"),
-            ("slug-kms_c", "kms_c", "base-abcdef01"),
-            ("base", "kms_b", "base-abcdef01"),
+            ("slug-kms_c", "kms_c", "slug-kms_b"),
+            ("base", "kms_b", "slug-kms_b"),
             ("PHALA", "kms_a", "phala"),
-            ("0xabcdef0123456789abcdef0123456789ABCDEF01", "kms_b", "base-abcdef01"),
-            ("kc_8453_abcdef01", "kms_b", "base-abcdef01"),
+            ("0xabcdef0123456789abcdef0123456789ABCDEF01", "kms_b", "slug-kms_b"),
+            ("kc_8453_abcdef01", "kms_b", "slug-kms_b"),
             ("ethereum", "", ""),
         ] {
             assert_eq!(found(name, ApiVersion::V20260522), node, "{name}");

@@ -7,6 +7,7 @@ use casemate_core::{
     governance::calldata::NewApp,
     id::{Address, AppId},
 };
+use casemate_engine::node::Image;
 use casemate_testing::fake_chain::FakeChain;
 use serde_json::{Value, json};
 
@@ -21,6 +22,7 @@ pub const FIELDS: &[&str] = &["commit contract_address", "commit deployer_addres
 /// Codes that are tested here.
 pub const CODES: &[(&str, &str)] = &[
     ("kms", "ERR-02-009"),
+    ("image", "ERR-02-009"),
     ("nonce", "ERR-02-008"),
     ("encrypted_env", "ERR-02-009"),
     ("compose_file.encrypted_env", "ERR-02-009"),
@@ -43,12 +45,16 @@ async fn world() -> (World, FakeChain) {
     chain.add_kms(KMS);
     let world = World::fleet(vec![TestNode::sim()], |_| {}).await;
     for image in &world.ctx.fleet.all()[0].observed().0.images {
-        let mut hash = [0; 32];
-        hex::decode_to_slice(image.os_image_hash.as_ref().unwrap(), &mut hash).unwrap();
-        chain.allow_os_image(KMS, hash, true);
+        chain.allow_os_image(KMS, image_hash(image), true);
     }
     let here = Arc::new(chain.clone());
     (world.governed_by(vec![("kms-base-1", KmsType::Base, KMS, here)]), chain)
+}
+
+fn image_hash(image: &Image) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(image.os_image_hash.as_ref().unwrap(), &mut hash).unwrap();
+    hash
 }
 
 /// Provisions, and deploys the contract that allows it.
@@ -128,6 +134,11 @@ async fn each_code_of_a_field_is_met() {
     let other = world.post("/cvms/provision", other).await.ok();
     commit(&world, &other, app, &json!({})).await.refused(409, "ERR-03-007");
     met.push(("commit app_id".to_owned(), "ERR-03-007"));
+    let image = world.ctx.fleet.all()[0].observed().0.images[0].clone();
+    chain.allow_os_image(KMS, image_hash(&image), false);
+    let barred = body("my-app", &[&json!({ "kms": "base", "image": image.name })]);
+    world.post("/cvms/provision", barred).await.refused(400, "ERR-02-009");
+    met.push(("image".to_owned(), "ERR-02-009"));
     for (field, code) in CODES {
         assert!(met.iter().any(|(other, met)| other == field && met == code), "{field} {code}");
     }

@@ -183,12 +183,12 @@ async fn a_key_that_cannot_be_trusted_is_refused_and_a_kms_that_is_away_delays()
     let stage = Stage::new().await;
     let wanted = json!({ "node_id": 2 });
     let cases = [
-        (KmsFault::OtherKey, 502, "ERR-20-044", "is not pinned"),
-        (KmsFault::OtherApp, 502, "ERR-20-044", "is not pinned"),
-        (KmsFault::NoSignature, 502, "ERR-20-044", "is not a signature"),
-        (KmsFault::ClockOff(-400), 502, "ERR-20-044", "before our time"),
-        (KmsFault::Without("signature_v1".to_owned()), 502, "ERR-20-044", "has no signature_v1"),
-        (KmsFault::TooLong, 502, "ERR-20-044", "longer than"),
+        (KmsFault::OtherKey, 502, "ERR-20-039", "is not pinned"),
+        (KmsFault::OtherApp, 502, "ERR-20-039", "is not pinned"),
+        (KmsFault::NoSignature, 502, "ERR-20-039", "is not a signature"),
+        (KmsFault::ClockOff(-400), 502, "ERR-20-039", "before our time"),
+        (KmsFault::Without("signature_v1".to_owned()), 502, "ERR-20-039", "has no signature_v1"),
+        (KmsFault::TooLong, 502, "ERR-20-039", "longer than"),
         (KmsFault::Refuses("not today".to_owned()), 400, "ERR-02-011", "not today"),
         (KmsFault::Status(503), 503, "ERR-20-022", "cannot be reached"),
         (KmsFault::Status(500), 503, "ERR-20-022", "status 500"),
@@ -302,7 +302,7 @@ async fn a_contract_may_govern_a_dstack_kms() {
     stage.one.double.set_faults(vec![KmsFault::Status(503)]);
     stage.commit(&made, more.clone()).await.refused(503, "ERR-20-022");
     stage.one.double.set_faults(vec![KmsFault::OtherKey]);
-    stage.commit(&made, more.clone()).await.refused(502, "ERR-20-044");
+    stage.commit(&made, more.clone()).await.refused(502, "ERR-20-039");
     stage.one.double.set_faults(Vec::new());
     stage.commit(&made, more).await.ok();
     stage.world.settle().await;

@@ -8,6 +8,7 @@ use casemate_core::{
     compose::AppCompose,
     cvm::{Phase, Power},
     id::{CvmId, NodeId},
+    node::NodeKind,
     operation::OperationState,
     time::Timestamp,
 };
@@ -66,7 +67,11 @@ impl Life {
         let mut dice = Dice::new(seed);
         let entropy = Arc::new(Loaded::new(dice.roll()));
         let parts = Parts::copy(template.0, template.1.to_owned(), entropy).await;
-        let config = SimConfig { seed: Some(dice.roll()), ..SimConfig::fast() };
+        let config = SimConfig {
+            seed: Some(dice.roll()),
+            checks_documents: host.kind() == NodeKind::Sim,
+            ..SimConfig::fast()
+        };
         let node = TestNode { kind: host.kind(), host: config, ..TestNode::sim() };
         let slot: std::sync::OnceLock<Arc<Frail>> = std::sync::OnceLock::new();
         let reach = |sim| -> Arc<dyn Node> {

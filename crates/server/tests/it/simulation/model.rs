@@ -188,13 +188,17 @@ impl Model {
         let (spec, document) = (&facts.cvm.spec, &facts.document);
         if !self.clears_files {
             // What was taken back leaves a file that was not there before.
-            if want.user_config.is_none() && spec.user_config.is_some() {
-                assert!(stayed_user_config.contains(&spec.user_config.as_ref().unwrap()));
-                want.user_config.clone_from(&spec.user_config);
+            if want.user_config.is_none()
+                && let Some(stayed) = &spec.user_config
+            {
+                assert!(stayed_user_config.contains(&stayed));
+                want.user_config = Some(stayed.clone());
             }
-            if sealed_env.is_none() && facts.cvm.sealed_env.is_some() {
-                assert!(stayed_env.contains(&facts.cvm.sealed_env.as_ref().unwrap()));
-                sealed_env.clone_from(&facts.cvm.sealed_env);
+            if sealed_env.is_none()
+                && let Some(stayed) = &facts.cvm.sealed_env
+            {
+                assert!(stayed_env.contains(&stayed));
+                sealed_env = Some(stayed.clone());
                 want.env_keys.clone_from(&spec.env_keys);
             }
         }
