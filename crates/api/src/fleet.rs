@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use casemate_core::drift::{DriftKind, DriftPolicy};
 use serde::{Deserialize, Serialize};
 
-/// What nodes show and nobody wanted.
+/// Differences between nodes and the desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DriftReport {
@@ -26,22 +26,22 @@ pub struct NodeDrift {
     /// `lost`, `changed`, `unknown_vm`, `wrong_image` or `host_replaced`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub kind: DriftKind,
-    /// What is done about it: `alert`, `repair` or `ignore`.
+    /// The configured reaction: `alert`, `repair` or `ignore`.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub policy: DriftPolicy,
-    /// What it is about: `state:` or `config:` and the UUID of a CVM, `vm:` and an id of the node, `image:` and
-    /// a name, `host:` and the device id before.
+    /// The object that differs: `state:` or `config:` with the UUID of a CVM, `vm:` with the VM id of the node,
+    /// `image:` with a name, `host:` with the previous device id.
     pub subject: String,
     /// Number of the CVM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cvm_id: Option<i64>,
-    /// For people.
+    /// A sentence for people.
     pub what: String,
     /// When it was first seen, RFC 3339.
     pub since: String,
 }
 
-/// What would fit.
+/// CVMs to place in a simulation. Nothing is placed or reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -51,7 +51,7 @@ pub struct SimulationRequest {
     pub instance_type: Option<String>,
     /// How many CVMs, 1 to 1,000.
     pub count: u32,
-    /// Names of nodes that are not there, as if they had died.
+    /// Names of nodes to leave out, as if they had died.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
     /// Only this region.
@@ -82,7 +82,7 @@ pub struct SimulatedGpus {
     pub count: u32,
 }
 
-/// What would fit where.
+/// The result of a simulated placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SimulationReply {
@@ -137,7 +137,7 @@ pub struct NodeCvms {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeCvm {
-    /// Its number.
+    /// Number of the CVM.
     pub id: i64,
     pub name: String,
     pub vm_uuid: String,

@@ -36,7 +36,7 @@ pub struct ManagedGateway {
     /// Absent without `rpc_url` in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// What its build can do; absent: it has not answered yet.
+    /// Optional features of its build; absent: it has not answered yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<ManagedGatewayFeatures>,
     /// Names of the nodes of the fleet whose CVMs it leads to.
@@ -56,11 +56,11 @@ pub struct ManagedGateway {
     pub latest_handshake: Option<String>,
     /// At most 200, the newest handshakes first; empty in lists.
     pub instances: Vec<GatewayInstance>,
-    /// What does not fit between the configuration and the cluster.
+    /// Contradictions between the configuration and the cluster.
     pub notes: Vec<String>,
 }
 
-/// What a build of dstack-gateway can do.
+/// Optional features of a build of dstack-gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ManagedGatewayFeatures {
@@ -76,7 +76,7 @@ pub struct ManagedGatewayFeatures {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayPeer {
-    /// Its number.
+    /// Number of the node in its cluster.
     pub id: u32,
     /// Address for the other nodes.
     pub url: String,

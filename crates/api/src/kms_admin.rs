@@ -43,7 +43,7 @@ pub struct ManagedKms {
     /// Why it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// What else its operator should know.
+    /// A hint for the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
     /// How often this process has looked at it.

@@ -36,7 +36,7 @@ pub struct AddNodeRequest {
     /// Limits for the sum of its CVMs; absent: its capacity.
     #[serde(default)]
     pub limits: NodeLimits,
-    /// What placement can ask for, by key: at most 32.
+    /// Labels for placement, by key: at most 32.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Price of the node, text for people.
@@ -171,7 +171,7 @@ pub struct ManagedNode {
     pub taken: NodeAmount,
     /// Names of its OS images.
     pub images: Vec<String>,
-    /// What placement can ask for, by key.
+    /// Labels for placement, by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Price of the node, text for people.
@@ -188,7 +188,7 @@ pub struct ManagedNode {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeFinding {
-    /// What was checked: `reachable`, `credential`, `version`, `features`, `capacity`, `images`, `tee`, `device`,
+    /// The check: `reachable`, `credential`, `version`, `features`, `capacity`, `images`, `tee`, `device`,
     /// `kms`, `gateway`, `clock`, `disk`, `snp_minimums` or `guest_token`. What cannot be seen is left out.
     #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub check: Check,
@@ -197,7 +197,7 @@ pub struct NodeFinding {
     pub level: Level,
     /// For people.
     pub message: String,
-    /// What to do, unless it is `ok`.
+    /// The remedy, unless the level is `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }

@@ -59,7 +59,7 @@ impl DriftKind {
     }
 }
 
-/// What is done about a kind of drift.
+/// The configured reaction to a kind of drift.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DriftPolicy {

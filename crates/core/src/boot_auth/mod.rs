@@ -90,7 +90,7 @@ pub struct Candidate {
     pub other_kms: bool,
     /// It is to run: neither stopped nor deleted.
     pub wanted: bool,
-    /// What it may boot: the newest configuration, and the one that its node has until it gets that.
+    /// Configurations that it may boot: the newest configuration, and the one that its node has until it gets that.
     pub boots: Vec<BootIdentity>,
     /// `None`: its node was given up.
     pub node: Option<CandidateNode>,

@@ -62,7 +62,7 @@ impl FromStr for LaunchTicketHash {
     }
 }
 
-/// What a KMS says about a guest that asks for keys.
+/// The facts that a KMS sends about a guest that asks for keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BootRequest {
     /// For example `dstack-tdx`; empty from KMS that do not send it.

@@ -1,4 +1,4 @@
-//! What is known of a node.
+//! The facts about a node that pre-flight judges.
 
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub struct ImageFact {
     pub os_image_hash: Option<String>,
 }
 
-/// What a look at a dstack host beyond its inventory gave. It is kept with the inventory, in the node's row.
+/// Facts about a dstack host that its inventory does not have. They are kept with the inventory, in the node's row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The answer to a call without a credential.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What was checked.
+/// A check of pre-flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
@@ -20,7 +20,7 @@ pub enum Check {
     Capacity,
     /// Its OS images, and their hashes.
     Images,
-    /// What protects memory.
+    /// The TEE of the host.
     Tee,
     /// Identity of the host.
     Device,
@@ -111,7 +111,7 @@ pub struct Finding {
     pub check: Check,
     pub level: Level,
     pub message: String,
-    /// What to do; `None`: nothing.
+    /// The remedy; `None`: nothing to do.
     pub remedy: Option<String>,
 }
 

@@ -249,7 +249,7 @@ impl Gateway {
         }
     }
 
-    /// What the build can do beyond the oldest one.
+    /// Features that the oldest build does not have.
     pub async fn features(&self, status: &Status) -> Result<Features, GatewayError> {
         Ok(Features {
             rotation: status.has_rotation,

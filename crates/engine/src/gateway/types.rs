@@ -1,4 +1,4 @@
-//! What a cluster tells.
+//! Answers of a cluster.
 
 use casemate_core::{
     id::{AppId, InstanceId},
@@ -16,7 +16,7 @@ pub struct Snapshot {
     pub meta: Meta,
     /// The domains it serves, the preferred ones first.
     pub domains: Vec<Domain>,
-    /// What the build can do.
+    /// Optional features of the build.
     pub features: Features,
     /// Its version; `None`: no public listener is configured, or that does not answer.
     pub version: Option<String>,
@@ -119,7 +119,7 @@ pub struct NewDomain {
     pub dns_credential: Option<String>,
 }
 
-/// What may reach the ports of an instance.
+/// Rules about who may reach the ports of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortPolicy {
     /// Ports with settings of their own.
@@ -137,7 +137,7 @@ pub struct PortRule {
     pub proxy_protocol: bool,
 }
 
-/// Who set the policy in force.
+/// The origin of the policy in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PolicySource {
     /// An operator.
@@ -148,7 +148,7 @@ pub enum PolicySource {
     None,
 }
 
-/// What a build can do beyond the oldest one.
+/// Features that the oldest build does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Features {
     /// Take an instance out of rotation.
@@ -159,7 +159,7 @@ pub struct Features {
     pub port_policy: bool,
 }
 
-/// What a removal found.
+/// The result of a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Removed {
     /// The cluster had a record of it.

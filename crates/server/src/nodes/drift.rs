@@ -34,7 +34,7 @@ use crate::app::{
 /// Differences of one node that are kept; more are only counted in the log.
 const MOST: usize = 1000;
 
-/// What a round of the watch has found.
+/// The result of one round of the watch.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// CVMs that differed.

@@ -67,7 +67,7 @@ pub struct DstackKms {
     epoch: AtomicUsize,
 }
 
-/// What a dstack-kms says of itself. Nothing of it is signed.
+/// Properties that a dstack-kms reports. They are not signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KmsMeta {
     /// Public key of its root CA, `SubjectPublicKeyInfo` in DER; `None`: its certificate cannot be read.
@@ -128,7 +128,7 @@ impl DstackKms {
         Ok((key, epoch))
     }
 
-    /// What it says of itself. It asks its authorisation webhook for that.
+    /// The reported properties. The KMS asks its authorisation webhook for them.
     pub async fn meta(&self) -> Result<KmsMeta, KmsError> {
         self.call::<_, Meta>("GetMeta", &Nothing {}).await?.read(&self.keys)
     }
