@@ -424,7 +424,7 @@ impl fmt::Display for Reason {
                 f,
                 "the collateral is for the processor family {collateral}, the quote comes from {quoted}"
             ),
-            Self::NoTcbLevel => f.write_str("the platform's firmware is older than every level in the TCB info"),
+            Self::NoTcbLevel => f.write_str("the platform's firmware is older than every level in the TCB info; the platform needs a firmware update"),
             Self::ModuleDiffers => f.write_str("the TDX module is not the one in the TCB info"),
             Self::TcbRevoked { advisories: names } => {
                 write!(f, "TCB Revoked: {}; do not trust this platform", advisories(names))
