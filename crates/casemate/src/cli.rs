@@ -21,7 +21,7 @@ use crate::{admin, cmd, fail::Fail, serve, up};
   casemate cvms logs hello -f      stream logs
   casemate up --stop               stop the CVM
 
-Exit codes: 0 done, 1 refused or failed, 2 usage."
+Exit codes: 0 done, 1 refused or failed, 2 usage; `verify` adds 3, a claim that is not shown."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -86,6 +86,7 @@ enum Command {
     /// Show and change the policy of the workspace.
     #[command(subcommand)]
     Workspace(cmd::workspace::Workspace),
+    Verify(Box<cmd::verify::Verify>),
 }
 
 impl Cli {
@@ -106,6 +107,7 @@ impl Cli {
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,
+            Command::Verify(args) => cmd::verify::run(global, &args),
         }
     }
 }

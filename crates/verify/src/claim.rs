@@ -340,6 +340,8 @@ pub struct Claim {
     /// How it ended.
     #[serde(flatten)]
     pub state: State,
+    /// Proven under a development root only, which shows nothing about hardware.
+    pub simulated: bool,
     /// Whether the policy requires it.
     pub required: bool,
     /// `state` in plain words.

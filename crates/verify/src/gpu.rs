@@ -11,7 +11,7 @@ use p384::ecdsa::{Signature, signature::Verifier};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::{bundle::Gpu, reason::Reason, roots::GpuKey};
+use crate::{bundle::Gpu, hexes::HexBytes, reason::Reason, roots::GpuKey};
 
 /// What the token shows.
 pub(crate) struct GpuFacts {
@@ -63,7 +63,7 @@ pub(crate) fn judge(
     if claims.overall != Some(true) {
         return Err(Reason::GpuResult);
     }
-    let asked = nonce.or(gpu.nonce.as_ref().map(|nonce| nonce.as_slice()));
+    let asked = nonce.or(gpu.nonce.as_ref().map(HexBytes::as_slice));
     if asked.is_some_and(|asked| {
         claims.eat_nonce.as_deref().and_then(|found| hex::decode(found).ok()).as_deref()
             != Some(asked)

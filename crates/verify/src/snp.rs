@@ -112,7 +112,7 @@ const LEVELS: [(&str, ObjectIdentifier); 4] = [
     ("microcode", ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8")),
 ];
 
-fn level(tcb: &TcbVersion, component: &str) -> u8 {
+fn level(tcb: TcbVersion, component: &str) -> u8 {
     match component {
         "bootloader" => tcb.bootloader,
         "tee" => tcb.tee,
@@ -145,7 +145,7 @@ fn same_chip(vcek: &Certificate, report: &AttestationReport) -> Result<(), Reaso
     for (component, id) in LEVELS {
         // An INTEGER of one byte, with a leading zero above 127.
         let certified = value(id).and_then(|der| der.last().copied()).ok_or(malformed.clone())?;
-        let reported = level(&report.reported_tcb, component);
+        let reported = level(report.reported_tcb, component);
         if certified != reported {
             let component = component.to_owned();
             return Err(Reason::SnpTcb { component, certificate: certified, report: reported });
@@ -155,7 +155,7 @@ fn same_chip(vcek: &Certificate, report: &AttestationReport) -> Result<(), Reaso
 }
 
 /// Checks the reported firmware levels against the policy's minimum.
-pub(crate) fn meets(minimum: &SnpMinimum, report: &AttestationReport) -> Result<(), Reason> {
+pub(crate) fn meets(minimum: SnpMinimum, report: &AttestationReport) -> Result<(), Reason> {
     let wanted = [
         ("bootloader", minimum.bootloader),
         ("tee", minimum.tee),
@@ -163,7 +163,7 @@ pub(crate) fn meets(minimum: &SnpMinimum, report: &AttestationReport) -> Result<
         ("microcode", minimum.microcode),
     ];
     for (component, minimum) in wanted {
-        let found = level(&report.reported_tcb, component);
+        let found = level(report.reported_tcb, component);
         if found < minimum {
             return Err(Reason::SnpTcbBelow {
                 component: component.to_owned(),

@@ -103,6 +103,7 @@ fn verdict(states: Vec<(ClaimId, State)>, policy: &Policy, recorded: Vec<Recorde
         .into_iter()
         .map(|(claim, state)| Claim {
             claim,
+            simulated: matches!(&state, State::Proven { by } if by.root.simulated()),
             required: required(claim),
             text: state.to_string(),
             state,
@@ -112,7 +113,7 @@ fn verdict(states: Vec<(ClaimId, State)>, policy: &Policy, recorded: Vec<Recorde
         Outcome::Failed
     } else if claims.iter().any(|claim| claim.required && !claim.state.is_proven()) {
         Outcome::Missing
-    } else if claims.iter().any(|claim| claim.state.word() == "simulated") {
+    } else if claims.iter().any(|claim| claim.simulated) {
         Outcome::Simulated
     } else {
         Outcome::Proven

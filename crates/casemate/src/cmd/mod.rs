@@ -10,4 +10,5 @@ pub mod kms;
 pub mod nodes;
 pub mod replicas;
 pub mod sizes;
+pub mod verify;
 pub mod workspace;

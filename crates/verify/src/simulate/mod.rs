@@ -109,12 +109,13 @@ impl fmt::Debug for DevelopmentRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DevelopmentRoot")
             .field("subject", &self.certificate.tbs_certificate.subject)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
 impl DevelopmentRoot {
-    /// A new root with a random key.
+    /// A new root with a random key. Code with its own source of randomness calls [`Self::from_seed`].
+    #[expect(clippy::disallowed_methods, reason = "not part of the verifier, which is pure")]
     pub fn generate() -> Result<Self, SimulateError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut()).map_err(SimulateError::Random)?;

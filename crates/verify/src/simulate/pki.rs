@@ -47,8 +47,8 @@ pub(super) const QE_PRODUCT: u16 = 2;
 pub(super) const QE_SVN: u16 = 4;
 
 /// Certificates are valid from 2020-01-01 to 2049-12-31: a development root does not age.
-const NOT_BEFORE: Duration = Duration::from_secs(1_577_836_800);
-const NOT_AFTER: Duration = Duration::from_secs(2_524_521_600);
+const NOT_BEFORE: Duration = Duration::from_hours(438_288);
+const NOT_AFTER: Duration = Duration::from_hours(701_256);
 
 const ROOT_NAME: &str = "CN=Casemate Development Root CA,O=Casemate (simulated)";
 /// `dcap-qvl` tells platform CAs from processor CAs by the word "Platform".

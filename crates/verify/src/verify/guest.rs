@@ -125,14 +125,15 @@ impl Judge<'_> {
 
     pub(super) fn app_id(&self, guest: &Guest) -> Result<Proof, Unproven> {
         let planned = [self.expected.app_id, self.bundle.cvm.app_id.map(|id| id.0)];
-        let planned = planned.into_iter().flatten().map(|id| id.to_vec()).collect();
-        same(guest, "app-id", guest.app_id.as_deref(), planned, "cvm.app_id")
+        let planned: Vec<_> = planned.into_iter().flatten().map(|id| id.to_vec()).collect();
+        same(guest, "app-id", guest.app_id.as_deref(), &planned, "cvm.app_id")
     }
 
     pub(super) fn instance_id(&self, guest: &Guest) -> Result<Proof, Unproven> {
         let stated = self.bundle.cvm.instance_id.clone().map(|id| id.0);
-        let planned = [self.expected.instance_id.clone(), stated].into_iter().flatten().collect();
-        same(guest, "instance-id", guest.instance_id.as_deref(), planned, "cvm.instance_id")
+        let planned: Vec<_> =
+            [self.expected.instance_id.clone(), stated].into_iter().flatten().collect();
+        same(guest, "instance-id", guest.instance_id.as_deref(), &planned, "cvm.instance_id")
     }
 
     pub(super) fn key_provider(&self, guest: &Guest) -> Result<Proof, Unproven> {
@@ -182,7 +183,7 @@ fn same(
     guest: &Guest,
     event: &'static str,
     booted: Option<&[u8]>,
-    planned: Vec<Vec<u8>>,
+    planned: &[Vec<u8>],
     field: &'static str,
 ) -> Result<Proof, Unproven> {
     if planned.is_empty() {

@@ -24,16 +24,11 @@ impl Judge<'_> {
         let found = self.policy.kms_roots.iter().find(|root| {
             root.root_public_key == kms.root_public_key && same_ca(&root.ca_public_key)
         });
-        match found {
-            Some(root) => Ok(Proof {
-                evidence: Evidence::PinnedKey,
-                root: Root::Kms { name: root.name.clone() },
-            }),
-            None => {
-                let root_public_key = hex_of(kms.root_public_key.as_slice());
-                Err(Reason::KmsRootNotAccepted { root_public_key }.into())
-            }
-        }
+        let Some(root) = found else {
+            let root_public_key = hex_of(kms.root_public_key.as_slice());
+            return Err(Reason::KmsRootNotAccepted { root_public_key }.into());
+        };
+        Ok(Proof { evidence: Evidence::PinnedKey, root: Root::Kms { name: root.name.clone() } })
     }
 
     pub(super) fn app_key(

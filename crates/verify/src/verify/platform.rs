@@ -72,7 +72,7 @@ impl Judge<'_> {
     pub(super) fn tcb(&self, platform: &Platform) -> Result<Proof, Unproven> {
         let Level::Tdx { status, advisories } = &platform.level else {
             if let Some(report) = &platform.snp {
-                snp::meets(&self.policy.snp_minimum, report)?;
+                snp::meets(self.policy.snp_minimum, report)?;
             }
             return Ok(platform.prove(Evidence::SnpTcb));
         };

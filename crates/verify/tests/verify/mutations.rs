@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A name, the change, the claim that must fail, and the code of the reason.
-type Mutation = (&'static str, fn(&mut Case), ClaimId, &'static str);
+pub type Mutation = (&'static str, fn(&mut Case), ClaimId, &'static str);
 
 /// Where the parts of a development quote begin.
 mod at {
@@ -66,7 +66,7 @@ fn quote(case: &mut Case) -> &mut Vec<u8> {
     &mut case.tdx().quote.0
 }
 
-const QUOTE: [Mutation; 14] = [
+pub const QUOTE: [Mutation; 14] = [
     ("quote cut off", |case| quote(case).truncate(900), ClaimId::Hardware, "quote-malformed"),
     (
         "bytes behind the quote",
@@ -113,7 +113,7 @@ const QUOTE: [Mutation; 14] = [
     ),
 ];
 
-const ROOTS: [Mutation; 3] = [
+pub const ROOTS: [Mutation; 3] = [
     (
         "another root",
         |case| {
@@ -134,7 +134,7 @@ const ROOTS: [Mutation; 3] = [
     ("root not given", |case| case.roots = Roots::vendors(), ClaimId::Hardware, "unknown-root"),
 ];
 
-const COLLATERAL: [Mutation; 24] = [
+pub const COLLATERAL: [Mutation; 24] = [
     (
         "root revocation list",
         |case| *collateral(case).root_ca_crl.last_mut().unwrap() ^= 1,
@@ -611,7 +611,7 @@ fn every_change_is_refused_with_its_reason() {
         let found = serde_json::to_value(reason).unwrap()["code"].clone();
         assert_eq!(found, *code, "{name}: {reason}");
         let text = reason.to_string();
-        assert!(text.len() > 10 && !text.contains("{"), "{name}: {text}");
+        assert!(text.len() > 10 && !text.contains('{'), "{name}: {text}");
         reasons.insert(text);
     }
     assert!(all.len() >= 40 && reasons.len() >= 60, "{} of {}", reasons.len(), all.len());

@@ -2,7 +2,6 @@
 
 use casemate_verify::{
     Bundle, ClaimId, Expected, Missing, Outcome, Policy, QuoteCollateralV3, Reason, Roots, State,
-    TcbStatus,
     bundle::{Cvm, FORMAT, Snp, Tdx},
     claim::Root,
     hexes::{Hex, HexBytes},

@@ -272,18 +272,15 @@ pub fn pem(der: &[u8]) -> String {
 }
 
 /// The certificates of a PEM chain, as DER.
-pub fn certificates(chain: &str) -> Vec<Vec<u8>> {
-    let body = |block: &str| block.split("-----END").next().unwrap().replace(['\n', '\r'], "");
-    chain
-        .split("-----BEGIN CERTIFICATE-----")
-        .skip(1)
-        .map(|block| STANDARD.decode(body(block)).unwrap())
-        .collect()
+pub fn certificates(chain: &str) -> Option<Vec<Vec<u8>>> {
+    let body = |block: &str| Some(block.split("-----END").next()?.replace(['\n', '\r'], ""));
+    let blocks = chain.split("-----BEGIN CERTIFICATE-----").skip(1);
+    blocks.map(|block| STANDARD.decode(body(block)?).ok()).collect()
 }
 
 /// The chain with the last bit of one certificate's signature flipped.
 pub fn alter(chain: &str, which: usize) -> String {
-    let mut found = certificates(chain);
+    let mut found = certificates(chain).unwrap();
     *found[which].last_mut().unwrap() ^= 1;
     found.iter().map(|der| pem(der)).collect()
 }
