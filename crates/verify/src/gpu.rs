@@ -11,7 +11,13 @@ use p384::ecdsa::{Signature, signature::Verifier};
 use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
-use crate::{bundle::Gpu, hexes::HexBytes, reason::Reason, roots::GpuKey};
+use crate::{
+    bundle::Gpu,
+    claim::Unproven,
+    hexes::HexBytes,
+    reason::{Missing, Reason},
+    roots::GpuKey,
+};
 
 /// What the token shows.
 pub(crate) struct GpuFacts {
@@ -49,11 +55,14 @@ pub(crate) fn judge(
     keys: &[GpuKey],
     nonce: Option<&[u8]>,
     now: Timestamp,
-) -> Result<GpuFacts, Reason> {
+) -> Result<GpuFacts, Unproven> {
     let text = gpu.token.trim();
     let (overall, devices) = if text.starts_with('[') {
         let (named, devices): ((String, String), BTreeMap<String, String>) =
             serde_json::from_str(text).map_err(|_| Reason::GpuTokenMalformed)?;
+        if named.0 != "JWT" {
+            return Err(Reason::GpuTokenMalformed.into());
+        }
         (named.1, devices)
     } else {
         (text.to_owned(), BTreeMap::new())
@@ -61,42 +70,42 @@ pub(crate) fn judge(
     let (key_id, claims) = signed_claims(&overall, keys)?;
     in_force(&claims, now)?;
     if claims.overall != Some(true) {
-        return Err(Reason::GpuResult);
+        return Err(Reason::GpuResult.into());
     }
     let asked = nonce.or(gpu.nonce.as_ref().map(HexBytes::as_slice));
     if asked.is_some_and(|asked| {
         claims.eat_nonce.as_deref().and_then(|found| hex::decode(found).ok()).as_deref()
             != Some(asked)
     }) {
-        return Err(Reason::GpuNonce);
+        return Err(Reason::GpuNonce.into());
     }
     for (device, token) in &devices {
         let wrong = || Reason::GpuDevice { device: device.chars().take(64).collect() };
         let (_, (algorithm, digest)) = claims.submods.get(device).ok_or_else(wrong)?;
         let found = hex::encode(Sha256::digest(token.as_bytes()));
         if !algorithm.eq_ignore_ascii_case("SHA256") || !digest.eq_ignore_ascii_case(&found) {
-            return Err(wrong());
+            return Err(wrong().into());
         }
         let (_, own) = signed_claims(token, keys)?;
         in_force(&own, now)?;
     }
     if let Some(device) = claims.submods.keys().find(|device| !devices.contains_key(*device)) {
-        return Err(Reason::GpuDevice { device: device.chars().take(64).collect() });
+        return Err(Reason::GpuDevice { device: device.chars().take(64).collect() }.into());
     }
     Ok(GpuFacts { key_id, devices: devices.len().max(1) })
 }
 
-fn in_force(claims: &Claims, now: Timestamp) -> Result<(), Reason> {
+fn in_force(claims: &Claims, now: Timestamp) -> Result<(), Unproven> {
     let time =
         |seconds: i64| Timestamp::from_second(seconds).map_err(|_| Reason::GpuTokenMalformed);
     let until = time(claims.exp.ok_or(Reason::GpuTokenMalformed)?)?;
     if now > until {
-        return Err(Reason::GpuTokenExpired { until });
+        return Err(Missing::GpuTokenExpired { until }.into());
     }
     if let Some(from) = claims.nbf.map(time).transpose()?
         && now < from
     {
-        return Err(Reason::GpuTokenNotYetValid { from });
+        return Err(Reason::GpuTokenNotYetValid { from }.into());
     }
     Ok(())
 }

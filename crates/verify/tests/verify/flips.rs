@@ -87,7 +87,7 @@ fn change(case: &mut Case, region: Region, at: usize, bit: u8) -> Option<ClaimId
             let before = String::from_utf8(tdx.quote.0[BEFORE_CHAIN..].to_vec()).unwrap();
             flip(&mut tdx.quote.0[BEFORE_CHAIN..], at, bit % 7);
             let after = String::from_utf8(tdx.quote.0[BEFORE_CHAIN..].to_vec()).unwrap();
-            let used = |chain: &str| Some(certificates(chain)?.get(..2)?.to_vec());
+            let used = |chain: &str| certificates(chain, 2);
             if used(&before) == used(&after) {
                 return None;
             }

@@ -91,3 +91,12 @@ fn another_algorithm_is_no_way_around_the_signature() {
     case.bundle.gpu.as_mut().unwrap().token = format!("{}.{}.", encode(&header), encode(&claims));
     assert!(case.verify().state(ClaimId::Gpu).is_some_and(State::is_failed));
 }
+
+#[test]
+fn an_old_token_shows_nothing_and_refutes_nothing() {
+    let mut case = good();
+    let old = Says { expires: now().as_second() - 1, ..Says::good() };
+    case.bundle.gpu.as_mut().unwrap().token = detached(&old);
+    let state = case.verify().state(ClaimId::Gpu).cloned();
+    assert!(matches!(state, Some(State::NotShown { why: Missing::GpuTokenExpired { .. } })));
+}

@@ -271,16 +271,16 @@ pub fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
 
-/// The certificates of a PEM chain, as DER.
-pub fn certificates(chain: &str) -> Option<Vec<Vec<u8>>> {
+/// The first certificates of a PEM chain, as DER.
+pub fn certificates(chain: &str, count: usize) -> Option<Vec<Vec<u8>>> {
     let body = |block: &str| Some(block.split("-----END").next()?.replace(['\n', '\r'], ""));
-    let blocks = chain.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let blocks = chain.split("-----BEGIN CERTIFICATE-----").skip(1).take(count);
     blocks.map(|block| STANDARD.decode(body(block)?).ok()).collect()
 }
 
 /// The chain with the last bit of one certificate's signature flipped.
 pub fn alter(chain: &str, which: usize) -> String {
-    let mut found = certificates(chain).unwrap();
+    let mut found = certificates(chain, usize::MAX).unwrap();
     *found[which].last_mut().unwrap() ^= 1;
     found.iter().map(|der| pem(der)).collect()
 }
