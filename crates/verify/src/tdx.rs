@@ -5,10 +5,11 @@ mod diagnose;
 use dcap_qvl::{
     QuoteClaims, QuotePolicy, TcbStatus,
     configs::RustCryptoConfig,
-    quote::{Quote, Report, TDReport10},
+    quote::{AuthData, Quote, Report, TDReport10},
     verify::QuoteVerifier,
 };
 use jiff::Timestamp;
+use parity_scale_codec::Encode;
 use x509_cert::time::Time;
 
 use crate::{
@@ -17,6 +18,9 @@ use crate::{
     reason::{Missing, Reason},
     roots::{INTEL, Roots},
 };
+
+/// The type of certification data that holds a report of the quoting enclave.
+const QE_REPORT: u16 = 6;
 
 /// What a verified quote says.
 #[derive(Debug)]
@@ -33,9 +37,14 @@ pub(crate) struct TdxFacts {
 pub(crate) fn judge(tdx: &Tdx, roots: &Roots, now: Timestamp) -> Result<TdxFacts, Unproven> {
     let raw = tdx.quote.as_slice();
     let quote = Quote::parse(raw).map_err(|_| Reason::QuoteMalformed)?;
-    let end = end_of(raw, &quote).ok_or(Reason::QuoteMalformed)?;
+    // No signature covers the lengths and types around the certificates, so only the one canonical form is read.
+    let canonical = quote.encode();
+    let trailing = raw.strip_prefix(canonical.as_slice()).ok_or(Reason::QuoteMalformed)?;
+    if matches!(&quote.auth_data, AuthData::V4(auth) if auth.certification_data.cert_type != QE_REPORT)
+    {
+        return Err(Reason::QuoteMalformed.into());
+    }
     // Guests may pad a quote with zero bytes to the size of a buffer.
-    let trailing = raw.get(end..).unwrap_or_default();
     if trailing.iter().any(|byte| *byte != 0) {
         return Err(Reason::QuoteTrailingBytes { bytes: trailing.len() }.into());
     }
@@ -79,13 +88,6 @@ fn facts(claims: QuoteClaims, root: Root) -> Result<TdxFacts, Unproven> {
         report,
         ppid: claims.platform.pck.ppid,
     })
-}
-
-/// Where the quote ends: behind the signature data, whose length follows the signed part.
-fn end_of(raw: &[u8], quote: &Quote) -> Option<usize> {
-    let signed = quote.signed_length();
-    let length: [u8; 4] = raw.get(signed..signed.checked_add(4)?)?.try_into().ok()?;
-    signed.checked_add(4)?.checked_add(usize::try_from(u32::from_le_bytes(length)).ok()?)
 }
 
 pub(crate) fn timestamp(time: Time) -> Timestamp {

@@ -17,6 +17,7 @@ mod at {
     pub const MRTD: usize = 48 + 136;
     pub const SIGNATURE: usize = 636;
     pub const ATTESTATION_KEY: usize = 700;
+    pub const CERTIFICATION_TYPE: usize = 764;
     pub const QE_REPORT: usize = 770;
     pub const QE_SIGNATURE: usize = 1154;
     pub const QE_AUTH_DATA: usize = 1220;
@@ -52,7 +53,7 @@ fn quote(case: &mut Case) -> &mut Vec<u8> {
     &mut case.tdx().quote.0
 }
 
-pub const QUOTE: [Mutation; 14] = [
+pub const QUOTE: [Mutation; 15] = [
     ("quote cut off", |case| quote(case).truncate(900), ClaimId::Hardware, "quote-malformed"),
     (
         "bytes behind the quote",
@@ -90,6 +91,12 @@ pub const QUOTE: [Mutation; 14] = [
         |case| collateral(case).pck_certificate_chain = Some("no PEM".to_owned()),
         ClaimId::Hardware,
         "certificate-malformed",
+    ),
+    (
+        "certification data type",
+        |case| flip(case, at::CERTIFICATION_TYPE),
+        ClaimId::Hardware,
+        "quote-malformed",
     ),
     (
         "debug bit",
