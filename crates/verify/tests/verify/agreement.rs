@@ -16,10 +16,15 @@ fn row(name: &str, case: &Case, root_der: &str) -> Option<Value> {
     let verdict = case.verify();
     let (accepts, status, why) =
         match (verdict.state(ClaimId::Hardware)?, verdict.state(ClaimId::Tcb)?) {
-            // The policy's business, not the quote's.
-            (State::Failed { reason: Reason::SimulatedNotAllowed { .. } }, _) => return None,
+            // The first is the policy's business, not the quote's.
+            (
+                State::Failed { reason: Reason::SimulatedNotAllowed { .. } }
+                | State::NotShown { .. },
+                _,
+            ) => {
+                return None;
+            }
             (State::Failed { reason }, _) => (false, String::new(), reason.to_string()),
-            (State::NotShown { .. }, _) => return None,
             (
                 _,
                 State::Failed {
