@@ -22,6 +22,7 @@ pub mod governance;
 pub mod id;
 pub mod image;
 pub mod instance;
+mod judge;
 pub mod name;
 pub mod node;
 pub mod operation;

@@ -91,7 +91,7 @@ pub enum TeeArg {
 #[command(after_help = "Examples:
   casemate admin node add rack-1 --kind docker --host tcp://10.0.0.3:2375
   casemate admin node add rack-2 --kind dstack --url https://rack-2:9080 --tee tdx \\
-      --token-file /etc/casemate/rack-2.token --disk-gb 2000
+      --token-file /var/lib/casemate/credentials/rack-2.token --disk-gb 2000
   casemate admin node add spare --kind sim --slots 8 --vcpu 16
   casemate admin node add shared --kind sim --dir /srv/casemate/sim")]
 pub struct AddArgs {
@@ -115,7 +115,7 @@ pub struct AddArgs {
     /// Dstack: TEE of the host.
     #[arg(long, required_if_eq("kind", "dstack"))]
     tee: Option<TeeArg>,
-    /// Dstack: file on the server with the token of dstack-vmm (mode 0600).
+    /// Dstack: file on the server with the token of dstack-vmm (mode 0600), in its admin.credentials_dir.
     #[arg(long, value_name = "PATH", requires = "url")]
     token_file: Option<String>,
     /// Dstack: user of the VMM's htpasswd file; --token-file then has its password.

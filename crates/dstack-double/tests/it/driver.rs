@@ -217,7 +217,7 @@ async fn an_annotation_goes_to_builds_that_have_them() {
 async fn a_rotated_token_is_read_again_and_a_wrong_one_names_the_remedy() {
     let stage = Stage::new(Profile::newest()).await;
     let settings = stage.settings();
-    let path = settings.token_file.clone().unwrap();
+    let path = settings.files.token.clone().unwrap();
     secret(&path, "wrong");
     let node = DstackNode::open(settings).await.unwrap();
     let error = node.inventory().await.unwrap_err();
@@ -227,7 +227,8 @@ async fn a_rotated_token_is_read_again_and_a_wrong_one_names_the_remedy() {
     );
     secret(&path, crate::stage::TOKEN);
     node.inventory().await.unwrap();
-    let basic = DstackConfig { user: Some("casemate".to_owned()), ..stage.settings() };
+    let mut basic = stage.settings();
+    basic.files.user = Some("casemate".to_owned());
     DstackNode::open(basic).await.unwrap().inventory().await.unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(&path, mode).unwrap();

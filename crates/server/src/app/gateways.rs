@@ -18,7 +18,7 @@ use casemate_core::{
 };
 use casemate_engine::{
     gateway::{Features, Gateway, GatewayConfig, Instance, Snapshot},
-    node::dstack::OpenError,
+    node::dstack::{AccessFiles, OpenError},
 };
 
 use super::{
@@ -112,9 +112,11 @@ impl GatewayClusters {
             let invalid = |reason: String| InvalidCluster { index, reason };
             let config = GatewayConfig {
                 admin: gateway.admin_url.parse().map_err(invalid)?,
-                token_file: gateway.token_file.clone(),
-                user: gateway.user.clone(),
-                ca_file: gateway.ca_file.clone(),
+                files: AccessFiles {
+                    token: gateway.token_file.clone(),
+                    user: gateway.user.clone(),
+                    ca: gateway.ca_file.clone(),
+                },
                 rpc: gateway.rpc_url.as_deref().map(str::parse).transpose().map_err(invalid)?,
                 timeout,
             };

@@ -25,7 +25,7 @@ use super::{Ctx, Error, fleet, kms_admin, mutation::Mutation};
 use crate::{
     config::Role,
     nodes::{
-        open::check_dstack,
+        open::{check_dstack, files_of, is_below},
         settings::{DriverSettings, NodeSettings},
     },
 };
@@ -151,6 +151,14 @@ fn dstack(ctx: &Ctx, request: &AddNodeRequest) -> Result<DriverSettings, Error> 
     };
     let access = request.dstack.as_ref().ok_or_else(missing)?;
     check_dstack(access, &request.limits).map_err(|(field, why)| Error::invalid(field, why))?;
+    let dir = ctx.config.credentials_dir();
+    let outside = |file: &Option<String>| file.as_deref().is_some_and(|file| !is_below(file, &dir));
+    if let Some((field, _)) = files_of(access).into_iter().find(|(_, file)| outside(file)) {
+        let dir = dir.display();
+        return Err(Error::invalid(field, format!("must be a file in {dir} on the server"))
+            .suggest(format!("Put it into {dir}, mode 0600, or configure admin.credentials_dir."))
+            .suggest("Or add the node as one of [[nodes]] in the configuration of the server."));
+    }
     if let Some(slug) = &access.kms {
         kms_admin::check_dstack(ctx, "dstack.kms", slug)?;
     }

@@ -48,6 +48,7 @@ use crate::{
     config::{Config, Role},
     gateway::Gateway,
     gateway_auth, gateway_watch, http,
+    listener_token::{self, ListenerToken},
     nodes::{
         heartbeat, kms_watch,
         open::Opener,
@@ -362,7 +363,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
 }
 
 /// The listener of `[gateway_auth]` with its token.
-type AuthListener = (TcpListener, Option<SecretString>);
+type AuthListener = (TcpListener, Option<ListenerToken>);
 
 /// Serves the built-in gateway, and the answers to dstack-gateway.
 fn serve_gateways(
@@ -383,10 +384,13 @@ async fn listen_for_gateways(config: &Config) -> Result<Option<AuthListener>, St
     let settings = &config.gateway_auth;
     let Some(address) = settings.listen else { return Ok(None) };
     let token = match &settings.token_file {
-        Some(path) => Some(secret(path).await.map_err(|error| StartError::Token {
-            key: "gateway_auth.token_file",
-            reason: error.to_string(),
-        })?),
+        Some(path) => {
+            let wrong = |reason| StartError::Token { key: "gateway_auth.token_file", reason };
+            let token = secret(path).await.map_err(|error| wrong(error.to_string()))?;
+            let least = listener_token::LEAST;
+            let short = || wrong(format!("a token has at least {least} characters"));
+            Some(ListenerToken::new(&token).ok_or_else(short)?)
+        }
         None => None,
     };
     Ok(Some((listen(address).await?.0, token)))

@@ -6,6 +6,7 @@
 //! | [`client`] | pRPC over HTTP, HTTPS and unix sockets; what a failed call means |
 //! | `wire` | the messages |
 //! | `features` | what the build takes |
+//! | `files` | the credential, and certificates that are trusted |
 //! | `convert` | between our types and the messages |
 //! | `inventory` | what the host is, and what guests tell of it |
 //! | `probe` | what pre-flight asks |
@@ -17,6 +18,7 @@
 pub mod client;
 mod convert;
 mod features;
+mod files;
 mod inventory;
 mod logs;
 mod probe;
@@ -36,9 +38,11 @@ use casemate_core::{
     preflight::Probe,
     time::Clock,
 };
-use secrecy::SecretString;
 
-pub use self::client::{Credential, VmmAddress};
+pub use self::{
+    client::{Credential, VmmAddress},
+    files::{AccessFiles, OpenError, secret},
+};
 use self::{
     client::{PrpcClient, Trust},
     features::Features,
@@ -57,12 +61,8 @@ use super::{
 pub struct DstackConfig {
     /// Where dstack-vmm listens.
     pub address: VmmAddress,
-    /// File with the token of its API, or with the password of `user`; mode 0600.
-    pub token_file: Option<PathBuf>,
-    /// A user of the VMM's htpasswd file.
-    pub user: Option<String>,
-    /// Certificates, PEM, that are trusted beside those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// Its credential, and certificates that are trusted beside those of the system.
+    pub files: AccessFiles,
     /// File with a token for the guest agents' external API, which dstack 0.6.3 and later ask for; mode 0600.
     pub guest_token_file: Option<PathBuf>,
     /// What protects memory on this host. dstack-vmm does not tell.
@@ -92,36 +92,11 @@ struct Known {
     guests: Guests,
 }
 
-/// Why a node cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A file of a credential or of certificates.
-    #[error("{}: {why}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The client cannot be made.
-    #[error("{0}")]
-    Client(String),
-}
-
 impl DstackNode {
     /// Reads the files that the settings name. Nothing is asked of the host yet.
     pub async fn open(config: DstackConfig) -> Result<Self, OpenError> {
-        let credential = credential(&config).await?;
-        let ca = match &config.ca_file {
-            Some(path) => {
-                let why = |error: std::io::Error| OpenError::File {
-                    path: path.clone(),
-                    why: error.to_string(),
-                };
-                Some(tokio::fs::read(path).await.map_err(why)?)
-            }
-            None => None,
-        };
+        let credential = config.files.credential().await?;
+        let ca = config.files.certificates().await?;
         let trust = ca.as_deref().map_or(Trust::System, Trust::SystemAnd);
         let vmm = PrpcClient::new(config.address.clone(), credential, trust, config.timeout);
         let known = Known { guests: Guests::new(config.device_id), ..Known::default() };
@@ -207,38 +182,11 @@ impl DstackNode {
     }
 }
 
-/// Reads a file that holds a secret: not empty, and readable for its owner only.
-pub async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let wrong = |why: String| OpenError::File { path: path.to_owned(), why };
-    let metadata = tokio::fs::metadata(path).await.map_err(|error| wrong(error.to_string()))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(wrong(format!("others can read it (mode {mode:o}): run chmod 600 on it")));
-    }
-    let text = tokio::fs::read_to_string(path).await.map_err(|error| wrong(error.to_string()))?;
-    match text.trim() {
-        "" => Err(wrong("it is empty".to_owned())),
-        secret => Ok(SecretString::from(secret.to_owned())),
-    }
-}
-
-async fn credential(config: &DstackConfig) -> Result<Credential, OpenError> {
-    let secret = match &config.token_file {
-        Some(path) => secret(path).await?,
-        None => return Ok(Credential::None),
-    };
-    Ok(match &config.user {
-        Some(user) => Credential::Basic { user: user.clone(), password: secret },
-        None => Credential::Token(secret),
-    })
-}
-
 #[async_trait]
 impl Node for DstackNode {
     async fn inventory(&self) -> Result<Inventory, CallError> {
         // A token that was rotated is in the same file.
-        match credential(&self.config).await {
+        match self.config.files.credential().await {
             Ok(credential) => self.vmm.set_credential(credential),
             Err(error) => return Err(CallError::Unreachable(error.to_string())),
         }

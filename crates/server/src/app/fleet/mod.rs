@@ -314,6 +314,12 @@ impl FleetKms {
         Ok(kms)
     }
 
+    /// Whether it asks the KMS webhook before it gives keys: it is a dstack-kms, and no contract decides. The
+    /// built-in KMS knows itself whom it serves, so a boot in its name comes from somebody else.
+    pub const fn asks_webhook(&self) -> bool {
+        self.remote.is_some() && self.governed.is_none()
+    }
+
     /// The word by which clients choose it.
     pub fn kind(&self) -> KmsType {
         self.governed.as_ref().map_or(KmsType::Phala, |governed| governed.kind)

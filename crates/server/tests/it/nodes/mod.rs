@@ -5,7 +5,7 @@ mod drift;
 mod dstack_kms;
 mod dstack_node;
 mod fleet;
-mod kms_stage;
+pub mod kms_stage;
 mod outage;
 mod registry;
 mod stage;
