@@ -3,6 +3,7 @@
 mod fleet;
 mod gateway;
 mod kms;
+mod moving;
 mod node;
 
 pub use self::fleet::label;
@@ -28,6 +29,9 @@ pub enum Admin {
     /// Manage the nodes of the fleet.
     #[command(subcommand)]
     Node(node::Node),
+    /// Work on CVMs of any workspace.
+    #[command(subcommand)]
+    Cvm(moving::Cvm),
 }
 
 /// Migrate the database schema.
@@ -54,6 +58,7 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
         Admin::Gateway(command) => gateway::run(global, command).await,
         Admin::Kms(command) => kms::run(global, command).await,
         Admin::Node(command) => node::run(global, command).await,
+        Admin::Cvm(command) => moving::run(global, command).await,
     }
 }
 

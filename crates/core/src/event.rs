@@ -10,7 +10,7 @@ use crate::{
     change::EnvReport,
     cvm::{FailureCode, FaultKind, Phase},
     drift::DriftKind,
-    id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, TxHash},
+    id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, NodeId, TxHash},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -109,6 +109,15 @@ pub enum Event {
     /// A KMS asked whether the guest may have its keys.
     #[serde(rename = "cvm.keys")]
     Keys(Box<KeyDecision>),
+    /// It is on another node now, with a new VM.
+    #[serde(rename = "cvm.node_changed")]
+    NodeChanged {
+        /// Number of the node before.
+        from: NodeId,
+        to: NodeId,
+        /// The VM before is left on a host that its operator gave up; it is removed if the host comes back.
+        left_behind: bool,
+    },
 }
 
 /// An answer to a KMS, with what it said about the guest ([`crate::boot_auth`]).
@@ -306,6 +315,7 @@ impl Event {
             Self::VerifiedAgain(_) => "governance.verified_again",
             Self::Undone { .. } => "governance.undone",
             Self::Keys(_) => "cvm.keys",
+            Self::NodeChanged { .. } => "cvm.node_changed",
         }
     }
 

@@ -23,6 +23,7 @@ pub mod id;
 pub mod image;
 pub mod instance;
 mod judge;
+pub mod moving;
 pub mod name;
 pub mod node;
 pub mod operation;

@@ -16,8 +16,8 @@ use casemate_core::{
     drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     id::{
-        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
-        TxHash,
+        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, NodeId,
+        RevisionRef, TxHash,
     },
     instance::InstanceSeed,
     operation::OperationKind,
@@ -97,6 +97,7 @@ fn events() -> Vec<Event> {
             block_hash: BlockHash::from_bytes([1; 32]),
         },
         Event::Keys(key_decision()),
+        Event::NodeChanged { from: NodeId(3), to: NodeId(4), left_behind: true },
     ]
 }
 

@@ -12,6 +12,7 @@
 //! | [`readiness`] | readiness checks of apps |
 //! | [`cvms`] | desired state and status of every CVM, lists, look-ups |
 //! | [`lease`] | leases of CVMs |
+//! | [`left_vms`] | VMs that CVMs left on hosts that did not answer |
 //! | [`operations`] | operations and the queue of changes |
 //! | [`prepared`] | documents prepared for an update |
 //! | [`commit_tokens`] | changes prepared for approval by contracts |
@@ -39,6 +40,7 @@ pub mod idempotency;
 pub mod key_decisions;
 pub mod kms;
 pub mod lease;
+pub mod left_vms;
 pub mod nodes;
 pub mod operations;
 pub mod prepared;

@@ -14,7 +14,7 @@ use casemate_core::{
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::Instant;
 
-use super::fleet;
+use super::{fleet, moving};
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
 /// How long to wait for the server to check a node. Longer than the timeout of one call to it.
@@ -47,6 +47,7 @@ pub enum Node {
     Uncordon(NameArgs),
     Label(fleet::LabelArgs),
     Cvms(fleet::CvmsArgs),
+    Move(moving::NodeArgs),
     Drift(fleet::DriftArgs),
     AcceptHost(fleet::AcceptHostArgs),
     Simulate(Box<fleet::SimulateArgs>),
@@ -201,6 +202,7 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
         }
         Node::Label(args) => fleet::change_labels(global, &client, args).await,
         Node::Cvms(args) => fleet::cvms(global, &client, args).await,
+        Node::Move(args) => moving::node(global, &client, args).await,
         Node::Drift(args) => fleet::drift(global, &client, args).await,
         Node::AcceptHost(args) => fleet::accept_host(global, &client, args).await,
         Node::Simulate(args) => fleet::simulate(global, &client, *args).await,

@@ -1,5 +1,8 @@
 use casemate_api::{
-    fleet::{DriftReport, NodeCvms, SimulationReply, SimulationRequest},
+    fleet::{
+        DriftReport, MoveReply, MoveRequest, NodeCvms, PlacedCvm, SimulationReply,
+        SimulationRequest,
+    },
     gateway_admin::{ManagedGateway, ManagedGateways},
     node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, ManagedNodes},
 };
@@ -82,6 +85,16 @@ impl Client {
     /// `GET /admin/nodes/{name}/cvms`: the page after this number, 0 for the first one.
     pub async fn node_cvms(&self, name: &str, after: i64) -> Result<NodeCvms, Error> {
         self.get(&["admin", "nodes", name, "cvms"], &[("after", after.to_string())]).await
+    }
+
+    /// `GET /admin/cvms/{cvm}`: a CVM of any workspace, with its node.
+    pub async fn placed_cvm(&self, cvm: &str) -> Result<PlacedCvm, Error> {
+        self.get(&["admin", "cvms", cvm], &[]).await
+    }
+
+    /// `POST /admin/cvms/{cvm}/move`.
+    pub async fn move_cvm(&self, cvm: &str, request: &MoveRequest) -> Result<MoveReply, Error> {
+        self.post(&["admin", "cvms", cvm, "move"], Some(request)).await
     }
 
     /// `POST /admin/placement/simulate`.

@@ -6,7 +6,7 @@ use casemate_core::{
     drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     governance::{Block, Proof, Question},
-    id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
+    id::{Address, ComposeHash, CvmId, EventSeq, NodeId, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -72,6 +72,13 @@ pub enum CvmEvent {
     Undone(ComposeHash, Block),
     /// A KMS asked whether the guest may have its keys.
     Keys(Box<KeyDecision>),
+    /// It is on another node now.
+    NodeChanged {
+        from: NodeId,
+        to: NodeId,
+        /// The VM before is on a host that was given up.
+        left_behind: bool,
+    },
 }
 
 /// How far a step is, or how it ended. Stored as `code` and, for people, `outcome`.
@@ -207,6 +214,9 @@ impl CvmEvent {
                 block_hash: block.hash,
             },
             Self::Keys(decision) => Event::Keys(decision.clone()),
+            Self::NodeChanged { from, to, left_behind } => {
+                Event::NodeChanged { from: *from, to: *to, left_behind: *left_behind }
+            }
         }
     }
 }

@@ -90,7 +90,7 @@ pub async fn cvms_of(ctx: &Ctx, name: &str, after: i64) -> Result<NodeCvms, Erro
     Ok(NodeCvms { cvms: page.iter().take(limit).map(shown).collect(), next })
 }
 
-fn shown(cvm: &Cvm) -> NodeCvm {
+pub(super) fn shown(cvm: &Cvm) -> NodeCvm {
     let resources = &cvm.spec.resources;
     NodeCvm {
         id: cvm.id.0,

@@ -24,6 +24,7 @@ pub mod instance_ids;
 pub mod kms;
 pub mod kms_admin;
 pub mod logs;
+pub mod moving;
 pub mod mutation;
 pub mod network;
 pub mod node_admin;

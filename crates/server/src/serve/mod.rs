@@ -50,7 +50,7 @@ use crate::{
     gateway_auth, gateway_watch, http,
     listener_token::{self, ListenerToken},
     nodes::{
-        heartbeat, kms_watch,
+        heartbeat, kms_watch, left,
         open::Opener,
         registry::{EnlistError, NodeEnlistment, Registry},
     },
@@ -167,6 +167,7 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     let stop = &ctx.stop;
     tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
     tasks.spawn(heartbeat::run(ctx.clone(), owner, stop.clone()));
+    tasks.spawn(left::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }

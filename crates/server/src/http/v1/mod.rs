@@ -126,6 +126,8 @@ fn admin() -> OpenApiRouter<Ctx> {
         .routes(routes!(node_admin::uncordon))
         .routes(routes!(fleet_admin::accept_host))
         .routes(routes!(fleet_admin::cvms))
+        .routes(routes!(fleet_admin::cvm))
+        .routes(routes!(fleet_admin::move_cvm))
         .routes(routes!(fleet_admin::drift))
         .routes(routes!(fleet_admin::simulate))
 }
