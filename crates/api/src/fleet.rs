@@ -69,6 +69,31 @@ pub struct SimulationRequest {
     /// GPUs of each CVM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<SimulatedGpus>,
+    /// KMS of their keys: id, slug, contract or kind; absent: any that no contract governs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<String>,
+    /// What each CVM asks of its node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<SimulatedNeed>,
+}
+
+/// Something that not every node can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SimulatedNeed {
+    /// Sealed variables.
+    Env,
+    /// Host ports.
+    Ports,
+    /// Memory on huge pages.
+    Hugepages,
+    /// One NUMA node.
+    PinNuma,
+    /// KMS or gateway addresses of its own.
+    OwnUrls,
+    /// Keys of the local key provider of its host.
+    LocalKeyProvider,
 }
 
 /// GPUs of one CVM.

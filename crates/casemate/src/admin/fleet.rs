@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use casemate_api::{
-    fleet::{NodeDrift, SimulatedGpus, SimulationReply, SimulationRequest},
+    fleet::{NodeDrift, SimulatedGpus, SimulatedNeed, SimulationReply, SimulationRequest},
     node_admin::ChangeNodeRequest,
 };
 use casemate_client::Client;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{cli::Global, fail::Fail, table, ui};
 
@@ -20,6 +20,7 @@ use crate::{cli::Global, fail::Fail, table, ui};
 #[command(after_help = "Examples:
   casemate admin node simulate --type tdx.large --count 12
   casemate admin node simulate --type tdx.large --count 12 --without rack-3
+  casemate admin node simulate --count 4 --kms rack-kms --needs env --needs ports
   casemate admin node simulate --count 4 --label disk=nvme --tee tdx --gpu 10de:2335 --json")]
 pub struct SimulateArgs {
     /// Instance type of each CVM [default: that of the server].
@@ -49,6 +50,42 @@ pub struct SimulateArgs {
     /// Number of GPUs of each CVM.
     #[arg(long, default_value_t = 1, requires = "gpu")]
     gpus: u32,
+    /// KMS of their keys [default: any that no contract governs].
+    #[arg(long, value_name = "KMS")]
+    kms: Option<String>,
+    /// What each CVM asks of its node; may be repeated.
+    #[arg(long = "needs", value_name = "WHAT")]
+    needs: Vec<Need>,
+}
+
+/// Something that not every node can do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Need {
+    /// Sealed variables.
+    Env,
+    /// Host ports.
+    Ports,
+    /// Memory on huge pages.
+    Hugepages,
+    /// One NUMA node.
+    PinNuma,
+    /// KMS or gateway addresses of its own.
+    OwnUrls,
+    /// Keys of the local key provider of its host.
+    LocalKeyProvider,
+}
+
+impl From<Need> for SimulatedNeed {
+    fn from(need: Need) -> Self {
+        match need {
+            Need::Env => Self::Env,
+            Need::Ports => Self::Ports,
+            Need::Hugepages => Self::Hugepages,
+            Need::PinNuma => Self::PinNuma,
+            Need::OwnUrls => Self::OwnUrls,
+            Need::LocalKeyProvider => Self::LocalKeyProvider,
+        }
+    }
 }
 
 /// List what nodes show and nobody wanted.
@@ -127,6 +164,8 @@ pub async fn simulate(global: &Global, client: &Client, args: SimulateArgs) -> R
         labels: args.labels.into_iter().collect(),
         tee: args.tee,
         gpus: args.gpu.map(|product_id| SimulatedGpus { product_id, count: gpus }),
+        kms: args.kms,
+        needs: args.needs.into_iter().map(Into::into).collect(),
     };
     let reply = client.simulate_placement(&request).await?;
     if global.json {

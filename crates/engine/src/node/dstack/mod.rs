@@ -192,11 +192,10 @@ impl Node for DstackNode {
         }
         let build = self.learn().await?;
         self.check_tee(&build, &*self.features().await?)?;
-        let (meta, images, gpus) = tokio::try_join!(
-            self.vmm.call::<_, Meta>("GetMeta", &Nothing {}),
-            self.vmm.call::<_, ImageList>("ListImages", &Nothing {}),
-            self.vmm.call::<_, GpuList>("ListGpus", &Nothing {}),
-        )?;
+        // One after the other: a host is looked at through one connection, which is kept.
+        let meta: Meta = self.vmm.call("GetMeta", &Nothing {}).await?;
+        let images: ImageList = self.vmm.call("ListImages", &Nothing {}).await?;
+        let gpus: GpuList = self.vmm.call("ListGpus", &Nothing {}).await?;
         self.ask_a_guest().await;
         let guests = self.known().guests.clone();
         Ok(inventory::inventory(&self.config, &build, &meta, images, &gpus, &guests))

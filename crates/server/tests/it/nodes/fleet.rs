@@ -181,6 +181,19 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
     let refused = some["refused"].as_array().unwrap();
     let hdd = refused.iter().find(|node| node["node"] == "rack-2").unwrap();
     assert_eq!(hdd["reason"], "has the label disk = hdd, nvme needed");
+    // What a host cannot do, and where its guests have their keys, counts as in a real placement.
+    let mut needs = large(1);
+    needs["needs"] = json!(["ports", "env", "hugepages"]);
+    assert_eq!(simulate(needs).await["fits"], 1, "a simulated host does all of it");
+    let (status, refused) = asked(
+        &world,
+        &ctx,
+        "POST",
+        "/admin/placement/simulate",
+        json!({"count": 1, "kms": "nowhere"}),
+    )
+    .await;
+    assert_eq!((status, &refused["error_code"]), (404, &json!("ERR-02-011")), "{refused}");
     let (status, refused) =
         asked(&world, &ctx, "POST", "/admin/placement/simulate", json!({"count": 0})).await;
     assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!("count")), "{refused}");

@@ -6,6 +6,7 @@ mod dstack_kms;
 mod dstack_node;
 mod fleet;
 pub mod kms_stage;
+mod moving;
 mod outage;
 mod registry;
 mod stage;
