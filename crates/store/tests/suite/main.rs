@@ -29,6 +29,8 @@ mod lists;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod newer;
 #[cfg(test)]
 mod operations;
