@@ -23,7 +23,7 @@ pub enum Admin {
     /// List the KMS; add and check contract-governed ones.
     #[command(subcommand)]
     Kms(kms::Kms),
-    /// Show clusters of dstack-gateway.
+    /// Show clusters of dstack-gateway, and set their domains and port policies.
     #[command(subcommand)]
     Gateway(gateway::Gateway),
     /// Manage the nodes of the fleet.

@@ -3,7 +3,10 @@ use casemate_api::{
         DriftReport, MoveReply, MoveRequest, NodeCvms, PlacedCvm, SimulationReply,
         SimulationRequest,
     },
-    gateway_admin::{ManagedGateway, ManagedGateways},
+    gateway_admin::{
+        GatewayDomain, GatewayInstanceDetail, GatewayPortPolicy, ManagedGateway, ManagedGateways,
+        NewGatewayDomain,
+    },
     node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, ManagedNodes},
 };
 use reqwest::Method;
@@ -95,6 +98,43 @@ impl Client {
     /// `POST /admin/cvms/{cvm}/move`.
     pub async fn move_cvm(&self, cvm: &str, request: &MoveRequest) -> Result<MoveReply, Error> {
         self.post(&["admin", "cvms", cvm, "move"], Some(request)).await
+    }
+
+    /// `POST /admin/gateways/{name}/domains`.
+    pub async fn add_gateway_domain(
+        &self,
+        gateway: &str,
+        domain: &NewGatewayDomain,
+    ) -> Result<GatewayDomain, Error> {
+        self.post(&["admin", "gateways", gateway, "domains"], Some(domain)).await
+    }
+
+    /// `DELETE /admin/gateways/{name}/domains/{domain}`.
+    pub async fn delete_gateway_domain(&self, gateway: &str, domain: &str) -> Result<(), Error> {
+        self.delete(&["admin", "gateways", gateway, "domains", domain]).await
+    }
+
+    /// `GET /admin/gateways/{name}/instances/{instance_id}`: asked of the cluster now.
+    pub async fn gateway_instance(
+        &self,
+        gateway: &str,
+        instance: &str,
+    ) -> Result<GatewayInstanceDetail, Error> {
+        self.get(&["admin", "gateways", gateway, "instances", instance], &[]).await
+    }
+
+    /// `POST` or `DELETE /admin/gateways/{name}/instances/{instance_id}/port-policy`.
+    pub async fn set_gateway_port_policy(
+        &self,
+        gateway: &str,
+        instance: &str,
+        policy: Option<&GatewayPortPolicy>,
+    ) -> Result<(), Error> {
+        let path = ["admin", "gateways", gateway, "instances", instance, "port-policy"];
+        match policy {
+            Some(_) => self.post(&path, policy).await,
+            None => self.delete(&path).await,
+        }
     }
 
     /// `POST /admin/placement/simulate`.

@@ -161,8 +161,11 @@ pub fn all(ctx: &Ctx) -> Vec<ManagedGateway> {
 
 /// The cluster of this name.
 pub fn one(ctx: &Ctx, name: &str) -> Result<ManagedGateway, Error> {
-    let found = ctx.gateways.named(name).map(|cluster| view(ctx, cluster, SHOWN));
-    found.ok_or_else(|| {
+    named(ctx, name).map(|cluster| view(ctx, cluster, SHOWN))
+}
+
+pub(super) fn named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a GatewayCluster, Error> {
+    ctx.gateways.named(name).map(|cluster| &**cluster).ok_or_else(|| {
         Error::because(ErrorCode::NotFound, format!("There is no gateway {name}"))
             .suggest("casemate admin gateway list shows those of the configuration.")
     })
@@ -238,7 +241,7 @@ fn peer(node: &casemate_engine::gateway::GatewayNode) -> GatewayPeer {
     GatewayPeer { id: node.id, url: node.url.clone(), last_seen: text(node.last_seen) }
 }
 
-fn domain(domain: &casemate_engine::gateway::Domain) -> GatewayDomain {
+pub(super) fn domain(domain: &casemate_engine::gateway::Domain) -> GatewayDomain {
     GatewayDomain {
         domain: domain.domain.clone(),
         port: domain.port,

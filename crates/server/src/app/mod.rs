@@ -17,6 +17,7 @@ pub mod error;
 pub mod events;
 pub mod fleet;
 pub mod fleet_admin;
+pub mod gateway_admin;
 pub mod gateway_auth;
 pub mod gateways;
 pub mod governance;

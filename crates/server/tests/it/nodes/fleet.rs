@@ -193,7 +193,7 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
         json!({"count": 1, "kms": "nowhere"}),
     )
     .await;
-    assert_eq!((status, &refused["error_code"]), (404, &json!("ERR-02-011")), "{refused}");
+    assert_eq!((status, &refused["error_code"]), (400, &json!("ERR-02-011")), "{refused}");
     let (status, refused) =
         asked(&world, &ctx, "POST", "/admin/placement/simulate", json!({"count": 0})).await;
     assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!("count")), "{refused}");

@@ -101,7 +101,11 @@ async fn a_cvm_is_removed_on_its_node_and_then_made_on_the_other() {
     );
     let operations = world.get("/cvms/web-1/operations").await.ok();
     let last = &operations["items"][0];
-    assert_eq!((&last["type"], &last["state"]), (&json!("move"), &json!("succeeded")), "{last}");
+    assert_eq!(
+        (&last["operation_type"], &last["state"]),
+        (&json!("move"), &json!("succeeded")),
+        "{last}"
+    );
     let page = world.get("/cvms/paginated?node_id=3").await.ok();
     assert_eq!(page["total"], json!(1), "lists follow: {page}");
 }
