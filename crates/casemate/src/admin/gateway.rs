@@ -163,8 +163,14 @@ pub async fn run(global: &Global, command: Gateway) -> Result<(), Fail> {
         }
         Gateway::PortPolicy(args) => {
             let (name, instance) = (&args.of.name, &args.of.instance);
-            client.set_gateway_port_policy(name, instance, args.policy().as_ref()).await?;
-            show_instance(global, &client.gateway_instance(name, instance).await?);
+            let found = match args.policy() {
+                Some(policy) => client.set_gateway_port_policy(name, instance, &policy).await?,
+                None => {
+                    client.clear_gateway_port_policy(name, instance).await?;
+                    client.gateway_instance(name, instance).await?
+                }
+            };
+            show_instance(global, &found);
             Ok(())
         }
     }

@@ -83,7 +83,8 @@ pub async fn run(global: &Global, command: Cvm) -> Result<(), Fail> {
     let request = MoveRequest { to, given_up: how.given_up, dry_run: true, ..Default::default() };
     let planned = client.move_cvm(&cvm, &request).await?;
     if how.dry_run {
-        return Ok(show(global, &planned));
+        show(global, &planned);
+        return Ok(());
     }
     if !how.yes && !ui::confirm(&format!("{}?", sentence(&planned))) {
         return Err(not_confirmed(&[sentence(&planned)]));

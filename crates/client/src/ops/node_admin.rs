@@ -123,18 +123,24 @@ impl Client {
         self.get(&["admin", "gateways", gateway, "instances", instance], &[]).await
     }
 
-    /// `POST` or `DELETE /admin/gateways/{name}/instances/{instance_id}/port-policy`.
+    /// `POST /admin/gateways/{name}/instances/{instance_id}/port-policy`.
     pub async fn set_gateway_port_policy(
         &self,
         gateway: &str,
         instance: &str,
-        policy: Option<&GatewayPortPolicy>,
-    ) -> Result<(), Error> {
+        policy: &GatewayPortPolicy,
+    ) -> Result<GatewayInstanceDetail, Error> {
         let path = ["admin", "gateways", gateway, "instances", instance, "port-policy"];
-        match policy {
-            Some(_) => self.post(&path, policy).await,
-            None => self.delete(&path).await,
-        }
+        self.post(&path, Some(policy)).await
+    }
+
+    /// `DELETE /admin/gateways/{name}/instances/{instance_id}/port-policy`.
+    pub async fn clear_gateway_port_policy(
+        &self,
+        gateway: &str,
+        instance: &str,
+    ) -> Result<(), Error> {
+        self.delete(&["admin", "gateways", gateway, "instances", instance, "port-policy"]).await
     }
 
     /// `POST /admin/placement/simulate`.

@@ -77,7 +77,7 @@ pub async fn instance(ctx: &Ctx, name: &str, id: &str) -> Result<GatewayInstance
         Err(error) => return Err(failed(cluster, &error)),
     };
     let shown = |policy: PortPolicy| GatewayPortPolicy {
-        ports: policy.ports.iter().map(shown_port).collect(),
+        ports: policy.ports.into_iter().map(shown_port).collect(),
         restricted: policy.restricted,
     };
     Ok(GatewayInstanceDetail {
@@ -91,7 +91,7 @@ pub async fn instance(ctx: &Ctx, name: &str, id: &str) -> Result<GatewayInstance
     })
 }
 
-const fn shown_port(rule: &PortRule) -> GatewayPort {
+const fn shown_port(rule: PortRule) -> GatewayPort {
     GatewayPort { port: rule.port, proxy_protocol: rule.proxy_protocol }
 }
 

@@ -155,6 +155,10 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         "/check",
         "/preview",
         "/simulate",
+        // What a cluster of dstack-gateway is told is kept there.
+        "/admin/gateways/{name}/domains",
+        "/admin/gateways/{name}/domains/{domain}",
+        "/port-policy",
     ];
     if method != "get" && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));

@@ -331,14 +331,11 @@ impl Life {
             )
         );
         let failed = cvm.status.failure.is_some();
-        match &cvm.status.engine {
-            EngineState::Present { .. } => {
-                assert_eq!(vms, [(node.name.as_str(), 1)], "{cvm:?}");
-            }
-            _ => {
-                assert_eq!(vms, [], "{cvm:?}");
-                assert!(failed || self.power == Power::Stopped, "no VM and no reason: {cvm:?}");
-            }
+        if matches!(cvm.status.engine, EngineState::Present { .. }) {
+            assert_eq!(vms, [(node.name.as_str(), 1)], "{cvm:?}");
+        } else {
+            assert_eq!(vms, [], "{cvm:?}");
+            assert!(failed || self.power == Power::Stopped, "no VM and no reason: {cvm:?}");
         }
         if self.power == Power::Running && !failed {
             assert_eq!(cvm.phase.as_str(), "running", "{cvm:?}");
@@ -355,7 +352,10 @@ fn every_life(lives: u64, host: impl Fn(u64) -> Host + Sync) {
         let host = host(seed);
         runtime.block_on(async { Box::pin(Life::begin(seed, &host, trace).await.live()).await });
     };
-    let number = |variable: &str| std::env::var(variable).ok().map(|text| text.parse().unwrap());
+    let number = |variable: &str| -> Option<u64> {
+        let value = std::env::var_os(variable)?;
+        Some(value.to_str().and_then(|text| text.parse().ok()).unwrap())
+    };
     if let Some(seed) = number("SIMULATION_SEED") {
         return live(seed, true);
     }

@@ -3,7 +3,6 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::StatusCode,
 };
 use casemate_api::{
     error::ErrorBody,
@@ -88,7 +87,7 @@ pub async fn add_domain(
     tag = "Nodes",
     params(("name" = String, Path), ("domain" = String, Path)),
     responses(
-        (status = 204, description = "It is not served any more."),
+        (status = 200, body = ManagedGateway, description = "It is not served any more. The cluster as it was at the last look."),
         (status = 404, description = "No such cluster.", body = ErrorBody),
         (status = 409, description = "URLs of apps have it, or the cluster refuses.", body = ErrorBody),
         (status = 503, description = "The cluster does not answer.", body = ErrorBody),
@@ -99,9 +98,9 @@ pub async fn delete_domain(
     State(ctx): State<Ctx>,
     _: Auth,
     Path((name, domain)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Json<ManagedGateway>, ApiError> {
     gateway_admin::delete_domain(&ctx, &name, &domain).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(gateways::one(&ctx, &name)?))
 }
 
 /// What a cluster tells of an instance now: its handshakes, and who may reach its ports.
@@ -135,7 +134,7 @@ pub async fn instance(
     params(("name" = String, Path), ("instance_id" = String, Path)),
     request_body = GatewayPortPolicy,
     responses(
-        (status = 204, description = "It is in force."),
+        (status = 200, body = GatewayInstanceDetail),
         (status = 404, description = "No such cluster.", body = ErrorBody),
         (status = 409, description = "The cluster refuses it: the instance is not registered.", body = ErrorBody),
         (status = 501, description = "This build of dstack-gateway has no port policies.", body = ErrorBody),
@@ -148,9 +147,9 @@ pub async fn set_port_policy(
     _: Auth,
     Path((name, id)): Path<(String, String)>,
     request: Body<GatewayPortPolicy>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Json<GatewayInstanceDetail>, ApiError> {
     gateway_admin::set_port_policy(&ctx, &name, &id, Some(&request.value)).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(gateway_admin::instance(&ctx, &name, &id).await?))
 }
 
 /// Ends the override of a port policy.
@@ -161,7 +160,7 @@ pub async fn set_port_policy(
     tag = "Nodes",
     params(("name" = String, Path), ("instance_id" = String, Path)),
     responses(
-        (status = 204, description = "The policy of the instance is in force."),
+        (status = 200, body = GatewayInstanceDetail),
         (status = 404, description = "No such cluster.", body = ErrorBody),
         (status = 501, description = "This build of dstack-gateway has no port policies.", body = ErrorBody),
         (status = 503, description = "The cluster does not answer.", body = ErrorBody),
@@ -172,7 +171,7 @@ pub async fn clear_port_policy(
     State(ctx): State<Ctx>,
     _: Auth,
     Path((name, id)): Path<(String, String)>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<Json<GatewayInstanceDetail>, ApiError> {
     gateway_admin::set_port_policy(&ctx, &name, &id, None).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(gateway_admin::instance(&ctx, &name, &id).await?))
 }

@@ -79,7 +79,7 @@ async fn domains_and_port_policies_are_set_at_a_cluster() {
     let own = delete("/admin/gateways/gw-1/domains/apps-1.example").await;
     assert_eq!(own.status, 409, "{}", own.text);
     assert!(own.text.contains("base_domains"), "{}", own.text);
-    assert_eq!(delete("/admin/gateways/gw-1/domains/more.example").await.status, 204);
+    assert_eq!(delete("/admin/gateways/gw-1/domains/more.example").await.status, 200);
 
     let path = format!("/admin/gateways/gw-1/instances/{instance}");
     let found = world.get(&path).await.ok();
@@ -90,11 +90,10 @@ async fn domains_and_port_policies_are_set_at_a_cluster() {
     assert!(found["handshakes"][0]["at"].is_string(), "{found}");
     let policy = json!({ "ports": [{ "port": 8080, "proxy_protocol": true }], "restricted": true });
     let set = world.post(&format!("{path}/port-policy"), policy.clone()).await;
-    assert_eq!(set.status, 204, "{}", set.text);
-    let found = world.get(&path).await.ok();
+    let found = set.ok();
     assert_eq!((&found["port_policy"], &found["port_policy_source"]), (&policy, &json!("admin")));
-    assert_eq!(delete(&format!("{path}/port-policy")).await.status, 204);
-    assert_eq!(world.get(&path).await.ok()["port_policy_source"], "none");
+    let cleared = delete(&format!("{path}/port-policy")).await.ok();
+    assert_eq!(cleared["port_policy_source"], "none");
 
     // An old build says what it does not have, and one that is away that it is.
     let old = format!("/admin/gateways/gw-2/instances/{instance}");
