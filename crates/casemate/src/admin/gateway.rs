@@ -163,12 +163,11 @@ pub async fn run(global: &Global, command: Gateway) -> Result<(), Fail> {
         }
         Gateway::PortPolicy(args) => {
             let (name, instance) = (&args.of.name, &args.of.instance);
-            let found = match args.policy() {
-                Some(policy) => client.set_gateway_port_policy(name, instance, &policy).await?,
-                None => {
-                    client.clear_gateway_port_policy(name, instance).await?;
-                    client.gateway_instance(name, instance).await?
-                }
+            let found = if let Some(policy) = args.policy() {
+                client.set_gateway_port_policy(name, instance, &policy).await?
+            } else {
+                client.clear_gateway_port_policy(name, instance).await?;
+                client.gateway_instance(name, instance).await?
             };
             show_instance(global, &found);
             Ok(())
