@@ -1,4 +1,4 @@
-//! `casemate admin node simulate`, `drift`, `cvms`, `label`, `accept-host`: questions about the fleet, and what its
+//! `casemate admin node simulate`, `drift`, `cvms`, `label`, `device`, `accept-host`: questions about the fleet, and what its
 //! operator answers.
 
 use std::collections::BTreeMap;
@@ -92,6 +92,23 @@ pub struct LabelArgs {
     /// Price of the node, text for people; empty: none.
     #[arg(long)]
     price: Option<String>,
+}
+
+/// Set which host a dstack node is.
+///
+/// A KMS that asks Casemate gives the guests of a node keys only on its device; its first denial names the device
+/// that asked. Take the value from a way that you trust. A node of `[[nodes]]` gets that of the configuration again
+/// when the server starts.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  casemate admin node device rack-1 374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb
+  casemate admin node device rack-1 \"\"              as its guests tell it")]
+pub struct DeviceArgs {
+    /// Name of the node; see `casemate admin node list`.
+    name: String,
+    /// SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP), 64 hex digits; empty: as its guests tell it, which
+    /// those on TDX do not.
+    device_id: String,
 }
 
 /// Accept that another host answers under the address of a node. It ends the drift host_replaced.
@@ -217,12 +234,25 @@ pub async fn change_labels(global: &Global, client: &Client, args: LabelArgs) ->
     if args.labels.is_empty() && args.price.is_none() {
         return Err(Fail::usage("name a label or a price to change"));
     }
-    let change = ChangeNodeRequest { labels: args.labels.into_iter().collect(), price: args.price };
+    let labels = args.labels.into_iter().collect();
+    let change = ChangeNodeRequest { labels, price: args.price, ..ChangeNodeRequest::default() };
     let node = client.change_node(&args.name, &change).await?;
     if global.json {
         ui::json(&node);
     } else {
         ui::line(format!("{}: {}", node.name, labels_text(&node.labels)));
+    }
+    Ok(())
+}
+
+pub async fn set_device(global: &Global, client: &Client, args: DeviceArgs) -> Result<(), Fail> {
+    let device_id = Some(args.device_id);
+    let change = ChangeNodeRequest { device_id, ..ChangeNodeRequest::default() };
+    let node = client.change_node(&args.name, &change).await?;
+    if global.json {
+        ui::json(&node);
+    } else {
+        ui::line(format!("The device id of {} was set.", node.name));
     }
     Ok(())
 }

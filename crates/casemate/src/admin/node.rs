@@ -46,6 +46,7 @@ pub enum Node {
     #[command(after_help = "Examples:\n  casemate admin node uncordon rack-1")]
     Uncordon(NameArgs),
     Label(fleet::LabelArgs),
+    Device(fleet::DeviceArgs),
     Cvms(fleet::CvmsArgs),
     Drift(fleet::DriftArgs),
     AcceptHost(fleet::AcceptHostArgs),
@@ -130,7 +131,7 @@ pub struct AddArgs {
     /// Dstack: a gateway cluster of the server's configuration that leads to its CVMs; may be repeated.
     #[arg(long = "gateway", value_name = "NAME", requires = "url")]
     gateways: Vec<String>,
-    /// Dstack: identity of the host, 64 hex digits [default: the first guest tells it].
+    /// Dstack: identity of the host, 64 hex digits [default: as guests tell it; those on TDX do not].
     #[arg(long, value_name = "HEX", requires = "url")]
     device_id: Option<String>,
     /// Dstack: slug of the dstack-kms of its guests; see `casemate admin kms list` [default: not known, so
@@ -200,6 +201,7 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
             no_problems(&node)
         }
         Node::Label(args) => fleet::change_labels(global, &client, args).await,
+        Node::Device(args) => fleet::set_device(global, &client, args).await,
         Node::Cvms(args) => fleet::cvms(global, &client, args).await,
         Node::Drift(args) => fleet::drift(global, &client, args).await,
         Node::AcceptHost(args) => fleet::accept_host(global, &client, args).await,

@@ -130,7 +130,7 @@ impl Denial {
             DenialCode::DeviceUnknown,
             format!(
                 "device unknown: the device id of node {node} is not known; if it is {device}, set \
-                 that as its device_id, or set kms_webhook.device to any"
+                 it with casemate admin node device, or set kms_webhook.device to any"
             ),
         )
     }

@@ -8,7 +8,7 @@ use casemate_api::{
     node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, NodeAmount},
 };
 use casemate_core::{
-    id::NodeId,
+    id::{DeviceId, NodeId},
     name::{check_labels, check_node_name, check_price},
     node::{NodeKind, NodeState},
     place::Amount,
@@ -177,7 +177,7 @@ pub async fn set_state(
     Ok(ManagedNode { state, ..node })
 }
 
-/// Changes labels and price of a node; its driver stays.
+/// Changes labels, price and device id of a node. Its driver stays, but for the device id.
 pub async fn change(
     ctx: &Ctx,
     mutation: &mut Mutation,
@@ -210,6 +210,9 @@ pub async fn change(
         }
         None => {}
     }
+    if let Some(device_id) = &request.device_id {
+        set_device(&mut settings.driver, device_id).map_err(|why| Error::invalid("device_id", why))?;
+    }
     mutation.changes_nodes();
     let json = settings.to_json();
     if !mutation.tx.change_node_settings(row.id(), text, &json).await? {
@@ -218,6 +221,17 @@ pub async fn change(
     let taken = nodes::taken(&ctx.db).await?;
     let taken = taken.into_iter().find(|taken| taken.node_id == row.id);
     Ok(view(ctx, &NodeRow { settings: Some(json), ..row.clone() }, taken))
+}
+
+fn set_device(driver: &mut DriverSettings, device_id: &str) -> Result<(), String> {
+    let DriverSettings::Dstack(access) = driver else {
+        return Err("only a dstack node has one to set".to_owned());
+    };
+    access.device_id = match device_id {
+        "" => None,
+        text => Some(text.parse::<DeviceId>().map_err(|why| why.to_string())?.to_string()),
+    };
+    Ok(())
 }
 
 /// Takes a node out of the fleet. One that has CVMs is refused, unless its operator gives it up: then

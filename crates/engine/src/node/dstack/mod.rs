@@ -67,7 +67,7 @@ pub struct DstackConfig {
     pub guest_token_file: Option<PathBuf>,
     /// What protects memory on this host. dstack-vmm does not tell.
     pub tee: Tee,
-    /// Identity of the host, SHA-256 of the PPID or the chip id; `None`: as the first guest tells it.
+    /// Identity of the host, SHA-256 of the PPID or the chip id; `None`: as guests tell it.
     pub device_id: Option<DeviceId>,
     /// Casemate knows the KMS that gives guests of this node their keys, so variables can be sealed for them.
     pub sealed_env: bool,

@@ -56,8 +56,10 @@ async fn a_guest_of_the_fleet_registers_and_no_other() {
         assert_eq!(refused, Err(Some(403)), "{info}");
     }
     assert_eq!(gateway.registered(&"ab".repeat(20)), None);
-    // A build that tells no host is not refused for it.
-    gateway.register_cvm(&url, &with("device_id", "")).await.unwrap();
+    // A build that tells no host is not refused for it; for guests on TDX every build has the hash of nothing.
+    for device in ["", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] {
+        gateway.register_cvm(&url, &with("device_id", device)).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -29,11 +29,12 @@ struct Stage {
 }
 
 impl Stage {
-    /// A running CVM on a dstack host.
+    /// A running CVM on a dstack host whose guests tell its device, as those on SEV-SNP do.
     async fn new(change: impl Fn(&mut Config)) -> Self {
         let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
         let mut process = Process::with(&world, "here", dir.path(), change);
         let rack = Rack::new(&world, true, "apps.example").await;
+        rack.host.set_device_id(DeviceId::from_bytes([8; 32]));
         add(&world, &mut process, rack.body("rack")).await;
         let there = world.at(process.ctx.clone());
         there.deploy("my-app").await;

@@ -206,6 +206,7 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
         (json!({"labels": {"A B": "x"}}), "labels"),
         (json!({"labels": {"a": ""}}), "labels"),
         (json!({"price": "\n"}), "price"),
+        (json!({"device_id": "07".repeat(32)}), "device_id"),
     ] {
         let (status, refused) = asked(&world, &ctx, "PATCH", "/admin/nodes/rack-2", bad).await;
         assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!(field)), "{refused}");
