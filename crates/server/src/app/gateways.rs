@@ -222,8 +222,10 @@ fn notes(cluster: &GatewayCluster, snapshot: Option<&Snapshot>) -> Vec<String> {
         .map(|domain| format!("{domain} is configured here, and the cluster does not serve it"))
         .collect();
     if !snapshot.features.rotation {
-        notes
-            .push("requests under way are not waited for: update dstack-gateway to 0.6".to_owned());
+        notes.push(
+            "requests under way are not waited for: this build cannot drain; update dstack-gateway"
+                .to_owned(),
+        );
     }
     notes
 }

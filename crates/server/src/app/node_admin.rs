@@ -211,7 +211,8 @@ pub async fn change(
         None => {}
     }
     if let Some(device_id) = &request.device_id {
-        set_device(&mut settings.driver, device_id).map_err(|why| Error::invalid("device_id", why))?;
+        set_device(&mut settings.driver, device_id)
+            .map_err(|why| Error::invalid("device_id", why))?;
     }
     mutation.changes_nodes();
     let json = settings.to_json();

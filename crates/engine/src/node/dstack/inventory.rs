@@ -134,7 +134,10 @@ pub(super) fn inventory(
         notes.push("no TEE: whoever runs the host can read the memory of its CVMs".to_owned());
     }
     if guests.device_id.is_none() {
-        notes.push("device id unknown: dstack-vmm does not tell it, and neither do guests on TDX".to_owned());
+        notes.push(
+            "device id unknown: dstack-vmm does not tell it, and neither do guests on TDX"
+                .to_owned(),
+        );
     }
     if images.images.is_empty() {
         notes.push("no OS image: put one into the image directory of the host".to_owned());
