@@ -204,6 +204,28 @@ async fn a_replaced_host_is_open_until_its_operator_accepts_it() {
     stage.until(&[]).await;
 }
 
+/// dstack-vmm starts a VM again whose QEMU ended. Nobody here asked for that boot, and its end is seen all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_that_the_host_began_is_followed_to_its_end() {
+    let stage = Stage::new(|_| {}).await;
+    let sim = &stage.rack.host.sim;
+    let (vm, _) = stage.vm();
+    let shows = async |progress: &str| {
+        poll(Duration::from_secs(30), async || {
+            let state = stage.there.get("/cvms/my-app/state").await.ok();
+            (state["boot_progress"] == progress).then_some(())
+        })
+        .await
+    };
+    sim.stop(&vm).await.unwrap();
+    stage.until(&["changed"]).await;
+    sim.start(&vm).await.unwrap();
+    stage.until(&[]).await;
+    assert!(shows("booting").await.is_some(), "not booting");
+    stage.world.clock.advance_ms(60_000);
+    assert!(shows("done").await.is_some(), "not done");
+}
+
 /// With the policy `repair` the CVM is made as desired; with `ignore` nothing is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_policy_repairs_or_ignores() {
