@@ -139,6 +139,31 @@ async fn pre_flight_names_what_is_wrong_with_a_host_and_how_to_mend_it() {
     assert_eq!((found.len(), level(&found, "reachable")), (1, "problem"), "{found:#?}");
 }
 
+/// Neither a dstack-vmm nor a guest on TDX tells it, so an operator who learns it later must be able to say it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_device_of_a_host_is_set_at_run_time() {
+    let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
+    let mut process = Process::of(&world, "here", dir.path());
+    let rack = Rack::new(&world, true, "apps.example").await;
+    add(&world, &mut process, rack.body("rack")).await;
+    let change = async |device_id: &str| {
+        let change = json!({"device_id": device_id});
+        asked(&world, &process.ctx, "PATCH", "/admin/nodes/rack", change).await
+    };
+    let (status, refused) = change("07").await;
+    assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!("device_id")), "{refused}");
+    for (device, expected) in [("ab".repeat(32), "ok"), (String::new(), "warning")] {
+        let (status, changed) = change(&device).await;
+        assert_eq!(status, 200, "{changed}");
+        process.registry.sync().await.unwrap();
+        let shown = poll(Duration::from_secs(30), async || {
+            let found = findings(&world, &process, "rack", "device").await;
+            (level(&found, "device") == expected).then_some(())
+        });
+        assert!(shown.await.is_some(), "{device:?}: not {expected}");
+    }
+}
+
 #[tokio::test]
 async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
     let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
