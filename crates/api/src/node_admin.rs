@@ -55,7 +55,7 @@ pub struct ChangeNodeRequest {
     /// Price of the node; empty: none. Absent: as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<String>,
-    /// Identity of the host of a dstack node, 64 hex digits; empty: as its guests tell it. Absent: as it is.
+    /// Identity of the host of a dstack node, 64 hex digits. Absent: as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
 }

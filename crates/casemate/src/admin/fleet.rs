@@ -101,13 +101,11 @@ pub struct LabelArgs {
 /// when the server starts.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  casemate admin node device rack-1 374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb
-  casemate admin node device rack-1 \"\"              as its guests tell it")]
+  casemate admin node device rack-1 374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb")]
 pub struct DeviceArgs {
     /// Name of the node; see `casemate admin node list`.
     name: String,
-    /// SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP), 64 hex digits; empty: as its guests tell it, which
-    /// those on TDX do not.
+    /// SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP), 64 hex digits.
     device_id: String,
 }
 

@@ -228,10 +228,8 @@ fn set_device(driver: &mut DriverSettings, device_id: &str) -> Result<(), String
     let DriverSettings::Dstack(access) = driver else {
         return Err("only a dstack node has one to set".to_owned());
     };
-    access.device_id = match device_id {
-        "" => None,
-        text => Some(text.parse::<DeviceId>().map_err(|why| why.to_string())?.to_string()),
-    };
+    let device_id = device_id.parse::<DeviceId>().map_err(|why| why.to_string())?;
+    access.device_id = Some(device_id.to_string());
     Ok(())
 }
 
