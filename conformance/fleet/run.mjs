@@ -73,8 +73,10 @@ function start(file, args, env = {}) {
 }
 
 const { hosts } = JSON.parse(await start(double, ["serve", "--hosts", "5", "--token", TOKEN, "--boot-ms", "800"]));
-fs.writeFileSync(path.join(dir, "token"), TOKEN, { mode: 0o600 });
 const data = path.join(dir, "data");
+const token = path.join(data, "credentials", "token");
+fs.mkdirSync(path.dirname(token), { recursive: true, mode: 0o700 });
+fs.writeFileSync(token, TOKEN, { mode: 0o600 });
 start(casemate, ["serve", "--data-dir", data, "--node", "none", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"]).catch(() => {});
 const read = (name) => fs.readFileSync(path.join(data, name), "utf8").trim();
 await eventually("casemate is ready", () => fs.existsSync(path.join(data, "api.url")));
@@ -130,7 +132,7 @@ for (const [at, host] of hosts.entries()) {
   await step(`casemate admin node add: dstack-vmm ${host.version}`, async () => {
     const name = `rack-${at}`;
     const args = ["admin", "node", "add", name, "--kind", "dstack", "--url", host.url, "--tee", "none", "--disk-gb", "500"];
-    const added = await run(casemate, [...args, "--token-file", path.join(dir, "token"), "--json"], { PATH: process.env.PATH, CASEMATE_DATA_DIR: data });
+    const added = await run(casemate, [...args, "--token-file", token, "--json"], { PATH: process.env.PATH, CASEMATE_DATA_DIR: data });
     assert.equal(added.code, 0, added.text);
     const node = JSON.parse(added.stdout);
     assert.equal(node.version, host.version);

@@ -475,6 +475,47 @@ async function lists() {
   });
 }
 
+// What a guest shows: the registers replay from its event log, which names the document and the instance.
+async function attestations() {
+  await step("attestation", "the SDK's getCvmAttestation", async () => {
+    const shown = await eventually("evidence", async () => {
+      const found = await client.getCvmAttestation({ uuid: a.uuid });
+      return found.tcb_info && found;
+    });
+    const payload = (name) => shown.tcb_info.event_log.find((event) => event.event === name).event_payload;
+    assert.equal(payload("compose-hash"), a.info.compose_hash);
+    assert.equal(payload("app-id"), a.appId);
+    assert.equal(payload("instance-id"), a.info.instance_id);
+    let register = Buffer.alloc(48);
+    for (const { imr, digest } of shown.tcb_info.event_log) {
+      assert.equal(imr, 3);
+      register = createHash("sha384").update(register).update(Buffer.from(digest, "hex")).digest();
+    }
+    assert.equal(register.toString("hex"), shown.tcb_info.rtmr3);
+    assert.equal(sha256(shown.tcb_info.app_compose), a.info.compose_hash);
+    assert.equal(shown.is_online, true);
+    assert.equal(shown.error, null);
+  });
+  await step("attestation", "phala cvms attestation --json", async () => {
+    const shown = await phalaJson(["cvms", "attestation", a.uuid]);
+    assert.equal(shown.is_online, true);
+    assert.match(shown.tcb_info.rtmr3, /^[0-9a-f]{96}$/);
+    const { stdout } = await phala(["cvms", "attestation", a.uuid]);
+    assert.match(stdout, /Online/);
+  });
+  await step("attestation", "GET /apps/{id}/attestations, without a key too", async () => {
+    const url = `${api}/apps/${a.appId}/attestations`;
+    const reply = await fetch(url, { headers: { "x-phala-version": "2026-01-21" } });
+    assert.equal(reply.status, 200, await reply.clone().text());
+    const shown = await reply.json();
+    assert.equal(shown.app_id, a.appId);
+    assert.equal(shown.instances[0].instance_id, a.info.instance_id);
+    assert.match(shown.instances[0].quote, /^0400/, "a quote of version 4");
+    const evaluated = await client.get(`/apps/${a.appId}/attestations/tcb-evaluation`);
+    assert.equal(evaluated.instances[0].evaluation_ok, null, "there is no platform to evaluate");
+  });
+}
+
 async function hashes() {
   for (const cvm of both) {
     await step("hash", `the SDK's getComposeHash is compose_hash, ${cvm.letter}`, async () => {
@@ -931,7 +972,7 @@ async function cleanUp() {
 }
 
 try {
-  const parts = [deployments, pages, projects, lists, hashes, keys, secrets, power, moreOfOne, updates, history, addresses, events, deletion];
+  const parts = [deployments, pages, projects, lists, attestations, hashes, keys, secrets, power, moreOfOne, updates, history, addresses, events, deletion];
   for (const part of parts) await part();
   await secrets("after the suite");
 } finally {

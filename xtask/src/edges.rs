@@ -14,7 +14,7 @@ struct Rule {
     why: &'static str,
 }
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     Rule {
         from: "crates/core/src",
         banned: &[
@@ -26,6 +26,18 @@ const RULES: [Rule; 10] = [
             "tokio::",
         ],
         why: "the domain is pure",
+    },
+    Rule {
+        from: "crates/verify/src",
+        banned: &[
+            "casemate_",
+            "tokio::",
+            "std::fs",
+            "std::net",
+            "std::time::SystemTime",
+            "Timestamp::now",
+        ],
+        why: "a verifier reads its arguments only, and anybody can use it",
     },
     Rule {
         from: "crates/store/src",

@@ -6,6 +6,7 @@ mod edges;
 mod openapi;
 mod replies;
 mod test;
+mod verify_page;
 
 use clap::{Parser, Subcommand};
 use xtask::{server, stage};
@@ -30,6 +31,8 @@ enum Chore {
     Edges,
     /// Renews `docs/openapi.json`.
     Openapi,
+    /// The verifier as one HTML file, `target/verify-page/verify.html`, that needs no server and no network.
+    VerifyPage,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -39,5 +42,6 @@ fn main() -> anyhow::Result<()> {
         Chore::Compat => compat::run(),
         Chore::Edges => edges::run(),
         Chore::Openapi => openapi::run(),
+        Chore::VerifyPage => verify_page::run(),
     }
 }

@@ -10,7 +10,9 @@ const HANDLERS: &str = "crates/server/src/http/v1";
 const DESCRIPTION: &str = "docs/openapi.json";
 
 /// Handlers that return a bare `Response`: file, name, reason.
-const BARE: [(&str, &str, &str); 3] = [
+const BARE: [(&str, &str, &str); 5] = [
+    ("attestation.rs", "raw", "the bytes of a quote"),
+    ("attestation.rs", "raw_head", "no body"),
     ("cvms.rs", "compose_file", "JSON or plain text, byte for byte"),
     ("logs.rs", "follow", "a stream of lines"),
     ("state.rs", "state", "JSON or a stream of events"),

@@ -102,6 +102,7 @@ fn whole(stages: &mut Stages) -> anyhow::Result<()> {
     })?;
     stages
         .run("real clients: apps that contracts govern", 3 * MINUTE, || governed(&environment))?;
+    stages.run("quotes judged by another verifier", 3 * MINUTE, agreement)?;
     stages.run("benchmark, short", 5 * MINUTE, || bench::run(&bench::Options::short()))?;
     stages.run("compatibility report", MINUTE, compat::run)
 }
@@ -219,6 +220,16 @@ fn fleet(environment: &BTreeMap<String, String>) -> anyhow::Result<()> {
     run.arg("conformance/fleet/run.mjs").arg(absolute(&binary())?);
     run.arg(absolute(&binary().with_file_name("dstack-double"))?).arg(dir);
     command(run.envs(environment))
+}
+
+/// Quotes that casemate-verify's tests have judged and written down, judged by a verifier in JavaScript.
+fn agreement() -> anyhow::Result<()> {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
+    let cases = absolute(&target.join("tmp/verify-cases.json"))?;
+    let mut install = Command::new("npm");
+    install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    command(install.current_dir("conformance/verify"))?;
+    command(Command::new("node").arg("run.mjs").arg(cases).current_dir("conformance/verify"))
 }
 
 /// The real `phala` CLI and JavaScript SDK against apps that contracts on a local chain govern.

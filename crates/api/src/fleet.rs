@@ -69,6 +69,31 @@ pub struct SimulationRequest {
     /// GPUs of each CVM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<SimulatedGpus>,
+    /// KMS of their keys: id, slug, contract or kind; absent: any that no contract governs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms: Option<String>,
+    /// What each CVM asks of its node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<SimulatedNeed>,
+}
+
+/// Something that not every node can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SimulatedNeed {
+    /// Sealed variables.
+    Env,
+    /// Host ports.
+    Ports,
+    /// Memory on huge pages.
+    Hugepages,
+    /// One NUMA node.
+    PinNuma,
+    /// KMS or gateway addresses of its own.
+    OwnUrls,
+    /// Keys of the local key provider of its host.
+    LocalKeyProvider,
 }
 
 /// GPUs of one CVM.
@@ -161,4 +186,58 @@ pub struct NodeCvm {
     /// Why its last operation failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+/// A CVM with the node that it is on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PlacedCvm {
+    #[serde(flatten)]
+    pub cvm: NodeCvm,
+    /// Name of its node.
+    pub node: String,
+    /// Name of the node that it is to run on instead, once its VM is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moves_to: Option<String>,
+    /// Whether an operation is under way.
+    pub in_progress: bool,
+}
+
+/// Where a CVM is to run instead.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct MoveRequest {
+    /// Name of a node; absent: the one with most room of those that can take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Its node does not answer, and its host does not come back with the VM running.
+    #[serde(default)]
+    pub given_up: bool,
+    /// What is lost may be lost; see `loses` of the reply to a dry run.
+    #[serde(default)]
+    pub allow_data_loss: bool,
+    /// Nothing is done: says what would be.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// How a CVM moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MoveReply {
+    pub name: String,
+    pub vm_uuid: String,
+    /// Name of its node.
+    pub from: String,
+    /// Name of the node that takes it.
+    pub to: String,
+    /// `remove_first`: its VM is shut down and removed, then made on the other node. `leave_behind`: its VM stays
+    /// on a host that was given up, and is removed if that comes back.
+    pub way: String,
+    /// What is lost: `disk`, `instance_id`.
+    pub loses: Vec<String>,
+    /// The operation; absent: nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
 }

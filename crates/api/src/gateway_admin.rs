@@ -123,3 +123,70 @@ pub struct GatewayInstance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
 }
+
+/// A domain that a cluster is to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct NewGatewayDomain {
+    /// `apps.example.com`.
+    pub domain: String,
+    /// Port of its URLs; absent: 443.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The highest is the cluster's own domain; absent: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
+    /// Id of the DNS credential for its certificate at the cluster; absent: the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns_credential: Option<String>,
+}
+
+/// Who may reach the ports of an instance through a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GatewayPortPolicy {
+    /// Ports with settings of their own, at most 1,024.
+    pub ports: Vec<GatewayPort>,
+    /// Only those ports are reached.
+    pub restricted: bool,
+}
+
+/// Settings of a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GatewayPort {
+    /// Port of the guest.
+    pub port: u16,
+    /// Connections begin with a PROXY protocol header.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+}
+
+/// What a cluster tells of an instance when it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayInstanceDetail {
+    /// 40 hex digits.
+    pub instance_id: String,
+    /// When each node of the cluster last shook hands with it.
+    pub handshakes: Vec<GatewayHandshake>,
+    /// The policy in force; absent: none, or the build has no policies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_policy: Option<GatewayPortPolicy>,
+    /// Who set it: `admin`, `instance` or `none`.
+    pub port_policy_source: String,
+}
+
+/// The last handshake of a node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GatewayHandshake {
+    /// Number of the node.
+    pub node: u32,
+    /// RFC 3339; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}

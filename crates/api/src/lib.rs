@@ -15,6 +15,7 @@
 //! | in | [`operation`], [`domain`], [`instance_id`] | requests about changes, domains, and instance ids |
 //! | out | [`kms_admin`] | each KMS as its operator sees it |
 //! | out | [`gateway_admin`] | clusters of dstack-gateway as their operator sees them |
+//! | in, out | [`attestation`] | evidence of guests, requests for it, what a verifier found |
 //! | in, out | [`node_admin`], [`fleet`] | nodes and fleet as their operator sees them |
 //! | out | [`reply`] | reply types: the server renders them, our client reads them |
 //! | out | [`error`], [`page`] | error bodies and codes, pages |
@@ -24,6 +25,7 @@
 
 pub mod allowed;
 pub mod approval;
+pub mod attestation;
 pub mod body;
 pub mod commit;
 pub mod compose_file;

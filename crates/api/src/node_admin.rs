@@ -44,7 +44,7 @@ pub struct AddNodeRequest {
     pub price: Option<String>,
 }
 
-/// Changes labels and price of a node.
+/// Changes labels, price and device id of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
@@ -55,6 +55,9 @@ pub struct ChangeNodeRequest {
     /// Price of the node; empty: none. Absent: as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<String>,
+    /// Identity of the host of a dstack node, 64 hex digits. Absent: as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<String>,
 }
 
 /// How a dstack-vmm is reached. Files are on the machine of the process that serves the node; secrets are in
@@ -85,8 +88,8 @@ pub struct DstackAccess {
     /// those with the domain of the gateway that dstack-vmm has configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<String>,
-    /// Identity of the host, 64 hex digits: SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP); absent: the
-    /// first guest tells it.
+    /// Identity of the host, 64 hex digits: SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP); absent: as
+    /// its guests tell it, which those on TDX do not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<String>,
     /// Slug of the dstack-kms that its guests take their keys from; absent: Casemate does not know it, and

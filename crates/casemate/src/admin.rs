@@ -3,6 +3,7 @@
 mod fleet;
 mod gateway;
 mod kms;
+mod moving;
 mod node;
 
 pub use self::fleet::label;
@@ -22,12 +23,15 @@ pub enum Admin {
     /// List the KMS; add and check contract-governed ones.
     #[command(subcommand)]
     Kms(kms::Kms),
-    /// Show clusters of dstack-gateway.
+    /// Show clusters of dstack-gateway, and set their domains and port policies.
     #[command(subcommand)]
     Gateway(gateway::Gateway),
     /// Manage the nodes of the fleet.
     #[command(subcommand)]
     Node(node::Node),
+    /// Work on CVMs of any workspace.
+    #[command(subcommand)]
+    Cvm(moving::Cvm),
 }
 
 /// Migrate the database schema.
@@ -54,6 +58,7 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
         Admin::Gateway(command) => gateway::run(global, command).await,
         Admin::Kms(command) => kms::run(global, command).await,
         Admin::Node(command) => node::run(global, command).await,
+        Admin::Cvm(command) => moving::run(global, command).await,
     }
 }
 

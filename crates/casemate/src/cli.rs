@@ -21,7 +21,7 @@ use crate::{admin, cmd, fail::Fail, serve, up};
   casemate cvms logs hello -f      stream logs
   casemate up --stop               stop the CVM
 
-Exit codes: 0 done, 1 refused or failed, 2 usage."
+Exit codes: 0 done, 1 refused or failed, 2 usage; `verify` adds 3, a claim that is not shown."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -68,6 +68,9 @@ enum Command {
     /// Manage the CVMs of an app: list, add, remove.
     #[command(subcommand, visible_alias = "instance")]
     Instances(cmd::replicas::Instances),
+    /// Show and export what CVMs prove about themselves.
+    #[command(subcommand, visible_alias = "attestation")]
+    Attest(cmd::attest::Attest),
     /// List nodes.
     #[command(subcommand, visible_alias = "node")]
     Nodes(cmd::nodes::Nodes),
@@ -86,6 +89,7 @@ enum Command {
     /// Show and change the policy of the workspace.
     #[command(subcommand)]
     Workspace(cmd::workspace::Workspace),
+    Verify(Box<cmd::verify::Verify>),
 }
 
 impl Cli {
@@ -100,12 +104,14 @@ impl Cli {
             Command::Cvms(command) => cmd::cvms::run(global, command).await,
             Command::Apps(command) => cmd::apps::run(global, command).await,
             Command::Instances(command) => cmd::replicas::run(global, command).await,
+            Command::Attest(command) => cmd::attest::run(global, command).await,
             Command::Nodes(command) => cmd::nodes::run(global, command).await,
             Command::Kms(command) => cmd::kms::run(global, command).await,
             Command::Governance(command) => Box::pin(cmd::governance::run(global, command)).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,
+            Command::Verify(args) => cmd::verify::run(global, &args),
         }
     }
 }

@@ -12,7 +12,8 @@
 //! | [`vars`] | variables of an app, from files and flags |
 //! | [`fail`], [`ui`] | output of errors and results |
 //!
-//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 refused or failed, 2 usage.
+//! Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 refused or failed, 2 usage;
+//! `verify` adds 3.
 
 mod admin;
 mod cli;

@@ -10,7 +10,7 @@ use crate::{
     change::EnvReport,
     cvm::{FailureCode, FaultKind, Phase},
     drift::DriftKind,
-    id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, TxHash},
+    id::{Address, BlockHash, ComposeHash, DeviceId, InstanceId, NodeId, TxHash},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -71,6 +71,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         drift: Option<DriftKind>,
     },
+    /// The evidence of the guest was refused, or accepted after it had been refused.
+    #[serde(rename = "cvm.evidence")]
+    Evidence {
+        accepted: bool,
+        /// Why not: a sentence for each claim that failed or is missing.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        why: Vec<String>,
+    },
     /// A service failed after the boot.
     #[serde(rename = "cvm.service_failed")]
     ServiceFailed {
@@ -109,6 +117,15 @@ pub enum Event {
     /// A KMS asked whether the guest may have its keys.
     #[serde(rename = "cvm.keys")]
     Keys(Box<KeyDecision>),
+    /// It is on another node now, with a new VM.
+    #[serde(rename = "cvm.node_changed")]
+    NodeChanged {
+        /// Number of the node before.
+        from: NodeId,
+        to: NodeId,
+        /// The VM before is left on a host that its operator gave up; it is removed if the host comes back.
+        left_behind: bool,
+    },
 }
 
 /// An answer to a KMS, with what it said about the guest ([`crate::boot_auth`]).
@@ -300,12 +317,14 @@ impl Event {
             Self::Boot(_) => "cvm.boot",
             Self::DeletionSet { .. } => "cvm.deletion_set",
             Self::Drift { .. } => "cvm.drift",
+            Self::Evidence { .. } => "cvm.evidence",
             Self::ServiceFailed { .. } => "cvm.service_failed",
             Self::Prepared { .. } => "governance.prepared",
             Self::Verified(_) => "governance.verified",
             Self::VerifiedAgain(_) => "governance.verified_again",
             Self::Undone { .. } => "governance.undone",
             Self::Keys(_) => "cvm.keys",
+            Self::NodeChanged { .. } => "cvm.node_changed",
         }
     }
 

@@ -56,6 +56,13 @@ pub fn device_id(ppid: &[u8]) -> DeviceId {
     DeviceId::from_bytes(Sha256::digest(ppid).into())
 }
 
+/// The host that a guest or a gateway names. A quote of TDX names one only to whoever verifies it, which neither
+/// does: a guest agent and a dstack-gateway then have the hash of nothing, and that is no host.
+#[must_use]
+pub fn named_device(device: DeviceId) -> Option<DeviceId> {
+    (device != device_id(&[])).then_some(device)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +94,7 @@ mod tests {
         assert_eq!(device_id(&[0; 16]).to_string(), simulated);
         let unverified = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(device_id(&[]).to_string(), unverified);
+        assert_eq!(named_device(unverified.parse().unwrap()), None);
+        assert_eq!(named_device(device_id(&[0; 16])), Some(device_id(&[0; 16])));
     }
 }

@@ -10,6 +10,7 @@
 //! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
 //! a node that runs VMs. A "container engine" is Docker or a compatible one.
 
+pub mod attestation;
 pub mod boot_auth;
 pub mod change;
 pub mod compose;
@@ -22,6 +23,8 @@ pub mod governance;
 pub mod id;
 pub mod image;
 pub mod instance;
+mod judge;
+pub mod moving;
 pub mod name;
 pub mod node;
 pub mod operation;

@@ -132,6 +132,9 @@ pub struct Capabilities {
     pub sealed_env: bool,
     /// A configuration can remove the user config or the sealed variables of the one before.
     pub clears_files: bool,
+    /// A guest can be asked from outside for a quote with a caller's nonce.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub quotes_nonce: bool,
     /// `None`: a VM isolates the app, so every compose file runs. `Some`: containers run on the host, so only
     /// what the operator grants (the driver's words) may reach the host.
     pub compose_grants: Option<Vec<String>>,
@@ -152,6 +155,7 @@ impl Capabilities {
             instance_seeds: false,
             sealed_env: true,
             clears_files: false,
+            quotes_nonce: false,
             compose_grants: None,
         }
     }
@@ -170,6 +174,7 @@ impl Capabilities {
             instance_seeds: true,
             sealed_env: true,
             clears_files: true,
+            quotes_nonce: true,
             compose_grants: Some(grants),
         }
     }

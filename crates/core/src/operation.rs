@@ -20,12 +20,14 @@ pub enum OperationKind {
     Update,
     /// Return to the configuration before a failed or cancelled update.
     Rollback,
+    /// Another node: a new VM with an empty disk.
+    Move,
     /// Remove with all data.
     Delete,
 }
 
 impl OperationKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Create,
         Self::Start,
         Self::Stop,
@@ -33,6 +35,7 @@ impl OperationKind {
         Self::Restart,
         Self::Update,
         Self::Rollback,
+        Self::Move,
         Self::Delete,
     ];
 
@@ -46,6 +49,7 @@ impl OperationKind {
             Self::Restart => "restart",
             Self::Update => "update",
             Self::Rollback => "rollback",
+            Self::Move => "move",
             Self::Delete => "delete",
         }
     }
@@ -61,21 +65,26 @@ impl OperationKind {
             Self::Stop | Self::Delete => Phase::Stopping,
             Self::Shutdown => Phase::ShuttingDown,
             Self::Restart => Phase::Restarting,
-            Self::Update | Self::Rollback => Phase::Updating,
+            Self::Update | Self::Rollback | Self::Move => Phase::Updating,
         }
     }
 
-    /// `progress.target` on the wire: the phase in which it ends. A configuration change keeps the desired
-    /// power.
+    /// `progress.target` on the wire: the phase in which it ends.
     pub const fn target(self, power: Power) -> Phase {
         match (self, power) {
             (Self::Create | Self::Start | Self::Restart, _)
-            | (Self::Update | Self::Rollback, Power::Running) => Phase::Running,
-            (Self::Stop | Self::Shutdown, _) | (Self::Update | Self::Rollback, Power::Stopped) => {
-                Phase::Stopped
+            | (Self::Update | Self::Rollback | Self::Move, Power::Running) => Phase::Running,
+            (Self::Stop | Self::Shutdown, _)
+            | (Self::Update | Self::Rollback | Self::Move, Power::Stopped) => Phase::Stopped,
+            (Self::Delete, _) | (Self::Update | Self::Rollback | Self::Move, Power::Deleted) => {
+                Phase::Deleted
             }
-            (Self::Delete, _) | (Self::Update | Self::Rollback, Power::Deleted) => Phase::Deleted,
         }
+    }
+
+    /// Whether it keeps the desired power, and a guest that was up comes up again.
+    pub const fn keeps_power(self) -> bool {
+        matches!(self, Self::Update | Self::Rollback | Self::Move)
     }
 
     /// Whether it changes the configuration and keeps the desired power.

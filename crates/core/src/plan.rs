@@ -10,12 +10,16 @@
 //!   deadline;
 //! - an unreachable node is not a stopped VM: nothing is concluded from silence;
 //! - a VM is removed only if its CVM is deleted, if it is a stopped duplicate, or if the desired state is for
-//!   another VM.
+//!   another VM, here or on another node ([`leave()`]).
 //!
 //! Absent on purpose: retries and timers (a deadline is data), undo (a rollback is another desired state),
 //! and *why* a desired state was made.
 
+mod leave;
+
 use std::time::Duration;
+
+pub use self::leave::leave;
 
 use crate::{
     cvm::{

@@ -199,8 +199,9 @@ fn device(facts: &Facts) -> Finding {
         Some(id) => Finding::ok(Check::Device, id.to_string()),
         None => Finding::warning(
             Check::Device,
-            "its device id is unknown until the first guest has booted",
-            "Boot a CVM, or give it with --device-id. Apps that name devices need it.",
+            "its device id is unknown: dstack-vmm does not tell it, and neither do guests on TDX",
+            "Set it with casemate admin node device; the denial of kms_webhook names the one that asked. \
+             Without it that webhook gives no keys here, and apps that name devices do not boot.",
         ),
     }
 }

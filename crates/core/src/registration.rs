@@ -6,9 +6,12 @@
 //! Guests with images before 0.6 do not boot without a registration, so [`Rule::AfterBoot`] lets them in while
 //! they boot.
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     cvm::{Boot, DesiredState, EngineState, Phase, Power, Status, VmPower},
     id::{AppId, ComposeHash, DeviceId, InstanceId},
+    judge::judge,
 };
 
 /// What an instance that registers is, as its certificate or its attestation says.
@@ -43,6 +46,9 @@ pub struct KnownCvm<'a> {
     pub status: &'a Status,
     /// Its node, if that is part of the fleet.
     pub node: Option<KnownNode>,
+    /// Its KMS asks the KMS webhook, which gives keys on the known device only. So a guest that has keys can show
+    /// that device, and one that does not show it is refused.
+    pub device_checked: bool,
 }
 
 /// The node of a CVM.
@@ -76,6 +82,14 @@ pub enum Denial {
     /// Its node is not part of the fleet.
     #[error("the node of this CVM is not part of the fleet")]
     NodeNotManaged,
+    /// Its evidence does not say where it runs, and its KMS would give it no keys without that.
+    #[error("its evidence names no device, and the KMS webhook checks devices")]
+    DeviceNotShown,
+    /// The device of its node is not known, so its KMS would give it no keys.
+    #[error(
+        "the device of the node is not known, and the KMS webhook checks devices: set its device_id"
+    )]
+    DeviceUnknown,
     /// The guest runs on another host than the CVM.
     #[error("it runs on another host than the node of the CVM")]
     OtherDevice,
@@ -102,6 +116,8 @@ impl Denial {
             Self::OtherApp => "other_app",
             Self::GatewayOff => "gateway_off",
             Self::NodeNotManaged => "node_not_managed",
+            Self::DeviceNotShown => "device_not_shown",
+            Self::DeviceUnknown => "device_unknown",
             Self::OtherDevice => "other_device",
             Self::OtherDocument => "other_document",
             Self::GoingDown => "going_down",
@@ -111,43 +127,46 @@ impl Denial {
     }
 }
 
-/// Accepts a registration if one CVM with its instance id allows it. The denial is that of the last CVM.
+/// Accepts a registration if one CVM with its instance id allows it. The denial is that of the CVM that fits best.
 pub fn admit(registration: &Registration, cvms: &[KnownCvm<'_>], rule: Rule) -> Result<(), Denial> {
-    let mut denial = Denial::UnknownInstance;
-    for cvm in cvms {
-        match admit_cvm(registration, cvm, rule) {
-            Ok(()) => return Ok(()),
-            Err(why) => denial = why,
-        }
+    match judge(cvms, |cvm| checks(registration, cvm, rule)) {
+        Ok(_) => Ok(()),
+        Err(Some((_, denial))) => Err(denial),
+        Err(None) => Err(Denial::UnknownInstance),
     }
-    Err(denial)
 }
 
-fn admit_cvm(registration: &Registration, cvm: &KnownCvm<'_>, rule: Rule) -> Result<(), Denial> {
-    if cvm.app != registration.app {
-        return Err(Denial::OtherApp);
-    }
-    if !cvm.gateway_enabled {
-        return Err(Denial::GatewayOff);
-    }
-    let node = cvm.node.ok_or(Denial::NodeNotManaged)?;
-    if let (Some(device), Some(said)) = (node.device, registration.device)
-        && device != said
-    {
-        return Err(Denial::OtherDevice);
-    }
-    is_up_to_stay(cvm)?;
+/// The conditions that a CVM does not satisfy, in order.
+fn checks(registration: &Registration, cvm: &KnownCvm<'_>, rule: Rule) -> [Option<Denial>; 6] {
     // A configuration for the next start is newer than what runs.
     let is_newest = cvm.status.pushed >= cvm.desired.generation;
-    if is_newest && cvm.compose_hash != registration.compose_hash {
-        return Err(Denial::OtherDocument);
-    }
+    let other_document = is_newest && cvm.compose_hash != registration.compose_hash;
     let waits = rule == Rule::AfterBoot && boots_without_gateway(cvm.image_version);
     let observed = cvm.status.observed.as_ref();
-    if waits && observed.is_none_or(|vm| vm.boot != Boot::Done) {
-        return Err(Denial::NotBooted);
+    let not_booted = waits && observed.is_none_or(|vm| vm.boot != Boot::Done);
+    [
+        (cvm.app != registration.app).then_some(Denial::OtherApp),
+        (!cvm.gateway_enabled).then_some(Denial::GatewayOff),
+        device(registration.device, cvm),
+        is_up_to_stay(cvm).err(),
+        other_document.then_some(Denial::OtherDocument),
+        not_booted.then_some(Denial::NotBooted),
+    ]
+}
+
+/// The identity of a host without evidence: the hash of nothing. It tells no host from another.
+fn without_evidence() -> DeviceId {
+    DeviceId::from_bytes(Sha256::digest([]).into())
+}
+
+fn device(said: Option<DeviceId>, cvm: &KnownCvm<'_>) -> Option<Denial> {
+    let Some(node) = cvm.node else { return Some(Denial::NodeNotManaged) };
+    match (node.device, said) {
+        (Some(known), Some(said)) => (known != said).then_some(Denial::OtherDevice),
+        (Some(known), None) if known == without_evidence() => None,
+        (Some(_), None) => cvm.device_checked.then_some(Denial::DeviceNotShown),
+        (None, _) => cvm.device_checked.then_some(Denial::DeviceUnknown),
     }
-    Ok(())
 }
 
 /// That the guest is up and no desired state brings it down.
@@ -242,6 +261,7 @@ mod tests {
             desired,
             status,
             node: Some(KnownNode { device: Some(DeviceId::from_bytes([4; 32])) }),
+            device_checked: false,
         }
     }
 
@@ -268,6 +288,50 @@ mod tests {
         let document = ComposeHash::from_bytes([9; 32]);
         let changed = KnownCvm { compose_hash: document, ..good() };
         assert_eq!(answer(changed, rule), Err(Denial::OtherDocument));
+    }
+
+    /// Every case of: what is known of the node, what the evidence says, whether the KMS webhook checks devices.
+    #[test]
+    fn a_device_that_is_not_shown_is_refused_where_the_kms_would_refuse_it() {
+        let up = status(Boot::Done);
+        let (here, there) = (DeviceId::from_bytes([4; 32]), DeviceId::from_bytes([9; 32]));
+        let nothing = without_evidence();
+        for (known_device, said, unchecked, checked) in [
+            (Some(here), Some(here), Ok(()), Ok(())),
+            (Some(here), Some(there), Err(Denial::OtherDevice), Err(Denial::OtherDevice)),
+            (Some(here), Some(nothing), Err(Denial::OtherDevice), Err(Denial::OtherDevice)),
+            (Some(here), None, Ok(()), Err(Denial::DeviceNotShown)),
+            (None, Some(here), Ok(()), Err(Denial::DeviceUnknown)),
+            (None, None, Ok(()), Err(Denial::DeviceUnknown)),
+            (Some(nothing), Some(nothing), Ok(()), Ok(())),
+            (Some(nothing), None, Ok(()), Ok(())),
+            (Some(nothing), Some(here), Err(Denial::OtherDevice), Err(Denial::OtherDevice)),
+        ] {
+            for (device_checked, expected) in [(false, unchecked), (true, checked)] {
+                let cvm = KnownCvm {
+                    node: Some(KnownNode { device: known_device }),
+                    device_checked,
+                    ..known(Phase::Running, &DESIRED, &up)
+                };
+                let asked = Registration { device: said, ..registration() };
+                let answer = admit(&asked, &[cvm], Rule::AfterBoot);
+                assert_eq!(answer, expected, "{known_device:?} {said:?} {device_checked}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_denial_is_that_of_the_cvm_that_fits_best() {
+        let up = status(Boot::Done);
+        let other = AppId::from_bytes([9; 20]);
+        let document = ComposeHash::from_bytes([9; 32]);
+        let near = KnownCvm { compose_hash: document, ..known(Phase::Running, &DESIRED, &up) };
+        let far = KnownCvm { app: other, ..known(Phase::Running, &DESIRED, &up) };
+        for cvms in [[near.clone(), far.clone()], [far.clone(), near]] {
+            assert_eq!(admit(&registration(), &cvms, Rule::AfterBoot), Err(Denial::OtherDocument));
+        }
+        let cvms = [far, known(Phase::Running, &DESIRED, &up)];
+        assert_eq!(admit(&registration(), &cvms, Rule::AfterBoot), Ok(()));
     }
 
     #[test]

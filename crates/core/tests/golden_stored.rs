@@ -6,6 +6,7 @@
 use std::{fs, path::PathBuf};
 
 use casemate_core::{
+    attestation::{ClaimState, GuestEvidence, JudgedClaim, SnpReport, StoredVerdict},
     boot_auth::DenialCode,
     change::{Before, Change, EnvReport, Renew, Set, Size},
     compose::{AppCompose, ComposeInput},
@@ -16,8 +17,8 @@ use casemate_core::{
     drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     id::{
-        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, RevisionRef,
-        TxHash,
+        Address, AppId, BlockHash, ComposeHash, DeviceId, EngineVmId, InstanceId, NodeId,
+        RevisionRef, TxHash,
     },
     instance::InstanceSeed,
     operation::OperationKind,
@@ -97,6 +98,11 @@ fn events() -> Vec<Event> {
             block_hash: BlockHash::from_bytes([1; 32]),
         },
         Event::Keys(key_decision()),
+        Event::Evidence {
+            accepted: false,
+            why: names(&["tcb: the platform needs a firmware update"]),
+        },
+        Event::NodeChanged { from: NodeId(3), to: NodeId(4), left_behind: true },
     ]
 }
 
@@ -316,5 +322,25 @@ fn what_is_observed_is_written_and_read_as_ever() {
         timeout_s: 2,
         threshold: 3,
     };
+    let evidence = GuestEvidence {
+        quote: Some("04".to_owned()),
+        event_log: Some("[]".to_owned()),
+        tcb_info: Some("{}".to_owned()),
+        snp: Some(SnpReport { report: "05".to_owned(), certificates: vec!["30".to_owned()] }),
+        vm_config: Some("{}".to_owned()),
+        certificates: "-----BEGIN CERTIFICATE-----".to_owned(),
+        simulated: true,
+    };
+    let optional =
+        ["quote", "event_log", "tcb_info", "snp", "vm_config", "certificates", "simulated"];
+    stored("guest_evidence", &evidence, &optional);
+    let judged = |state| JudgedClaim {
+        claim: "tcb".to_owned(),
+        state,
+        required: true,
+        reason: "signed TCB info".to_owned(),
+    };
+    let claims = [ClaimState::Proven, ClaimState::Failed, ClaimState::NotShown].map(judged);
+    stored("verdict", &StoredVerdict { accepted: false, claims: claims.into() }, &[]);
     stored("readiness", &check, &["path", "interval_s", "timeout_s", "threshold"]);
 }

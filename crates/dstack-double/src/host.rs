@@ -55,7 +55,7 @@ pub(crate) struct State {
     pub foreign: Vec<Value>,
     /// Annotations by the id of the VM.
     pub annotations: BTreeMap<String, Value>,
-    /// What guests say of the device; `None`: as the simulator has it.
+    /// What guests say of the device; `None`: what those on TDX say, which is nothing.
     pub device_id: Option<DeviceId>,
     /// What was last shown of VMs, for [`Fault::ShowsGone`].
     pub shown: Vec<Value>,

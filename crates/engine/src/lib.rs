@@ -4,6 +4,7 @@
 //! happened ([`error::CallError`]).
 
 pub mod chain;
+pub mod collateral;
 pub mod dns;
 pub mod error;
 pub mod files;

@@ -24,7 +24,7 @@ use casemate_core::{
 use casemate_dstack_double::{Host, Profile, router};
 use casemate_engine::node::{
     Inventory, Mark, Node, Tee, VmConfig,
-    dstack::{DstackConfig, DstackNode},
+    dstack::{AccessFiles, DstackConfig, DstackNode},
     sim::{Journal, SimConfig, SimNode},
 };
 use casemate_server::{
@@ -163,9 +163,7 @@ fn memory() -> u64 {
 async fn driver(url: &str) -> Arc<DstackNode> {
     let config = DstackConfig {
         address: url.parse().unwrap(),
-        token_file: None,
-        user: None,
-        ca_file: None,
+        files: AccessFiles::default(),
         guest_token_file: None,
         tee: Tee::Tdx,
         device_id: None,

@@ -1,6 +1,7 @@
 //! Configuration: the embedded `config.default.toml` (which documents every key), then a file, then
 //! `CASEMATE_…` environment variables, then command-line flags.
 
+mod attestation;
 mod chains;
 mod drift;
 mod dstack_kms;
@@ -23,6 +24,7 @@ use serde::{
 };
 
 pub use self::{
+    attestation::{Attestation, ConfiguredRoot},
     chains::{Chain, KmsContract},
     drift::Drift,
     dstack_kms::{DstackKms, key_of as dstack_kms_key},
@@ -58,10 +60,12 @@ pub struct Config {
     #[serde(deserialize_with = "chains::tables")]
     pub gateways: Vec<ConfiguredGateway>,
     pub gateway_auth: GatewayAuth,
+    pub admin: Admin,
     pub provision: Provision,
     pub shutdown: Shutdown,
     pub work: Work,
     pub drift: Drift,
+    pub attestation: Attestation,
     pub kms: Kms,
     pub kms_webhook: KmsWebhook,
     #[serde(deserialize_with = "chains::tables")]
@@ -110,6 +114,13 @@ impl NodeChoice {
 pub struct Gateway {
     pub base_domain: String,
     pub drain_s: u64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config.default.toml documents every key")]
+pub struct Admin {
+    pub credentials_dir: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -303,7 +314,12 @@ impl Config {
         self.kms_webhook.check()?;
         gateways::check(&self.gateways, &self.nodes)?;
         self.gateway_auth.check()?;
+        let credentials = &self.admin.credentials_dir;
+        if !credentials.as_os_str().is_empty() && credentials.is_relative() {
+            return refuse("admin.credentials_dir", "must be an absolute path");
+        }
         self.drift.check()?;
+        self.attestation.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }
@@ -318,6 +334,14 @@ impl Config {
     /// Whether this process runs a gateway, for clients or for other processes' gateways.
     pub fn serves_gateway(&self) -> bool {
         self.has(Role::Api) || self.has(Role::Worker)
+    }
+
+    /// Where files are that a node added through the API may name.
+    pub fn credentials_dir(&self) -> PathBuf {
+        match &self.admin.credentials_dir {
+            none if none.as_os_str().is_empty() => self.data_dir.join("credentials"),
+            dir => dir.clone(),
+        }
     }
 
     /// The URL of the database: configured, or the file in the data directory.

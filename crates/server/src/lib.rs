@@ -11,6 +11,7 @@
 //! | [`gateway`] | host names to CVMs | http |
 //! | [`kms_webhook`] | answers to dstack-kms, which asks before it gives keys | the store, the engine, work |
 //! | [`gateway_auth`] | the listener that dstack-gateway asks before it accepts a guest | http |
+//! | [`listener_token`] | the token of those two listeners | – |
 //! | [`gateway_watch`] | looks at clusters of dstack-gateway | http |
 //! | [`inflight`] | requests that the gateway has under way | – |
 //! | [`peer_sync`] | what other processes on the database do | http |
@@ -29,6 +30,7 @@ pub mod gateway_watch;
 pub mod http;
 pub mod inflight;
 pub mod kms_webhook;
+pub mod listener_token;
 pub mod nodes;
 pub mod peer_sync;
 pub mod serve;

@@ -237,7 +237,10 @@ impl Tx {
             .fetch_optional(c))?;
         match changed {
             None => Err(Error::Stale),
-            Some(usage) if gone => self.count_usage(&usage, -1, now).await.map(drop),
+            Some(usage) if gone => {
+                self.free_move(cvm.id, &usage).await?;
+                self.count_usage(&usage, -1, now).await.map(drop)
+            }
             Some(_) => Ok(()),
         }
     }

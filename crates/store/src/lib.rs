@@ -12,11 +12,13 @@
 //! | [`readiness`] | readiness checks of apps |
 //! | [`cvms`] | desired state and status of every CVM, lists, look-ups |
 //! | [`lease`] | leases of CVMs |
+//! | [`left_vms`] | VMs that CVMs left on hosts that did not answer |
 //! | [`operations`] | operations and the queue of changes |
 //! | [`prepared`] | documents prepared for an update |
 //! | [`commit_tokens`] | changes prepared for approval by contracts |
 //! | [`revisions`] | configurations that were in force |
 //! | [`events`] | the event log, with a cursor |
+//! | [`evidence`] | what guests showed about themselves, and requests for it |
 //! | [`key_decisions`] | which CVMs may have their keys, and what KMS were answered |
 //! | [`idempotency`] | first responses by key |
 //! | [`freshness`] | validity of cached reads |
@@ -34,11 +36,13 @@ pub mod db;
 pub mod drift;
 pub mod error;
 pub mod events;
+pub mod evidence;
 pub mod freshness;
 pub mod idempotency;
 pub mod key_decisions;
 pub mod kms;
 pub mod lease;
+pub mod left_vms;
 pub mod nodes;
 pub mod operations;
 pub mod prepared;

@@ -28,6 +28,7 @@ use casemate_server::{
     app::{
         Ctx, account,
         approval::token_rate_limit::TokenRateLimit,
+        attestation::Attestation,
         ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, Placing},
     },
@@ -204,6 +205,7 @@ impl World {
         let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
         for TestNode { name, kind, region, host, takes_new } in nodes {
             let sim = SimNode::in_memory(host, clock.clone(), entropy.clone());
+            sim.set_development_root(Arc::new(kms.development_root().unwrap()));
             let inventory = sim.inventory().await.unwrap();
             let mut tx = db.begin().await.unwrap();
             let row = NewNode {
@@ -248,6 +250,10 @@ impl World {
             cache: Arc::default(),
             directory_length: Arc::default(),
             inflight: Arc::default(),
+            attestation: Arc::new(
+                Attestation::open(&config.attestation, kms.development_root().unwrap()).unwrap(),
+            ),
+            evidence_asked: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),

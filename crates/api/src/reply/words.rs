@@ -125,6 +125,7 @@ words! {
         Restart = "restart",
         Update = "update",
         Rollback = "rollback",
+        Move = "move",
         Delete = "delete",
     }
 }

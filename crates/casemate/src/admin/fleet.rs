@@ -1,14 +1,14 @@
-//! `casemate admin node simulate`, `drift`, `cvms`, `label`, `accept-host`: questions about the fleet, and what its
+//! `casemate admin node simulate`, `drift`, `cvms`, `label`, `device`, `accept-host`: questions about the fleet, and what its
 //! operator answers.
 
 use std::collections::BTreeMap;
 
 use casemate_api::{
-    fleet::{NodeDrift, SimulatedGpus, SimulationReply, SimulationRequest},
+    fleet::{NodeDrift, SimulatedGpus, SimulatedNeed, SimulationReply, SimulationRequest},
     node_admin::ChangeNodeRequest,
 };
 use casemate_client::Client;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::{cli::Global, fail::Fail, table, ui};
 
@@ -20,6 +20,7 @@ use crate::{cli::Global, fail::Fail, table, ui};
 #[command(after_help = "Examples:
   casemate admin node simulate --type tdx.large --count 12
   casemate admin node simulate --type tdx.large --count 12 --without rack-3
+  casemate admin node simulate --count 4 --kms rack-kms --needs env --needs ports
   casemate admin node simulate --count 4 --label disk=nvme --tee tdx --gpu 10de:2335 --json")]
 pub struct SimulateArgs {
     /// Instance type of each CVM [default: that of the server].
@@ -49,6 +50,42 @@ pub struct SimulateArgs {
     /// Number of GPUs of each CVM.
     #[arg(long, default_value_t = 1, requires = "gpu")]
     gpus: u32,
+    /// KMS of their keys [default: any that no contract governs].
+    #[arg(long, value_name = "KMS")]
+    kms: Option<String>,
+    /// What each CVM asks of its node; may be repeated.
+    #[arg(long = "needs", value_name = "WHAT")]
+    needs: Vec<Need>,
+}
+
+/// Something that not every node can do.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Need {
+    /// Sealed variables.
+    Env,
+    /// Host ports.
+    Ports,
+    /// Memory on huge pages.
+    Hugepages,
+    /// One NUMA node.
+    PinNuma,
+    /// KMS or gateway addresses of its own.
+    OwnUrls,
+    /// Keys of the local key provider of its host.
+    LocalKeyProvider,
+}
+
+impl From<Need> for SimulatedNeed {
+    fn from(need: Need) -> Self {
+        match need {
+            Need::Env => Self::Env,
+            Need::Ports => Self::Ports,
+            Need::Hugepages => Self::Hugepages,
+            Need::PinNuma => Self::PinNuma,
+            Need::OwnUrls => Self::OwnUrls,
+            Need::LocalKeyProvider => Self::LocalKeyProvider,
+        }
+    }
 }
 
 /// List what nodes show and nobody wanted.
@@ -94,6 +131,21 @@ pub struct LabelArgs {
     price: Option<String>,
 }
 
+/// Set which host a dstack node is.
+///
+/// A KMS that asks Casemate gives the guests of a node keys only on its device; its first denial names the device
+/// that asked. Take the value from a way that you trust. A node of `[[nodes]]` gets that of the configuration again
+/// when the server starts.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  casemate admin node device rack-1 374708fff7719dd5979ec875d56cd2286f6d3cf7ec317a3b25632aab28ec37bb")]
+pub struct DeviceArgs {
+    /// Name of the node; see `casemate admin node list`.
+    name: String,
+    /// SHA-256 of the PPID (TDX) or of the chip id (SEV-SNP), 64 hex digits.
+    device_id: String,
+}
+
 /// Accept that another host answers under the address of a node. It ends the drift host_replaced.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  casemate admin node accept-host rack-1")]
@@ -127,6 +179,8 @@ pub async fn simulate(global: &Global, client: &Client, args: SimulateArgs) -> R
         labels: args.labels.into_iter().collect(),
         tee: args.tee,
         gpus: args.gpu.map(|product_id| SimulatedGpus { product_id, count: gpus }),
+        kms: args.kms,
+        needs: args.needs.into_iter().map(Into::into).collect(),
     };
     let reply = client.simulate_placement(&request).await?;
     if global.json {
@@ -217,12 +271,25 @@ pub async fn change_labels(global: &Global, client: &Client, args: LabelArgs) ->
     if args.labels.is_empty() && args.price.is_none() {
         return Err(Fail::usage("name a label or a price to change"));
     }
-    let change = ChangeNodeRequest { labels: args.labels.into_iter().collect(), price: args.price };
+    let labels = args.labels.into_iter().collect();
+    let change = ChangeNodeRequest { labels, price: args.price, ..ChangeNodeRequest::default() };
     let node = client.change_node(&args.name, &change).await?;
     if global.json {
         ui::json(&node);
     } else {
         ui::line(format!("{}: {}", node.name, labels_text(&node.labels)));
+    }
+    Ok(())
+}
+
+pub async fn set_device(global: &Global, client: &Client, args: DeviceArgs) -> Result<(), Fail> {
+    let device_id = Some(args.device_id);
+    let change = ChangeNodeRequest { device_id, ..ChangeNodeRequest::default() };
+    let node = client.change_node(&args.name, &change).await?;
+    if global.json {
+        ui::json(&node);
+    } else {
+        ui::line(format!("The device id of {} was set.", node.name));
     }
     Ok(())
 }

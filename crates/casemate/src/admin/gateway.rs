@@ -1,6 +1,11 @@
 //! `casemate admin gateway`: clusters of dstack-gateway, as the server last saw them.
 
-use casemate_api::gateway_admin::{GatewayDomain, ManagedGateway};
+use std::collections::BTreeSet;
+
+use casemate_api::gateway_admin::{
+    GatewayDomain, GatewayInstanceDetail, GatewayPort, GatewayPortPolicy, ManagedGateway,
+    NewGatewayDomain,
+};
 use clap::{Args, Subcommand};
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
@@ -8,7 +13,7 @@ use crate::{cli::Global, connect, fail::Fail, table, ui};
 /// Most instances in the text form; `--json` has more.
 const SHOWN: usize = 20;
 
-/// Show clusters of dstack-gateway.
+/// Show clusters of dstack-gateway, and set their domains and port policies.
 #[derive(Debug, Subcommand)]
 pub enum Gateway {
     /// List the configured clusters with their domains and instances.
@@ -21,6 +26,84 @@ pub enum Gateway {
     #[command(after_help = "Examples:\n  casemate admin gateway show eu-1\n  \
         casemate admin gateway show eu-1 --json")]
     Show(NameArgs),
+    /// Have a cluster serve another domain, and issue its certificate.
+    #[command(after_help = "Examples:\n  casemate admin gateway add-domain eu-1 apps.example.com")]
+    AddDomain(AddDomainArgs),
+    /// Have a cluster serve a domain no longer.
+    #[command(
+        after_help = "Examples:\n  casemate admin gateway remove-domain eu-1 old.example.com"
+    )]
+    RemoveDomain(DomainArgs),
+    /// Show what a cluster tells of an instance now: handshakes and port policy.
+    #[command(after_help = "Examples:\n  casemate admin gateway instance eu-1 5f4e…")]
+    Instance(InstanceArgs),
+    PortPolicy(PortPolicyArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct DomainArgs {
+    /// Name of the cluster; see `casemate admin gateway list`.
+    name: String,
+    /// For example apps.example.com.
+    domain: String,
+}
+
+#[derive(Debug, Args)]
+pub struct AddDomainArgs {
+    #[command(flatten)]
+    of: DomainArgs,
+    /// Port of its URLs [default: 443].
+    #[arg(long)]
+    port: Option<u16>,
+    /// The highest is the cluster's own domain [default: 0].
+    #[arg(long)]
+    priority: Option<i32>,
+    /// Id of the DNS credential for its certificate, as the cluster has it [default: its default].
+    #[arg(long, value_name = "ID")]
+    dns_credential: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct InstanceArgs {
+    /// Name of the cluster; see `casemate admin gateway list`.
+    name: String,
+    /// Instance id, 40 hex digits.
+    instance: String,
+}
+
+/// Set who may reach the ports of an instance through a cluster, or take that back.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  casemate admin gateway port-policy eu-1 5f4e… --only 8080 --only 8443
+  casemate admin gateway port-policy eu-1 5f4e… --proxy-protocol 8080
+  casemate admin gateway port-policy eu-1 5f4e… --clear")]
+pub struct PortPolicyArgs {
+    #[command(flatten)]
+    of: InstanceArgs,
+    /// A port that is reached; no other one is, then. May be repeated.
+    #[arg(long, value_name = "PORT", required_unless_present_any = ["clear", "proxy_protocol"])]
+    only: Vec<u16>,
+    /// A port whose connections begin with a PROXY protocol header. May be repeated.
+    #[arg(long, value_name = "PORT")]
+    proxy_protocol: Vec<u16>,
+    /// The policy that the instance reports is in force again.
+    #[arg(long, conflicts_with_all = ["only", "proxy_protocol"])]
+    clear: bool,
+}
+
+impl PortPolicyArgs {
+    /// `None`: that of the instance.
+    fn policy(&self) -> Option<GatewayPortPolicy> {
+        if self.clear {
+            return None;
+        }
+        let ports: BTreeSet<u16> = self.only.iter().chain(&self.proxy_protocol).copied().collect();
+        let rule = |port| GatewayPort { port, proxy_protocol: self.proxy_protocol.contains(&port) };
+        Some(GatewayPortPolicy {
+            ports: ports.into_iter().map(rule).collect(),
+            restricted: !self.only.is_empty(),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -58,7 +141,66 @@ pub async fn run(global: &Global, command: Gateway) -> Result<(), Fail> {
             show(global, &gateway);
             answers(&gateway)
         }
+        Gateway::AddDomain(AddDomainArgs { of, port, priority, dns_credential }) => {
+            let domain = of.domain;
+            let new = NewGatewayDomain { domain, port, priority, dns_credential };
+            let added = client.add_gateway_domain(&of.name, &new).await?;
+            if global.json {
+                ui::json(&added);
+            } else {
+                ui::line(format!("{} serves {}.", of.name, served(&added)));
+            }
+            Ok(())
+        }
+        Gateway::RemoveDomain(DomainArgs { name, domain }) => {
+            client.delete_gateway_domain(&name, &domain).await?;
+            done(global, &name, &format!("{name} serves {domain} no longer."));
+            Ok(())
+        }
+        Gateway::Instance(InstanceArgs { name, instance }) => {
+            show_instance(global, &client.gateway_instance(&name, &instance).await?);
+            Ok(())
+        }
+        Gateway::PortPolicy(args) => {
+            let (name, instance) = (&args.of.name, &args.of.instance);
+            let found = if let Some(policy) = args.policy() {
+                client.set_gateway_port_policy(name, instance, &policy).await?
+            } else {
+                client.clear_gateway_port_policy(name, instance).await?;
+                client.gateway_instance(name, instance).await?
+            };
+            show_instance(global, &found);
+            Ok(())
+        }
     }
+}
+
+fn done(global: &Global, name: &str, what: &str) {
+    if global.json {
+        ui::json(&serde_json::json!({ "name": name }));
+    } else {
+        ui::line(what);
+    }
+}
+
+fn show_instance(global: &Global, found: &GatewayInstanceDetail) {
+    if global.json {
+        ui::json(found);
+        return;
+    }
+    let mut facts = vec![("instance", found.instance_id.clone())];
+    facts.extend(found.handshakes.iter().map(|one| {
+        ("handshake", format!("node {}: {}", one.node, table::or_none(one.at.as_ref())))
+    }));
+    facts.push(("policy of", found.port_policy_source.clone()));
+    if let Some(policy) = &found.port_policy {
+        facts.push(("other ports", yes_or_no(!policy.restricted)));
+        facts.extend(policy.ports.iter().map(|rule| {
+            let proxy = if rule.proxy_protocol { ", with a PROXY header" } else { "" };
+            ("port", format!("{}{proxy}", rule.port))
+        }));
+    }
+    table::facts(&facts);
 }
 
 fn answers(gateway: &ManagedGateway) -> Result<(), Fail> {

@@ -14,7 +14,7 @@ use casemate_core::{
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::Instant;
 
-use super::fleet;
+use super::{fleet, moving};
 use crate::{cli::Global, connect, fail::Fail, table, ui};
 
 /// How long to wait for the server to check a node. Longer than the timeout of one call to it.
@@ -46,7 +46,9 @@ pub enum Node {
     #[command(after_help = "Examples:\n  casemate admin node uncordon rack-1")]
     Uncordon(NameArgs),
     Label(fleet::LabelArgs),
+    Device(fleet::DeviceArgs),
     Cvms(fleet::CvmsArgs),
+    Move(moving::NodeArgs),
     Drift(fleet::DriftArgs),
     AcceptHost(fleet::AcceptHostArgs),
     Simulate(Box<fleet::SimulateArgs>),
@@ -91,7 +93,7 @@ pub enum TeeArg {
 #[command(after_help = "Examples:
   casemate admin node add rack-1 --kind docker --host tcp://10.0.0.3:2375
   casemate admin node add rack-2 --kind dstack --url https://rack-2:9080 --tee tdx \\
-      --token-file /etc/casemate/rack-2.token --disk-gb 2000
+      --token-file /var/lib/casemate/credentials/rack-2.token --disk-gb 2000
   casemate admin node add spare --kind sim --slots 8 --vcpu 16
   casemate admin node add shared --kind sim --dir /srv/casemate/sim")]
 pub struct AddArgs {
@@ -115,7 +117,7 @@ pub struct AddArgs {
     /// Dstack: TEE of the host.
     #[arg(long, required_if_eq("kind", "dstack"))]
     tee: Option<TeeArg>,
-    /// Dstack: file on the server with the token of dstack-vmm (mode 0600).
+    /// Dstack: file on the server with the token of dstack-vmm (mode 0600), in its admin.credentials_dir.
     #[arg(long, value_name = "PATH", requires = "url")]
     token_file: Option<String>,
     /// Dstack: user of the VMM's htpasswd file; --token-file then has its password.
@@ -130,7 +132,7 @@ pub struct AddArgs {
     /// Dstack: a gateway cluster of the server's configuration that leads to its CVMs; may be repeated.
     #[arg(long = "gateway", value_name = "NAME", requires = "url")]
     gateways: Vec<String>,
-    /// Dstack: identity of the host, 64 hex digits [default: the first guest tells it].
+    /// Dstack: identity of the host, 64 hex digits [default: as guests tell it; those on TDX do not].
     #[arg(long, value_name = "HEX", requires = "url")]
     device_id: Option<String>,
     /// Dstack: slug of the dstack-kms of its guests; see `casemate admin kms list` [default: not known, so
@@ -200,7 +202,9 @@ pub async fn run(global: &Global, command: Node) -> Result<(), Fail> {
             no_problems(&node)
         }
         Node::Label(args) => fleet::change_labels(global, &client, args).await,
+        Node::Device(args) => fleet::set_device(global, &client, args).await,
         Node::Cvms(args) => fleet::cvms(global, &client, args).await,
+        Node::Move(args) => moving::node(global, &client, args).await,
         Node::Drift(args) => fleet::drift(global, &client, args).await,
         Node::AcceptHost(args) => fleet::accept_host(global, &client, args).await,
         Node::Simulate(args) => fleet::simulate(global, &client, *args).await,

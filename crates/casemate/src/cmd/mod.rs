@@ -1,6 +1,7 @@
 //! The client commands: each calls the API and prints the result.
 
 pub mod apps;
+pub mod attest;
 pub mod cvms;
 #[cfg(feature = "onchain")]
 pub mod deploy;
@@ -10,4 +11,5 @@ pub mod kms;
 pub mod nodes;
 pub mod replicas;
 pub mod sizes;
+pub mod verify;
 pub mod workspace;

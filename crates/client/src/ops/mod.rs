@@ -4,6 +4,7 @@
 mod account;
 mod approval;
 mod apps;
+mod attestation;
 mod catalogue;
 mod cvms;
 mod deploy;

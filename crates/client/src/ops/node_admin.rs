@@ -1,6 +1,12 @@
 use casemate_api::{
-    fleet::{DriftReport, NodeCvms, SimulationReply, SimulationRequest},
-    gateway_admin::{ManagedGateway, ManagedGateways},
+    fleet::{
+        DriftReport, MoveReply, MoveRequest, NodeCvms, PlacedCvm, SimulationReply,
+        SimulationRequest,
+    },
+    gateway_admin::{
+        GatewayDomain, GatewayInstanceDetail, GatewayPortPolicy, ManagedGateway, ManagedGateways,
+        NewGatewayDomain,
+    },
     node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, ManagedNodes},
 };
 use reqwest::Method;
@@ -82,6 +88,59 @@ impl Client {
     /// `GET /admin/nodes/{name}/cvms`: the page after this number, 0 for the first one.
     pub async fn node_cvms(&self, name: &str, after: i64) -> Result<NodeCvms, Error> {
         self.get(&["admin", "nodes", name, "cvms"], &[("after", after.to_string())]).await
+    }
+
+    /// `GET /admin/cvms/{cvm}`: a CVM of any workspace, with its node.
+    pub async fn placed_cvm(&self, cvm: &str) -> Result<PlacedCvm, Error> {
+        self.get(&["admin", "cvms", cvm], &[]).await
+    }
+
+    /// `POST /admin/cvms/{cvm}/move`.
+    pub async fn move_cvm(&self, cvm: &str, request: &MoveRequest) -> Result<MoveReply, Error> {
+        self.post(&["admin", "cvms", cvm, "move"], Some(request)).await
+    }
+
+    /// `POST /admin/gateways/{name}/domains`.
+    pub async fn add_gateway_domain(
+        &self,
+        gateway: &str,
+        domain: &NewGatewayDomain,
+    ) -> Result<GatewayDomain, Error> {
+        self.post(&["admin", "gateways", gateway, "domains"], Some(domain)).await
+    }
+
+    /// `DELETE /admin/gateways/{name}/domains/{domain}`.
+    pub async fn delete_gateway_domain(&self, gateway: &str, domain: &str) -> Result<(), Error> {
+        self.delete(&["admin", "gateways", gateway, "domains", domain]).await
+    }
+
+    /// `GET /admin/gateways/{name}/instances/{instance_id}`: asked of the cluster now.
+    pub async fn gateway_instance(
+        &self,
+        gateway: &str,
+        instance: &str,
+    ) -> Result<GatewayInstanceDetail, Error> {
+        self.get(&["admin", "gateways", gateway, "instances", instance], &[]).await
+    }
+
+    /// `POST /admin/gateways/{name}/instances/{instance_id}/port-policy`.
+    pub async fn set_gateway_port_policy(
+        &self,
+        gateway: &str,
+        instance: &str,
+        policy: &GatewayPortPolicy,
+    ) -> Result<GatewayInstanceDetail, Error> {
+        let path = ["admin", "gateways", gateway, "instances", instance, "port-policy"];
+        self.post(&path, Some(policy)).await
+    }
+
+    /// `DELETE /admin/gateways/{name}/instances/{instance_id}/port-policy`.
+    pub async fn clear_gateway_port_policy(
+        &self,
+        gateway: &str,
+        instance: &str,
+    ) -> Result<(), Error> {
+        self.delete(&["admin", "gateways", gateway, "instances", instance, "port-policy"]).await
     }
 
     /// `POST /admin/placement/simulate`.

@@ -99,7 +99,8 @@ impl Denial {
     pub(super) fn other_kms() -> Self {
         Self::new(
             DenialCode::OtherKms,
-            "app of another KMS: a contract decides about its keys, or its KMS is not configured here",
+            "app of another KMS: its keys are those of the built-in KMS or of one under a contract, or its KMS is not \
+             configured here as one of kms.dstack",
         )
     }
 
@@ -130,7 +131,7 @@ impl Denial {
             DenialCode::DeviceUnknown,
             format!(
                 "device unknown: the device id of node {node} is not known; if it is {device}, set \
-                 that as its device_id, or set kms_webhook.device to any"
+                 it with casemate admin node device, or set kms_webhook.device to any"
             ),
         )
     }

@@ -23,6 +23,7 @@ pub use self::{
 use crate::{
     cvm::BootIdentity,
     id::{CvmId, DeviceId, InstanceId},
+    judge::judge,
 };
 
 /// The rules of the operator for guests and for KMS instances.
@@ -85,8 +86,8 @@ pub struct Candidate {
     pub cvm: CvmId,
     /// `None` until its guest has reported it.
     pub instance_id: Option<InstanceId>,
-    /// Its keys are those of a KMS that does not ask here: a contract decides about them, or it is not
-    /// configured in this process.
+    /// Its keys are those of a KMS that does not ask here: the built-in one, one that a contract governs, or one
+    /// that is not configured in this process.
     pub other_kms: bool,
     /// It is to run: neither stopped nor deleted.
     pub wanted: bool,
@@ -128,20 +129,10 @@ pub fn decide_app(request: &BootRequest, candidates: &[Candidate], policy: &Poli
         |one: &&Candidate| one.instance_id.is_some() && one.instance_id == request.instance_id;
     let known = candidates.iter().any(|one| same_instance(&one));
     let considered = candidates.iter().filter(|one| !known || same_instance(one));
-    let mut best: Option<(usize, CvmId, Denial)> = None;
-    for candidate in considered {
-        match first_failure(request, candidate, policy) {
-            None => return Decision { cvm: Some(candidate.cvm), denial: None },
-            Some((passed, denial)) => {
-                if best.as_ref().is_none_or(|(most, ..)| passed > *most) {
-                    best = Some((passed, candidate.cvm, denial));
-                }
-            }
-        }
-    }
-    match best {
-        Some((_, cvm, denial)) => Decision { cvm: Some(cvm), denial: Some(denial) },
-        None => Decision { cvm: None, denial: Some(Denial::app_unknown(&request.app_id)) },
+    match judge(considered, |candidate| checks(request, candidate, policy)) {
+        Ok(candidate) => Decision { cvm: Some(candidate.cvm), denial: None },
+        Err(Some((best, denial))) => Decision { cvm: Some(best.cvm), denial: Some(denial) },
+        Err(None) => Decision { cvm: None, denial: Some(Denial::app_unknown(&request.app_id)) },
     }
 }
 
@@ -164,15 +155,11 @@ pub fn decide_kms(request: &BootRequest, policy: &Policy) -> Option<Denial> {
     checks.into_iter().flatten().next()
 }
 
-/// The first condition that a candidate does not satisfy, with the number of those before it.
-fn first_failure(
-    request: &BootRequest,
-    candidate: &Candidate,
-    policy: &Policy,
-) -> Option<(usize, Denial)> {
+/// The conditions that a candidate does not satisfy, in order.
+fn checks(request: &BootRequest, candidate: &Candidate, policy: &Policy) -> Vec<Option<Denial>> {
     let platform = &policy.platform;
-    let Some(node) = &candidate.node else { return Some((0, Denial::node_removed())) };
-    let checks = [
+    let Some(node) = &candidate.node else { return vec![Some(Denial::node_removed())] };
+    vec![
         candidate.other_kms.then(Denial::other_kms),
         (!candidate.wanted).then(Denial::not_wanted),
         document(request, candidate),
@@ -182,9 +169,7 @@ fn first_failure(
         advisory(request, platform),
         epoch(request, platform),
         launch_ticket(request, platform),
-    ];
-    let mut checks = checks.into_iter().enumerate();
-    checks.find_map(|(passed, denial)| Some((passed, denial?)))
+    ]
 }
 
 fn document(request: &BootRequest, candidate: &Candidate) -> Option<Denial> {

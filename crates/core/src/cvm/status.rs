@@ -259,7 +259,24 @@ impl ObservedVm {
     /// The part that users see; a difference is an event.
     pub fn shows(&self) -> VisibleState {
         let faults = self.faults.iter().map(|one| (one.service.clone(), one.kind.clone()));
-        VisibleState { power: self.power, faults: faults.collect() }
+        let booted = if self.power == VmPower::Running { self.boot.is_done() } else { None };
+        VisibleState { power: self.power, booted, faults: faults.collect() }
+    }
+
+    /// What is known of the VM now, when this was known before: a node that forgot the boot of a VM that is still up
+    /// does not undo it.
+    #[must_use]
+    pub fn after(self, before: Option<&Self>) -> Self {
+        match before {
+            Some(before)
+                if self.boot == Boot::Unknown
+                    && (self.id == before.id)
+                    && (self.power, before.power) == (VmPower::Running, VmPower::Running) =>
+            {
+                Self { boot: before.boot.clone(), ..self }
+            }
+            _ => self,
+        }
     }
 }
 
@@ -267,8 +284,20 @@ impl ObservedVm {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VisibleState {
     pub power: VmPower,
+    /// Whether its boot is done; `None`: it is not up, or the node does not know.
+    pub booted: Option<bool>,
     /// Its faulty services.
     pub faults: Vec<(String, FaultKind)>,
+}
+
+impl VisibleState {
+    /// Whether a VM that shows this is not as it was recorded. A node that does not know the boot says nothing of it.
+    #[must_use]
+    pub fn differs(&self, recorded: &Self) -> bool {
+        self.power != recorded.power
+            || self.faults != recorded.faults
+            || (self.booted.is_some() && self.booted != recorded.booted)
+    }
 }
 
 /// Wanted and actual power of a VM (dstack-vmm `status`).
@@ -310,5 +339,54 @@ impl Boot {
             Self::Done => "done",
             Self::Failed(_) => "failed",
         }
+    }
+
+    /// Whether it is done; `None`: the node does not know.
+    #[must_use]
+    pub const fn is_done(&self) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Progress(_) | Self::Failed(_) => Some(false),
+            Self::Done => Some(true),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn vm(power: VmPower, boot: Boot) -> ObservedVm {
+        ObservedVm {
+            id: EngineVmId("v".to_owned()),
+            power,
+            boot,
+            boot_error: None,
+            shutdown_progress: None,
+            instance_id: None,
+            started_at: None,
+            exited_at: None,
+            faults: Vec::new(),
+            published: None,
+        }
+    }
+
+    /// A dstack-vmm forgets every boot when it restarts; its VMs stay up.
+    #[test]
+    fn a_node_that_forgot_a_boot_does_not_undo_it() {
+        let done = vm(VmPower::Running, Boot::Done);
+        let forgot = vm(VmPower::Running, Boot::Unknown);
+        let booting = vm(VmPower::Running, Boot::Progress("booting".to_owned()));
+        let exited = vm(VmPower::Exited, Boot::Unknown);
+        assert!(!forgot.shows().differs(&done.shows()));
+        assert_eq!(forgot.clone().after(Some(&done)).boot, Boot::Done);
+        for (now, before) in
+            [(&booting, &done), (&done, &booting), (&done, &forgot), (&exited, &done)]
+        {
+            assert!(now.shows().differs(&before.shows()), "{now:?} after {before:?}");
+            assert_eq!(now.clone().after(Some(before)), *now);
+        }
+        assert_eq!(forgot.clone().after(Some(&exited)), forgot, "it was down in between");
+        assert_eq!(forgot.clone().after(None), forgot);
     }
 }

@@ -4,6 +4,7 @@ use std::{future::Future, time::Duration};
 
 use casemate_core::{
     cvm::{Boot, ObservedVm, PortMap, VmPower},
+    id::DeviceId,
     preflight::{Anonymous, KmsProbe},
 };
 use casemate_dstack_double::{Fault, Profile};
@@ -74,20 +75,28 @@ async fn a_vm_lives_and_goes_on_every_build() {
     }
 }
 
+/// A guest on SEV-SNP tells the device; one on TDX says the hash of nothing, which is none.
 #[tokio::test]
-async fn an_inventory_tells_the_build_and_learns_the_device_from_a_guest() {
-    let stage = Stage::new(Profile::of("0.6.0").unwrap()).await;
-    let before = stage.node.inventory().await.unwrap();
-    assert_eq!((before.version.as_str(), before.tee), ("0.6.0", Tee::Tdx));
-    assert_eq!(before.capacity.slots, 64);
-    assert!(before.notes.iter().any(|note| note.contains("device id unknown")), "{before:?}");
-    let config = config("web");
-    let vm = stage.node.create(&config).await.unwrap();
-    stage.node.start(&vm).await.unwrap();
-    until(&stage, &config.mark, "up", |seen| seen.boot == Boot::Done).await;
-    let after = stage.node.inventory().await.unwrap();
-    assert_ne!(after.device_id, before.device_id);
-    assert!(!after.notes.iter().any(|note| note.contains("device id unknown")), "{after:?}");
+async fn an_inventory_tells_the_build_and_learns_the_device_from_a_guest_that_tells_it() {
+    for told in [None, Some(DeviceId::from_bytes([8; 32]))] {
+        let stage = Stage::new(Profile::of("0.6.0").unwrap()).await;
+        if let Some(device) = told {
+            stage.host.set_device_id(device);
+        }
+        let before = stage.node.inventory().await.unwrap();
+        assert_eq!((before.version.as_str(), before.tee), ("0.6.0", Tee::Tdx));
+        assert_eq!(before.capacity.slots, 64);
+        let is_unknown =
+            |notes: &[String]| notes.iter().any(|note| note.contains("device id unknown"));
+        assert!(is_unknown(&before.notes), "{before:?}");
+        let config = config("web");
+        let vm = stage.node.create(&config).await.unwrap();
+        stage.node.start(&vm).await.unwrap();
+        until(&stage, &config.mark, "up", |seen| seen.boot == Boot::Done).await;
+        let after = stage.node.inventory().await.unwrap();
+        assert_eq!(after.device_id, told.unwrap_or(before.device_id));
+        assert_eq!(is_unknown(&after.notes), told.is_none(), "{after:?}");
+    }
 }
 
 #[tokio::test]
@@ -217,7 +226,7 @@ async fn an_annotation_goes_to_builds_that_have_them() {
 async fn a_rotated_token_is_read_again_and_a_wrong_one_names_the_remedy() {
     let stage = Stage::new(Profile::newest()).await;
     let settings = stage.settings();
-    let path = settings.token_file.clone().unwrap();
+    let path = settings.files.token.clone().unwrap();
     secret(&path, "wrong");
     let node = DstackNode::open(settings).await.unwrap();
     let error = node.inventory().await.unwrap_err();
@@ -227,7 +236,8 @@ async fn a_rotated_token_is_read_again_and_a_wrong_one_names_the_remedy() {
     );
     secret(&path, crate::stage::TOKEN);
     node.inventory().await.unwrap();
-    let basic = DstackConfig { user: Some("casemate".to_owned()), ..stage.settings() };
+    let mut basic = stage.settings();
+    basic.files.user = Some("casemate".to_owned());
     DstackNode::open(basic).await.unwrap().inventory().await.unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(&path, mode).unwrap();

@@ -6,8 +6,12 @@ use casemate_core::id::InstanceId;
 use casemate_dstack_double::{
     GatewayDouble, GatewayFault, GatewayProfile, gateway::Registered, gateway_router,
 };
-use casemate_engine::gateway::{
-    Features, Gateway, GatewayConfig, GatewayError, NewDomain, PolicySource, PortPolicy, PortRule,
+use casemate_engine::{
+    gateway::{
+        Features, Gateway, GatewayConfig, GatewayError, NewDomain, PolicySource, PortPolicy,
+        PortRule,
+    },
+    node::dstack::AccessFiles,
 };
 
 use crate::stage::{TOKEN, secret};
@@ -39,9 +43,7 @@ impl Cluster {
         secret(&dir.path().join("token"), TOKEN);
         let config = GatewayConfig {
             admin: url.parse().unwrap(),
-            token_file: Some(dir.path().join("token")),
-            user: None,
-            ca_file: None,
+            files: AccessFiles { token: Some(dir.path().join("token")), ..AccessFiles::default() },
             rpc: Some(format!("{url}/public").parse().unwrap()),
             timeout: Duration::from_millis(500),
         };

@@ -10,7 +10,7 @@ use casemate_core::{
 use casemate_dstack_double::{Host, Profile, router};
 use casemate_engine::node::{
     Mark, Tee, VmConfig,
-    dstack::{DstackConfig, DstackNode},
+    dstack::{AccessFiles, DstackConfig, DstackNode},
     sim::{SimConfig, SimNode},
 };
 use tokio::task::JoinHandle;
@@ -70,9 +70,7 @@ impl Stage {
 fn settings(url: &str, dir: &tempfile::TempDir) -> DstackConfig {
     DstackConfig {
         address: url.parse().unwrap(),
-        token_file: Some(dir.path().join("token")),
-        user: None,
-        ca_file: None,
+        files: AccessFiles { token: Some(dir.path().join("token")), ..AccessFiles::default() },
         guest_token_file: None,
         tee: Tee::Tdx,
         device_id: None,

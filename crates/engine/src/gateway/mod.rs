@@ -22,7 +22,7 @@
 pub mod types;
 mod wire;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use casemate_core::id::InstanceId;
 use serde::{Serialize, de::DeserializeOwned};
@@ -33,9 +33,8 @@ pub use self::types::{
 };
 use self::wire::Nothing;
 use crate::node::dstack::{
-    Credential, OpenError, VmmAddress,
+    AccessFiles, Credential, OpenError, VmmAddress,
     client::{PrpcClient, PrpcError, Trust},
-    secret,
 };
 
 /// The longest answer that is read: 20,000 instances are below it.
@@ -48,12 +47,8 @@ const NO_METHOD: &str = "Service not found";
 pub struct GatewayConfig {
     /// Admin listener of one of its nodes.
     pub admin: VmmAddress,
-    /// File with its `auth_token`, or with the password of `user`; mode 0600.
-    pub token_file: Option<PathBuf>,
-    /// A user of its htpasswd file.
-    pub user: Option<String>,
-    /// Certificates, PEM, that are trusted instead of those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// Its `auth_token` or the password of a user, and certificates that are trusted instead of those of the system.
+    pub files: AccessFiles,
     /// Public RPC listener, which alone tells the version.
     pub rpc: Option<VmmAddress>,
     /// How long one call may take.
@@ -91,17 +86,8 @@ pub struct Gateway {
 impl Gateway {
     /// Reads the files that the settings name. Nothing is asked of the cluster yet.
     pub async fn open(config: GatewayConfig) -> Result<Self, OpenError> {
-        let credential = credential(&config).await?;
-        let ca = match &config.ca_file {
-            Some(path) => {
-                let why = |error: std::io::Error| OpenError::File {
-                    path: path.clone(),
-                    why: error.to_string(),
-                };
-                Some(tokio::fs::read(path).await.map_err(why)?)
-            }
-            None => None,
-        };
+        let credential = config.files.credential().await?;
+        let ca = config.files.certificates().await?;
         let client = |address: &VmmAddress, credential: Credential| {
             let trust = ca.as_deref().map_or(Trust::System, Trust::Only);
             let client = PrpcClient::new(address.clone(), credential, trust, config.timeout);
@@ -119,7 +105,7 @@ impl Gateway {
 
     /// Reads the credential again: a token that was rotated is in the same file.
     pub async fn renew_credential(&self) -> Result<(), GatewayError> {
-        match credential(&self.config).await {
+        match self.config.files.credential().await {
             Ok(credential) => {
                 self.admin.set_credential(credential);
                 Ok(())
@@ -277,17 +263,6 @@ impl Gateway {
         let version = self.version().await.unwrap_or_default();
         Ok(Snapshot { status, meta, domains, features, version })
     }
-}
-
-async fn credential(config: &GatewayConfig) -> Result<Credential, OpenError> {
-    let secret = match &config.token_file {
-        Some(path) => secret(path).await?,
-        None => return Ok(Credential::None),
-    };
-    Ok(match &config.user {
-        Some(user) => Credential::Basic { user: user.clone(), password: secret },
-        None => Credential::Token(secret),
-    })
 }
 
 fn gateway_error(address: &VmmAddress, method: &'static str, error: PrpcError) -> GatewayError {

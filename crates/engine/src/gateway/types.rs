@@ -169,6 +169,16 @@ pub struct Removed {
 }
 
 impl PolicySource {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Instance => "instance",
+            Self::None => "none",
+        }
+    }
+
     pub(super) fn parse(word: &str) -> Self {
         match word {
             "admin" => Self::Admin,

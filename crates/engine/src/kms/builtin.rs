@@ -24,6 +24,7 @@ use casemate_core::{
     pubkey,
     seal::EnvSecretKey,
 };
+use casemate_verify::simulate::DevelopmentRoot;
 use hkdf::Hkdf;
 use k256::ecdsa::{SigningKey, VerifyingKey};
 use p256::pkcs8::{EncodePrivateKey, EncodePublicKey};
@@ -111,6 +112,14 @@ impl BuiltinKms {
         let message = format!("{purpose}:{}", hex::encode(public));
         let signature = sign(&app_key, &Keccak256::digest(message).into())?;
         Ok(GuestKey { key: SecretBox::new(Box::new(*key)), signature_chain: [signature, issued] })
+    }
+
+    /// The root of development quotes: those of nodes without a TEE. The same for every process with these
+    /// root keys.
+    pub fn development_root(&self) -> Result<DevelopmentRoot, KmsError> {
+        let parent = Zeroizing::new(self.root.ca.to_bytes().into());
+        let seed = derive(&parent, &[b"casemate development root".as_slice()])?;
+        DevelopmentRoot::from_seed(&seed).map_err(|error| rejected(&error.to_string()))
     }
 
     /// The public key behind all signatures: `k256_pubkey` of `GetMeta`, SEC1, compressed.

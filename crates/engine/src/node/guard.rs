@@ -14,7 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use casemate_core::{
-    cvm::ObservedVm, drift::ReportedConfig, id::EngineVmId, preflight::Probe, time::Clock,
+    attestation::{GuestEvidence, ReportData},
+    cvm::ObservedVm,
+    drift::ReportedConfig,
+    id::EngineVmId,
+    preflight::Probe,
+    time::Clock,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -190,6 +195,16 @@ impl Node for GuardedNode {
     async fn remove(&self, vm: &EngineVmId) -> Result<(), CallError> {
         let call = self.call().await?;
         let outcome = call.driver.remove(vm).await;
+        call.end(outcome)
+    }
+
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.evidence(vm, nonce).await;
         call.end(outcome)
     }
 

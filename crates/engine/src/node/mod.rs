@@ -8,6 +8,7 @@
 //! | [`dstack`] | a host with dstack-vmm, through its API |
 //! | [`sim`] | a simulated dstack host in its own files, with faults on demand |
 
+pub mod development;
 pub mod docker;
 pub mod dstack;
 pub mod guard;
@@ -18,6 +19,7 @@ use std::{fmt, net::SocketAddr};
 use async_trait::async_trait;
 use bytes::Bytes;
 use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
     cvm::{Gpus, ObservedVm, PortMap},
     drift::ReportedConfig,
     id::{AppId, ComposeHash, DeviceId, EngineVmId, KmsId, VmUuid},
@@ -78,6 +80,14 @@ pub trait Node: Send + Sync + fmt::Debug {
     /// Where the gateway reaches a published port of the VM. `port` is the compose file's published
     /// port (the left side of `8080:80`).
     async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError>;
+
+    /// What the running guest shows about itself. With `nonce` its quote contains it; nodes whose guests cannot
+    /// be asked for that from outside refuse it ([`Capabilities::quotes_nonce`]), none ignores it.
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError>;
 
     /// The containers' output, oldest line first, as text lines `service | text`.
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError>;

@@ -35,7 +35,8 @@ pub fn app_id(text: &str) -> Result<AppId, Error> {
     bare.parse().map_err(|_| not_found(text))
 }
 
-fn not_found(text: &str) -> Error {
+/// There is no such app for the caller.
+pub fn not_found(text: &str) -> Error {
     Error::because(ErrorCode::NotFound, "The requested app was not found")
         .detail(ErrorDetail::value("app_id", text))
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     approval::token_rate_limit::TokenRateLimit,
+    attestation::Attestation,
     cache::Cache,
     directory::DirectoryLength,
     error::Error,
@@ -63,6 +64,10 @@ pub struct World {
     pub directory_length: Arc<DirectoryLength>,
     /// Requests that the gateway here has under way.
     pub inflight: Arc<InFlightRequests>,
+    /// What evidence is verified with.
+    pub attestation: Arc<Attestation>,
+    /// Wakes the task that collects evidence. Only a hint.
+    pub evidence_asked: Arc<Notify>,
     /// Commit tokens that nobody was given.
     pub token_rate_limit: Arc<TokenRateLimit>,
     /// Configuration.

@@ -6,7 +6,7 @@ use casemate_core::{
     drift::DriftKind,
     event::{BootEvent, BootState, End, Event, Evidence, KeyDecision, StepCode, StepEvent},
     governance::{Block, Proof, Question},
-    id::{Address, ComposeHash, CvmId, EventSeq, OperationId, WorkspaceId},
+    id::{Address, ComposeHash, CvmId, EventSeq, NodeId, OperationId, WorkspaceId},
     operation::OperationKind,
     time::Timestamp,
 };
@@ -49,6 +49,12 @@ pub enum CvmEvent {
     DeletionSet(Option<Timestamp>),
     /// The node shows something else than what is recorded; the kind, if it is not as desired either.
     Drift(String, Option<DriftKind>),
+    /// Evidence was refused, or accepted after it had been refused.
+    Evidence {
+        accepted: bool,
+        /// Why not.
+        why: Vec<String>,
+    },
     /// A service failed after the boot.
     ServiceFailed(ServiceFault),
     /// A document was prepared for contracts to allow; `what` is an update or another machine.
@@ -72,6 +78,13 @@ pub enum CvmEvent {
     Undone(ComposeHash, Block),
     /// A KMS asked whether the guest may have its keys.
     Keys(Box<KeyDecision>),
+    /// It is on another node now.
+    NodeChanged {
+        from: NodeId,
+        to: NodeId,
+        /// The VM before is on a host that was given up.
+        left_behind: bool,
+    },
 }
 
 /// How far a step is, or how it ended. Stored as `code` and, for people, `outcome`.
@@ -193,6 +206,9 @@ impl CvmEvent {
                 fault: fault.kind.clone(),
                 what: fault.to_string(),
             },
+            Self::Evidence { accepted, why } => {
+                Event::Evidence { accepted: *accepted, why: why.clone() }
+            }
             Self::Prepared { what, hash, chain_id, until } => Event::Prepared {
                 what: (*what).to_owned(),
                 compose_hash: *hash,
@@ -207,6 +223,9 @@ impl CvmEvent {
                 block_hash: block.hash,
             },
             Self::Keys(decision) => Event::Keys(decision.clone()),
+            Self::NodeChanged { from, to, left_behind } => {
+                Event::NodeChanged { from: *from, to: *to, left_behind: *left_behind }
+            }
         }
     }
 }

@@ -4,14 +4,15 @@
 use casemate_api::{
     error::ErrorCode,
     fleet::{
-        DriftReport, NodeCvm, NodeCvms, NodeDrift, RefusedNode, SimulatedNode, SimulationReply,
-        SimulationRequest,
+        DriftReport, NodeCvm, NodeCvms, NodeDrift, RefusedNode, SimulatedNeed, SimulatedNode,
+        SimulationReply, SimulationRequest,
     },
 };
 use casemate_core::{
     cvm::EngineState,
     drift::DriftKind,
     id::{CvmId, NodeId},
+    node::{Requirements, unsupported},
     place::{
         Amount, Candidate, Demand, Selector,
         simulate::{MOST, Simulation, simulate},
@@ -24,7 +25,7 @@ use casemate_store::{
     nodes::{self, NodeRow},
 };
 
-use super::{Ctx, Error, mutation::Mutation, node_admin, provision};
+use super::{Ctx, Error, fleet::FleetNode, kms, mutation::Mutation, node_admin, provision};
 use crate::nodes::settings::NodeSettings;
 
 /// Differences of one report.
@@ -90,7 +91,7 @@ pub async fn cvms_of(ctx: &Ctx, name: &str, after: i64) -> Result<NodeCvms, Erro
     Ok(NodeCvms { cvms: page.iter().take(limit).map(shown).collect(), next })
 }
 
-fn shown(cvm: &Cvm) -> NodeCvm {
+pub(super) fn shown(cvm: &Cvm) -> NodeCvm {
     let resources = &cvm.spec.resources;
     NodeCvm {
         id: cvm.id.0,
@@ -129,13 +130,16 @@ pub async fn simulation(ctx: &Ctx, request: &SimulationRequest) -> Result<Simula
     let displaced = taken.iter().filter(|taken| without.iter().any(|row| row.id == taken.node_id));
     let displaced = displaced.map(|taken| taken.slots).sum();
     let is_left = |id: NodeId| !without.iter().any(|row| row.id() == id);
-    let left: Vec<Candidate> = ctx
-        .fleet
-        .all()
-        .into_iter()
-        .filter(|node| is_left(node.id))
-        .map(|node| ctx.fleet.candidate(&node, &taken))
-        .collect();
+    let asks = requirements(request);
+    let (mut left, mut unable): (Vec<Candidate>, Vec<RefusedNode>) = (Vec::new(), Vec::new());
+    for node in ctx.fleet.all().into_iter().filter(|node| is_left(node.id)) {
+        match why_not(&node, &asks) {
+            None => left.push(ctx.fleet.candidate(&node, &taken)),
+            Some(reason) => {
+                unable.push(RefusedNode { node_id: node.id.0, node: node.name.clone(), reason });
+            }
+        }
+    }
     let (image, found) = best(&left, &demand(ctx, request)?, request);
     let name = |id: NodeId| {
         left.iter().find(|node| node.id == id).map(|node| node.name.clone()).unwrap_or_default()
@@ -150,19 +154,45 @@ pub async fn simulation(ctx: &Ctx, request: &SimulationRequest) -> Result<Simula
         count,
         price: price(id),
     });
-    let refused = found.refused.into_iter().map(|(id, why)| RefusedNode {
+    let mut refused = unable;
+    refused.extend(found.refused.into_iter().map(|(id, why)| RefusedNode {
         node_id: id.0,
         node: name(id),
         reason: why.to_string(),
-    });
+    }));
+    refused.sort_by_key(|node| node.node_id);
     Ok(SimulationReply {
         count: request.count,
         fits: found.fits,
         image,
         displaced,
         placed: placed.collect(),
-        refused: refused.collect(),
+        refused,
     })
+}
+
+fn requirements(request: &SimulationRequest) -> Requirements {
+    let needs = |need| request.needs.contains(&need);
+    Requirements {
+        hugepages: needs(SimulatedNeed::Hugepages),
+        pin_numa: needs(SimulatedNeed::PinNuma),
+        gpus: request.gpus.is_some(),
+        ports: needs(SimulatedNeed::Ports),
+        kms_urls: needs(SimulatedNeed::OwnUrls),
+        gateway_urls: needs(SimulatedNeed::OwnUrls),
+        local_key_provider: needs(SimulatedNeed::LocalKeyProvider),
+        sealed_env: needs(SimulatedNeed::Env),
+        ..Requirements::default()
+    }
+}
+
+/// Why a node is not asked at all, as in a real placement. Begins with a verb.
+fn why_not(node: &FleetNode, asks: &Requirements) -> Option<String> {
+    if !node.placing().takes_new {
+        return Some("takes new CVMs only where it is named".to_owned());
+    }
+    let cannot = unsupported(asks, &node.observed().0.capabilities)?;
+    Some(format!("cannot take it: {} {}", cannot.field, cannot.why))
 }
 
 fn demand(ctx: &Ctx, request: &SimulationRequest) -> Result<Demand, Error> {
@@ -179,11 +209,13 @@ fn demand(ctx: &Ctx, request: &SimulationRequest) -> Result<Demand, Error> {
         }
         None => None,
     };
+    let sealed = request.needs.contains(&SimulatedNeed::Env);
+    let keys = kms::choose_by_name(ctx, "kms", request.kms.as_deref(), sealed)?;
     Ok(Demand {
         node: None,
         region: request.region.clone(),
         image: request.image.clone().unwrap_or_default(),
-        kms: ctx.fleet.all_kms().map(|kms| kms.id.clone()).collect(),
+        kms: keys.into_iter().map(|kms| kms.id.clone()).collect(),
         amount: Amount {
             slots: 1,
             vcpu: size.vcpu.into(),

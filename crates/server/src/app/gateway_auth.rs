@@ -1,15 +1,12 @@
 //! Whether a cluster of dstack-gateway may accept a guest. The decision is [`casemate_core::registration`]; here is
 //! what it is decided from. Without the database there is no answer, which the listener turns into a refusal.
 
-use casemate_core::{
-    id::DeviceId,
-    registration::{Denial, KnownCvm, KnownNode, Registration, admit},
-};
+use casemate_core::registration::{Denial, KnownCvm, KnownNode, Registration, admit};
 use casemate_engine::node::Inventory;
-use casemate_store::cvms;
-use sha2::{Digest, Sha256};
+use casemate_store::cvms::{self, Cvm};
 
-use super::{Ctx, Error};
+use super::{Ctx, Error, fleet::FleetKms};
+use crate::config::Check;
 
 /// Decides on a registration.
 pub async fn authorise(
@@ -20,6 +17,8 @@ pub async fn authorise(
     let nodes: Vec<_> = found.iter().map(|cvm| ctx.fleet.node(cvm.node)).collect();
     let inventories: Vec<_> =
         nodes.iter().map(|node| node.as_ref().map(|node| node.observed().0)).collect();
+    let webhook = &ctx.config.kms_webhook;
+    let webhook_checks = webhook.listen.is_some() && webhook.device == Check::Known;
     let known: Vec<KnownCvm<'_>> = found
         .iter()
         .zip(&inventories)
@@ -34,7 +33,10 @@ pub async fn authorise(
             phase: cvm.phase,
             desired: &cvm.desired,
             status: &cvm.status,
-            node: inventory.as_deref().map(|inventory| KnownNode { device: device(inventory) }),
+            node: inventory
+                .as_deref()
+                .map(|inventory| KnownNode { device: inventory.trusted_device_id() }),
+            device_checked: webhook_checks && asks_webhook(ctx, cvm),
         })
         .collect();
     Ok(admit(registration, &known, ctx.config.gateway_auth.accept.into()))
@@ -45,8 +47,6 @@ fn image_version<'a>(inventory: &'a Inventory, name: &str) -> Option<&'a str> {
     Some(&image.version)
 }
 
-/// The identity of a host, if that is known. A host without evidence has the hash of nothing.
-fn device(inventory: &Inventory) -> Option<DeviceId> {
-    let nothing: [u8; 32] = Sha256::digest([]).into();
-    inventory.trusted_device_id().filter(|device| *device != DeviceId::from_bytes(nothing))
+fn asks_webhook(ctx: &Ctx, cvm: &Cvm) -> bool {
+    ctx.fleet.kms_of(&cvm.kms).is_some_and(FleetKms::asks_webhook)
 }

@@ -18,7 +18,7 @@ use casemate_core::{
 };
 use casemate_engine::{
     gateway::{Features, Gateway, GatewayConfig, Instance, Snapshot},
-    node::dstack::OpenError,
+    node::dstack::{AccessFiles, OpenError},
 };
 
 use super::{
@@ -112,9 +112,11 @@ impl GatewayClusters {
             let invalid = |reason: String| InvalidCluster { index, reason };
             let config = GatewayConfig {
                 admin: gateway.admin_url.parse().map_err(invalid)?,
-                token_file: gateway.token_file.clone(),
-                user: gateway.user.clone(),
-                ca_file: gateway.ca_file.clone(),
+                files: AccessFiles {
+                    token: gateway.token_file.clone(),
+                    user: gateway.user.clone(),
+                    ca: gateway.ca_file.clone(),
+                },
                 rpc: gateway.rpc_url.as_deref().map(str::parse).transpose().map_err(invalid)?,
                 timeout,
             };
@@ -159,8 +161,11 @@ pub fn all(ctx: &Ctx) -> Vec<ManagedGateway> {
 
 /// The cluster of this name.
 pub fn one(ctx: &Ctx, name: &str) -> Result<ManagedGateway, Error> {
-    let found = ctx.gateways.named(name).map(|cluster| view(ctx, cluster, SHOWN));
-    found.ok_or_else(|| {
+    named(ctx, name).map(|cluster| view(ctx, cluster, SHOWN))
+}
+
+pub(super) fn named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a GatewayCluster, Error> {
+    ctx.gateways.named(name).map(|cluster| &**cluster).ok_or_else(|| {
         Error::because(ErrorCode::NotFound, format!("There is no gateway {name}"))
             .suggest("casemate admin gateway list shows those of the configuration.")
     })
@@ -222,8 +227,10 @@ fn notes(cluster: &GatewayCluster, snapshot: Option<&Snapshot>) -> Vec<String> {
         .map(|domain| format!("{domain} is configured here, and the cluster does not serve it"))
         .collect();
     if !snapshot.features.rotation {
-        notes
-            .push("requests under way are not waited for: update dstack-gateway to 0.6".to_owned());
+        notes.push(
+            "requests under way are not waited for: this build cannot drain; update dstack-gateway"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -236,7 +243,7 @@ fn peer(node: &casemate_engine::gateway::GatewayNode) -> GatewayPeer {
     GatewayPeer { id: node.id, url: node.url.clone(), last_seen: text(node.last_seen) }
 }
 
-fn domain(domain: &casemate_engine::gateway::Domain) -> GatewayDomain {
+pub(super) fn domain(domain: &casemate_engine::gateway::Domain) -> GatewayDomain {
     GatewayDomain {
         domain: domain.domain.clone(),
         port: domain.port,

@@ -131,13 +131,31 @@ pub fn choose<'a>(
         None if request.node_id.is_none() => fit.retain(|kms| kms.governed.is_none()),
         None => {}
     }
+    Ok(or_default(ctx, fit, sealed))
+}
+
+/// The KMS that CVMs may have their keys from where a name is all that is known of them; as [`choose`].
+pub fn choose_by_name<'a>(
+    ctx: &'a Ctx,
+    field: &str,
+    name: Option<&str>,
+    sealed: bool,
+) -> Result<Vec<&'a FleetKms>, Error> {
+    let fit = match name {
+        Some(name) => meant(ctx, field, name)?,
+        None => ctx.fleet.all_kms().filter(|kms| kms.governed.is_none()).collect(),
+    };
+    Ok(or_default(ctx, fit, sealed))
+}
+
+fn or_default<'a>(ctx: &'a Ctx, mut fit: Vec<&'a FleetKms>, sealed: bool) -> Vec<&'a FleetKms> {
     if fit.is_empty() {
         fit.push(&ctx.fleet.kms);
     }
     if sealed {
         fit.truncate(1);
     }
-    Ok(fit)
+    fit
 }
 
 /// The only KMS of a list; otherwise why a text in a field does not do, with the way out.

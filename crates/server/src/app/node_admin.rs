@@ -8,7 +8,7 @@ use casemate_api::{
     node_admin::{AddNodeRequest, ChangeNodeRequest, ManagedNode, NodeAmount},
 };
 use casemate_core::{
-    id::NodeId,
+    id::{DeviceId, NodeId},
     name::{check_labels, check_node_name, check_price},
     node::{NodeKind, NodeState},
     place::Amount,
@@ -25,7 +25,7 @@ use super::{Ctx, Error, fleet, kms_admin, mutation::Mutation};
 use crate::{
     config::Role,
     nodes::{
-        open::check_dstack,
+        open::{check_dstack, files_of, is_below},
         settings::{DriverSettings, NodeSettings},
     },
 };
@@ -151,6 +151,14 @@ fn dstack(ctx: &Ctx, request: &AddNodeRequest) -> Result<DriverSettings, Error> 
     };
     let access = request.dstack.as_ref().ok_or_else(missing)?;
     check_dstack(access, &request.limits).map_err(|(field, why)| Error::invalid(field, why))?;
+    let dir = ctx.config.credentials_dir();
+    let outside = |file: &Option<String>| file.as_deref().is_some_and(|file| !is_below(file, &dir));
+    if let Some((field, _)) = files_of(access).into_iter().find(|(_, file)| outside(file)) {
+        let dir = dir.display();
+        return Err(Error::invalid(field, format!("must be a file in {dir} on the server"))
+            .suggest(format!("Put it into {dir}, mode 0600, or configure admin.credentials_dir."))
+            .suggest("Or add the node as one of [[nodes]] in the configuration of the server."));
+    }
     if let Some(slug) = &access.kms {
         kms_admin::check_dstack(ctx, "dstack.kms", slug)?;
     }
@@ -177,7 +185,7 @@ pub async fn set_state(
     Ok(ManagedNode { state, ..node })
 }
 
-/// Changes labels and price of a node; its driver stays.
+/// Changes labels, price and device id of a node. Its driver stays, but for the device id.
 pub async fn change(
     ctx: &Ctx,
     mutation: &mut Mutation,
@@ -210,6 +218,10 @@ pub async fn change(
         }
         None => {}
     }
+    if let Some(device_id) = &request.device_id {
+        set_device(&mut settings.driver, device_id)
+            .map_err(|why| Error::invalid("device_id", why))?;
+    }
     mutation.changes_nodes();
     let json = settings.to_json();
     if !mutation.tx.change_node_settings(row.id(), text, &json).await? {
@@ -218,6 +230,15 @@ pub async fn change(
     let taken = nodes::taken(&ctx.db).await?;
     let taken = taken.into_iter().find(|taken| taken.node_id == row.id);
     Ok(view(ctx, &NodeRow { settings: Some(json), ..row.clone() }, taken))
+}
+
+fn set_device(driver: &mut DriverSettings, device_id: &str) -> Result<(), String> {
+    let DriverSettings::Dstack(access) = driver else {
+        return Err("only a dstack node has one to set".to_owned());
+    };
+    let device_id = device_id.parse::<DeviceId>().map_err(|why| why.to_string())?;
+    access.device_id = Some(device_id.to_string());
+    Ok(())
 }
 
 /// Takes a node out of the fleet. One that has CVMs is refused, unless its operator gives it up: then

@@ -54,7 +54,7 @@ impl Verb {
         match self {
             Self::Start => match open {
                 Some(OperationKind::Create | OperationKind::Start | OperationKind::Restart) => true,
-                Some(kind) => kind.is_configuration() && cvm.desired.power == Power::Running,
+                Some(kind) => kind.keeps_power() && cvm.desired.power == Power::Running,
                 None => cvm.phase == Phase::Running && cvm.desired.power == Power::Running,
             },
             Self::Stop => match open {

@@ -13,7 +13,7 @@
 //! taken; what can still be otherwise (room and host ports of the node, a name taken by a commit) is
 //! checked by the writes, and then it is decided anew.
 
-mod target;
+pub(super) mod target;
 mod template;
 
 use async_trait::async_trait;
@@ -302,6 +302,7 @@ impl Attempt<'_> {
         let target_request = TargetRequest {
             named: wanted.node,
             beside,
+            without: None,
             kms: &template.kms,
             image: wanted.image.as_deref(),
             next: &next,
@@ -359,8 +360,8 @@ impl Attempt<'_> {
         let place = (node.id, template.kms.clone());
         let new = commit::new_cvm(ctx, caller, place, spec, next.sealed_env.clone());
         let inserted = tx.insert_cvm(new, ctx.now()).await?;
-        target::still_fits(tx, node, &inserted).await?;
         let mut cvm = inserted.cvm;
+        target::still_fits(tx, node, &cvm.spec, cvm.id, &inserted.before).await?;
         commit::begin(ctx, tx, caller, &mut cvm).await?;
         if let Some(verified) = verified {
             let operation = cvm.operation.map(|open| open.id);

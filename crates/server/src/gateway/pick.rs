@@ -11,6 +11,7 @@ use casemate_core::{
 use casemate_engine::node::{Dial, DialError};
 use casemate_store::{
     cvms::{self, Cvm},
+    evidence,
     freshness::Moment,
     readiness,
 };
@@ -140,6 +141,9 @@ impl Gateway {
                 why.push(format!("{} is {}", cvm.spec.name, cvm.phase.as_str()));
             }
         }
+        if by_app && !up.is_empty() {
+            up = self.with_accepted_evidence(target, up, &mut why).await?;
+        }
         let ready = if by_app && !up.is_empty() {
             let declared = readiness::of_app(&self.ctx.db, &target.id).await;
             let declared = declared.map_err(|error| database(&error))?;
@@ -163,6 +167,34 @@ impl Gateway {
             why.push(format!("and {more} more"));
         }
         Err(OwnResponse::unavailable(why.join("; ")))
+    }
+
+    /// Those of these instances whose evidence is accepted, where the app requires it.
+    async fn with_accepted_evidence(
+        &self,
+        target: &Target,
+        mut up: Vec<Cvm>,
+        why: &mut Vec<String>,
+    ) -> Result<Vec<Cvm>, OwnResponse> {
+        let db = &self.ctx.db;
+        let required = evidence::is_required(db, &target.id).await;
+        if !required.map_err(|error| database(&error))? {
+            return Ok(up);
+        }
+        let ids: Vec<CvmId> = up.iter().map(|cvm| cvm.id).collect();
+        let newest = evidence::newest_boots(db, &ids).await.map_err(|error| database(&error))?;
+        up.retain(|cvm| {
+            let own =
+                newest.iter().find(|one| one.cvm == cvm.id && one.boot == evidence::boot_of(cvm));
+            let what = match own.and_then(|one| one.accepted) {
+                Some(true) => return true,
+                Some(false) => "is not accepted",
+                None => "was not seen yet",
+            };
+            why.push(format!("the evidence of {} {what}", cvm.spec.name));
+            false
+        });
+        Ok(up)
     }
 
     /// Whether a CVM that was read after `moment` still serves, on the same boot.

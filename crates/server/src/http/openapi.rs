@@ -149,14 +149,19 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
     // `cargo xtask edges` compares this with what handlers return.
     let keeps_no_reply = [
         "/status/batch",
+        "/attestations/verify",
         "/governance/plan",
         "/customize-domain-diagnose",
         "/is-allowed",
         "/check",
         "/preview",
         "/simulate",
+        // What a cluster of dstack-gateway is told is kept there.
+        "/admin/gateways/{name}/domains",
+        "/admin/gateways/{name}/domains/{domain}",
+        "/port-policy",
     ];
-    if method != "get" && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
+    if !["get", "head"].contains(&method) && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));
     }
     operation["parameters"] = json!(parameters);

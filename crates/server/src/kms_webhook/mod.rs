@@ -5,9 +5,7 @@
 //! dstack-kms quotes the URL of its webhook, with the token in it, in the error that it gives the guest when
 //! the status is another one.
 //!
-//! The KMS can be configured with a URL and nothing else: no header, no client certificate. So the token is
-//! the password of that URL (`http://casemate:TOKEN@host:port`), which its client sends as basic
-//! authentication. A proxy in front may send it as a bearer token.
+//! The token is in the URL that the KMS is configured with ([`ListenerToken`]).
 
 use std::time::Duration;
 
@@ -20,13 +18,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use base64::{Engine, prelude::BASE64_STANDARD};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
-use crate::app::boot_auth::{Answer, BootAuth, Question, Subject};
+use crate::{
+    app::boot_auth::{Answer, BootAuth, Question, Subject},
+    listener_token::ListenerToken,
+};
 
 /// Maximum length of a question. Real ones have about 1 KB.
 const BODY: usize = 64 * 1024;
@@ -34,46 +31,11 @@ const BODY: usize = 64 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 /// Length of a KMS's own name in events.
 const AGENT: usize = 64;
-/// Minimum length of a token.
-const TOKEN: usize = 32;
 /// For no contract. dstack-kms requires the fields.
 const NO_CONTRACT: &str = "0x0000000000000000000000000000000000000000";
 
-/// The token that a KMS must send, as its SHA-256.
-#[derive(Debug, Clone)]
-pub struct Token([u8; 32]);
-
-impl Token {
-    /// `None`: it is too short to be safe.
-    pub fn new(token: &SecretString) -> Option<Self> {
-        let token = token.expose_secret().trim();
-        (token.len() >= TOKEN).then(|| Self(Sha256::digest(token).into()))
-    }
-
-    fn is(&self, given: &str) -> bool {
-        let given: [u8; 32] = Sha256::digest(given).into();
-        given.ct_eq(&self.0).into()
-    }
-
-    /// Whether the request has it, as a bearer token or as the password of basic authentication.
-    fn is_in(&self, headers: &HeaderMap) -> bool {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let Some((scheme, credential)) = given.and_then(|value| value.split_once(' ')) else {
-            return false;
-        };
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return self.is(credential.trim());
-        }
-        let password = || {
-            let pair = String::from_utf8(BASE64_STANDARD.decode(credential.trim()).ok()?).ok()?;
-            Some(pair.split_once(':')?.1.to_owned())
-        };
-        scheme.eq_ignore_ascii_case("basic") && password().is_some_and(|given| self.is(&given))
-    }
-}
-
 /// The routes of the webhook.
-pub fn router(auth: BootAuth, token: Token) -> Router {
+pub fn router(auth: BootAuth, token: ListenerToken) -> Router {
     Router::new()
         .route("/", get(info))
         .route("/totals", get(totals))
@@ -83,7 +45,7 @@ pub fn router(auth: BootAuth, token: Token) -> Router {
         .layer(from_fn_with_state(token, with_token))
 }
 
-async fn with_token(State(token): State<Token>, request: Request, next: Next) -> Response {
+async fn with_token(State(token): State<ListenerToken>, request: Request, next: Next) -> Response {
     if token.is_in(request.headers()) {
         return next.run(request).await;
     }
@@ -145,39 +107,5 @@ async fn read(body: Body) -> Result<Bytes, &'static str> {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(_)) => Err("the question is too long or broke off"),
         Err(_) => Err("the question took too long"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(authorization: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, authorization.parse().unwrap());
-        headers
-    }
-
-    #[test]
-    fn a_token_is_a_bearer_token_or_a_password() {
-        let secret = "s".repeat(TOKEN);
-        let token = Token::new(&SecretString::from(format!("{secret}\n"))).unwrap();
-        let basic = |pair: String| format!("Basic {}", BASE64_STANDARD.encode(pair));
-        assert!(token.is_in(&headers(&format!("Bearer {secret}"))));
-        assert!(token.is_in(&headers(&basic(format!("casemate:{secret}")))));
-        assert!(token.is_in(&headers(&basic(format!(":{secret}")))));
-        for wrong in [
-            basic(secret.clone()),
-            basic(format!("{secret}:")),
-            basic(format!("casemate:{secret}x")),
-            format!("Bearer {secret}x"),
-            format!("Token {secret}"),
-            "Basic ???".to_owned(),
-            secret.clone(),
-        ] {
-            assert!(!token.is_in(&headers(&wrong)), "{wrong}");
-        }
-        assert!(!token.is_in(&HeaderMap::new()));
-        assert!(Token::new(&SecretString::from("short")).is_none());
     }
 }

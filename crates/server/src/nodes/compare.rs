@@ -67,7 +67,15 @@ pub(super) fn differs(cvm: &Cvm, shown: &HashMap<VmUuid, ComparedVms>) -> bool {
     let Some(vm) = recorded(cvm) else { return false };
     let vms = shown.get(&cvm.uuid);
     let shows = vms.and_then(|vms| vms.iter().find(|(id, _)| id == vm)).map(|(_, shows)| shows);
-    shows != cvm.status.observed.as_ref().map(ObservedVm::shows).as_ref()
+    differ(shows, cvm.status.observed.as_ref().map(ObservedVm::shows).as_ref())
+}
+
+/// Whether what a VM shows is not what was recorded.
+fn differ(shows: Option<&VisibleState>, recorded: Option<&VisibleState>) -> bool {
+    match (shows, recorded) {
+        (Some(shows), Some(recorded)) => shows.differs(recorded),
+        (shows, recorded) => shows.is_some() || recorded.is_some(),
+    }
 }
 
 /// The CVMs among these that differ from what their node showed.
@@ -159,9 +167,11 @@ async fn compare(
     Told { is_told, kind }: Told,
 ) -> Result<(), StoreError> {
     let recorded = recorded(cvm);
+    let before = cvm.status.observed.as_ref();
     let ours = shown.into_iter().find(|observed| recorded == Some(&observed.id));
-    let shows_of = |vm: &Option<ObservedVm>| vm.as_ref().map(ObservedVm::shows);
-    if recorded.is_none() || shows_of(&ours) == shows_of(&cvm.status.observed) {
+    let ours = ours.map(|observed| observed.after(before));
+    let shows = ours.as_ref().map(ObservedVm::shows);
+    if recorded.is_none() || !differ(shows.as_ref(), before.map(ObservedVm::shows).as_ref()) {
         return if due {
             record(ctx, cvm, &cvm.status, cvm.phase, Vec::new(), due).await
         } else {
@@ -171,7 +181,7 @@ async fn compare(
     let mut status = cvm.status.clone();
     status.observed.clone_from(&ours);
     let shows = phase(cvm.desired.power, &status, None);
-    let mut new_events = differences(cvm.status.observed.as_ref(), ours.as_ref(), kind);
+    let mut new_events = differences(before, ours.as_ref(), kind);
     if !is_told {
         new_events.retain(|event| !matches!(event, CvmEvent::Drift(..)));
     }

@@ -7,8 +7,9 @@ use casemate_core::{
 
 use crate::app::events::CvmEvent;
 
-/// What a VM shows that it did not show before: services that failed since, and any other difference as drift.
-/// `kind`: of the drift, if the VM is not as desired either. A service that works again is seen in the phase.
+/// What a VM shows that it did not show before: a boot that its node began by itself and its end, services that failed
+/// since, and any other difference as drift. `kind`: of the drift, if the VM is not as desired either. A service that
+/// works again is seen in the phase.
 pub fn differences(
     before: Option<&ObservedVm>,
     now: Option<&ObservedVm>,
@@ -31,6 +32,10 @@ pub fn differences(
     if known.as_ref().is_none_or(|known| known.power != vm.power) {
         let what = format!("the node shows the VM {:?}", vm.power).to_lowercase();
         found.push(CvmEvent::Drift(what, kind));
+    }
+    let booted = vm.shows().booted;
+    if booted.is_some() && known.is_some_and(|known| known.booted != booted) {
+        found.push(CvmEvent::Boot(vm.boot.clone()));
     }
     found
 }
@@ -69,6 +74,7 @@ mod tests {
     fn words(events: Vec<CvmEvent>) -> Vec<String> {
         let word = |event| match event {
             CvmEvent::Drift(what, _) => what,
+            CvmEvent::Boot(boot) => boot.as_str().to_owned(),
             CvmEvent::ServiceFailed(fault) => format!("{} {}", fault.service, fault.kind.code()),
             other => panic!("{other:?}"),
         };
@@ -95,5 +101,20 @@ mod tests {
             ["the VM is no longer on its node"]
         );
         assert_eq!(words(differences(None, Some(&fine), None)), ["the node shows the vm running"]);
+    }
+
+    /// dstack-vmm restarts a VM whose QEMU ended.
+    #[test]
+    fn a_boot_that_the_node_began_and_its_end_are_told() {
+        use VmPower::{Exited, Running};
+        let booting = ObservedVm { boot: Boot::Progress("booting".to_owned()), ..vm(Running, &[]) };
+        let (done, down) = (vm(Running, &[]), vm(Exited, &[]));
+        assert_eq!(
+            words(differences(Some(&down), Some(&booting), None)),
+            ["the node shows the vm running", "booting"]
+        );
+        assert_eq!(words(differences(Some(&booting), Some(&done), None)), ["done"]);
+        let forgot = ObservedVm { boot: Boot::Unknown, ..done.clone() };
+        assert_eq!(words(differences(Some(&done), Some(&forgot), None)), Vec::<String>::new());
     }
 }

@@ -12,6 +12,7 @@
 //! | `differences` | what changed at a VM, as events |
 //! | [`drift`] | what a node shows and nobody wanted: listed, told, repaired by policy |
 //! | [`heartbeat`] | renews leases of nodes, and ends the operations on nodes that were given up |
+//! | [`left`] | VMs that CVMs left on hosts that did not answer |
 //!
 //! Every node has its own watch task, call limit and circuit breaker ([`casemate_engine::node::guard`]), and
 //! its CVMs are claimed separately (`work::driver`), so one host that hangs does not delay others. While a
@@ -26,6 +27,7 @@ mod differences;
 pub mod drift;
 pub mod heartbeat;
 pub mod kms_watch;
+pub mod left;
 pub mod open;
 pub mod registry;
 pub mod settings;

@@ -1,7 +1,11 @@
 //! Creates a driver from a node's settings; the only place that knows every kind. A new kind adds an arm to
 //! [`Opener::driver`].
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use casemate_api::{
     node_admin::{DstackAccess, NodeLimits},
@@ -14,7 +18,7 @@ use casemate_core::{
 use casemate_engine::node::{
     Capacity, Node, Tee,
     docker::{DockerConfig, DockerNode, GuestKeys},
-    dstack::{DstackConfig, DstackNode},
+    dstack::{AccessFiles, DstackConfig, DstackNode},
     sim::{SimConfig, SimNode},
 };
 
@@ -100,7 +104,10 @@ impl Opener {
             ..SimConfig::default()
         };
         let node = SimNode::open(dir, config, self.clock.clone(), self.entropy.clone());
-        Ok(Arc::new(node.map_err(|error| error.to_string())?))
+        let node = node.map_err(|error| error.to_string())?;
+        let root = self.kms.development_root().map_err(|error| error.to_string())?;
+        node.set_development_root(Arc::new(root));
+        Ok(Arc::new(node))
     }
 }
 
@@ -109,13 +116,8 @@ pub fn check_dstack(
     access: &DstackAccess,
     limits: &NodeLimits,
 ) -> Result<(), (&'static str, String)> {
-    let files = [
-        ("dstack.token_file", &access.token_file),
-        ("dstack.ca_file", &access.ca_file),
-        ("dstack.guest_token_file", &access.guest_token_file),
-    ];
     let relative = |path: &Option<String>| path.as_ref().is_some_and(|path| !path.starts_with('/'));
-    if let Some((field, _)) = files.into_iter().find(|(_, path)| relative(path)) {
+    if let Some((field, _)) = files_of(access).into_iter().find(|(_, path)| relative(path)) {
         return Err((field, "must be an absolute path".to_owned()));
     }
     if access.user.is_some() && access.token_file.is_none() {
@@ -131,15 +133,34 @@ pub fn check_dstack(
     dstack_config(access, Duration::ZERO).map(drop).map_err(|why| ("dstack", why))
 }
 
+/// The files that the settings of a dstack node name, with their fields.
+pub const fn files_of(access: &DstackAccess) -> [(&'static str, &Option<String>); 3] {
+    [
+        ("dstack.token_file", &access.token_file),
+        ("dstack.ca_file", &access.ca_file),
+        ("dstack.guest_token_file", &access.guest_token_file),
+    ]
+}
+
+/// Whether a file is below a directory. `..` is not followed.
+pub fn is_below(file: &str, dir: &Path) -> bool {
+    let inside = Path::new(file).strip_prefix(dir).map(Path::components);
+    inside.is_ok_and(|mut parts| {
+        parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
+    })
+}
+
 /// The driver's settings of a dstack node; the error names the field.
 fn dstack_config(access: &DstackAccess, timeout: Duration) -> Result<DstackConfig, String> {
     let file = |path: &Option<String>| path.as_ref().map(PathBuf::from);
     let device_id = access.device_id.as_deref().map(str::parse).transpose();
     Ok(DstackConfig {
         address: access.url.parse().map_err(|why| format!("url: {why}"))?,
-        token_file: file(&access.token_file),
-        user: access.user.clone(),
-        ca_file: file(&access.ca_file),
+        files: AccessFiles {
+            token: file(&access.token_file),
+            user: access.user.clone(),
+            ca: file(&access.ca_file),
+        },
         guest_token_file: file(&access.guest_token_file),
         tee: match access.tee {
             WireTee::None => Tee::None,
@@ -151,4 +172,23 @@ fn dstack_config(access: &DstackAccess, timeout: Duration) -> Result<DstackConfi
         sealed_env: access.kms.is_some(),
         timeout,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_below_a_directory_is_named_without_a_way_out() {
+        let dir = Path::new("/var/lib/casemate/credentials");
+        let below = |file: &str| is_below(&file.replace('~', "/var/lib/casemate/credentials"), dir);
+        for file in ["~/rack-1.token", "~/rack/1", "~//rack-1"] {
+            assert!(below(file), "{file}");
+        }
+        for file in
+            ["~", "~/", "~-other/x", "~/../admin.key", "~/a/../../b", "/etc/passwd", "x", ""]
+        {
+            assert!(!below(file), "{file}");
+        }
+    }
 }

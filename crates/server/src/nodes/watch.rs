@@ -141,6 +141,9 @@ impl Watch {
             ctx.wake.notify_one();
         }
         let hashes: HashMap<_, _> = shown.iter().map(|(uuid, vms)| (*uuid, hash(vms))).collect();
+        if was_away || !is_compared || events == Changes::All {
+            node.evidence.note_all();
+        }
         let suspects = match events {
             _ if was_away => {
                 all_suspects(ctx, node, |cvm| differs(cvm, &shown) || is_unsettled(cvm)).await?
@@ -148,6 +151,7 @@ impl Watch {
             Changes::Some(mut changed) if is_compared => {
                 changed.extend(self.again.iter().copied());
                 changed.extend(self.changed(ctx, node, &hashes).await?);
+                node.evidence.note(changed.iter().copied());
                 differing(ctx, node, &changed, &shown).await?
             }
             Changes::Some(_) | Changes::All => {

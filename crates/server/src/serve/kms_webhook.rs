@@ -11,14 +11,15 @@ use super::{StartError, files, listen, serve};
 use crate::{
     app::{Ctx, boot_auth::BootAuth},
     config::Config,
-    kms_webhook::{Token, router},
+    kms_webhook::router,
+    listener_token::{self, ListenerToken},
 };
 
 /// A bound listener with the token that it asks for.
 pub(super) struct Webhook {
     pub listener: TcpListener,
     pub address: SocketAddr,
-    pub token: Token,
+    pub token: ListenerToken,
 }
 
 impl Webhook {
@@ -49,8 +50,9 @@ pub(super) async fn open(config: &Config) -> Result<Option<Webhook>, StartError>
         let token = token.map_err(|error| StartError::KmsWebhook(error.to_string()))?;
         (token, config.token_file.display().to_string())
     };
-    let token = Token::new(&token).ok_or_else(|| {
-        StartError::KmsWebhook(format!("{from}: a token has at least 32 characters"))
+    let token = ListenerToken::new(&token).ok_or_else(|| {
+        let least = listener_token::LEAST;
+        StartError::KmsWebhook(format!("{from}: a token has at least {least} characters"))
     })?;
     let (listener, address) = listen(address).await?;
     Ok(Some(Webhook { listener, address, token }))

@@ -41,6 +41,7 @@ use crate::{
     app::{
         Ctx, account,
         approval::token_rate_limit::TokenRateLimit,
+        attestation::Attestation,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
         gateways::{GatewayClusters, InvalidCluster},
@@ -48,8 +49,9 @@ use crate::{
     config::{Config, Role},
     gateway::Gateway,
     gateway_auth, gateway_watch, http,
+    listener_token::{self, ListenerToken},
     nodes::{
-        heartbeat, kms_watch,
+        heartbeat, kms_watch, left,
         open::Opener,
         registry::{EnlistError, NodeEnlistment, Registry},
     },
@@ -94,6 +96,9 @@ pub enum StartError {
         key: String,
         reason: String,
     },
+    /// What evidence is verified with.
+    #[error("configuration: {key}: {reason}")]
+    Attestation { key: String, reason: String },
     /// A configured node.
     #[error(transparent)]
     Node(EnlistError),
@@ -166,7 +171,9 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     let stop = &ctx.stop;
     tasks.spawn(work::driver::run(ctx.clone(), owner.clone(), stop.clone()));
     tasks.spawn(heartbeat::run(ctx.clone(), owner, stop.clone()));
+    tasks.spawn(left::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
+    tasks.spawn(work::evidence::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }
 
@@ -176,6 +183,23 @@ fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
     tasks.spawn(peer_sync::run(ctx.clone(), ctx.stop.clone()));
     tasks.spawn(kms_watch::run(ctx.clone(), ctx.stop.clone()));
     gateway_watch::start(tasks, ctx, &ctx.stop);
+}
+
+/// Opens drivers with the settings and keys of this service.
+fn opener(
+    config: &Arc<Config>,
+    kms: Arc<KmsKeys>,
+    clock: &Arc<dyn Clock>,
+    entropy: &Arc<dyn Entropy>,
+) -> Opener {
+    Opener { config: config.clone(), kms, clock: clock.clone(), entropy: entropy.clone() }
+}
+
+/// What evidence is verified with.
+fn open_attestation(config: &Config, kms: &BuiltinKms) -> Result<Attestation, StartError> {
+    let root = kms.development_root().map_err(|error| StartError::RootKeys(error.to_string()))?;
+    Attestation::open(&config.attestation, root)
+        .map_err(|(key, reason)| StartError::Attestation { key, reason })
 }
 
 async fn open_gateways(config: &Config) -> Result<Arc<GatewayClusters>, InvalidCluster> {
@@ -209,13 +233,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let maker = KmsMaker { config: &config, db: &db, builtin: &kms_here, keys: &kms };
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
+    let attestation = open_attestation(&config, &kms)?;
     let config = Arc::new(config);
-    let opener = Arc::new(Opener {
-        config: config.clone(),
-        kms: Arc::new(KmsKeys::new(kms, keys)),
-        clock: clock.clone(),
-        entropy: entropy.clone(),
-    });
+    let keys = Arc::new(KmsKeys::new(kms, keys));
+    let opener = Arc::new(opener(&config, keys, &clock, &entropy));
     let instance = Arc::new(Instance::new(&owner, gateway_address));
     let enlist = NodeEnlistment { db: &db, config: &config, opener: &opener, instance: &instance };
     let (opened, descriptions) = enlist.run().await.map_err(StartError::Node)?;
@@ -228,6 +249,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let ctx = Ctx::from(World {
         db,
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+        attestation: Arc::new(attestation),
+        evidence_asked: Arc::new(Notify::new()),
         clock,
         entropy,
         fleet: fleet(kms_here, dstack, governed),
@@ -362,7 +385,7 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartE
 }
 
 /// The listener of `[gateway_auth]` with its token.
-type AuthListener = (TcpListener, Option<SecretString>);
+type AuthListener = (TcpListener, Option<ListenerToken>);
 
 /// Serves the built-in gateway, and the answers to dstack-gateway.
 fn serve_gateways(
@@ -383,10 +406,13 @@ async fn listen_for_gateways(config: &Config) -> Result<Option<AuthListener>, St
     let settings = &config.gateway_auth;
     let Some(address) = settings.listen else { return Ok(None) };
     let token = match &settings.token_file {
-        Some(path) => Some(secret(path).await.map_err(|error| StartError::Token {
-            key: "gateway_auth.token_file",
-            reason: error.to_string(),
-        })?),
+        Some(path) => {
+            let wrong = |reason| StartError::Token { key: "gateway_auth.token_file", reason };
+            let token = secret(path).await.map_err(|error| wrong(error.to_string()))?;
+            let least = listener_token::LEAST;
+            let short = || wrong(format!("a token has at least {least} characters"));
+            Some(ListenerToken::new(&token).ok_or_else(short)?)
+        }
         None => None,
     };
     Ok(Some((listen(address).await?.0, token)))

@@ -4,5 +4,6 @@
 mod boot_check;
 pub mod cvm;
 pub mod driver;
+pub mod evidence;
 pub mod janitor;
 pub mod reorg_watch;

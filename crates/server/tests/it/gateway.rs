@@ -12,7 +12,11 @@ use axum::{
     http::{Request, StatusCode},
     routing::{any, get},
 };
-use casemate_core::{cvm::ObservedVm, id::EngineVmId};
+use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
+    cvm::ObservedVm,
+    id::EngineVmId,
+};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig, sim::SimNode,
 };
@@ -71,6 +75,13 @@ impl Node for Published {
             8080 => Ok(Dial::Tcp(self.at)),
             port => Err(DialError::NotPublished { port, published: vec![8080] }),
         }
+    }
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        self.sim.evidence(vm, nonce).await
     }
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         self.sim.logs(vm, query).await

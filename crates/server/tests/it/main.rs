@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`fields`] | `docs/fields.md`, row by row |
 //! | [`deploy`], [`update`], [`revisions`], [`instance_ids`] | the life of one CVM |
+//! | [`move_lives`] | CVMs between nodes: one VM, whatever happens |
 //! | [`replicas`], [`replica_lives`] | several CVMs of an app |
 //! | [`governance`] | apps that contracts govern |
 //! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
@@ -19,6 +20,7 @@
 #![cfg(test)]
 
 mod app_events;
+mod attestation;
 mod cache;
 mod config_reads;
 mod console;
@@ -30,6 +32,7 @@ mod governance;
 mod instance_ids;
 mod kms_webhook;
 mod lists;
+mod move_lives;
 mod nodes;
 mod openapi;
 mod readiness;

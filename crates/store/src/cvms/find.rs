@@ -59,6 +59,34 @@ pub async fn by_id(db: &Db, workspace: WorkspaceId, id: CvmId) -> Result<Option<
     row.map(Row::read).transpose()
 }
 
+/// A live CVM of any workspace by its reference, UUID or number: other names are those of a workspace.
+pub async fn anywhere(db: &Db, name: &CvmName) -> Result<Option<Cvm>, Error> {
+    let (column, text, id) = match name {
+        CvmName::Ref(reference) => ("c.reference = $1", reference.to_string(), 0),
+        CvmName::Uuid(uuid) => ("c.vm_uuid = $1", uuid.to_string(), 0),
+        CvmName::Number(id) => ("c.id = $2", String::new(), id.0),
+        CvmName::AppOrInstance(_) | CvmName::Instance(_) | CvmName::Name(_) => return Ok(None),
+    };
+    let sql = format!("{SELECT} WHERE {column} AND c.deleted_at IS NULL");
+    let row = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(&text)
+        .bind(id)
+        .fetch_optional(c))?;
+    row.map(Row::read).transpose()
+}
+
+/// The live CVMs of an app in any workspace, newest first, at most `limit`.
+pub async fn live_of_app(db: &Db, app: &AppId, limit: usize) -> Result<Vec<Cvm>, Error> {
+    let sql = format!(
+        "{LISTED} WHERE c.app_id = $1 AND c.deleted_at IS NULL ORDER BY c.id DESC LIMIT $2"
+    );
+    let rows = on_read!(db, |c| query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+        .bind(app.to_string())
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(c))?;
+    rows.into_iter().map(Row::read).collect()
+}
+
 /// The live CVMs of a workspace with these UUIDs; unknown ones are left out.
 pub async fn by_uuids(
     db: &Db,

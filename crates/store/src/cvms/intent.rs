@@ -69,8 +69,15 @@ impl Tx {
             self.keep_for_good(&read.spec.compose_hash).await?;
             self.keep_for_good(&spec.compose_hash).await?;
         }
-        let usage = |spec: &Spec| UsageDelta::of(read, spec);
-        self.adjust_usage(&usage(&read.spec), &usage(spec)).await
+        let mut nodes = vec![read.node.0];
+        nodes.extend(read.moves_to.map(|node| node.0));
+        // Rows of nodes are taken by id.
+        nodes.sort_unstable();
+        for node_id in nodes {
+            let usage = |spec: &Spec| UsageDelta { node_id, ..UsageDelta::of(read, spec) };
+            self.adjust_usage(&usage(&read.spec), &usage(spec)).await?;
+        }
+        Ok(())
     }
 
     /// Sets or clears the time of the scheduled deletion. [`Error::Stale`]: the CVM is deleted.

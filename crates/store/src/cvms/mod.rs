@@ -16,6 +16,7 @@ mod find;
 mod history;
 mod intent;
 mod list;
+mod moves;
 mod pagination;
 mod row;
 mod usage_counters;
@@ -24,7 +25,7 @@ mod write;
 pub use apps::{App, AppFilter, AppKey, Search, app, apps_page, of_apps};
 pub use directory::{PublicApp, directory, directory_length};
 pub use facets::{Facets, facets};
-pub use find::{by_id, by_uuids, for_gateway, resolve, with_instance};
+pub use find::{anywhere, by_id, by_uuids, for_gateway, live_of_app, resolve, with_instance};
 pub use history::{PastCvm, app_history};
 pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page, uuids_on_node};
@@ -43,6 +44,8 @@ pub struct Cvm {
     pub workspace: WorkspaceId,
     pub created_by: UserId,
     pub node: NodeId,
+    /// The node that it is to run on instead, once its VM is gone here.
+    pub moves_to: Option<NodeId>,
     /// The KMS that holds its keys.
     pub kms: KmsId,
     /// Configuration. Lists omit `user_config`, which may be long.

@@ -22,6 +22,7 @@ pub(crate) struct Row {
     workspace_id: i64,
     created_by: i64,
     node_id: i64,
+    moves_to: Option<i64>,
     kms_id: String,
     spec: String,
     user_config: Option<String>,
@@ -46,15 +47,16 @@ pub(crate) struct Row {
 macro_rules! select {
     ($user_config:literal, $sealed_env:literal) => {
         concat!(
-            "SELECT c.id, c.reference, c.vm_uuid, c.workspace_id, c.created_by, c.node_id, c.kms_id, \
-             c.spec, ",
+            "SELECT c.id, c.reference, c.vm_uuid, c.workspace_id, c.created_by, c.node_id, \
+             m.node_id AS moves_to, c.kms_id, c.spec, ",
             $user_config,
             " AS user_config, ",
             $sealed_env,
             " AS sealed_env, c.generation, c.power, c.run, c.stop_mode, c.status, c.phase, \
              c.instance_id, c.version, c.fence, c.created_at, c.updated_at, c.delete_at, o.id AS operation_id, \
              o.kind AS operation_kind, o.created_at AS operation_at \
-             FROM cvms c LEFT JOIN operations o ON o.cvm_id = c.id AND o.state = 'running'"
+             FROM cvms c LEFT JOIN operations o ON o.cvm_id = c.id AND o.state = 'running' \
+             LEFT JOIN moves m ON m.cvm_id = c.id"
         )
     };
 }
@@ -129,6 +131,7 @@ impl Row {
             workspace: WorkspaceId(self.workspace_id),
             created_by: UserId(self.created_by),
             node: NodeId(self.node_id),
+            moves_to: self.moves_to.map(NodeId),
             kms: KmsId(self.kms_id),
             sealed_env: self.sealed_env,
             desired: DesiredState {

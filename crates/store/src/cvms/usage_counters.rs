@@ -76,21 +76,37 @@ impl Tx {
         by: i64,
         now: Timestamp,
     ) -> Result<UsageTotals, Error> {
+        let node = self.count_on_node(usage, by).await?;
+        self.count_in_list(usage, by).await?;
+        let of_app = self.count_app_usage(usage, by, now).await?;
+        Ok(UsageTotals { node, of_app })
+    }
+
+    /// Takes room on a node (`by` 1) or frees it (−1). Returns what is taken there now.
+    pub(super) async fn count_on_node(
+        &mut self,
+        usage: &UsageDelta,
+        by: i64,
+    ) -> Result<Taken, Error> {
         const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \
             memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1 \
             RETURNING id AS node_id, slots, vcpu, memory_mb, disk_gb, state";
-        const LIST: &str = "INSERT INTO cvm_tallies (workspace_id, node_id, created_by, cvms) \
-            VALUES ($1, $2, $3, $4) ON CONFLICT (workspace_id, node_id, created_by) \
-            DO UPDATE SET cvms = cvm_tallies.cvms + excluded.cvms";
-        const LIST_LESS: &str = "UPDATE cvm_tallies SET cvms = cvms + $4 \
-            WHERE workspace_id = $1 AND node_id = $2 AND created_by = $3";
-        let node = on_tx!(self, |c| query_as::<_, Taken>(NODE)
+        on_tx!(self, |c| query_as::<_, Taken>(NODE)
             .bind(usage.node_id)
             .bind(by)
             .bind(by * usage.vcpu)
             .bind(by * usage.memory_mb)
             .bind(by * usage.disk_gb)
-            .fetch_one(c))?;
+            .fetch_one(c))
+    }
+
+    /// Counts a CVM in the list of its node.
+    pub(super) async fn count_in_list(&mut self, usage: &UsageDelta, by: i64) -> Result<(), Error> {
+        const LIST: &str = "INSERT INTO cvm_tallies (workspace_id, node_id, created_by, cvms) \
+            VALUES ($1, $2, $3, $4) ON CONFLICT (workspace_id, node_id, created_by) \
+            DO UPDATE SET cvms = cvm_tallies.cvms + excluded.cvms";
+        const LIST_LESS: &str = "UPDATE cvm_tallies SET cvms = cvms + $4 \
+            WHERE workspace_id = $1 AND node_id = $2 AND created_by = $3";
         // PostgreSQL checks the row to insert before it detects the conflict, so −1 would fail.
         let list = if by > 0 { LIST } else { LIST_LESS };
         exec_tx!(
@@ -100,9 +116,8 @@ impl Tx {
                 .bind(usage.node_id)
                 .bind(usage.created_by)
                 .bind(by)
-        )?;
-        let of_app = self.count_app_usage(usage, by, now).await?;
-        Ok(UsageTotals { node, of_app })
+        )
+        .map(drop)
     }
 
     /// An app is listed while it has live CVMs. It stays committed after its first CVM.

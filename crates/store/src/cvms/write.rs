@@ -51,6 +51,7 @@ impl NewCvm {
             workspace: self.workspace,
             created_by: self.created_by,
             node: self.node,
+            moves_to: None,
             kms: self.kms,
             spec: self.spec,
             sealed_env: self.sealed_env,
@@ -193,14 +194,17 @@ impl Tx {
         rows.into_iter().map(read).collect()
     }
 
-    /// The host ports of all live CVMs of a node except one, as this transaction sees them.
+    /// The host ports of all live CVMs of a node, and of those that are to run there, except one, as this
+    /// transaction sees them.
     pub async fn ports_on_node(
         &mut self,
         node: NodeId,
         but: Option<CvmId>,
     ) -> Result<Vec<PortMap>, Error> {
         const SQL: &str = "SELECT id, spec FROM cvms \
-            WHERE node_id = $1 AND deleted_at IS NULL AND id <> $2 AND spec NOT LIKE '%\"ports\":[]%'";
+            WHERE node_id = $1 AND deleted_at IS NULL AND id <> $2 AND spec NOT LIKE '%\"ports\":[]%' \
+            UNION ALL SELECT id, spec FROM cvms WHERE id IN (SELECT cvm_id FROM moves WHERE node_id = $1) \
+            AND deleted_at IS NULL AND id <> $2 AND spec NOT LIKE '%\"ports\":[]%'";
         let but = but.map_or(0, |cvm| cvm.0);
         let rows = on_tx!(self, |c| query_as::<_, (i64, String)>(SQL)
             .bind(node.0)

@@ -15,6 +15,8 @@ mod drift;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod freshness;
 #[cfg(test)]
 mod idempotency;
@@ -28,6 +30,8 @@ mod lease;
 mod lists;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod moves;
 #[cfg(test)]
 mod newer;
 #[cfg(test)]

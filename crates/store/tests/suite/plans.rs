@@ -22,7 +22,7 @@ use casemate_store::{
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
     drift, events,
     key_decisions::{self, BootQuery},
-    lease, nodes,
+    lease, left_vms, nodes,
     operations::{self, Ending, OperationFilter, queue::NewChange},
     prepared::{self, Prepared},
     proofs, provisions, readiness, revisions,
@@ -292,6 +292,7 @@ async fn work(world: &World) {
     tx.commit().await.unwrap();
     read_revisions(world, cvm, &revision).await;
     change(world, cvm.id).await;
+    change_node(world, cvm.id).await;
     world.delete(cvm.id, START).await;
 }
 
@@ -302,6 +303,27 @@ async fn read_revisions(world: &World, cvm: &Cvm, revision: &RevisionRef) {
     assert!(revisions::get(db, app, revision).await.unwrap().is_some());
     assert!(revisions::has_app(db, world.workspace, app).await.unwrap());
     assert_eq!(prepared::pending(db, app, START, 9).await.unwrap(), []);
+}
+
+async fn change_node(world: &World, id: CvmId) {
+    let there = world.node("node-2").await;
+    for name in [CvmName::Number(id), CvmName::Uuid(world.read(id).await.uuid)] {
+        assert!(cvms::anywhere(&world.db, &name).await.unwrap().is_some());
+    }
+    let mut tx = world.db.begin().await.unwrap();
+    let cvm = tx.cvm(id).await.unwrap().unwrap();
+    tx.begin_move(&cvm, &cvm.spec, there.node).await.unwrap();
+    tx.drop_move(&cvm).await.unwrap();
+    tx.begin_move(&cvm, &cvm.spec, there.node).await.unwrap();
+    tx.end_move(&cvm, START).await.unwrap();
+    tx.leave_vm(&cvm, START, START).await.unwrap();
+    assert!(tx.has_left_vm(cvm.node, id).await.unwrap());
+    tx.unregister_left_vm(cvm.node, id).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(left_vms::all(&world.db, 9).await.unwrap().len(), 1);
+    let mut tx = world.db.begin().await.unwrap();
+    tx.forget_left_vm(cvm.node, id).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 async fn change(world: &World, id: CvmId) {
@@ -386,8 +408,10 @@ async fn change(world: &World, id: CvmId) {
 
 /// Tables that stay small and lists of parameters may be scanned, and an index that has exactly the requested
 /// rows.
-const MAY_BE_READ_WHOLE: [&str; 13] = [
+const MAY_BE_READ_WHOLE: [&str; 14] = [
     "SCAN nodes",
+    // VMs on hosts that were given up.
+    "SCAN left_vms",
     // A row for each kind of answer.
     "SCAN key_decision_totals",
     "SCAN users",
@@ -425,8 +449,10 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store as SQLite logs it; other tests run in this process, too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 21] = [
+    const TABLES: [&str; 23] = [
         "counters",
+        "moves",
+        "left_vms",
         "key_decisions",
         "key_decision_totals",
         "users",

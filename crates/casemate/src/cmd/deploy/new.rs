@@ -2,7 +2,7 @@
 
 use casemate_api::{
     commit::CommitRequest,
-    fleet::SimulationRequest,
+    fleet::{SimulatedNeed, SimulationRequest},
     governance::GovernancePlanRequest,
     provision::ProvisionRequest,
     reply::{KmsNode, Provisioned},
@@ -109,6 +109,8 @@ async fn chosen_node(client: &Client, args: &Deploy) -> Result<Option<NodeId>, F
     if args.node_labels.is_empty() && args.tee.is_none() {
         return node(client, args.node.as_deref()).await;
     }
+    let seals = !args.env.is_empty() || args.env_file.is_some();
+    let needs = seals.then_some(SimulatedNeed::Env);
     let request = SimulationRequest {
         instance_type: args.instance_type.clone(),
         count: 1,
@@ -118,6 +120,8 @@ async fn chosen_node(client: &Client, args: &Deploy) -> Result<Option<NodeId>, F
         labels: args.node_labels.iter().cloned().collect(),
         tee: args.tee.clone(),
         gpus: None,
+        kms: args.kms.clone(),
+        needs: needs.into_iter().collect(),
     };
     let found = client.simulate_placement(&request).await?;
     if let Some(chosen) = found.placed.first() {

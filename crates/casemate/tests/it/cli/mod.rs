@@ -5,6 +5,7 @@ mod home;
 mod replicas;
 mod revisions;
 mod updates;
+mod verify;
 
 use std::{
     fs,

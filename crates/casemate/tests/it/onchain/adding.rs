@@ -2,6 +2,10 @@
 
 use std::{fmt::Write, path::Path};
 
+use casemate_server::{
+    config::{Config, Overrides},
+    serve::chains::{NodeFacts, check},
+};
 use serde_json::{Value, json};
 
 use super::chain::Chain;
@@ -74,4 +78,41 @@ async fn only_a_contract_through_which_apps_can_be_deployed_is_added() {
     let (code, out, _) = kms(dir.path(), &["check", "--config", "c.toml", "--json"]);
     let report: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, report["problems"].as_array().unwrap().len()), (Some(1), 1), "{report}");
+}
+
+/// `setKmsInfo((bytes,bytes,bytes,bytes))` of this key, with nothing else.
+fn set_key(k256: &str) -> String {
+    let words = k256.len().div_ceil(64);
+    let key = format!("{:064x}{k256:0<width$}", k256.len() / 2, width = words * 64);
+    // After the four offsets stands the key; the other three are one empty text.
+    let empty = 4 * 32 + key.len() / 2;
+    format!("0x7d025352{:064x}{:064x}{}{key}{:064x}", 32, 128, format!("{empty:064x}").repeat(3), 0)
+}
+
+#[tokio::test]
+async fn a_contract_with_the_key_of_another_kms_is_told() {
+    let chain = Chain::start(8453);
+    let dir = tempfile::tempdir().unwrap();
+    let (code, err) = add(&chain, dir.path(), &chain.kms, &[]);
+    assert_eq!(code, Some(0), "{err}");
+    let config = Config::load(Some(dir.path().join("c.toml")), &Overrides::default()).unwrap();
+    let ours = format!("02{}", "ab".repeat(32));
+    let nodes =
+        NodeFacts { kms_keys: vec![(chain.kms.parse().unwrap(), ours)], ..NodeFacts::default() };
+    let told = async || {
+        let report = check(&config, &nodes).await.unwrap();
+        (report.contracts[0].key_matches, report.problems)
+    };
+    assert_eq!(told().await, (None, Vec::new()), "the contract names no key");
+    let owner = &chain.accounts[0].address;
+    // The same point, not compressed.
+    chain
+        .send(owner, &chain.kms, &set_key(&format!("04{}{}", "ab".repeat(32), "cd".repeat(32))))
+        .await;
+    assert_eq!(told().await, (Some(true), Vec::new()));
+    chain.send(owner, &chain.kms, &set_key(&format!("03{}", "cd".repeat(32)))).await;
+    let (matches, problems) = told().await;
+    assert_eq!(matches, Some(false));
+    let [problem] = problems.as_slice() else { panic!("{problems:?}") };
+    assert!(problem.contains("kmsInfo of 0x") && problem.contains("setKmsInfo"), "{problem}");
 }

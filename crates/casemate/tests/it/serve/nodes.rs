@@ -122,3 +122,63 @@ async fn an_operator_adds_looks_cordons_and_removes_nodes() {
     again.until("my-app", "gone", |seen| seen["error_code"] == "ERR-03-001").await;
     again.stop().await;
 }
+
+/// `casemate admin cvm move` and `casemate admin node move`: what is lost is said before, and it is waited for the end.
+#[tokio::test]
+async fn an_operator_moves_cvms_to_other_nodes() {
+    let dir = tempfile::tempdir().unwrap();
+    let section = |name: &str| format!("[[nodes]]\nname = \"{name}\"\nkind = \"sim\"\n");
+    let config = ["rack-1", "rack-2", "rack-3"].map(section).concat();
+    std::fs::write(dir.path().join("casemate.toml"), config).unwrap();
+    let service = Process::start(dir.path(), &["--config", "casemate.toml"], &[]).await;
+    let run = |args: &[&str]| admin(dir.path(), args);
+    for name in ["one-app", "two-app"] {
+        service.deploy(name).await;
+        service.until_status(name, "running").await;
+    }
+    let at = |name: &str| {
+        let nodes = ["rack-1", "rack-2", "rack-3"];
+        let has = |node: &&&str| run(&["cvms", node]).1.contains(name);
+        (*nodes.iter().find(has).unwrap()).to_owned()
+    };
+    let uuid = service.get("/cvms/one-app").await["vm_uuid"].as_str().unwrap().to_owned();
+    let (from, to) = (at("one-app"), "rack-3");
+    let cvm = |more: &[&str]| {
+        let all = [&["admin", "cvm", "move", &uuid], more].concat();
+        let output = command(dir.path(), &all, &[]).output().expect("casemate runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let sentence =
+        format!("Move one-app from {from} to {to}, which loses its disk and its instance id");
+    let (code, text) = cvm(&["--to", to, "--dry-run"]);
+    assert!(code == Some(0) && text.contains(&sentence), "{text}");
+    let (code, text) = cvm(&["--to", to]);
+    assert!(code == Some(2) && text.contains(&sentence) && text.contains("--yes"), "{text}");
+    assert_eq!(cvm(&[]).0, Some(2), "where to has to be said");
+    assert_eq!(at("one-app"), from);
+    let (code, text) = cvm(&["--to", to, "--given-up", "--yes"]);
+    assert!(code == Some(1) && text.contains("its node answers"), "{text}");
+    let (code, text) = cvm(&["--to", to, "--yes"]);
+    assert!(code == Some(0) && text.contains("one-app is on rack-3: running"), "{text}");
+
+    // A whole node, to wherever there is room.
+    let (good, text) = run(&["move", "rack-3", "--dry-run", "--json"]);
+    let planned: Value = serde_json::from_str(&text).unwrap();
+    assert!(good && planned["stays"] == serde_json::json!([]), "{planned}");
+    let (good, text) = run(&["move", "rack-3", "--yes"]);
+    assert!(good && text.contains("left rack-3"), "{text}");
+    let shown: Value = serde_json::from_str(&run(&["show", "rack-3", "--json"]).1).unwrap();
+    assert_eq!((&shown["state"], &shown["taken"]["slots"]), (&"cordoned".into(), &0.into()));
+    assert!(run(&["remove", "rack-3"]).0, "nothing is left on it");
+    for name in ["one-app", "two-app"] {
+        service.until_status(name, "running").await;
+    }
+    // With nowhere to go they stay, each with its reason.
+    for node in ["rack-1", "rack-2"] {
+        assert!(run(&["cordon", node]).0);
+    }
+    let (good, text) = run(&["move", &at("one-app"), "--yes"]);
+    assert!(!good && text.contains("one-app stays:") && text.contains("cordoned"), "{text}");
+    service.stop().await;
+}

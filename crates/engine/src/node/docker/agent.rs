@@ -2,8 +2,9 @@
 //! `/var/run/tappd.sock`. The shapes are those of dstack's own agent as its JavaScript, Python, Go
 //! and Rust clients read them.
 //!
-//! Served: `Info`, `Version` and `GetKey` (with `DeriveK256Key`, its older name), with keys of the KMS
-//! of this node if the app has one. Everything else needs a TEE or certificates and answers 501 with the method's name.
+//! Served: `Info`, `Version`, `GetQuote` (of tappd: `RawQuote`) and `GetKey` (with `DeriveK256Key`, its older
+//! name), with keys of the KMS of this node if the app has one. Quotes are under a development root
+//! ([`crate::node::development`]). Everything else answers 501 with the method's name.
 //!
 //! **Across restarts.** A socket ends with the process that serves it, and a new one is a new file.
 //! A container that has the *file* mounted keeps the old, dead one. So containers get the directory
@@ -36,13 +37,14 @@ use axum::{
     response::IntoResponse,
     routing,
 };
-use casemate_core::id::{AppId, ComposeHash, DeviceId, InstanceId, KmsId};
+use casemate_core::id::KmsId;
+use casemate_verify::simulate::DevelopmentRoot;
 use tokio::net::UnixListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub(super) use self::connections::Limits;
 use super::{GuestKeys, KeyOwner, vmdir::make_dir};
-use crate::files;
+use crate::{files, node::development::DevelopmentGuest};
 
 /// Names of the sockets in the agent's directory.
 const SOCKETS: [(&str, Service); 2] =
@@ -60,24 +62,17 @@ enum Service {
 /// Who the guest is.
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
-    pub app_id: AppId,
+    pub guest: DevelopmentGuest,
     pub kms: Option<KmsId>,
     pub app_name: String,
-    pub instance_id: Option<InstanceId>,
-    pub device_id: DeviceId,
-    pub compose_hash: ComposeHash,
-    /// The document, byte for byte.
-    pub app_compose: String,
-    pub image: String,
-    pub os_image_hash: String,
     pub has_kms: bool,
-    pub vcpu: u32,
-    pub memory_mb: u32,
+    /// Signs its quotes.
+    pub root: Arc<DevelopmentRoot>,
 }
 
 impl Identity {
     fn key_owner(&self) -> KeyOwner {
-        KeyOwner { app: self.app_id, kms: self.kms.clone() }
+        KeyOwner { app: self.guest.app_id, kms: self.kms.clone() }
     }
 }
 
@@ -93,6 +88,8 @@ pub(super) struct AgentHandle {
     end: CancellationToken,
     /// What it answers to `Info` and `Version`.
     pub answers: Answers,
+    /// Who it speaks for.
+    pub identity: Identity,
 }
 
 /// Answers of the agent that do not depend on the question.
@@ -120,7 +117,7 @@ pub(super) fn serve(
 ) -> io::Result<AgentHandle> {
     make_dir(private, 0o700)?;
     let answers = reply::answers(&identity);
-    let agent = Arc::new(Agent { identity, keys });
+    let agent = Arc::new(Agent { identity: identity.clone(), keys });
     let end = CancellationToken::new();
     let places = limits.places();
     for (name, service) in SOCKETS {
@@ -133,7 +130,7 @@ pub(super) fn serve(
             tracker.clone(),
         ));
     }
-    Ok(AgentHandle { end, answers })
+    Ok(AgentHandle { end, answers, identity })
 }
 
 /// Binds in the private directory and moves the socket: at its place there is always a socket, and

@@ -9,10 +9,7 @@ use std::{
 };
 
 use bollard::Docker;
-use casemate_core::{
-    id::DeviceId,
-    time::{Clock, Entropy},
-};
+use casemate_core::time::{Clock, Entropy};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -38,6 +35,7 @@ use super::{
 use crate::{
     error::CallError,
     files::{self, PRIVATE},
+    node::development,
 };
 
 /// A new text for every start of the host.
@@ -54,6 +52,8 @@ pub(super) async fn open(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Arc<Shared>, ConnectError> {
     let grants = Grants::parse(&config.allow).map_err(ConnectError::Config)?;
+    let root = keys.development_root();
+    let root = root.map_err(|error| ConnectError::Config(error.to_string()))?;
     let client = ClientEnv::find(&config).await;
     let docker = connect(&client.host).await?;
     let found = find_compose(&config, &client).await?;
@@ -102,6 +102,7 @@ pub(super) async fn open(
         runc_note,
         host_run: fs::read_to_string(HOST_RUN).unwrap_or_default().trim().to_owned(),
         local,
+        root: Arc::new(root),
         keys,
         clock,
         entropy,
@@ -191,8 +192,10 @@ fn prepare(dir: &Path, entropy: &dyn Entropy) -> io::Result<Ident> {
     };
     let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = if machine.trim().is_empty() { node.as_str() } else { machine.trim() };
-    let device = Sha256::digest(format!("casemate docker node: {host}"));
-    Ok(Ident { node, device: DeviceId::from_bytes(device.into()) })
+    let named = Sha256::digest(format!("casemate docker node: {host}"));
+    let mut ppid = [0; 16];
+    ppid.copy_from_slice(&named[..16]);
+    Ok(Ident { node, ppid, device: development::device_id(&ppid) })
 }
 
 /// Takes up every VM of the directory and goes on with what was under way.

@@ -7,6 +7,8 @@ use casemate_core::{
     seal::EnvSecretKey,
 };
 
+use casemate_verify::simulate::DevelopmentRoot;
+
 use crate::{
     error::CallError,
     kms::{BuiltinKms, GuestKey, KmsError},
@@ -20,6 +22,9 @@ pub trait GuestKeys: Send + Sync + fmt::Debug {
 
     /// `GetKey` of the guest agent: the app's secp256k1 key for a path, and the proof whose it is.
     fn get_key(&self, app: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError>;
+
+    /// The root of the quotes of guests.
+    fn development_root(&self) -> Result<DevelopmentRoot, CallError>;
 }
 
 /// Whose keys are asked for, and of which KMS.
@@ -61,6 +66,9 @@ impl GuestKeys for KmsKeys {
     fn get_key(&self, owner: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
         self.of(owner)?.get_key(&owner.app, path, purpose).map_err(|error| no_key(&error))
     }
+    fn development_root(&self) -> Result<DevelopmentRoot, CallError> {
+        self.first.development_root().map_err(|error| no_key(&error))
+    }
 }
 
 fn no_key(error: &KmsError) -> CallError {
@@ -74,6 +82,9 @@ impl GuestKeys for BuiltinKms {
     }
     fn get_key(&self, owner: &KeyOwner, path: &str, purpose: &str) -> Result<GuestKey, CallError> {
         BuiltinKms::get_key(self, &owner.app, path, purpose).map_err(|error| no_key(&error))
+    }
+    fn development_root(&self) -> Result<DevelopmentRoot, CallError> {
+        BuiltinKms::development_root(self).map_err(|error| no_key(&error))
     }
 }
 

@@ -59,6 +59,7 @@ use std::{
 
 use async_trait::async_trait;
 use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
     cvm::{Boot, ObservedVm},
     id::EngineVmId,
     instance::InstanceSeed,
@@ -292,6 +293,21 @@ impl Node for DockerNode {
     async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
         let vm = self.living(vm).map_err(|error| DialError::NotUp(error.to_string()))?;
         resolve_port::resolve_port(&self.node, &vm, port).await
+    }
+
+    /// From the guest agent, which is a part of this process.
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        let vm = self.living(vm)?;
+        let is_up = vm.record().state.started && matches!(vm.boot().0, Boot::Done);
+        let Some(identity) = vm.agent_identity().filter(|_| is_up) else {
+            return Err(CallError::Rejected("the CVM does not run".to_owned()));
+        };
+        let evidence = identity.guest.evidence(&identity.root, nonce);
+        evidence.map_err(|error| CallError::Rejected(error.to_string()))
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

@@ -12,6 +12,7 @@ use casemate_core::{
     id::{DeviceId, EngineVmId},
     time::{Clock, Entropy},
 };
+use casemate_verify::simulate::DevelopmentRoot;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,7 +22,10 @@ use super::{
     document::Document, engine::Engine, firewall::Firewall, inspection::EngineDefaults,
     private_images::PrivateImages, resolve_port::PortCache, vm::Vm,
 };
-use crate::error::CallError;
+use crate::{
+    error::CallError,
+    node::development::{DevelopmentGuest, Ppid},
+};
 
 /// Boots that work on the engine and the disk at one time; both are shared.
 pub(super) const BOOTS: usize = 4;
@@ -50,6 +54,8 @@ pub(super) struct Shared {
     pub host_run: String,
     pub local: bool,
     pub keys: Arc<dyn GuestKeys>,
+    /// Signs the quotes of guests.
+    pub root: Arc<DevelopmentRoot>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub agent_limits: agent::Limits,
@@ -69,7 +75,8 @@ pub(super) struct Shared {
 pub(super) struct Ident {
     /// Random, kept in the directory: tells this node's containers from another's.
     pub node: String,
-    /// The host.
+    /// The host, as its quotes name it.
+    pub ppid: Ppid,
     pub device: DeviceId,
 }
 
@@ -123,19 +130,24 @@ impl Shared {
         let record = vm.record();
         let manifest = &record.manifest;
         let document = Document::parse(&compose).map_err(io::Error::other)?;
-        let identity = agent::Identity {
+        let guest = DevelopmentGuest {
             app_id: manifest.app_id,
-            kms: manifest.kms.clone(),
-            app_name: document.name.clone(),
-            instance_id: record.instance.instance_id,
-            device_id: self.ident.device,
             compose_hash: manifest.compose_hash,
-            has_kms: document.has_kms(),
+            instance_id: record.instance.instance_id,
+            key_provider: if document.has_kms() { "kms" } else { "none" },
             app_compose: compose,
             image: manifest.image.clone(),
             os_image_hash: os_image_hash(&manifest.image),
             vcpu: manifest.vcpu,
             memory_mb: manifest.memory_mb,
+            ppid: self.ident.ppid,
+        };
+        let identity = agent::Identity {
+            guest,
+            kms: manifest.kms.clone(),
+            app_name: document.name.clone(),
+            has_kms: document.has_kms(),
+            root: Arc::clone(&self.root),
         };
         let (run, private) = (vm.dir.run(), vm.dir.agent());
         let (keys, limits) = (Arc::clone(&self.keys), &self.agent_limits);

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    agent::{AgentHandle, Answers},
+    agent::{AgentHandle, Answers, Identity},
     faults::FaultMemory,
     logs::FOLLOWED_PER_VM,
     vmdir::{Instance, Manifest, State, VmDir},
@@ -244,6 +244,11 @@ impl Vm {
     /// What the guest agent answers to `Info` and `Version`.
     pub fn agent_answers(&self) -> Answers {
         lock(&self.live).agent.as_ref().map(|agent| agent.answers.clone()).unwrap_or_default()
+    }
+
+    /// Who the guest agent speaks for; `None`: there is none now.
+    pub fn agent_identity(&self) -> Option<Identity> {
+        lock(&self.live).agent.as_ref().map(|agent| agent.identity.clone())
     }
 
     /// Replaces the guest agent.

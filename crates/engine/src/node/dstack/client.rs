@@ -16,13 +16,15 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, LazyLock, PoisonError, RwLock},
     time::Duration,
 };
 
 use reqwest::{Certificate, Client, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::Semaphore;
+use tower::{limit::GlobalConcurrencyLimitLayer, timeout::TimeoutLayer};
 
 use crate::node::CallError;
 
@@ -31,6 +33,9 @@ const LONGEST_ANSWER: usize = 64 << 20;
 /// The longest error text that is shown.
 const LONGEST_ERROR: usize = 2000;
 const CONNECT: Duration = Duration::from_secs(5);
+/// Connections that this process opens at the same time, to all hosts together: a fleet that is looked at for the
+/// first time does not open one for each host at once. A host that is away keeps one of them for [`CONNECT`].
+static CONNECTS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(256)));
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Where a VMM listens.
@@ -179,7 +184,9 @@ impl PrpcClient {
             .user_agent(concat!("casemate/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT)
+            .connector_layer(TimeoutLayer::new(CONNECT))
+            // Outside of the timeout: whoever waits for its turn has not tried yet.
+            .connector_layer(GlobalConcurrencyLimitLayer::with_semaphore(CONNECTS.clone()))
             .pool_idle_timeout(IDLE)
             .no_proxy();
         let base = match &address {

@@ -198,6 +198,9 @@ pub(super) fn mark(info: &VmInfo) -> Option<Mark> {
     Mark::parse(&info.name)
 }
 
+/// What a guest reports, in 0.5 and 0.6, when its compose file did not come up.
+const CONTAINERS_FAILED: &str = "failed to start containers";
+
 /// A VM as it shows itself; `None`: in a state that no build known here has.
 pub(super) fn observed(info: &VmInfo) -> Option<ObservedVm> {
     let power = match info.status.as_str() {
@@ -217,6 +220,10 @@ pub(super) fn observed(info: &VmInfo) -> Option<ObservedVm> {
             // of a VM that ran already.
             "" | "N/A" | "running" => Boot::Unknown,
             "done" => Boot::Done,
+            // Its last word: a guest does not try a second time, and says nothing more.
+            "starting containers" if info.boot_error == CONTAINERS_FAILED => Boot::Failed(format!(
+                "{CONTAINERS_FAILED}; the serial log of the guest has the reason"
+            )),
             progress => Boot::Progress(progress.to_owned()),
         },
         boot_error: text(&info.boot_error),
@@ -362,5 +369,21 @@ mod tests {
             assert_eq!(boot(forgotten), Boot::Unknown);
         }
         assert_eq!(observed(&info("paused", "done")), None);
+    }
+
+    #[test]
+    fn a_guest_whose_containers_did_not_start_has_said_its_last_word() {
+        let boot = |progress: &str, error: &str| {
+            let (status, progress) = ("running".to_owned(), progress.to_owned());
+            let error = error.to_owned();
+            let info =
+                VmInfo { status, boot_progress: progress, boot_error: error, ..VmInfo::default() };
+            observed(&info).unwrap().boot
+        };
+        let failed = boot("starting containers", "failed to start containers");
+        assert!(matches!(failed, Boot::Failed(why) if why.contains("serial log")));
+        let goes_on = Boot::Progress("starting containers".to_owned());
+        assert_eq!(boot("starting containers", "registration failed"), goes_on);
+        assert_eq!(boot("done", "failed to start containers"), Boot::Done, "by hand, in the guest");
     }
 }

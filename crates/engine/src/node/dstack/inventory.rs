@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use casemate_core::{
     drift::ReportedConfig,
     id::{ComposeHash, DeviceId, EngineVmId},
+    instance::named_device,
     node::{Capabilities, NodeKind},
 };
 use sha2::{Digest, Sha256};
@@ -75,7 +76,8 @@ impl DstackNode {
             None => None,
         };
         let mut known = self.known();
-        if let (Ok(device_id), None) = (told.device_id.parse(), self.config.device_id) {
+        let device_id = told.device_id.parse().ok().and_then(named_device);
+        if let (Some(device_id), None) = (device_id, self.config.device_id) {
             known.guests.device_id = Some(device_id);
         }
         if let (Some(hash), Some(image)) = (hash, image) {
@@ -132,7 +134,10 @@ pub(super) fn inventory(
         notes.push("no TEE: whoever runs the host can read the memory of its CVMs".to_owned());
     }
     if guests.device_id.is_none() {
-        notes.push("device id unknown until the first guest has booted".to_owned());
+        notes.push(
+            "device id unknown: dstack-vmm does not tell it, and neither do guests on TDX"
+                .to_owned(),
+        );
     }
     if images.images.is_empty() {
         notes.push("no OS image: put one into the image directory of the host".to_owned());

@@ -6,9 +6,11 @@
 //! | [`client`] | pRPC over HTTP, HTTPS and unix sockets; what a failed call means |
 //! | `wire` | the messages |
 //! | `features` | what the build takes |
+//! | `files` | the credential, and certificates that are trusted |
 //! | `convert` | between our types and the messages |
 //! | `inventory` | what the host is, and what guests tell of it |
 //! | `probe` | what pre-flight asks |
+//! | `ra_tls` | the quote in the certificate of a guest |
 //! | `logs` | output of containers, else the serial log |
 //!
 //! dstack-vmm answers success to fields that it does not know, and its bridge networks ignore ports. So
@@ -17,9 +19,11 @@
 pub mod client;
 mod convert;
 mod features;
+mod files;
 mod inventory;
 mod logs;
 mod probe;
+mod ra_tls;
 mod wire;
 
 use std::{
@@ -30,21 +34,24 @@ use std::{
 
 use async_trait::async_trait;
 use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
     cvm::{ObservedVm, VmPower},
     drift::ReportedConfig,
     id::{DeviceId, EngineVmId},
     preflight::Probe,
     time::Clock,
 };
-use secrecy::SecretString;
 
-pub use self::client::{Credential, VmmAddress};
+pub use self::{
+    client::{Credential, VmmAddress},
+    files::{AccessFiles, OpenError, secret},
+};
 use self::{
     client::{PrpcClient, Trust},
     features::Features,
     inventory::Guests,
     wire::{
-        Configuration, GetInfoResponse, GpuList, Id, Ignored, ImageList, Meta, Nothing,
+        Configuration, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList, Meta, Nothing,
         StatusRequest, StatusResponse, UpdateVm, VersionResponse, VmInfo,
     },
 };
@@ -57,17 +64,13 @@ use super::{
 pub struct DstackConfig {
     /// Where dstack-vmm listens.
     pub address: VmmAddress,
-    /// File with the token of its API, or with the password of `user`; mode 0600.
-    pub token_file: Option<PathBuf>,
-    /// A user of the VMM's htpasswd file.
-    pub user: Option<String>,
-    /// Certificates, PEM, that are trusted beside those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// Its credential, and certificates that are trusted beside those of the system.
+    pub files: AccessFiles,
     /// File with a token for the guest agents' external API, which dstack 0.6.3 and later ask for; mode 0600.
     pub guest_token_file: Option<PathBuf>,
     /// What protects memory on this host. dstack-vmm does not tell.
     pub tee: Tee,
-    /// Identity of the host, SHA-256 of the PPID or the chip id; `None`: as the first guest tells it.
+    /// Identity of the host, SHA-256 of the PPID or the chip id; `None`: as guests tell it.
     pub device_id: Option<DeviceId>,
     /// Casemate knows the KMS that gives guests of this node their keys, so variables can be sealed for them.
     pub sealed_env: bool,
@@ -92,36 +95,11 @@ struct Known {
     guests: Guests,
 }
 
-/// Why a node cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A file of a credential or of certificates.
-    #[error("{}: {why}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// The client cannot be made.
-    #[error("{0}")]
-    Client(String),
-}
-
 impl DstackNode {
     /// Reads the files that the settings name. Nothing is asked of the host yet.
     pub async fn open(config: DstackConfig) -> Result<Self, OpenError> {
-        let credential = credential(&config).await?;
-        let ca = match &config.ca_file {
-            Some(path) => {
-                let why = |error: std::io::Error| OpenError::File {
-                    path: path.clone(),
-                    why: error.to_string(),
-                };
-                Some(tokio::fs::read(path).await.map_err(why)?)
-            }
-            None => None,
-        };
+        let credential = config.files.credential().await?;
+        let ca = config.files.certificates().await?;
         let trust = ca.as_deref().map_or(Trust::System, Trust::SystemAnd);
         let vmm = PrpcClient::new(config.address.clone(), credential, trust, config.timeout);
         let known = Known { guests: Guests::new(config.device_id), ..Known::default() };
@@ -207,48 +185,20 @@ impl DstackNode {
     }
 }
 
-/// Reads a file that holds a secret: not empty, and readable for its owner only.
-pub async fn secret(path: &std::path::Path) -> Result<SecretString, OpenError> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let wrong = |why: String| OpenError::File { path: path.to_owned(), why };
-    let metadata = tokio::fs::metadata(path).await.map_err(|error| wrong(error.to_string()))?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(wrong(format!("others can read it (mode {mode:o}): run chmod 600 on it")));
-    }
-    let text = tokio::fs::read_to_string(path).await.map_err(|error| wrong(error.to_string()))?;
-    match text.trim() {
-        "" => Err(wrong("it is empty".to_owned())),
-        secret => Ok(SecretString::from(secret.to_owned())),
-    }
-}
-
-async fn credential(config: &DstackConfig) -> Result<Credential, OpenError> {
-    let secret = match &config.token_file {
-        Some(path) => secret(path).await?,
-        None => return Ok(Credential::None),
-    };
-    Ok(match &config.user {
-        Some(user) => Credential::Basic { user: user.clone(), password: secret },
-        None => Credential::Token(secret),
-    })
-}
-
 #[async_trait]
 impl Node for DstackNode {
     async fn inventory(&self) -> Result<Inventory, CallError> {
         // A token that was rotated is in the same file.
-        match credential(&self.config).await {
+        match self.config.files.credential().await {
             Ok(credential) => self.vmm.set_credential(credential),
             Err(error) => return Err(CallError::Unreachable(error.to_string())),
         }
         let build = self.learn().await?;
         self.check_tee(&build, &*self.features().await?)?;
-        let (meta, images, gpus) = tokio::try_join!(
-            self.vmm.call::<_, Meta>("GetMeta", &Nothing {}),
-            self.vmm.call::<_, ImageList>("ListImages", &Nothing {}),
-            self.vmm.call::<_, GpuList>("ListGpus", &Nothing {}),
-        )?;
+        // One after the other: a host is looked at through one connection, which is kept.
+        let meta: Meta = self.vmm.call("GetMeta", &Nothing {}).await?;
+        let images: ImageList = self.vmm.call("ListImages", &Nothing {}).await?;
+        let gpus: GpuList = self.vmm.call("ListGpus", &Nothing {}).await?;
         self.ask_a_guest().await;
         let guests = self.known().guests.clone();
         Ok(inventory::inventory(&self.config, &build, &meta, images, &gpus, &guests))
@@ -335,6 +285,20 @@ impl Node for DstackNode {
     async fn resolve_port(&self, _: &EngineVmId, _: u16) -> Result<Dial, DialError> {
         let why = "CVMs of this node are reached through the gateway of the node or a host port";
         Err(DialError::NotUp(why.to_owned()))
+    }
+
+    /// From the guest agent, through the VMM. Quotes for a caller's nonce are made only for the app itself.
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        if nonce.is_some() {
+            let why = "guests of dstack make quotes for a nonce only for the app in them, not for their host";
+            return Err(CallError::Rejected(why.to_owned()));
+        }
+        let told: GuestInfo = self.vmm.guest("Info", &vm.0).await?;
+        ra_tls::evidence(told, self.config.tee)
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

@@ -264,6 +264,8 @@ pub(super) struct GpuInfo {
 pub(super) struct GuestInfo {
     pub version: String,
     pub device_id: String,
+    /// The certificate of the app, PEM, with the quote in an extension.
+    pub app_cert: String,
     /// JSON of [`TcbInfo`]; empty where the app does not show it.
     pub tcb_info: String,
 }

@@ -1,11 +1,16 @@
 //! Carries a call out, or not, or twice, as the faults have it.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use casemate_core::{
     id::{EngineVmId, VmUuid},
     time::{Clock, Entropy, Timestamp},
 };
+
+use casemate_verify::simulate::DevelopmentRoot;
 
 use super::{
     config::{Journal, SimConfig},
@@ -24,6 +29,8 @@ pub(super) struct Shared {
     pub config: SimConfig,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
+    /// Signs the quotes of its guests.
+    pub root: OnceLock<Arc<DevelopmentRoot>>,
 }
 
 /// What a call is about.
@@ -56,6 +63,16 @@ impl Shared {
         tokio::task::spawn_blocking(move || work(&shared))
             .await
             .unwrap_or_else(|error| Err(CallError::Unknown(error.to_string())))
+    }
+
+    /// The root of its guests' quotes.
+    pub(super) fn development_root(&self) -> Outcome<Arc<DevelopmentRoot>> {
+        if let Some(root) = self.root.get() {
+            return Ok(root.clone());
+        }
+        let known = DevelopmentRoot::from_seed(b"a root of simulated hosts: known");
+        let known = known.map_err(|error| CallError::Rejected(error.to_string()))?;
+        Ok(self.root.get_or_init(|| Arc::new(known)).clone())
     }
 
     /// One call, with everything that goes wrong in it.

@@ -24,6 +24,7 @@ pub enum Method {
     Remove,
     Dial,
     Logs,
+    Evidence,
 }
 
 impl Method {
@@ -36,7 +37,12 @@ impl Method {
             | Self::Stop
             | Self::Shutdown
             | Self::Remove => true,
-            Self::Inventory | Self::List | Self::Find | Self::Dial | Self::Logs => false,
+            Self::Inventory
+            | Self::List
+            | Self::Find
+            | Self::Dial
+            | Self::Logs
+            | Self::Evidence => false,
         }
     }
 }

@@ -40,15 +40,20 @@ mod tests;
 mod vm;
 mod vm_faults;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
     cvm::{Boot, ObservedVm, VmPower},
-    id::{DeviceId, EngineVmId},
-    time::{Clock, Entropy},
+    id::EngineVmId,
+    time::{Clock, Entropy, Timestamp},
 };
-use sha2::{Digest, Sha256};
+use casemate_verify::simulate::DevelopmentRoot;
 
 pub use self::{
     audit::{Audit, MarkAudit, Overlap, Removed, SimVm, Started},
@@ -67,7 +72,11 @@ use self::{
 use super::{
     CallError, Dial, DialError, GuestReported, Inventory, LogQuery, LogStream, Mark, Node, Tee,
     VmConfig,
+    development::{self, DevelopmentGuest, Ppid},
 };
+
+/// As dstack's simulated platforms show it.
+const SIMULATED_PPID: Ppid = [0; 16];
 
 /// A handle of a simulated host; clones are handles of the same one.
 #[derive(Debug, Clone)]
@@ -83,15 +92,22 @@ impl SimNode {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> io::Result<Self> {
-        let shared = Shared { store: Store::directory(dir)?, config, clock, entropy };
+        let shared =
+            Shared { store: Store::directory(dir)?, config, clock, entropy, root: OnceLock::new() };
         shared.open()?;
         Ok(Self { shared: Arc::new(shared) })
     }
 
     /// A host that lasts as long as its last handle.
     pub fn in_memory(config: SimConfig, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
-        let shared = Shared { store: Store::memory(), config, clock, entropy };
+        let shared =
+            Shared { store: Store::memory(), config, clock, entropy, root: OnceLock::new() };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// The root of its guests' quotes; fixed by the first call. Without one it is a root that everybody knows.
+    pub fn set_development_root(&self, root: Arc<DevelopmentRoot>) {
+        self.shared.root.get_or_init(|| root);
     }
 
     /// The operator's side of this host: what really happened, and faults.
@@ -195,6 +211,24 @@ impl Node for SimNode {
         })
     }
 
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        let nonce = nonce.copied();
+        let root = self.shared.development_root()?;
+        self.call_vm(Method::Evidence, vm, move |session, vm| {
+            if !vm.agent_up(session.now) {
+                return Err(Trouble::refused(not_up(&vm.observed(session.now))));
+            }
+            let guest = development_guest(session.config, &vm, session.now);
+            let evidence = guest.evidence(&root, nonce.as_ref());
+            evidence.map_err(|error| Trouble::refused(error.to_string()))
+        })
+        .await
+    }
+
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         let look = |session: &mut Session<'_>, vm: Vm| Ok(Serial::of(&vm, session.now));
         let serial = self.call_vm(Method::Logs, vm, look).await?;
@@ -213,12 +247,28 @@ fn not_up(observed: &ObservedVm) -> String {
     }
 }
 
+/// The guest that runs in this VM.
+fn development_guest(config: &SimConfig, vm: &Vm, now: Timestamp) -> DevelopmentGuest {
+    let image = config.images.iter().find(|image| image.name == vm.config.image);
+    DevelopmentGuest {
+        app_id: vm.config.app_id,
+        compose_hash: vm.run.as_ref().map_or(vm.config.compose_hash, |run| run.compose_hash),
+        instance_id: vm.instance_id(now),
+        app_compose: vm.config.compose.clone(),
+        key_provider: if vm.config.kms.is_some() { "kms" } else { "none" },
+        image: vm.config.image.clone(),
+        os_image_hash: image.and_then(|image| image.os_image_hash.clone()).unwrap_or_default(),
+        vcpu: vm.config.vcpu,
+        memory_mb: vm.config.memory_mb,
+        ppid: SIMULATED_PPID,
+    }
+}
+
 fn inventory(config: &SimConfig) -> Inventory {
-    let simulated_ppid = [0; 16];
     Inventory {
         tee: Tee::Simulated,
         version: "0.6.0-sim".to_owned(),
-        device_id: DeviceId::from_bytes(Sha256::digest(simulated_ppid).into()),
+        device_id: development::device_id(&SIMULATED_PPID),
         guest_reported: GuestReported::default(),
         fmspc: None,
         images: config.images.clone(),

@@ -31,7 +31,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use self::recorder::{Record, Recorder};
-use super::{Ctx, Error};
+use super::{Ctx, Error, fleet::FleetKms};
 use crate::config::ConfigError;
 
 /// CVMs of one app that are looked at for one question; those that fit best come first.
@@ -225,7 +225,7 @@ impl Shared {
         Candidate {
             cvm: cvm.cvm,
             instance_id: cvm.instance_id,
-            other_kms: kms.is_none_or(|kms| kms.governed.is_some()),
+            other_kms: !kms.is_some_and(FleetKms::asks_webhook),
             wanted: cvm.wanted,
             boots: cvm.boots.clone(),
             node: node.map(|node| {

@@ -2,10 +2,14 @@
 //! own nodes; those of other processes on the same database it knows from their rows ([`remote`]).
 
 mod changes;
+mod evidence_due;
 mod kms;
 mod remote;
 
-pub use self::changes::{ChangeFeed, Changes};
+pub use self::{
+    changes::{ChangeFeed, Changes},
+    evidence_due::{Due, EvidenceDue},
+};
 
 use std::{
     collections::BTreeMap,
@@ -47,6 +51,8 @@ pub struct FleetNode {
     pub node: Arc<dyn Node>,
     /// Asks its watch to look now.
     pub look_now: Notify,
+    /// CVMs whose guests are to be asked for evidence.
+    pub evidence: EvidenceDue,
     /// Its operator wants the next look to be a pre-flight.
     wants_probe: AtomicBool,
     observed: RwLock<ObservedNode>,
@@ -144,6 +150,7 @@ impl FleetNode {
             region: region.to_owned(),
             node,
             look_now: Notify::new(),
+            evidence: EvidenceDue::default(),
             wants_probe: AtomicBool::new(false),
             observed,
         }
@@ -312,6 +319,12 @@ impl FleetKms {
         kms.id = governed_id(&kms.k256_public_key, &governed);
         kms.governed = Some(governed);
         Ok(kms)
+    }
+
+    /// Whether it asks the KMS webhook before it gives keys: it is a dstack-kms, and no contract decides. The
+    /// built-in KMS knows itself whom it serves, so a boot in its name comes from somebody else.
+    pub const fn asks_webhook(&self) -> bool {
+        self.remote.is_some() && self.governed.is_none()
     }
 
     /// The word by which clients choose it.

@@ -3,7 +3,13 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use async_trait::async_trait;
-use casemate_core::{cvm::ObservedVm, id::EngineVmId, node::NodeKind, time::Timestamp};
+use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
+    cvm::ObservedVm,
+    id::EngineVmId,
+    node::NodeKind,
+    time::Timestamp,
+};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
 };
@@ -82,6 +88,13 @@ impl Node for RemoteNode {
     /// The gateway of the process that has the node answers for it; the host name goes along.
     async fn resolve_port(&self, _: &EngineVmId, _: u16) -> Result<Dial, DialError> {
         self.gateway.map(Dial::Tcp).ok_or_else(|| DialError::Unreachable(self.why()))
+    }
+    async fn evidence(
+        &self,
+        _: &EngineVmId,
+        _: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        self.call()
     }
     async fn logs(&self, _: &EngineVmId, _: LogQuery) -> Result<LogStream, CallError> {
         self.call()

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use casemate_api::error::{ErrorCode, ErrorDetail};
 use casemate_core::{
     change::Configuration,
-    cvm::PortMap,
-    id::{KmsId, NodeId},
+    cvm::{PortMap, Spec},
+    id::{CvmId, KmsId, NodeId},
     node::{NodeState, Part, Unsupported},
     place::{Candidate, Demand, NoPlace, Refusal, Selector, admit, place},
 };
-use casemate_store::{Error as StoreError, Tx, cvms::Inserted};
+use casemate_store::{Error as StoreError, Tx, nodes::Taken};
 
 use crate::app::{Ctx, Error, fleet, fleet::FleetNode, provision};
 
@@ -21,6 +21,8 @@ pub struct TargetRequest<'a> {
     pub named: Option<NodeId>,
     /// Otherwise this one, if it can.
     pub beside: NodeId,
+    /// Never this one.
+    pub without: Option<NodeId>,
     /// The KMS that the app has its keys from.
     pub kms: &'a KmsId,
     /// The OS image that the request names.
@@ -54,6 +56,7 @@ pub async fn choose(
         Some(id) => vec![provision::node(ctx, id)?],
         None => ctx.fleet.all(),
     };
+    let nodes: Vec<_> = nodes.into_iter().filter(|node| request.without != Some(node.id)).collect();
     if nodes.is_empty() {
         return Err(Error::code(ErrorCode::NoEngine)
             .suggest("Start casemate with --node docker or --node sim, or add one with casemate admin node add."));
@@ -124,15 +127,20 @@ fn clash(ports: &[PortMap], taken: &[PortMap]) -> Option<PortMap> {
 
 /// Checks what was read against what the writes have found: the node's row is taken from there on.
 /// [`StoreError::Stale`]: another CVM came in between.
-pub async fn still_fits(tx: &mut Tx, node: &FleetNode, made: &Inserted) -> Result<(), Error> {
-    let spec = &made.cvm.spec;
+pub async fn still_fits(
+    tx: &mut Tx,
+    node: &FleetNode,
+    spec: &Spec,
+    cvm: CvmId,
+    before: &Taken,
+) -> Result<(), Error> {
     let wanted = provision::amount(&spec.resources);
-    let room = admit(node.capacity(), fleet::amount(made.before), wanted);
+    let room = admit(node.capacity(), fleet::amount(*before), wanted);
     let port = match spec.ports.as_slice() {
         [] => None,
-        ports => clash(ports, &tx.ports_on_node(node.id, Some(made.cvm.id)).await?),
+        ports => clash(ports, &tx.ports_on_node(node.id, Some(cvm)).await?),
     };
-    if room.is_err() || port.is_some() || made.before.state != NodeState::Active {
+    if room.is_err() || port.is_some() || before.state != NodeState::Active {
         return Err(StoreError::Stale.into());
     }
     Ok(())

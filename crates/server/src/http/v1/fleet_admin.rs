@@ -6,12 +6,15 @@ use axum::{
 };
 use casemate_api::{
     error::ErrorBody,
-    fleet::{DriftReport, NodeCvms, SimulationReply, SimulationRequest},
+    fleet::{
+        DriftReport, MoveReply, MoveRequest, NodeCvms, PlacedCvm, SimulationReply,
+        SimulationRequest,
+    },
 };
 use serde::Deserialize;
 
 use crate::{
-    app::{Ctx, fleet_admin, mutation::Written},
+    app::{Ctx, fleet_admin, moving, mutation::Written},
     http::{
         error::ApiError,
         extract::{Auth, Body, Raw},
@@ -122,4 +125,56 @@ pub async fn simulate(
     request: Body<SimulationRequest>,
 ) -> Result<Json<SimulationReply>, ApiError> {
     Ok(Json(fleet_admin::simulation(&ctx, &request.value).await?))
+}
+
+/// A CVM of any workspace, with its node.
+#[utoipa::path(
+    get,
+    path = "/admin/cvms/{cvm}",
+    operation_id = "admin_get_cvm",
+    tag = "Nodes",
+    params(("cvm" = String, Path, description = "Its number, reference or `vm_uuid`.")),
+    responses(
+        (status = 200, body = PlacedCvm),
+        (status = 404, description = "No such CVM.", body = ErrorBody),
+    ),
+    extensions(("x-casemate" = json!(true))),
+)]
+pub async fn cvm(
+    State(ctx): State<Ctx>,
+    _: Auth,
+    Path(cvm): Path<String>,
+) -> Result<Json<PlacedCvm>, ApiError> {
+    Ok(Json(moving::show(&ctx, &cvm).await?))
+}
+
+/// Moves a CVM to another node, with a new VM and an empty disk.
+#[utoipa::path(
+    post,
+    path = "/admin/cvms/{cvm}/move",
+    operation_id = "admin_move_cvm",
+    tag = "Nodes",
+    params(("cvm" = String, Path, description = "Its number, reference or `vm_uuid`.")),
+    request_body = MoveRequest,
+    responses(
+        (status = 200, body = MoveReply),
+        (status = 404, description = "No such CVM, or no such node.", body = ErrorBody),
+        (status = 409, description = "It cannot leave its node, no node takes it, or its data may not be lost.", body = ErrorBody),
+    ),
+    extensions(("x-casemate" = json!(true))),
+)]
+pub async fn move_cvm(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(cvm): Path<String>,
+    request: Body<MoveRequest>,
+) -> Result<Written<MoveReply>, ApiError> {
+    if request.value.dry_run {
+        let reply = moving::dry_run(&ctx, &cvm, &request.value).await?;
+        let mutation = ctx.begin_mutation(&caller, request.key).await?;
+        return Ok(mutation.finish(&reply).await?);
+    }
+    let done = moving::move_cvm(&ctx, &caller, request.key, &cvm, &request.value).await;
+    let (mutation, reply) = done?;
+    Ok(mutation.finish(&reply).await?)
 }

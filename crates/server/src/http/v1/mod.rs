@@ -4,6 +4,7 @@ mod account;
 mod app_facts;
 mod approval;
 mod apps;
+mod attestation;
 mod catalogue;
 mod cvms;
 mod deploy;
@@ -32,6 +33,7 @@ use crate::app::Ctx;
 /// Every route of the API, with its description.
 pub fn router() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
+        .merge(attestation::router())
         .routes(routes!(account::me))
         .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(catalogue::nodes))
@@ -119,6 +121,10 @@ fn admin() -> OpenApiRouter<Ctx> {
         .routes(routes!(kms_admin::list))
         .routes(routes!(gateway_admin::list))
         .routes(routes!(gateway_admin::show))
+        .routes(routes!(gateway_admin::add_domain))
+        .routes(routes!(gateway_admin::delete_domain))
+        .routes(routes!(gateway_admin::instance))
+        .routes(routes!(gateway_admin::set_port_policy, gateway_admin::clear_port_policy))
         .routes(routes!(node_admin::list, node_admin::add))
         .routes(routes!(node_admin::show, node_admin::change, node_admin::remove))
         .routes(routes!(node_admin::check))
@@ -126,6 +132,8 @@ fn admin() -> OpenApiRouter<Ctx> {
         .routes(routes!(node_admin::uncordon))
         .routes(routes!(fleet_admin::accept_host))
         .routes(routes!(fleet_admin::cvms))
+        .routes(routes!(fleet_admin::cvm))
+        .routes(routes!(fleet_admin::move_cvm))
         .routes(routes!(fleet_admin::drift))
         .routes(routes!(fleet_admin::simulate))
 }

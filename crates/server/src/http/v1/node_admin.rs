@@ -102,7 +102,7 @@ pub async fn add(
     Ok(mutation.finish(&node).await?)
 }
 
-/// Changes labels and price of a node. What it has stays where it is.
+/// Changes labels, price and device id of a node. What it has stays where it is.
 #[utoipa::path(
     patch,
     path = "/admin/nodes/{name}",
@@ -114,7 +114,7 @@ pub async fn add(
         (status = 200, body = ManagedNode),
         (status = 404, description = "No such node.", body = ErrorBody),
         (status = 409, description = "It has no settings of its own.", body = ErrorBody),
-        (status = 422, description = "A label or the price is not valid.", body = ErrorBody),
+        (status = 422, description = "A label, the price or the device id is not valid.", body = ErrorBody),
     ),
     extensions(("x-casemate" = json!(true))),
 )]

@@ -20,11 +20,14 @@ use std::{future::Future, time::Duration};
 
 use casemate_core::{
     boot_auth::explain,
-    cvm::{Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Power, Status, VmPower},
+    cvm::{
+        Boot, EngineState, Failure, FailureCode, Observed, ObservedVm, Power, Rotation, Status,
+        VmPower,
+    },
     governance::gate,
-    id::EngineVmId,
+    id::{EngineVmId, NodeId},
     operation::OperationKind,
-    plan::{Limits, Step, plan},
+    plan::{Limits, Step, leave, plan},
     time::Timestamp,
 };
 use casemate_engine::node::{CallError, Mark};
@@ -180,14 +183,21 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
         return Turn::new(ctx, leased).wait_for_node(&target).await;
     }
     let open = cvm.operation.map(|open| open.kind);
-    let step = plan(open, &cvm.desired, &cvm.status, &observed, ctx.now(), &limits);
-    let step = explain_refusal(ctx, cvm, step, &observed, &limits).await?;
+    let moves_to = cvm.moves_to.filter(|_| cvm.desired.power != Power::Deleted);
+    let step = if moves_to.is_some() {
+        leave(&cvm.desired, &cvm.status, &observed, ctx.now(), &limits)
+    } else {
+        let step = plan(open, &cvm.desired, &cvm.status, &observed, ctx.now(), &limits);
+        explain_refusal(ctx, cvm, step, &observed, &limits).await?
+    };
+    // What goes down here comes up there.
+    let boots_on = moves_to.and_then(|node| ctx.fleet.node(node)).unwrap_or_else(|| target.clone());
     let mut turn = Turn::new(ctx, leased);
     let mut before = turn.look(&observed);
     if let Some(after) = turn.drain_first(&mut before, &step, &target).await? {
         return Ok(after);
     }
-    match turn.allowed(&before.0, &step, &target).await {
+    match turn.allowed(&before.0, &step, &boots_on).await {
         BootAnswer::Allowed(verified) => {
             before.1.extend(verified.map(CvmEvent::VerifiedAgain));
             turn.leased.silent = None;
@@ -208,7 +218,10 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
         Step::Adopt(vm) => Ok(turn.adopt(before, vm)),
         Step::Forget => {
             turn.unregister(&mut before, &target).await?;
-            Ok(turn.forget(before))
+            match moves_to {
+                Some(to) => turn.change_node(before, to).await,
+                None => Ok(turn.forget(before)),
+            }
         }
         step => turn.execute(before, step, &target, &mark, &limits).await,
     }
@@ -441,8 +454,28 @@ impl<'a> Turn<'a> {
     }
 
     /// The VM to be replaced is gone.
-    fn forget(&mut self, (mut status, mut new_events): (Status, Vec<CvmEvent>)) -> AfterStep {
-        status = Status {
+    fn forget(&mut self, (status, mut new_events): (Status, Vec<CvmEvent>)) -> AfterStep {
+        let status = self.without_vm(status);
+        new_events.push(CvmEvent::Step { name: "forget", outcome: StepResult::Done });
+        self.update_status("forget", status, new_events);
+        AfterStep::GoOn
+    }
+
+    /// The VM is gone, so the CVM belongs to the other node.
+    async fn change_node(
+        &mut self,
+        (status, mut new_events): (Status, Vec<CvmEvent>),
+        to: NodeId,
+    ) -> Result<AfterStep, StoreError> {
+        let from = self.leased.cvm.node;
+        let status = Status { rotation: Rotation::In, ..self.without_vm(status) };
+        new_events.push(CvmEvent::Step { name: "forget", outcome: StepResult::Done });
+        new_events.push(CvmEvent::NodeChanged { from, to, left_behind: false });
+        self.arrive(status, new_events).await
+    }
+
+    fn without_vm(&self, status: Status) -> Status {
+        Status {
             engine: EngineState::Absent,
             vm: self.leased.cvm.desired.vm,
             pushed: 0,
@@ -452,10 +485,7 @@ impl<'a> Turn<'a> {
             attempts: 0,
             observed: None,
             ..status
-        };
-        new_events.push(CvmEvent::Step { name: "forget", outcome: StepResult::Done });
-        self.update_status("forget", status, new_events);
-        AfterStep::GoOn
+        }
     }
 
     /// Updates the known status; the next write records it.

@@ -2,7 +2,7 @@
 //! here.
 
 use casemate_core::{
-    cvm::{DesiredState, Failure, FailureCode, Power, Status, VmPower, phase},
+    cvm::{DesiredState, Failure, FailureCode, Power, Spec, Status, VmPower, phase},
     id::EventSeq,
     operation::OperationKind,
     time::Timestamp,
@@ -40,7 +40,8 @@ impl Turn<'_> {
         calling: bool,
     ) -> Result<(), StoreError> {
         let until = self.ctx.now().plus(self.lease());
-        self.record(status, new_events, Some((until, calling)), Some(self.ctx.now())).await?;
+        let kept = Some((until, calling));
+        self.record(status, new_events, kept, Some(self.ctx.now()), false).await?;
         self.leased.lease_until = until;
         Ok(())
     }
@@ -52,7 +53,19 @@ impl Turn<'_> {
         new_events: Vec<CvmEvent>,
         due: Timestamp,
     ) -> Result<AfterStep, StoreError> {
-        self.record(status, new_events, None, Some(due)).await?;
+        self.record(status, new_events, None, Some(due), false).await?;
+        Ok(AfterStep::Released)
+    }
+
+    /// Records and gives the CVM to the node that it moves to.
+    pub(super) async fn arrive(
+        &mut self,
+        status: Status,
+        new_events: Vec<CvmEvent>,
+    ) -> Result<AfterStep, StoreError> {
+        self.record(status, new_events, None, Some(self.ctx.now()), true).await?;
+        self.point("forget", "recorded");
+        self.ctx.wake.notify_one();
         Ok(AfterStep::Released)
     }
 
@@ -83,6 +96,9 @@ impl Turn<'_> {
         let back = self.roll_back(&mut tx, ending).await?;
         if self.restart_never_began(&status, ending) {
             Box::pin(self.drop_restart(&mut tx)).await?;
+        }
+        if !succeeded && self.leased.cvm.moves_to.is_some() {
+            Box::pin(self.drop_move(&mut tx)).await?;
         }
         let mut newest = events::write(&mut tx, self.scope(), &all, now).await?;
         if back.is_none() {
@@ -163,6 +179,23 @@ impl Turn<'_> {
         tx.set_intent(&cvm, &intent, self.ctx.now()).await
     }
 
+    /// Drops a move that failed before its VM was gone: the CVM stays where it is, with the VM that it has.
+    async fn drop_move(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
+        let spec = Spec { vm: cvm.status.vm, ..cvm.spec.clone() };
+        let desired = DesiredState { vm: spec.vm, ..cvm.desired };
+        let intent = Intent {
+            spec: &spec,
+            sealed_env: cvm.sealed_env.as_deref(),
+            desired: &desired,
+            status: &cvm.status,
+            phase: phase(desired.power, &cvm.status, None),
+            due: false,
+        };
+        tx.set_intent(&cvm, &intent, self.ctx.now()).await?;
+        tx.drop_move(&cvm).await
+    }
+
     /// Maps an error that neither the database nor a client caused.
     fn internal_error(&self, error: crate::app::Error) -> StoreError {
         match error {
@@ -193,6 +226,7 @@ impl Turn<'_> {
         more: Vec<CvmEvent>,
         kept: Option<(Timestamp, bool)>,
         due_at: Option<Timestamp>,
+        arrives: bool,
     ) -> Result<(), StoreError> {
         let now = self.ctx.now();
         let mut new_events = std::mem::take(&mut self.leased.new_events);
@@ -212,6 +246,9 @@ impl Turn<'_> {
             deleted: false,
         };
         tx.record(&self.leased.cvm, &record, now).await?;
+        if arrives {
+            tx.end_move(&self.leased.cvm, now).await?;
+        }
         let newest = events::write(&mut tx, self.scope(), &new_events, now).await?;
         tx.commit().await?;
         if newest > EventSeq(0) {

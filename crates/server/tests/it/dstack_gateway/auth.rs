@@ -1,19 +1,26 @@
 //! Which guests the clusters may accept: the listener behind a socket, asked as the gateway asks it.
 
+use std::time::Duration;
+
 use casemate_dstack_double::GatewayProfile;
-use casemate_server::gateway_auth;
+use casemate_server::{gateway_auth, listener_token::ListenerToken};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::stage::{Stage, TOKEN, listen};
+use crate::nodes::kms_stage::{Kms, take_keys_from};
 
 /// With its listener; the URL has the token.
 async fn start() -> (Stage, String) {
-    let mut stage = Stage::new(&[GatewayProfile::newest()], |_| {}).await;
+    serve(Stage::new(&[GatewayProfile::newest()], |_| {}).await).await
+}
+
+/// The listener of a stage with a running CVM.
+async fn serve(mut stage: Stage) -> (Stage, String) {
     stage.app = stage.world.deploy("web-1").await["app_id"].as_str().unwrap().to_owned();
     stage.world.settle().await;
-    let token = SecretString::from(TOKEN.to_owned());
-    let base = listen(gateway_auth::router(stage.world.ctx.clone(), Some(token))).await;
+    let token = ListenerToken::new(&SecretString::from(TOKEN));
+    let base = listen(gateway_auth::router(stage.world.ctx.clone(), token)).await;
     let url = base.replace("http://", &format!("http://casemate:{TOKEN}@"));
     (stage, format!("{url}/app-auth"))
 }
@@ -56,8 +63,32 @@ async fn a_guest_of_the_fleet_registers_and_no_other() {
         assert_eq!(refused, Err(Some(403)), "{info}");
     }
     assert_eq!(gateway.registered(&"ab".repeat(20)), None);
-    // A build that tells no host is not refused for it.
-    gateway.register_cvm(&url, &with("device_id", "")).await.unwrap();
+    // Nobody checks devices here, so a build that tells no host is not refused for it. For guests on TDX every
+    // build has the hash of nothing.
+    for device in ["", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"] {
+        gateway.register_cvm(&url, &with("device_id", device)).await.unwrap();
+    }
+}
+
+/// Its KMS asks the webhook, which checks devices: it has keys only where its node is.
+#[tokio::test]
+async fn a_guest_that_shows_no_device_does_not_register_where_its_kms_checks_devices() {
+    let mut stage = Stage::new(&[GatewayProfile::newest()], |config| {
+        config.kms_webhook.listen = Some(([127, 0, 0, 1], 8092).into());
+    })
+    .await;
+    let kms = Kms::listening(&stage.world, "rack-kms", 1).await;
+    let kms = kms.of_fleet(None, Duration::from_secs(5));
+    take_keys_from(&mut stage.world, vec![kms], |_| Some("rack-kms"));
+    let (stage, url) = serve(stage).await;
+    let good = app_info(&stage).await;
+    let gateway = &stage.clusters[0];
+    gateway.register_cvm(&url, &good).await.unwrap();
+    for device in ["", "ab"] {
+        let mut info = good.clone();
+        info["device_id"] = device.into();
+        assert_eq!(gateway.register_cvm(&url, &info).await, Err(Some(403)), "{device}");
+    }
 }
 
 #[tokio::test]

@@ -62,3 +62,47 @@ async fn a_cvm_in_several_clusters_has_an_endpoint_in_each() {
     assert_eq!(one["gateway"]["base_domain"], "apps-1.example", "{one}");
     assert_eq!(one["endpoints"].as_array().unwrap().len(), hosts.len());
 }
+
+#[tokio::test]
+async fn domains_and_port_policies_are_set_at_a_cluster() {
+    let [oldest, newest] = GatewayProfile::ALL;
+    let mut stage = Stage::new(&[newest, oldest], |_| {}).await;
+    stage.deploy("web-1").await;
+    let instance = stage.instance("web-1").await;
+    let world = &stage.world;
+    let request = json!({ "domain": "more.example", "port": 8443 });
+    let added = world.post("/admin/gateways/gw-1/domains", request.clone()).await.ok();
+    assert_eq!((&added["domain"], &added["port"]), (&json!("more.example"), &json!(8443)));
+    let twice = world.post("/admin/gateways/gw-1/domains", request).await;
+    assert_eq!(twice.status, 409, "{}", twice.text);
+    let delete = async |path: &str| world.call("DELETE", path, "", None).await;
+    let own = delete("/admin/gateways/gw-1/domains/apps-1.example").await;
+    assert_eq!(own.status, 409, "{}", own.text);
+    assert!(own.text.contains("base_domains"), "{}", own.text);
+    assert_eq!(delete("/admin/gateways/gw-1/domains/more.example").await.status, 200);
+
+    let path = format!("/admin/gateways/gw-1/instances/{instance}");
+    let found = world.get(&path).await.ok();
+    assert_eq!(
+        (&found["port_policy"], &found["port_policy_source"]),
+        (&json!(null), &json!("none"))
+    );
+    assert!(found["handshakes"][0]["at"].is_string(), "{found}");
+    let policy = json!({ "ports": [{ "port": 8080, "proxy_protocol": true }], "restricted": true });
+    let set = world.post(&format!("{path}/port-policy"), policy.clone()).await;
+    let found = set.ok();
+    assert_eq!((&found["port_policy"], &found["port_policy_source"]), (&policy, &json!("admin")));
+    let cleared = delete(&format!("{path}/port-policy")).await.ok();
+    assert_eq!(cleared["port_policy_source"], "none");
+
+    // An old build says what it does not have, and one that is away that it is.
+    let old = format!("/admin/gateways/gw-2/instances/{instance}");
+    assert_eq!(world.get(&old).await.ok()["port_policy_source"], "none");
+    let refused = world.post(&format!("{old}/port-policy"), policy.clone()).await;
+    assert_eq!(refused.status, 501, "{}", refused.text);
+    let strange = world.get("/admin/gateways/gw-1/instances/zz").await;
+    assert_eq!(strange.status, 422, "{}", strange.text);
+    stage.clusters[0].set_faults(vec![GatewayFault::Away]);
+    let away = stage.world.post(&format!("{path}/port-policy"), policy).await;
+    assert_eq!(away.status, 503, "{}", away.text);
+}

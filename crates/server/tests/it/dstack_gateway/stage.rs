@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::common::World;
 
-pub const TOKEN: &str = "t0ken";
+pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 pub struct Stage {
     pub world: World,

@@ -35,6 +35,19 @@ async fn keys_are_for_exactly_what_was_deployed() {
     assert_eq!(stage.app(&with(&boot, "tcbStatus", "")).await, Ok(()));
 }
 
+/// Only a dstack-kms asks here. A boot in the name of an app whose keys are in this service comes from another KMS.
+#[tokio::test]
+async fn a_cvm_of_the_built_in_kms_gets_no_keys_of_another_one() {
+    let stage = Stage::before(World::new().await);
+    stage.world.deploy("my-shop").await;
+    stage.world.settle().await;
+    let told = stage.app(&stage.boot("my-shop").await).await.unwrap_err();
+    assert!(told.starts_with("app of another KMS"), "{told}");
+    let events = stage.events(CvmId(1), "cvm.keys").await;
+    let [event] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((&event["allowed"], &event["code"]), (&json!(false), &json!("other_kms")));
+}
+
 #[tokio::test]
 async fn bodies_of_every_version_are_understood() {
     let stage = Stage::with(|config| {
@@ -138,9 +151,9 @@ async fn what_is_not_known_of_a_node_denies_unless_the_operator_says_otherwise()
         vec![TestNode { host, ..TestNode::sim() }]
     };
     let with_node = async |change: fn(&mut Config)| {
-        let world = World::fleet(unknown(), change).await;
-        world.deploy("my-shop").await;
-        Stage::of(world)
+        let stage = Stage::of(World::fleet(unknown(), change).await).await;
+        stage.world.deploy("my-shop").await;
+        stage
     };
     let known = "22".repeat(32);
     let boot =

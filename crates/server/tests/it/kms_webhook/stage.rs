@@ -1,5 +1,7 @@
 //! A world with the webhook before it.
 
+use std::time::Duration;
+
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -7,16 +9,20 @@ use axum::{
 };
 use casemate_core::id::CvmId;
 use casemate_server::{
-    app::boot_auth::BootAuth,
+    app::{boot_auth::BootAuth, fleet::FleetKms},
     config::Config,
-    kms_webhook::{Token, router},
+    kms_webhook::router,
+    listener_token::ListenerToken,
 };
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::common::World;
+use crate::{
+    common::World,
+    nodes::kms_stage::{Kms, take_keys_from},
+};
 
 pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
@@ -31,12 +37,21 @@ impl Stage {
     }
 
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::of(World::with(change).await)
+        Self::of(World::with(change).await).await
     }
 
-    pub fn of(world: World) -> Self {
+    /// The guests of every node take their keys from a dstack-kms, which asks.
+    pub async fn of(mut world: World) -> Self {
+        let kms = Kms::listening(&world, "rack-kms", 1).await;
+        let kms: FleetKms = kms.of_fleet(None, Duration::from_secs(5));
+        take_keys_from(&mut world, vec![kms], |_| Some("rack-kms"));
+        Self::before(world)
+    }
+
+    /// The world as it is, with the webhook before it.
+    pub fn before(world: World) -> Self {
         let auth = BootAuth::start(&world.ctx, &TaskTracker::new()).unwrap();
-        let token = Token::new(&SecretString::from(TOKEN)).unwrap();
+        let token = ListenerToken::new(&SecretString::from(TOKEN)).unwrap();
         Self { router: router(auth, token), world }
     }
 

@@ -29,11 +29,12 @@ struct Stage {
 }
 
 impl Stage {
-    /// A running CVM on a dstack host.
+    /// A running CVM on a dstack host whose guests tell its device, as those on SEV-SNP do.
     async fn new(change: impl Fn(&mut Config)) -> Self {
         let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
         let mut process = Process::with(&world, "here", dir.path(), change);
         let rack = Rack::new(&world, true, "apps.example").await;
+        rack.host.set_device_id(DeviceId::from_bytes([8; 32]));
         add(&world, &mut process, rack.body("rack")).await;
         let there = world.at(process.ctx.clone());
         there.deploy("my-app").await;
@@ -201,6 +202,28 @@ async fn a_replaced_host_is_open_until_its_operator_accepts_it() {
     let (status, _) = asked(&stage.world, ctx, "POST", path, Value::Null).await;
     assert_eq!(status, 204);
     stage.until(&[]).await;
+}
+
+/// dstack-vmm starts a VM again whose QEMU ended. Nobody here asked for that boot, and its end is seen all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_boot_that_the_host_began_is_followed_to_its_end() {
+    let stage = Stage::new(|_| {}).await;
+    let sim = &stage.rack.host.sim;
+    let (vm, _) = stage.vm();
+    let shows = async |progress: &str| {
+        poll(Duration::from_secs(30), async || {
+            let state = stage.there.get("/cvms/my-app/state").await.ok();
+            (state["boot_progress"] == progress).then_some(())
+        })
+        .await
+    };
+    sim.stop(&vm).await.unwrap();
+    stage.until(&["changed"]).await;
+    sim.start(&vm).await.unwrap();
+    stage.until(&[]).await;
+    assert!(shows("booting").await.is_some(), "not booting");
+    stage.world.clock.advance_ms(60_000);
+    assert!(shows("done").await.is_some(), "not done");
 }
 
 /// With the policy `repair` the CVM is made as desired; with `ignore` nothing is told.

@@ -139,6 +139,32 @@ async fn pre_flight_names_what_is_wrong_with_a_host_and_how_to_mend_it() {
     assert_eq!((found.len(), level(&found, "reachable")), (1, "problem"), "{found:#?}");
 }
 
+/// Neither a dstack-vmm nor a guest on TDX tells it, so an operator who learns it later must be able to say it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_device_of_a_host_is_set_at_run_time() {
+    let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
+    let mut process = Process::of(&world, "here", dir.path());
+    let rack = Rack::new(&world, true, "apps.example").await;
+    add(&world, &mut process, rack.body("rack")).await;
+    let change = async |device_id: &str| {
+        let change = json!({"device_id": device_id});
+        asked(&world, &process.ctx, "PATCH", "/admin/nodes/rack", change).await
+    };
+    for wrong in ["07", ""] {
+        let (status, refused) = change(wrong).await;
+        let field = &refused["detail"][0]["loc"][1];
+        assert_eq!((status, field), (422, &json!("device_id")), "{refused}");
+    }
+    let (status, changed) = change(&"ab".repeat(32)).await;
+    assert_eq!(status, 200, "{changed}");
+    process.registry.sync().await.unwrap();
+    let shown = poll(Duration::from_secs(30), async || {
+        let found = findings(&world, &process, "rack", "device").await;
+        (level(&found, "device") == "ok").then_some(())
+    });
+    assert!(shown.await.is_some());
+}
+
 #[tokio::test]
 async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
     let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
@@ -181,6 +207,19 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
     let refused = some["refused"].as_array().unwrap();
     let hdd = refused.iter().find(|node| node["node"] == "rack-2").unwrap();
     assert_eq!(hdd["reason"], "has the label disk = hdd, nvme needed");
+    // What a host cannot do, and where its guests have their keys, counts as in a real placement.
+    let mut needs = large(1);
+    needs["needs"] = json!(["ports", "env", "hugepages"]);
+    assert_eq!(simulate(needs).await["fits"], 1, "a simulated host does all of it");
+    let (status, refused) = asked(
+        &world,
+        &ctx,
+        "POST",
+        "/admin/placement/simulate",
+        json!({"count": 1, "kms": "nowhere"}),
+    )
+    .await;
+    assert_eq!((status, &refused["error_code"]), (400, &json!("ERR-02-011")), "{refused}");
     let (status, refused) =
         asked(&world, &ctx, "POST", "/admin/placement/simulate", json!({"count": 0})).await;
     assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!("count")), "{refused}");
@@ -206,6 +245,7 @@ async fn nodes_have_labels_and_a_price_and_placement_is_simulated_with_them() {
         (json!({"labels": {"A B": "x"}}), "labels"),
         (json!({"labels": {"a": ""}}), "labels"),
         (json!({"price": "\n"}), "price"),
+        (json!({"device_id": "07".repeat(32)}), "device_id"),
     ] {
         let (status, refused) = asked(&world, &ctx, "PATCH", "/admin/nodes/rack-2", bad).await;
         assert_eq!((status, &refused["detail"][0]["loc"][1]), (422, &json!(field)), "{refused}");

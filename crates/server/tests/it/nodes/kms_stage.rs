@@ -86,20 +86,12 @@ impl Stage {
         let mut world = World::fleet(nodes, |_| {}).await;
         let one = Kms::listening(&world, "kms-one", 1).await;
         let two = Kms::listening(&world, "kms-two", 2).await;
-        let fleet = &world.ctx.fleet;
-        let own = (*fleet.own()).clone();
-        for node in own.values() {
-            let kms = match node.name.as_str() {
-                "rack-1" => Some("kms-one".to_owned()),
-                "rack-2" => Some("kms-two".to_owned()),
-                _ => None,
-            };
-            node.place(Placing { kms, ..node.placing() });
-        }
         let dstack = [&one, &two].map(|kms| kms.of_fleet(governed(kms.slug), timeout));
-        let fleet = Fleet::new(own, fleet.kms.clone()).with_dstack_kms(dstack.into());
-        world.ctx = Ctx::from(ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() });
-        world.router = http::router(world.ctx.clone(), Metrics::install());
+        take_keys_from(&mut world, dstack.into(), |node| match node {
+            "rack-1" => Some("kms-one"),
+            "rack-2" => Some("kms-two"),
+            _ => None,
+        });
         Self { world, one, two }
     }
 
@@ -127,6 +119,23 @@ impl Stage {
     pub fn vms(&self, at: usize) -> Vec<SimVm> {
         self.world.sims[at].host().vms().unwrap()
     }
+}
+
+/// Adds each dstack-kms to the fleet of a world; `of_node` names the one that guests of a node use.
+pub fn take_keys_from(
+    world: &mut World,
+    dstack: Vec<FleetKms>,
+    of_node: impl Fn(&str) -> Option<&'static str>,
+) {
+    let fleet = &world.ctx.fleet;
+    let own = (*fleet.own()).clone();
+    for node in own.values() {
+        let kms = of_node(&node.name).map(str::to_owned);
+        node.place(Placing { kms, ..node.placing() });
+    }
+    let fleet = Fleet::new(own, fleet.kms.clone()).with_dstack_kms(dstack);
+    world.ctx = Ctx::from(ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() });
+    world.router = http::router(world.ctx.clone(), Metrics::install());
 }
 
 pub fn merge(into: &mut Value, mut more: Value) {

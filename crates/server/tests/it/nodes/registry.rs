@@ -36,6 +36,7 @@ impl Process {
         config.data_dir = data_dir.to_owned();
         config.node = vec![NodeChoice::None];
         config.work.watch_nodes_s = 1;
+        config.admin.credentials_dir = std::env::temp_dir();
         change(&mut config);
         let config = Arc::new(config);
         let fleet = Fleet::new([].into(), world.ctx.fleet.kms.clone());
@@ -251,6 +252,9 @@ async fn a_node_that_cannot_be_opened_is_part_of_the_fleet_and_says_why() {
         with_disk(json!({ "url": "http://user:secret@rack-1" })),
         with_disk(json!({ "tee": "sgx" })),
         with_disk(json!({ "token_file": "token" })),
+        with_disk(json!({ "token_file": "/etc/passwd" })),
+        with_disk(json!({ "ca_file": std::env::temp_dir().join("../etc/passwd") })),
+        with_disk(json!({ "guest_token_file": "/etc/casemate/admin.key" })),
         with_disk(json!({ "user": "casemate" })),
         with_disk(json!({ "device_id": "07" })),
     ];

@@ -7,7 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use casemate_core::{cvm::ObservedVm, id::EngineVmId};
+use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
+    cvm::ObservedVm,
+    id::EngineVmId,
+};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
     guard::GuardedNode,
@@ -100,6 +104,13 @@ impl Node for Host {
     }
     async fn resolve_port(&self, vm: &EngineVmId, port: u16) -> Result<Dial, DialError> {
         self.sim.resolve_port(vm, port).await
+    }
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        self.sim.evidence(vm, nonce).await
     }
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         self.sim.logs(vm, query).await

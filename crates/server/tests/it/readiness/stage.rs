@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderMap, Request, Response, StatusCode},
 };
 use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
     cvm::{ObservedVm, Spec, StopMode},
     id::{AppId, CvmRef, EngineVmId, VmUuid},
     operation::OperationKind,
@@ -91,6 +92,13 @@ impl Node for Host {
             (8080, None) => Ok(Dial::Tcp(([127, 0, 0, 1], 1).into())),
             (port, _) => Err(DialError::NotPublished { port, published: vec![8080] }),
         }
+    }
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        self.sim.evidence(vm, nonce).await
     }
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         self.sim.logs(vm, query).await

@@ -6,7 +6,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use casemate_core::{cvm::ObservedVm, id::EngineVmId};
+use casemate_core::{
+    attestation::{GuestEvidence, ReportData},
+    cvm::ObservedVm,
+    id::EngineVmId,
+};
 use casemate_engine::node::{
     CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
 };
@@ -129,6 +133,13 @@ impl Node for Frail {
         self.host.resolve_port(vm, port).await
     }
 
+    async fn evidence(
+        &self,
+        vm: &EngineVmId,
+        nonce: Option<&ReportData>,
+    ) -> Result<GuestEvidence, CallError> {
+        self.host.evidence(vm, nonce).await
+    }
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         self.host.logs(vm, query).await
     }

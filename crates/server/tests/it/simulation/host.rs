@@ -6,7 +6,7 @@ use casemate_core::node::NodeKind;
 use casemate_dstack_double::{Host as VmmDouble, Profile, router};
 use casemate_engine::node::{
     Image, Node, Tee,
-    dstack::{DstackConfig, DstackNode},
+    dstack::{AccessFiles, DstackConfig, DstackNode},
     sim::SimNode,
 };
 use futures_util::FutureExt as _;
@@ -46,9 +46,7 @@ fn dstack(profile: &Profile, sim: SimNode, images: Vec<Image>) -> DstackNode {
     tokio::spawn(async move { axum::serve(listener, router(double)).await });
     let config = DstackConfig {
         address: format!("http://{address}").parse().unwrap(),
-        token_file: None,
-        user: None,
-        ca_file: None,
+        files: AccessFiles::default(),
         guest_token_file: None,
         tee: Tee::None,
         device_id: None,

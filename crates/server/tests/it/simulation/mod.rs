@@ -19,10 +19,10 @@
 
 use crate::common;
 pub mod dice;
-mod frail;
-mod host;
+pub mod frail;
+pub mod host;
 mod life;
-mod model;
+pub mod model;
 mod wants;
 
 use std::{

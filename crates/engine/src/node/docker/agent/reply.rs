@@ -5,6 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use casemate_core::attestation::ReportData;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,11 +19,19 @@ struct GetKey {
     algorithm: String,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct GetQuote {
+    report_data: String,
+}
+
 /// Answers one call.
 pub(super) fn reply(agent: &Agent, service: Service, method: &str, body: &[u8]) -> Response {
     match bare(method) {
         "Info" => Json(info(&agent.identity)).into_response(),
         "Version" => Json(version(&agent.identity)).into_response(),
+        "GetQuote" if service == Service::DstackGuest => get_quote(&agent.identity, body),
+        "RawQuote" if service == Service::Tappd => get_quote(&agent.identity, body),
         "GetKey" if service == Service::DstackGuest => {
             get_key(agent, body, ["key", "signature_chain"])
         }
@@ -46,56 +55,61 @@ fn bare(method: &str) -> &str {
         .unwrap_or(method)
 }
 
-/// `AppInfo`. Measurements are empty: there is nothing that measures.
-fn info(guest: &Identity) -> Value {
+/// `AppInfo`. Only RTMR3 is measured, from what the boot logged.
+fn info(identity: &Identity) -> Value {
+    let guest = &identity.guest;
+    let tcb = guest.tcb_info();
     json!({
         "app_id": guest.app_id,
         "instance_id": guest.instance_id.map(|id| id.to_string()).unwrap_or_default(),
         "app_cert": "",
-        "tcb_info": tcb_info(guest),
-        "app_name": guest.app_name,
-        "device_id": guest.device_id,
-        "mr_aggregated": "",
+        "tcb_info": serde_json::to_string(&tcb).unwrap_or_default(),
+        "app_name": identity.app_name,
+        "device_id": tcb.device_id,
+        "mr_aggregated": tcb.mr_aggregated,
         "os_image_hash": guest.os_image_hash,
-        "key_provider_info": json!({
-            "name": if guest.has_kms { "kms" } else { "none" },
-            "id": "",
-        })
-        .to_string(),
+        "key_provider_info": json!({ "name": guest.key_provider, "id": "" }).to_string(),
         "compose_hash": guest.compose_hash,
-        "vm_config": json!({
-            "os_image_hash": guest.os_image_hash,
-            "cpu_count": guest.vcpu,
-            "memory_size": u64::from(guest.memory_mb) * 1024 * 1024,
-            "image": guest.image,
-        })
-        .to_string(),
+        "vm_config": guest.vm_config(),
         "cloud_vendor": "",
         "cloud_product": "",
     })
 }
 
-/// JSON in a string, as clients expect it.
-fn tcb_info(guest: &Identity) -> String {
-    json!({
-        "mrtd": "",
-        "rtmr0": "",
-        "rtmr1": "",
-        "rtmr2": "",
-        "rtmr3": "",
-        "mr_aggregated": "",
-        "os_image_hash": guest.os_image_hash,
-        "compose_hash": guest.compose_hash,
-        "device_id": guest.device_id,
-        "event_log": [],
-        "app_compose": guest.app_compose,
-    })
-    .to_string()
+fn version(guest: &Identity) -> Value {
+    let version = guest.guest.image.rsplit('-').next().unwrap_or_default();
+    json!({"version": version, "rev": concat!("casemate-", env!("CARGO_PKG_VERSION"))})
 }
 
-fn version(guest: &Identity) -> Value {
-    let version = guest.image.rsplit('-').next().unwrap_or_default();
-    json!({"version": version, "rev": concat!("casemate-", env!("CARGO_PKG_VERSION"))})
+/// `GetQuoteResponse`: the quote with the caller's data, and what is needed to replay RTMR3.
+fn get_quote(identity: &Identity, body: &[u8]) -> Response {
+    let asked: GetQuote = match read(body) {
+        Ok(asked) => asked,
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &error),
+    };
+    let Some(report_data) = padded(&asked.report_data) else {
+        let text = "report_data must be hex of at most 64 bytes";
+        return refused(StatusCode::BAD_REQUEST, text);
+    };
+    let guest = &identity.guest;
+    match guest.quote(&identity.root, report_data) {
+        Ok(quote) => Json(json!({
+            "quote": hex::encode(quote),
+            "event_log": serde_json::to_string(&guest.event_log()).unwrap_or_default(),
+            "report_data": hex::encode(report_data),
+            "vm_config": guest.vm_config(),
+        }))
+        .into_response(),
+        Err(error) => refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+    }
+}
+
+/// Hex of at most 64 bytes, with zeros at the end.
+fn padded(text: &str) -> Option<ReportData> {
+    let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok()?;
+    let mut padded = [0; 64];
+    padded.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+    Some(padded)
 }
 
 fn get_key(agent: &Agent, body: &[u8], [key, chain]: [&str; 2]) -> Response {
@@ -136,7 +150,7 @@ fn read<T: Default + for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, String
 fn not_served(method: &str) -> Response {
     let text = format!(
         "{method} is not served: this CVM runs on a docker node, which has no TEE; served are Info, \
-         Version and GetKey"
+         Version, GetQuote and GetKey"
     );
     refused(StatusCode::NOT_IMPLEMENTED, &text)
 }

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use casemate_core::seal::EnvSecretKey;
+use casemate_core::{
+    id::{AppId, ComposeHash, InstanceId},
+    seal::EnvSecretKey,
+};
 use secrecy::SecretBox;
 use serde_json::Value;
 use tokio::{
@@ -14,6 +17,10 @@ use crate::{error::CallError, kms::GuestKey};
 #[derive(Debug)]
 struct Keys;
 
+impl Keys {
+    const SEED: [u8; 32] = [6; 32];
+}
+
 impl GuestKeys for Keys {
     fn env_secret(&self, _: &KeyOwner) -> Result<EnvSecretKey, CallError> {
         Ok(EnvSecretKey::from_bytes([1; 32]))
@@ -22,22 +29,30 @@ impl GuestKeys for Keys {
         assert_eq!((path, purpose), ("a/b", "signing"));
         Ok(GuestKey { key: SecretBox::new(Box::new([7; 32])), signature_chain: [[8; 65], [9; 65]] })
     }
+    fn development_root(&self) -> Result<DevelopmentRoot, CallError> {
+        DevelopmentRoot::from_seed(&Self::SEED)
+            .map_err(|error| CallError::Rejected(error.to_string()))
+    }
 }
 
 fn identity() -> Identity {
     Identity {
-        app_id: AppId::from_bytes([1; 20]),
+        guest: DevelopmentGuest {
+            app_id: AppId::from_bytes([1; 20]),
+            instance_id: Some(InstanceId::from_bytes([2; 20])),
+            compose_hash: ComposeHash::from_bytes([4; 32]),
+            app_compose: "{\"name\":\"web\"}".to_owned(),
+            key_provider: "kms",
+            image: "dstack-dev-0.5.4".to_owned(),
+            os_image_hash: "05".repeat(32),
+            vcpu: 2,
+            memory_mb: 1024,
+            ppid: [3; 16],
+        },
         kms: None,
         app_name: "web".to_owned(),
-        instance_id: Some(InstanceId::from_bytes([2; 20])),
-        device_id: DeviceId::from_bytes([3; 32]),
-        compose_hash: ComposeHash::from_bytes([4; 32]),
-        app_compose: "{\"name\":\"web\"}".to_owned(),
-        image: "dstack-dev-0.5.4".to_owned(),
-        os_image_hash: "05".repeat(32),
         has_kms: true,
-        vcpu: 2,
-        memory_mb: 1024,
+        root: Arc::new(Keys.development_root().unwrap()),
     }
 }
 
@@ -78,7 +93,7 @@ async fn the_agent_speaks_as_clients_expect() {
     for field in ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mr_aggregated", "device_id"] {
         assert!(tcb[field].is_string(), "{field}");
     }
-    assert_eq!(tcb["app_compose"], identity().app_compose);
+    assert_eq!(tcb["app_compose"], identity().guest.app_compose);
     assert_eq!(tcb["compose_hash"], "04".repeat(32));
 
     let asked = r#"{"path":"a/b","purpose":"signing","algorithm":"secp256k1"}"#;
@@ -87,6 +102,26 @@ async fn the_agent_speaks_as_clients_expect() {
     assert_eq!(key["signature_chain"][1], "09".repeat(65));
     let (_, key) = call(run, "tappd.sock", "/prpc/Tappd.DeriveK256Key?json", asked).await;
     assert_eq!(key["k256_key"], "07".repeat(32));
+
+    // Data of the caller, padded, and the register that its event log replays to.
+    let asked = r#"{"report_data":"0xabcd"}"#;
+    for (socket, path) in
+        [("dstack.sock", "/GetQuote"), ("tappd.sock", "/prpc/Tappd.RawQuote?json")]
+    {
+        let (status, answer) = call(run, socket, path, asked).await;
+        assert_eq!(status, 200, "{answer}");
+        let data = format!("abcd{}", "00".repeat(62));
+        assert_eq!(answer["report_data"], data);
+        let quote = answer["quote"].as_str().unwrap();
+        assert!(quote.contains(&data) && quote.contains(tcb["rtmr3"].as_str().unwrap()));
+        let log: Value = serde_json::from_str(answer["event_log"].as_str().unwrap()).unwrap();
+        assert_eq!(log, tcb["event_log"]);
+    }
+    for wrong in ["xy".to_owned(), "00".repeat(65)] {
+        let asked = format!(r#"{{"report_data":"{wrong}"}}"#);
+        let (status, answer) = call(run, "dstack.sock", "/GetQuote", &asked).await;
+        assert_eq!(status, 400, "{answer}");
+    }
 
     let (status, version) = call(run, "dstack.sock", "/prpc/DstackGuest.Version", "").await;
     assert_eq!((status, &version["version"]), (200, &Value::from("0.5.4")));
@@ -101,7 +136,6 @@ async fn what_needs_a_tee_is_named_and_refused() {
         serve(run, &run.join("private"), identity(), Arc::new(Keys), &Limits::default(), &tracker)
             .unwrap();
     for (socket, path, name) in [
-        ("dstack.sock", "/GetQuote", "GetQuote"),
         ("dstack.sock", "/Attest", "Attest"),
         ("tappd.sock", "/prpc/Tappd.TdxQuote", "TdxQuote"),
         ("tappd.sock", "/prpc/Tappd.DeriveKey", "DeriveKey"),
