@@ -215,10 +215,10 @@ error_codes! {
     ChangedMeanwhile, "ERR-20-037", 409, plain, "Another request changed this at the same moment: try again";
     /// A newer version of Casemate, which shares the database, wrote what this process cannot read.
     NewerVersion, "ERR-20-038", 503, plain, "This is being upgraded: try again";
-    /// The certification service of a TEE's vendor does not answer: no verdict.
-    CollateralUnreachable, "ERR-20-040", 503, coded, "The certification service of the platform's vendor does not answer";
     /// The KMS answers, and its answer is not to be believed.
     KmsUntrusted, "ERR-20-039", 502, coded, "The answer of the KMS cannot be trusted";
+    /// The certification service of a TEE's vendor does not answer: no verdict.
+    CollateralUnreachable, "ERR-20-040", 503, coded, "The certification service of the platform's vendor does not answer";
 }
 
 impl ErrorCode {
