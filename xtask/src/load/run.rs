@@ -230,7 +230,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Boots that the webhook decides, each recorded durably before it is answered.
+    /// Boots that the webhook decides, each recorded durably before it is answered. These are denials, which
+    /// are looked up and recorded as allowances are: CVMs of a simulated host have keys of the built-in KMS.
     async fn boots(&mut self, server: &Server, api: &Api, uuids: &[String]) -> anyhow::Result<()> {
         let address = webhook::address(server)?;
         let some = webhook::questions(api, uuids.get(..100).unwrap_or(uuids)).await?;
@@ -240,7 +241,9 @@ impl Bench {
         let used = (processor_ms(server)? - before) / 1e3;
         for answer in &answers {
             let answer: serde_json::Value = serde_json::from_slice(answer)?;
-            ensure!(answer["isAllowed"] == true, "a boot was denied: {answer}");
+            let reason = answer["reason"].as_str().unwrap_or_default();
+            let is_decided = answer["isAllowed"] == false && reason.contains("built-in KMS");
+            ensure!(is_decided, "another decision about a CVM of the built-in KMS: {answer}");
         }
         self.sample("webhook, boots decided", &sample, NO_BUDGETS);
         let rate = count(answers.len()) / used.max(0.01);
