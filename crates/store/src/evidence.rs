@@ -3,7 +3,7 @@
 use casemate_core::{
     attestation::GuestEvidence,
     cvm::EngineState,
-    id::{AppId, CvmId, WorkspaceId},
+    id::{AppId, CvmId, NodeId, WorkspaceId},
     stored,
     time::Timestamp,
 };
@@ -193,11 +193,20 @@ pub async fn request(db: &Db, id: &str) -> Result<Option<Request>, Error> {
     on_read!(db, |c| query_as::<_, Request>(SQL).bind(id).fetch_optional(c))
 }
 
-/// The open requests, oldest first.
-pub async fn open_requests(db: &Db, limit: i64) -> Result<Vec<Request>, Error> {
-    const SQL: &str = "SELECT id, cvm_id, node_id, nonce, requested_at, answered_at, checksum, message \
-        FROM evidence_requests WHERE answered_at IS NULL ORDER BY requested_at, id LIMIT $1";
-    on_read!(db, |c| query_as::<_, Request>(SQL).bind(limit.max(0)).fetch_all(c))
+/// The open requests about CVMs of these nodes, oldest first.
+pub async fn open_requests(db: &Db, nodes: &[NodeId], limit: i64) -> Result<Vec<Request>, Error> {
+    let sql = format!(
+        "SELECT id, cvm_id, node_id, nonce, requested_at, answered_at, checksum, message \
+         FROM evidence_requests WHERE answered_at IS NULL \
+         AND node_id IN (SELECT CAST(list.value AS BIGINT) FROM ({}) AS list) \
+         ORDER BY requested_at, id LIMIT $2",
+        db.dialect().elements()
+    );
+    let ids: Vec<i64> = nodes.iter().map(|node| node.0).collect();
+    on_read!(db, |c| query_as::<_, Request>(sqlx::AssertSqlSafe(sql))
+        .bind(serde_json::to_string(&ids).unwrap_or_default())
+        .bind(limit.max(0))
+        .fetch_all(c))
 }
 
 impl Tx {

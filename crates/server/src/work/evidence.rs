@@ -56,14 +56,17 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
         if retries {
             retried = ctx.now();
         }
-        let asked = match evidence::open_requests(&ctx.db, REQUESTS).await {
+        let mut nodes: Vec<Arc<FleetNode>> = ctx.fleet.own().values().cloned().collect();
+        nodes.retain(|node| node.silence().is_none());
+        let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
+        let asked = match evidence::open_requests(&ctx.db, &ids, REQUESTS).await {
             Ok(asked) => asked,
             Err(error) => {
                 tracing::warn!(%error, "requests for evidence were not read; the next round does");
                 Vec::new()
             }
         };
-        for node in ctx.fleet.own().values().filter(|node| node.silence().is_none()) {
+        for node in nodes {
             if is_due {
                 node.evidence.note_all();
             }
@@ -75,7 +78,7 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
             if own.is_empty() && node.evidence.is_empty() {
                 continue;
             }
-            let (ctx, node, stop) = (ctx.clone(), node.clone(), stop.clone());
+            let (ctx, stop) = (ctx.clone(), stop.clone());
             tasks.spawn(async move {
                 // Another turn of this node takes what is due.
                 let Ok(_turn) = node.evidence.turn.try_lock() else { return };

@@ -2,7 +2,7 @@
 
 use axum::{body::Body, http::Request};
 use casemate_core::id::CvmId;
-use casemate_server::{gateway::Gateway, work::evidence};
+use casemate_server::{config::ConfiguredRoot, gateway::Gateway, work::evidence};
 use casemate_store::evidence::open_requests;
 use casemate_testing::world::{Reply, TestNode, World, provision_body};
 use casemate_verify::{Bundle, ClaimId, Expected, Outcome, Policy, Roots, verify};
@@ -14,9 +14,8 @@ use tower::ServiceExt;
 async fn collect(world: &World) {
     for node in world.ctx.fleet.own().values() {
         node.evidence.note_all();
-        let asked = open_requests(&world.ctx.db, 100).await.unwrap();
-        let own = asked.into_iter().filter(|one| one.node_id == node.id.0).collect();
-        evidence::round(&world.ctx, node, own).await.unwrap();
+        let asked = open_requests(&world.ctx.db, &[node.id], 100).await.unwrap();
+        evidence::round(&world.ctx, node, asked).await.unwrap();
     }
 }
 
@@ -118,7 +117,8 @@ async fn a_nonce_is_in_the_quote_or_refused() {
     world.settle().await;
     assert_eq!(world.post(&path, json!({})).await.status.as_u16(), 409);
     collect(&world).await;
-    let pending = open_requests(&world.ctx.db, 100).await.unwrap();
+    let nodes: Vec<_> = world.ctx.fleet.own().keys().copied().collect();
+    let pending = open_requests(&world.ctx.db, &nodes, 100).await.unwrap();
     assert!(pending.is_empty(), "a request about a CVM that went down ends");
 }
 
@@ -240,6 +240,63 @@ async fn an_uploaded_quote_is_kept_if_it_is_genuine() {
         let refused = world.post("/attestations/verify", wrong).await;
         assert!(refused.status.is_client_error(), "{}", refused.text);
     }
+}
+
+#[tokio::test]
+async fn a_quote_under_a_configured_development_root_is_no_success() {
+    let lab = casemate_verify::simulate::DevelopmentRoot::from_seed(&[3; 32]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lab.pem");
+    std::fs::write(&file, lab.certificate_pem().unwrap()).unwrap();
+    let now = jiff::Timestamp::from_second(1_767_225_600).unwrap();
+    let collateral = lab.collateral(now).unwrap();
+    let pccs = pccs(collateral).await;
+    let world = World::with(|config| {
+        config.attestation.pccs_url = pccs;
+        let root = ConfiguredRoot { name: "lab".to_owned(), file };
+        config.attestation.development_roots = vec![root];
+    })
+    .await;
+    let quote = lab.quote(&casemate_verify::simulate::TdReport::default()).unwrap();
+    let shown = world.post("/attestations/verify", json!({ "hex": hex::encode(quote) })).await.ok();
+    assert_eq!(claim(&shown["verdict"], "hardware")["state"], "proven", "{shown:#}");
+    assert_eq!(claim(&shown["verdict"], "tcb")["state"], "proven");
+    assert_eq!(shown["success"], false, "it proves nothing about hardware");
+}
+
+/// A certification service with this collateral.
+async fn pccs(has: casemate_verify::QuoteCollateralV3) -> String {
+    use axum::{http::HeaderName, routing::get};
+    let chain = |name: &'static str, chain: &str, body: Vec<u8>| {
+        let name = HeaderName::from_static(name);
+        let escaped = chain.replace('\n', "%0A").replace(' ', "%20");
+        let reply = ([(name, escaped)], body);
+        get(move || std::future::ready(reply.clone()))
+    };
+    let signed = |name: &str, value: &str, signature: &[u8]| {
+        format!(r#"{{"{name}":{value},"signature":"{}"}}"#, hex::encode(signature)).into_bytes()
+    };
+    let tcb = signed("tcbInfo", &has.tcb_info, &has.tcb_info_signature);
+    let qe = signed("enclaveIdentity", &has.qe_identity, &has.qe_identity_signature);
+    let root = hex::encode(has.root_ca_crl);
+    let router = axum::Router::new()
+        .route(
+            "/sgx/certification/v4/pckcrl",
+            chain("sgx-pck-crl-issuer-chain", &has.pck_crl_issuer_chain, has.pck_crl),
+        )
+        .route(
+            "/tdx/certification/v4/tcb",
+            chain("tcb-info-issuer-chain", &has.tcb_info_issuer_chain, tcb),
+        )
+        .route(
+            "/tdx/certification/v4/qe/identity",
+            chain("sgx-enclave-identity-issuer-chain", &has.qe_identity_issuer_chain, qe),
+        )
+        .route("/sgx/certification/v4/rootcacrl", get(move || std::future::ready(root.clone())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }
 
 #[tokio::test]

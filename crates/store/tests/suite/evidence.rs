@@ -113,9 +113,14 @@ async fn a_request_is_answered_once(db: Db) {
     }
     assert_eq!(tx.open_evidence_requests(cvm).await.unwrap(), 2);
     tx.commit().await.unwrap();
-    let open = evidence::open_requests(&db, 9).await.unwrap();
+    let nodes = [world.node];
+    let open = evidence::open_requests(&db, &nodes, 9).await.unwrap();
     assert_eq!(open, [request("1", 1), request("2", 2)]);
-    assert_eq!(evidence::open_requests(&db, 1).await.unwrap().len(), 1);
+    assert_eq!(evidence::open_requests(&db, &nodes, 1).await.unwrap().len(), 1);
+    // Requests about nodes that do not answer keep nobody else's waiting.
+    let other = world.node("node-2").await.node;
+    assert_eq!(evidence::open_requests(&db, &[other], 9).await.unwrap(), []);
+    assert_eq!(evidence::open_requests(&db, &[], 9).await.unwrap(), []);
 
     let mut tx = db.begin().await.unwrap();
     assert!(tx.answer_evidence_request("1", Ok("sum"), at(3)).await.unwrap());
