@@ -1,7 +1,7 @@
 //! The quote in the certificate of a guest. The guest agent tells it to the host with `Info`: its demo
 //! certificate, whose extensions hold the attestation. Extension ids and forms are those of dstack's `ra-tls`
-//! crate: `…62397.1.8` is an attestation, of version 0 in SCALE or of version 1 in MessagePack; before 0.5.4 the
-//! quote itself is `…62397.1.1`.
+//! crate: `…62397.1.8` is an attestation, of version 0 in SCALE or of version 1 in MessagePack; in older
+//! certificates `…62397.1.1` is the quote itself.
 
 use casemate_core::attestation::{GuestEvidence, SnpReport};
 use parity_scale_codec::Decode;
