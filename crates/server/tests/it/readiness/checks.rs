@@ -25,9 +25,15 @@ async fn the_one_with_the_fewest_requests_is_chosen() {
     for _ in 0..3 {
         under_way.push(stage.spawn("GET", "/slow"));
     }
+    // None is answered before each has one: an instance that is done may be chosen again.
+    let mut guests = Vec::new();
     for name in ["web-1", "web-2", "web-3"] {
-        let guest = stage.guest(name).await;
+        guests.push(stage.guest(name).await);
+    }
+    for guest in &guests {
         guest.works_on(1).await;
+    }
+    for guest in &guests {
         guest.tickets.add_permits(1);
     }
     let mut seen = BTreeSet::new();

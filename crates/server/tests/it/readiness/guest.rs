@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    panic::Location,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -22,7 +23,10 @@ use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
+    time::timeout,
 };
+
+use crate::readiness::stage::PATIENCE;
 
 /// What a guest does and has seen, over all its boots.
 #[derive(Debug)]
@@ -83,9 +87,14 @@ impl Guest {
     }
 
     /// Waits until it works on so many requests.
-    pub async fn works_on(&self, count: usize) {
+    #[track_caller]
+    pub fn works_on(&self, count: usize) -> impl Future<Output = ()> {
+        let called_from = Location::caller();
         let mut working = self.working.subscribe();
-        working.wait_for(|now| *now == count).await.unwrap();
+        async move {
+            let waited = timeout(PATIENCE, working.wait_for(|now| *now == count)).await;
+            assert!(waited.is_ok(), "{} never works on {count}: {called_from}", self.name);
+        }
     }
 
     pub fn kill(&self) {
