@@ -102,7 +102,7 @@ async fn every_statement_runs(db: Db) {
 async fn prepare_and_commit(world: &World) {
     let (db, document, kms) = (&world.db, hash(7), kms());
     let mut tx = db.begin().await.unwrap();
-    tx.refuse_dropped_env(world.workspace, false).await.unwrap();
+    tx.set_policy(world.workspace, Some(false), None).await.unwrap();
     tx.insert_api_key("aa", world.user, world.workspace, "k", START).await.unwrap();
     tx.remembered(world.workspace, "key", START).await.unwrap();
     tx.keep_document(&document, "{}", START).await.unwrap();
@@ -127,7 +127,7 @@ async fn prepare_and_commit(world: &World) {
     tx.commit().await.unwrap();
     provisions::first_open(db, world.workspace, &document, &app, START).await.unwrap();
     provisions::next_nonce(db, world.workspace).await.unwrap();
-    assert!(!accounts::refuses_dropped_env(db, world.workspace).await.unwrap());
+    assert!(!accounts::policy(db, world.workspace).await.unwrap().refuses_dropped_env);
     provisions::free_nonces(db, world.workspace, 0, 3).await.unwrap();
     provisions::kms_of_app(db, &app).await.unwrap();
     provisions::document(db, &document).await.unwrap();
