@@ -172,9 +172,8 @@ impl Tx {
             self,
             query(SQL).bind(workspace.0).bind(refuses_dropped_env).bind(requires_evidence)
         )?;
-        let (refuses_dropped_env, requires_evidence) = on_tx!(self, |c| query_as(POLICY)
-            .bind(workspace.0)
-            .fetch_one(c))?;
+        let (refuses_dropped_env, requires_evidence) =
+            on_tx!(self, |c| query_as(POLICY).bind(workspace.0).fetch_one(c))?;
         Ok(WorkspacePolicy { refuses_dropped_env, requires_evidence })
     }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use casemate_core::{
-    attestation::{ClaimState, GuestEvidence, JudgedClaim, StoredVerdict, TcbInfo},
+    attestation::{ClaimState, GuestEvidence, JudgedClaim, SnpReport, StoredVerdict, TcbInfo},
     time::Timestamp,
 };
 use casemate_store::{
@@ -95,7 +95,7 @@ pub(super) fn of(
             collateral: collateral.map(|collateral| (*collateral).clone()),
             event_log: event_log(evidence),
         }),
-        snp: None,
+        snp: evidence.snp.as_ref().and_then(snp),
         report_data: bytes(&found.nonce)
             .map(|nonce| bundle::ReportData { nonce, form: bundle::ReportDataForm::Raw }),
         app_compose: tcb
@@ -109,6 +109,18 @@ pub(super) fn of(
         login: None,
         gpu: None,
     }
+}
+
+/// A report without a certificate of the chip stays in: the verifier says what is missing.
+fn snp(shown: &SnpReport) -> Option<bundle::Snp> {
+    Some(bundle::Snp {
+        report: HexBytes(hex::decode(&shown.report).ok()?),
+        // The verifier has AMD's roots.
+        ark: String::new(),
+        ask: shown.ask.clone().unwrap_or_default(),
+        vcek: shown.vcek.clone().unwrap_or_default(),
+        mr_config: shown.mr_config.clone(),
+    })
 }
 
 /// Measurements, event log and document as far as the guest showed them.
@@ -219,5 +231,23 @@ pub(super) fn stored(verdict: &Verdict) -> StoredVerdict {
     StoredVerdict {
         accepted: matches!(verdict.outcome, Outcome::Proven | Outcome::Simulated),
         claims: verdict.claims.iter().map(judged).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_without_certificates_stays_in_the_bundle() {
+        let shown = SnpReport { report: "ab".repeat(1184), ..SnpReport::default() };
+        let bare = snp(&shown).unwrap();
+        assert_eq!((bare.report.0.len(), &*bare.vcek, bare.mr_config), (1184, "", None));
+        let text = |text: &str| Some(text.to_owned());
+        let whole =
+            SnpReport { ask: text("ask"), vcek: text("vcek"), mr_config: text("{}"), ..shown };
+        let whole = snp(&whole).unwrap();
+        assert_eq!((&*whole.ask, &*whole.vcek, whole.mr_config), ("ask", "vcek", text("{}")));
+        assert_eq!(snp(&SnpReport { report: "no hex".to_owned(), ..SnpReport::default() }), None);
     }
 }

@@ -126,7 +126,11 @@ async fn an_instance_registers_once_its_evidence_is_accepted() {
         let status = answer.status().as_u16();
         (status, answer.json::<serde_json::Value>().await.unwrap()["code"].clone())
     };
-    assert_eq!(code().await, (403, json!("evidence_needs_newer_image")), "an image without version");
+    assert_eq!(
+        code().await,
+        (403, json!("evidence_needs_newer_image")),
+        "an image without version"
+    );
     let planned = boot_another_image(&stage);
     collect(&stage).await;
     assert_eq!(code().await, (403, json!("evidence_refused")));
