@@ -58,7 +58,7 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
             retried = ctx.now();
         }
         let mut nodes: Vec<Arc<FleetNode>> = ctx.fleet.own().values().cloned().collect();
-        nodes.retain(|node| node.silence().is_none());
+        nodes.retain(|node| node.outage().is_none());
         let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
         let asked = match evidence::open_requests(&ctx.db, &ids, REQUESTS).await {
             Ok(asked) => asked,

@@ -5,9 +5,7 @@ use casemate_core::id::CvmId;
 use casemate_server::{config::ConfiguredRoot, gateway::Gateway, work::evidence};
 use casemate_store::evidence::open_requests;
 use casemate_testing::world::{Reply, TestNode, World, provision_body};
-use casemate_verify::{
-    Bundle, ClaimId, Expected, Outcome, Policy, Roots, policy::KmsRoot, verify,
-};
+use casemate_verify::{Bundle, ClaimId, Expected, Outcome, Policy, Roots, policy::KmsRoot, verify};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;

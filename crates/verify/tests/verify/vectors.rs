@@ -224,11 +224,14 @@ fn certificates_that_are_not_shown_are_missing_and_amds_root_is_known() {
     bundle.snp.as_mut().unwrap().ark.clear();
     assert_eq!(judge(&bundle, &Policy::default(), now).claims, whole.claims);
 
-    let clear: [(fn(&mut Snp), &str); 2] =
-        [(|snp| snp.ask.clear(), "snp.ask"), (|snp| snp.vcek.clear(), "snp.vcek")];
-    for (clear, field) in clear {
+    for (field, is_ask) in [("snp.ask", true), ("snp.vcek", false)] {
         let (mut bundle, now) = dstack_snp();
-        clear(bundle.snp.as_mut().unwrap());
+        let snp = bundle.snp.as_mut().unwrap();
+        if is_ask {
+            snp.ask.clear();
+        } else {
+            snp.vcek.clear();
+        }
         let verdict = judge(&bundle, &Policy::default(), now);
         let expected = State::NotShown { why: Missing::NotInBundle { field } };
         assert_eq!(verdict.state(ClaimId::Hardware), Some(&expected));

@@ -277,7 +277,10 @@ mod tests {
     fn keys_for_logging_in_are_those_of_the_user_config() {
         let keys = |text| ssh_keys(Some(text));
         assert_eq!(ssh_keys(None), Vec::<String>::new());
-        assert_eq!(keys(r#"{"ssh_authorized_keys":["ssh-ed25519 A"],"other":1}"#), ["ssh-ed25519 A"]);
+        assert_eq!(
+            keys(r#"{"ssh_authorized_keys":["ssh-ed25519 A"],"other":1}"#),
+            ["ssh-ed25519 A"]
+        );
         assert!(keys("no JSON").is_empty() && keys("{}").is_empty());
     }
 
