@@ -49,6 +49,7 @@ pub mod patch;
 pub mod power;
 pub mod preview;
 pub mod provision;
+pub mod quota;
 pub mod readiness;
 pub mod replicate;
 pub mod reply;

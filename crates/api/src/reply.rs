@@ -18,6 +18,7 @@ mod cvm_flat;
 mod cvm_state;
 mod domain;
 mod governance;
+mod guest;
 mod instance_id;
 mod kms;
 mod network;
@@ -53,6 +54,7 @@ pub use cvm_flat::{CvmFlat, Hosted, HostedCvm, ManagedUser, NewInstance, Teepod,
 pub use cvm_state::{CvmState, CvmStatus, StatusBatch, StatusOperation};
 pub use domain::{Caa, Diagnosis, DnsRecord, DomainDiagnosis};
 pub use governance::{GovernancePlan, PlanAccount, PlanArgument, PlanHost, PlanObstacle, PlanStep};
+pub use guest::{Container, CvmComposition, CvmNetwork, CvmStats, Disk, SystemInfo};
 pub use instance_id::{InstanceIdResult, InstanceIdResults};
 pub use kms::{
     KmsContract, KmsContractNode, KmsContractNodes, KmsInspection, KmsKeys, KmsList, KmsNode,

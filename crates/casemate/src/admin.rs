@@ -5,6 +5,7 @@ mod gateway;
 mod kms;
 mod moving;
 mod node;
+mod quota;
 
 pub use self::fleet::label;
 
@@ -29,6 +30,9 @@ pub enum Admin {
     /// Manage the nodes of the fleet.
     #[command(subcommand)]
     Node(node::Node),
+    /// Show and set what a workspace may take.
+    #[command(subcommand)]
+    Quota(quota::Quota),
     /// Work on CVMs of any workspace.
     #[command(subcommand)]
     Cvm(moving::Cvm),
@@ -58,6 +62,7 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
         Admin::Gateway(command) => gateway::run(global, command).await,
         Admin::Kms(command) => kms::run(global, command).await,
         Admin::Node(command) => node::run(global, command).await,
+        Admin::Quota(command) => quota::run(global, command).await,
         Admin::Cvm(command) => moving::run(global, command).await,
     }
 }

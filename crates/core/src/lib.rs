@@ -32,6 +32,7 @@ pub mod place;
 pub mod plan;
 pub mod preflight;
 pub mod pubkey;
+pub mod quota;
 pub mod ready;
 pub mod registration;
 pub mod seal;

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::{Fault, Host};
 
 /// Every path that the document names.
-pub(crate) const ALL: [&str; 20] = [
+pub(crate) const ALL: [&str; 22] = [
     "prpc/CreateVm",
     "prpc/StartVm",
     "prpc/StopVm",
@@ -34,7 +34,9 @@ pub(crate) const ALL: [&str; 20] = [
     "prpc/GetAppEnvEncryptPubKey",
     "guest/Info",
     "guest/ListContainers",
+    "guest/NetworkInfo",
     "guest/Shutdown",
+    "guest/SysInfo",
 ];
 
 /// Why a call has no answer.
@@ -184,10 +186,16 @@ pub(crate) async fn guest(
                 "app_cert": "", "tcb_info": tcb.unwrap_or_default(), "device_id": device_id.to_string(),
             }))
         }
-        "ListContainers" => Ok(json!({"containers": [
-            {"id": "1", "names": ["/dstack-app-1"], "image": "", "image_id": "", "created": 0,
-             "state": "running", "status": "Up"},
-        ]})),
+        "ListContainers" => Ok(json!({"containers": host.sim.guest_containers(&vm).await?})),
+        "SysInfo" => Ok(json!(host.sim.guest_system(&vm).await?)),
+        "NetworkInfo" => Ok(json!({
+            "dns_servers": [], "gateways": [],
+            "interfaces": [
+                {"name": "dstack-wg0", "addresses": [{"address": "10.8.0.2", "prefix": 32}],
+                 "rx_bytes": 0, "tx_bytes": 0, "rx_errors": 0, "tx_errors": 0},
+            ],
+            "wg_info": "interface: dstack-wg0\n\npeer: double\n  latest handshake: 5 seconds ago\n",
+        })),
         "Shutdown" => Ok(host.sim.shutdown(&vm).await.map(|()| Value::Null)?),
         other => Err(Failure::NoMethod(other.to_owned())),
     }

@@ -7,7 +7,9 @@ mod drift;
 mod dstack_kms;
 mod gateways;
 mod kms_webhook;
+mod limits;
 mod nodes;
+mod quotas;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -30,7 +32,9 @@ pub use self::{
     dstack_kms::{DstackKms, key_of as dstack_kms_key},
     gateways::{Accept, ConfiguredGateway, GatewayAuth},
     kms_webhook::{Check, KmsWebhook},
+    limits::Limits as ListenerLimits,
     nodes::ConfiguredNode,
+    quotas::Quotas,
 };
 
 /// The commented defaults.
@@ -62,6 +66,8 @@ pub struct Config {
     pub gateway_auth: GatewayAuth,
     pub admin: Admin,
     pub provision: Provision,
+    pub quotas: Quotas,
+    pub limits: ListenerLimits,
     pub shutdown: Shutdown,
     pub work: Work,
     pub drift: Drift,
@@ -318,6 +324,7 @@ impl Config {
         if !credentials.as_os_str().is_empty() && credentials.is_relative() {
             return refuse("admin.credentials_dir", "must be an absolute path");
         }
+        self.limits.check()?;
         self.drift.check()?;
         self.attestation.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {

@@ -98,6 +98,13 @@ pub async fn member(
     row.map(PrincipalRow::read).transpose()
 }
 
+/// The id of the workspace of this slug.
+pub async fn workspace_id(db: &Db, slug: &str) -> Result<Option<WorkspaceId>, Error> {
+    const SQL: &str = "SELECT id FROM workspaces WHERE slug = $1";
+    let id = on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(slug).fetch_optional(c))?;
+    Ok(id.map(WorkspaceId))
+}
+
 /// Whether any user exists. The first start creates one.
 pub async fn any_user(db: &Db) -> Result<bool, Error> {
     const SQL: &str = "SELECT id FROM users LIMIT 1";
@@ -154,6 +161,8 @@ impl Tx {
             self,
             query(SQL).bind(id).bind(slug).bind(name).bind(wallet.to_string()).bind(now.micros())
         )?;
+        const USAGE: &str = "INSERT INTO workspace_usage (workspace_id) VALUES ($1)";
+        exec_tx!(self, query(USAGE).bind(id))?;
         Ok(WorkspaceId(id))
     }
 

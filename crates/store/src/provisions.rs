@@ -167,6 +167,23 @@ const COLUMNS: &str = "SELECT id, workspace_id, app_id, kms_id, node_id, spec, s
     created_at, expires_at, cvm_id FROM provisions";
 
 impl Tx {
+    /// Whether a workspace has so many prepared deployments that wait for their commit, or more. Reads as many
+    /// entries of an index at most.
+    pub async fn has_open_provisions(
+        &mut self,
+        workspace: WorkspaceId,
+        count: u32,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "SELECT 1 FROM provisions WHERE workspace_id = $1 AND cvm_id IS NULL \
+            LIMIT 1 OFFSET $2";
+        let before_last = i64::from(count.max(1)) - 1;
+        let found = on_tx!(self, |c| query_scalar::<_, i64>(SQL)
+            .bind(workspace.0)
+            .bind(before_last)
+            .fetch_optional(c))?;
+        Ok(found.is_some())
+    }
+
     /// Locks the workspace's row until commit. Provisions, commits and replicas of one workspace run one
     /// after the other, so that the second of two equal requests sees the first.
     pub async fn lock_workspace(&mut self, workspace: WorkspaceId) -> Result<(), Error> {

@@ -248,6 +248,7 @@ impl World {
             gateways: Arc::default(),
             fleet: Arc::new(fleet),
             cache: Arc::default(),
+            guests: Arc::default(),
             directory_length: Arc::default(),
             inflight: Arc::default(),
             attestation: Arc::new(
@@ -274,6 +275,7 @@ impl World {
     pub fn replica(&self) -> Self {
         self.at(Ctx::from(ctx::World {
             cache: Arc::default(),
+            guests: Arc::default(),
             directory_length: Arc::default(),
             inflight: Arc::default(),
             ..(*self.ctx).clone()

@@ -219,6 +219,8 @@ error_codes! {
     KmsUntrusted, "ERR-20-039", 502, coded, "The answer of the KMS cannot be trusted";
     /// The certification service of a TEE's vendor does not answer: no verdict.
     CollateralUnreachable, "ERR-20-040", 503, coded, "The certification service of the platform's vendor does not answer";
+    /// The body broke off, or its next part did not come in time.
+    BodyIncomplete, "ERR-20-041", 408, coded, "The request body did not arrive whole in time: send it again";
 }
 
 impl ErrorCode {

@@ -1,7 +1,10 @@
 //! Reads a user's compose file: its problems, published ports and variables. The text itself is hashed and
 //! sent; nothing here writes YAML.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{
     check::{check, services},
@@ -20,6 +23,8 @@ pub struct Inspected {
     pub name: Option<String>,
     /// Names of the services, sorted.
     pub services: Vec<String>,
+    /// `image:` of each service as written; one that is only built has none.
+    pub images: BTreeMap<String, String>,
     /// Published TCP ports, ascending and unique, as far as they are known before the app runs.
     pub published: Vec<u16>,
     /// Published ports of other protocols, which the gateway does not forward.
@@ -156,11 +161,19 @@ pub fn inspect_with(text: &str, known: &dyn Fn(&str) -> Known) -> Result<Inspect
     Ok(Inspected {
         name: file.get("name").and_then(Node::text).map(str::to_owned),
         services: names,
+        images: images(&file),
         published,
         not_tcp,
         variables: variables(&file),
         readiness,
     })
+}
+
+fn images(file: &Node) -> BTreeMap<String, String> {
+    let image = |service: &yaml::Entry| {
+        Some((service.key.clone(), service.node.get("image")?.text()?.to_owned()))
+    };
+    services(file).filter_map(image).collect()
 }
 
 /// Compose refuses to start without services.

@@ -61,8 +61,16 @@ async fn a_vm_lives_and_goes_on_every_build() {
         node.start(&vm).await.unwrap();
         until(&stage, &config.mark, "up", |seen| seen.boot == Boot::Done).await;
         assert!(the_one(&stage, &config.mark).await.instance_id.is_some());
+        let containers = node.guest_containers(&vm).await.unwrap();
+        assert_eq!(containers.len(), 1);
+        assert_eq!((&*containers[0].names[0], &*containers[0].state), ("/dstack-web-1", "running"));
+        assert_eq!(node.guest_system(&vm).await.unwrap().num_cpus, 2);
+        let network = node.guest_network(&vm).await.unwrap();
+        assert_eq!(network.internal_ip.as_deref(), Some("10.8.0.2"));
+        assert_eq!(network.latest_handshake.as_deref(), Some("5 seconds ago"));
         node.shutdown(&vm).await.unwrap();
         until(&stage, &config.mark, "down", |seen| seen.power == VmPower::Stopped).await;
+        assert!(matches!(node.guest_system(&vm).await, Err(CallError::Rejected(_))));
         node.start(&vm).await.unwrap();
         node.stop(&vm).await.unwrap();
         assert_eq!(the_one(&stage, &config.mark).await.power, VmPower::Stopped);

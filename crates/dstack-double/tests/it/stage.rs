@@ -86,7 +86,11 @@ pub fn secret(path: &std::path::Path, text: &str) {
 }
 
 pub fn config(name: &str) -> VmConfig {
-    let compose = format!(r#"{{"manifest_version":2,"name":"{name}","runner":"docker-compose"}}"#);
+    let compose = serde_json::json!({
+        "manifest_version": 2, "name": name, "runner": "docker-compose",
+        "docker_compose_file": "services:\n  web:\n    image: busybox\n",
+    });
+    let compose = compose.to_string();
     let mut id = [0; 16];
     Real.fill(&mut id);
     VmConfig {

@@ -23,7 +23,10 @@ use casemate_core::{
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig};
+use super::{
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
+    LogStream, Mark, Node, VmConfig,
+};
 
 /// Calls without an answer after which no other is tried.
 const BREAKS_AFTER: u32 = 3;
@@ -205,6 +208,24 @@ impl Node for GuardedNode {
     ) -> Result<GuestEvidence, CallError> {
         let call = self.call().await?;
         let outcome = call.driver.evidence(vm, nonce).await;
+        call.end(outcome)
+    }
+
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.guest_containers(vm).await;
+        call.end(outcome)
+    }
+
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.guest_system(vm).await;
+        call.end(outcome)
+    }
+
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.guest_network(vm).await;
         call.end(outcome)
     }
 

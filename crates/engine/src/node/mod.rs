@@ -12,6 +12,7 @@ pub mod development;
 pub mod docker;
 pub mod dstack;
 pub mod guard;
+pub mod guest_facts;
 pub mod sim;
 
 use std::{fmt, net::SocketAddr};
@@ -33,6 +34,7 @@ use casemate_core::{
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+pub use self::guest_facts::{GuestContainer, GuestDisk, GuestNetwork, GuestSystem};
 pub use crate::error::CallError;
 
 /// A host that runs CVMs. Implementations must never block the runtime and must bound every call.
@@ -88,6 +90,15 @@ pub trait Node: Send + Sync + fmt::Debug {
         vm: &EngineVmId,
         nonce: Option<&ReportData>,
     ) -> Result<GuestEvidence, CallError>;
+
+    /// The containers of the running guest; refused while it does not answer.
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError>;
+
+    /// The system of the running guest; refused while it does not answer.
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError>;
+
+    /// The network of the running guest; refused while it does not answer.
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError>;
 
     /// The containers' output, oldest line first, as text lines `service | text`.
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError>;

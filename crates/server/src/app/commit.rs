@@ -39,7 +39,7 @@ use super::{
     kms,
     mutation::{IdempotencyKey, Mutation, WriteError},
     provision::{self, check_sealed_env, node},
-    views,
+    quota, views,
 };
 use crate::{crash, view::CvmView};
 
@@ -476,6 +476,7 @@ async fn insert(
             .detail(ErrorDetail::message(field, why.to_string()))
             .suggest("Provision again: another node may take it.")
     })?;
+    quota::check_counted(ctx, &inserted.workspace, &wanted)?;
     Ok(inserted)
 }
 

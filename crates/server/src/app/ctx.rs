@@ -22,6 +22,7 @@ use super::{
     error::Error,
     fleet::{Fleet, Instance},
     gateways::GatewayClusters,
+    guest_facts::GuestAnswers,
 };
 use crate::{config::Config, inflight::InFlightRequests};
 
@@ -60,6 +61,8 @@ pub struct World {
     pub dns: Arc<dyn Dns>,
     /// What was read before and is still so.
     pub cache: Arc<Cache>,
+    /// What guests told of themselves a moment ago.
+    pub guests: Arc<GuestAnswers>,
     /// How many apps the public directory has.
     pub directory_length: Arc<DirectoryLength>,
     /// Requests that the gateway here has under way.

@@ -39,7 +39,7 @@ use super::{
     fleet::{FleetKms, FleetNode},
     kms,
     mutation::{IdempotencyKey, Mutation, WriteError},
-    views,
+    quota, views,
 };
 use crate::view::ProvisionView;
 
@@ -172,6 +172,7 @@ async fn prepare<'a>(
     };
     let matched = size::place(ctx, &setup, &allowed, images).await?;
     let kms = matched.kms;
+    quota::check_prepared(ctx, tx, caller, &amount(&matched.resources)).await?;
     if kms.governed.is_some() {
         identity::refuse_what_a_contract_decides(request, &compose)?;
     }

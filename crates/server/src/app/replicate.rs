@@ -47,7 +47,7 @@ use super::{
     events::{self, CvmEvent, EventScope, Verified},
     fleet::FleetNode,
     mutation::{IdempotencyKey, Mutation, WriteError},
-    provision, update, views,
+    provision, quota, update, views,
 };
 use crate::{crash, view::CvmView};
 
@@ -362,6 +362,7 @@ impl Attempt<'_> {
         let inserted = tx.insert_cvm(new, ctx.now()).await?;
         let mut cvm = inserted.cvm;
         target::still_fits(tx, node, &cvm.spec, cvm.id, &inserted.before).await?;
+        quota::check_counted(ctx, &inserted.workspace, &provision::amount(&cvm.spec.resources))?;
         commit::begin(ctx, tx, caller, &mut cvm).await?;
         if let Some(verified) = verified {
             let operation = cvm.operation.map(|open| open.id);

@@ -108,13 +108,25 @@ pub struct Raw {
     pub key: Option<IdempotencyKey>,
 }
 
+/// Why a body could not be read whole.
+fn why_unread(error: &axum::Error) -> ErrorCode {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return ErrorCode::BodyTooLarge;
+        }
+        cause = error.source();
+    }
+    ErrorCode::BodyIncomplete
+}
+
 impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes =
-            to_bytes(body, MAX_BODY).await.map_err(|_| Error::code(ErrorCode::BodyTooLarge))?;
+            to_bytes(body, MAX_BODY).await.map_err(|error| Error::code(why_unread(&error)))?;
         let key = match parts.headers.get("idempotency-key") {
             None => None,
             Some(value) => {

@@ -18,7 +18,9 @@ use axum::{
 };
 use casemate_api::error::ErrorCode;
 use metrics::{Counter, Histogram};
-use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::RequestBodyTimeoutLayer,
+};
 use tracing::Instrument;
 
 use super::error::{ApiError, Pending};
@@ -35,6 +37,7 @@ pub fn wrap(routes: Router, ctx: Ctx) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::from(Error::Internal("a handler panicked".to_owned())).into_response()
         }))
+        .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(ctx.config.limits.body_timeout_s)))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(middleware::from_fn_with_state((ctx, Arc::<Meters>::default()), edge))
 }

@@ -32,7 +32,7 @@ impl Webhook {
         let auth = BootAuth::start(ctx, tasks);
         let auth = auth.map_err(|error| StartError::KmsWebhook(error.to_string()))?;
         let url = format!("http://{}", self.address);
-        serve(listeners, self.listener, router(auth, self.token), &ctx.stop);
+        serve(listeners, self.listener, router(auth, self.token), ctx);
         files::write_url(&ctx.config.data_dir.join("kms-webhook.url"), &url)?;
         tracing::info!(url, "authorisation webhook for dstack-kms");
         Ok(())

@@ -4,6 +4,7 @@ pub mod chains;
 mod dstack_kms;
 mod files;
 mod kms_webhook;
+pub mod listener;
 
 use std::{
     fs::File,
@@ -209,6 +210,7 @@ async fn open_gateways(config: &Config) -> Result<Arc<GatewayClusters>, InvalidC
 
 /// Starts the service; returns when it answers.
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    listener::raise_file_limit();
     let (clock, entropy) = (system::clock(), system::entropy());
     let dir = config.data_dir.clone();
     let locks = (files::lock_data_dir(&dir)?, files::lock_database(&config.database(), &dir)?);
@@ -256,6 +258,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         fleet: fleet(kms_here, dstack, governed),
         gateways,
         cache: Arc::default(),
+        guests: Arc::default(),
         directory_length: Arc::default(),
         inflight: Arc::default(),
         dns: Arc::new(SystemDns::new()),
@@ -274,7 +277,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
     }
-    serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &stop);
+    serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &ctx);
     webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
     serve_gateways(&listeners, (gateway, gateway_auth), &ctx);
     write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
@@ -367,14 +370,9 @@ fn gateway_router(ctx: &Ctx, address: SocketAddr) -> Router {
     }))
 }
 
-fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, stop: &CancellationToken) {
-    let stop = stop.clone().cancelled_owned();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop);
-        if let Err(error) = served.await {
-            tracing::error!(%error, "listener ended");
-        }
-    });
+fn serve(tasks: &TaskTracker, listener: TcpListener, router: Router, ctx: &Ctx) {
+    let limits = listener::ConnectionLimits::of(&ctx.config.limits);
+    tasks.spawn(listener::serve(listener, router, limits, ctx.stop.clone()));
 }
 
 async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
@@ -394,10 +392,10 @@ fn serve_gateways(
     ctx: &Ctx,
 ) {
     if let Some((listener, address)) = own {
-        serve(tasks, listener, gateway_router(ctx, address), &ctx.stop);
+        serve(tasks, listener, gateway_router(ctx, address), ctx);
     }
     if let Some((listener, token)) = auth {
-        serve(tasks, listener, gateway_auth::router(ctx.clone(), token), &ctx.stop);
+        serve(tasks, listener, gateway_auth::router(ctx.clone(), token), ctx);
     }
 }
 

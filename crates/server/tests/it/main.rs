@@ -9,9 +9,12 @@
 //! | [`replicas`], [`replica_lives`] | several CVMs of an app |
 //! | [`governance`] | apps that contracts govern |
 //! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
+//! | [`guest_facts`] | what guests tell of themselves |
+//! | [`listener`] | connections over real sockets |
 //! | [`gateway`], [`readiness`] | requests to apps |
 //! | [`kms_webhook`] | which guests get their keys, asked as dstack-kms asks |
 //! | [`dstack_gateway`] | clusters of dstack-gateway: draining, registrations, endpoints |
+//! | [`quotas`] | what a workspace may take |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`console`], [`openapi`] | pages, and the API's description |
@@ -29,12 +32,15 @@ mod dstack_gateway;
 mod fields;
 mod gateway;
 mod governance;
+mod guest_facts;
 mod instance_ids;
 mod kms_webhook;
+mod listener;
 mod lists;
 mod move_lives;
 mod nodes;
 mod openapi;
+mod quotas;
 mod readiness;
 mod replica_lives;
 mod replicas;

@@ -3,6 +3,7 @@
 use casemate_core::{
     cvm::{DesiredState, Phase, Spec, Status},
     id::{CvmId, UserId, WorkspaceId},
+    place::Amount,
     time::Timestamp,
 };
 use sqlx::{query, query_as};
@@ -76,6 +77,17 @@ impl Tx {
         for node_id in nodes {
             let usage = |spec: &Spec| UsageDelta { node_id, ..UsageDelta::of(read, spec) };
             self.adjust_usage(&usage(&read.spec), &usage(spec)).await?;
+        }
+        let (old, new) = (&read.spec.resources, &spec.resources);
+        let more = |new: u32, old: u32| i64::from(new) - i64::from(old);
+        let more = Amount {
+            slots: 0,
+            vcpu: more(new.vcpu, old.vcpu),
+            memory_mb: more(new.memory_mb, old.memory_mb),
+            disk_gb: more(new.disk_gb, old.disk_gb),
+        };
+        if more != Amount::default() {
+            self.take_in_workspace(read.workspace.0, more).await?;
         }
         Ok(())
     }

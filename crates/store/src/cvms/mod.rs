@@ -32,6 +32,7 @@ pub use list::{Filter, ids_on_node, on_node, on_node_among, page, uuids_on_node}
 pub use pagination::{ListPage, PageStart};
 pub(crate) use row::{Row, SELECT, readable};
 pub(crate) use usage_counters::UsageDelta;
+pub use usage_counters::{WorkspaceUsage, workspace_usage};
 pub use write::Inserted;
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use casemate_core::{
 use sqlx::{query, query_as, query_scalar};
 
 use super::{
-    Cvm, NewCvm, UsageDelta,
+    Cvm, NewCvm, UsageDelta, WorkspaceUsage,
     columns::{Columns, Configuration, Desired, bind_configuration, bind_desired},
     row::{Row, SELECT, corrupt_column, unreadable_column},
 };
@@ -38,6 +38,8 @@ pub struct Inserted {
     pub cvm: Cvm,
     /// Usage of its node by other CVMs.
     pub before: NodeUsage,
+    /// Usage of its workspace, including it.
+    pub workspace: WorkspaceUsage,
     /// Number of live CVMs of its app, including this one.
     pub of_app: i64,
 }
@@ -120,7 +122,7 @@ impl Tx {
             disk_gb: counted.node.disk_gb - usage.disk_gb,
             state: counted.node.state,
         };
-        Ok(Inserted { cvm, before, of_app: counted.of_app })
+        Ok(Inserted { cvm, before, workspace: counted.workspace, of_app: counted.of_app })
     }
 
     /// A CVM as this transaction sees it, including deleted ones.

@@ -1,8 +1,14 @@
 //! Users, workspaces, keys and nodes.
 
-use casemate_core::node::{NodeKind, NodeState};
+use casemate_core::{
+    id::WorkspaceId,
+    node::{NodeKind, NodeState},
+    place::Amount,
+    quota::Quota,
+};
 use casemate_store::{
     Db, Error, accounts,
+    cvms::{WorkspaceUsage, workspace_usage},
     nodes::{self, NewNode},
 };
 
@@ -161,6 +167,24 @@ async fn what_is_taken_follows_the_live_cvms(db: Db) {
         taken,
         [nodes::NodeUsage { slots: 1, vcpu: 2, memory_mb: 1024, disk_gb: 10, ..expected }]
     );
+    let of_workspace = workspace_usage(&db, world.workspace).await.unwrap();
+    assert_eq!(of_workspace.taken, Amount { slots: 1, vcpu: 2, memory_mb: 1024, disk_gb: 10 });
+}
+
+async fn a_quota_is_read_where_the_workspace_is_locked(db: Db) {
+    let world = World::new(db.clone()).await;
+    world.cvm("alpha").await;
+    let quota = Quota { cvms: Some(3), memory_mb: Some(0), ..Quota::default() };
+    let mut tx = db.begin().await.unwrap();
+    tx.set_quota(world.workspace, quota).await.unwrap();
+    let locked = tx.lock_workspace_usage(world.workspace).await.unwrap();
+    assert_eq!((locked.quota, locked.taken.slots), (quota, 1));
+    let inserted = world.insert(&mut tx, app_id(7), "bravo").await;
+    assert_eq!((inserted.workspace.quota, inserted.workspace.taken.slots), (quota, 2));
+    assert_eq!(tx.workspace_usage(world.workspace).await.unwrap(), inserted.workspace);
+    tx.commit().await.unwrap();
+    let nobody = workspace_usage(&db, WorkspaceId(99)).await.unwrap();
+    assert_eq!(nobody, WorkspaceUsage::default());
 }
 
 /// Each admits itself only while there are fewer than five: exactly five must pass.
@@ -198,4 +222,5 @@ casemate_testing::each_backend!(
     a_node_that_nobody_serves_is_taken_by_one,
     what_is_taken_follows_the_live_cvms,
     admissions_to_one_node_see_each_other,
+    a_quota_is_read_where_the_workspace_is_locked,
 );

@@ -132,7 +132,14 @@ async fn a_configuration_is_written_whole_and_tallied(db: Db) {
     let cvm = world.cvm("alpha").await;
     let taken = async || {
         let all = nodes::usage(&db).await.unwrap();
-        all.into_iter().find(|taken| taken.node_id == world.node.0).unwrap_or_default()
+        let one: nodes::NodeUsage =
+            all.into_iter().find(|taken| taken.node_id == world.node.0).unwrap_or_default();
+        let of_workspace = cvms::workspace_usage(&db, world.workspace).await.unwrap().taken;
+        assert_eq!(
+            (of_workspace.slots, of_workspace.vcpu, of_workspace.memory_mb, of_workspace.disk_gb),
+            (one.slots, one.vcpu, one.memory_mb, one.disk_gb)
+        );
+        one
     };
     let before = taken().await;
     let resources =

@@ -4,6 +4,7 @@ pub mod approval;
 mod batch;
 pub mod change;
 mod envs;
+mod guest;
 mod inspect;
 mod instance_id;
 pub mod log_stream;
@@ -131,6 +132,15 @@ pub enum Cvms {
     /// Run one command on several CVMs.
     #[command(subcommand)]
     Batch(batch::Batch),
+    /// List the containers of a running CVM.
+    #[command(after_help = "Examples:\n  casemate cvms ps hello\n  casemate cvms ps hello --json")]
+    Ps(CvmArg),
+    /// Show memory, CPU, load and disks of a running CVM.
+    #[command(after_help = "Examples:\n  casemate cvms stats hello")]
+    Stats(CvmArg),
+    /// Show the address of a running CVM behind its gateway, and its URLs.
+    #[command(after_help = "Examples:\n  casemate cvms network hello")]
+    Network(CvmArg),
     /// Show the logs of a CVM's containers.
     #[command(
         after_help = "Examples:\n  casemate cvms logs hello --tail 20\n  casemate cvms logs hello -f"
@@ -189,6 +199,9 @@ pub async fn run(global: &Global, command: Cvms) -> Result<(), Fail> {
         Cvms::ScheduleDelete(args) => schedule::run(global, args).await,
         Cvms::Ports(command) => ports::run(global, command).await,
         Cvms::Batch(command) => batch::run(global, command).await,
+        Cvms::Ps(one) => guest::containers(global, &one.cvm).await,
+        Cvms::Stats(one) => guest::stats(global, &one.cvm).await,
+        Cvms::Network(one) => guest::network(global, &one.cvm).await,
         Cvms::Logs { one, follow, tail } => inspect::logs(global, &one.cvm, follow, tail).await,
     }
 }

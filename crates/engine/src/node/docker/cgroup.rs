@@ -74,6 +74,16 @@ impl Cgroups {
         (!matches!(self, Self::No(_))).then(|| group_name(vm))
     }
 
+    /// Bytes that all containers of a VM use together; `None`: there is no group to read.
+    pub fn memory_used(&self, vm: &EngineVmId) -> Option<u64> {
+        let (controller, file) = match self {
+            Self::V1(_) => ("memory", "memory.usage_in_bytes"),
+            Self::V2(_) => ("", "memory.current"),
+            Self::No(_) => return None,
+        };
+        fs::read_to_string(self.group(controller, vm).join(file)).ok()?.trim().parse().ok()
+    }
+
     /// Removes the group of a VM from every hierarchy: the engine makes it in those as well in which
     /// we set no limit, and never takes it away. `Ok(false)`: processes are still in it.
     pub fn remove(&self, vm: &EngineVmId) -> io::Result<bool> {
@@ -234,6 +244,9 @@ mod tests {
         groups.limits(&vm(), 1, 64, 100).unwrap();
         let max = fs::read_to_string(dir.path().join("casemate/v/cpu.max")).unwrap();
         assert_eq!(max, "100000 100000");
+        assert_eq!(groups.memory_used(&vm()), None);
+        fs::write(dir.path().join("casemate/v/memory.current"), "4096\n").unwrap();
+        assert_eq!(groups.memory_used(&vm()), Some(4096));
     }
 
     #[test]

@@ -59,13 +59,17 @@ impl Engine {
 
     /// All containers of this node, or of one VM. One call.
     pub async fn containers(&self, vm: Option<&EngineVmId>) -> Result<Vec<Container>, CallError> {
+        Ok(self.summaries(vm).await?.into_iter().filter_map(Container::read).collect())
+    }
+
+    /// The same as the engine lists them.
+    pub async fn summaries(
+        &self,
+        vm: Option<&EngineVmId>,
+    ) -> Result<Vec<ContainerSummary>, CallError> {
         let options =
             ListContainersOptionsBuilder::new().all(true).filters(&self.filters(vm)).build();
-        let found = within(QUICK, self.docker.list_containers(Some(options))).await?;
-        Ok(found
-            .into_iter()
-            .filter_map(|summary: ContainerSummary| Container::read(summary))
-            .collect())
+        within(QUICK, self.docker.list_containers(Some(options))).await
     }
 
     /// Ids of the containers of this node, or of one VM, whose health check fails.

@@ -36,6 +36,7 @@ mod faults;
 mod firewall;
 mod guestfs;
 mod images;
+mod inside;
 mod inspection;
 mod inventory;
 mod keys;
@@ -76,7 +77,10 @@ use self::{
     vm::Vm,
     vmdir::{Down, Instance, Manifest, VmDir},
 };
-use super::{CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig};
+use super::{
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
+    LogStream, Mark, Node, VmConfig,
+};
 
 /// How long [`DockerNode::close`] waits for what runs in the background.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -308,6 +312,18 @@ impl Node for DockerNode {
         };
         let evidence = identity.guest.evidence(&identity.root, nonce);
         evidence.map_err(|error| CallError::Rejected(error.to_string()))
+    }
+
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        inside::containers(&self.node, &*self.living(vm)?).await
+    }
+
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError> {
+        inside::system(&self.node, &*self.living(vm)?).await
+    }
+
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError> {
+        inside::network(&self.node, &*self.living(vm)?).await
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

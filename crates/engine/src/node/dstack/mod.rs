@@ -8,6 +8,7 @@
 //! | `features` | what the build takes |
 //! | `files` | the credential, and certificates that are trusted |
 //! | `convert` | between our types and the messages |
+//! | `inside` | what a guest tells of its network |
 //! | `inventory` | what the host is, and what guests tell of it |
 //! | `probe` | what pre-flight asks |
 //! | `ra_tls` | the quote in the certificate of a guest |
@@ -20,6 +21,7 @@ pub mod client;
 mod convert;
 mod features;
 mod files;
+mod inside;
 mod inventory;
 mod logs;
 mod probe;
@@ -52,12 +54,13 @@ use self::{
     features::Features,
     inventory::Guests,
     wire::{
-        Configuration, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList, Meta, Nothing,
-        StatusRequest, StatusResponse, UpdateVm, VersionResponse, VmInfo,
+        Configuration, Containers, GetInfoResponse, GpuList, GuestInfo, Id, Ignored, ImageList,
+        Meta, Nothing, StatusRequest, StatusResponse, UpdateVm, VersionResponse, VmInfo,
     },
 };
 use super::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
+    LogStream, Mark, Node, Tee, VmConfig,
 };
 
 /// Settings of a [`DstackNode`].
@@ -300,6 +303,19 @@ impl Node for DstackNode {
         }
         let told: GuestInfo = self.vmm.guest("Info", &vm.0).await?;
         ra_tls::evidence(told, self.config.tee)
+    }
+
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        let told: Containers = self.vmm.guest("ListContainers", &vm.0).await?;
+        Ok(told.containers)
+    }
+
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError> {
+        self.vmm.guest("SysInfo", &vm.0).await
+    }
+
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError> {
+        Ok(inside::network(&self.vmm.guest("NetworkInfo", &vm.0).await?))
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

@@ -296,12 +296,27 @@ pub(super) struct GatewayInfo {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Containers {
-    pub containers: Vec<Container>,
+    pub containers: Vec<crate::node::GuestContainer>,
+}
+
+/// `NetworkInformation` of the guest agent.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NetworkInfo {
+    pub interfaces: Vec<Interface>,
+    /// What `wg show` prints.
+    pub wg_info: String,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Container {
-    /// With a leading `/`.
-    pub names: Vec<String>,
+pub(super) struct Interface {
+    pub name: String,
+    pub addresses: Vec<InterfaceAddress>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct InterfaceAddress {
+    pub address: String,
 }

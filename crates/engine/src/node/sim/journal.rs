@@ -25,6 +25,7 @@ pub enum Method {
     Dial,
     Logs,
     Evidence,
+    GuestFacts,
 }
 
 impl Method {
@@ -42,7 +43,8 @@ impl Method {
             | Self::Find
             | Self::Dial
             | Self::Logs
-            | Self::Evidence => false,
+            | Self::Evidence
+            | Self::GuestFacts => false,
         }
     }
 }

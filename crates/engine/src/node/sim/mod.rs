@@ -29,6 +29,7 @@ mod config;
 mod draw;
 mod faults;
 mod host;
+mod inside;
 mod journal;
 mod page;
 mod serial;
@@ -70,8 +71,8 @@ use self::{
     vm::Vm,
 };
 use super::{
-    CallError, Dial, DialError, GuestReported, Inventory, LogQuery, LogStream, Mark, Node, Tee,
-    VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestReported, GuestSystem,
+    Inventory, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
     development::{self, DevelopmentGuest, Ppid},
 };
 
@@ -135,6 +136,21 @@ impl SimNode {
         self.call(method, Target::Vm(vm.clone()), move |session| {
             let vm = session.get(&id)?.ok_or_else(|| Trouble::refused("VM not found"))?;
             op(session, vm)
+        })
+        .await
+    }
+
+    /// A call to the guest agent of a VM, which has to be up.
+    async fn ask_guest<T: Send + 'static>(
+        &self,
+        vm: &EngineVmId,
+        answer: impl Fn(&Vm, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, CallError> {
+        self.call_vm(Method::GuestFacts, vm, move |session, vm| {
+            if !vm.agent_up(session.now) {
+                return Err(Trouble::refused(not_up(&vm.observed(session.now))));
+            }
+            Ok(answer(&vm, session.now))
         })
         .await
     }
@@ -227,6 +243,18 @@ impl Node for SimNode {
             evidence.map_err(|error| Trouble::refused(error.to_string()))
         })
         .await
+    }
+
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        self.ask_guest(vm, inside::containers).await
+    }
+
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError> {
+        self.ask_guest(vm, inside::system).await
+    }
+
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError> {
+        self.ask_guest(vm, |_, _| inside::network()).await
     }
 
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {

@@ -11,7 +11,8 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_engine::node::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
+    LogStream, Mark, Node, VmConfig,
 };
 use casemate_store::nodes::NodeRow;
 
@@ -94,6 +95,15 @@ impl Node for RemoteNode {
         _: &EngineVmId,
         _: Option<&ReportData>,
     ) -> Result<GuestEvidence, CallError> {
+        self.call()
+    }
+    async fn guest_containers(&self, _: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        self.call()
+    }
+    async fn guest_system(&self, _: &EngineVmId) -> Result<GuestSystem, CallError> {
+        self.call()
+    }
+    async fn guest_network(&self, _: &EngineVmId) -> Result<GuestNetwork, CallError> {
         self.call()
     }
     async fn logs(&self, _: &EngineVmId, _: LogQuery) -> Result<LogStream, CallError> {

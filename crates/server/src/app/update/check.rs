@@ -10,7 +10,7 @@ use casemate_core::{
 };
 use casemate_store::{Tx, cvms::Cvm};
 
-use crate::app::{Ctx, Error, fleet, fleet::FleetNode, provision};
+use crate::app::{Ctx, Error, fleet, fleet::FleetNode, provision, quota};
 
 /// Refuses what the CVM's node cannot do.
 pub async fn on_node(
@@ -22,13 +22,17 @@ pub async fn on_node(
     change: &Change,
 ) -> Result<(), Error> {
     name(tx, cvm, base, next).await?;
-    let Some(node) = ctx.fleet.node(cvm.node) else { return Ok(()) };
+    let more = growth(&cvm.spec.resources, &next.spec.resources);
+    let Some(node) = ctx.fleet.node(cvm.node) else {
+        return within_quota(ctx, tx, cvm, &more).await;
+    };
     image(&node, base, next)?;
     capabilities(&node, base, change)?;
     if next.document.docker_compose_file != base.document.docker_compose_file {
         provision::check_document(&node, &next.document)?;
     }
-    room(tx, cvm, &node, &next.spec.resources).await
+    room(tx, cvm, &node, more).await?;
+    within_quota(ctx, tx, cvm, &more).await
 }
 
 async fn name(
@@ -84,14 +88,24 @@ fn capabilities(node: &FleetNode, base: &Configuration, change: &Change) -> Resu
 }
 
 /// Only growth is asked for: a CVM keeps what it was admitted with.
-async fn room(tx: &mut Tx, cvm: &Cvm, node: &FleetNode, wanted: &Resources) -> Result<(), Error> {
-    let (new, old) = (provision::amount(wanted), provision::amount(&cvm.spec.resources));
-    let more = Amount {
+fn growth(old: &Resources, new: &Resources) -> Amount {
+    let (new, old) = (provision::amount(new), provision::amount(old));
+    Amount {
         slots: 0,
         vcpu: (new.vcpu - old.vcpu).max(0),
         memory_mb: (new.memory_mb - old.memory_mb).max(0),
         disk_gb: (new.disk_gb - old.disk_gb).max(0),
-    };
+    }
+}
+
+async fn within_quota(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm, more: &Amount) -> Result<(), Error> {
+    if *more == Amount::default() {
+        return Ok(());
+    }
+    quota::check(ctx, &tx.lock_workspace_usage(cvm.workspace).await?, more)
+}
+
+async fn room(tx: &mut Tx, cvm: &Cvm, node: &FleetNode, more: Amount) -> Result<(), Error> {
     if more == Amount::default() {
         return Ok(());
     }

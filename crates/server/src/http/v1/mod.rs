@@ -11,6 +11,7 @@ mod deploy;
 mod fleet_admin;
 mod gateway_admin;
 mod governance;
+mod guest;
 mod instance_ids;
 mod kms;
 mod kms_admin;
@@ -19,6 +20,7 @@ mod network;
 mod node_admin;
 mod operations;
 mod power;
+mod quotas;
 mod readiness;
 mod replicas;
 mod revisions;
@@ -36,6 +38,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .merge(attestation::router())
         .routes(routes!(account::me))
         .routes(routes!(workspace::get, workspace::patch))
+        .routes(routes!(quotas::of_caller))
         .routes(routes!(catalogue::nodes))
         .routes(routes!(catalogue::instance_types))
         .routes(routes!(catalogue::instance_type_family))
@@ -61,6 +64,9 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(catalogue::available_os_images))
         .routes(routes!(network::firewall_status))
         .routes(routes!(network::diagnose))
+        .routes(routes!(guest::stats))
+        .routes(routes!(guest::network))
+        .routes(routes!(guest::composition))
         .routes(routes!(cvms::compose_file, update::compose_commit, update::compose_replace))
         .routes(routes!(update::preview))
         .routes(routes!(update::compose_provision))
@@ -119,6 +125,7 @@ pub fn router() -> OpenApiRouter<Ctx> {
 fn admin() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
         .routes(routes!(kms_admin::list))
+        .routes(routes!(quotas::show, quotas::set))
         .routes(routes!(gateway_admin::list))
         .routes(routes!(gateway_admin::show))
         .routes(routes!(gateway_admin::add_domain))

@@ -50,6 +50,7 @@ impl Process {
             instance: Arc::new(Instance::new(id, None)),
             config: config.clone(),
             cache: Arc::default(),
+            guests: Arc::default(),
             directory_length: Arc::default(),
             ..(*world.ctx).clone()
         };

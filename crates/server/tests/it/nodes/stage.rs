@@ -13,7 +13,8 @@ use casemate_core::{
     id::EngineVmId,
 };
 use casemate_engine::node::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
+    LogStream, Mark, Node, VmConfig,
     guard::GuardedNode,
     sim::{Fault, FaultKind, SimNode},
 };
@@ -111,6 +112,15 @@ impl Node for Host {
         nonce: Option<&ReportData>,
     ) -> Result<GuestEvidence, CallError> {
         self.sim.evidence(vm, nonce).await
+    }
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        self.sim.guest_containers(vm).await
+    }
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError> {
+        self.sim.guest_system(vm).await
+    }
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError> {
+        self.sim.guest_network(vm).await
     }
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         self.sim.logs(vm, query).await

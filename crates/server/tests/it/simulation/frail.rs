@@ -12,7 +12,8 @@ use casemate_core::{
     id::EngineVmId,
 };
 use casemate_engine::node::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
+    LogStream, Mark, Node, VmConfig,
 };
 use tokio::sync::Notify;
 
@@ -139,6 +140,15 @@ impl Node for Frail {
         nonce: Option<&ReportData>,
     ) -> Result<GuestEvidence, CallError> {
         self.host.evidence(vm, nonce).await
+    }
+    async fn guest_containers(&self, vm: &EngineVmId) -> Result<Vec<GuestContainer>, CallError> {
+        self.host.guest_containers(vm).await
+    }
+    async fn guest_system(&self, vm: &EngineVmId) -> Result<GuestSystem, CallError> {
+        self.host.guest_system(vm).await
+    }
+    async fn guest_network(&self, vm: &EngineVmId) -> Result<GuestNetwork, CallError> {
+        self.host.guest_network(vm).await
     }
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         self.host.logs(vm, query).await
