@@ -10,6 +10,7 @@
 //! | `convert` | between our types and the messages |
 //! | `inventory` | what the host is, and what guests tell of it |
 //! | `probe` | what pre-flight asks |
+//! | `unchanged` | whether a list of VMs is the one before |
 //! | `ra_tls` | the quote in the certificate of a guest |
 //! | `logs` | output of containers, else the serial log |
 //!
@@ -24,6 +25,7 @@ mod inventory;
 mod logs;
 mod probe;
 mod ra_tls;
+mod unchanged;
 mod wire;
 
 use std::{
@@ -56,8 +58,11 @@ use self::{
     },
 };
 use super::{
-    CallError, Dial, DialError, Inventory, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
+    CallError, Dial, DialError, Inventory, ListMark, Listed, LogQuery, LogStream, Mark, Node, Tee,
+    VmConfig,
 };
+
+const STATUS: &str = "Status";
 
 /// Settings of a [`DstackNode`].
 #[derive(Debug, Clone)]
@@ -177,9 +182,18 @@ impl DstackNode {
     }
 
     async fn status(&self, keyword: &str) -> Result<Vec<VmInfo>, CallError> {
+        let body = self.status_unread(keyword).await?;
+        self.read_status(keyword, &body)
+    }
+
+    async fn status_unread(&self, keyword: &str) -> Result<Vec<u8>, CallError> {
         let request =
             StatusRequest { brief: true, keyword: keyword.to_owned(), ..StatusRequest::default() };
-        let vms = self.vmm.call::<_, StatusResponse>("Status", &request).await?.vms;
+        self.vmm.call_unread(STATUS, &request).await
+    }
+
+    fn read_status(&self, keyword: &str, body: &[u8]) -> Result<Vec<VmInfo>, CallError> {
+        let vms = self.vmm.read::<StatusResponse>(STATUS, body)?.vms;
         self.known().guests.note_booted(&vms, keyword.is_empty());
         Ok(vms)
     }
@@ -205,9 +219,16 @@ impl Node for DstackNode {
     }
 
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
-        let vms = self.status("").await?;
-        let ours = vms.iter().filter_map(|vm| Some((convert::mark(vm)?, vm)));
-        ours.map(|(mark, vm)| Ok((mark, understood(vm)?))).collect()
+        ours(&self.status("").await?)
+    }
+
+    async fn list_if_changed(&self, known: Option<ListMark>) -> Result<Option<Listed>, CallError> {
+        let body = self.status_unread("").await?;
+        let mark = Some(unchanged::mark(&body));
+        if mark == known {
+            return Ok(None);
+        }
+        Ok(Some(Listed { vms: ours(&self.read_status("", &body)?)?, mark }))
     }
 
     async fn probe(&self, clock: &dyn Clock) -> Result<Option<Probe>, CallError> {
@@ -304,6 +325,11 @@ impl Node for DstackNode {
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         logs::logs(&self.vmm, &self.config, vm, query).await
     }
+}
+
+fn ours(vms: &[VmInfo]) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
+    let ours = vms.iter().filter_map(|vm| Some((convert::mark(vm)?, vm)));
+    ours.map(|(mark, vm)| Ok((mark, understood(vm)?))).collect()
 }
 
 fn understood(vm: &VmInfo) -> Result<ObservedVm, CallError> {
