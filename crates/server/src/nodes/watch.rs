@@ -94,7 +94,7 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
                 tracing::error!(node = %node.name, error = &error as &dyn std::error::Error,
                     "what the node shows was not recorded");
             }
-            if watch.probe_is_due(ctx.now()) && node.silence().is_none() {
+            if watch.probe_is_due(ctx.now()) && node.outage().is_none() {
                 watch.probe(&ctx, &node).await;
             }
         };
@@ -145,8 +145,8 @@ impl Watch {
         // Before the list: an event after it belongs to the next round.
         let events = ctx.fleet.changes.take(&ctx.db, node.id).await?;
         let is_compared = std::mem::take(&mut self.is_compared);
-        let was_away = self.reconciles || node.silence().is_some();
-        let before = node.observed().0.device_id;
+        let was_away = self.reconciles || node.outage().is_some();
+        let before = node.observed().0;
         let probe = self.probe.as_ref().map(Option::as_ref);
         let is_quiet = matches!(&events, Changes::Some(changed) if changed.is_empty())
             && self.again.is_empty();

@@ -25,6 +25,7 @@ mod inventory;
 mod logs;
 mod probe;
 mod ra_tls;
+mod snp_certificates;
 mod unchanged;
 mod wire;
 
