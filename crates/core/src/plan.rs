@@ -170,14 +170,19 @@ pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedV
     }
 }
 
-/// Whether the guest of a CVM at rest has booted although its boot was given up: nobody ends a guest that waits for
-/// its keys, and it may get them later. Its reconciler then finds nothing left to do, and the failure ends.
+/// Whether the guest of a CVM at rest has booted although its boot was given up. A guest without keys is left to
+/// wait, and may get them later; a host may start a VM that did not stay up once more. The reconciler then finds
+/// nothing left to do, and the failure ends.
 pub fn booted_after_all(desired: &DesiredState, status: &Status, vms: &[ObservedVm]) -> bool {
     let given_up = status.failure.as_ref().is_some_and(|failure| {
-        let waited = matches!(failure.code, FailureCode::KeyRefused | FailureCode::BootTimeout);
-        waited && !failure.rolled_back
+        let of_boot = matches!(
+            failure.code,
+            FailureCode::KeyRefused | FailureCode::BootTimeout | FailureCode::BootFailed
+        );
+        of_boot && !failure.rolled_back
     });
-    let is_up = matches!(vms, [vm] if vm.power == VmPower::Running && vm.boot == Boot::Done);
+    let is_up = matches!(vms, [vm] if vm.power == VmPower::Running
+        && vm.boot == Boot::Done && vm.faults.is_empty());
     let is_told = status.run >= desired.run && status.pushed >= desired.generation;
     let is_ours = status.vm >= desired.vm
         && matches!((&status.engine, vms), (EngineState::Present { vm }, [one]) if one.id == *vm);
@@ -372,6 +377,7 @@ fn oldest(vms: &[ObservedVm]) -> &ObservedVm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cvm::{FaultKind, ServiceFault};
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
@@ -626,7 +632,7 @@ mod tests {
     #[test]
     fn a_guest_that_boots_after_all_is_taken_up_and_is_done() {
         let (wanted, up) = (desired(Power::Running), vec![vm("a", VmPower::Running, Boot::Done)]);
-        for code in [FailureCode::KeyRefused, FailureCode::BootTimeout] {
+        for code in [FailureCode::KeyRefused, FailureCode::BootTimeout, FailureCode::BootFailed] {
             let status = failed(code);
             assert!(booted_after_all(&wanted, &status, &up));
             assert!(needs_reconcile(&wanted, &status, &up));
@@ -640,6 +646,13 @@ mod tests {
         let wanted = desired(Power::Running);
         let up = || vm("a", VmPower::Running, Boot::Done);
         let rolled_back = Failure { rolled_back: true, ..refused.failure.clone().unwrap() };
+        let fault = ServiceFault {
+            service: "web".to_owned(),
+            kind: FaultKind::Exited { code: 1 },
+            log: Vec::new(),
+            at: NOW,
+        };
+        let faulty = ObservedVm { faults: vec![fault], ..up() };
         let cases = [
             (
                 "still boots",
@@ -659,7 +672,8 @@ mod tests {
             ("older document", &wanted, Status { pushed: 0, ..refused.clone() }, vec![up()]),
             ("older boot", &wanted, Status { run: 0, ..refused.clone() }, vec![up()]),
             ("older VM", &wanted, Status { vm: 0, ..refused.clone() }, vec![up()]),
-            ("its last word", &wanted, failed(FailureCode::BootFailed), vec![up()]),
+            ("no boot failed", &wanted, failed(FailureCode::NotAllowed), vec![up()]),
+            ("a service does not run", &wanted, refused.clone(), vec![faulty]),
             ("rolled back", &wanted, Status { failure: Some(rolled_back), ..refused }, vec![up()]),
         ];
         for (what, wanted, status, vms) in cases {

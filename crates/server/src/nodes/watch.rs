@@ -146,7 +146,7 @@ impl Watch {
         let events = ctx.fleet.changes.take(&ctx.db, node.id).await?;
         let is_compared = std::mem::take(&mut self.is_compared);
         let was_away = self.reconciles || node.outage().is_some();
-        let before = node.observed().0;
+        let before = node.observed().0.device_id;
         let probe = self.probe.as_ref().map(Option::as_ref);
         let is_quiet = matches!(&events, Changes::Some(changed) if changed.is_empty())
             && self.again.is_empty();

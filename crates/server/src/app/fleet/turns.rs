@@ -14,7 +14,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Turns, so many at a time.
 #[derive(Debug)]
-pub struct Turns(Semaphore);
+pub struct Turns {
+    free: Semaphore,
+    patience: Duration,
+}
 
 impl Default for Turns {
     fn default() -> Self {
@@ -25,7 +28,8 @@ impl Default for Turns {
 impl Turns {
     /// So many at a time, at least one.
     pub fn new(at_a_time: usize) -> Self {
-        Self(Semaphore::new(at_a_time.clamp(1, Semaphore::MAX_PERMITS)))
+        let free = Semaphore::new(at_a_time.clamp(1, Semaphore::MAX_PERMITS));
+        Self { free, patience: PATIENCE }
     }
 
     /// Waits for a turn.
@@ -35,7 +39,7 @@ impl Turns {
 
     /// `None` never happens: nobody closes it.
     async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        self.0.acquire().await.ok()
+        self.free.acquire().await.ok()
     }
 }
 
@@ -50,7 +54,7 @@ impl Turn<'_> {
     /// Waits for a host.
     pub async fn wait_for<T>(&mut self, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
-        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut call).await {
+        if let Ok(answer) = tokio::time::timeout(self.turns.patience, &mut call).await {
             return answer;
         }
         self.permit = None;
@@ -67,11 +71,21 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use tokio::{task::JoinSet, time::Instant};
+    use tokio::{sync::oneshot, task::JoinSet};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    async fn in_time<T>(what: &str, call: impl Future<Output = T>) -> T {
+        tokio::time::timeout(DEADLINE, call).await.unwrap_or_else(|_| panic!("{what}: never"))
+    }
+
+    fn impatient(at_a_time: usize) -> Arc<Turns> {
+        Arc::new(Turns { patience: Duration::from_millis(20), ..Turns::new(at_a_time) })
+    }
+
+    #[tokio::test]
     async fn so_many_at_a_time_and_all_in_the_end() {
         let (turns, at_once) = (Arc::new(Turns::new(3)), Arc::new(AtomicUsize::new(0)));
         let mut tasks = JoinSet::new();
@@ -80,19 +94,19 @@ mod tests {
             tasks.spawn(async move {
                 let mut turn = turns.take().await;
                 let now = at_once.fetch_add(1, Ordering::SeqCst) + 1;
-                turn.wait_for(tokio::time::sleep(Duration::from_millis(100))).await;
+                turn.wait_for(tokio::task::yield_now()).await;
                 at_once.fetch_sub(1, Ordering::SeqCst);
                 now
             });
         }
-        let seen = tasks.join_all().await;
+        let seen = in_time("all turns", tasks.join_all()).await;
         assert_eq!(seen.iter().max(), Some(&3));
-        assert_eq!(turns.0.available_permits(), 3);
+        assert_eq!(turns.free.available_permits(), 3);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn hosts_that_hang_hold_nobody_up() {
-        let turns = Arc::new(Turns::new(2));
+        let turns = impatient(2);
         let mut hanging = JoinSet::new();
         for _ in 0..2 {
             let turns = turns.clone();
@@ -102,28 +116,29 @@ mod tests {
             });
         }
         tokio::task::yield_now().await;
-        assert_eq!(turns.0.available_permits(), 0);
-        let began = Instant::now();
-        drop(turns.take().await);
-        assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+        assert_eq!(turns.free.available_permits(), 0);
+        drop(in_time("a turn beside those that hang", turns.take()).await);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn an_answer_that_comes_late_waits_for_a_turn_again() {
-        let turns = Turns::new(1);
-        let late = async {
-            let mut turn = turns.take().await;
-            turn.wait_for(tokio::time::sleep(PATIENCE * 2)).await;
-            Instant::now()
-        };
-        let other = async {
+        let turns = impatient(1);
+        let (answer, answered) = oneshot::channel::<()>();
+        let late = tokio::spawn({
+            let turns = turns.clone();
+            async move {
+                let mut turn = turns.take().await;
+                turn.wait_for(answered).await.unwrap();
+            }
+        });
+        tokio::task::yield_now().await;
+        let other = in_time("the turn that was lost", turns.take()).await;
+        answer.send(()).unwrap();
+        for _ in 0..100 {
             tokio::task::yield_now().await;
-            let turn = turns.take().await;
-            tokio::time::sleep(PATIENCE * 5).await;
-            drop(turn);
-            Instant::now()
-        };
-        let (late, other) = tokio::join!(late, other);
-        assert!(late >= other, "what is done with its answer takes a turn");
+        }
+        assert!(!late.is_finished(), "what is done with its answer takes a turn");
+        drop(other);
+        in_time("a turn for the answer", late).await.unwrap();
     }
 }
