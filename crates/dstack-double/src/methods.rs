@@ -331,6 +331,7 @@ async fn create(host: &Arc<Host>, arguments: Arguments) -> Result<Value, Failure
         disk_gb: size("disk_size"),
         ports: ports(&arguments),
         sealed_env: sealed(&arguments)?,
+        env_is_new: false,
         user_config: Some(text(&arguments, "user_config").to_owned())
             .filter(|text| !text.is_empty()),
         hugepages: flag(&arguments, "hugepages"),

@@ -35,8 +35,9 @@ pub enum InvalidSealedEnv {
 /// opens it is not checked. Text (`encrypted_env` on the wire): lower-case hex; a `0x` prefix and upper case
 /// are accepted. `Debug` shows only the length.
 ///
-/// Not comparable: the same variables are other bytes each time they are sealed.
-#[derive(Clone)]
+/// Two are equal if they are the same bytes. The same variables are other bytes each time they are sealed, so this says
+/// whether a client sent it before, and nothing about what a node has.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SealedEnv(Vec<u8>);
 
 pub(super) struct Parts<'a> {

@@ -209,6 +209,9 @@ pub struct VmConfig {
     pub ports: Vec<PortMap>,
     /// Sealed environment; `None`: the app has none.
     pub sealed_env: Option<SealedEnv>,
+    /// Whether `sealed_env` is another one than was in force before. Only such a one takes the place of variables that
+    /// the guest sealed again by itself.
+    pub env_is_new: bool,
     /// `.user-config` of the guest.
     pub user_config: Option<String>,
     /// Back memory with huge pages.

@@ -288,7 +288,7 @@ impl Case {
             "two VMs: one was there until {gone}, the other ran from {began} on"
         );
         assert_eq!(left_vms::all(db, 10).await.expect("left VMs"), []);
-        let taken = nodes::taken(db).await.expect("room");
+        let taken = nodes::usage(db).await.expect("room");
         let slots: Vec<i64> =
             taken.iter().map(|node| node.slots).filter(|slots| *slots > 0).collect();
         assert_eq!(slots, [1], "its room on the first host is free");

@@ -28,9 +28,10 @@ use super::{
     engine::{Engine, call_error},
     env::GuestEnv,
     private_images::PrivateImages,
+    registry_check,
 };
 
-const HUB: &str = "docker.io";
+pub(super) const HUB: &str = "docker.io";
 
 /// The app's login, if it has one.
 pub(super) fn login(env: &GuestEnv) -> Option<DockerCredentials> {
@@ -79,10 +80,12 @@ impl Puller<'_> {
             ));
         }
         check_registry(name, self.allowed).await?;
-        let server = |login: &DockerCredentials| {
+        let server = |login: &&DockerCredentials| {
             registry(name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
         };
-        if let Some(login) = self.login.as_ref().filter(|login| server(login)) {
+        let login = self.login.as_ref().filter(server);
+        registry_check::check(name, image.platform.as_deref(), login, self.allowed).await?;
+        if let Some(login) = login {
             return self.with_login(image, login.clone()).await;
         }
         pull(engine, name, image.platform.as_deref(), None).await?;
@@ -223,7 +226,7 @@ fn name_and_port(registry: &str) -> (&str, u16) {
 }
 
 /// Whether an address is one of the public network's, so that it is neither this host nor a neighbour.
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -287,7 +290,7 @@ pub(super) fn repository(image: &str) -> String {
 }
 
 /// The registry an image comes from.
-fn registry(image: &str) -> &str {
+pub(super) fn registry(image: &str) -> &str {
     match image.split_once('/') {
         Some((first, _))
             if first.contains(['.', ':'])
@@ -301,7 +304,7 @@ fn registry(image: &str) -> &str {
 }
 
 /// `https://index.docker.io/v1/` and the like are Docker Hub.
-fn host(server: &str) -> &str {
+pub(super) fn host(server: &str) -> &str {
     let bare = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
     let host = bare.unwrap_or(server).split('/').next().unwrap_or(server);
     let of_hub = host.strip_suffix(HUB).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
