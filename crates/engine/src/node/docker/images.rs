@@ -8,7 +8,8 @@
 //! an operator lists it.
 //!
 //! An engine gives an image that is there to everybody. One that was pulled with a login is given to another
-//! app only after its registry has given it to that app too ([`super::private_images`]).
+//! app only after its registry has given it to that app too ([`super::private_images`]), and so is one of which it is not
+//! known how it was pulled.
 
 use std::{
     collections::HashMap,
@@ -63,8 +64,17 @@ impl Puller<'_> {
         if let Some(found) = inspect(engine, name).await? {
             check(&found, name, self.vm)?;
             let free = self.private.allows(id(&found), &repository(name), &self.app);
+            // One without a registry was made on this engine or loaded into it, by its operator.
+            let is_of_registry = found.repo_digests.as_ref().is_some_and(|all| !all.is_empty());
+            let is_known = !is_of_registry || self.private.is_recorded(id(&found));
             match image.pull {
-                Pull::Missing | Pull::Never if free => return Ok(()),
+                Pull::Missing | Pull::Never if free && is_known => return Ok(()),
+                Pull::Never if free => {
+                    return Err(format!(
+                        "image {name} was pulled on this node before it kept a record of who may run it, and \
+                         pull_policy: never forbids to ask its registry: leave pull_policy out"
+                    ));
+                }
                 Pull::Never => {
                     return Err(format!(
                         "image {name} was pulled with the login of another app, and pull_policy: \
@@ -90,6 +100,7 @@ impl Puller<'_> {
         }
         pull(engine, name, image.platform.as_deref(), None).await?;
         let found = self.pulled(name).await?;
+        self.check_origin(&found, name)?;
         self.private.published(id(&found), &repository(name)).map_err(|error| unrecorded(&error))
     }
 
@@ -99,10 +110,16 @@ impl Puller<'_> {
         let before = self.engine.image_ids().await.map_err(|error| error.to_string())?;
         pull(self.engine, &image.name, image.platform.as_deref(), Some(login)).await?;
         let found = self.pulled(&image.name).await?;
-        let was_public = before.contains(id(&found)) && !self.private.is_private(id(&found));
+        self.check_origin(&found, &image.name)?;
+        let was_public = before.contains(id(&found)) && self.private.is_public(id(&found));
         self.private
             .pulled(id(&found), &name, &self.app, was_public)
             .map_err(|error| unrecorded(&error))
+    }
+
+    fn check_origin(&self, image: &ImageInspect, name: &str) -> Result<(), String> {
+        let digests = image.repo_digests.as_deref().unwrap_or_default();
+        self.private.check_origin(id(image), digests, name, &self.app)
     }
 
     async fn pulled(&self, name: &str) -> Result<ImageInspect, String> {

@@ -349,8 +349,8 @@ fn reference(image: &str) -> &str {
 
 /// All values of a parameter in a challenge, quoted or not.
 fn parameters(challenge: &str, name: &str) -> Vec<String> {
-    let lower = challenge.to_ascii_lowercase();
-    let starts = lower.match_indices(&format!("{name}=")).map(|(at, found)| at + found.len());
+    let (lower, key) = (challenge.to_ascii_lowercase(), format!("{name}="));
+    let starts = lower.match_indices(&key).map(|(at, found)| at + found.len());
     let value = |at: usize| {
         let rest = &challenge[at..];
         match rest.strip_prefix('"') {
@@ -495,7 +495,7 @@ mod tests {
         let cases = [
             ("/v2/", to(&of("/latest/meta-data"))),
             ("/v2/", asks_for_token(&of("/token"))),
-            ("/v2/me/app/manifests/1", asks_for_token(&of("/token"))),
+            ("/v2/me/app/manifests/1 with token", asks_for_token(&of("/token"))),
             ("/token", to(&of("/token"))),
             ("/v2/me/app/manifests/1 with token", to(&of("/manifest"))),
             ("/v2/me/app/blobs/sha256:c", to(&of("/config"))),
