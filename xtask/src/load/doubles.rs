@@ -37,13 +37,12 @@ impl Double {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
+        let output = child.stdout.take();
+        let mut double = Self { child, ready: Value::Null };
         let mut line = String::new();
-        let output = child.stdout.take().context("it has no output")?;
-        let read = BufReader::new(output).read_line(&mut line);
-        let double = Self { child, ready: Value::Null };
-        read?;
-        let ready = serde_json::from_str(&line).with_context(|| format!("it said {line:?}"))?;
-        Ok(Self { ready, ..double })
+        BufReader::new(output.context("it has no output")?).read_line(&mut line)?;
+        double.ready = serde_json::from_str(&line).with_context(|| format!("it said {line:?}"))?;
+        Ok(double)
     }
 }
 
