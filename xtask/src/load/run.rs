@@ -70,8 +70,8 @@ const WHOLE: Size = Size {
 const READERS: usize = 16;
 const WRITERS: usize = 64;
 
-/// CVMs on the emulated dstack host.
-const RACKED: usize = 100;
+/// CVMs on the emulated dstack host, which has 64 slots.
+const RACKED: usize = 50;
 
 /// A simulated host that is never full, and guests that boot at once: what is measured is Casemate.
 const SIMULATED: [(&str, &str); 7] = [
