@@ -62,7 +62,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let profile = if options.short { "debug" } else { "release" };
     let mut build = cargo(&["build", "--quiet", "--features", "xtask/bench", "--bins"]);
     match &options.binary {
-        Some(_) => build.args(["--package", "xtask"]),
+        Some(_) => build.args(["--package", "xtask", "--package", "casemate-dstack-double"]),
         // The same features as in every other stage, so that nothing is built twice.
         None => build.arg("--workspace"),
     };

@@ -139,12 +139,13 @@ pub fn plan(
 
 /// Whether a CVM at rest is not as desired, so that its reconciler has something to do. Called after an
 /// outage of its node. A CVM that failed for a reason of its own stays failed until the desired state
-/// changes.
+/// changes, or its guest gets to its end by itself ([`booted_after_all`]).
 pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedVm]) -> bool {
     let node_failed = match &status.failure {
         None => false,
         Some(failure) if failure.rolled_back => false,
         Some(Failure { code: FailureCode::NodeUnavailable | FailureCode::NodeGivenUp, .. }) => true,
+        Some(_) if booted_after_all(desired, status, vms) => return true,
         Some(_) => return false,
     };
     // A configuration for the next start does not cause one.
@@ -167,6 +168,25 @@ pub fn needs_reconcile(desired: &DesiredState, status: &Status, vms: &[ObservedV
         | Step::Forget => true,
         Step::Wait(_) | Step::Done | Step::Fail(..) => node_failed,
     }
+}
+
+/// Whether the guest of a CVM at rest has booted although its boot was given up. A guest without keys is left to
+/// wait, and may get them later; a host may start a VM that did not stay up once more. The reconciler then finds
+/// nothing left to do, and the failure ends.
+pub fn booted_after_all(desired: &DesiredState, status: &Status, vms: &[ObservedVm]) -> bool {
+    let given_up = status.failure.as_ref().is_some_and(|failure| {
+        let of_boot = matches!(
+            failure.code,
+            FailureCode::KeyRefused | FailureCode::BootTimeout | FailureCode::BootFailed
+        );
+        of_boot && !failure.rolled_back
+    });
+    let is_up = matches!(vms, [vm] if vm.power == VmPower::Running
+        && vm.boot == Boot::Done && vm.faults.is_empty());
+    let is_told = status.run >= desired.run && status.pushed >= desired.generation;
+    let is_ours = status.vm >= desired.vm
+        && matches!((&status.engine, vms), (EngineState::Present { vm }, [one]) if one.id == *vm);
+    desired.power == Power::Running && given_up && is_up && is_told && is_ours
 }
 
 impl PlanInput<'_> {
@@ -357,6 +377,7 @@ fn oldest(vms: &[ObservedVm]) -> &ObservedVm {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cvm::{FaultKind, ServiceFault};
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 
@@ -601,6 +622,63 @@ mod tests {
         let off = DesiredState { power: Power::Stopped, ..another };
         assert_eq!(next(&off, &present(), vec![]), Step::Forget);
         assert_eq!(next(&off, &forgotten, vec![]), Step::Done);
+    }
+
+    fn failed(code: FailureCode) -> Status {
+        let failure = Failure { code, cause: "?".to_owned(), at: NOW, rolled_back: false };
+        Status { failure: Some(failure), ..present() }
+    }
+
+    #[test]
+    fn a_guest_that_boots_after_all_is_taken_up_and_is_done() {
+        let (wanted, up) = (desired(Power::Running), vec![vm("a", VmPower::Running, Boot::Done)]);
+        for code in [FailureCode::KeyRefused, FailureCode::BootTimeout, FailureCode::BootFailed] {
+            let status = failed(code);
+            assert!(booted_after_all(&wanted, &status, &up));
+            assert!(needs_reconcile(&wanted, &status, &up));
+            assert_eq!(next(&wanted, &status, up.clone()), Step::Done);
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_late_boot_of_what_is_desired_stays_failed() {
+        let refused = failed(FailureCode::KeyRefused);
+        let wanted = desired(Power::Running);
+        let up = || vm("a", VmPower::Running, Boot::Done);
+        let rolled_back = Failure { rolled_back: true, ..refused.failure.clone().unwrap() };
+        let fault = ServiceFault {
+            service: "web".to_owned(),
+            kind: FaultKind::Exited { code: 1 },
+            log: Vec::new(),
+            at: NOW,
+        };
+        let faulty = ObservedVm { faults: vec![fault], ..up() };
+        let cases = [
+            (
+                "still boots",
+                &wanted,
+                refused.clone(),
+                vec![vm("a", VmPower::Running, Boot::Unknown)],
+            ),
+            ("went down", &wanted, refused.clone(), vec![vm("a", VmPower::Exited, Boot::Done)]),
+            ("another VM", &wanted, refused.clone(), vec![vm("b", VmPower::Running, Boot::Done)]),
+            (
+                "two VMs",
+                &wanted,
+                refused.clone(),
+                vec![up(), vm("b", VmPower::Stopped, Boot::Done)],
+            ),
+            ("not wanted", &desired(Power::Stopped), refused.clone(), vec![up()]),
+            ("older document", &wanted, Status { pushed: 0, ..refused.clone() }, vec![up()]),
+            ("older boot", &wanted, Status { run: 0, ..refused.clone() }, vec![up()]),
+            ("older VM", &wanted, Status { vm: 0, ..refused.clone() }, vec![up()]),
+            ("no boot failed", &wanted, failed(FailureCode::NotAllowed), vec![up()]),
+            ("a service does not run", &wanted, refused.clone(), vec![faulty]),
+            ("rolled back", &wanted, Status { failure: Some(rolled_back), ..refused }, vec![up()]),
+        ];
+        for (what, wanted, status, vms) in cases {
+            assert!(!booted_after_all(wanted, &status, &vms), "{what}");
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@
 //! sealed     ephemeral X25519 public key (32) ‖ iv (12) ‖ AES-256-GCM ciphertext ‖ tag (16)
 //! ```
 //!
+//! Guests of every version open this envelope. dstack 0.6.4 added another one, [`EpochEnvelope`], which is another type:
+//! a [`SealedEnv`] never holds one.
+//!
 //! The AES key is the raw X25519 shared secret: no KDF, no associated data. On the wire a sealed environment
 //! is hex ([`SealedEnv`]). Sealing does not authenticate the sender.
 //!
@@ -14,6 +17,7 @@
 
 mod admit;
 mod blob;
+mod epochs;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -29,6 +33,7 @@ pub use self::{
         Admitted, Inadmissible, MAX_ITEMS, MAX_KEY, MAX_TOTAL, MAX_VALUE, admit, valid_env_name,
     },
     blob::{InvalidSealedEnv, SealedEnv},
+    epochs::EpochEnvelope,
     keys::{EnvPublicKey, EnvSecretKey},
 };
 

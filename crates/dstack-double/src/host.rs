@@ -57,6 +57,8 @@ pub(crate) struct State {
     pub annotations: BTreeMap<String, Value>,
     /// What guests say of the device; `None`: what those on TDX say, which is nothing.
     pub device_id: Option<DeviceId>,
+    /// Uptimes that were told.
+    pub told: u64,
     /// What was last shown of VMs, for [`Fault::ShowsGone`].
     pub shown: Vec<Value>,
 }

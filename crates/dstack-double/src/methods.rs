@@ -339,6 +339,7 @@ async fn create(host: &Arc<Host>, arguments: Arguments) -> Result<Value, Failure
         disk_gb: size("disk_size"),
         ports: ports(&arguments),
         sealed_env: sealed(&arguments)?,
+        env_is_new: false,
         user_config: Some(text(&arguments, "user_config").to_owned())
             .filter(|text| !text.is_empty()),
         hugepages: flag(&arguments, "hugepages"),
@@ -488,7 +489,7 @@ fn vm_info(host: &Host, vm: &SimVm, brief: bool) -> Value {
     let app_url = instance_id.filter(|_| !host.base_domain.is_empty());
     let app_url = app_url.map(|id| format!("https://{id}-8090.{}", host.base_domain));
     let mut info = json!({
-        "id": id.0, "name": config.mark.to_string(), "status": status, "uptime": "1m 3s",
+        "id": id.0, "name": config.mark.to_string(), "status": status, "uptime": uptime(host),
         "app_url": app_url, "app_id": config.app_id.to_string(),
         "instance_id": instance_id.map(|id| id.to_string()),
         "configuration": if brief { Value::Null } else { configuration(host, id, config) },
@@ -501,6 +502,13 @@ fn vm_info(host: &Host, vm: &SimVm, brief: bool) -> Value {
         info["running"] = json!(matches!(power, VmPower::Running | VmPower::Stopping));
     }
     info
+}
+
+/// Time that passes: no two VMs and no two answers have the same.
+fn uptime(host: &Host) -> String {
+    let mut state = host.state();
+    state.told += 1;
+    format!("{}m {}s", state.told / 60, state.told % 60)
 }
 
 fn configuration(host: &Host, vm: &EngineVmId, config: &VmConfig) -> Value {

@@ -127,6 +127,7 @@ fn vm_config(image: &str) -> VmConfig {
         disk_gb: 10,
         ports: Vec::new(),
         sealed_env: None,
+        env_is_new: false,
         user_config: None,
         hugepages: false,
         pin_numa: false,
@@ -145,9 +146,9 @@ impl Drop for Doubles {
     }
 }
 
-/// CPU time of this process, in ticks of 10 ms.
-fn cpu() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+/// CPU time of a process, in ticks of 10 ms.
+fn cpu(process: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
@@ -287,7 +288,7 @@ async fn member(ctx: &Ctx, number: usize, url: &str) -> Member {
     Member { node: Arc::new(node), driver, watch: Watch::default() }
 }
 
-/// One round of every watch, all at once.
+/// One round of every watch. All are due at once, as after a start; they take turns.
 async fn round(ctx: &Ctx, members: Vec<Member>) -> Vec<Member> {
     let mut tasks = JoinSet::new();
     for mut member in members {
@@ -301,19 +302,32 @@ async fn round(ctx: &Ctx, members: Vec<Member>) -> Vec<Member> {
     tasks.join_all().await
 }
 
-async fn measured(what: &str, ctx: &Ctx, mut members: Vec<Member>, rounds: u32) -> Vec<Member> {
-    let (began, before) = (Instant::now(), cpu());
-    for _ in 0..rounds {
-        members = round(ctx, members).await;
+struct Measuring<'a> {
+    ctx: &'a Ctx,
+    /// The process of the emulated hosts.
+    doubles: u32,
+}
+
+impl Measuring<'_> {
+    async fn rounds(&self, what: &str, mut members: Vec<Member>, rounds: u32) -> Vec<Member> {
+        let processes = [std::process::id(), self.doubles];
+        let (began, before) = (Instant::now(), processes.map(cpu));
+        for _ in 0..rounds {
+            members = round(self.ctx, members).await;
+        }
+        let time = began.elapsed() / rounds;
+        let after = processes.map(cpu);
+        let used = |which: usize| after[which].saturating_sub(before[which]) / rounds;
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        println!(
+            "  {what:36} {:8.0} ms  CPU {:8.0} ms  memory {:6} MiB  (hosts: CPU {:8.0} ms)",
+            ms(time),
+            ms(used(0)),
+            memory(),
+            ms(used(1)),
+        );
+        members
     }
-    let (time, used) = (began.elapsed() / rounds, cpu().saturating_sub(before) / rounds);
-    println!(
-        "  {what:34} {:8.0} ms  CPU {:8.0} ms  memory {:6} MiB",
-        time.as_secs_f64() * 1000.0,
-        used.as_secs_f64() * 1000.0,
-        memory()
-    );
-    members
 }
 
 async fn measure(dir: &Path, hosts: usize, cvms: usize) {
@@ -327,20 +341,21 @@ async fn measure(dir: &Path, hosts: usize, cvms: usize) {
     for (number, url) in doubles.urls.iter().enumerate() {
         members.push(member(ctx, number, url).await);
     }
+    let measuring = Measuring { ctx, doubles: doubles.child.id() };
     println!("{hosts} hosts with {cvms} CVMs each; memory before the first round {} MiB", memory());
-    members = measured("first round, compares everything", ctx, members, 1).await;
-    members = measured("second round, asks guests", ctx, members, 1).await;
-    members = measured("round at rest", ctx, members, ROUNDS).await;
+    members = measuring.rounds("first round, compares everything", members, 1).await;
+    members = measuring.rounds("second round, asks guests", members, 1).await;
+    members = measuring.rounds("round at rest", members, ROUNDS).await;
     // One VM of every tenth host is stopped behind our back.
     for member in members.iter().step_by(10) {
         let (_, vm) = member.driver.list().await.unwrap().swap_remove(0);
         member.driver.stop(&vm.id).await.unwrap();
     }
-    members = measured("round with a change on 1 of 10 hosts", ctx, members, 1).await;
+    members = measuring.rounds("round with a change on 1 of 10 hosts", members, 1).await;
     let events = casemate_store::events::of_all(&ctx.db, casemate_core::id::EventSeq(0), 10_000);
     let drifts = events.await.unwrap().iter().filter(|event| event.kind == "cvm.drift").count();
     assert_eq!(drifts, hosts.div_ceil(10), "every change is seen once");
-    measured("round at rest after it", ctx, members, ROUNDS).await;
+    measuring.rounds("round at rest after it", members, ROUNDS).await;
     world.ctx.db.close().await;
 }
 

@@ -156,6 +156,7 @@ pub struct Work {
     pub concurrency: usize,
     pub queue: u16,
     pub watch_nodes_s: u64,
+    pub looks: usize,
     pub node_missing_s: u64,
 }
 
@@ -315,6 +316,9 @@ impl Config {
         }
         if self.work.calls_per_node == 0 {
             return refuse("work.calls_per_node", "must be at least 1");
+        }
+        if self.work.looks == 0 {
+            return refuse("work.looks", "must be at least 1");
         }
         nodes::check(&self.nodes, &self.kms)?;
         self.kms_webhook.check()?;

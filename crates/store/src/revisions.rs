@@ -167,6 +167,15 @@ pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<Revisi
     row.map(Row::read).transpose()
 }
 
+/// The sealed environment, hex, of the newest revision of a CVM; `None`: it has no revision, or that has none.
+pub async fn newest_sealed_env(db: &Db, cvm: CvmId) -> Result<Option<String>, Error> {
+    const SQL: &str =
+        "SELECT sealed_env FROM revisions WHERE cvm_id = $1 ORDER BY number DESC LIMIT 1";
+    let found =
+        on_read!(db, |c| query_scalar::<_, Option<String>>(SQL).bind(cvm.0).fetch_optional(c))?;
+    Ok(found.flatten())
+}
+
 /// Whether a workspace has or had a CVM of this app.
 pub async fn has_app(db: &Db, workspace: WorkspaceId, app: &AppId) -> Result<bool, Error> {
     const SQL: &str = "SELECT COUNT(*) FROM apps WHERE app_id = $1 AND workspace_id = $2 \

@@ -3,6 +3,7 @@
 
 mod bare;
 mod casemate;
+mod doubles;
 mod figures;
 mod http;
 mod run;

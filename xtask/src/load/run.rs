@@ -9,11 +9,13 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use clap::Args;
+use serde_json::Value;
 use xtask::{server::Server, stage::say};
 
 use crate::{
     bare::{self, BareServer},
     casemate::Api,
+    doubles::Rack,
     figures::{Budget, Figures, RATIO},
     http::{self, Connection, Sample, count},
     webhook,
@@ -67,6 +69,9 @@ const WHOLE: Size = Size {
 /// Connections of what is measured at one load only.
 const READERS: usize = 16;
 const WRITERS: usize = 64;
+
+/// CVMs on the emulated dstack host, which has 64 slots.
+const RACKED: usize = 50;
 
 /// A simulated host that is never full, and guests that boot at once: what is measured is Casemate.
 const SIMULATED: [(&str, &str); 7] = [
@@ -135,7 +140,7 @@ impl Bench {
         let first = self.fill(&api, self.size.first).await?;
         let pages = self.pages(&api).await?;
         self.reads(&api, &first).await?;
-        self.boots(&server, &api, &first).await?;
+        self.denials(&server, &api, &first).await?;
         for (connections, creates) in self.size.creates {
             self.creates(&api, connections, creates).await?;
         }
@@ -159,7 +164,8 @@ impl Bench {
         );
         self.record("resident memory, peak", resident(&server, "VmHWM")?, "MB", Budget::None);
         server.stop()?;
-        self.restart(binary, &data).await
+        self.restart(binary, &data).await?;
+        self.allowances(binary).await
     }
 
     fn record(&mut self, name: impl Into<String>, value: f64, unit: &'static str, budget: Budget) {
@@ -230,24 +236,62 @@ impl Bench {
         Ok(())
     }
 
-    /// Boots that the webhook decides, each recorded durably before it is answered. These are denials, which
-    /// are looked up and recorded as allowances are: CVMs of a simulated host have keys of the built-in KMS.
-    async fn boots(&mut self, server: &Server, api: &Api, uuids: &[String]) -> anyhow::Result<()> {
+    /// Guests that the webhook denies their keys, because a CVM of a simulated host has keys of the built-in KMS. Each
+    /// decision is looked up and recorded durably before it is answered.
+    async fn denials(
+        &mut self,
+        server: &Server,
+        api: &Api,
+        uuids: &[String],
+    ) -> anyhow::Result<()> {
+        let some = webhook::questions(api, uuids.get(..100).unwrap_or(uuids), None).await?;
+        self.decisions("boots denied", server, &some, |answer| {
+            let reason = answer["reason"].as_str().unwrap_or_default();
+            answer["isAllowed"] == false && reason.contains("built-in KMS")
+        })
+        .await
+    }
+
+    /// Guests that the webhook allows their keys: CVMs of an emulated dstack host with an emulated dstack-kms, which
+    /// gave the keys for their variables.
+    async fn allowances(&mut self, binary: &Path) -> anyhow::Result<()> {
+        let rack = Rack::start()?;
+        let settings = rack.settings()?;
+        let variables: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let server = Server::start_with(binary, &self.dir.join("rack"), "none", &variables)?;
+        let api = Api::of(&server)?;
+        rack.is_known(&api).await?;
+        let names = self.names(RACKED);
+        let (_, uuids) = api.deploy(READERS, &names).await?;
+        api.settle(&uuids).await?;
+        let some = webhook::questions(&api, &uuids, Some(Rack::GUEST)).await?;
+        let is_allowed = |answer: &Value| answer["isAllowed"] == true;
+        self.decisions("boots allowed", &server, &some, is_allowed).await?;
+        server.stop()
+    }
+
+    /// Asks these questions in turn; every answer must be as expected.
+    async fn decisions(
+        &mut self,
+        what: &str,
+        server: &Server,
+        some: &[Vec<u8>],
+        is_expected: impl Fn(&Value) -> bool,
+    ) -> anyhow::Result<()> {
         let address = webhook::address(server)?;
-        let some = webhook::questions(api, uuids.get(..100).unwrap_or(uuids)).await?;
         let questions = some.iter().cycle().take(self.size.boots).cloned().collect();
         let before = processor_ms(server)?;
         let (sample, answers) = http::each(address, WRITERS, questions).await?;
         let used = (processor_ms(server)? - before) / 1e3;
         for answer in &answers {
-            let answer: serde_json::Value = serde_json::from_slice(answer)?;
-            let reason = answer["reason"].as_str().unwrap_or_default();
-            let is_decided = answer["isAllowed"] == false && reason.contains("built-in KMS");
-            ensure!(is_decided, "another decision about a CVM of the built-in KMS: {answer}");
+            let answer: Value = serde_json::from_slice(answer)?;
+            ensure!(is_expected(&answer), "another decision where {what} are measured: {answer}");
         }
-        self.sample("webhook, boots decided", &sample, NO_BUDGETS);
+        self.sample(&format!("webhook, {what}"), &sample, NO_BUDGETS);
         let rate = count(answers.len()) / used.max(0.01);
-        self.record("webhook, boots decided per core", rate, "/s", Budget::AtLeast(1_000.0));
+        let name = format!("webhook, {what}, per core");
+        self.record(name, rate, "/s", Budget::AtLeast(1_000.0));
         Ok(())
     }
 

@@ -21,28 +21,44 @@ pub fn address(server: &Server) -> anyhow::Result<SocketAddr> {
     Ok(address.parse()?)
 }
 
+/// What a guest shows of its host, where the API does not tell it.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest {
+    /// 32 bytes in hex.
+    pub os_image: &'static str,
+    /// 32 bytes in hex.
+    pub device: &'static str,
+}
+
 /// The question about the guest of each of these CVMs.
-pub async fn questions(api: &Api, uuids: &[String]) -> anyhow::Result<Vec<Vec<u8>>> {
+pub async fn questions(
+    api: &Api,
+    uuids: &[String],
+    guest: Option<Guest>,
+) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut connection = Connection::open(api.address).await?;
     let mut questions = Vec::with_capacity(uuids.len());
     for uuid in uuids {
         let request = api.request("GET", &format!("/cvms/{uuid}"), "");
         let cvm: Value = serde_json::from_slice(&connection.send(&request).await?.ok()?)?;
-        questions.push(question(&cvm));
+        questions.push(question(&cvm, guest));
     }
     Ok(questions)
 }
 
-fn question(cvm: &Value) -> Vec<u8> {
+fn question(cvm: &Value, guest: Option<Guest>) -> Vec<u8> {
+    let told = |told: &Value| told.as_str().unwrap_or_default().to_owned();
+    let os_image = guest.map_or(told(&cvm["os"]["os_image_hash"]), |guest| guest.os_image.into());
+    let device = guest.map_or(told(&cvm["node_info"]["device_id"]), |guest| guest.device.into());
     let body = json!({
         "teeVariant": "dstack-tdx",
         "mrAggregated": "11".repeat(32),
-        "osImageHash": cvm["os"]["os_image_hash"],
+        "osImageHash": os_image,
         "mrSystem": "33".repeat(32),
         "appId": cvm["app_id"],
         "composeHash": cvm["compose_hash"],
         "instanceId": "",
-        "deviceId": cvm["node_info"]["device_id"],
+        "deviceId": device,
         "keyProviderInfo": "7b7d",
         "tcbStatus": "UpToDate",
         "advisoryIds": [],

@@ -43,13 +43,21 @@ pub struct CvmArgs {
 
 /// Move the CVMs of a node to other nodes, one after the other. The node is cordoned first.
 ///
+/// Each CVM gets a new VM with another instance id and an empty disk: its data on the node are lost. Its app id,
+/// document, variables, KMS, name and number stay. Before anything is done, one line per CVM says where it goes and what
+/// it loses, and the command asks; --yes answers, --dry-run ends there.
+///
 /// What cannot move stays, and is listed with its reason; exit 1 then. Run it again to go on. A dry run looks at each
 /// CVM alone: whether all fit together is for `casemate admin node simulate`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   casemate admin node move rack-1 --dry-run
   casemate admin node move rack-1 --yes
-  casemate admin node move rack-1 --to rack-2 --given-up --yes")]
+  casemate admin node move rack-1 --to rack-2 --given-up --yes
+
+What it says before it asks:
+  Move my-app from rack-1 to rack-2, which loses its disk and its instance id
+  Move 1 CVMs? [y/N]")]
 pub struct NodeArgs {
     /// Name of the node; see `casemate admin node list`.
     name: String,

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::EpochEnvelope;
+
 pub(super) const PUBLIC_KEY: usize = 32;
 pub(super) const IV: usize = 12;
 pub(super) const TAG: usize = 16;
@@ -20,11 +22,21 @@ pub enum InvalidSealedEnv {
     /// Longer than guests read.
     #[error("sealed environment is longer than {} bytes", SealedEnv::MAX)]
     TooLong,
+    /// The other envelope.
+    #[error(
+        "it is a SealedEnv of dstack 0.6.4 (version {}, root epoch {}, app epoch {}), and how the key of one is \
+         published is not known here",
+        .0.version, .0.root_epoch, .0.app_epoch
+    )]
+    OfEpochs(EpochEnvelope),
 }
 
 /// A sealed environment: [`SealedEnv::MIN`] to [`SealedEnv::MAX`] bytes, layout in [`super`]. Whether a key
 /// opens it is not checked. Text (`encrypted_env` on the wire): lower-case hex; a `0x` prefix and upper case
 /// are accepted. `Debug` shows only the length.
+///
+/// Two are equal if they are the same bytes. The same variables are other bytes each time they are sealed, so this says
+/// whether a client sent it before, and nothing about what a node has.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SealedEnv(Vec<u8>);
 
@@ -41,8 +53,11 @@ impl SealedEnv {
     /// Maximum length in bytes: what a guest copies of `.encrypted-env` (`HostShared::copy` in dstack-util).
     pub const MAX: usize = 256 * 1024;
 
-    /// Checks the length.
+    /// Checks the length, and that the bytes are not the other envelope.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, InvalidSealedEnv> {
+        if let Some(other) = EpochEnvelope::recognise(&bytes) {
+            return Err(InvalidSealedEnv::OfEpochs(other));
+        }
         match bytes.len() {
             ..Self::MIN => Err(InvalidSealedEnv::TooShort),
             Self::MIN..=Self::MAX => Ok(Self(bytes)),

@@ -56,23 +56,22 @@ fn what_we_seal_is_what_the_sdk_would() {
 
 #[test]
 fn lengths_are_limited() {
-    assert_eq!(SealedEnv::from_bytes(vec![0; 59]), Err(InvalidSealedEnv::TooShort));
+    assert_eq!(SealedEnv::from_bytes(vec![0; 59]).unwrap_err(), InvalidSealedEnv::TooShort);
     assert!(SealedEnv::from_bytes(vec![0; 60]).is_ok());
     assert!(SealedEnv::from_bytes(vec![0; SealedEnv::MAX]).is_ok());
-    assert_eq!(SealedEnv::from_bytes(vec![0; SealedEnv::MAX + 1]), Err(InvalidSealedEnv::TooLong));
-    assert_eq!(
-        "00".repeat(SealedEnv::MAX + 1).parse::<SealedEnv>(),
-        Err(InvalidSealedEnv::TooLong)
-    );
-    assert_eq!("0x0".parse::<SealedEnv>(), Err(InvalidSealedEnv::NotHex));
-    assert_eq!("zz".repeat(60).parse::<SealedEnv>(), Err(InvalidSealedEnv::NotHex));
+    let too_long = SealedEnv::from_bytes(vec![0; SealedEnv::MAX + 1]);
+    assert_eq!(too_long.unwrap_err(), InvalidSealedEnv::TooLong);
+    let too_long = "00".repeat(SealedEnv::MAX + 1).parse::<SealedEnv>();
+    assert_eq!(too_long.unwrap_err(), InvalidSealedEnv::TooLong);
+    assert_eq!("0x0".parse::<SealedEnv>().unwrap_err(), InvalidSealedEnv::NotHex);
+    assert_eq!("zz".repeat(60).parse::<SealedEnv>().unwrap_err(), InvalidSealedEnv::NotHex);
 
     let overhead = seal_for_test(&[var("A", "")]).as_bytes().len();
     let fits = "x".repeat(SealedEnv::MAX - overhead);
     assert_eq!(seal_for_test(&[var("A", &fits)]).as_bytes().len(), SealedEnv::MAX);
     for value in [format!("{fits}x"), "\u{1}".repeat(SealedEnv::MAX / 2)] {
         let sealed = seal(&[var("A", &value)], &secret().public(), [7; 32], [9; 12]);
-        assert_eq!(sealed, Err(SealError::TooLarge));
+        assert_eq!(sealed.unwrap_err(), SealError::TooLarge);
     }
 }
 
@@ -82,7 +81,7 @@ fn text_forms_are_lower_hex_and_tolerate_0x() {
     let text = sealed.to_string();
     assert_eq!(text.len(), 140);
     for form in [text.clone(), format!("0x{}", text.to_uppercase())] {
-        assert_eq!(form.parse::<SealedEnv>().unwrap(), sealed);
+        assert_eq!(form.parse::<SealedEnv>().unwrap().as_bytes(), sealed.as_bytes());
     }
     assert_eq!(serde_json::to_string(&sealed).unwrap(), format!("\"{text}\""));
     let key: EnvPublicKey = format!("0x{}", PUBLIC.to_uppercase()).parse().unwrap();
@@ -93,7 +92,8 @@ fn text_forms_are_lower_hex_and_tolerate_0x() {
 #[test]
 fn weak_keys_are_refused() {
     let weak = EnvPublicKey::from_bytes([0; 32]);
-    assert_eq!(seal(&[], &weak, [7; 32], [9; 12]), Err(SealError::WeakKey));
+    let sealed = seal(&[], &weak, [7; 32], [9; 12]);
+    assert_eq!(sealed.unwrap_err(), SealError::WeakKey);
     let weak = SealedEnv::from_bytes(vec![0; 70]).unwrap();
     assert_eq!(unseal(&weak, &secret()).unwrap_err(), UnsealError::WeakKey);
 }

@@ -105,6 +105,7 @@ pub fn config(name: &str) -> VmConfig {
         disk_gb: 10,
         ports: Vec::new(),
         sealed_env: None,
+        env_is_new: false,
         user_config: None,
         hugepages: false,
         pin_numa: false,

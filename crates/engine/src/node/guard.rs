@@ -24,8 +24,8 @@ use casemate_core::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{
-    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
-    LogStream, Mark, Node, VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, ListMark,
+    Listed, LogQuery, LogStream, Mark, Node, VmConfig,
 };
 
 /// Calls without an answer after which no other is tried.
@@ -144,6 +144,12 @@ impl Node for GuardedNode {
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
         let call = self.call().await?;
         let outcome = call.driver.list().await;
+        call.end(outcome)
+    }
+
+    async fn list_if_changed(&self, known: Option<ListMark>) -> Result<Option<Listed>, CallError> {
+        let call = self.call().await?;
+        let outcome = call.driver.list_if_changed(known).await;
         call.end(outcome)
     }
 

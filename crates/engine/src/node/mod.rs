@@ -46,6 +46,12 @@ pub trait Node: Send + Sync + fmt::Debug {
     /// All VMs of this host that carry a mark ([`Mark`]), oldest first; one call, whole list.
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError>;
 
+    /// As [`Self::list`], or `None` if that is the list which `known` is the mark of. A host with many VMs at
+    /// rest is looked at all the time, and a driver that can tell so without reading each of them does.
+    async fn list_if_changed(&self, _known: Option<ListMark>) -> Result<Option<Listed>, CallError> {
+        Ok(Some(Listed { vms: self.list().await?, mark: None }))
+    }
+
     /// What pre-flight asks beyond the inventory. `None`: there is nothing to ask of this kind of node.
     async fn probe(&self, _clock: &dyn Clock) -> Result<Option<Probe>, CallError> {
         Ok(None)
@@ -102,6 +108,19 @@ pub trait Node: Send + Sync + fmt::Debug {
 
     /// The containers' output, oldest line first, as text lines `service | text`.
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError>;
+}
+
+/// What tells one list of VMs of a host from another, for as long as this process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListMark(u64);
+
+/// The VMs of a host that carry a mark.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Oldest first.
+    pub vms: Vec<(Mark, ObservedVm)>,
+    /// `None`: this kind of node cannot tell whether the next list is another one.
+    pub mark: Option<ListMark>,
 }
 
 /// A stream of log text; an item may hold several lines or part of one.
@@ -201,6 +220,9 @@ pub struct VmConfig {
     pub ports: Vec<PortMap>,
     /// Sealed environment; `None`: the app has none.
     pub sealed_env: Option<SealedEnv>,
+    /// Whether `sealed_env` is another one than was in force before. Only such a one takes the place of variables that
+    /// the guest sealed again by itself.
+    pub env_is_new: bool,
     /// `.user-config` of the guest.
     pub user_config: Option<String>,
     /// Back memory with huge pages.

@@ -11,7 +11,7 @@ use casemate_core::{
     cvm::{EngineState, ObservedVm, Phase, VisibleState, phase},
     drift::{self, DriftKind, DriftPolicy},
     id::{CvmId, EngineVmId, EventSeq, VmUuid},
-    plan::needs_reconcile,
+    plan::{booted_after_all, needs_reconcile},
 };
 use casemate_engine::node::{CallError, Mark};
 use casemate_store::{
@@ -24,7 +24,7 @@ use super::differences::differences;
 use crate::app::{
     Ctx,
     events::{self, CvmEvent, EventScope},
-    fleet::FleetNode,
+    fleet::{FleetNode, Turn},
 };
 
 /// Maximum number of CVMs in memory at once.
@@ -115,6 +115,7 @@ pub(super) async fn all_suspects(
 pub(super) async fn record_differences(
     ctx: &Ctx,
     node: &FleetNode,
+    turn: &mut Turn<'_>,
     suspects: Vec<CvmId>,
     was_away: bool,
 ) -> Result<BTreeSet<CvmId>, StoreError> {
@@ -124,14 +125,15 @@ pub(super) async fn record_differences(
         let at_rest = |cvm: &&Cvm| recorded(cvm).is_some() || (was_away && is_unsettled(cvm));
         for cvm in found.iter().filter(at_rest) {
             let mark = Mark::new(&cvm.spec.name, cvm.uuid);
-            let Ok(vms) = bounded(ctx, node.node.find(&mark)).await else {
+            let Ok(vms) = turn.wait_for(bounded(ctx, node.node.find(&mark))).await else {
                 again.insert(cvm.id);
                 continue;
             };
             let drift = drift_of(cvm, &vms);
             let policy = drift.map(|kind| ctx.config.drift.of(kind));
             let is_repaired = was_away || policy == Some(DriftPolicy::Repair);
-            let due = is_repaired && needs_reconciler(cvm, &vms);
+            let due = (is_repaired && needs_reconciler(cvm, &vms))
+                || booted_after_all(&cvm.desired, &cvm.status, &vms);
             let kind = drift.filter(|_| policy != Some(DriftPolicy::Ignore));
             let is_told = drift.is_none() || kind.is_some();
             match compare(ctx, cvm, vms, due, Told { is_told, kind }).await {

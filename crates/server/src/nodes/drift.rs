@@ -28,19 +28,28 @@ use super::compare::{BATCH, bounded, record, recorded};
 use crate::app::{
     Ctx,
     events::{self, CvmEvent, EventScope},
-    fleet::FleetNode,
+    fleet::{FleetNode, Turn},
 };
 
 /// Differences of one node that are kept; more are only counted in the log.
 const MOST: usize = 1000;
 
 /// The result of one round of the watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Seen {
     /// CVMs that differed.
     pub suspects: BTreeSet<CvmId>,
     /// VMs with a mark that was not there in the round before.
     pub new: Vec<(VmUuid, EngineVmId)>,
+    /// The device id of the round before.
+    pub before: DeviceId,
+}
+
+impl Seen {
+    /// Of a round in which no VM changed.
+    pub const fn nothing(before: DeviceId) -> Self {
+        Self { suspects: BTreeSet::new(), new: Vec::new(), before }
+    }
 }
 
 /// A difference: what it is about, and its kind.
@@ -67,21 +76,21 @@ pub struct DriftWatch {
 }
 
 impl DriftWatch {
-    /// Looks at what a round found, after it was recorded. `before`: the device id of the round before.
+    /// Looks at what a round found, after it was recorded.
     pub async fn look<V: Sync>(
         &mut self,
         ctx: &Ctx,
         node: &FleetNode,
+        turn: &mut Turn<'_>,
         seen: Seen,
         shown: &HashMap<VmUuid, V>,
-        before: DeviceId,
     ) -> Result<(), StoreError> {
         // An operator may have closed some of them.
         let open = match self.open.take() {
             Some(open) if open.is_empty() => open,
             Some(_) | None => read_open(ctx, node.id).await?,
         };
-        let outcome = self.find(ctx, node, &open, seen, shown, before).await;
+        let outcome = self.find(ctx, node, turn, &open, seen, shown).await;
         let found = match outcome {
             Ok(found) => found,
             Err(error) => {
@@ -100,15 +109,15 @@ impl DriftWatch {
         &mut self,
         ctx: &Ctx,
         node: &FleetNode,
+        turn: &mut Turn<'_>,
         open: &BTreeMap<Key, Open>,
         seen: Seen,
         shown: &HashMap<VmUuid, V>,
-        before: DeviceId,
     ) -> Result<BTreeMap<Key, Open>, StoreError> {
         let mut found = BTreeMap::new();
         let mut examined = seen.suspects;
         examined.extend(open.values().filter_map(|open| open.cvm));
-        let configs = self.read_configs(ctx, node, open, shown).await?;
+        let configs = self.read_configs(ctx, node, turn, open, shown).await?;
         let uuids: Vec<VmUuid> = configs.keys().copied().collect();
         for some in uuids.chunks(BATCH) {
             examined.extend(cvms::ids_on_node(&ctx.db, node.id, some).await?);
@@ -125,7 +134,7 @@ impl DriftWatch {
             let drift = drift::of_image(&image.name, image.os_image_hash.as_deref());
             add(&mut found, format!("image:{}", image.name), None, drift);
         }
-        host(open, before, inventory.device_id, &mut found);
+        host(open, seen.before, inventory.device_id, &mut found);
         found.retain(|(_, kind), _| ctx.config.drift.of(*kind) != DriftPolicy::Ignore);
         Ok(found)
     }
@@ -136,6 +145,7 @@ impl DriftWatch {
         &mut self,
         ctx: &Ctx,
         node: &FleetNode,
+        turn: &mut Turn<'_>,
         open: &BTreeMap<Key, Open>,
         shown: &HashMap<VmUuid, V>,
     ) -> Result<BTreeMap<VmUuid, (EngineVmId, ReportedConfig)>, StoreError> {
@@ -144,7 +154,7 @@ impl DriftWatch {
         if self.compared.is_some_and(|at| now.since(at) < every) {
             return Ok(BTreeMap::new());
         }
-        let told = match bounded(ctx, node.node.configs()).await {
+        let told = match turn.wait_for(bounded(ctx, node.node.configs())).await {
             Ok(told) => told,
             Err(error) => {
                 tracing::debug!(node = %node.name, %error, "configurations were not told");

@@ -4,6 +4,9 @@
 //! events. CVMs that seem to differ are read again and then listed again, in this order: a later change
 //! raises the fence, so nothing is concluded from an older record.
 //!
+//! A list that is the one before ([`ListMark`]) is not read: a host whose CVMs are at rest costs its calls,
+//! however many CVMs it has. Rounds take turns ([`crate::app::fleet::Turns`]).
+//!
 //! A node that comes back after an outage, or that this process has just begun to serve, is reconciled: every
 //! CVM is compared, and one that is not as desired is handed to its reconciler, unless it failed for a reason
 //! of its own.
@@ -18,11 +21,12 @@ use std::{
 };
 
 use casemate_core::{
+    cvm::ObservedVm,
     id::{CvmId, VmUuid},
     preflight::Probe,
     time::Timestamp,
 };
-use casemate_engine::node::{CallError, Inventory, guard::GuardedNode};
+use casemate_engine::node::{CallError, Inventory, ListMark, Listed, Mark, guard::GuardedNode};
 use casemate_store::{Error as StoreError, cvms, nodes::NodeRow};
 use tokio_util::sync::CancellationToken;
 
@@ -38,7 +42,7 @@ use super::{
 
 use crate::app::{
     Ctx,
-    fleet::{Changes, FleetNode},
+    fleet::{Changes, FleetNode, Turn},
 };
 
 /// Connects a node to its driver.
@@ -80,7 +84,9 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
     let mut watch = Watch { reconciles: true, ..Watch::default() };
     loop {
         let look = async {
-            connect.connect(&ctx, &node).await;
+            let mut turn = ctx.fleet.turns.take().await;
+            turn.wait_for(connect.connect(&ctx, &node)).await;
+            drop(turn);
             if node.take_probe_request() {
                 watch.probe(&ctx, &node).await;
             }
@@ -108,6 +114,8 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
 pub struct Watch {
     /// Hashes of the last observed states.
     shown: HashMap<VmUuid, u64>,
+    /// Of the list that they are from.
+    mark: Option<ListMark>,
     /// The last round was compared and recorded to its end.
     is_compared: bool,
     /// CVMs that changed during their comparison.
@@ -122,15 +130,28 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Runs one round.
+    /// Runs one round when it is its turn.
     pub async fn look(&mut self, ctx: &Ctx, node: &Arc<FleetNode>) -> Result<(), StoreError> {
+        let mut turn = ctx.fleet.turns.take().await;
+        self.round(ctx, node, &mut turn).await
+    }
+
+    async fn round(
+        &mut self,
+        ctx: &Ctx,
+        node: &Arc<FleetNode>,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), StoreError> {
         // Before the list: an event after it belongs to the next round.
         let events = ctx.fleet.changes.take(&ctx.db, node.id).await?;
         let is_compared = std::mem::take(&mut self.is_compared);
         let was_away = self.reconciles || node.outage().is_some();
-        let before = node.observed().0;
+        let before = node.observed().0.device_id;
         let probe = self.probe.as_ref().map(Option::as_ref);
-        let Some(shown) = query_node(ctx, node, probe).await? else {
+        let is_quiet = matches!(&events, Changes::Some(changed) if changed.is_empty())
+            && self.again.is_empty();
+        let known = self.mark.filter(|_| is_compared && is_quiet && !was_away);
+        let Some(listed) = query_node(ctx, node, turn, (probe, known)).await? else {
             self.reconciles = true;
             return Ok(());
         };
@@ -140,6 +161,10 @@ impl Watch {
             // Its CVMs are claimed again from now on.
             ctx.wake.notify_one();
         }
+        let Some(Listed { vms, mark }) = listed else {
+            return self.look_for_drift(ctx, node, turn, Seen::nothing(before)).await;
+        };
+        let shown = by_mark(vms);
         let hashes: HashMap<_, _> = shown.iter().map(|(uuid, vms)| (*uuid, hash(vms))).collect();
         if was_away || !is_compared || events == Changes::All {
             node.evidence.note_all();
@@ -158,22 +183,34 @@ impl Watch {
                 all_suspects(ctx, node, |cvm| differs(cvm, &shown)).await?
             }
         };
-        let mut seen = Seen { suspects: suspects.iter().copied().collect(), ..Seen::default() };
+        let mut seen =
+            Seen { suspects: suspects.iter().copied().collect(), new: Vec::new(), before };
         for (uuid, vms) in shown.into_iter().filter(|(uuid, _)| !self.shown.contains_key(uuid)) {
             seen.new.extend(vms.into_iter().map(|(vm, _)| (uuid, vm)));
         }
-        self.again = record_differences(ctx, node, suspects, was_away).await?;
-        self.shown = hashes;
-        let looked = self.drift.look(ctx, node, seen, &self.shown, before.device_id).await;
+        self.again = record_differences(ctx, node, turn, suspects, was_away).await?;
+        (self.shown, self.mark) = (hashes, mark);
+        self.look_for_drift(ctx, node, turn, seen).await?;
+        // CVMs that could not be compared now are reconciled in the next round.
+        self.reconciles = was_away && !self.again.is_empty();
+        Ok(())
+    }
+
+    /// Ends a round: with it everything is compared.
+    async fn look_for_drift(
+        &mut self,
+        ctx: &Ctx,
+        node: &FleetNode,
+        turn: &mut Turn<'_>,
+        seen: Seen,
+    ) -> Result<(), StoreError> {
+        let looked = self.drift.look(ctx, node, turn, seen, &self.shown).await;
         if looked.is_err() {
             // Everything is new to the next round.
             self.shown.clear();
         }
-        looked?;
-        self.is_compared = true;
-        // CVMs that could not be compared now are reconciled in the next round.
-        self.reconciles = was_away && !self.again.is_empty();
-        Ok(())
+        self.is_compared = looked.is_ok();
+        looked
     }
 
     fn probe_is_due(&self, now: Timestamp) -> bool {
@@ -183,7 +220,8 @@ impl Watch {
     /// Takes a pre-flight probe; the next look records it with the inventory.
     async fn probe(&mut self, ctx: &Ctx, node: &FleetNode) {
         self.probed_at = Some(ctx.now());
-        match bounded(ctx, node.node.probe(&*ctx.clock)).await {
+        let mut turn = ctx.fleet.turns.take().await;
+        match turn.wait_for(bounded(ctx, node.node.probe(&*ctx.clock))).await {
             Ok(probe) => {
                 let is_new = probe.is_some() && self.probe.as_ref() != Some(&probe);
                 self.probe = Some(probe);
@@ -222,23 +260,39 @@ fn hash(vms: &ComparedVms) -> u64 {
     hasher.finish()
 }
 
-/// The inventory and VMs of the node; `None`: it does not answer, which is recorded.
+fn by_mark(vms: Vec<(Mark, ObservedVm)>) -> HashMap<VmUuid, ComparedVms> {
+    let mut shown: HashMap<VmUuid, ComparedVms> = HashMap::new();
+    for (mark, vm) in vms {
+        shown.entry(mark.uuid()).or_default().push((vm.id.clone(), vm.shows()));
+    }
+    for vms in shown.values_mut() {
+        vms.sort_by(|one, other| one.0.cmp(&other.0));
+    }
+    shown
+}
+
+/// An answer of a node: its VMs, unless they are those of the list before.
+type Answer = Option<Listed>;
+
+/// The inventory of the node, and its VMs unless their list is the one of the mark; `None`: it does not answer,
+/// which is recorded.
 async fn query_node(
     ctx: &Ctx,
     node: &Arc<FleetNode>,
-    probe: Option<Option<&Probe>>,
-) -> Result<Option<HashMap<VmUuid, ComparedVms>>, StoreError> {
+    turn: &mut Turn<'_>,
+    (probe, before): (Option<Option<&Probe>>, Option<ListMark>),
+) -> Result<Option<Answer>, StoreError> {
     let (known, was_reachable) = node.observed();
-    let answer: Result<(Inventory, _), _> = bounded(ctx, async {
+    let ask = async {
         let told = node.node.inventory().await?;
-        Ok((told.with_known(&known, probe), node.node.list().await?))
-    })
-    .await;
+        Ok((told.with_known(&known, probe), node.node.list_if_changed(before).await?))
+    };
+    let answer: Result<(Inventory, Answer), _> = turn.wait_for(bounded(ctx, ask)).await;
     let told = answer.as_ref().ok().map(|(inventory, _)| inventory);
     if was_reachable != told.is_some() || told.is_some_and(|told| *told != *known) {
         record_reachability(ctx, node, told).await?;
     }
-    let (inventory, vms) = match answer {
+    let (inventory, listed) = match answer {
         Ok(answer) => answer,
         Err(error) => {
             if was_reachable {
@@ -252,14 +306,7 @@ async fn query_node(
         tracing::info!(node = %node.name, "node answers");
     }
     node.record_answer(Ok(inventory), ctx.now());
-    let mut shown: HashMap<VmUuid, ComparedVms> = HashMap::new();
-    for (mark, vm) in vms {
-        shown.entry(mark.uuid()).or_default().push((vm.id.clone(), vm.shows()));
-    }
-    for vms in shown.values_mut() {
-        vms.sort_by(|one, other| one.0.cmp(&other.0));
-    }
-    Ok(Some(shown))
+    Ok(Some(listed))
 }
 
 /// Records whether the node answers, and its inventory.

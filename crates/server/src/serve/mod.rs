@@ -255,7 +255,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         evidence_asked: Arc::new(Notify::new()),
         clock,
         entropy,
-        fleet: fleet(kms_here, dstack, governed),
+        fleet: fleet(&config, kms_here, dstack, governed),
         gateways,
         cache: Arc::default(),
         guests: Arc::default(),
@@ -304,8 +304,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 }
 
 /// The fleet without its nodes, which the registry adds.
-fn fleet(builtin: FleetKms, dstack: Vec<FleetKms>, governed: Vec<FleetKms>) -> Arc<Fleet> {
-    Arc::new(Fleet::new(Nodes::new(), builtin).with_dstack_kms(dstack).governed_by(governed))
+fn fleet(
+    config: &Config,
+    builtin: FleetKms,
+    dstack: Vec<FleetKms>,
+    governed: Vec<FleetKms>,
+) -> Arc<Fleet> {
+    let fleet = Fleet::new(Nodes::new(), builtin).with_turns(config.work.looks);
+    Arc::new(fleet.with_dstack_kms(dstack).governed_by(governed))
 }
 
 /// `api.url` comes last: a client that waits for it finds the other files.

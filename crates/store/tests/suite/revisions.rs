@@ -102,7 +102,12 @@ async fn only_what_differs_is_a_revision(db: Db) {
         spec.user_config = None;
     })
     .await;
+    assert_ne!(revisions::newest_sealed_env(&db, cvm.id).await.unwrap().as_deref(), Some("00ff"));
     let back = close(&world, cvm.id, Rollback, &["A", "B"], at(4)).await.unwrap();
+    let newest = revisions::newest_sealed_env(&db, cvm.id).await.unwrap();
+    assert_eq!(newest.as_deref(), Some("00ff"));
+    let other = world.cvm("bravo").await;
+    assert_eq!(revisions::newest_sealed_env(&db, other.id).await.unwrap(), None);
     let whole = revisions::get(&db, &cvm.spec.app_id, &back).await.unwrap().unwrap();
     let old = revisions::get(&db, &cvm.spec.app_id, &first).await.unwrap().unwrap();
     let had = |one: &revisions::RevisionContent| {

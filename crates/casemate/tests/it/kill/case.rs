@@ -2,7 +2,6 @@
 
 use std::{
     path::Path,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,25 +12,24 @@ use casemate_core::{
         OperationState,
     },
 };
-use casemate_dstack_double::{Host, Profile};
 use casemate_engine::node::{
     Mark,
-    sim::{SimConfig, SimHost, SimNode},
+    sim::{Audit, SimHost},
 };
-use casemate_server::system::{SystemClock, SystemEntropy};
 use casemate_store::{
     Db,
     cvms::{self, Cvm},
-    events,
+    events, left_vms, nodes,
     operations::{self, Operation, OperationFilter},
     provisions, revisions,
 };
-use casemate_testing::wait::poll;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
 
-use super::instance::{Instance, PATIENCE};
+use super::{
+    hosts::{Driver, Hosts, OTHER},
+    instance::{Instance, PATIENCE},
+};
 
 const NAME: &str = "my-app";
 const REPLICA: &str = "my-app-2";
@@ -66,6 +64,8 @@ pub enum Verb {
     Redeploy,
     /// A new instance id, which needs a new VM.
     Refresh,
+    /// Another node.
+    Move,
 }
 
 /// How an accepted change ended.
@@ -179,6 +179,7 @@ impl Verb {
             Self::Shutdown => format!("/cvms/{NAME}/shutdown"),
             Self::Restart => format!("/cvms/{NAME}/restart"),
             Self::Refresh => format!("/cvms/{NAME}/refresh-instance-id"),
+            Self::Move => "/admin/cvms/1/move".to_owned(),
             _ => format!("/cvms/{NAME}"),
         }
     }
@@ -192,187 +193,47 @@ fn marked(fate: &str) -> String {
 pub struct Case {
     verb: Verb,
     dir: TempDir,
-    /// The API of dstack-vmm over the host, where the node is a dstack node.
-    vmm: Option<Vmm>,
-}
-
-/// What drives the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Driver {
-    /// The `sim` node, in the process.
-    Sim,
-    /// The `dstack` node, over a socket.
-    Dstack,
-}
-
-/// A double of dstack-vmm that outlives the process under test.
-struct Vmm {
-    nodes: String,
-    server: JoinHandle<()>,
-}
-
-impl Vmm {
-    async fn over(host: &Path) -> Self {
-        let config =
-            SimConfig { boot_ms: 30, shutdown_ms: 20, remove_ms: 10, ..SimConfig::default() };
-        let images = config.images.clone();
-        let sim =
-            SimNode::open(host.to_owned(), config, Arc::new(SystemClock), Arc::new(SystemEntropy));
-        let host = Host::new(Profile::newest(), sim.expect("the host's files"), images, None);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let app = casemate_dstack_double::router(Arc::new(host));
-        let server =
-            tokio::spawn(async move { axum::serve(listener, app).await.expect("it serves") });
-        let nodes = format!(
-            r#"[{{name="rack",kind="dstack",url="{url}",tee="tdx",limits={{disk_gb=500}}}}]"#
-        );
-        Self { nodes, server }
-    }
-}
-
-impl Drop for Vmm {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    pub hosts: Hosts,
 }
 
 impl Case {
     /// A data directory with the state before the request.
     pub async fn prepare(verb: Verb, driver: Driver) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let vmm = match driver {
-            Driver::Sim => None,
-            Driver::Dstack => Some(Vmm::over(&dir.path().join("nodes/sim")).await),
-        };
-        let case = Self { verb, dir, vmm };
+        let hosts = Hosts::below(dir.path(), driver).await;
         if verb != Verb::Create {
-            let mut instance = case.start(&[]).await;
+            let mut instance = hosts.start(dir.path(), false, verb.variables()).await;
             for before in verb.before() {
-                let step = Self { verb: *before, dir: TempDir::new().expect("unused"), vmm: None };
-                step.act_in(&mut instance, "prepare").await.expect("preparation is accepted");
-                step.settle(&mut instance).await;
+                before.act_in(&mut instance, "prepare").await.expect("preparation is accepted");
+                before.settle(&mut instance).await;
             }
             instance.stop().await;
         }
-        case
+        Self { verb, dir, hosts }
     }
 
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn host(&self) -> SimHost {
-        SimHost::open(self.dir().join("nodes/sim"), Arc::new(SystemClock))
-            .expect("the host's files")
+    /// The host on which the CVMs are afterwards.
+    fn host(&self) -> SimHost {
+        if self.verb == Verb::Move { self.hosts.other() } else { self.hosts.first() }
     }
 
     pub async fn start(&self, variables: &[(&str, &str)]) -> Instance {
-        let mut all = [self.verb.variables(), variables].concat();
-        match &self.vmm {
-            None => Instance::on("sim", self.dir(), &all).await,
-            Some(vmm) => {
-                all.push(("CASEMATE_NODES", &vmm.nodes));
-                let mut instance = Instance::on("none", self.dir(), &all).await;
-                // A node that has not answered yet has no image, so a deployment would be refused.
-                let answered = poll(PATIENCE, async || {
-                    let nodes = instance.get("/admin/nodes").await.ok()?;
-                    (nodes["nodes"][0]["reachable"] == true).then_some(())
-                });
-                assert!(answered.await.is_some(), "the node does not answer\n{}", instance.log());
-                instance
-            }
-        }
+        let all = [self.verb.variables(), variables].concat();
+        self.hosts.start(self.dir(), self.verb == Verb::Move, &all).await
     }
 
     /// Sends the request like a client that repeats it with the same key until it gets a response.
     pub async fn act(&self, instance: &mut Instance) -> Result<(), String> {
-        self.act_in(instance, "the-key").await
-    }
-
-    async fn act_in(&self, instance: &mut Instance, key: &str) -> Result<(), String> {
-        let key = format!("{key}-{:?}", self.verb);
-        match self.verb {
-            Verb::Create => {
-                let body = json!({
-                    "name": NAME, "compose_file": { "docker_compose_file": COMPOSE }
-                });
-                let made = instance.send("POST", "/cvms/provision", &body, "provision").await?;
-                let body =
-                    json!({ "app_id": made["app_id"], "compose_hash": made["compose_hash"] });
-                instance.send("POST", &self.verb.path(), &body, &key).await.map(drop)
-            }
-            Verb::Delete => {
-                match instance.send("DELETE", &self.verb.path(), &Value::Null, &key).await {
-                    Err(why) if why.starts_with("404") => Ok(()),
-                    other => other.map(drop),
-                }
-            }
-            Verb::Replicate | Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
-                instance.send("POST", &self.verb.path(), &Value::Null, &key).await.map(drop)
-            }
-            Verb::Refresh => {
-                let body = json!({ "allow_data_loss": true });
-                instance.send("POST", &self.verb.path(), &body, &key).await.map(drop)
-            }
-            Verb::Redeploy => self.redeploy(instance, &key).await,
-            _ => self.change(instance, &key).await,
-        }
-    }
-
-    async fn redeploy(&self, instance: &mut Instance, key: &str) -> Result<(), String> {
-        let cvm = instance.get(&self.verb.path()).await?;
-        let app = cvm["app_id"].as_str().expect("an app id").to_owned();
-        let all = instance.get(&format!("/apps/{app}/revisions")).await?;
-        let first = all["revisions"].as_array().and_then(|all| all.last()).expect("a revision");
-        let id = first["revision_id"].as_str().expect("its id");
-        let path = format!("{}/revisions/{id}/redeploy", self.verb.path());
-        instance.send("POST", &path, &Value::Null, key).await.map(drop)
-    }
-
-    async fn change(&self, instance: &mut Instance, key: &str) -> Result<(), String> {
-        let path = self.verb.path();
-        let mut last = Value::Null;
-        for (index, body) in self.verb.changes().iter().enumerate() {
-            last = instance.send("PATCH", &path, body, &format!("{key}-{index}")).await?;
-        }
-        if self.verb != Verb::Cancel {
-            return Ok(());
-        }
-        let id = &last["correlation_id"];
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let state = instance.get(&format!("{path}/state")).await?;
-            let of = instance.get(&format!("{path}/operation-status")).await?;
-            if of["correlation_id"] != *id || state["boot_progress"] == "starting containers" {
-                break;
-            }
-            assert!(Instant::now() < deadline, "it does not get far: {state} {of}");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let body = json!({ "correlation_id": id });
-        let path = format!("{path}/operations/cancel");
-        instance.send("POST", &path, &body, &format!("{key}-cancel")).await.map(drop)
+        self.verb.act_in(instance, "the-key").await
     }
 
     /// Waits until no operation is open.
     pub async fn settle(&self, instance: &mut Instance) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let state = instance.get(&format!("/cvms/{}", self.verb.subject())).await;
-            let status = state.as_ref().ok().and_then(|state| state["status"].as_str());
-            let busy = state.as_ref().is_ok_and(|state| state["progress"].is_object());
-            if !busy && status == self.verb.leads_to() {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "{:?} does not end: {state:?}\n{}",
-                self.verb,
-                instance.log()
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.verb.settle(instance).await;
     }
 
     /// Stops the process and checks the database and the host.
@@ -397,7 +258,7 @@ impl Case {
             assert_eq!(audit.mark(&mark).present.len(), 1, "one VM for the CVM");
             self.as_told(&db, cvm.id, &mark).await;
             closed_once(&db, cvm.id, &self.endings()).await;
-            let replaced = i64::from(self.verb == Verb::Refresh);
+            let replaced = i64::from(matches!(self.verb, Verb::Refresh | Verb::Move));
             assert_eq!(
                 (cvm.spec.vm, cvm.status.vm),
                 (1 + replaced, 1 + replaced),
@@ -408,8 +269,29 @@ impl Case {
         if cvms.is_empty() {
             closed_once(&db, CvmId(1), &self.endings()).await;
         }
+        if self.verb == Verb::Move {
+            self.moved(&db, &audit).await;
+        }
         self.history(&db).await;
         db.close().await;
+    }
+
+    /// Checks that nothing is left on the first host, and that what was there was gone before the other VM ran.
+    async fn moved(&self, db: &Db, there: &Audit) {
+        let here = self.hosts.first().audit().expect("the host's journal");
+        assert_eq!(here.violations(), Vec::<String>::new());
+        assert_eq!(self.hosts.first().vms().expect("VMs").len(), 0, "nothing is left");
+        let gone = here.removed.iter().map(|vm| vm.at).max().expect("it was removed");
+        let began = there.starts.iter().map(|run| run.at).min().expect("it runs");
+        assert!(
+            gone <= began,
+            "two VMs: one was there until {gone}, the other ran from {began} on"
+        );
+        assert_eq!(left_vms::all(db, 10).await.expect("left VMs"), []);
+        let taken = nodes::usage(db).await.expect("room");
+        let slots: Vec<i64> =
+            taken.iter().map(|node| node.slots).filter(|slots| *slots > 0).collect();
+        assert_eq!(slots, [1], "its room on the first host is free");
     }
 
     /// Checks how every operation ended, oldest first; of power verbs only that they succeeded.
@@ -450,6 +332,95 @@ impl Case {
         if self.verb.leads_to() == Some("running") {
             assert_eq!(vm.booted, Some(spec.compose_hash), "it runs what it should");
             assert!(vm.serves);
+        }
+    }
+}
+
+impl Verb {
+    async fn act_in(self, instance: &mut Instance, key: &str) -> Result<(), String> {
+        let key = format!("{key}-{:?}", self);
+        match self {
+            Verb::Create => {
+                let body = json!({
+                    "name": NAME, "compose_file": { "docker_compose_file": COMPOSE }
+                });
+                let made = instance.send("POST", "/cvms/provision", &body, "provision").await?;
+                let body =
+                    json!({ "app_id": made["app_id"], "compose_hash": made["compose_hash"] });
+                instance.send("POST", &self.path(), &body, &key).await.map(drop)
+            }
+            Verb::Delete => match instance.send("DELETE", &self.path(), &Value::Null, &key).await {
+                Err(why) if why.starts_with("404") => Ok(()),
+                other => other.map(drop),
+            },
+            Verb::Replicate | Verb::Start | Verb::Stop | Verb::Shutdown | Verb::Restart => {
+                instance.send("POST", &self.path(), &Value::Null, &key).await.map(drop)
+            }
+            Verb::Refresh => {
+                let body = json!({ "allow_data_loss": true });
+                instance.send("POST", &self.path(), &body, &key).await.map(drop)
+            }
+            Verb::Move => {
+                let body = json!({ "to": OTHER, "allow_data_loss": true });
+                instance.send("POST", &self.path(), &body, &key).await.map(drop)
+            }
+            Verb::Redeploy => self.redeploy(instance, &key).await,
+            _ => self.change(instance, &key).await,
+        }
+    }
+
+    async fn redeploy(self, instance: &mut Instance, key: &str) -> Result<(), String> {
+        let cvm = instance.get(&self.path()).await?;
+        let app = cvm["app_id"].as_str().expect("an app id").to_owned();
+        let all = instance.get(&format!("/apps/{app}/revisions")).await?;
+        let first = all["revisions"].as_array().and_then(|all| all.last()).expect("a revision");
+        let id = first["revision_id"].as_str().expect("its id");
+        let path = format!("{}/revisions/{id}/redeploy", self.path());
+        instance.send("POST", &path, &Value::Null, key).await.map(drop)
+    }
+
+    async fn change(self, instance: &mut Instance, key: &str) -> Result<(), String> {
+        let path = self.path();
+        let mut last = Value::Null;
+        for (index, body) in self.changes().iter().enumerate() {
+            last = instance.send("PATCH", &path, body, &format!("{key}-{index}")).await?;
+        }
+        if self != Verb::Cancel {
+            return Ok(());
+        }
+        let id = &last["correlation_id"];
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let state = instance.get(&format!("{path}/state")).await?;
+            let of = instance.get(&format!("{path}/operation-status")).await?;
+            if of["correlation_id"] != *id || state["boot_progress"] == "starting containers" {
+                break;
+            }
+            assert!(Instant::now() < deadline, "it does not get far: {state} {of}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let body = json!({ "correlation_id": id });
+        let path = format!("{path}/operations/cancel");
+        instance.send("POST", &path, &body, &format!("{key}-cancel")).await.map(drop)
+    }
+
+    /// Waits until no operation is open.
+    async fn settle(self, instance: &mut Instance) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let state = instance.get(&format!("/cvms/{}", self.subject())).await;
+            let status = state.as_ref().ok().and_then(|state| state["status"].as_str());
+            let busy = state.as_ref().is_ok_and(|state| state["progress"].is_object());
+            if !busy && status == self.leads_to() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{:?} does not end: {state:?}\n{}",
+                self,
+                instance.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }

@@ -7,11 +7,14 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{Case, Driver, Verb};
+use super::{
+    case::{Case, Verb},
+    hosts::Driver,
+};
 use casemate_engine::node::sim::{Fault, FaultKind, Method};
 
 /// A point that must be among those found, so that an empty matrix fails.
-const SOME_POINTS: [(Verb, &str); 26] = [
+const SOME_POINTS: [(Verb, &str); 31] = [
     (Verb::Create, "accept.create.before_commit"),
     (Verb::Create, "create.create_stopped.intended"),
     (Verb::Create, "create.create_stopped.called"),
@@ -38,6 +41,11 @@ const SOME_POINTS: [(Verb, &str); 26] = [
     (Verb::Refresh, "update.forget.recorded"),
     (Verb::Refresh, "update.create_stopped.called"),
     (Verb::Refresh, "update.start.intended"),
+    (Verb::Move, "accept.move.before_commit"),
+    (Verb::Move, "move.remove.called"),
+    (Verb::Move, "move.forget.recorded"),
+    (Verb::Move, "move.create_stopped.called"),
+    (Verb::Move, "move.start.intended"),
 ];
 
 /// The points passed; the n-th pass as `name#n`.
@@ -89,7 +97,9 @@ async fn misheard(verb: Verb, driver: Driver) {
     for method in [Create, Push, Start, Stop, Shutdown, Remove] {
         for kind in [FaultKind::LoseAnswer, FaultKind::Repeat, FaultKind::DropCall] {
             let case = Case::prepare(verb, driver).await;
-            case.host().set_faults([Fault::new(kind).on(method)].to_vec()).expect("faults are set");
+            for host in [case.hosts.first(), case.hosts.other()] {
+                host.set_faults([Fault::new(kind).on(method)].to_vec()).expect("faults are set");
+            }
             let mut instance = case.start(&[]).await;
             case.act(&mut instance).await.expect("the request is accepted");
             case.settle(&mut instance).await;
@@ -132,6 +142,7 @@ matrix! {
     cancel_survives_every_kill, cancel_survives_every_mishap: Verb::Cancel;
     redeploy_survives_every_kill, redeploy_survives_every_mishap: Verb::Redeploy;
     refresh_survives_every_kill, refresh_survives_every_mishap: Verb::Refresh;
+    move_survives_every_kill, move_survives_every_mishap: Verb::Move;
 }
 
 /// The same hosts behind the API of dstack-vmm: what is different is the driver.
@@ -145,5 +156,6 @@ mod dstack {
         restart_survives_every_kill, restart_survives_every_mishap: Verb::Restart;
         delete_survives_every_kill, delete_survives_every_mishap: Verb::Delete;
         change_survives_every_kill, change_survives_every_mishap: Verb::Change;
+        move_survives_every_kill, move_survives_every_mishap: Verb::Move;
     }
 }

@@ -3,5 +3,6 @@
 
 mod case;
 mod docker;
+mod hosts;
 mod instance;
 mod matrix;

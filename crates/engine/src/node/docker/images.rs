@@ -8,7 +8,8 @@
 //! an operator lists it.
 //!
 //! An engine gives an image that is there to everybody. One that was pulled with a login is given to another
-//! app only after its registry has given it to that app too ([`super::private_images`]).
+//! app only after its registry has given it to that app too ([`super::private_images`]), and so is one of which it is not
+//! known how it was pulled.
 
 use std::{
     collections::HashMap,
@@ -28,9 +29,10 @@ use super::{
     engine::{Engine, call_error},
     env::GuestEnv,
     private_images::PrivateImages,
+    registry_check,
 };
 
-const HUB: &str = "docker.io";
+pub(super) const HUB: &str = "docker.io";
 
 /// The app's login, if it has one.
 pub(super) fn login(env: &GuestEnv) -> Option<DockerCredentials> {
@@ -62,8 +64,17 @@ impl Puller<'_> {
         if let Some(found) = inspect(engine, name).await? {
             check(&found, name, self.vm)?;
             let free = self.private.allows(id(&found), &repository(name), &self.app);
+            // One without a registry was made on this engine or loaded into it, by its operator.
+            let is_of_registry = found.repo_digests.as_ref().is_some_and(|all| !all.is_empty());
+            let is_known = !is_of_registry || self.private.is_recorded(id(&found));
             match image.pull {
-                Pull::Missing | Pull::Never if free => return Ok(()),
+                Pull::Missing | Pull::Never if free && is_known => return Ok(()),
+                Pull::Never if free => {
+                    return Err(format!(
+                        "image {name} was pulled on this node before it kept a record of who may run it, and \
+                         pull_policy: never forbids to ask its registry: leave pull_policy out"
+                    ));
+                }
                 Pull::Never => {
                     return Err(format!(
                         "image {name} was pulled with the login of another app, and pull_policy: \
@@ -79,14 +90,17 @@ impl Puller<'_> {
             ));
         }
         check_registry(name, self.allowed).await?;
-        let server = |login: &DockerCredentials| {
+        let server = |login: &&DockerCredentials| {
             registry(name) == host(login.serveraddress.as_deref().unwrap_or(HUB))
         };
-        if let Some(login) = self.login.as_ref().filter(|login| server(login)) {
+        let login = self.login.as_ref().filter(server);
+        registry_check::check(name, image.platform.as_deref(), login, self.allowed).await?;
+        if let Some(login) = login {
             return self.with_login(image, login.clone()).await;
         }
         pull(engine, name, image.platform.as_deref(), None).await?;
         let found = self.pulled(name).await?;
+        self.check_origin(&found, name)?;
         self.private.published(id(&found), &repository(name)).map_err(|error| unrecorded(&error))
     }
 
@@ -96,10 +110,16 @@ impl Puller<'_> {
         let before = self.engine.image_ids().await.map_err(|error| error.to_string())?;
         pull(self.engine, &image.name, image.platform.as_deref(), Some(login)).await?;
         let found = self.pulled(&image.name).await?;
-        let was_public = before.contains(id(&found)) && !self.private.is_private(id(&found));
+        self.check_origin(&found, &image.name)?;
+        let was_public = before.contains(id(&found)) && self.private.is_public(id(&found));
         self.private
             .pulled(id(&found), &name, &self.app, was_public)
             .map_err(|error| unrecorded(&error))
+    }
+
+    fn check_origin(&self, image: &ImageInspect, name: &str) -> Result<(), String> {
+        let digests = image.repo_digests.as_deref().unwrap_or_default();
+        self.private.check_origin(id(image), digests, name, &self.app)
     }
 
     async fn pulled(&self, name: &str) -> Result<ImageInspect, String> {
@@ -223,7 +243,7 @@ fn name_and_port(registry: &str) -> (&str, u16) {
 }
 
 /// Whether an address is one of the public network's, so that it is neither this host nor a neighbour.
-fn is_public(address: IpAddr) -> bool {
+pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -287,7 +307,7 @@ pub(super) fn repository(image: &str) -> String {
 }
 
 /// The registry an image comes from.
-fn registry(image: &str) -> &str {
+pub(super) fn registry(image: &str) -> &str {
     match image.split_once('/') {
         Some((first, _))
             if first.contains(['.', ':'])
@@ -301,7 +321,7 @@ fn registry(image: &str) -> &str {
 }
 
 /// `https://index.docker.io/v1/` and the like are Docker Hub.
-fn host(server: &str) -> &str {
+pub(super) fn host(server: &str) -> &str {
     let bare = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://"));
     let host = bare.unwrap_or(server).split('/').next().unwrap_or(server);
     let of_hub = host.strip_suffix(HUB).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));

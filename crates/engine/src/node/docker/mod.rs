@@ -43,6 +43,7 @@ mod keys;
 mod logs;
 mod observed;
 mod private_images;
+mod registry_check;
 mod resolve_port;
 mod scan;
 mod script;

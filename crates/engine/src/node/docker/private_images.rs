@@ -16,6 +16,9 @@ use crate::files::{self, PRIVATE};
 
 const FILE: &str = "private-images.json";
 
+/// Stands among the apps of an image that a registry gave away without a login. No app has this name.
+const EVERYBODY: &str = "*";
+
 /// Apps by the ids of images and by repositories.
 type Apps = BTreeMap<String, BTreeSet<String>>;
 
@@ -46,12 +49,41 @@ impl PrivateImages {
     /// Whether an app may run an image that is there, by its id and its repository.
     pub fn allows(&self, id: &str, repository: &str, app: &str) -> bool {
         let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-        [id, repository].iter().all(|key| apps.get(*key).is_none_or(|apps| apps.contains(app)))
+        [id, repository].iter().all(|key| {
+            apps.get(*key).is_none_or(|apps| apps.contains(app) || apps.contains(EVERYBODY))
+        })
+    }
+
+    /// Whether it is written down to whom a registry gave an image. An engine may have others: pulled before this record
+    /// was kept, or by its operator.
+    pub fn is_recorded(&self, id: &str) -> bool {
+        self.apps.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
     }
 
     /// Whether an app may run an image, by its id alone.
     pub fn allows_id(&self, id: &str, app: &str) -> bool {
         self.allows(id, "", app)
+    }
+
+    /// Refuses an image that the engine has from another repository too, and that was not given to this app. Of an image
+    /// that is there an engine fetches nothing, so a registry that only knows its id could give it away. `digests` are the
+    /// engine's `RepoDigests`, `name` is what was pulled now.
+    pub fn check_origin(
+        &self,
+        id: &str,
+        digests: &[String],
+        name: &str,
+        app: &str,
+    ) -> Result<(), String> {
+        let is_ours = self.is_public(id) || (self.is_recorded(id) && self.allows_id(id, app));
+        let own = repository(name);
+        if is_ours || digests.iter().all(|digest| repository(digest) == own) {
+            return Ok(());
+        }
+        Err(format!(
+            "image {name} is on this node from another repository, which did not give it to this app: name the image of \
+             that repository"
+        ))
     }
 
     /// An app is about to pull an image of a repository with its login.
@@ -77,29 +109,23 @@ impl PrivateImages {
                     apps.remove(repository);
                 }
             }
-            if !was_public {
-                apps.entry(id.to_owned()).or_default().insert(app.to_owned());
-            }
+            let of_image = apps.entry(id.to_owned()).or_default();
+            of_image.insert(if was_public { EVERYBODY } else { app }.to_owned());
         })
     }
 
     /// A registry has given an image to an app without a login. Registries give away whole repositories.
     pub fn published(&self, id: &str, repository: &str) -> io::Result<()> {
-        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = apps.contains_key(id) || apps.contains_key(repository);
-        drop(apps);
-        if !is_known {
-            return Ok(());
-        }
         self.change(|apps| {
-            apps.remove(id);
+            apps.insert(id.to_owned(), BTreeSet::from([EVERYBODY.to_owned()]));
             apps.remove(repository);
         })
     }
 
-    /// Whether an image with this id is for some apps only.
-    pub fn is_private(&self, id: &str) -> bool {
-        self.apps.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    /// Whether an image with this id is for everybody.
+    pub fn is_public(&self, id: &str) -> bool {
+        let apps = self.apps.lock().unwrap_or_else(PoisonError::into_inner);
+        apps.get(id).is_some_and(|apps| apps.contains(EVERYBODY))
     }
 
     fn change(&self, change: impl FnOnce(&mut Apps)) -> io::Result<()> {
@@ -161,6 +187,36 @@ mod tests {
         let images = PrivateImages::load(dir.path()).unwrap();
         images.begin(NAME, "a").unwrap();
         images.pulled(ID, NAME, "a", true).unwrap();
-        assert!(images.allows(ID, NAME, "b") && !images.is_private(ID));
+        assert!(images.allows(ID, NAME, "b") && images.is_public(ID));
+        images.pulled(ID, NAME, "c", false).unwrap();
+        assert!(images.allows(ID, NAME, "b"), "a login takes nothing away");
+    }
+
+    #[test]
+    fn a_registry_cannot_give_away_what_another_gave_to_an_app() {
+        let dir = tempfile::tempdir().unwrap();
+        let images = PrivateImages::load(dir.path()).unwrap();
+        images.pulled(ID, NAME, "a", false).unwrap();
+        let both = [format!("{NAME}@sha256:00"), "evil.test/x@sha256:00".to_owned()];
+        let check = |id, app| images.check_origin(id, &both, "evil.test/x:1", app);
+        assert!(check(ID, "b").unwrap_err().contains("another repository"));
+        assert!(check("sha256:2", "b").is_err(), "nothing is written down");
+        assert_eq!(check(ID, "a"), Ok(()), "it has it already");
+        let own = [format!("{NAME}@sha256:00")];
+        assert_eq!(images.check_origin(ID, &own, &format!("{NAME}:1"), "b"), Ok(()));
+        images.published(ID, NAME).unwrap();
+        assert_eq!(images.check_origin(ID, &both, "evil.test/x:1", "b"), Ok(()), "all have it");
+    }
+
+    #[test]
+    fn what_is_not_written_down_is_known_as_such() {
+        let dir = tempfile::tempdir().unwrap();
+        let images = PrivateImages::load(dir.path()).unwrap();
+        assert!(!images.is_recorded(ID));
+        images.published(ID, NAME).unwrap();
+        let again = PrivateImages::load(dir.path()).unwrap();
+        assert!(again.is_recorded(ID) && again.is_public(ID));
+        again.begin("other/name", "a").unwrap();
+        assert!(!again.is_recorded("sha256:2"), "a repository is no image");
     }
 }

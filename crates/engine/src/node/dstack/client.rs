@@ -247,6 +247,21 @@ impl PrpcClient {
         answer.map_err(|error| self.call_error(error))
     }
 
+    /// A method of the service `Vmm` whose answer the caller reads.
+    pub async fn call_unread<Q: Serialize + Sync>(
+        &self,
+        method: &str,
+        request: &Q,
+    ) -> Result<Vec<u8>, CallError> {
+        let answer = self.post_unread(&format!("prpc/{method}"), request).await;
+        answer.map_err(|error| self.call_error(error))
+    }
+
+    /// Reads an answer of a method of the service `Vmm`.
+    pub fn read<R: DeserializeOwned>(&self, method: &str, body: &[u8]) -> Result<R, CallError> {
+        read(&format!("prpc/{method}"), body).map_err(|error| self.call_error(error))
+    }
+
     /// A method of the guest agent of a VM, through the VMM.
     pub async fn guest<R: DeserializeOwned>(&self, method: &str, vm: &str) -> Result<R, CallError> {
         let request = super::wire::Id { id: vm.to_owned() };
@@ -260,19 +275,21 @@ impl PrpcClient {
         path: &str,
         request: &Q,
     ) -> Result<R, PrpcError> {
+        read(path, &self.post_unread(path, request).await?)
+    }
+
+    async fn post_unread<Q: Serialize + Sync>(
+        &self,
+        path: &str,
+        request: &Q,
+    ) -> Result<Vec<u8>, PrpcError> {
         let mut url = self.url(path);
         url.set_query(Some("json"));
         let sent = self.signed(self.http.post(url).json(request).timeout(self.timeout)).send();
         let response = sent.await.map_err(|error| self.not_answered(&error))?;
         let status = response.status();
         let body = self.body(response).await?;
-        if status != StatusCode::OK {
-            return Err(refused(status, &body));
-        }
-        serde_json::from_slice(&body).map_err(|error| PrpcError::Unreadable {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })
+        if status == StatusCode::OK { Ok(body) } else { Err(refused(status, &body)) }
     }
 
     /// The status and the `Date` of the answer to a call without a credential.
@@ -376,6 +393,11 @@ impl PrpcClient {
             }
         }
     }
+}
+
+fn read<R: DeserializeOwned>(path: &str, body: &[u8]) -> Result<R, PrpcError> {
+    serde_json::from_slice(body)
+        .map_err(|error| PrpcError::Unreadable { path: path.to_owned(), why: error.to_string() })
 }
 
 fn refused(status: StatusCode, body: &[u8]) -> PrpcError {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use casemate_core::{
     cvm::{Boot, Gpus, ObservedVm, PortMap, VmPower},
     id::EngineVmId,
+    seal::EpochEnvelope,
 };
 use sha2::{Digest, Sha256};
 
@@ -116,7 +117,7 @@ pub(super) fn updates(
     need("update_gateway_urls", other_gateway)?;
     let rest = UpdateVm {
         compose_file: changed(&has.compose_file, &config.compose),
-        encrypted_env: changed(&has.encrypted_env, &encrypted_env(config)),
+        encrypted_env: env_to_send(&has.encrypted_env, config),
         user_config: changed(&has.user_config, config.user_config.as_deref().unwrap_or_default()),
         update_ports: other_ports,
         ports: if other_ports { wanted_ports } else { Vec::new() },
@@ -153,6 +154,14 @@ pub(super) fn differences(has: &Configuration, config: &VmConfig) -> Vec<&'stati
         ("gateway_urls", config.gateway_urls.is_empty() || has.gateway_urls == config.gateway_urls),
     ];
     compared.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+}
+
+/// The variables to send; empty: those there stay. After a rotation of keys a guest seals them again for the new epochs
+/// by itself, in another envelope. These are those that it was given, so only new ones replace them.
+fn env_to_send(has: &str, config: &VmConfig) -> String {
+    let ours = encrypted_env(config);
+    let of_guest = hex::decode(has).is_ok_and(|has| EpochEnvelope::recognise(&has).is_some());
+    if ours == has || (of_guest && !config.env_is_new) { String::new() } else { ours }
 }
 
 fn encrypted_env(config: &VmConfig) -> String {
@@ -261,6 +270,7 @@ mod tests {
                 host_address: None,
             }],
             sealed_env: None,
+            env_is_new: false,
             user_config: None,
             hugepages: false,
             pin_numa: false,
@@ -342,6 +352,30 @@ mod tests {
         assert_eq!(differences(&silent, &config()), ["vcpu", "ports"]);
         let wants = VmConfig { hugepages: true, user_config: Some("x".to_owned()), ..config() };
         assert_eq!(differences(&had(), &wants), ["user_config", "hugepages"]);
+    }
+
+    #[test]
+    fn what_a_guest_sealed_again_is_replaced_by_new_variables_only() {
+        let envelope =
+            json!({"version": 1, "root_epoch": 1, "app_epoch": 0, "enc": "", "ciphertext": ""});
+        let resealed = hex::encode(envelope.to_string());
+        let (old, new) = ("07".repeat(80), "08".repeat(80));
+        let wants = |sealed: &str, env_is_new| VmConfig {
+            sealed_env: Some(sealed.parse().unwrap()),
+            env_is_new,
+            ..config()
+        };
+        for (has, config, sent) in [
+            (&resealed, wants(&old, false), ""),
+            (&resealed, wants(&new, true), new.as_str()),
+            (&old, wants(&old, false), ""),
+            (&old, wants(&new, true), new.as_str()),
+            // An update that failed half-way left it.
+            (&new, wants(&old, false), old.as_str()),
+            (&String::new(), wants(&old, false), old.as_str()),
+        ] {
+            assert_eq!(env_to_send(has, &config), sent);
+        }
     }
 
     #[test]

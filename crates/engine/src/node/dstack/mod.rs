@@ -11,6 +11,7 @@
 //! | `inside` | what a guest tells of its network |
 //! | `inventory` | what the host is, and what guests tell of it |
 //! | `probe` | what pre-flight asks |
+//! | `unchanged` | whether a list of VMs is the one before |
 //! | `ra_tls` | the quote in the certificate of a guest |
 //! | `logs` | output of containers, else the serial log |
 //!
@@ -27,6 +28,7 @@ mod logs;
 mod probe;
 mod ra_tls;
 mod snp_certificates;
+mod unchanged;
 mod wire;
 
 use std::{
@@ -59,9 +61,11 @@ use self::{
     },
 };
 use super::{
-    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, LogQuery,
-    LogStream, Mark, Node, Tee, VmConfig,
+    CallError, Dial, DialError, GuestContainer, GuestNetwork, GuestSystem, Inventory, ListMark,
+    Listed, LogQuery, LogStream, Mark, Node, Tee, VmConfig,
 };
+
+const STATUS: &str = "Status";
 
 /// Settings of a [`DstackNode`].
 #[derive(Debug, Clone)]
@@ -181,9 +185,18 @@ impl DstackNode {
     }
 
     async fn status(&self, keyword: &str) -> Result<Vec<VmInfo>, CallError> {
+        let body = self.status_unread(keyword).await?;
+        self.read_status(keyword, &body)
+    }
+
+    async fn status_unread(&self, keyword: &str) -> Result<Vec<u8>, CallError> {
         let request =
             StatusRequest { brief: true, keyword: keyword.to_owned(), ..StatusRequest::default() };
-        let vms = self.vmm.call::<_, StatusResponse>("Status", &request).await?.vms;
+        self.vmm.call_unread(STATUS, &request).await
+    }
+
+    fn read_status(&self, keyword: &str, body: &[u8]) -> Result<Vec<VmInfo>, CallError> {
+        let vms = self.vmm.read::<StatusResponse>(STATUS, body)?.vms;
         self.known().guests.note_booted(&vms, keyword.is_empty());
         Ok(vms)
     }
@@ -209,9 +222,16 @@ impl Node for DstackNode {
     }
 
     async fn list(&self) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
-        let vms = self.status("").await?;
-        let ours = vms.iter().filter_map(|vm| Some((convert::mark(vm)?, vm)));
-        ours.map(|(mark, vm)| Ok((mark, understood(vm)?))).collect()
+        ours(&self.status("").await?)
+    }
+
+    async fn list_if_changed(&self, known: Option<ListMark>) -> Result<Option<Listed>, CallError> {
+        let body = self.status_unread("").await?;
+        let mark = Some(unchanged::mark(&body));
+        if mark == known {
+            return Ok(None);
+        }
+        Ok(Some(Listed { vms: ours(&self.read_status("", &body)?)?, mark }))
     }
 
     async fn probe(&self, clock: &dyn Clock) -> Result<Option<Probe>, CallError> {
@@ -321,6 +341,11 @@ impl Node for DstackNode {
     async fn logs(&self, vm: &EngineVmId, query: LogQuery) -> Result<LogStream, CallError> {
         logs::logs(&self.vmm, &self.config, vm, query).await
     }
+}
+
+fn ours(vms: &[VmInfo]) -> Result<Vec<(Mark, ObservedVm)>, CallError> {
+    let ours = vms.iter().filter_map(|vm| Some((convert::mark(vm)?, vm)));
+    ours.map(|(mark, vm)| Ok((mark, understood(vm)?))).collect()
 }
 
 fn understood(vm: &VmInfo) -> Result<ObservedVm, CallError> {

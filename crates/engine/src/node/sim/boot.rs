@@ -10,6 +10,7 @@
 //! | `x-sim-boot: fail` | says that its containers do not start, and stays up |
 //! | `x-sim-boot: never` | stops saying anything at `starting containers` |
 //! | `x-sim-boot: deny` | gets no keys: an error at `requesting app keys`, over and over |
+//! | `x-sim-boot: late` | gets no keys at first, as above, and gets done in ten times the time |
 //! | `x-sim-boot: exit` | powers itself off instead of getting done |
 //! | `x-sim-boot: warn` | gets done, with a boot error about the gateway |
 //! | `x-sim-shutdown: never` | takes a shutdown and never gets to its end |
@@ -80,6 +81,7 @@ enum BootFate {
     Fail,
     Never,
     Deny,
+    Late,
     Exit,
     Warn,
 }
@@ -109,6 +111,7 @@ impl Document {
                 "fail" => BootFate::Fail,
                 "never" => BootFate::Never,
                 "deny" => BootFate::Deny,
+                "late" => BootFate::Late,
                 "exit" => BootFate::Exit,
                 "warn" => BootFate::Warn,
                 _ => BootFate::Done,
@@ -123,7 +126,8 @@ impl Document {
     pub(super) fn course(self, began: Timestamp, first: bool, of: Circumstances<'_>) -> Course {
         let script = self.script(first);
         let total: u32 = script.iter().map(|(share, _)| share).sum();
-        let whole = Duration::from_millis(of.config.boot_ms);
+        let patience = if self.fate == BootFate::Late { 10 } else { 1 };
+        let whole = Duration::from_millis(of.config.boot_ms) * patience;
         let mut at = began;
         let mut steps = Vec::with_capacity(script.len());
         for (i, (share, says)) in (0_u64..).zip(script) {
@@ -140,8 +144,10 @@ impl Document {
     fn script(self, first: bool) -> Vec<(u32, Says)> {
         let progress = |share, text: &str| (share, Says::Progress(text.to_owned()));
         let mut script = vec![progress(20, "requesting app keys")];
-        if self.fate == BootFate::Deny {
+        if matches!(self.fate, BootFate::Deny | BootFate::Late) {
             script.push((20, Says::Warning(DENIED.to_owned())));
+        }
+        if self.fate == BootFate::Deny {
             return script;
         }
         let disk = if first { "initializing data disk" } else { "mounting data disk" };
@@ -164,7 +170,7 @@ impl Document {
         script.extend(match self.fate {
             BootFate::Fail => Some((20, Says::Failure(NOT_STARTED.to_owned()))),
             BootFate::Exit => Some((20, Says::Failure("reboot: Power down".to_owned()))),
-            BootFate::Done | BootFate::Warn => Some(progress(20, "done")),
+            BootFate::Done | BootFate::Warn | BootFate::Late => Some(progress(20, "done")),
             BootFate::Never | BootFate::Deny => None,
         });
         script

@@ -29,6 +29,9 @@ struct Form {
     disk_gb: u32,
     ports: Vec<PortMap>,
     sealed_env: Option<SealedEnv>,
+    // About a push, not about a VM.
+    #[serde(skip)]
+    env_is_new: bool,
     user_config: Option<String>,
     hugepages: bool,
     pin_numa: bool,

@@ -145,6 +145,7 @@ pub(super) fn document(n: u8, json: &serde_json::Value) -> VmConfig {
         disk_gb: 20,
         ports: vec![],
         sealed_env: None,
+        env_is_new: false,
         user_config: None,
         hugepages: false,
         pin_numa: false,

@@ -5,10 +5,12 @@ mod changes;
 mod evidence_due;
 mod kms;
 mod remote;
+mod turns;
 
 pub use self::{
     changes::{ChangeFeed, Changes},
     evidence_due::{Due, EvidenceDue},
+    turns::{Turn, Turns},
 };
 
 use std::{
@@ -386,6 +388,8 @@ pub struct Fleet {
     pub changed: Notify,
     /// CVMs with new events, for the watches of own nodes.
     pub changes: ChangeFeed,
+    /// Turns at own nodes.
+    pub turns: Turns,
     /// The built-in one, which no contract governs.
     pub kms: FleetKms,
     dstack: Vec<FleetKms>,
@@ -401,10 +405,18 @@ impl Fleet {
             others,
             changed: Notify::new(),
             changes: ChangeFeed::default(),
+            turns: Turns::default(),
             kms,
             dstack: Vec::new(),
             governed: Vec::new(),
         }
+    }
+
+    /// The same, with so many turns at its nodes at a time.
+    #[must_use]
+    pub fn with_turns(mut self, at_a_time: usize) -> Self {
+        self.turns = Turns::new(at_a_time);
+        self
     }
 
     /// The same with these KMS, which contracts govern, in the order of the configuration.

@@ -56,8 +56,14 @@ pub fn checked(
         .suggest("Leave it out, or leave compose_file.kms_enabled true."));
     }
     let sealed: seal::SealedEnv = text.parse().map_err(|why| {
-        Error::field(ErrorCode::InvalidEncryptedEnv, field, format!("cannot be taken: {why}"))
-            .suggest("Seal the variables to app_env_encrypt_pubkey and send the result as hex.")
+        let error =
+            Error::field(ErrorCode::InvalidEncryptedEnv, field, format!("cannot be taken: {why}"));
+        error.suggest(match why {
+            seal::InvalidSealedEnv::OfEpochs(_) => {
+                "Seal the variables to app_env_encrypt_pubkey with encryptEnvVars, and not with sealEnv."
+            }
+            _ => "Seal the variables to app_env_encrypt_pubkey and send the result as hex.",
+        })
     })?;
     Ok(Some(sealed.to_string()))
 }

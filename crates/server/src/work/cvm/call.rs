@@ -3,10 +3,11 @@
 use casemate_core::{
     cvm::{EngineState, FailureCode, Status, Stopping},
     id::EngineVmId,
+    operation::OperationKind,
     plan::{Limits, Step},
 };
 use casemate_engine::node::{CallError, Mark, Node, VmConfig};
-use casemate_store::{Error as StoreError, provisions};
+use casemate_store::{Error as StoreError, provisions, revisions};
 
 use super::{AWAY_LOOK, AfterStep, LOOK_LEAST, LOOK_MOST, Turn, bounded};
 use crate::app::{
@@ -114,6 +115,11 @@ impl Turn<'_> {
             self.leased.cvm.sealed_env.as_deref().map(str::parse).transpose().map_err(
                 |why: casemate_core::seal::InvalidSealedEnv| corrupt("sealed_env", why.to_string()),
             )?;
+        // What was accepted is compared, never with what is on the node. A rollback takes a failed one away again.
+        let in_force = revisions::newest_sealed_env(&self.ctx.db, self.leased.cvm.id).await?;
+        let open = self.leased.cvm.operation.map(|open| open.kind);
+        let env_is_new =
+            in_force != self.leased.cvm.sealed_env || open == Some(OperationKind::Rollback);
         Ok(VmConfig {
             mark: mark.clone(),
             app_id: spec.app_id,
@@ -126,6 +132,7 @@ impl Turn<'_> {
             disk_gb: spec.resources.disk_gb,
             ports: spec.ports.clone(),
             sealed_env,
+            env_is_new,
             user_config: spec.user_config.clone(),
             hugepages: spec.resources.hugepages,
             pin_numa: spec.resources.pin_numa,

@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
-use casemate_core::cvm::{Rotation, VmPower};
+use casemate_core::{
+    cvm::{Rotation, VmPower},
+    id::NodeId,
+};
 use casemate_dstack_double::{GatewayFault, GatewayProfile};
 use casemate_engine::node::{Mark, Node as _};
 use serde_json::{Value, json};
 
 use super::stage::Stage;
+use crate::common::{TestNode, World};
 
 const DOWN: [VmPower; 3] = [VmPower::Stopping, VmPower::Stopped, VmPower::Exited];
 
@@ -189,6 +193,31 @@ async fn a_deletion_removes_what_the_instance_leaves_behind() {
         let left = stage.clusters[0].calls("SetInstanceReady");
         assert_eq!(left.len(), usize::from(!is_away), "it left before it went down: {left:?}");
     }
+}
+
+/// The old instance leaves, is drained and forgotten before the CVM is made on the other node, whose cluster accepts
+/// the new instance.
+#[tokio::test]
+async fn a_move_removes_the_instance_that_it_ends() {
+    let nodes = ["rack-1", "rack-2"].map(|name| TestNode { name, ..TestNode::sim() });
+    let world = World::fleet(nodes.into(), |_| {}).await;
+    let mut stage = Stage::over(world, &[GatewayProfile::newest()]).await;
+    stage.deploy("web-1").await;
+    let (before, uuid) = (stage.instance("web-1").await, stage.cvm("web-1").await.uuid);
+    let request = json!({ "allow_data_loss": true });
+    stage.world.post(&format!("/admin/cvms/{uuid}/move"), request).await.ok();
+    stage.world.settle().await;
+    let after = stage.cvm("web-1").await;
+    assert_eq!((after.node, after.phase), (NodeId(2), casemate_core::cvm::Phase::Running));
+    assert_ne!(after.instance_id.unwrap().to_string(), before);
+    let cluster = &stage.clusters[0];
+    assert!(cluster.registered(&before).is_none(), "it is forgotten");
+    let (left, removed) = (cluster.calls("SetInstanceReady"), cluster.calls("RemoveCvm"));
+    assert_eq!((left.len(), removed.len()), (1, 1), "{left:?} {removed:?}");
+    let steps = stage.steps("web-1").await;
+    let place = |wanted: &str| steps.iter().rposition(|(name, _)| name == wanted).unwrap();
+    assert!(place("leave_gateway") < place("create_stopped"), "{steps:?}");
+    assert_eq!(after.status.rotation, Rotation::In);
 }
 
 #[tokio::test]

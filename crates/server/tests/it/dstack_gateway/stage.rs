@@ -37,7 +37,11 @@ pub async fn listen(router: axum::Router) -> String {
 
 impl Stage {
     pub async fn new(profiles: &[GatewayProfile], change: impl FnOnce(&mut Config)) -> Self {
-        let original = World::with(change).await;
+        Self::over(World::with(change).await, profiles).await
+    }
+
+    /// A world, every node of which belongs to all of these clusters.
+    pub async fn over(original: World, profiles: &[GatewayProfile]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let token_file = dir.path().join("token");
         std::fs::write(&token_file, TOKEN).unwrap();
@@ -59,9 +63,10 @@ impl Stage {
             clusters.push(double);
         }
         let gateways = GatewayClusters::open(&configured, Duration::from_secs(2)).await.unwrap();
-        let node = original.ctx.fleet.all().remove(0);
-        let names = configured.iter().map(|cluster| cluster.name.clone()).collect();
-        node.set_policy(NodePolicy { gateways: names, ..node.policy() });
+        let names: Vec<_> = configured.iter().map(|cluster| cluster.name.clone()).collect();
+        for node in original.ctx.fleet.all() {
+            node.set_policy(NodePolicy { gateways: names.clone(), ..node.policy() });
+        }
         let ctx = Ctx::from(ctx::World { gateways: Arc::new(gateways), ..(*original.ctx).clone() });
         let world = original.at(ctx);
         Self { world, clusters, app: String::new(), _original: original, _dir: dir }

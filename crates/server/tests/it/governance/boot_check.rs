@@ -44,13 +44,15 @@ use sha2::{Digest, Sha256};
 
 /// What contracts and their chain say in a test.
 #[derive(Debug, Default)]
-struct Said {
+pub(super) struct Said {
     /// Documents that the app does not allow.
-    refused: Vec<ComposeHash>,
+    pub refused: Vec<ComposeHash>,
     /// Documents that the KMS will not boot, whatever the app allows.
     denied: Vec<ComposeHash>,
+    /// The only devices that the app allows; empty: all.
+    pub devices: Vec<DeviceId>,
     /// The chain gives no answer.
-    silent: bool,
+    pub silent: bool,
     /// Every block before this one fell out of the chain.
     first: u64,
     /// The newest block.
@@ -59,12 +61,18 @@ struct Said {
     asked: usize,
 }
 
+impl Said {
+    fn denies(&self, device: &DeviceId) -> bool {
+        !self.devices.is_empty() && !self.devices.contains(device)
+    }
+}
+
 /// A chain that says what it was told to say.
 #[derive(Debug, Default)]
-struct Scripted(Mutex<Said>);
+pub(super) struct Scripted(Mutex<Said>);
 
 impl Scripted {
-    fn with<T>(&self, change: impl FnOnce(&mut Said) -> T) -> T {
+    pub fn with<T>(&self, change: impl FnOnce(&mut Said) -> T) -> T {
         change(&mut self.0.lock().unwrap())
     }
 
@@ -92,6 +100,9 @@ impl Chain for Scripted {
         if self.with(|said| said.refused.contains(&question.hash)) {
             return Ok(Verdict::Refused(Refusal::State("the hash is not allowed".to_owned())));
         }
+        if self.with(|said| said.denies(&question.device)) {
+            return Ok(Verdict::Refused(Refusal::State("the device is not allowed".to_owned())));
+        }
         Ok(Verdict::Allowed(Proof { chain_id: 8453, block, owner: None, transaction: None }))
     }
 
@@ -103,7 +114,9 @@ impl Chain for Scripted {
         let block = self.asked()?;
         let refused =
             self.with(|said| said.refused.contains(&boot.hash) || said.denied.contains(&boot.hash));
-        Ok(if refused {
+        Ok(if self.with(|said| said.denies(&boot.device)) {
+            BootVerdict::Denied(block, "device is not allowed".to_owned())
+        } else if refused {
             BootVerdict::Denied(block, "OS image is not allowed".to_owned())
         } else {
             BootVerdict::Allowed(block)
@@ -151,17 +164,21 @@ impl Chain for Scripted {
 }
 
 /// A running CVM of a KMS that contracts govern.
-struct Bench {
-    world: World,
-    ctx: Ctx,
-    chain: Arc<Scripted>,
+pub(super) struct Bench {
+    pub world: World,
+    pub ctx: Ctx,
+    pub chain: Arc<Scripted>,
     caller: Caller,
     cvm: CvmId,
 }
 
 impl Bench {
     async fn new() -> Self {
-        let mut world = World::new().await;
+        Self::over(World::new().await).await
+    }
+
+    /// In this world, on its first node.
+    pub async fn over(world: World) -> Self {
         let chain = Arc::new(Scripted::default());
         let governed = Governed {
             kind: KmsType::Base,
@@ -173,7 +190,7 @@ impl Bench {
         let kms = FleetKms { governed: Some(governed), ..world.ctx.fleet.kms.clone() };
         let fleet = Arc::new(Fleet::new((*world.ctx.fleet.own()).clone(), kms));
         let id = world.deploy("my-app").await["id"].as_i64().unwrap();
-        world.ctx = Ctx::from(ctx::World { fleet, ..(*world.ctx).clone() });
+        let world = world.at(Ctx::from(ctx::World { fleet, ..(*world.ctx).clone() }));
         world.settle().await;
         let hash = hex::encode(Sha256::digest(world.key.as_bytes()));
         let principal = accounts::principal(&world.ctx.db, &hash, world.ctx.now()).await.unwrap();
@@ -217,17 +234,17 @@ impl Bench {
         self.world.settle().await;
     }
 
-    async fn cvm(&self) -> Cvm {
+    pub async fn cvm(&self) -> Cvm {
         let workspace = self.caller.workspace.id;
         cvms::by_id(&self.ctx.db, workspace, self.cvm).await.unwrap().unwrap()
     }
 
-    async fn phase(&self) -> &'static str {
+    pub async fn phase(&self) -> &'static str {
         self.cvm().await.phase.as_str()
     }
 
     /// The newest operation of a kind, with its failure.
-    async fn last(&self, kind: &str) -> (OperationState, Option<String>) {
+    pub async fn last(&self, kind: &str) -> (OperationState, Option<String>) {
         let all = operations::of_cvm(&self.ctx.db, self.cvm, &OperationFilter::default(), 1000)
             .await
             .unwrap();
@@ -237,7 +254,7 @@ impl Bench {
     }
 
     /// `kind step outcome` of every event, oldest first.
-    async fn told(&self) -> Vec<String> {
+    pub async fn told(&self) -> Vec<String> {
         let all = events::of_cvm(&self.ctx.db, self.cvm, EventSeq(0), 1000).await.unwrap();
         let text = |event: &events::Event| {
             let body: serde_json::Value = serde_json::from_str(&event.body).unwrap();
@@ -247,11 +264,11 @@ impl Bench {
         all.iter().map(text).collect()
     }
 
-    async fn count(&self, kind: &str) -> usize {
+    pub async fn count(&self, kind: &str) -> usize {
         self.told().await.iter().filter(|told| told.starts_with(kind)).count()
     }
 
-    fn boots(&self) -> usize {
+    pub fn boots(&self) -> usize {
         let audit = self.world.sim.host().audit().unwrap();
         audit.marks.values().map(|mark| mark.starts).sum()
     }

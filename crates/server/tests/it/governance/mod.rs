@@ -3,5 +3,6 @@
 mod anvil;
 mod boot_check;
 mod deploy;
+mod moving;
 mod plan;
 mod update;

@@ -1,6 +1,6 @@
 //! A guest without keys: its boot ends, and the cause is the denial.
 
-use casemate_server::work::driver;
+use casemate_server::{nodes::watch::Watch, work::driver};
 use serde_json::{Value, json};
 
 use super::stage::{Stage, with};
@@ -13,12 +13,16 @@ fn denied() -> String {
 
 /// Deploys a CVM whose guest says that it gets no keys.
 async fn deploy_denied(stage: &Stage, name: &str) {
+    deploy(stage, name, &denied()).await;
+    pass(stage).await;
+}
+
+async fn deploy(stage: &Stage, name: &str, compose: &str) {
     let mut body = provision_body(name);
-    body["compose_file"]["docker_compose_file"] = json!(denied());
+    body["compose_file"]["docker_compose_file"] = json!(compose);
     let made = stage.world.post("/cvms/provision", body).await.ok();
     let commit = json!({ "app_id": made["app_id"], "compose_hash": made["compose_hash"] });
     stage.world.post("/cvms", commit).await.ok();
-    pass(stage).await;
 }
 
 /// Two seconds: longer than a boot takes, shorter than its timeout.
@@ -73,12 +77,7 @@ async fn a_guest_that_was_allowed_since_goes_on() {
 #[tokio::test]
 async fn a_guest_that_boots_well_is_not_ended_for_the_denial_of_another() {
     let stage = Stage::new().await;
-    let mut body = provision_body("my-shop");
-    let never = format!("{COMPOSE}# x-sim-boot: never\n");
-    body["compose_file"]["docker_compose_file"] = json!(never);
-    let made = stage.world.post("/cvms/provision", body).await.ok();
-    let commit = json!({ "app_id": made["app_id"], "compose_hash": made["compose_hash"] });
-    stage.world.post("/cvms", commit).await.ok();
+    deploy(&stage, "my-shop", &format!("{COMPOSE}# x-sim-boot: never\n")).await;
     pass(&stage).await;
     let boot = stage.boot("my-shop").await;
     stage.app(&with(&boot, "deviceId", "55".repeat(32))).await.unwrap_err();
@@ -104,4 +103,35 @@ async fn an_update_without_keys_is_rolled_back() {
     assert_eq!((&back["status"], &back["compose_hash"]), (&json!("running"), &old));
     assert_eq!(back["failure"]["code"], "key_refused", "{back}");
     assert!(back["failure"]["cause"].as_str().unwrap().contains("OutOfDate"), "{back}");
+}
+
+/// Nobody ends a guest that was denied its keys: it asks again, and gets them once its host is allowed.
+#[tokio::test]
+async fn a_guest_that_boots_after_its_denial_runs() {
+    let stage = Stage::new().await;
+    deploy(&stage, "my-shop", &format!("{COMPOSE}# x-sim-boot: late\n")).await;
+    let ctx = &stage.world.ctx;
+    Box::pin(driver::settle_now(ctx, "test")).await;
+    let boot = stage.boot("my-shop").await;
+    stage.app(&with(&boot, "tcbStatus", "OutOfDate")).await.unwrap_err();
+    let (node, mut watch) = (ctx.fleet.all().remove(0), Watch::default());
+    let mut seen = Vec::new();
+    for _ in 0..100 {
+        Box::pin(driver::settle_now(ctx, "test")).await;
+        watch.look(ctx, &node).await.unwrap();
+        let now = cvm(&stage, "my-shop").await;
+        if seen.last() != Some(&now["status"]) {
+            seen.push(now["status"].clone());
+        }
+        stage.world.clock.advance_ms(20);
+    }
+    assert_eq!(seen, ["starting", "error", "running"]);
+    let now = cvm(&stage, "my-shop").await;
+    assert!(now["failure"].is_null(), "{now}");
+    let operations = operations(&stage, "my-shop").await;
+    assert_eq!(
+        operations.len(),
+        1,
+        "its deployment failed, and nothing else was asked: {operations:?}"
+    );
 }

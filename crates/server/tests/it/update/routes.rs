@@ -83,6 +83,25 @@ async fn a_patch_does_what_it_says_and_nothing_else() {
     assert_eq!(empty["effect"], "nothing");
 }
 
+/// What `sealEnv` of a newer SDK makes.
+fn sealed_for_epochs() -> String {
+    let envelope = json!({
+        "version": 1, "root_epoch": 1, "app_epoch": 0, "enc": "QQ==".repeat(11), "ciphertext": "QQ==",
+    });
+    hex::encode(envelope.to_string())
+}
+
+#[tokio::test]
+async fn an_envelope_whose_key_is_not_published_is_refused_by_its_name() {
+    let world = running().await;
+    let body = json!({ "encrypted_env": sealed_for_epochs() });
+    let refused = patch(&world, "", body).await;
+    let refused = refused.refused(400, "ERR-20-012").to_string();
+    for words in ["SealedEnv of dstack 0.6.4", "root epoch 1", "encryptEnvVars"] {
+        assert!(refused.contains(words), "{words}: {refused}");
+    }
+}
+
 #[tokio::test]
 async fn one_wrong_field_and_nothing_is_changed() {
     let world = running().await;
@@ -97,6 +116,7 @@ async fn one_wrong_field_and_nothing_is_changed() {
         (json!({ "docker_compose_file": "services: [" }), 400, "docker_compose_file"),
         (json!({ "docker_compose_file": "" }), 400, "docker_compose_file"),
         (json!({ "encrypted_env": "zz" }), 400, "encrypted_env"),
+        (json!({ "encrypted_env": sealed_for_epochs() }), 400, "encrypted_env"),
         (json!({ "env_keys": ["NOT_ALLOWED"] }), 400, "env_keys"),
         (json!({ "allowed_envs": ["1X"] }), 400, "allowed_envs"),
         (json!({ "gpus": { "count": 2, "product_name": "H200" } }), 400, "gpus"),

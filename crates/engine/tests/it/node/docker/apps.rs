@@ -39,6 +39,7 @@ pub fn document(document: &serde_json::Value) -> VmConfig {
         disk_gb: 1,
         ports: Vec::new(),
         sealed_env: None,
+        env_is_new: false,
         user_config: None,
         hugepages: false,
         pin_numa: false,

@@ -151,6 +151,7 @@ fn told(vm: &VmConfig) -> Value {
         disk_gb,
         ports,
         sealed_env,
+        env_is_new: _,
         user_config,
         hugepages,
         pin_numa,
