@@ -205,6 +205,10 @@ int_id!(
     UserId
 );
 int_id!(
+    /// Integer id of an API key.
+    KeyId
+);
+int_id!(
     /// Position in the event table; grows, without gaps that a reader could miss.
     EventSeq
 );

@@ -4,7 +4,9 @@
 //! | module | contents |
 //! |---|---|
 //! | [`db`] | connections, transactions, group commit |
-//! | [`accounts`] | users, workspaces, API keys |
+//! | [`accounts`] | users and workspaces, who a token speaks for |
+//! | [`people`] | lists of them, members of workspaces |
+//! | [`api_keys`] | API keys |
 //! | [`nodes`] | nodes and their last inventory |
 //! | [`drift`] | what nodes show and nobody wanted |
 //! | [`kms`] | the KMS that the database is bound to |
@@ -30,6 +32,7 @@
 mod macros;
 
 pub mod accounts;
+pub mod api_keys;
 pub mod commit_tokens;
 pub mod cvms;
 pub mod db;
@@ -44,6 +47,7 @@ pub mod kms;
 pub mod lease;
 pub mod left_vms;
 pub mod nodes;
+pub mod people;
 pub mod operations;
 pub mod prepared;
 pub mod proofs;
