@@ -20,7 +20,7 @@ pub struct GuestEvidence {
     /// show them (`public_tcbinfo`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcb_info: Option<String>,
-    /// The report of an SEV-SNP guest, and its certificate chain.
+    /// The report of an SEV-SNP guest, and what belongs to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snp: Option<SnpReport>,
     /// What the measurements of the VM depend on, JSON as the guest wrote it.
@@ -39,9 +39,15 @@ pub struct GuestEvidence {
 pub struct SnpReport {
     /// Hex.
     pub report: String,
-    /// The endorsement key first, DER, hex.
-    #[serde(default)]
-    pub certificates: Vec<String>,
+    /// AMD's intermediate certificate, PEM. `None`: the guest shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<String>,
+    /// The certificate of the chip, PEM. `None`: the guest shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcek: Option<String>,
+    /// dstack's document whose hash is in the report, as text. `None`: the guest shows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mr_config: Option<String>,
 }
 
 impl Stored for GuestEvidence {}

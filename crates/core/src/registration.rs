@@ -49,6 +49,29 @@ pub struct KnownCvm<'a> {
     /// Its KMS asks the KMS webhook, which gives keys on the known device only. So a guest that has keys can show
     /// that device, and one that does not show it is refused.
     pub device_checked: bool,
+    /// What its present boot has shown, if its app or its workspace requires that.
+    pub evidence: EvidenceState,
+}
+
+/// What a CVM may get requests for, by the evidence of its present boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EvidenceState {
+    /// Neither its app nor its workspace requires evidence.
+    NotRequired,
+    /// A verifier accepted it.
+    Accepted,
+    /// A verifier refused it.
+    Refused,
+    /// This boot has shown nothing yet.
+    NotSeen,
+}
+
+impl EvidenceState {
+    /// Whether the CVM may get requests for its app.
+    #[must_use]
+    pub const fn allows_requests(self) -> bool {
+        matches!(self, Self::NotRequired | Self::Accepted)
+    }
 }
 
 /// The node of a CVM.
@@ -105,6 +128,18 @@ pub enum Denial {
     /// Its boot is not done.
     #[error("the boot of the CVM is not done")]
     NotBooted,
+    /// Its evidence was verified and refused.
+    #[error("the app requires accepted evidence, and the evidence of this boot is refused")]
+    EvidenceRefused,
+    /// Its evidence was not collected yet. The guest asks again.
+    #[error("the app requires accepted evidence, and this boot has shown none yet")]
+    EvidenceNotSeen,
+    /// Its evidence cannot be collected before it is accepted.
+    #[error(
+        "the app requires accepted evidence before requests, and guests with an image before 0.6 do not boot \
+         without a gateway: use an image of 0.6 or later"
+    )]
+    EvidenceNeedsNewerImage,
 }
 
 impl Denial {
@@ -123,6 +158,9 @@ impl Denial {
             Self::GoingDown => "going_down",
             Self::Failed => "failed",
             Self::NotBooted => "not_booted",
+            Self::EvidenceRefused => "evidence_refused",
+            Self::EvidenceNotSeen => "evidence_not_seen",
+            Self::EvidenceNeedsNewerImage => "evidence_needs_newer_image",
         }
     }
 }
@@ -137,7 +175,7 @@ pub fn admit(registration: &Registration, cvms: &[KnownCvm<'_>], rule: Rule) -> 
 }
 
 /// The conditions that a CVM does not satisfy, in order.
-fn checks(registration: &Registration, cvm: &KnownCvm<'_>, rule: Rule) -> [Option<Denial>; 6] {
+fn checks(registration: &Registration, cvm: &KnownCvm<'_>, rule: Rule) -> [Option<Denial>; 7] {
     // A configuration for the next start is newer than what runs.
     let is_newest = cvm.status.pushed >= cvm.desired.generation;
     let other_document = is_newest && cvm.compose_hash != registration.compose_hash;
@@ -151,7 +189,19 @@ fn checks(registration: &Registration, cvm: &KnownCvm<'_>, rule: Rule) -> [Optio
         is_up_to_stay(cvm).err(),
         other_document.then_some(Denial::OtherDocument),
         not_booted.then_some(Denial::NotBooted),
+        evidence(cvm),
     ]
+}
+
+fn evidence(cvm: &KnownCvm<'_>) -> Option<Denial> {
+    match cvm.evidence {
+        EvidenceState::NotRequired | EvidenceState::Accepted => None,
+        EvidenceState::Refused => Some(Denial::EvidenceRefused),
+        EvidenceState::NotSeen if boots_without_gateway(cvm.image_version) => {
+            Some(Denial::EvidenceNotSeen)
+        }
+        EvidenceState::NotSeen => Some(Denial::EvidenceNeedsNewerImage),
+    }
 }
 
 /// The identity of a host without evidence: the hash of nothing. It tells no host from another.
@@ -262,6 +312,7 @@ mod tests {
             status,
             node: Some(KnownNode { device: Some(DeviceId::from_bytes([4; 32])) }),
             device_checked: false,
+            evidence: EvidenceState::NotRequired,
         }
     }
 
@@ -373,6 +424,27 @@ mod tests {
         let document = ComposeHash::from_bytes([9; 32]);
         let cvm = KnownCvm { compose_hash: document, ..known(Phase::Running, &newer, &up) };
         assert_eq!(answer(cvm, Rule::AfterBoot), Ok(()));
+    }
+
+    #[test]
+    fn required_evidence_is_accepted_before_the_guest_is() {
+        let up = status(Boot::Done);
+        for (evidence, version, expected) in [
+            (EvidenceState::NotRequired, "0.5.8", Ok(())),
+            (EvidenceState::Accepted, "0.5.8", Ok(())),
+            (EvidenceState::Accepted, "0.6.6", Ok(())),
+            (EvidenceState::Refused, "0.6.6", Err(Denial::EvidenceRefused)),
+            (EvidenceState::Refused, "0.5.8", Err(Denial::EvidenceRefused)),
+            (EvidenceState::NotSeen, "0.6.6", Err(Denial::EvidenceNotSeen)),
+            (EvidenceState::NotSeen, "0.5.16", Err(Denial::EvidenceNeedsNewerImage)),
+            (EvidenceState::NotSeen, "", Err(Denial::EvidenceNeedsNewerImage)),
+        ] {
+            for rule in [Rule::WhileBooting, Rule::AfterBoot] {
+                let cvm = known(Phase::Running, &DESIRED, &up);
+                let cvm = KnownCvm { evidence, image_version: version, ..cvm };
+                assert_eq!(answer(cvm, rule), expected, "{evidence:?} {version}");
+            }
+        }
     }
 
     #[test]

@@ -326,7 +326,12 @@ fn what_is_observed_is_written_and_read_as_ever() {
         quote: Some("04".to_owned()),
         event_log: Some("[]".to_owned()),
         tcb_info: Some("{}".to_owned()),
-        snp: Some(SnpReport { report: "05".to_owned(), certificates: vec!["30".to_owned()] }),
+        snp: Some(SnpReport {
+            report: "05".to_owned(),
+            ask: Some("-----BEGIN CERTIFICATE-----".to_owned()),
+            vcek: Some("-----BEGIN CERTIFICATE-----".to_owned()),
+            mr_config: Some("{}".to_owned()),
+        }),
         vm_config: Some("{}".to_owned()),
         certificates: "-----BEGIN CERTIFICATE-----".to_owned(),
         simulated: true,

@@ -294,7 +294,7 @@ async fn round(ctx: &Ctx, members: Vec<Member>) -> Vec<Member> {
         let ctx = ctx.clone();
         tasks.spawn(async move {
             member.watch.look(&ctx, &member.node).await.unwrap();
-            assert!(member.node.silence().is_none(), "{:?}", member.node.silence());
+            assert!(member.node.outage().is_none(), "{:?}", member.node.outage());
             member
         });
     }

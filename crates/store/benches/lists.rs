@@ -15,7 +15,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db,
-    cvms::{self, AppFilter, AppKey, Filter, Search, Seek},
+    cvms::{self, AppFilter, AppKey, Filter, PageStart, Search},
 };
 use casemate_testing::database::{self, Fresh};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
@@ -88,10 +88,11 @@ async fn measure(what: &str, db: &Db) {
     let all = Filter { node: None, user: None };
     let on_node = Filter { node: Some(NodeId(1)), user: None };
     for (list, filter, long) in [("cvms", all, CVMS), ("cvms of a node", on_node, CVMS / 2)] {
-        let at =
-            |skip: i64| median(move || cvms::page(db, WORKSPACE, filter, Seek::Skip(skip), PAGE));
+        let at = |skip: i64| {
+            median(move || cvms::page(db, WORKSPACE, filter, PageStart::Skip(skip), PAGE))
+        };
         let (first, middle, last) = (at(0).await, at(long / 2).await, at(long - PAGE).await);
-        let after = Seek::After(CvmId(CVMS / 2));
+        let after = PageStart::After(CvmId(CVMS / 2));
         let key = median(|| cvms::page(db, WORKSPACE, filter, after, PAGE)).await;
         println!(
             "  {list:22} first {first:7.2}  middle {middle:7.2}  last {last:7.2}  cursor {key:7.2}"
@@ -120,15 +121,16 @@ async fn measure(what: &str, db: &Db) {
         ),
     ];
     for (list, filter) in &filters {
-        let start = cvms::apps_page(db, WORKSPACE, filter, Seek::Skip(0), PAGE).await.unwrap();
+        let start = cvms::apps_page(db, WORKSPACE, filter, PageStart::Skip(0), PAGE).await.unwrap();
         let at = |skip: i64| {
-            median(move || cvms::apps_page(db, WORKSPACE, filter, Seek::Skip(skip), PAGE))
+            median(move || cvms::apps_page(db, WORKSPACE, filter, PageStart::Skip(skip), PAGE))
         };
         let (first, middle, last) =
             (at(0).await, at(start.total / 2).await, at((start.total - PAGE).max(0)).await);
         let id: AppId = format!("{:040}", CVMS / 6).parse().unwrap();
         let after = AppKey { created_at: Timestamp::from_micros(CVMS / 6 * 1000), app_id: id };
-        let key = median(|| cvms::apps_page(db, WORKSPACE, filter, Seek::After(after), PAGE)).await;
+        let key =
+            median(|| cvms::apps_page(db, WORKSPACE, filter, PageStart::After(after), PAGE)).await;
         println!(
             "  {list:22} first {first:7.2}  middle {middle:7.2}  last {last:7.2}  cursor {key:7.2}  of {}",
             start.total

@@ -168,14 +168,25 @@ pub async fn any_user(db: &Db) -> Result<bool, Error> {
     Ok(on_read!(db, |c| query_scalar::<_, i64>(SQL).fetch_optional(c))?.is_some())
 }
 
-const ENV_GUARD: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
-
-/// Whether the workspace's policy refuses an update that drops a variable used by the compose file.
-pub async fn refuses_dropped_env(db: &Db, workspace: WorkspaceId) -> Result<bool, Error> {
-    let word =
-        on_read!(db, |c| query_scalar::<_, String>(ENV_GUARD).bind(workspace.0).fetch_optional(c))?;
-    Ok(word.is_some_and(|word| word == "refuse"))
+/// What a workspace says about its CVMs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkspacePolicy {
+    /// An update that drops a variable used by the compose file is refused.
+    pub refuses_dropped_env: bool,
+    /// Instances of every app get requests for their app only while their evidence is accepted.
+    pub requires_evidence: bool,
 }
+
+const POLICY: &str = "SELECT env_guard = 'refuse', requires_evidence FROM workspaces WHERE id = $1";
+
+/// The policy of a workspace.
+pub async fn policy(db: &Db, workspace: WorkspaceId) -> Result<WorkspacePolicy, Error> {
+    let (refuses_dropped_env, requires_evidence) =
+        on_read!(db, |c| query_as::<_, (bool, bool)>(POLICY).bind(workspace.0).fetch_one(c))?;
+    Ok(WorkspacePolicy { refuses_dropped_env, requires_evidence })
+}
+
+const ENV_GUARD: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
 
 impl Tx {
     /// Inserts a user; a [`Error::Conflict`] where the name is taken.
@@ -216,7 +227,27 @@ impl Tx {
         Ok(WorkspaceId(id))
     }
 
-    /// [`refuses_dropped_env`] as this transaction sees it.
+    /// Sets what is given of a workspace's policy; returns the policy from then on.
+    pub async fn set_policy(
+        &mut self,
+        workspace: WorkspaceId,
+        refuses_dropped_env: Option<bool>,
+        requires_evidence: Option<bool>,
+    ) -> Result<WorkspacePolicy, Error> {
+        const SQL: &str = "UPDATE workspaces SET env_guard = CASE WHEN $2 IS NULL THEN env_guard \
+            WHEN $2 THEN 'refuse' ELSE 'report' END, \
+            requires_evidence = COALESCE($3, requires_evidence) WHERE id = $1";
+        self.touch(Subject::Accounts);
+        exec_tx!(
+            self,
+            query(SQL).bind(workspace.0).bind(refuses_dropped_env).bind(requires_evidence)
+        )?;
+        let (refuses_dropped_env, requires_evidence) =
+            on_tx!(self, |c| query_as(POLICY).bind(workspace.0).fetch_one(c))?;
+        Ok(WorkspacePolicy { refuses_dropped_env, requires_evidence })
+    }
+
+    /// Whether the workspace's policy refuses an update that drops a variable used by the compose file.
     pub async fn refuses_dropped_env(&mut self, workspace: WorkspaceId) -> Result<bool, Error> {
         let word = on_tx!(self, |c| query_scalar::<_, String>(ENV_GUARD)
             .bind(workspace.0)
@@ -224,15 +255,4 @@ impl Tx {
         Ok(word.is_some_and(|word| word == "refuse"))
     }
 
-    /// Sets the policy that [`refuses_dropped_env`] reads.
-    pub async fn refuse_dropped_env(
-        &mut self,
-        workspace: WorkspaceId,
-        refuse: bool,
-    ) -> Result<(), Error> {
-        const SQL: &str = "UPDATE workspaces SET env_guard = $2 WHERE id = $1";
-        self.touch(Subject::Accounts);
-        let word = if refuse { "refuse" } else { "report" };
-        exec_tx!(self, query(SQL).bind(workspace.0).bind(word)).map(drop)
-    }
 }

@@ -4,6 +4,7 @@ use casemate_core::{
     attestation::GuestEvidence,
     cvm::EngineState,
     id::{AppId, CvmId, NodeId, WorkspaceId},
+    registration::EvidenceState,
     stored,
     time::Timestamp,
 };
@@ -134,6 +135,29 @@ pub async fn newest_boots(db: &Db, cvms: &[CvmId]) -> Result<Vec<NewestBoot>, Er
     Ok(rows.into_iter().map(read).collect())
 }
 
+/// What these CVMs of an app have shown, if the app or its workspace requires it; in their order.
+pub async fn states<'a>(
+    db: &Db,
+    app: &AppId,
+    cvms: impl IntoIterator<Item = &'a Cvm>,
+) -> Result<Vec<EvidenceState>, Error> {
+    let cvms: Vec<&Cvm> = cvms.into_iter().collect();
+    if cvms.is_empty() || !is_required(db, app).await? {
+        return Ok(vec![EvidenceState::NotRequired; cvms.len()]);
+    }
+    let ids: Vec<CvmId> = cvms.iter().map(|cvm| cvm.id).collect();
+    let newest = newest_boots(db, &ids).await?;
+    let state = |cvm: &&Cvm| {
+        let own = newest.iter().find(|one| one.cvm == cvm.id && one.boot == boot_of(cvm));
+        match own.and_then(|one| one.accepted) {
+            Some(true) => EvidenceState::Accepted,
+            Some(false) => EvidenceState::Refused,
+            None => EvidenceState::NotSeen,
+        }
+    };
+    Ok(cvms.iter().map(state).collect())
+}
+
 fn list(cvms: &[CvmId]) -> String {
     let ids: Vec<i64> = cvms.iter().map(|cvm| cvm.0).collect();
     serde_json::to_string(&ids).unwrap_or_default()
@@ -148,9 +172,10 @@ pub async fn of_checksum(db: &Db, checksum: &str) -> Result<Option<Collected>, E
     row.map(Row::read).transpose()
 }
 
-/// Whether an app's instances need accepted evidence to get its requests.
+/// Whether an app's instances need accepted evidence to get its requests: because of the app or of its workspace.
 pub async fn is_required(db: &Db, app: &AppId) -> Result<bool, Error> {
-    const SQL: &str = "SELECT requires_evidence FROM apps WHERE app_id = $1";
+    const SQL: &str = "SELECT apps.requires_evidence OR workspaces.requires_evidence FROM apps \
+        JOIN workspaces ON workspaces.id = apps.workspace_id WHERE apps.app_id = $1";
     let app = app.to_string();
     let found = on_read!(db, |c| query_scalar::<_, bool>(SQL).bind(&app).fetch_optional(c))?;
     Ok(found.unwrap_or(false))

@@ -69,7 +69,7 @@ pub struct NewNode<'a> {
 
 /// Usage of a node by CVMs that are not deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
-pub struct Taken {
+pub struct NodeUsage {
     pub node_id: i64,
     /// Number of CVMs.
     pub slots: i64,
@@ -113,16 +113,16 @@ pub async fn all(db: &Db) -> Result<Vec<NodeRow>, Error> {
 }
 
 /// Usage of every node that has a CVM.
-pub async fn taken(db: &Db) -> Result<Vec<Taken>, Error> {
+pub async fn usage(db: &Db) -> Result<Vec<NodeUsage>, Error> {
     let sql = format!("{TAKEN} WHERE slots > 0 ORDER BY id");
-    on_read!(db, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
+    on_read!(db, |c| query_as::<_, NodeUsage>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
 }
 
 impl Tx {
     /// Usage of every node that has a CVM, as this transaction sees it.
-    pub async fn taken(&mut self) -> Result<Vec<Taken>, Error> {
+    pub async fn node_usage(&mut self) -> Result<Vec<NodeUsage>, Error> {
         let sql = format!("{TAKEN} WHERE slots > 0 ORDER BY id");
-        on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
+        on_tx!(self, |c| query_as::<_, NodeUsage>(sqlx::AssertSqlSafe(sql)).fetch_all(c))
     }
 
     /// Inserts or renews the node of this name and returns its id. A removed node becomes active again.
@@ -284,11 +284,11 @@ impl Tx {
 
     /// Locks the node's row for this transaction and returns its usage. Admissions to one node are serialised
     /// on both databases.
-    pub async fn lock_node_and_sum(&mut self, id: NodeId) -> Result<Taken, Error> {
+    pub async fn lock_node_and_sum(&mut self, id: NodeId) -> Result<NodeUsage, Error> {
         let sql = format!("{TAKEN} WHERE id = $1{}", self.dialect().for_update());
-        let taken = on_tx!(self, |c| query_as::<_, Taken>(sqlx::AssertSqlSafe(sql))
+        let taken = on_tx!(self, |c| query_as::<_, NodeUsage>(sqlx::AssertSqlSafe(sql))
             .bind(id.0)
             .fetch_optional(c))?;
-        Ok(taken.unwrap_or(Taken { node_id: id.0, ..Taken::default() }))
+        Ok(taken.unwrap_or(NodeUsage { node_id: id.0, ..NodeUsage::default() }))
     }
 }

@@ -30,7 +30,7 @@ use casemate_server::{
         approval::token_rate_limit::TokenRateLimit,
         attestation::Attestation,
         ctx::{self, Addresses},
-        fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, Placing},
+        fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, NodePolicy},
     },
     config::{Config, Overrides},
     http,
@@ -222,7 +222,7 @@ impl World {
             let id = tx.upsert_node(&row, clock.now()).await.unwrap().unwrap();
             tx.commit().await.unwrap();
             let node = FleetNode::new(id, name, kind, region, reach(sim.clone()), inventory);
-            node.place(Placing { takes_new, ..Placing::default() });
+            node.set_policy(NodePolicy { takes_new, ..NodePolicy::default() });
             fleet_nodes.insert(id, Arc::new(node));
             sims.push(sim);
         }

@@ -157,11 +157,14 @@ pub struct Tdx {
 pub struct Snp {
     /// The report, 1184 bytes.
     pub report: HexBytes,
-    /// AMD's root certificate, PEM.
+    /// AMD's root certificate, PEM; empty: the known one that signed `ask`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ark: String,
-    /// AMD's intermediate certificate, PEM.
+    /// AMD's intermediate certificate, PEM; empty: not shown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ask: String,
-    /// The chip's certificate, PEM.
+    /// The chip's certificate, PEM; empty: not shown.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub vcek: String,
     /// dstack's configuration document, whose hash the report's host data holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]

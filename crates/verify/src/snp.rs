@@ -15,7 +15,7 @@ use crate::{
     claim::{Root, Unproven},
     hexes::HexBytes,
     policy::SnpMinimum,
-    reason::{Link, Reason},
+    reason::{Link, Missing, Reason},
     roots::Roots,
 };
 
@@ -56,9 +56,17 @@ pub(crate) fn judge(snp: &Snp, roots: &Roots, now: Timestamp) -> Result<SnpFacts
         Certificate::from_pem(pem.as_bytes())
             .map_err(|_| Reason::CertificateMalformed { certificate })
     };
-    let ark = read(&snp.ark, Link::Ark)?;
+    for (pem, field) in [(&snp.ask, "snp.ask"), (&snp.vcek, "snp.vcek")] {
+        if pem.is_empty() {
+            return Err(Missing::NotInBundle { field }.into());
+        }
+    }
     let ask = read(&snp.ask, Link::Ask)?;
     let vcek = read(&snp.vcek, Link::Vcek)?;
+    let ark = match &*snp.ark {
+        "" => known_root_of(&ask, roots).ok_or(Reason::UnknownRoot)?,
+        pem => read(pem, Link::Ark)?,
+    };
     let root = root_of(&ark, roots).ok_or(Reason::UnknownRoot)?;
     let signature = |certificate: Link| move |_| Reason::CertificateSignature { certificate };
     (&ark, &ark).verify().map_err(signature(Link::Ark))?;
@@ -71,6 +79,14 @@ pub(crate) fn judge(snp: &Snp, roots: &Roots, now: Timestamp) -> Result<SnpFacts
     (&chain, &report).verify().map_err(|_| Reason::SnpSignature)?;
     same_chip(&vcek, &report)?;
     Ok(SnpFacts { root, report })
+}
+
+/// The known root that signed an intermediate certificate.
+fn known_root_of(ask: &Certificate, roots: &Roots) -> Option<Certificate> {
+    let vendor = [builtin::milan::ark(), builtin::genoa::ark(), builtin::turin::ark()];
+    let development = roots.development.iter().map(|root| Certificate::from_der(&root.der));
+    let mut known = vendor.into_iter().chain(development).filter_map(Result::ok);
+    known.find(|ark| (ark, ask).verify().is_ok())
 }
 
 fn root_of(ark: &Certificate, roots: &Roots) -> Option<Root> {

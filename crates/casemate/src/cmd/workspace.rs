@@ -1,4 +1,4 @@
-use casemate_api::workspace::{EnvGuard, PolicyPatch};
+use casemate_api::workspace::{EnvGuard, EvidenceGuard, PolicyPatch};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{cli::Global, connect, fail::Fail, table, ui};
@@ -6,10 +6,11 @@ use crate::{cli::Global, connect, fail::Fail, table, ui};
 /// Show and change the policy of the workspace.
 #[derive(Debug, Subcommand)]
 pub enum Workspace {
-    /// Show or change the update policy of the workspace.
+    /// Show or change the policy of the workspace.
     #[command(after_help = "Examples:
   casemate workspace policy
   casemate workspace policy --env-guard refuse   refuse updates that drop used variables
+  casemate workspace policy --evidence require   only instances with accepted evidence get requests
   casemate workspace policy --json")]
     Policy(PolicyArgs),
 }
@@ -20,6 +21,17 @@ pub struct PolicyArgs {
     /// Default for updates that drop a variable which the compose file uses.
     #[arg(long, value_name = "WHAT")]
     env_guard: Option<Guard>,
+    /// Which instances get requests for their app.
+    #[arg(long, value_name = "WHAT")]
+    evidence: Option<Evidence>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Evidence {
+    /// Those that are ready; an app can require more.
+    Report,
+    /// Those whose evidence is accepted, of every app.
+    Require,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -33,24 +45,36 @@ enum Guard {
 pub async fn run(global: &Global, command: Workspace) -> Result<(), Fail> {
     let Workspace::Policy(args) = command;
     let client = connect::client(global)?;
-    let found = match args.env_guard {
-        None => client.workspace_policy().await?,
-        Some(guard) => {
-            let env_guard = Some(match guard {
-                Guard::Report => EnvGuard::Report,
-                Guard::Refuse => EnvGuard::Refuse,
-            });
-            client.patch_workspace_policy(&PolicyPatch { env_guard }).await?
-        }
+    let patch = PolicyPatch {
+        env_guard: args.env_guard.map(|guard| match guard {
+            Guard::Report => EnvGuard::Report,
+            Guard::Refuse => EnvGuard::Refuse,
+        }),
+        evidence: args.evidence.map(|guard| match guard {
+            Evidence::Report => EvidenceGuard::Report,
+            Evidence::Require => EvidenceGuard::Require,
+        }),
+    };
+    let found = if patch == PolicyPatch::default() {
+        client.workspace_policy().await?
+    } else {
+        client.patch_workspace_policy(&patch).await?
     };
     if global.json {
         ui::json(&found);
         return Ok(());
     }
-    let what = match found.env_guard {
+    let dropped = match found.env_guard {
         EnvGuard::Report => "report: applied; the reply, operation and event list them",
         EnvGuard::Refuse => "refuse: not applied",
     };
-    table::facts(&[("dropped variables in use", what.to_owned())]);
+    let evidence = match found.evidence {
+        EvidenceGuard::Report => "report: refused evidence is an event; an app can require more",
+        EvidenceGuard::Require => "require: only instances with accepted evidence get requests",
+    };
+    table::facts(&[
+        ("dropped variables in use", dropped.to_owned()),
+        ("evidence", evidence.to_owned()),
+    ]);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which transactions are missing before a boot, who can sign them, and which obstacles no transaction
 //! removes.
 //!
-//! From [`Facts`] (read from contracts and hosts) and [`Wanted`], [`plan`] computes a list of transactions.
+//! From [`Facts`] (read from contracts and hosts) and [`ApprovalGoal`], [`plan`] computes a list of transactions.
 //! Executed in order by their signers, they make the contracts allow the boot, or [`Plan::obstacles`] says
 //! why not. Optional transactions are listed separately. Each transaction is simulated on the chain before
 //! anybody pays for it; [`Plan::tried`] adds the results.
@@ -17,7 +17,7 @@ mod tests;
 
 pub use self::{
     call::{Call, Input, Transaction, checksummed},
-    facts::{AppFacts, Facts, Host, KmsFacts, Subject, Wanted},
+    facts::{AppFacts, ApprovalGoal, Facts, Host, KmsFacts, Subject},
     safe::{batch, multisend},
 };
 use super::{Account, Epochs};
@@ -55,17 +55,17 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     pub transaction: Transaction,
-    pub why: Why,
+    pub why: Purpose,
     pub signer: Signer,
     /// Index of the step that must be executed before.
     pub after: Option<usize>,
     /// The result of its simulation.
-    pub trial: Trial,
+    pub trial: SimulationOutcome,
 }
 
 /// The purpose of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum Purpose {
     /// Creates and registers the app with document and device.
     Deploy,
     /// Registers the app with the KMS.
@@ -106,7 +106,7 @@ impl Signer {
 
 /// The result of simulating a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trial {
+pub enum SimulationOutcome {
     /// Not simulated, or not possible before another step.
     Untried,
     Succeeds,
@@ -184,7 +184,7 @@ pub enum Note {
 }
 
 #[must_use]
-pub fn plan(wanted: &Wanted, facts: &Facts) -> Plan {
+pub fn plan(wanted: &ApprovalGoal, facts: &Facts) -> Plan {
     let mut plan = Plan {
         steps: Vec::new(),
         optional: Vec::new(),
@@ -224,17 +224,17 @@ impl Plan {
     /// Adds simulation results, for required steps first and then optional ones. A required step that would
     /// revert becomes an obstacle.
     #[must_use]
-    pub fn tried(mut self, trials: impl IntoIterator<Item = Trial>) -> Self {
+    pub fn tried(mut self, trials: impl IntoIterator<Item = SimulationOutcome>) -> Self {
         let all = self.steps.iter_mut().chain(&mut self.optional);
         for (step, trial) in all.zip(trials) {
             step.trial = trial;
         }
         let for_good = self.notes.contains(&Note::UpgradesDisabled);
         let failing = self.steps.iter().enumerate().filter_map(|(place, step)| match &step.trial {
-            Trial::Reverts(reason) => {
+            SimulationOutcome::Reverts(reason) => {
                 Some(Obstacle::Reverts { step: place, reason: reason.clone(), for_good })
             }
-            Trial::Untried | Trial::Succeeds => None,
+            SimulationOutcome::Untried | SimulationOutcome::Succeeds => None,
         });
         self.obstacles.extend(failing.collect::<Vec<_>>());
         self
@@ -254,7 +254,7 @@ impl Plan {
     }
 
     /// A new app: one transaction that any account can send; the owner is an argument.
-    fn plan_new_app(&mut self, wanted: &Wanted, facts: &Facts, owner: Address) {
+    fn plan_new_app(&mut self, wanted: &ApprovalGoal, facts: &Facts, owner: Address) {
         self.check_hosts(wanted, facts, None);
         let device = match devices(facts).as_slice() {
             _ if wanted.any_device => None,
@@ -267,17 +267,17 @@ impl Plan {
         };
         let any_device = wanted.any_device;
         let call = Call::DeployAndRegisterApp { owner, any_device, device, hash: wanted.hash };
-        self.step(facts.kms.contract, call, Why::Deploy, Signer::Anyone, None);
+        self.step(facts.kms.contract, call, Purpose::Deploy, Signer::Anyone, None);
     }
 
-    fn plan_changes(&mut self, wanted: &Wanted, facts: &Facts, app: &AppFacts) {
+    fn plan_changes(&mut self, wanted: &ApprovalGoal, facts: &Facts, app: &AppFacts) {
         self.check_hosts(wanted, facts, Some(app));
         if app.upgrades_disabled == Some(true) {
             self.notes.push(Note::UpgradesDisabled);
         }
         if !app.registered {
             let call = Call::RegisterApp(app.id);
-            self.step(facts.kms.contract, call, Why::Register, Signer::Anyone, None);
+            self.step(facts.kms.contract, call, Purpose::Register, Signer::Anyone, None);
         }
         match app.epochs {
             Epochs::None => {}
@@ -305,7 +305,7 @@ impl Plan {
                 self.step(
                     app.id.into(),
                     Call::AcceptOwnership,
-                    Why::Accept,
+                    Purpose::Accept,
                     account(facts, heir),
                     None,
                 );
@@ -328,12 +328,19 @@ impl Plan {
         self.optional = spare.into_iter().map(optional).collect();
     }
 
-    fn step(&mut self, to: Address, call: Call, why: Why, signer: Signer, after: Option<usize>) {
+    fn step(
+        &mut self,
+        to: Address,
+        call: Call,
+        why: Purpose,
+        signer: Signer,
+        after: Option<usize>,
+    ) {
         self.steps.push(step(to, call, why, signer, after));
     }
 
     /// Adds obstacles that no transaction of the app's owner removes.
-    fn check_hosts(&mut self, wanted: &Wanted, facts: &Facts, app: Option<&AppFacts>) {
+    fn check_hosts(&mut self, wanted: &ApprovalGoal, facts: &Facts, app: Option<&AppFacts>) {
         let any_device = wanted.any_device || app.is_some_and(|app| app.any_device);
         let tcb_required = app.is_some_and(|app| app.tcb_required == Some(true));
         if app.is_some_and(|app| app.any_device && app.has_lists) {
@@ -381,8 +388,14 @@ impl Plan {
     }
 }
 
-fn step(to: Address, call: Call, why: Why, signer: Signer, after: Option<usize>) -> Step {
-    Step { transaction: Transaction { to, call }, why, signer, after, trial: Trial::Untried }
+fn step(to: Address, call: Call, why: Purpose, signer: Signer, after: Option<usize>) -> Step {
+    Step {
+        transaction: Transaction { to, call },
+        why,
+        signer,
+        after,
+        trial: SimulationOutcome::Untried,
+    }
 }
 
 /// An unknown account counts as a key, which is the weakest assumption about a signer.
@@ -407,32 +420,36 @@ fn devices(facts: &Facts) -> Vec<DeviceId> {
 }
 
 /// The required calls of an app's owner.
-fn required_calls(wanted: &Wanted, facts: &Facts, app: &AppFacts) -> Vec<(Call, Why)> {
-    let mut missing: Vec<(Call, Why)> = Vec::new();
+fn required_calls(wanted: &ApprovalGoal, facts: &Facts, app: &AppFacts) -> Vec<(Call, Purpose)> {
+    let mut missing: Vec<(Call, Purpose)> = Vec::new();
     if wanted.any_device && !app.any_device {
-        missing.push((Call::SetAllowAnyDevice(true), Why::AnyDevice));
+        missing.push((Call::SetAllowAnyDevice(true), Purpose::AnyDevice));
     }
     let any_device = wanted.any_device || app.any_device;
     let unlisted = facts.hosts.iter().filter(|host| !host.listed && !has_no_device(host));
     for host in unlisted.filter(|_| !any_device) {
         let call = Call::AddDevice(host.device);
         if !missing.iter().any(|(known, _)| *known == call) {
-            missing.push((call, Why::Device(host.name.clone())));
+            missing.push((call, Purpose::Device(host.name.clone())));
         }
     }
     if !app.hash_allowed {
-        missing.push((Call::AddComposeHash(wanted.hash), Why::Document));
+        missing.push((Call::AddComposeHash(wanted.hash), Purpose::Document));
     }
     missing
 }
 
 /// The optional calls of an app's owner.
-fn optional_calls(wanted: &Wanted, app: &AppFacts, obstacles: &[Obstacle]) -> Vec<(Call, Why)> {
+fn optional_calls(
+    wanted: &ApprovalGoal,
+    app: &AppFacts,
+    obstacles: &[Obstacle],
+) -> Vec<(Call, Purpose)> {
     let mut spare = Vec::new();
     if obstacles.iter().any(|obstacle| matches!(obstacle, Obstacle::Tcb { .. })) {
-        spare.push((Call::SetRequireTcbUpToDate(false), Why::AcceptTcb));
+        spare.push((Call::SetRequireTcbUpToDate(false), Purpose::AcceptTcb));
     }
     let old = app.other_hashes.iter().filter(|hash| **hash != wanted.hash);
-    spare.extend(old.map(|hash| (Call::RemoveComposeHash(*hash), Why::ForgetDocument)));
+    spare.extend(old.map(|hash| (Call::RemoveComposeHash(*hash), Purpose::ForgetDocument)));
     spare
 }

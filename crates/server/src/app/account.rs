@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use casemate_api::workspace::{EnvGuard, EvidenceGuard, Policy, PolicyPatch};
 use casemate_core::{id::Wallet, time::Entropy};
-use casemate_store::{Tx, accounts};
+use casemate_store::{
+    Tx,
+    accounts::{self, WorkspacePolicy},
+};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -42,21 +46,28 @@ impl Ctx {
     }
 }
 
-/// Whether the caller's workspace refuses an update that drops a variable which the compose file uses.
-pub async fn refuses_dropped_env(ctx: &Ctx, caller: &Caller) -> Result<bool, Error> {
-    Ok(accounts::refuses_dropped_env(&ctx.db, caller.workspace.id).await?)
+/// The policy of the caller's workspace.
+pub async fn policy(ctx: &Ctx, caller: &Caller) -> Result<Policy, Error> {
+    Ok(rendered(accounts::policy(&ctx.db, caller.workspace.id).await?))
 }
 
-/// Sets that, where something is said; returns what counts from then on.
-pub async fn refuse_dropped_env(
+/// Sets what is given of it; returns what counts from then on.
+pub async fn set_policy(
     mutation: &mut Mutation,
     caller: &Caller,
-    refuse: Option<bool>,
-) -> Result<bool, Error> {
-    if let Some(refuse) = refuse {
-        mutation.tx.refuse_dropped_env(caller.workspace.id, refuse).await?;
+    patch: &PolicyPatch,
+) -> Result<Policy, Error> {
+    let refuses = patch.env_guard.map(|guard| guard == EnvGuard::Refuse);
+    let requires = patch.evidence.map(|guard| guard == EvidenceGuard::Require);
+    Ok(rendered(mutation.tx.set_policy(caller.workspace.id, refuses, requires).await?))
+}
+
+const fn rendered(policy: WorkspacePolicy) -> Policy {
+    let WorkspacePolicy { refuses_dropped_env, requires_evidence } = policy;
+    Policy {
+        env_guard: if refuses_dropped_env { EnvGuard::Refuse } else { EnvGuard::Report },
+        evidence: if requires_evidence { EvidenceGuard::Require } else { EvidenceGuard::Report },
     }
-    Ok(mutation.tx.refuses_dropped_env(caller.workspace.id).await?)
 }
 
 /// What the first start makes, not yet committed.

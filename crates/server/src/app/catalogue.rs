@@ -8,7 +8,7 @@ use crate::view::{InstanceTypeView, NodeView, OsImageView};
 
 /// Every node with what is left on it.
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
-    let taken = nodes::taken(&ctx.db).await?;
+    let taken = nodes::usage(&ctx.db).await?;
     let all = ctx.fleet.all();
     Ok(all.iter().map(|node| views::node(ctx, node, &ctx.fleet.candidate(node, &taken))).collect())
 }

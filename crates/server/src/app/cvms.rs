@@ -20,7 +20,7 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_store::{
-    cvms::{self, App, AppFilter, AppKey, Cvm, Filter, Search, Seek},
+    cvms::{self, App, AppFilter, AppKey, Cvm, Filter, PageStart, Search},
     events, provisions,
 };
 use serde::Serialize;
@@ -125,7 +125,7 @@ pub async fn compose(
 
 /// A part of a list and how long the list is.
 #[derive(Debug)]
-pub struct Part<T> {
+pub struct ListPage<T> {
     /// The part.
     pub items: Vec<T>,
     /// Length of the whole.
@@ -134,7 +134,7 @@ pub struct Part<T> {
     pub next: Option<String>,
 }
 
-impl<T> Part<T> {
+impl<T> ListPage<T> {
     /// A list without items.
     pub const fn nothing() -> Self {
         Self { items: Vec::new(), total: 0, next: None }
@@ -142,11 +142,14 @@ impl<T> Part<T> {
 }
 
 /// Where the store is to begin. `read` reads the key in a cursor; one of another list has none.
-fn seek<K>(request: &SeekRequest, read: impl FnOnce(&str) -> Option<K>) -> Result<Seek<K>, Error> {
+fn seek<K>(
+    request: &SeekRequest,
+    read: impl FnOnce(&str) -> Option<K>,
+) -> Result<PageStart<K>, Error> {
     match &request.after {
-        None => Ok(Seek::Skip(i64::try_from(request.request.offset()).unwrap_or(i64::MAX))),
+        None => Ok(PageStart::Skip(i64::try_from(request.request.offset()).unwrap_or(i64::MAX))),
         Some(after) => match read(&after.key) {
-            Some(key) => Ok(Seek::After(key)),
+            Some(key) => Ok(PageStart::After(key)),
             None => Err(Error::Invalid(vec![bad_cursor(&after.cursor)])),
         },
     }
@@ -158,11 +161,11 @@ pub async fn page(
     caller: &Caller,
     filter: Filter,
     request: &SeekRequest,
-) -> Result<Part<CvmView>, Error> {
+) -> Result<ListPage<CvmView>, Error> {
     let seek = seek(request, |key| Some(CvmId(key.parse().ok()?)))?;
     let limit = i64::from(request.request.page_size);
     let found = cvms::page(&ctx.db, caller.workspace.id, filter, seek, limit).await?;
-    Ok(Part {
+    Ok(ListPage {
         items: found.items.iter().map(|cvm| views::cvm(ctx, caller, cvm)).collect(),
         total: u64::try_from(found.total).unwrap_or(0),
         next: found.next.map(|last| request.next_cursor(&last.to_string())),
@@ -284,12 +287,12 @@ pub async fn apps(
     caller: &Caller,
     filter: AppsFilter,
     request: &SeekRequest,
-) -> Result<Part<AppView>, Error> {
+) -> Result<ListPage<AppView>, Error> {
     let seek = seek(request, app_key)?;
-    let Some(filter) = filter.resolve(&ctx.fleet) else { return Ok(Part::nothing()) };
+    let Some(filter) = filter.resolve(&ctx.fleet) else { return Ok(ListPage::nothing()) };
     let limit = i64::from(request.request.page_size);
     let found = cvms::apps_page(&ctx.db, caller.workspace.id, &filter, seek, limit).await?;
-    Ok(Part {
+    Ok(ListPage {
         items: found.items.iter().map(|app| app_view(ctx, caller, app)).collect(),
         total: u64::try_from(found.total).unwrap_or(0),
         next: found.next.map(|last| request.next_cursor(&app_key_text(&last))),

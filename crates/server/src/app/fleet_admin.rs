@@ -55,7 +55,7 @@ pub async fn drift(ctx: &Ctx, name: Option<&str>) -> Result<DriftReport, Error> 
     };
     let is_meant = |id: NodeId| node.is_none_or(|node| node.id() == id);
     let silent = ctx.fleet.all().into_iter();
-    let silent = silent.filter(|node| is_meant(node.id) && node.silence().is_some());
+    let silent = silent.filter(|node| is_meant(node.id) && node.outage().is_some());
     Ok(DriftReport {
         drift: found.into_iter().filter_map(shown).collect(),
         unreachable: silent.map(|node| node.name.clone()).collect(),
@@ -126,7 +126,7 @@ pub async fn simulation(ctx: &Ctx, request: &SimulationRequest) -> Result<Simula
                 .suggest("casemate admin node list shows the nodes.")
         })?);
     }
-    let taken = nodes::taken(&ctx.db).await?;
+    let taken = nodes::usage(&ctx.db).await?;
     let displaced = taken.iter().filter(|taken| without.iter().any(|row| row.id == taken.node_id));
     let displaced = displaced.map(|taken| taken.slots).sum();
     let is_left = |id: NodeId| !without.iter().any(|row| row.id() == id);
@@ -188,7 +188,7 @@ fn requirements(request: &SimulationRequest) -> Requirements {
 
 /// Why a node is not asked at all, as in a real placement. Begins with a verb.
 fn why_not(node: &FleetNode, asks: &Requirements) -> Option<String> {
-    if !node.placing().takes_new {
+    if !node.policy().takes_new {
         return Some("takes new CVMs only where it is named".to_owned());
     }
     let cannot = unsupported(asks, &node.observed().0.capabilities)?;

@@ -1,9 +1,17 @@
 //! Whether a cluster of dstack-gateway may accept a guest. The decision is [`casemate_core::registration`]; here is
 //! what it is decided from. Without the database there is no answer, which the listener turns into a refusal.
 
-use casemate_core::registration::{Denial, KnownCvm, KnownNode, Registration, admit};
+use std::collections::BTreeMap;
+
+use casemate_core::{
+    id::CvmId,
+    registration::{Denial, EvidenceState, KnownCvm, KnownNode, Registration, admit},
+};
 use casemate_engine::node::Inventory;
-use casemate_store::cvms::{self, Cvm};
+use casemate_store::{
+    cvms::{self, Cvm},
+    evidence,
+};
 
 use super::{Ctx, Error, fleet::FleetKms};
 use crate::config::Check;
@@ -19,6 +27,9 @@ pub async fn authorise(
         nodes.iter().map(|node| node.as_ref().map(|node| node.observed().0)).collect();
     let webhook = &ctx.config.kms_webhook;
     let webhook_checks = webhook.listen.is_some() && webhook.device == Check::Known;
+    let of_app = found.iter().filter(|cvm| cvm.spec.app_id == registration.app);
+    let states = evidence::states(&ctx.db, &registration.app, of_app.clone()).await?;
+    let states: BTreeMap<CvmId, EvidenceState> = of_app.map(|cvm| cvm.id).zip(states).collect();
     let known: Vec<KnownCvm<'_>> = found
         .iter()
         .zip(&inventories)
@@ -37,6 +48,8 @@ pub async fn authorise(
                 .as_deref()
                 .map(|inventory| KnownNode { device: inventory.trusted_device_id() }),
             device_checked: webhook_checks && asks_webhook(ctx, cvm),
+            // A CVM of another app is refused as that.
+            evidence: states.get(&cvm.id).copied().unwrap_or(EvidenceState::NotSeen),
         })
         .collect();
     Ok(admit(registration, &known, ctx.config.gateway_auth.accept.into()))

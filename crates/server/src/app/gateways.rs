@@ -23,7 +23,7 @@ use casemate_engine::{
 
 use super::{
     Ctx, Error,
-    fleet::{FleetNode, Silence},
+    fleet::{FleetNode, Outage},
 };
 use crate::config::ConfiguredGateway;
 
@@ -51,7 +51,7 @@ struct Seen {
     /// The last answer.
     snapshot: Option<(Timestamp, Arc<Snapshot>)>,
     /// `None`: it answered last time.
-    silence: Option<Silence>,
+    outage: Option<Outage>,
 }
 
 impl GatewayCluster {
@@ -67,7 +67,7 @@ impl GatewayCluster {
     /// Whether it answered last time.
     pub fn answers(&self) -> bool {
         let seen = self.seen();
-        seen.looks > 0 && seen.silence.is_none()
+        seen.looks > 0 && seen.outage.is_none()
     }
 
     /// Notes what it told, or why it did not.
@@ -77,11 +77,11 @@ impl GatewayCluster {
         match answer {
             Ok(snapshot) => {
                 seen.snapshot = Some((now, Arc::new(snapshot)));
-                seen.silence = None;
+                seen.outage = None;
             }
             Err(why) => {
-                let since = seen.silence.as_ref().map_or(now, |silence| silence.since);
-                seen.silence = Some(Silence { since, why });
+                let since = seen.outage.as_ref().map_or(now, |outage| outage.since);
+                seen.outage = Some(Outage { since, why });
             }
         }
     }
@@ -145,7 +145,7 @@ impl GatewayClusters {
     /// The clusters that lead to CVMs of a node: those that its operator named, in that order, else those with the
     /// domain of the node's own gateway.
     pub fn of_node(&self, node: &FleetNode) -> Vec<Arc<GatewayCluster>> {
-        let chosen = node.placing().gateways;
+        let chosen = node.policy().gateways;
         if !chosen.is_empty() {
             return chosen.iter().filter_map(|name| self.named(name).cloned()).collect();
         }
@@ -172,7 +172,7 @@ pub(super) fn named<'a>(ctx: &'a Ctx, name: &str) -> Result<&'a GatewayCluster, 
 }
 
 fn view(ctx: &Ctx, cluster: &GatewayCluster, most: usize) -> ManagedGateway {
-    let Seen { looks, snapshot, silence } = cluster.seen();
+    let Seen { looks, snapshot, outage } = cluster.seen();
     let (at, snapshot) = snapshot.unzip();
     let status = snapshot.as_ref().map(|snapshot| &snapshot.status);
     let meta = snapshot.as_ref().map(|snapshot| snapshot.meta);
@@ -185,9 +185,9 @@ fn view(ctx: &Ctx, cluster: &GatewayCluster, most: usize) -> ManagedGateway {
         name: cluster.name.clone(),
         admin_url: cluster.admin_url.clone(),
         base_domains: cluster.base_domains.clone(),
-        reachable: looks > 0 && silence.is_none(),
-        cause: silence.as_ref().map(|silence| silence.why.clone()),
-        silent_since: silence.map(|silence| silence.since.to_string()),
+        reachable: looks > 0 && outage.is_none(),
+        cause: outage.as_ref().map(|outage| outage.why.clone()),
+        silent_since: outage.map(|outage| outage.since.to_string()),
         seen_at: at.map(|at| at.to_string()),
         looks,
         version: snapshot.as_ref().and_then(|snapshot| snapshot.version.clone()),

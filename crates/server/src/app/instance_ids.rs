@@ -17,7 +17,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Tx,
-    cvms::{self as stored, Cvm, Filter, Seek},
+    cvms::{self as stored, Cvm, Filter, PageStart},
 };
 
 use super::{Caller, Ctx, Error, approval::flow::Consent, cvms, update};
@@ -30,7 +30,7 @@ const MOST_SCANNED: u64 = 10_000;
 
 /// What is wanted of instance ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct InstanceIdOptions {
     /// Another one, also where there is one.
     pub replace: bool,
     /// Nothing is done.
@@ -68,7 +68,7 @@ pub async fn replace_one(
     tx: &mut Tx,
     caller: &Caller,
     name: &str,
-    wanted: Wanted,
+    wanted: InstanceIdOptions,
 ) -> Result<InstanceIdView, Error> {
     let cvm = cvms::find(ctx, caller, name).await?;
     settle(ctx, tx, caller, &cvm, name, wanted).await
@@ -82,7 +82,7 @@ pub async fn many(
     caller: &Caller,
     names: Option<&[String]>,
     sieve: Sieve,
-    wanted: Wanted,
+    wanted: InstanceIdOptions,
 ) -> Result<InstanceIdsView, Error> {
     let mut view = InstanceIdsView::default();
     let chosen = match names {
@@ -149,7 +149,7 @@ async fn all(
 ) -> Result<Vec<(String, Cvm)>, Error> {
     let everybody = Filter { node: None, user: None };
     let mut chosen = Vec::new();
-    let mut seek = Seek::Skip(0);
+    let mut seek = PageStart::Skip(0);
     while view.scanned < MOST_SCANNED {
         let part = stored::page(&ctx.db, caller.workspace.id, everybody, seek, PAGE).await?;
         for cvm in part.items {
@@ -162,7 +162,7 @@ async fn all(
             }
         }
         let Some(next) = part.next else { break };
-        seek = Seek::After(next);
+        seek = PageStart::After(next);
     }
     Ok(chosen)
 }
@@ -173,7 +173,7 @@ async fn settle(
     caller: &Caller,
     cvm: &Cvm,
     name: &str,
-    wanted: Wanted,
+    wanted: InstanceIdOptions,
 ) -> Result<InstanceIdView, Error> {
     match cvm.instance_id {
         _ if wanted.replace => replace(ctx, tx, caller, cvm, name, wanted).await,
@@ -197,7 +197,7 @@ async fn replace(
     caller: &Caller,
     cvm: &Cvm,
     name: &str,
-    wanted: Wanted,
+    wanted: InstanceIdOptions,
 ) -> Result<InstanceIdView, Error> {
     let renew = if disk_hangs_on_id(ctx, cvm.node) {
         if !wanted.allow_data_loss {

@@ -318,7 +318,7 @@ pub async fn inspect(ctx: &Ctx, reference: &str) -> Result<KmsInspection, Error>
         Some(governed) => Some(contract_says(ctx, governed).await),
     };
     let told = kms.remote.as_ref().map(|remote| remote.observed());
-    let silent = told.as_ref().and_then(|told| told.silence.as_ref()).map(|why| why.why.clone());
+    let silent = told.as_ref().and_then(|told| told.outage.as_ref()).map(|why| why.why.clone());
     let said_of_guest = match kms.remote {
         None => "the KMS runs in this service, in no guest",
         Some(_) => "Casemate does not ask the guest agent of this KMS",

@@ -15,7 +15,7 @@ pub fn all(ctx: &Ctx) -> Vec<ManagedKms> {
     let nodes = ctx.fleet.all();
     let managed = |kms: &FleetKms| {
         let observed = kms.remote.as_ref().map(|remote| remote.observed());
-        let silence = observed.as_ref().and_then(|observed| observed.silence.clone());
+        let outage = observed.as_ref().and_then(|observed| observed.outage.clone());
         let meta = observed.as_ref().and_then(|observed| observed.meta.as_ref());
         let uses = |node: &&Arc<FleetNode>| ctx.fleet.node_uses(node, &kms.id);
         ManagedKms {
@@ -28,8 +28,8 @@ pub fn all(ctx: &Ctx) -> Vec<ManagedKms> {
             contract: kms.governed.as_ref().map(|governed| views::contract(governed.contract)),
             k256_public_key: kms.signing_key(),
             reachable: observed.as_ref().is_none_or(ObservedKms::is_reachable),
-            silent_since: silence.as_ref().map(|silence| silence.since.to_string()),
-            cause: silence.map(|silence| silence.why),
+            silent_since: outage.as_ref().map(|outage| outage.since.to_string()),
+            cause: outage.map(|outage| outage.why),
             root_epoch: meta.map(|meta| meta.epoch.0),
             note: observed.as_ref().and_then(|observed| {
                 let why = observed.meta_error.as_ref()?;

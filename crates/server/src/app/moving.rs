@@ -308,7 +308,7 @@ fn host(ctx: &Ctx, rows: &[NodeRow], id: NodeId) -> Host {
     let is_removed = rows.iter().any(|row| row.id() == id && row.state == NodeState::Removed);
     match ctx.fleet.node(id) {
         _ if is_removed => Host::Removed,
-        Some(node) if node.silence().is_none() => Host::Answers,
+        Some(node) if node.outage().is_none() => Host::Answers,
         Some(_) | None => Host::Silent,
     }
 }

@@ -18,7 +18,7 @@ use casemate_core::{
 use casemate_engine::node::Inventory;
 use casemate_store::{
     Error as StoreError,
-    nodes::{self, NewNode, NodeRow, Taken},
+    nodes::{self, NewNode, NodeRow, NodeUsage},
 };
 
 use super::{Ctx, Error, fleet, kms_admin, mutation::Mutation};
@@ -32,7 +32,7 @@ use crate::{
 
 /// Every node, by id. Of removed ones those that were given up and still have CVMs.
 pub async fn all(ctx: &Ctx) -> Result<Vec<ManagedNode>, Error> {
-    let (rows, taken) = (nodes::all(&ctx.db).await?, nodes::taken(&ctx.db).await?);
+    let (rows, taken) = (nodes::all(&ctx.db).await?, nodes::usage(&ctx.db).await?);
     let taken = |row: &NodeRow| taken.iter().find(|taken| taken.node_id == row.id).copied();
     let listed = rows.iter().filter(|row| row.state != NodeState::Removed || taken(row).is_some());
     Ok(listed.map(|row| view(ctx, row, taken(row))).collect())
@@ -227,7 +227,7 @@ pub async fn change(
     if !mutation.tx.change_node_settings(row.id(), text, &json).await? {
         return Err(StoreError::Stale.into());
     }
-    let taken = nodes::taken(&ctx.db).await?;
+    let taken = nodes::usage(&ctx.db).await?;
     let taken = taken.into_iter().find(|taken| taken.node_id == row.id);
     Ok(view(ctx, &NodeRow { settings: Some(json), ..row.clone() }, taken))
 }
@@ -268,12 +268,12 @@ pub(super) fn unknown(name: &str) -> Error {
         .suggest("casemate admin node list shows the nodes.")
 }
 
-fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
+fn view(ctx: &Ctx, row: &NodeRow, taken: Option<NodeUsage>) -> ManagedNode {
     let node = ctx.fleet.node(row.id());
     let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
     let inventory = node.as_ref().map(|node| node.observed().0);
     let inventory = inventory.as_deref();
-    let silence = node.as_ref().and_then(|node| node.silence());
+    let outage = node.as_ref().and_then(|node| node.outage());
     let own = ctx.fleet.own_node(row.id());
     let (host, dir, dstack) = match settings.as_ref().map(|settings| settings.driver.clone()) {
         Some(DriverSettings::Docker { host }) => (host, None, None),
@@ -281,8 +281,8 @@ fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
         Some(DriverSettings::Dstack(access)) => (None, None, Some(access)),
         None => (None, None, None),
     };
-    let cause = match (&silence, &node) {
-        (Some(silence), _) => Some(silence.why.clone()),
+    let cause = match (&outage, &node) {
+        (Some(outage), _) => Some(outage.why.clone()),
         (None, Some(_)) => None,
         (None, None) if row.state == NodeState::Removed => Some("it was given up".to_owned()),
         (None, None) => Some("no running process serves it".to_owned()),
@@ -295,14 +295,14 @@ fn view(ctx: &Ctx, row: &NodeRow, taken: Option<Taken>) -> ManagedNode {
         region: row.region.clone(),
         tee: inventory.map_or("none", |inventory| inventory.tee.as_str()).to_owned(),
         version: inventory.map(|inventory| inventory.version.clone()).unwrap_or_default(),
-        reachable: node.is_some() && silence.is_none(),
+        reachable: node.is_some() && outage.is_none(),
         silent_since: cause.as_ref().map(|_| {
             let seen = Timestamp::from_micros(row.seen_at);
-            silence.as_ref().map_or(seen, |silence| silence.since).to_string()
+            outage.as_ref().map_or(seen, |outage| outage.since).to_string()
         }),
         cause,
         served_here: own.is_some(),
-        looks: own.map_or(0, |own| own.looks()),
+        looks: own.map_or(0, |own| own.look_count()),
         host,
         dir,
         dstack,

@@ -40,7 +40,7 @@ use super::{
     Caller, Ctx, Error,
     approval::{
         self, ApprovalHeaders, TokenRejection,
-        confirm::{self, Path, Taken},
+        confirm::{self, LockedPreparation, Path},
         flow::{self, Consent, Decision, Proposal},
     },
     commit,
@@ -77,13 +77,13 @@ impl Of {
     }
 }
 
-impl Stored for Wanted {}
+impl Stored for ReplicaOverrides {}
 
 /// What is to be different. `None`: as the template has it. Of what is prepared it is kept, as JSON in
 /// `commit_tokens.request`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Wanted {
+pub struct ReplicaOverrides {
     name: Option<String>,
     /// Where it is to run.
     pub node: Option<NodeId>,
@@ -98,7 +98,7 @@ pub struct Wanted {
     pre_launch_script: Option<String>,
 }
 
-impl From<ReplicateRequest> for Wanted {
+impl From<ReplicateRequest> for ReplicaOverrides {
     fn from(request: ReplicateRequest) -> Self {
         Self {
             name: request.name,
@@ -114,7 +114,7 @@ impl From<ReplicateRequest> for Wanted {
     }
 }
 
-impl Wanted {
+impl ReplicaOverrides {
     /// Whether a sealed environment comes with it.
     pub const fn seals(&self) -> bool {
         self.sealed_env.is_some()
@@ -137,7 +137,7 @@ impl Wanted {
     }
 }
 
-impl From<InstanceRequest> for Wanted {
+impl From<InstanceRequest> for ReplicaOverrides {
     fn from(request: InstanceRequest) -> Self {
         Self {
             name: request.name,
@@ -160,7 +160,7 @@ pub async fn replicate(
     caller: &Caller,
     key: Option<IdempotencyKey>,
     of: &Of,
-    wanted: &Wanted,
+    wanted: &ReplicaOverrides,
     headers: &ApprovalHeaders,
 ) -> Result<(Mutation, CvmView), WriteError> {
     if let Some(name) = &wanted.name {
@@ -177,7 +177,7 @@ struct NewMachine<'a> {
     ctx: &'a Ctx,
     caller: &'a Caller,
     of: &'a Of,
-    wanted: &'a Wanted,
+    wanted: &'a ReplicaOverrides,
     headers: &'a ApprovalHeaders,
 }
 
@@ -226,9 +226,9 @@ impl Proposal for CommitMachine<'_> {
     async fn decide(&mut self, tx: &mut Tx, consent: &Consent) -> Result<Decision<CvmView>, Error> {
         let Self { ctx, caller, row, headers } = *self;
         tx.lock_workspace(caller.workspace.id).await?;
-        let (template, row) = match confirm::taken(ctx, tx, row, headers).await? {
-            Taken::Live(template, row) => (template, row),
-            Taken::Before(_, row, _) => {
+        let (template, row) = match confirm::lock_preparation(ctx, tx, row, headers).await? {
+            LockedPreparation::Live(template, row) => (template, row),
+            LockedPreparation::Before(_, row, _) => {
                 return Ok(Decision::Done(made_before(ctx, tx, caller, row.made).await?));
             }
         };
@@ -277,7 +277,7 @@ async fn made_before(
 struct Attempt<'a> {
     ctx: &'a Ctx,
     caller: &'a Caller,
-    wanted: &'a Wanted,
+    wanted: &'a ReplicaOverrides,
     headers: &'a ApprovalHeaders,
     consent: &'a Consent,
 }
@@ -378,7 +378,7 @@ impl Attempt<'_> {
 /// The configuration of the machine, apart from its name. It is the first one its node is told.
 fn configuration(
     present: &Configuration,
-    wanted: &Wanted,
+    wanted: &ReplicaOverrides,
     prepared: Option<&AppCompose>,
 ) -> Result<Configuration, Error> {
     let allowed = &present.document.allowed_envs;

@@ -115,14 +115,14 @@ pub fn cvm(ctx: &Ctx, caller: &Caller, cvm: &Cvm) -> CvmView {
 pub fn waiting(ctx: &Ctx, cvm: &Cvm) -> Option<WaitingView> {
     cvm.operation?;
     let node = ctx.fleet.node(cvm.node)?;
-    let silence = node.silence()?;
+    let outage = node.outage()?;
     Some(WaitingView {
         code: "node_unreachable",
         cause: format!(
             "node {} does not answer ({}); the operation goes on when it does",
-            node.name, silence.why
+            node.name, outage.why
         ),
-        since: silence.since.to_string(),
+        since: outage.since.to_string(),
     })
 }
 

@@ -18,6 +18,7 @@ pub struct Attestation {
     pub refresh_s: u64,
     pub tcb_status: Vec<TcbStatus>,
     pub advisories: Vec<String>,
+    pub verify_page: PathBuf,
     #[serde(default)]
     pub development_roots: Vec<ConfiguredRoot>,
 }

@@ -1,4 +1,4 @@
-//! Web pages: HTML rendered here, without JavaScript. Like the API, the pages call use cases of
+//! Web pages: HTML rendered here, without JavaScript but for the verifier. Like the API, the pages call use cases of
 //! [`crate::app`] and use neither store nor engine.
 
 use askama::Template;
@@ -32,6 +32,7 @@ pub fn router(ctx: Ctx) -> Router {
     Router::new()
         .route("/", get(landing).with_state(ctx.clone()))
         .route("/directory", get(directory).with_state(ctx.clone()))
+        .route("/verify", get(verify_page).with_state(ctx.clone()))
         .route("/confirm", get(confirm).with_state(ctx))
         .route("/console.css", get(async || asset("text/css", include_str!("console.css"))))
 }
@@ -63,6 +64,20 @@ struct DirectoryPage {
     about: About,
     directory: Directory,
     is_first: bool,
+}
+
+/// The page where no verifier is configured.
+#[derive(Template)]
+#[template(path = "no_verify.html")]
+struct NoVerifier {
+    about: About,
+}
+
+async fn verify_page(State(ctx): State<Ctx>) -> Result<Response, ApiError> {
+    match ctx.attestation.verify_page() {
+        Some(page) => Ok(with_policy("text/html; charset=utf-8", &page.policy, page.text.clone())),
+        None => html(NoVerifier { about: about(&ctx) }.render()),
+    }
 }
 
 /// Cursor of the directory.
@@ -180,9 +195,13 @@ fn html(page: Result<String, askama::Error>) -> Result<Response, ApiError> {
 }
 
 fn asset(content_type: &'static str, text: impl IntoResponse) -> Response {
+    with_policy(content_type, POLICY, text)
+}
+
+fn with_policy(content_type: &'static str, policy: &str, text: impl IntoResponse) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-cache"),

@@ -7,6 +7,7 @@ use casemate_core::{
     cvm::{EngineState, serves},
     id::{CvmId, VmUuid},
     ready::{Candidate, Check, choose},
+    registration::EvidenceState,
 };
 use casemate_engine::node::{Dial, DialError};
 use casemate_store::{
@@ -176,20 +177,13 @@ impl Gateway {
         mut up: Vec<Cvm>,
         why: &mut Vec<String>,
     ) -> Result<Vec<Cvm>, OwnResponse> {
-        let db = &self.ctx.db;
-        let required = evidence::is_required(db, &target.id).await;
-        if !required.map_err(|error| database(&error))? {
-            return Ok(up);
-        }
-        let ids: Vec<CvmId> = up.iter().map(|cvm| cvm.id).collect();
-        let newest = evidence::newest_boots(db, &ids).await.map_err(|error| database(&error))?;
+        let states = evidence::states(&self.ctx.db, &target.id, &up).await;
+        let mut states = states.map_err(|error| database(&error))?.into_iter();
         up.retain(|cvm| {
-            let own =
-                newest.iter().find(|one| one.cvm == cvm.id && one.boot == evidence::boot_of(cvm));
-            let what = match own.and_then(|one| one.accepted) {
-                Some(true) => return true,
-                Some(false) => "is not accepted",
-                None => "was not seen yet",
+            let what = match states.next() {
+                Some(EvidenceState::NotRequired | EvidenceState::Accepted) => return true,
+                Some(EvidenceState::Refused) => "is not accepted",
+                Some(EvidenceState::NotSeen) | None => "was not seen yet",
             };
             why.push(format!("the evidence of {} {what}", cvm.spec.name));
             false

@@ -45,7 +45,7 @@ pub async fn beat(ctx: &Ctx, owner: &str) -> Result<(), Error> {
             .await?;
         tx.commit().await?;
     }
-    let taken = nodes::taken(&ctx.db).await?;
+    let taken = nodes::usage(&ctx.db).await?;
     if taken.iter().all(|taken| taken.state != NodeState::Removed) {
         return Ok(());
     }

@@ -47,10 +47,10 @@ pub async fn look(ctx: &Ctx, kms: &FleetKms, remote: &RemoteKms) {
     let key = remote.kms.signed_env_key(&nobody, ctx.now().unix_seconds()).await.map(drop);
     let meta = remote.kms.meta().await;
     match &key {
-        Err(error) if before.silence.is_none() => {
+        Err(error) if before.outage.is_none() => {
             tracing::warn!(kms = kms.slug, %error, "the KMS gives no key");
         }
-        Ok(()) if before.silence.is_some() => tracing::info!(kms = kms.slug, "the KMS gives keys"),
+        Ok(()) if before.outage.is_some() => tracing::info!(kms = kms.slug, "the KMS gives keys"),
         Ok(()) | Err(_) => {}
     }
     remote.record(key, meta, ctx.now());

@@ -78,7 +78,7 @@ async fn work(ctx: &Ctx, left: &LeftVm) -> Result<(), StoreError> {
         tx.unregister_left_vm(id, cvm).await?;
         tx.commit().await?;
     }
-    let Some(own) = ctx.fleet.own_node(id).filter(|node| node.silence().is_none()) else {
+    let Some(own) = ctx.fleet.own_node(id).filter(|node| node.outage().is_none()) else {
         return Ok(());
     };
     if !is_gone(ctx, &own, left).await {

@@ -14,13 +14,13 @@ use casemate_core::{
 use casemate_engine::node::{Inventory, Node, guard::GuardedNode};
 use casemate_store::{
     Db, Error,
-    nodes::{self, NewNode, NodeRow, Taken},
+    nodes::{self, NewNode, NodeRow, NodeUsage},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     open::Opener,
-    settings::{NodeSettings, placing, same_driver},
+    settings::{NodeSettings, node_policy, same_driver},
     watch::{self, Connect},
 };
 use crate::{
@@ -99,7 +99,7 @@ impl Registry {
     /// Syncs the fleet with the rows once.
     pub async fn sync(&mut self) -> Result<(), Error> {
         let rows = nodes::all(&self.ctx.db).await?;
-        let taken = nodes::taken(&self.ctx.db).await?;
+        let taken = nodes::usage(&self.ctx.db).await?;
         let mut own = Nodes::new();
         let mut others = Vec::new();
         for row in &rows {
@@ -122,12 +122,12 @@ impl Registry {
             stays
         });
         self.ctx.fleet.serve(own);
-        self.ctx.fleet.know(others);
+        self.ctx.fleet.replace_others(others);
         Ok(())
     }
 
     /// Whether this process serves the node; takes it over if it can.
-    async fn serves(&self, row: &NodeRow, taken: &[Taken]) -> Result<bool, Error> {
+    async fn serves(&self, row: &NodeRow, taken: &[NodeUsage]) -> Result<bool, Error> {
         if !self.ctx.config.has(Role::Worker) {
             return Ok(false);
         }
@@ -162,7 +162,7 @@ impl Registry {
         let takes_new = row.settings.is_some() || self.chosen.contains_key(&id);
         match self.served.get(&id) {
             Some(served) if same_driver(served.settings.as_deref(), row.settings.as_deref()) => {
-                served.node.place(placing(row, takes_new));
+                served.node.set_policy(node_policy(row, takes_new));
                 return Some(served.node.clone());
             }
             // Removed and added again with other settings: opened anew.
@@ -175,7 +175,7 @@ impl Registry {
         let inventory =
             casemate_core::stored::read(&row.inventory).unwrap_or_else(|_| Inventory::unknown());
         let node = FleetNode::new(id, &row.name, kind, &row.region, guard.clone(), inventory);
-        node.place(placing(row, takes_new));
+        node.set_policy(node_policy(row, takes_new));
         match self.chosen.get(&id) {
             Some(driver) => guard.connect(Ok(driver.clone())),
             None => {
@@ -192,15 +192,15 @@ impl Registry {
     }
 
     /// A node that another process serves, or an unserved node that has CVMs or settings.
-    fn remote(&self, row: &NodeRow, taken: &[Taken]) -> Option<FleetNode> {
+    fn remote(&self, row: &NodeRow, taken: &[NodeUsage]) -> Option<FleetNode> {
         let is_served =
             row.owner != self.ctx.instance.id && row.lease_expires_at > self.ctx.now().micros();
         let is_known = is_served || row.settings.is_some() || has_cvms(row, taken);
-        is_known.then(|| FleetNode::remote(row, is_served, placing(row, true))).flatten()
+        is_known.then(|| FleetNode::remote(row, is_served, node_policy(row, true))).flatten()
     }
 }
 
-fn has_cvms(row: &NodeRow, taken: &[Taken]) -> bool {
+fn has_cvms(row: &NodeRow, taken: &[NodeUsage]) -> bool {
     taken.iter().any(|taken| taken.node_id == row.id)
 }
 

@@ -11,7 +11,7 @@ use casemate_core::{
 use casemate_store::nodes::NodeRow;
 use serde::{Deserialize, Serialize};
 
-use crate::app::fleet::Placing;
+use crate::app::fleet::NodePolicy;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -92,7 +92,7 @@ impl NodeSettings {
 
 /// What a node's row says of new CVMs. Unreadable settings are no limit here: the process that serves the node
 /// reports them.
-pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
+pub fn node_policy(row: &NodeRow, takes_new: bool) -> NodePolicy {
     let settings = row.settings.as_deref().and_then(|text| NodeSettings::from_json(text).ok());
     let limits = settings.as_ref().map(|settings| settings.limits).unwrap_or_default();
     let labels = settings.as_ref().map(|settings| settings.labels.clone()).unwrap_or_default();
@@ -102,7 +102,7 @@ pub fn placing(row: &NodeRow, takes_new: bool) -> Placing {
             (None, Vec::new())
         }
     };
-    Placing { state: row.state, takes_new, limits, kms, gateways, labels }
+    NodePolicy { state: row.state, takes_new, limits, kms, gateways, labels }
 }
 
 /// Whether two settings reach a node in the same way, so that its driver stays.

@@ -88,7 +88,7 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
                 tracing::error!(node = %node.name, error = &error as &dyn std::error::Error,
                     "what the node shows was not recorded");
             }
-            if watch.probe_is_due(ctx.now()) && node.silence().is_none() {
+            if watch.probe_is_due(ctx.now()) && node.outage().is_none() {
                 watch.probe(&ctx, &node).await;
             }
         };
@@ -127,7 +127,7 @@ impl Watch {
         // Before the list: an event after it belongs to the next round.
         let events = ctx.fleet.changes.take(&ctx.db, node.id).await?;
         let is_compared = std::mem::take(&mut self.is_compared);
-        let was_away = self.reconciles || node.silence().is_some();
+        let was_away = self.reconciles || node.outage().is_some();
         let before = node.observed().0;
         let probe = self.probe.as_ref().map(Option::as_ref);
         let Some(shown) = query_node(ctx, node, probe).await? else {

@@ -194,7 +194,7 @@ async fn due_nodes(ctx: &Ctx, nodes: &[NodeId]) -> Vec<NodeId> {
 /// The nodes whose CVMs are worked on here.
 fn answering_nodes(ctx: &Ctx) -> Vec<NodeId> {
     let own = ctx.fleet.own();
-    own.values().filter(|node| node.silence().is_none()).map(|node| node.id).collect()
+    own.values().filter(|node| node.outage().is_none()).map(|node| node.id).collect()
 }
 
 async fn next_pause(ctx: &Ctx, nodes: &[NodeId]) -> Duration {

@@ -6,7 +6,7 @@
 //! start, an outage or a lost batch every CVM of the node may be due. A CVM at rest costs nothing but its
 //! refresh.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use casemate_core::{
     attestation::ReportData,
@@ -25,6 +25,7 @@ use crate::app::{
     Ctx,
     attestation::{self, Collection},
     fleet::{Due, FleetNode},
+    gateways,
 };
 
 const TICK: Duration = Duration::from_secs(1);
@@ -57,7 +58,7 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
             retried = ctx.now();
         }
         let mut nodes: Vec<Arc<FleetNode>> = ctx.fleet.own().values().cloned().collect();
-        nodes.retain(|node| node.silence().is_none());
+        nodes.retain(|node| node.outage().is_none());
         let ids: Vec<NodeId> = nodes.iter().map(|node| node.id).collect();
         let asked = match evidence::open_requests(&ctx.db, &ids, REQUESTS).await {
             Ok(asked) => asked,
@@ -162,12 +163,39 @@ async fn collect(ctx: &Ctx, node: &Arc<FleetNode>, mut page: Vec<Cvm>) -> Result
     if found.is_empty() {
         return Ok(());
     }
+    let refused = to_take_out(ctx, node, &found).await?;
     let mut tx = ctx.db.begin().await?;
     for (cvm, collection) in &found {
         let before = has.iter().find(|newest| newest.cvm == cvm.id);
         attestation::record(&mut tx, cvm, collection, before).await?;
+        // Its turn takes it out of the rotation of its clusters. Back in, it finds the way by itself.
+        if refused.contains(&cvm.id) {
+            tx.make_due(cvm.id, ctx.now()).await?;
+        }
     }
-    commit(ctx, tx).await
+    commit(ctx, tx).await?;
+    if !refused.is_empty() {
+        ctx.wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Those of these CVMs whose clusters must send them nothing for their app.
+async fn to_take_out(
+    ctx: &Ctx,
+    node: &FleetNode,
+    found: &[(Cvm, Collection)],
+) -> Result<BTreeSet<CvmId>, StoreError> {
+    let mut refused = BTreeSet::new();
+    if gateways::that_drain(ctx, node).is_empty() {
+        return Ok(refused);
+    }
+    for (cvm, _) in found.iter().filter(|(_, collection)| !collection.is_accepted()) {
+        if evidence::is_required(&ctx.db, &cvm.spec.app_id).await? {
+            refused.insert(cvm.id);
+        }
+    }
+    Ok(refused)
 }
 
 /// Commits, and announces events.

@@ -5,7 +5,7 @@ use casemate_core::id::CvmId;
 use casemate_server::{config::ConfiguredRoot, gateway::Gateway, work::evidence};
 use casemate_store::evidence::open_requests;
 use casemate_testing::world::{Reply, TestNode, World, provision_body};
-use casemate_verify::{Bundle, ClaimId, Expected, Outcome, Policy, Roots, verify};
+use casemate_verify::{Bundle, ClaimId, Expected, Outcome, Policy, Roots, policy::KmsRoot, verify};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
@@ -320,6 +320,17 @@ async fn a_bundle_verifies_without_this_service() {
     };
     let found = verify(&bundle, &lenient, &roots, &Expected::default(), now);
     assert_eq!(found.outcome, Outcome::Simulated, "{found:#?}");
+    assert_eq!(bundle.login.as_ref().map(|login| login.ssh_keys.len()), Some(0));
+    // Who pins the KMS learns that variables are sealed to a key of it.
+    let kms = bundle.kms.as_ref().unwrap();
+    let root = KmsRoot {
+        name: "ours".to_owned(),
+        root_public_key: kms.root_public_key,
+        ca_public_key: None,
+    };
+    let pinned = Policy { kms_roots: vec![root], ..lenient };
+    let found = verify(&bundle, &pinned, &roots, &Expected::default(), now);
+    assert!(found.proves(ClaimId::EnvKey) && found.proves(ClaimId::KmsRoot), "{found:#?}");
     // Who trusts Intel alone learns that it is not a real one.
     let strict = verify(&bundle, &Policy::default(), &Roots::vendors(), &Expected::default(), now);
     assert_eq!(strict.outcome, Outcome::Failed);

@@ -13,7 +13,7 @@ use casemate_engine::node::sim::{Fault, FaultKind, Method};
 use casemate_server::{
     app::{
         cache::ReplyKey,
-        fleet::{Nodes, Placing},
+        fleet::{NodePolicy, Nodes},
     },
     nodes::watch::Watch,
 };
@@ -229,7 +229,7 @@ async fn happen(world: &World, nodes: &Nodes, path: &str, happening: Happening) 
         }
         Happening::NodeCordoned(cordoned) => {
             let state = if cordoned { NodeState::Cordoned } else { NodeState::Active };
-            node.place(Placing { state, ..Placing::default() });
+            node.set_policy(NodePolicy { state, ..NodePolicy::default() });
         }
         Happening::NodeUnknown => world.ctx.fleet.serve(Nodes::new()),
         Happening::NodeKnown => world.ctx.fleet.serve(nodes.clone()),

@@ -43,6 +43,24 @@ async fn the_landing_page_says_what_this_is_and_nothing_of_tenants() {
 }
 
 #[tokio::test]
+async fn the_verifier_is_served_where_it_is_configured() {
+    let world = World::fleet(vec![TestNode::sim()], |_| {}).await;
+    let page = get(&world, "/verify").await;
+    assert!(page.text.contains("casemate verify bundle.json"), "{}", page.text);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("verify.html");
+    std::fs::write(&file, "<script>wasm_bindgen()</script>").unwrap();
+    let world = World::fleet(vec![TestNode::sim()], |config| {
+        config.attestation.verify_page.clone_from(&file);
+    })
+    .await;
+    let page = get(&world, "/verify").await;
+    assert_eq!(page.text, "<script>wasm_bindgen()</script>");
+    let policy = page.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("default-src 'none'") && policy.contains("'sha256-"), "{policy}");
+}
+
+#[tokio::test]
 async fn each_part_is_there_with_its_role_only() {
     let mut world = World::with(|config| config.role = vec![Role::Console]).await;
     let mut parts = (*world.ctx).clone();

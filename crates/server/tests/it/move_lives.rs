@@ -155,10 +155,10 @@ impl Life {
         all.into_iter().find(|node| node.name == NAMES[at]).unwrap()
     }
 
-    /// Silence is what the watch has found: the host itself goes on.
+    /// Outage is what the watch has found: the host itself goes on.
     async fn silence_or_wake(&mut self) {
         let at = self.dice.below(3) as usize;
-        if self.node(at).silence().is_some() {
+        if self.node(at).outage().is_some() {
             self.wake(at).await;
         } else {
             self.tell(|| format!("{} does not answer", NAMES[at]));
@@ -213,7 +213,7 @@ impl Life {
 
     fn nodes(&self) -> Vec<NodeId> {
         let own = self.world.ctx.fleet.own();
-        own.values().filter(|node| node.silence().is_none()).map(|node| node.id).collect()
+        own.values().filter(|node| node.outage().is_none()).map(|node| node.id).collect()
     }
 
     async fn claim(&self) -> Option<Box<LeasedCvm>> {
@@ -313,7 +313,7 @@ impl Life {
         }
         assert_eq!(cvm.desired.power, self.power);
         assert_eq!(cvm.moves_to, None, "{cvm:?}");
-        let taken = nodes::taken(&self.world.ctx.db).await.unwrap();
+        let taken = nodes::usage(&self.world.ctx.db).await.unwrap();
         let taken: Vec<_> = taken.iter().map(|one| (one.node_id, one.slots)).collect();
         if self.power == Power::Deleted {
             assert_eq!((vms, taken), (vec![], vec![]));

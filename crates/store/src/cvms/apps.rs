@@ -10,7 +10,7 @@ use casemate_core::{
 use sqlx::{query_as, query_scalar};
 
 use super::{
-    Cvm, Part, Seek,
+    Cvm, ListPage, PageStart,
     pagination::IndexScan,
     row::{LISTED, Row},
 };
@@ -264,11 +264,11 @@ pub async fn apps_page(
     db: &Db,
     workspace: WorkspaceId,
     filter: &AppFilter,
-    seek: Seek<AppKey>,
+    seek: PageStart<AppKey>,
     limit: i64,
-) -> Result<Part<App, AppKey>, Error> {
+) -> Result<ListPage<App, AppKey>, Error> {
     if filter.matches_nothing() {
-        return Ok(Part::nothing());
+        return Ok(ListPage::nothing());
     }
     let total = total(db, workspace, filter).await?;
     let walk = IndexScan::new(seek, limit, total);
@@ -282,7 +282,7 @@ pub async fn apps_page(
         }),
     };
     let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
-    Ok(Part { items: by_ids(db, workspace, &ids).await?, total, next })
+    Ok(ListPage { items: by_ids(db, workspace, &ids).await?, total, next })
 }
 
 /// An app of a workspace, if it has live CVMs.

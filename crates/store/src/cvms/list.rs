@@ -5,7 +5,7 @@ use casemate_core::id::{CvmId, NodeId, UserId, VmUuid, WorkspaceId};
 use sqlx::{query_as, query_scalar};
 
 use super::{
-    Cvm, Part, Seek,
+    Cvm, ListPage, PageStart,
     pagination::IndexScan,
     row::{LISTED, Row},
 };
@@ -44,15 +44,15 @@ pub async fn page(
     db: &Db,
     workspace: WorkspaceId,
     filter: Filter,
-    seek: Seek<CvmId>,
+    seek: PageStart<CvmId>,
     limit: i64,
-) -> Result<Part<Cvm, CvmId>, Error> {
+) -> Result<ListPage<Cvm, CvmId>, Error> {
     let total = total(db, workspace, filter).await?;
     let walk = IndexScan::new(seek, limit, total);
     let ids = ids(db, workspace, filter, &walk).await?;
     let (ids, more) = walk.page(ids, limit, total);
     let next = ids.last().copied().filter(|_| more).map(CvmId);
-    Ok(Part { items: by_ids(db, &ids).await?, total, next })
+    Ok(ListPage { items: by_ids(db, &ids).await?, total, next })
 }
 
 async fn ids(

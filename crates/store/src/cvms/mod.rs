@@ -29,7 +29,7 @@ pub use find::{anywhere, by_id, by_uuids, for_gateway, live_of_app, resolve, wit
 pub use history::{PastCvm, app_history};
 pub use intent::{Intent, ToDelete, to_delete};
 pub use list::{Filter, ids_on_node, on_node, on_node_among, page, uuids_on_node};
-pub use pagination::{Part, Seek};
+pub use pagination::{ListPage, PageStart};
 pub(crate) use row::{Row, SELECT, readable};
 pub(crate) use usage_counters::UsageDelta;
 pub use write::Inserted;

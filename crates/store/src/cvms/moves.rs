@@ -9,7 +9,7 @@ use casemate_core::{
 use sqlx::{query, query_scalar};
 
 use super::{Cvm, UsageDelta};
-use crate::{Error, Tx, freshness::Subject, nodes::Taken};
+use crate::{Error, Tx, freshness::Subject, nodes::NodeUsage};
 
 impl Tx {
     /// Notes that a live CVM is to run on another node, and takes its room there. Returns what other CVMs take
@@ -19,7 +19,7 @@ impl Tx {
         read: &Cvm,
         spec: &Spec,
         to: NodeId,
-    ) -> Result<Taken, Error> {
+    ) -> Result<NodeUsage, Error> {
         const SQL: &str = "INSERT INTO moves (cvm_id, node_id) VALUES ($1, $2)";
         self.touch(Subject::Cvm(read.id));
         self.take_move(read.id).await?;
@@ -38,7 +38,7 @@ impl Tx {
             }
         }
         let taken = counted.unwrap_or_default();
-        Ok(Taken {
+        Ok(NodeUsage {
             slots: taken.slots - 1,
             vcpu: taken.vcpu - usage.vcpu,
             memory_mb: taken.memory_mb - usage.memory_mb,

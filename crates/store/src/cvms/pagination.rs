@@ -3,7 +3,7 @@
 
 /// Where a page begins. `K` is the sort key of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seek<K> {
+pub enum PageStart<K> {
     /// After this many items; a negative number counts as 0.
     Skip(i64),
     /// After the item with this key, which may no longer exist.
@@ -12,7 +12,7 @@ pub enum Seek<K> {
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part<T, K> {
+pub struct ListPage<T, K> {
     /// In the order of the list.
     pub items: Vec<T>,
     /// Length of the whole list.
@@ -21,7 +21,7 @@ pub struct Part<T, K> {
     pub next: Option<K>,
 }
 
-impl<T, K> Part<T, K> {
+impl<T, K> ListPage<T, K> {
     pub const fn nothing() -> Self {
         Self { items: Vec::new(), total: 0, next: None }
     }
@@ -44,11 +44,13 @@ pub(super) enum IndexScan<K> {
 impl<K> IndexScan<K> {
     /// The shorter scan for a page of at most `limit` items in a list of `total`. If needed, it reads one key
     /// more than the page to know whether another page follows.
-    pub(super) fn new(seek: Seek<K>, limit: i64, total: i64) -> Self {
+    pub(super) fn new(seek: PageStart<K>, limit: i64, total: i64) -> Self {
         let skip = match seek {
             _ if limit <= 0 => return Self::Nowhere,
-            Seek::After(after) => return Self::DownFrom { after, take: limit.saturating_add(1) },
-            Seek::Skip(skip) => skip.max(0),
+            PageStart::After(after) => {
+                return Self::DownFrom { after, take: limit.saturating_add(1) };
+            }
+            PageStart::Skip(skip) => skip.max(0),
         };
         let left = total.saturating_sub(skip);
         if left <= 0 {
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     /// Reads a list with the keys `total-1, …, 0`, as a database would.
-    fn read(total: i64, seek: Seek<i64>, limit: i64) -> (Vec<i64>, bool, i64) {
+    fn read(total: i64, seek: PageStart<i64>, limit: i64) -> (Vec<i64>, bool, i64) {
         let walk = IndexScan::new(seek, limit, total);
         let all: Vec<i64> = match walk {
             IndexScan::Up { .. } => (0..total).collect(),
@@ -132,13 +134,13 @@ mod tests {
             let (mut by_number, mut by_key) = (Vec::new(), Vec::new());
             let mut after = None;
             for page in 0..=total / limit {
-                let (keys, more, skipped) = read(total, Seek::Skip(page * limit), limit);
+                let (keys, more, skipped) = read(total, PageStart::Skip(page * limit), limit);
                 prop_assert!(skipped <= total / 2, "{skipped} of {total} are skipped");
                 by_number.extend(keys);
                 prop_assert_eq!(more, (page + 1) * limit < total);
             }
             loop {
-                let seek = after.map_or(Seek::Skip(0), Seek::After);
+                let seek = after.map_or(PageStart::Skip(0), PageStart::After);
                 let (keys, more, _) = read(total, seek, limit);
                 after = keys.last().copied();
                 by_key.extend(keys);
@@ -151,12 +153,14 @@ mod tests {
 
     #[test]
     fn what_is_no_page_reads_nothing() {
-        for (seek, limit, total) in
-            [(Seek::Skip(0), 0, 9), (Seek::Skip(9), 5, 9), (Seek::Skip(i64::MAX), i64::MAX, 9)]
-        {
+        for (seek, limit, total) in [
+            (PageStart::Skip(0), 0, 9),
+            (PageStart::Skip(9), 5, 9),
+            (PageStart::Skip(i64::MAX), i64::MAX, 9),
+        ] {
             assert_eq!(IndexScan::<i64>::new(seek, limit, total), IndexScan::Nowhere);
         }
-        assert_eq!(IndexScan::new(Seek::After(3), -1, 9), IndexScan::<i64>::Nowhere);
-        assert_eq!(read(9, Seek::Skip(-1), 5).0, [8, 7, 6, 5, 4]);
+        assert_eq!(IndexScan::new(PageStart::After(3), -1, 9), IndexScan::<i64>::Nowhere);
+        assert_eq!(read(9, PageStart::Skip(-1), 5).0, [8, 7, 6, 5, 4]);
     }
 }

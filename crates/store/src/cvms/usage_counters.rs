@@ -8,7 +8,7 @@ use casemate_core::{cvm::Spec, time::Timestamp};
 use sqlx::{query, query_as, query_scalar};
 
 use super::Cvm;
-use crate::{Error, Tx, nodes::Taken};
+use crate::{Error, Tx, nodes::NodeUsage};
 
 /// The resources of a live CVM, and the counters they belong to.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -40,7 +40,7 @@ impl UsageDelta {
 /// Sums after a CVM was counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UsageTotals {
-    pub(crate) node: Taken,
+    pub(crate) node: NodeUsage,
     /// Number of live CVMs of its app.
     pub(crate) of_app: i64,
 }
@@ -87,11 +87,11 @@ impl Tx {
         &mut self,
         usage: &UsageDelta,
         by: i64,
-    ) -> Result<Taken, Error> {
+    ) -> Result<NodeUsage, Error> {
         const NODE: &str = "UPDATE nodes SET slots = slots + $2, vcpu = vcpu + $3, \
             memory_mb = memory_mb + $4, disk_gb = disk_gb + $5 WHERE id = $1 \
             RETURNING id AS node_id, slots, vcpu, memory_mb, disk_gb, state";
-        on_tx!(self, |c| query_as::<_, Taken>(NODE)
+        on_tx!(self, |c| query_as::<_, NodeUsage>(NODE)
             .bind(usage.node_id)
             .bind(by)
             .bind(by * usage.vcpu)

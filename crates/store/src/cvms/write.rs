@@ -15,7 +15,7 @@ use super::{
     columns::{Columns, Configuration, Desired, bind_configuration, bind_desired},
     row::{Row, SELECT, corrupt_column, unreadable_column},
 };
-use crate::{Error, Tx, freshness::Subject, nodes::Taken};
+use crate::{Error, Tx, freshness::Subject, nodes::NodeUsage};
 
 impl NewCvm {
     fn usage(&self) -> UsageDelta {
@@ -37,7 +37,7 @@ pub struct Inserted {
     /// As a read would return it.
     pub cvm: Cvm,
     /// Usage of its node by other CVMs.
-    pub before: Taken,
+    pub before: NodeUsage,
     /// Number of live CVMs of its app, including this one.
     pub of_app: i64,
 }
@@ -112,7 +112,7 @@ impl Tx {
                 .bind(now.micros());
             bind_configuration!(bind_desired!(statement, desired), configuration)
         })?;
-        let before = Taken {
+        let before = NodeUsage {
             node_id: counted.node.node_id,
             slots: counted.node.slots - 1,
             vcpu: counted.node.vcpu - usage.vcpu,

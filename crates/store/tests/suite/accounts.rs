@@ -142,11 +142,11 @@ async fn a_node_that_nobody_serves_is_taken_by_one(db: Db) {
 
 async fn what_is_taken_follows_the_live_cvms(db: Db) {
     let world = World::new(db.clone()).await;
-    assert_eq!(nodes::taken(&db).await.unwrap(), []);
+    assert_eq!(nodes::usage(&db).await.unwrap(), []);
     let cvm = world.cvm("alpha").await;
     world.cvm("bravo").await;
-    let taken = nodes::taken(&db).await.unwrap();
-    let expected = nodes::Taken {
+    let taken = nodes::usage(&db).await.unwrap();
+    let expected = nodes::NodeUsage {
         node_id: world.node.0,
         slots: 2,
         vcpu: 4,
@@ -156,10 +156,10 @@ async fn what_is_taken_follows_the_live_cvms(db: Db) {
     };
     assert_eq!(taken, [expected]);
     world.delete(cvm.id, at(1)).await;
-    let taken = nodes::taken(&db).await.unwrap();
+    let taken = nodes::usage(&db).await.unwrap();
     assert_eq!(
         taken,
-        [nodes::Taken { slots: 1, vcpu: 2, memory_mb: 1024, disk_gb: 10, ..expected }]
+        [nodes::NodeUsage { slots: 1, vcpu: 2, memory_mb: 1024, disk_gb: 10, ..expected }]
     );
 }
 
@@ -186,7 +186,7 @@ async fn admissions_to_one_node_see_each_other(db: Db) {
         admitted += usize::from(task.await.unwrap());
     }
     assert_eq!(admitted, 5);
-    assert_eq!(nodes::taken(&db).await.unwrap()[0].slots, 5);
+    assert_eq!(nodes::usage(&db).await.unwrap()[0].slots, 5);
 }
 
 casemate_testing::each_backend!(

@@ -6,7 +6,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db,
-    cvms::{self, AppFilter, Intent, Search, Seek},
+    cvms::{self, AppFilter, Intent, PageStart, Search},
 };
 
 use crate::world::{START, TERM, World, app_id, at, at_rest, claim, kms, number, told};
@@ -14,7 +14,7 @@ use crate::world::{START, TERM, World, app_id, at, at_rest, claim, kms, number, 
 /// Names of the matching apps, newest first, and their number.
 async fn found(world: &World, filter: &AppFilter) -> (Vec<String>, i64) {
     let part =
-        cvms::apps_page(&world.db, world.workspace, filter, Seek::Skip(0), 100).await.unwrap();
+        cvms::apps_page(&world.db, world.workspace, filter, PageStart::Skip(0), 100).await.unwrap();
     (part.items.into_iter().map(|app| app.name).collect(), part.total)
 }
 
@@ -46,7 +46,7 @@ async fn an_app_is_listed_while_it_has_cvms(db: Db) {
     tx.commit().await.unwrap();
     assert_eq!(search(&world, "").await, (vec!["api".to_owned(), "web".to_owned()], 2));
     let all = AppFilter::default();
-    let page = cvms::apps_page(&db, world.workspace, &all, Seek::Skip(1), 1).await.unwrap();
+    let page = cvms::apps_page(&db, world.workspace, &all, PageStart::Skip(1), 1).await.unwrap();
     assert_eq!((page.items.len(), page.total), (1, 2));
     let web = cvms::app(&db, world.workspace, &shared).await.unwrap().unwrap();
     assert_eq!(page.items[0], web);
@@ -296,10 +296,11 @@ async fn pages_of_any_size_make_the_whole(db: Db) {
         let (whole, total) = found(&world, &filter).await;
         assert_eq!(i64::try_from(whole.len()).unwrap(), total);
         for size in 1..=18 {
-            let (mut by_number, mut by_key, mut seek) = (Vec::new(), Vec::new(), Seek::Skip(0));
+            let (mut by_number, mut by_key, mut seek) =
+                (Vec::new(), Vec::new(), PageStart::Skip(0));
             let names = |apps: Vec<cvms::App>| apps.into_iter().map(|app| app.name);
             for number in 0..=18 / size {
-                let seek = Seek::Skip(number * size);
+                let seek = PageStart::Skip(number * size);
                 let part =
                     cvms::apps_page(&db, world.workspace, &filter, seek, size).await.unwrap();
                 by_number.extend(names(part.items));
@@ -309,7 +310,7 @@ async fn pages_of_any_size_make_the_whole(db: Db) {
                     cvms::apps_page(&db, world.workspace, &filter, seek, size).await.unwrap();
                 by_key.extend(names(part.items));
                 match part.next {
-                    Some(next) => seek = Seek::After(next),
+                    Some(next) => seek = PageStart::After(next),
                     None => break,
                 }
             }
@@ -328,7 +329,7 @@ async fn one_app_shows_at_most_a_hundred_cvms(db: Db) {
     }
     tx.commit().await.unwrap();
     let all = AppFilter::default();
-    let apps = cvms::apps_page(&db, world.workspace, &all, Seek::Skip(0), 10).await.unwrap();
+    let apps = cvms::apps_page(&db, world.workspace, &all, PageStart::Skip(0), 10).await.unwrap();
     let lengths: Vec<_> =
         apps.items.iter().map(|app| (app.app_id, app.cvms.len(), app.live)).collect();
     assert_eq!(lengths, [(few, 1, 1), (many, 100, 105)]);

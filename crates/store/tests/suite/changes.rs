@@ -131,7 +131,7 @@ async fn a_configuration_is_written_whole_and_tallied(db: Db) {
     let world = World::new(db.clone()).await;
     let cvm = world.cvm("alpha").await;
     let taken = async || {
-        let all = nodes::taken(&db).await.unwrap();
+        let all = nodes::usage(&db).await.unwrap();
         all.into_iter().find(|taken| taken.node_id == world.node.0).unwrap_or_default()
     };
     let before = taken().await;

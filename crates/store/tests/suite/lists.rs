@@ -8,7 +8,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, Error,
-    cvms::{self, AppFilter, Cvm, Filter, Seek},
+    cvms::{self, AppFilter, Cvm, Filter, PageStart},
 };
 
 use crate::world::{ALL, START, TERM, World, app_id, at, at_rest, claim, number, told, vm_uuid};
@@ -18,7 +18,7 @@ fn ids(cvms: &[Cvm]) -> Vec<CvmId> {
 }
 
 async fn page(world: &World, filter: Filter, limit: i64, offset: i64) -> (Vec<CvmId>, i64) {
-    let seek = Seek::Skip(offset);
+    let seek = PageStart::Skip(offset);
     let part = cvms::page(&world.db, world.workspace, filter, seek, limit).await.unwrap();
     (ids(&part.items), part.total)
 }
@@ -153,7 +153,8 @@ async fn pages_of_any_size_make_the_whole(db: Db) {
         (Filter { node, user }, &theirs),
     ] {
         for size in 1..=24 {
-            let (mut by_number, mut by_key, mut seek) = (Vec::new(), Vec::new(), Seek::Skip(0));
+            let (mut by_number, mut by_key, mut seek) =
+                (Vec::new(), Vec::new(), PageStart::Skip(0));
             for number in 0..=24 / size {
                 by_number.extend(page(&world, filter, size, number * size).await.0);
             }
@@ -162,19 +163,19 @@ async fn pages_of_any_size_make_the_whole(db: Db) {
                 assert_eq!(part.total, i64::try_from(whole.len()).unwrap());
                 by_key.extend(ids(&part.items));
                 match part.next {
-                    Some(next) => seek = Seek::After(next),
+                    Some(next) => seek = PageStart::After(next),
                     None => break,
                 }
             }
             assert_eq!((&by_number, &by_key), (whole, whole), "{filter:?} by {size}");
         }
     }
-    let part = cvms::page(&db, world.workspace, ALL, Seek::After(gone), 2).await.unwrap();
+    let part = cvms::page(&db, world.workspace, ALL, PageStart::After(gone), 2).await.unwrap();
     assert_eq!(ids(&part.items), all[11..13]);
-    let part = cvms::page(&db, world.workspace, ALL, Seek::After(CvmId(0)), 2).await.unwrap();
+    let part = cvms::page(&db, world.workspace, ALL, PageStart::After(CvmId(0)), 2).await.unwrap();
     assert_eq!((part.items.len(), part.next), (0, None));
     let foreign = world.foreign().await;
-    let part = cvms::page(&db, foreign.workspace, ALL, Seek::After(all[0]), 2).await.unwrap();
+    let part = cvms::page(&db, foreign.workspace, ALL, PageStart::After(all[0]), 2).await.unwrap();
     assert_eq!((part.items.len(), part.total), (0, 0));
 }
 
@@ -191,7 +192,7 @@ async fn lists_leave_out_what_they_do_not_show(db: Db) {
     let id = tx.insert_cvm(new.clone(), START).await.unwrap().cvm.id;
     assert_eq!(tx.cvm(id).await.unwrap().unwrap().spec, new.spec);
     tx.commit().await.unwrap();
-    let part = cvms::page(&db, world.workspace, ALL, Seek::Skip(0), 1).await.unwrap();
+    let part = cvms::page(&db, world.workspace, ALL, PageStart::Skip(0), 1).await.unwrap();
     let app = cvms::app(&db, world.workspace, &new.spec.app_id).await.unwrap().unwrap();
     let by_uuid = cvms::by_uuids(&db, world.workspace, &[new.uuid]).await.unwrap();
     let on_node = cvms::on_node(&db, world.node, CvmId(0), 5000).await.unwrap();
@@ -283,14 +284,15 @@ async fn totals_stay_true_under_concurrent_changes(db: Db) {
     }
     let (found, total) = page(&world, ALL, 100, 0).await;
     assert_eq!((found.len(), total), (24, 24));
-    let apps = cvms::apps_page(&db, world.workspace, &AppFilter::default(), Seek::Skip(0), 100)
-        .await
-        .unwrap();
+    let apps =
+        cvms::apps_page(&db, world.workspace, &AppFilter::default(), PageStart::Skip(0), 100)
+            .await
+            .unwrap();
     assert_eq!((apps.items.len(), apps.total, apps.next), (7, 7, None));
     for app in &apps.items {
         assert_eq!(usize::try_from(app.live).unwrap(), app.cvms.len());
     }
-    let taken = casemate_store::nodes::taken(&db).await.unwrap();
+    let taken = casemate_store::nodes::usage(&db).await.unwrap();
     assert_eq!((taken[0].slots, taken[0].vcpu), (24, 48));
 }
 

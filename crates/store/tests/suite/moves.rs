@@ -6,7 +6,7 @@ use casemate_core::{
 };
 use casemate_store::{
     Db,
-    cvms::{self, Cvm, Filter, Intent, Seek},
+    cvms::{self, Cvm, Filter, Intent, PageStart},
     left_vms, nodes,
 };
 
@@ -14,13 +14,13 @@ use crate::world::{START, World, at, told};
 
 /// Slots and virtual CPUs by node, of nodes that have any.
 async fn taken(db: &Db) -> Vec<(i64, i64, i64)> {
-    let taken = nodes::taken(db).await.unwrap();
+    let taken = nodes::usage(db).await.unwrap();
     taken.iter().map(|one| (one.node_id, one.slots, one.vcpu)).collect()
 }
 
 async fn listed(world: &World) -> usize {
     let filter = Filter { node: Some(world.node), user: None };
-    let page = cvms::page(&world.db, world.workspace, filter, Seek::Skip(0), 9).await.unwrap();
+    let page = cvms::page(&world.db, world.workspace, filter, PageStart::Skip(0), 9).await.unwrap();
     assert_eq!(page.items.len(), usize::try_from(page.total).unwrap());
     page.items.len()
 }

@@ -19,7 +19,7 @@ use casemate_core::{
 use casemate_store::{
     Db, accounts,
     commit_tokens::{self, Kind, NewPreparation, TokenHash},
-    cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, Search, Seek},
+    cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, PageStart, Search},
     drift, events,
     key_decisions::{self, BootQuery},
     lease, left_vms, nodes,
@@ -102,7 +102,7 @@ async fn every_statement_runs(db: Db) {
 async fn prepare_and_commit(world: &World) {
     let (db, document, kms) = (&world.db, hash(7), kms());
     let mut tx = db.begin().await.unwrap();
-    tx.refuse_dropped_env(world.workspace, false).await.unwrap();
+    tx.set_policy(world.workspace, Some(false), None).await.unwrap();
     tx.insert_api_key("aa", world.user, world.workspace, "k", START).await.unwrap();
     tx.remembered(world.workspace, "key", START).await.unwrap();
     tx.keep_document(&document, "{}", START).await.unwrap();
@@ -121,13 +121,13 @@ async fn prepare_and_commit(world: &World) {
     tx.documents_of_app(world.workspace, &app).await.unwrap();
     tx.names_held(world.workspace, &["alpha".to_owned()]).await.unwrap();
     tx.ports_on_node(world.node, None).await.unwrap();
-    tx.taken().await.unwrap();
+    tx.node_usage().await.unwrap();
     tx.lock_workspace(world.workspace).await.unwrap();
     tx.make_due(cvm, START).await.unwrap();
     tx.commit().await.unwrap();
     provisions::first_open(db, world.workspace, &document, &app, START).await.unwrap();
     provisions::next_nonce(db, world.workspace).await.unwrap();
-    assert!(!accounts::refuses_dropped_env(db, world.workspace).await.unwrap());
+    assert!(!accounts::policy(db, world.workspace).await.unwrap().refuses_dropped_env);
     provisions::free_nonces(db, world.workspace, 0, 3).await.unwrap();
     provisions::kms_of_app(db, &app).await.unwrap();
     provisions::document(db, &document).await.unwrap();
@@ -135,12 +135,12 @@ async fn prepare_and_commit(world: &World) {
 
 async fn read_everything(world: &World) {
     let (db, workspace) = (&world.db, world.workspace);
-    let first = cvms::page(db, workspace, ALL, Seek::Skip(0), 10).await.unwrap();
+    let first = cvms::page(db, workspace, ALL, PageStart::Skip(0), 10).await.unwrap();
     let cvm = first.items.into_iter().next().unwrap();
     let (node, user) = (Some(world.node), Some(world.user));
     for (node, user) in [(None, None), (node, None), (None, user), (node, user)] {
         let filter = Filter { node, user };
-        for seek in [Seek::Skip(0), Seek::After(CvmId(i64::MAX))] {
+        for seek in [PageStart::Skip(0), PageStart::After(CvmId(i64::MAX))] {
             let part = cvms::page(db, workspace, filter, seek, 9).await.unwrap();
             assert_eq!((part.items.len(), part.total), (1, 1));
         }
@@ -187,7 +187,7 @@ async fn read_everything(world: &World) {
     assert_eq!(key_decisions::totals(db).await.unwrap(), []);
     cvms::app(db, workspace, &cvm.spec.app_id).await.unwrap().unwrap();
     nodes::all(db).await.unwrap();
-    nodes::taken(db).await.unwrap();
+    nodes::usage(db).await.unwrap();
     operations::of_cvm(db, cvm.id, &OperationFilter::default(), 5).await.unwrap();
     operations::count(db, cvm.id, &OperationFilter::default()).await.unwrap();
     events::of_operations(db, &[operation_id()], 5).await.unwrap();
@@ -232,10 +232,9 @@ async fn read_apps(world: &World, cvm: &Cvm) {
                 ..filter.clone()
             };
             let expected = i64::from(!on(4));
-            for (filter, seek) in [&filter, &several]
-                .into_iter()
-                .flat_map(|filter| [Seek::Skip(0), Seek::After(after)].map(|seek| (filter, seek)))
-            {
+            for (filter, seek) in [&filter, &several].into_iter().flat_map(|filter| {
+                [PageStart::Skip(0), PageStart::After(after)].map(|seek| (filter, seek))
+            }) {
                 let part =
                     cvms::apps_page(&world.db, world.workspace, filter, seek, 9).await.unwrap();
                 assert_eq!(part.total, expected, "{filter:?}");

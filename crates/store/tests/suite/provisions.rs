@@ -194,7 +194,7 @@ async fn a_provision_is_consumed_by_one_of_many(db: Db) {
         made.extend(task.await.unwrap());
     }
     assert_eq!(made.len(), 1, "{made:?}");
-    let seek = cvms::Seek::Skip(0);
+    let seek = cvms::PageStart::Skip(0);
     let live = cvms::page(&db, world.workspace, crate::world::ALL, seek, 10).await.unwrap().total;
     assert_eq!(live, 1);
 }

@@ -70,7 +70,7 @@ async fn what_a_node_has_left_is_seen_within_the_transaction(db: Db) {
     let made = tx.insert_cvm(NewCvm { spec, ..new }, START).await.unwrap().cvm;
     assert_eq!(tx.ports_on_node(world.node, None).await.unwrap(), [port]);
     assert_eq!(tx.ports_on_node(world.node, Some(made.id)).await.unwrap(), []);
-    let taken = tx.taken().await.unwrap();
+    let taken = tx.node_usage().await.unwrap();
     assert_eq!(taken.iter().map(|node| node.slots).sum::<i64>(), 2);
     drop(tx);
     let mut tx = db.begin().await.unwrap();

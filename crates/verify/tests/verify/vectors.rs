@@ -216,6 +216,37 @@ fn the_sev_crates_report_is_proven_under_amds_root() {
     assert_eq!(by.root, Root::Amd { product: "Milan".to_owned() });
 }
 
+#[test]
+fn certificates_that_are_not_shown_are_missing_and_amds_root_is_known() {
+    let (mut bundle, now) = dstack_snp();
+    let whole = judge(&bundle, &Policy::default(), now);
+    assert!(whole.state(ClaimId::Hardware).unwrap().is_proven());
+    bundle.snp.as_mut().unwrap().ark.clear();
+    assert_eq!(judge(&bundle, &Policy::default(), now).claims, whole.claims);
+
+    for (field, is_ask) in [("snp.ask", true), ("snp.vcek", false)] {
+        let (mut bundle, now) = dstack_snp();
+        let snp = bundle.snp.as_mut().unwrap();
+        if is_ask {
+            snp.ask.clear();
+        } else {
+            snp.vcek.clear();
+        }
+        let verdict = judge(&bundle, &Policy::default(), now);
+        let expected = State::NotShown { why: Missing::NotInBundle { field } };
+        assert_eq!(verdict.state(ClaimId::Hardware), Some(&expected));
+        assert!(!verdict.claims.iter().any(|claim| claim.state.is_proven()), "{field}");
+    }
+    // Another certificate in its place is no certificate of AMD's.
+    let (mut bundle, now) = dstack_snp();
+    let snp = bundle.snp.as_mut().unwrap();
+    snp.ark.clear();
+    snp.ask = snp.vcek.clone();
+    let verdict = judge(&bundle, &Policy::default(), now);
+    let expected = State::Failed { reason: Reason::UnknownRoot };
+    assert_eq!(verdict.state(ClaimId::Hardware), Some(&expected));
+}
+
 /// Changes to a real report and its certificates, and the code of the reason for each.
 #[test]
 fn changed_reports_are_refused() {

@@ -385,7 +385,7 @@ impl Case {
         assert_eq!(audit.violations(), Vec::<String>::new());
         assert!(audit.overlaps.is_empty(), "two VMs ran at once: {:?}", audit.overlaps);
         let all = cvms::Filter { node: None, user: None };
-        let cvms = cvms::page(&db, WorkspaceId(1), all, cvms::Seek::Skip(0), 10)
+        let cvms = cvms::page(&db, WorkspaceId(1), all, cvms::PageStart::Skip(0), 10)
             .await
             .expect("the CVMs")
             .items;

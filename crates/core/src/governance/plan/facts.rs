@@ -8,7 +8,7 @@ use crate::{
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct ApprovalGoal {
     /// The document to boot.
     pub hash: ComposeHash,
     /// Whether the app should allow every device instead of the hosts' devices.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Note, Obstacle, Signer, Standing, Why, checksummed};
+use super::{Note, Obstacle, Purpose, Signer, Standing, checksummed};
 use crate::id::Address;
 
 impl Standing {
@@ -18,7 +18,7 @@ impl Standing {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Deploy => f.write_str("makes the app and registers it, with its document and device"),
@@ -38,7 +38,7 @@ impl fmt::Display for Why {
     }
 }
 
-impl Why {
+impl Purpose {
     /// Machine-readable.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {

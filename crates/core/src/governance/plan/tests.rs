@@ -60,8 +60,8 @@ fn facts(app: AppFacts, hosts: Vec<Host>) -> Facts {
     }
 }
 
-const fn wanted() -> Wanted {
-    Wanted { hash: HASH, any_device: false, signer: None }
+const fn wanted() -> ApprovalGoal {
+    ApprovalGoal { hash: HASH, any_device: false, signer: None }
 }
 
 fn calls(plan: &Plan) -> Vec<Call> {
@@ -86,7 +86,7 @@ fn document_and_devices_are_added_by_the_owner_each_once() {
 
 #[test]
 fn any_device_stands_for_all_of_them() {
-    let wanted = Wanted { any_device: true, ..wanted() };
+    let wanted = ApprovalGoal { any_device: true, ..wanted() };
     let plan_of = |app| calls(&plan(&wanted, &facts(app, vec![host(2, false), host(0, false)])));
     assert_eq!(plan_of(app()), [Call::SetAllowAnyDevice(true)]);
     assert_eq!(plan_of(AppFacts { any_device: true, ..app() }), []);
@@ -121,7 +121,7 @@ fn without_an_owner_only_what_is_allowed_stays_allowed() {
 fn an_offered_app_is_the_old_owners_until_the_new_one_accepts() {
     let app = AppFacts { hash_allowed: false, pending_owner: Some(HEIR), ..app() };
     let facts = facts(app, vec![host(2, true)]);
-    let by = |signer| plan(&Wanted { signer, ..wanted() }, &facts);
+    let by = |signer| plan(&ApprovalGoal { signer, ..wanted() }, &facts);
     let old = by(Some(OWNER));
     assert_eq!((calls(&old).len(), old.steps[0].signer.address()), (1, Some(OWNER)));
     assert_eq!(old.notes, [Note::Offered { from: OWNER, to: HEIR }]);
@@ -138,7 +138,7 @@ fn an_owner_of_a_safe_has_a_part_in_it() {
     let mut facts = facts(AppFacts { hash_allowed: false, ..app() }, vec![host(2, true)]);
     let safe = Account::Safe { threshold: 2, owners: vec![HEIR, KMS, STRANGER] };
     facts.accounts.insert(OWNER, safe);
-    let by = |signer| plan(&Wanted { signer: Some(signer), ..wanted() }, &facts);
+    let by = |signer| plan(&ApprovalGoal { signer: Some(signer), ..wanted() }, &facts);
     assert_eq!(by(STRANGER).standing(), Standing::Missing);
     assert_eq!(by(APP.into()).standing(), Standing::NotYours);
     assert_eq!(by(HEIR).notes, [Note::Safe { safe: OWNER, threshold: 2, owners: 3 }]);
@@ -186,10 +186,10 @@ fn a_needed_step_that_would_fail_is_an_obstacle_and_an_optional_one_is_not() {
         ..app()
     };
     let made = plan(&wanted(), &facts(app, vec![host(2, false)]));
-    let no = || Trial::Reverts("no".to_owned());
-    let fine = made.clone().tried([Trial::Succeeds, Trial::Succeeds, no()]);
+    let no = || SimulationOutcome::Reverts("no".to_owned());
+    let fine = made.clone().tried([SimulationOutcome::Succeeds, SimulationOutcome::Succeeds, no()]);
     assert_eq!((fine.standing(), &fine.optional[0].trial), (Standing::Missing, &no()));
-    let bad = made.tried([Trial::Succeeds, no(), Trial::Succeeds]);
+    let bad = made.tried([SimulationOutcome::Succeeds, no(), SimulationOutcome::Succeeds]);
     assert_eq!(bad.standing(), Standing::Blocked);
     let words = bad.obstacles[0].to_string();
     assert!(words.starts_with("step 2 would fail: no") && words.contains("never"), "{words}");
@@ -199,7 +199,7 @@ fn a_needed_step_that_would_fail_is_an_obstacle_and_an_optional_one_is_not() {
 fn a_new_app_is_one_call_of_the_kms() {
     let fresh = |hosts, any_device| {
         let facts = Facts { app: Subject::New(OWNER), ..facts(app(), hosts) };
-        plan(&Wanted { any_device, ..wanted() }, &facts)
+        plan(&ApprovalGoal { any_device, ..wanted() }, &facts)
     };
     let deploy = |any_device, device| Call::DeployAndRegisterApp {
         owner: OWNER,
@@ -366,7 +366,7 @@ proptest! {
         any_device in any::<bool>(),
         signer in prop::sample::select(vec![None, Some(OWNER), Some(HEIR), Some(STRANGER)]),
     ) {
-        let wanted = Wanted { any_device, signer, ..wanted() };
+        let wanted = ApprovalGoal { any_device, signer, ..wanted() };
         let facts = world.facts(new, &hosts);
         let made = plan(&wanted, &facts);
         let mut after = if new { world.without_app() } else { world.clone() };

@@ -24,6 +24,7 @@ mod inventory;
 mod logs;
 mod probe;
 mod ra_tls;
+mod snp_certificates;
 mod wire;
 
 use std::{

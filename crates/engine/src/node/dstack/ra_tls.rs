@@ -11,6 +11,7 @@ use x509_cert::{
     der::{Decode as _, asn1::OctetString, oid::ObjectIdentifier},
 };
 
+use super::snp_certificates::{self, SnpCertificates};
 use super::wire::GuestInfo;
 use crate::node::{CallError, Tee};
 
@@ -33,12 +34,14 @@ pub(super) fn evidence(told: GuestInfo, tee: Tee) -> Result<GuestEvidence, CallE
         "" => Shown::default(),
         pem => shown(pem).map_err(CallError::Rejected)?,
     };
+    let snp = shown.report.map(|report| {
+        let SnpCertificates { ask, vcek } = snp_certificates::read(&shown.cert_chain)?;
+        let mr_config = Some(shown.mr_config).filter(|text| !text.is_empty());
+        Ok(SnpReport { report: hex::encode(report), ask, vcek, mr_config })
+    });
     Ok(GuestEvidence {
         quote: shown.quote.map(hex::encode),
-        snp: shown.report.map(|report| SnpReport {
-            report: hex::encode(report),
-            certificates: shown.cert_chain.into_iter().map(hex::encode).collect(),
-        }),
+        snp: snp.transpose().map_err(CallError::Rejected)?,
         tcb_info: Some(told.tcb_info).filter(|text| !text.is_empty()),
         vm_config: None,
         event_log: None,
@@ -76,8 +79,13 @@ fn attested(bytes: &[u8]) -> Result<Shown, String> {
         return match <u8 as Decode>::decode(&mut rest) {
             Ok(SCALE_TDX) => <Vec<u8> as Decode>::decode(&mut rest)
                 .map(|quote| Shown { quote: Some(quote), ..Shown::default() }),
-            Ok(SCALE_SNP) => <(Vec<u8>, Vec<Vec<u8>>) as Decode>::decode(&mut rest).map(
-                |(report, cert_chain)| Shown { report: Some(report), cert_chain, quote: None },
+            Ok(SCALE_SNP) => <(Vec<u8>, Vec<Vec<u8>>, String) as Decode>::decode(&mut rest).map(
+                |(report, cert_chain, mr_config)| Shown {
+                    report: Some(report),
+                    cert_chain,
+                    mr_config,
+                    quote: None,
+                },
             ),
             Ok(_) => Ok(Shown::default()),
             Err(error) => Err(error),
@@ -95,6 +103,7 @@ struct Shown {
     quote: Option<Vec<u8>>,
     report: Option<Vec<u8>>,
     cert_chain: Vec<Vec<u8>>,
+    mr_config: String,
 }
 
 /// As far as it is read.
@@ -169,6 +178,7 @@ mod tests {
         for shown in [old, new] {
             assert_eq!(shown.quote, None);
             assert_eq!((shown.report.as_ref(), &shown.cert_chain), (Some(&report), &cert_chain));
+            assert_eq!(shown.mr_config, "{}");
         }
     }
 

@@ -31,7 +31,7 @@ use super::{
 use crate::app::{
     Caller, Ctx, Error,
     mutation::{IdempotencyKey, Mutation, WriteError},
-    replicate::Wanted,
+    replicate::ReplicaOverrides,
     update::{self, Accepted, ChangeRequest, Effect},
 };
 
@@ -128,7 +128,7 @@ pub fn node(row: &Preparation, cvm: &Cvm) -> Result<NodeId, Error> {
 }
 
 /// What was prepared, of a machine.
-pub fn machine(row: &Preparation) -> Result<Wanted, Error> {
+pub fn machine(row: &Preparation) -> Result<ReplicaOverrides, Error> {
     request(row)
 }
 
@@ -157,9 +157,9 @@ pub async fn begin(
     consent: &Consent,
     again: Option<&ChangeRequest>,
 ) -> Result<Decision<Box<Accepted>>, Error> {
-    let (cvm, row) = match taken(ctx, tx, row, says).await? {
-        Taken::Live(cvm, row) => (cvm, row),
-        Taken::Before(cvm, _, operation) => {
+    let (cvm, row) = match lock_preparation(ctx, tx, row, says).await? {
+        LockedPreparation::Live(cvm, row) => (cvm, row),
+        LockedPreparation::Before(cvm, _, operation) => {
             progress(ctx, operation).await?;
             let cvm = cvm.ok_or(TokenRejection::Gone)?;
             return Ok(Decision::Done(Box::new(before(tx, &cvm, operation).await?)));
@@ -191,7 +191,7 @@ pub async fn begin(
 
 /// Something that was prepared, in the transaction that is to accept it. Its CVM is taken.
 #[derive(Debug)]
-pub enum Taken {
+pub enum LockedPreparation {
     /// It can be begun.
     Live(Cvm, Preparation),
     /// It was, a moment ago, and became this. The CVM may be gone.
@@ -199,18 +199,18 @@ pub enum Taken {
 }
 
 /// Takes the CVM of what was prepared and checks, as both are now, that it still stands.
-pub async fn taken(
+pub async fn lock_preparation(
     ctx: &Ctx,
     tx: &mut Tx,
     row: &Preparation,
     says: &ApprovalHeaders,
-) -> Result<Taken, Error> {
+) -> Result<LockedPreparation, Error> {
     let cvm = tx.lock_cvm(row.cvm).await?;
     let row = tx.preparation(&row.hash).await?.ok_or(TokenRejection::Unknown)?;
     let stands = standing(&row, says.hash.as_ref(), ctx.now())?;
     let cvm = cvm.filter(is_live);
     if let Standing::Before(operation) = stands {
-        return Ok(Taken::Before(cvm, row, operation));
+        return Ok(LockedPreparation::Before(cvm, row, operation));
     }
     let cvm = cvm.ok_or(TokenRejection::Gone)?;
     contracts(ctx, &cvm.kms)?
@@ -219,7 +219,7 @@ pub async fn taken(
     if digest(&base(ctx, tx, &row, &cvm).await?) != row.base {
         return Err(TokenRejection::Moved.into());
     }
-    Ok(Taken::Live(cvm, row))
+    Ok(LockedPreparation::Live(cvm, row))
 }
 
 /// How what a token became goes on. An error, if it came to nothing: then repeating it does not help.
@@ -321,6 +321,8 @@ mod tests {
         is_kept::<ChangeRequest>(include_str!(
             "../../../tests/golden/stored/change_request.v1.json"
         ));
-        is_kept::<Wanted>(include_str!("../../../tests/golden/stored/machine_request.v1.json"));
+        is_kept::<ReplicaOverrides>(include_str!(
+            "../../../tests/golden/stored/machine_request.v1.json"
+        ));
     }
 }

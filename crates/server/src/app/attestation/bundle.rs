@@ -1,10 +1,10 @@
 //! Everything that is known about one CVM, as a bundle that `casemate verify` checks offline, and what this
 //! service finds in it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use casemate_core::{
-    attestation::{ClaimState, GuestEvidence, JudgedClaim, StoredVerdict, TcbInfo},
+    attestation::{ClaimState, GuestEvidence, JudgedClaim, SnpReport, StoredVerdict, TcbInfo},
     time::Timestamp,
 };
 use casemate_store::{
@@ -52,7 +52,42 @@ pub async fn export(
         None => None,
     };
     let document = cvms::document(ctx, &cvm).await?;
-    Ok(of(ctx, &cvm, &found, collateral, Some(document)))
+    let mut bundle = of(ctx, &cvm, &found, collateral, Some(document));
+    if let Some(kms) = &mut bundle.kms {
+        kms.env_key = env_key(ctx, &cvm).await;
+    }
+    bundle.login = Some(bundle::Login { ssh_keys: ssh_keys(cvm.spec.user_config.as_deref()) });
+    Ok(bundle)
+}
+
+/// The key that variables of a CVM are sealed to, signed by its KMS. A KMS that does not answer leaves it out: the
+/// verifier reports it as not shown.
+async fn env_key(ctx: &Ctx, cvm: &Cvm) -> Option<bundle::EnvKey> {
+    let kms = ctx.fleet.kms_of(&cvm.kms)?;
+    let limit = Duration::from_secs(ctx.config.work.call_timeout_s);
+    let signed = tokio::time::timeout(
+        limit,
+        kms.kms.env_public_key(&cvm.spec.app_id, ctx.now().unix_seconds()),
+    )
+    .await
+    .ok()?
+    .ok()?;
+    Some(bundle::EnvKey {
+        public_key: Hex(*signed.public_key.as_bytes()),
+        signature: Hex(signed.signature_v1),
+        timestamp: Some(signed.timestamp),
+    })
+}
+
+/// Keys that were given to the guest for logging in.
+fn ssh_keys(user_config: Option<&str>) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Keys {
+        #[serde(default)]
+        ssh_authorized_keys: Vec<String>,
+    }
+    let read = user_config.and_then(|text| serde_json::from_str::<Keys>(text).ok());
+    read.map(|keys| keys.ssh_authorized_keys).unwrap_or_default()
 }
 
 /// The bundle of evidence. `document` is what was planned, for guests that do not show theirs.
@@ -95,7 +130,7 @@ pub(super) fn of(
             collateral: collateral.map(|collateral| (*collateral).clone()),
             event_log: event_log(evidence),
         }),
-        snp: None,
+        snp: evidence.snp.as_ref().and_then(snp),
         report_data: bytes(&found.nonce)
             .map(|nonce| bundle::ReportData { nonce, form: bundle::ReportDataForm::Raw }),
         app_compose: tcb
@@ -109,6 +144,18 @@ pub(super) fn of(
         login: None,
         gpu: None,
     }
+}
+
+/// A report without a certificate of the chip stays in: the verifier says what is missing.
+fn snp(shown: &SnpReport) -> Option<bundle::Snp> {
+    Some(bundle::Snp {
+        report: HexBytes(hex::decode(&shown.report).ok()?),
+        // The verifier has AMD's roots.
+        ark: String::new(),
+        ask: shown.ask.clone().unwrap_or_default(),
+        vcek: shown.vcek.clone().unwrap_or_default(),
+        mr_config: shown.mr_config.clone(),
+    })
 }
 
 /// Measurements, event log and document as far as the guest showed them.
@@ -219,5 +266,34 @@ pub(super) fn stored(verdict: &Verdict) -> StoredVerdict {
     StoredVerdict {
         accepted: matches!(verdict.outcome, Outcome::Proven | Outcome::Simulated),
         claims: verdict.claims.iter().map(judged).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_for_logging_in_are_those_of_the_user_config() {
+        let keys = |text| ssh_keys(Some(text));
+        assert_eq!(ssh_keys(None), Vec::<String>::new());
+        assert_eq!(
+            keys(r#"{"ssh_authorized_keys":["ssh-ed25519 A"],"other":1}"#),
+            ["ssh-ed25519 A"]
+        );
+        assert!(keys("no JSON").is_empty() && keys("{}").is_empty());
+    }
+
+    #[test]
+    fn a_report_without_certificates_stays_in_the_bundle() {
+        let shown = SnpReport { report: "ab".repeat(1184), ..SnpReport::default() };
+        let bare = snp(&shown).unwrap();
+        assert_eq!((bare.report.0.len(), &*bare.vcek, bare.mr_config), (1184, "", None));
+        let text = |text: &str| Some(text.to_owned());
+        let whole =
+            SnpReport { ask: text("ask"), vcek: text("vcek"), mr_config: text("{}"), ..shown };
+        let whole = snp(&whole).unwrap();
+        assert_eq!((&*whole.ask, &*whole.vcek, whole.mr_config), ("ask", "vcek", text("{}")));
+        assert_eq!(snp(&SnpReport { report: "no hex".to_owned(), ..SnpReport::default() }), None);
     }
 }

@@ -29,7 +29,7 @@ pub fn ppids(ctx: &Ctx) -> Vec<String> {
 fn shown(node: &FleetNode) -> AttestedNode {
     let (inventory, reachable) = node.observed();
     let known = inventory.device_id != DeviceId::from_bytes([0; 32]);
-    let status = match (node.placing().state, reachable) {
+    let status = match (node.policy().state, reachable) {
         (NodeState::Cordoned, _) => "MAINTENANCE",
         (_, true) => "ONLINE",
         (_, false) => "OFFLINE",

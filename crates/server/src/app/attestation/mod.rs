@@ -10,6 +10,7 @@ mod policy;
 mod quotes;
 mod read;
 mod request;
+mod verify_page;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ pub use self::{
     quotes::{collateral, raw, recent, upload, view},
     read::{app, cvm, tcb_evaluation},
     request::{request, request_state},
+    verify_page::VerifyPage,
 };
 use crate::config;
 
@@ -42,6 +44,7 @@ pub struct Attestation {
     roots: Roots,
     pccs: Option<Pccs>,
     kept: moka::sync::Cache<Platform, Arc<QuoteCollateralV3>>,
+    verify_page: Option<VerifyPage>,
 }
 
 impl Attestation {
@@ -75,7 +78,16 @@ impl Attestation {
             .max_capacity(PLATFORMS)
             .time_to_live(Duration::from_secs(config.collateral_kept_s))
             .build();
-        Ok(Self { root: Arc::new(root), root_der, roots, pccs, kept })
+        let verify_page = (!config.verify_page.as_os_str().is_empty())
+            .then(|| VerifyPage::read(&config.verify_page))
+            .transpose()
+            .map_err(|why| ("attestation.verify_page".to_owned(), why))?;
+        Ok(Self { root: Arc::new(root), root_der, roots, pccs, kept, verify_page })
+    }
+
+    /// The verifier as a page, if one is configured.
+    pub const fn verify_page(&self) -> Option<&VerifyPage> {
+        self.verify_page.as_ref()
     }
 
     /// The certificate of the root of guests without a TEE, PEM.

@@ -11,10 +11,10 @@ use casemate_engine::kms::{
     KmsError,
     dstack::{DstackKms, KmsMeta},
 };
-use casemate_store::nodes::Taken;
+use casemate_store::nodes::NodeUsage;
 use tokio::sync::Notify;
 
-use super::{Fleet, FleetKms, FleetNode, Governed, Silence, governed_id};
+use super::{Fleet, FleetKms, FleetNode, Governed, Outage, governed_id};
 
 /// A dstack-kms with what it told last.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct RemoteKms {
 pub struct ObservedKms {
     /// Since when it has given no key that can be trusted, and why. `None`: it gave one last time, or was not
     /// asked yet.
-    pub silence: Option<Silence>,
+    pub outage: Option<Outage>,
     /// What it says of itself; `None`: it has not said it yet.
     pub meta: Option<KmsMeta>,
     /// Why it said nothing of itself last time.
@@ -45,7 +45,7 @@ pub struct ObservedKms {
 impl ObservedKms {
     /// Whether it gave a key last time.
     pub const fn is_reachable(&self) -> bool {
-        self.looks > 0 && self.silence.is_none()
+        self.looks > 0 && self.outage.is_none()
     }
 }
 
@@ -69,8 +69,8 @@ impl RemoteKms {
     ) {
         let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
         observed.looks += 1;
-        observed.silence = key.err().map(|error| Silence {
-            since: observed.silence.as_ref().map_or(now, |silence| silence.since),
+        observed.outage = key.err().map(|error| Outage {
+            since: observed.outage.as_ref().map_or(now, |outage| outage.since),
             why: error.to_string(),
         });
         match meta {
@@ -139,7 +139,7 @@ impl Fleet {
     /// The KMS that guests of a node can take their keys from, the default first. Empty: the node's KMS is not
     /// configured in this process.
     pub fn kms_of_node(&self, node: &FleetNode) -> Vec<&FleetKms> {
-        match node.placing().kms {
+        match node.policy().kms {
             Some(slug) => self.dstack.iter().filter(|kms| kms.slug == slug).collect(),
             None => self.all_kms().filter(|kms| kms.remote.is_none()).collect(),
         }
@@ -151,14 +151,14 @@ impl Fleet {
     }
 
     /// A node as placement sees it.
-    pub fn candidate(&self, node: &FleetNode, taken: &[Taken]) -> Candidate {
+    pub fn candidate(&self, node: &FleetNode, taken: &[NodeUsage]) -> Candidate {
         node.candidate(taken, self.key_source(node))
     }
 
     /// Where guests of a node take their keys.
     pub fn key_source(&self, node: &FleetNode) -> KeySource {
         let known = self.kms_of_node(node);
-        let label = match (node.placing().kms, known.is_empty()) {
+        let label = match (node.policy().kms, known.is_empty()) {
             (Some(slug), false) => format!("the KMS {slug}"),
             (Some(slug), true) => format!("the KMS {slug}, which is not configured here"),
             (None, _) => {

@@ -32,7 +32,7 @@ use casemate_engine::{
     kms::{BuiltinKms, Kms, KmsError},
     node::{Image, Inventory, Node},
 };
-use casemate_store::nodes::Taken;
+use casemate_store::nodes::NodeUsage;
 
 pub use self::kms::{ObservedKms, RemoteKms};
 use sha2::{Digest, Sha256};
@@ -63,8 +63,8 @@ pub struct FleetNode {
 struct ObservedNode {
     inventory: Arc<Inventory>,
     /// `None`: it answered last time.
-    silence: Option<Silence>,
-    placing: Placing,
+    outage: Option<Outage>,
+    policy: NodePolicy,
     /// How often it was looked at.
     looks: u64,
     /// Another one with every change of the above, but for looks; never the same for two nodes.
@@ -73,7 +73,7 @@ struct ObservedNode {
 
 /// Since when a node has not answered, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Silence {
+pub struct Outage {
     /// The first call without an answer.
     pub since: Timestamp,
     /// What the last one came to.
@@ -82,7 +82,7 @@ pub struct Silence {
 
 /// What the operator of a node decided: what new CVMs it takes, and what leads to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placing {
+pub struct NodePolicy {
     /// What its operator decided.
     pub state: NodeState,
     /// Whether CVMs are placed on it unasked.
@@ -98,7 +98,7 @@ pub struct Placing {
     pub labels: Labels,
 }
 
-impl Default for Placing {
+impl Default for NodePolicy {
     fn default() -> Self {
         Self {
             state: NodeState::Active,
@@ -138,8 +138,8 @@ impl FleetNode {
         let inventory = Arc::new(inventory);
         let observed = RwLock::new(ObservedNode {
             inventory,
-            silence: None,
-            placing: Placing::default(),
+            outage: None,
+            policy: NodePolicy::default(),
             looks: 0,
             revision: revision(),
         });
@@ -170,7 +170,7 @@ impl FleetNode {
     /// What it told of itself last, and whether it answers now.
     pub fn observed(&self) -> (Arc<Inventory>, bool) {
         let observed = self.read();
-        (observed.inventory.clone(), observed.silence.is_none())
+        (observed.inventory.clone(), observed.outage.is_none())
     }
 
     /// SHA-256 of an OS image of this name here, if the node tells it.
@@ -179,24 +179,24 @@ impl FleetNode {
     }
 
     /// Since when it has not answered; `None`: it answered last time.
-    pub fn silence(&self) -> Option<Silence> {
-        self.read().silence.clone()
+    pub fn outage(&self) -> Option<Outage> {
+        self.read().outage.clone()
     }
 
     /// How often it was looked at.
-    pub fn looks(&self) -> u64 {
+    pub fn look_count(&self) -> u64 {
         self.read().looks
     }
 
     /// What new CVMs it takes.
-    pub fn placing(&self) -> Placing {
-        self.read().placing.clone()
+    pub fn policy(&self) -> NodePolicy {
+        self.read().policy.clone()
     }
 
     /// What all its CVMs together may take.
     pub fn capacity(&self) -> Amount {
         let observed = self.read();
-        let (has, limits) = (observed.inventory.capacity, observed.placing.limits);
+        let (has, limits) = (observed.inventory.capacity, observed.policy.limits);
         let least =
             |has: u32, limit: Option<u32>| i64::from(limit.map_or(has, |most| most.min(has)));
         Amount {
@@ -217,10 +217,10 @@ impl FleetNode {
     }
 
     /// Decides what new CVMs it takes.
-    pub fn place(&self, placing: Placing) {
+    pub fn set_policy(&self, policy: NodePolicy) {
         let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
-        if observed.placing != placing {
-            observed.placing = placing;
+        if observed.policy != policy {
+            observed.policy = policy;
             observed.revision = revision();
         }
     }
@@ -229,16 +229,16 @@ impl FleetNode {
     pub fn record_answer(&self, answer: Result<Inventory, String>, now: Timestamp) {
         let mut observed = self.observed.write().unwrap_or_else(PoisonError::into_inner);
         observed.looks += 1;
-        let (inventory, silence) = match answer {
+        let (inventory, outage) = match answer {
             Ok(inventory) => (Some(inventory), None),
             Err(why) => {
-                let since = observed.silence.as_ref().map_or(now, |silence| silence.since);
-                (None, Some(Silence { since, why }))
+                let since = observed.outage.as_ref().map_or(now, |outage| outage.since);
+                (None, Some(Outage { since, why }))
             }
         };
         let told = inventory.filter(|inventory| *inventory != *observed.inventory);
-        let changed = told.is_some() || observed.silence != silence;
-        observed.silence = silence;
+        let changed = told.is_some() || observed.outage != outage;
+        observed.outage = outage;
         if let Some(inventory) = told {
             observed.inventory = Arc::new(inventory);
         }
@@ -248,9 +248,9 @@ impl FleetNode {
     }
 
     /// The node as placement sees it, with the KMS of its guests.
-    fn candidate(&self, taken: &[Taken], kms: KeySource) -> Candidate {
+    fn candidate(&self, taken: &[NodeUsage], kms: KeySource) -> Candidate {
         let (inventory, reachable) = self.observed();
-        let Placing { state, labels, .. } = self.placing();
+        let NodePolicy { state, labels, .. } = self.policy();
         let free = inventory.gpus.iter().filter(|gpu| gpu.is_free);
         let taken = taken.iter().find(|taken| taken.node_id == self.id.0).copied();
         Candidate {
@@ -271,7 +271,7 @@ impl FleetNode {
 }
 
 /// What is taken as an amount.
-pub const fn amount(taken: Taken) -> Amount {
+pub const fn amount(taken: NodeUsage) -> Amount {
     Amount {
         slots: taken.slots,
         vcpu: taken.vcpu,
@@ -455,7 +455,7 @@ impl Fleet {
     }
 
     /// Replaces what is known of the nodes of other processes.
-    pub fn know(&self, others: impl IntoIterator<Item = FleetNode>) {
+    pub fn replace_others(&self, others: impl IntoIterator<Item = FleetNode>) {
         let own = self.own();
         let others = others.into_iter().filter(|node| !own.contains_key(&node.id));
         let others = others.map(|node| (node.id, Arc::new(node))).collect();

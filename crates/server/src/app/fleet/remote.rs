@@ -15,11 +15,11 @@ use casemate_engine::node::{
 };
 use casemate_store::nodes::NodeRow;
 
-use super::{FleetNode, Placing};
+use super::{FleetNode, NodePolicy};
 
 impl FleetNode {
     /// The node of a row; `None` where what it told of itself cannot be read.
-    pub fn remote(row: &NodeRow, served: bool, placing: Placing) -> Option<Self> {
+    pub fn remote(row: &NodeRow, served: bool, policy: NodePolicy) -> Option<Self> {
         let inventory: Inventory = casemate_core::stored::read(&row.inventory).ok()?;
         let kind = NodeKind::parse(&row.kind)?;
         let node = RemoteNode {
@@ -35,7 +35,7 @@ impl FleetNode {
         if let Some((since, why)) = silent {
             node.record_answer(Err(why.to_owned()), Timestamp::from_micros(since));
         }
-        node.place(placing);
+        node.set_policy(policy);
         Some(node)
     }
 }

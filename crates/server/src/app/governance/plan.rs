@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use casemate_api::{governance::GovernancePlanRequest, reply::GovernancePlan};
 use casemate_core::{
-    governance::plan::{Facts, Plan, Step, Subject, Trial, Wanted, plan},
+    governance::plan::{ApprovalGoal, Facts, Plan, SimulationOutcome, Step, Subject, plan},
     id::Address,
 };
 use casemate_engine::chain::Fault;
@@ -34,7 +34,7 @@ pub async fn make(
 ) -> Result<GovernancePlan, Error> {
     let wanted_by = (request.signer, request.allow_any_device.unwrap_or(false));
     let target = Box::pin(target::target(ctx, caller, request)).await?;
-    let wanted = Wanted { hash: target.hash, any_device: wanted_by.1, signer: wanted_by.0 };
+    let wanted = ApprovalGoal { hash: target.hash, any_device: wanted_by.1, signer: wanted_by.0 };
     let asked = tokio::time::timeout(PATIENCE, ask(&target, &wanted)).await;
     let late = || Fault::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()));
     let (facts, plan) =
@@ -43,7 +43,7 @@ pub async fn make(
     Ok(reply::reply(&target, &wanted, &facts, &plan, now, unknown))
 }
 
-async fn ask(target: &target::Target, wanted: &Wanted) -> Result<(Facts, Plan), Fault> {
+async fn ask(target: &target::Target, wanted: &ApprovalGoal) -> Result<(Facts, Plan), Fault> {
     let facts = facts::facts(target, wanted).await?;
     let plan = plan(wanted, &facts);
     let trials = trials(&target.governed, wanted, &facts, &plan).await?;
@@ -54,10 +54,10 @@ async fn ask(target: &target::Target, wanted: &Wanted) -> Result<(Facts, Plan), 
 /// Tries every step from its signer, but those that need another one first.
 async fn trials(
     governed: &Governed,
-    wanted: &Wanted,
+    wanted: &ApprovalGoal,
     facts: &Facts,
     plan: &Plan,
-) -> Result<Vec<Trial>, Fault> {
+) -> Result<Vec<SimulationOutcome>, Fault> {
     let owner = match &facts.app {
         Subject::New(owner) => Some(*owner),
         Subject::App(app) => app.owner,
@@ -70,14 +70,18 @@ async fn trials(
     Ok(trials)
 }
 
-async fn trial(governed: &Governed, step: &Step, anybody: Address) -> Result<Trial, Fault> {
+async fn trial(
+    governed: &Governed,
+    step: &Step,
+    anybody: Address,
+) -> Result<SimulationOutcome, Fault> {
     if step.after.is_some() {
-        return Ok(Trial::Untried);
+        return Ok(SimulationOutcome::Untried);
     }
     let from = step.signer.address().unwrap_or(anybody);
     let (to, data) = (step.transaction.to, step.transaction.call.calldata());
     Ok(match governed.chain.simulate(from, to, data).await? {
-        Ok(()) => Trial::Succeeds,
-        Err(reason) => Trial::Reverts(reason),
+        Ok(()) => SimulationOutcome::Succeeds,
+        Err(reason) => SimulationOutcome::Reverts(reason),
     })
 }

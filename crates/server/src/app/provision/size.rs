@@ -56,7 +56,7 @@ pub async fn place<'a>(
     }
     let (able, unable) = able(ctx, setup)?;
     let images = images(&able, request, allowed)?;
-    let taken = nodes::taken(&ctx.db).await?;
+    let taken = nodes::usage(&ctx.db).await?;
     let mut refused = None;
     for image in images {
         let demand = Demand {
@@ -103,7 +103,7 @@ fn able(ctx: &Ctx, setup: &RequestedSetup<'_>) -> Result<Sorted, Error> {
     }
     let region = region(request);
     let meant = |node: &Arc<FleetNode>| {
-        request.node_id.map_or_else(|| node.placing().takes_new, |id| id == node.id)
+        request.node_id.map_or_else(|| node.policy().takes_new, |id| id == node.id)
             && region.is_none_or(|region| region.eq_ignore_ascii_case(&node.region))
     };
     let (mut able, mut unable) = (Vec::new(), Vec::new());

@@ -10,7 +10,7 @@ use casemate_core::{
     node::{NodeState, Part, Unsupported},
     place::{Candidate, Demand, NoPlace, Refusal, Selector, admit, place},
 };
-use casemate_store::{Error as StoreError, Tx, nodes::Taken};
+use casemate_store::{Error as StoreError, Tx, nodes::NodeUsage};
 
 use crate::app::{Ctx, Error, fleet, fleet::FleetNode, provision};
 
@@ -33,7 +33,7 @@ pub struct TargetRequest<'a> {
 
 /// Why a node does not take the machine.
 #[derive(Debug, Clone)]
-enum Why {
+enum NodeRefusal {
     /// Its kind cannot do what the configuration asks.
     Kind(Unsupported),
     /// Another CVM has a host port there.
@@ -44,7 +44,7 @@ enum Why {
     Place(Refusal),
 }
 
-type Refused = Vec<(Arc<FleetNode>, Why)>;
+type Refused = Vec<(Arc<FleetNode>, NodeRefusal)>;
 
 /// Chooses the node.
 pub async fn choose(
@@ -65,23 +65,23 @@ pub async fn choose(
     let mut able = Vec::new();
     let spec = &request.next.spec;
     for node in nodes {
-        let why = if request.named.is_none() && !node.placing().takes_new {
-            Some(Why::Unasked)
+        let why = if request.named.is_none() && !node.policy().takes_new {
+            Some(NodeRefusal::Unasked)
         } else if let Some(cannot) =
             provision::find_unsupported_in_spec(&node, spec, &request.next.document)
         {
-            Some(Why::Kind(cannot))
+            Some(NodeRefusal::Kind(cannot))
         } else if spec.ports.is_empty() {
             None
         } else {
-            clash(&spec.ports, &tx.ports_on_node(node.id, None).await?).map(Why::Port)
+            clash(&spec.ports, &tx.ports_on_node(node.id, None).await?).map(NodeRefusal::Port)
         };
         match why {
             Some(why) => refused.push((node, why)),
             None => able.push(node),
         }
     }
-    let taken = tx.taken().await?;
+    let taken = tx.node_usage().await?;
     let candidates: Vec<Candidate> =
         able.iter().map(|node| ctx.fleet.candidate(node, &taken)).collect();
     match best(&candidates, request) {
@@ -89,7 +89,7 @@ pub async fn choose(
         Err(not) => {
             for (name, why) in not {
                 if let Some(node) = able.iter().find(|node| node.name == name) {
-                    refused.push((node.clone(), Why::Place(why)));
+                    refused.push((node.clone(), NodeRefusal::Place(why)));
                 }
             }
             refused.sort_by_key(|(node, _)| node.id);
@@ -132,7 +132,7 @@ pub async fn still_fits(
     node: &FleetNode,
     spec: &Spec,
     cvm: CvmId,
-    before: &Taken,
+    before: &NodeUsage,
 ) -> Result<(), Error> {
     let wanted = provision::amount(&spec.resources);
     let room = admit(node.capacity(), fleet::amount(*before), wanted);
@@ -146,7 +146,7 @@ pub async fn still_fits(
     Ok(())
 }
 
-impl Why {
+impl NodeRefusal {
     const fn code(&self, request: &TargetRequest<'_>) -> ErrorCode {
         match self {
             Self::Kind(_) => ErrorCode::FieldNotServed,

@@ -7,7 +7,7 @@ use casemate_store::{
     cvms::{self, Cvm},
 };
 
-use super::{Of, Wanted};
+use super::{Of, ReplicaOverrides};
 use crate::app::{
     Caller, Ctx, Error, approval::confirm::is_live, cvms::app_id, cvms::app_not_found,
 };
@@ -15,7 +15,7 @@ use crate::app::{
 /// The CVM that gives its configuration.
 #[derive(Debug)]
 pub struct Template {
-    /// Taken until commit.
+    /// NodeUsage until commit.
     pub cvm: Cvm,
     /// Where the machine goes unasked.
     pub beside: NodeId,
@@ -27,7 +27,7 @@ pub async fn choose(
     tx: &mut Tx,
     caller: &Caller,
     of: &Of,
-    wanted: &Wanted,
+    wanted: &ReplicaOverrides,
 ) -> Result<Template, Error> {
     let source = match of {
         Of::Cvm { cvm, app } => Some(source(ctx, caller, cvm, app.as_deref()).await?),
@@ -42,15 +42,15 @@ pub async fn choose(
     let documents = tx.documents_of_app(caller.workspace.id, &app).await?;
     let own = source.as_ref().map(|source| (source.spec.compose_hash, source.id));
     let asked = match (wanted.compose_hash, wanted.makes_a_document()) {
-        (Some(hash), _) => WantedDocument::This(hash),
-        (None, true) => WantedDocument::Newest,
-        (None, false) => WantedDocument::TheOnlyOne,
+        (Some(hash), _) => DocumentChoice::This(hash),
+        (None, true) => DocumentChoice::Newest,
+        (None, false) => DocumentChoice::TheOnlyOne,
     };
     let chosen = match pick(own, &documents, asked) {
         Ok(chosen) => chosen,
-        Err(Why::Nothing) => return Err(nothing_live(tx, caller, &app, said).await?),
-        Err(Why::Several) => return Err(several(&documents)),
-        Err(Why::NoSuch(hash)) => return Err(no_such(&hash, &documents)),
+        Err(NoTemplate::Nothing) => return Err(nothing_live(tx, caller, &app, said).await?),
+        Err(NoTemplate::Several) => return Err(several(&documents)),
+        Err(NoTemplate::NoSuch(hash)) => return Err(no_such(&hash, &documents)),
     };
     let cvm = tx
         .lock_cvm(chosen)
@@ -58,7 +58,7 @@ pub async fn choose(
         .filter(|cvm| is_live(cvm) && cvm.workspace == caller.workspace.id)
         .ok_or(StoreError::Stale)?;
     // It got another document between the two reads.
-    if matches!(asked, WantedDocument::This(hash) if hash != cvm.spec.compose_hash) {
+    if matches!(asked, DocumentChoice::This(hash) if hash != cvm.spec.compose_hash) {
         return Err(StoreError::Stale.into());
     }
     let beside = source.map_or(cvm.node, |source| source.node);
@@ -98,7 +98,7 @@ async fn source(ctx: &Ctx, caller: &Caller, text: &str, app: Option<&str>) -> Re
 
 /// Which document is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WantedDocument {
+enum DocumentChoice {
     /// The one of this hash.
     This(ComposeHash),
     /// Any: it is only what the machine's own is made from.
@@ -109,7 +109,7 @@ enum WantedDocument {
 
 /// Why there is no template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum NoTemplate {
     /// The app has no live CVM.
     Nothing,
     /// Its live CVMs run several documents.
@@ -123,17 +123,17 @@ enum Why {
 fn pick(
     source: Option<(ComposeHash, CvmId)>,
     documents: &[(ComposeHash, CvmId)],
-    asked: WantedDocument,
-) -> Result<CvmId, Why> {
-    let newest = documents.first().ok_or(Why::Nothing)?;
+    asked: DocumentChoice,
+) -> Result<CvmId, NoTemplate> {
+    let newest = documents.first().ok_or(NoTemplate::Nothing)?;
     let wanted = match asked {
-        WantedDocument::This(hash) => hash,
-        WantedDocument::TheOnlyOne if documents.len() > 1 => return Err(Why::Several),
-        WantedDocument::TheOnlyOne | WantedDocument::Newest => newest.0,
+        DocumentChoice::This(hash) => hash,
+        DocumentChoice::TheOnlyOne if documents.len() > 1 => return Err(NoTemplate::Several),
+        DocumentChoice::TheOnlyOne | DocumentChoice::Newest => newest.0,
     };
     let own = source.filter(|(hash, _)| *hash == wanted);
     let same = documents.iter().find(|(hash, _)| *hash == wanted).copied();
-    own.or(same).map(|(_, cvm)| cvm).ok_or(Why::NoSuch(wanted))
+    own.or(same).map(|(_, cvm)| cvm).ok_or(NoTemplate::NoSuch(wanted))
 }
 
 fn listed(mut error: Error, documents: &[(ComposeHash, CvmId)]) -> Error {
@@ -191,18 +191,18 @@ mod tests {
         let two = [(hash(2), CvmId(9)), (hash(1), CvmId(7))];
         let source = Some((hash(1), CvmId(3)));
         assert_eq!(
-            pick(source, &one, WantedDocument::TheOnlyOne),
+            pick(source, &one, DocumentChoice::TheOnlyOne),
             Ok(CvmId(3)),
             "the source itself"
         );
-        assert_eq!(pick(None, &one, WantedDocument::TheOnlyOne), Ok(CvmId(7)), "else the newest");
-        assert_eq!(pick(source, &two, WantedDocument::TheOnlyOne), Err(Why::Several));
-        assert_eq!(pick(None, &two, WantedDocument::TheOnlyOne), Err(Why::Several));
-        assert_eq!(pick(None, &two, WantedDocument::Newest), Ok(CvmId(9)));
-        assert_eq!(pick(source, &two, WantedDocument::This(hash(1))), Ok(CvmId(3)));
-        assert_eq!(pick(source, &two, WantedDocument::This(hash(2))), Ok(CvmId(9)));
+        assert_eq!(pick(None, &one, DocumentChoice::TheOnlyOne), Ok(CvmId(7)), "else the newest");
+        assert_eq!(pick(source, &two, DocumentChoice::TheOnlyOne), Err(NoTemplate::Several));
+        assert_eq!(pick(None, &two, DocumentChoice::TheOnlyOne), Err(NoTemplate::Several));
+        assert_eq!(pick(None, &two, DocumentChoice::Newest), Ok(CvmId(9)));
+        assert_eq!(pick(source, &two, DocumentChoice::This(hash(1))), Ok(CvmId(3)));
+        assert_eq!(pick(source, &two, DocumentChoice::This(hash(2))), Ok(CvmId(9)));
         let none = hash(5);
-        assert_eq!(pick(source, &two, WantedDocument::This(none)), Err(Why::NoSuch(none)));
-        assert_eq!(pick(None, &[], WantedDocument::Newest), Err(Why::Nothing));
+        assert_eq!(pick(source, &two, DocumentChoice::This(none)), Err(NoTemplate::NoSuch(none)));
+        assert_eq!(pick(None, &[], DocumentChoice::Newest), Err(NoTemplate::Nothing));
     }
 }

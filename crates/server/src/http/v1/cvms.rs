@@ -84,7 +84,7 @@ async fn part(
     caller: &Caller,
     query: &ListQuery,
     request: &SeekRequest,
-) -> Result<cvms::Part<CvmView>, Error> {
+) -> Result<cvms::ListPage<CvmView>, Error> {
     let (node, user) = whose(query).map_err(|item| Error::Invalid(vec![item]))?;
     cvms::page(ctx, caller, cvms::filter(node, user), request).await
 }

@@ -13,7 +13,7 @@ use casemate_api::{
 use crate::{
     app::{
         Caller, Ctx, Error,
-        instance_ids::{self, Sieve, Wanted},
+        instance_ids::{self, InstanceIdOptions, Sieve},
         mutation::{IdempotencyKey, Written},
     },
     http::{
@@ -50,7 +50,7 @@ pub async fn look_for(
     request: Body<InstanceIdRequest>,
 ) -> Result<Written<InstanceIdResult>, ApiError> {
     let InstanceIdRequest { overwrite, dry_run, allow_data_loss } = request.value;
-    let wanted = Wanted { replace: overwrite, dry_run, allow_data_loss };
+    let wanted = InstanceIdOptions { replace: overwrite, dry_run, allow_data_loss };
     apply_to_cvm(&ctx, &caller, version, &cvm, wanted, request.key).await
 }
 
@@ -78,7 +78,7 @@ pub async fn replace(
     request: Body<RefreshInstanceIdRequest>,
 ) -> Result<Written<InstanceIdResult>, ApiError> {
     let RefreshInstanceIdRequest { dry_run, allow_data_loss } = request.value;
-    let wanted = Wanted { replace: true, dry_run, allow_data_loss };
+    let wanted = InstanceIdOptions { replace: true, dry_run, allow_data_loss };
     apply_to_cvm(&ctx, &caller, version, &cvm, wanted, request.key).await
 }
 
@@ -87,7 +87,7 @@ async fn apply_to_cvm(
     caller: &Caller,
     version: Version,
     cvm: &str,
-    wanted: Wanted,
+    wanted: InstanceIdOptions,
     key: Option<IdempotencyKey>,
 ) -> Result<Written<InstanceIdResult>, ApiError> {
     let mut mutation = ctx.begin_mutation(caller, key).await?;
@@ -121,7 +121,7 @@ pub async fn look_for_many(
         missing_only: asked.missing_only.unwrap_or(true),
         limit,
     };
-    let wanted = Wanted {
+    let wanted = InstanceIdOptions {
         replace: asked.overwrite,
         dry_run: asked.dry_run,
         allow_data_loss: asked.allow_data_loss,
@@ -147,7 +147,7 @@ pub async fn replace_many(
 ) -> Result<Written<InstanceIdResults>, ApiError> {
     let RefreshInstanceIdsRequest { ids, dry_run, allow_data_loss } = request.value;
     let sieve = Sieve { running_only: false, missing_only: false, limit: MAX_BATCH };
-    let wanted = Wanted { replace: true, dry_run, allow_data_loss };
+    let wanted = InstanceIdOptions { replace: true, dry_run, allow_data_loss };
     many(&ctx, &caller, version, (Some(&ids), sieve, wanted), request.key).await
 }
 
@@ -155,7 +155,7 @@ async fn many(
     ctx: &Ctx,
     caller: &Caller,
     version: Version,
-    (names, sieve, wanted): (Option<&[String]>, Sieve, Wanted),
+    (names, sieve, wanted): (Option<&[String]>, Sieve, InstanceIdOptions),
     key: Option<IdempotencyKey>,
 ) -> Result<Written<InstanceIdResults>, ApiError> {
     let mut mutation = ctx.begin_mutation(caller, key).await?;

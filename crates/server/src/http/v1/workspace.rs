@@ -1,9 +1,9 @@
-//! What the caller's workspace says about changes of its CVMs.
+//! What the caller's workspace says about its CVMs.
 
 use axum::{Json, extract::State};
 use casemate_api::{
     error::ErrorBody,
-    workspace::{EnvGuard, Policy, PolicyPatch},
+    workspace::{Policy, PolicyPatch},
 };
 
 use crate::{
@@ -13,10 +13,6 @@ use crate::{
         extract::{Auth, Body},
     },
 };
-
-const fn policy(refuses: bool) -> Policy {
-    Policy { env_guard: if refuses { EnvGuard::Refuse } else { EnvGuard::Report } }
-}
 
 /// The policy of the workspace.
 #[utoipa::path(
@@ -28,7 +24,7 @@ const fn policy(refuses: bool) -> Policy {
     extensions(("x-casemate" = json!(true))),
 )]
 pub async fn get(State(ctx): State<Ctx>, Auth(caller): Auth) -> Result<Json<Policy>, ApiError> {
-    Ok(Json(policy(account::refuses_dropped_env(&ctx, &caller).await?)))
+    Ok(Json(account::policy(&ctx, &caller).await?))
 }
 
 /// Changes the policy of the workspace; it counts from the next request on.
@@ -54,7 +50,6 @@ pub async fn patch(
         return Err(Error::invalid(name, "is unknown; leave it out").into());
     }
     let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
-    let refuse = request.value.env_guard.map(|guard| guard == EnvGuard::Refuse);
-    let refuses = account::refuse_dropped_env(&mut mutation, &caller, refuse).await?;
-    Ok(mutation.finish(&policy(refuses)).await?)
+    let policy = account::set_policy(&mut mutation, &caller, &request.value).await?;
+    Ok(mutation.finish(&policy).await?)
 }

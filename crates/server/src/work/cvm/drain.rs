@@ -15,7 +15,7 @@ use casemate_core::{
     time::Timestamp,
 };
 use casemate_engine::gateway::GatewayError;
-use casemate_store::{Error as StoreError, cvms::Cvm};
+use casemate_store::{Error as StoreError, cvms::Cvm, evidence};
 use futures_util::future::join_all;
 
 use super::{AfterStep, Turn};
@@ -195,9 +195,60 @@ impl Turn<'_> {
         }
     }
 
+    /// Has the clusters send requests to a guest that is up, or none while its app requires evidence that this boot
+    /// has not shown.
+    pub(super) async fn rotate(
+        &mut self,
+        before: &mut (Status, Vec<CvmEvent>),
+        target: &FleetNode,
+    ) -> Result<(), StoreError> {
+        let cvm = &self.leased.cvm;
+        if let Some(registered) = self.draining(target) {
+            let states = evidence::states(&self.ctx.db, &cvm.spec.app_id, [cvm]).await?;
+            if states.first().is_some_and(|state| !state.allows_requests()) {
+                return self.keep_out(before, &registered).await;
+            }
+        }
+        self.rejoin(before, target).await
+    }
+
+    /// Takes an instance out of the rotation until its evidence is accepted. One that is not registered yet is looked
+    /// for again: not every cluster asks before it accepts a guest.
+    async fn keep_out(
+        &mut self,
+        before: &mut (Status, Vec<CvmEvent>),
+        registered: &Registered,
+    ) -> Result<(), StoreError> {
+        const NAME: &str = "leave_gateway";
+        let is_up = before.0.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+        if before.0.rotation == Rotation::Out || !is_up {
+            return Ok(());
+        }
+        let (mut status, new_events) = std::mem::take(before);
+        let was_in = status.rotation.is_in();
+        status.rotation = Rotation::Leaving;
+        self.keep(status, new_events, true).await?;
+        self.point(NAME, "intended");
+        let (known, failed) = registered.ask(CLUSTER_CALL, leave).await;
+        self.point(NAME, "called");
+        before.0 = self.leased.cvm.status.clone();
+        let is_out = failed.is_none() && known.iter().all(|known| *known);
+        let is_absent = failed.is_none() && !known.contains(&true);
+        before.0.rotation = match (is_out, is_absent) {
+            (_, true) => Rotation::Absent,
+            (true, false) => Rotation::Out,
+            (false, false) => Rotation::Leaving,
+        };
+        if was_in || is_out {
+            let outcome = failed.map_or(StepResult::Done, StepResult::GatewayFailed);
+            before.1.push(CvmEvent::Step { name: NAME, outcome });
+        }
+        Ok(())
+    }
+
     /// Has the clusters send requests again to a guest that is up. What fails is tried again later, at rest without
     /// an event.
-    pub(super) async fn rejoin(
+    async fn rejoin(
         &mut self,
         before: &mut (Status, Vec<CvmEvent>),
         target: &FleetNode,

@@ -211,7 +211,7 @@ async fn turn(ctx: &Ctx, leased: &mut LeasedCvm) -> Result<AfterStep, StoreError
         Step::Fail(code, cause) => {
             // What was drained for a step that did not come goes on.
             if before.0.observed.as_ref().is_some_and(|vm| vm.boot == Boot::Done) {
-                turn.rejoin(&mut before, &target).await?;
+                turn.rotate(&mut before, &target).await?;
             }
             turn.fail(before, code, cause).await
         }
@@ -344,7 +344,7 @@ impl<'a> Turn<'a> {
         target: &FleetNode,
     ) -> Result<AfterStep, StoreError> {
         match self.leased.cvm.desired.power {
-            Power::Running => self.rejoin(&mut before, target).await?,
+            Power::Running => self.rotate(&mut before, target).await?,
             Power::Deleted => self.unregister(&mut before, target).await?,
             Power::Stopped => {}
         }

@@ -16,7 +16,7 @@ async fn start() -> (Stage, String) {
 }
 
 /// The listener of a stage with a running CVM.
-async fn serve(mut stage: Stage) -> (Stage, String) {
+pub async fn serve(mut stage: Stage) -> (Stage, String) {
     stage.app = stage.world.deploy("web-1").await["app_id"].as_str().unwrap().to_owned();
     stage.world.settle().await;
     let token = ListenerToken::new(&SecretString::from(TOKEN));
@@ -26,7 +26,7 @@ async fn serve(mut stage: Stage) -> (Stage, String) {
 }
 
 /// What a gateway knows of the guest of `web`.
-async fn app_info(stage: &Stage) -> Value {
+pub async fn app_info(stage: &Stage) -> Value {
     let cvm = stage.cvm("web-1").await;
     let device = stage.world.ctx.fleet.all()[0].observed().0.device_id;
     json!({

@@ -6,7 +6,7 @@ use casemate_dstack_double::{
     GatewayDouble, GatewayFault, GatewayProfile, gateway::Registered, gateway_router,
 };
 use casemate_server::{
-    app::{Ctx, ctx, fleet::Placing, gateways::GatewayClusters},
+    app::{Ctx, ctx, fleet::NodePolicy, gateways::GatewayClusters},
     config::{Config, ConfiguredGateway},
     gateway_watch, work,
 };
@@ -61,7 +61,7 @@ impl Stage {
         let gateways = GatewayClusters::open(&configured, Duration::from_secs(2)).await.unwrap();
         let node = original.ctx.fleet.all().remove(0);
         let names = configured.iter().map(|cluster| cluster.name.clone()).collect();
-        node.place(Placing { gateways: names, ..node.placing() });
+        node.set_policy(NodePolicy { gateways: names, ..node.policy() });
         let ctx = Ctx::from(ctx::World { gateways: Arc::new(gateways), ..(*original.ctx).clone() });
         let world = original.at(ctx);
         Self { world, clusters, app: String::new(), _original: original, _dir: dir }

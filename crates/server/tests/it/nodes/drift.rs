@@ -162,7 +162,7 @@ async fn a_node_that_does_not_answer_has_no_drift() {
     stage.rack.host.set_faults(vec![Fault::Away]);
     stage.process.until("rack", false).await;
     stage.rack.host.sim.stop(&vm).await.unwrap();
-    let looks = || stage.process.ctx.fleet.all()[0].looks();
+    let looks = || stage.process.ctx.fleet.all()[0].look_count();
     let before = looks();
     let looked = poll(Duration::from_secs(30), async || (looks() > before + 2).then_some(())).await;
     assert!(looked.is_some());
@@ -190,7 +190,7 @@ async fn a_replaced_host_is_open_until_its_operator_accepts_it() {
     // A guest is asked once a boot: the watch must see it down.
     stage.there.post("/cvms/my-app/stop", Value::Null).await.ok();
     stage.settle().await;
-    let looks = || ctx.fleet.all()[0].looks();
+    let looks = || ctx.fleet.all()[0].look_count();
     let before = looks();
     let looked = poll(Duration::from_secs(30), async || (looks() > before + 1).then_some(())).await;
     assert!(looked.is_some());

@@ -6,7 +6,7 @@ use casemate_api::kms_type::KmsType;
 use casemate_core::id::{Address, AppId, NodeId};
 use casemate_dstack_double::KmsFault;
 use casemate_engine::{kms::Kms as _, node::Node as _};
-use casemate_server::app::fleet::{Governed, Placing};
+use casemate_server::app::fleet::{Governed, NodePolicy};
 use casemate_testing::{fake_chain::FakeChain, wait::poll};
 use serde_json::{Value, json};
 
@@ -144,7 +144,7 @@ async fn placement_keeps_two_kms_apart_and_says_why() {
 
     // The node of a KMS that is not configured here takes nothing that needs keys.
     let node = stage.world.ctx.fleet.own_node(NodeId(2)).unwrap();
-    node.place(Placing { kms: Some("gone".to_owned()), ..node.placing() });
+    node.set_policy(NodePolicy { kms: Some("gone".to_owned()), ..node.policy() });
     let refused = stage.provision("wrong", json!({ "node_id": 2 })).await;
     let text = refused.refused(400, "ERR-02-011").to_string();
     assert!(text.contains("the KMS gone, which is not configured here"), "{text}");
@@ -255,7 +255,7 @@ async fn a_node_that_got_another_kms_refuses_what_was_prepared_for_the_first() {
     let stage = Stage::new().await;
     let made = stage.provision("my-app", json!({ "node_id": 2 })).await.ok();
     let node = stage.world.ctx.fleet.own_node(NodeId(2)).unwrap();
-    node.place(Placing { kms: Some("kms-two".to_owned()), ..node.placing() });
+    node.set_policy(NodePolicy { kms: Some("kms-two".to_owned()), ..node.policy() });
     let refused = stage.commit(&made, json!({})).await.refused(400, "ERR-02-002").to_string();
     assert!(refused.contains("rack-1 takes keys from the KMS kms-two"), "{refused}");
     assert!(refused.contains("Provision again"), "{refused}");

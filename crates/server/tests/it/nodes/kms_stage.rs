@@ -14,7 +14,7 @@ use casemate_engine::{
 use casemate_server::{
     app::{
         Ctx, ctx,
-        fleet::{Fleet, FleetKms, Governed, Placing, RemoteKms},
+        fleet::{Fleet, FleetKms, Governed, NodePolicy, RemoteKms},
     },
     http,
     telemetry::Metrics,
@@ -131,7 +131,7 @@ pub fn take_keys_from(
     let own = (*fleet.own()).clone();
     for node in own.values() {
         let kms = of_node(&node.name).map(str::to_owned);
-        node.place(Placing { kms, ..node.placing() });
+        node.set_policy(NodePolicy { kms, ..node.policy() });
     }
     let fleet = Fleet::new(own, fleet.kms.clone()).with_dstack_kms(dstack);
     world.ctx = Ctx::from(ctx::World { fleet: Arc::new(fleet), ..(*world.ctx).clone() });

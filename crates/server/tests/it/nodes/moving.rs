@@ -53,7 +53,7 @@ async fn moves(world: &World, more: Value) -> crate::common::Reply {
 }
 
 async fn slots(world: &World) -> Vec<(i64, i64)> {
-    let taken = nodes::taken(&world.ctx.db).await.unwrap();
+    let taken = nodes::usage(&world.ctx.db).await.unwrap();
     taken.iter().map(|one| (one.node_id, one.slots)).collect()
 }
 
@@ -171,8 +171,10 @@ async fn a_node_that_cannot_take_it_says_why() {
         world.post(&format!("/admin/nodes/{name}/cordon"), Value::Null).await.ok();
         let at = if name == "rack-2" { 1 } else { 2 };
         let state = casemate_core::node::NodeState::Cordoned;
-        node(&world, at)
-            .place(casemate_server::app::fleet::Placing { state, ..node(&world, at).placing() });
+        node(&world, at).set_policy(casemate_server::app::fleet::NodePolicy {
+            state,
+            ..node(&world, at).policy()
+        });
     }
     let refused = moves(&world, json!({})).await;
     assert!(refused.status.is_client_error(), "{}", refused.text);
@@ -235,7 +237,7 @@ async fn an_app_keeps_its_kms_and_its_sealed_variables() {
     // A second host with that KMS takes it, and its KMS opens the same envelope there.
     let two = stage.world.ctx.fleet.all().remove(2);
     let kms = Some("kms-one".to_owned());
-    two.place(casemate_server::app::fleet::Placing { kms, ..two.placing() });
+    two.set_policy(casemate_server::app::fleet::NodePolicy { kms, ..two.policy() });
     moves(&stage.world, json!({ "to": "rack-2" })).await.ok();
     stage.world.settle().await;
     assert_eq!((stage.vms(1).len(), stage.vms(2).len()), (0, 1));
@@ -292,7 +294,7 @@ async fn a_simulation_reckons_with_kms_and_capabilities() {
         "{reason}"
     );
     let sim = node(&world, 0);
-    sim.place(casemate_server::app::fleet::Placing { takes_new: false, ..sim.placing() });
+    sim.set_policy(casemate_server::app::fleet::NodePolicy { takes_new: false, ..sim.policy() });
     let found = world.post("/admin/placement/simulate", json!({ "count": 1 })).await.ok();
     assert!(found["refused"].to_string().contains("only where it is named"), "{found}");
 }

@@ -66,11 +66,11 @@ impl Process {
     /// Waits until the node of this name answers, or does not.
     pub async fn until(&self, name: &str, answers: bool) {
         let node = || self.ctx.fleet.all().into_iter().find(|node| node.name == name);
-        let looked = || node().is_some_and(|node| node.looks() > 1 || node.observed().1);
+        let looked = || node().is_some_and(|node| node.look_count() > 1 || node.observed().1);
         let held = poll(Duration::from_secs(30), async || {
             (looked() && node().unwrap().observed().1 == answers).then_some(())
         });
-        assert!(held.await.is_some(), "{name}: {:?}", node().map(|node| node.silence()));
+        assert!(held.await.is_some(), "{name}: {:?}", node().map(|node| node.outage()));
     }
 }
 

@@ -7,7 +7,7 @@ use casemate_core::node::NodeState;
 use casemate_server::{
     app::{
         Ctx, ctx,
-        fleet::{Fleet, FleetNode, Placing},
+        fleet::{Fleet, FleetNode, NodePolicy},
     },
     gateway::Gateway,
 };
@@ -49,7 +49,7 @@ fn beside(stage: &Stage, gateway: SocketAddr) -> Gateway {
         settings: None,
     };
     let fleet = Fleet::new([].into(), world.fleet.kms.clone());
-    fleet.know([FleetNode::remote(&row, true, Placing::default()).unwrap()]);
+    fleet.replace_others([FleetNode::remote(&row, true, NodePolicy::default()).unwrap()]);
     let parts =
         ctx::World { fleet: Arc::new(fleet), inflight: Arc::default(), ..(**world).clone() };
     Gateway::new(Ctx::from(parts), "localhost", None)

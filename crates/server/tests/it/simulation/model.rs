@@ -332,7 +332,7 @@ fn same(config: &VmConfig, facts: &Facts) -> bool {
 
 /// What nodes have promised is what the live CVMs take.
 pub async fn tallies_agree(db: &Db, facts: &Facts) {
-    let taken = nodes::taken(db).await.unwrap();
+    let taken = nodes::usage(db).await.unwrap();
     let told: Vec<_> =
         taken.iter().map(|one| (one.slots, one.vcpu, one.memory_mb, one.disk_gb)).collect();
     let resources = &facts.cvm.spec.resources;

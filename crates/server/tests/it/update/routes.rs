@@ -232,12 +232,14 @@ async fn envs_say_what_they_drop_and_a_policy_refuses_it() {
     assert!(refused.to_string().contains("drops G"), "{refused}");
     assert_eq!(guarded("maybe").await.status.as_u16(), 400);
     let policy = "/workspace/policy";
-    assert_eq!(world.get(policy).await.ok(), json!({ "env_guard": "report" }));
+    let report = json!({ "env_guard": "report", "evidence": "report" });
+    assert_eq!(world.get(policy).await.ok(), report);
     for wrong in [json!({ "env_guard": "maybe" }), json!({ "envguard": "refuse" })] {
         assert_eq!(world.call("PATCH", policy, "", Some(wrong)).await.status.as_u16(), 422);
     }
-    let refuse = json!({ "env_guard": "refuse" });
-    assert_eq!(world.call("PATCH", policy, "", Some(refuse.clone())).await.ok(), refuse);
+    let patch_policy = json!({ "env_guard": "refuse" });
+    let refuse = json!({ "env_guard": "refuse", "evidence": "report" });
+    assert_eq!(world.call("PATCH", policy, "", Some(patch_policy)).await.ok(), refuse);
     assert_eq!(world.get(policy).await.ok(), refuse);
     patch(&world, "/envs", drop.clone()).await.refused(409, "ERR-20-032");
     let reply = settled(&world, guarded("report").await, 202).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use casemate_core::{
     governance::{
         BootInfo, BootVerdict, Question, State,
-        plan::{AppFacts, Facts, Host, KmsFacts, Subject, Wanted},
+        plan::{AppFacts, ApprovalGoal, Facts, Host, KmsFacts, Subject},
     },
     id::{Address, AppId, ComposeHash, DeviceId},
 };
@@ -30,7 +30,7 @@ const NO_DOCUMENT: &str = "Compose hash not allowed";
 const NO_DEVICE: &str = "Device not allowed";
 
 /// Asks for all of it.
-pub async fn facts(target: &Target, wanted: &Wanted) -> Result<Facts, Fault> {
+pub async fn facts(target: &Target, wanted: &ApprovalGoal) -> Result<Facts, Fault> {
     let chain = &target.governed.chain;
     let devices: Vec<DeviceId> =
         target.spots.iter().map(|spot| spot.node.observed().0.device_id).collect();
@@ -119,7 +119,7 @@ async fn images(target: &Target) -> Result<BTreeMap<[u8; 32], bool>, Fault> {
 
 async fn host(
     target: &Target,
-    wanted: &Wanted,
+    wanted: &ApprovalGoal,
     (spot, device): (Spot, DeviceId),
     first: &State,
     images: &BTreeMap<[u8; 32], bool>,
@@ -146,7 +146,7 @@ async fn host(
 
 async fn boot(
     target: &Target,
-    wanted: &Wanted,
+    wanted: &ApprovalGoal,
     device: DeviceId,
     os_image_hash: [u8; 32],
     tcb_status: &str,
@@ -160,7 +160,7 @@ async fn boot(
 async fn app_facts(
     target: &Target,
     id: AppId,
-    wanted: &Wanted,
+    wanted: &ApprovalGoal,
     state: &State,
 ) -> Result<AppFacts, Fault> {
     let chain = &target.governed.chain;
@@ -186,7 +186,7 @@ async fn app_facts(
 
 /// Whether the app would mind a host whose TCB is out of date. Contracts say it before they look at
 /// document and device; `None` where something else comes first.
-async fn tcb_required(target: &Target, wanted: &Wanted) -> Result<Option<bool>, Fault> {
+async fn tcb_required(target: &Target, wanted: &ApprovalGoal) -> Result<Option<bool>, Fault> {
     let spot = target.spots.iter().find_map(|spot| Some((spot, spot.image?)));
     let Some((spot, image)) = spot else { return Ok(None) };
     let device = spot.node.observed().0.device_id;

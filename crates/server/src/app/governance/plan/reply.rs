@@ -7,7 +7,8 @@ use casemate_core::{
     governance::{
         Account, BootVerdict,
         plan::{
-            Facts, Host, Plan, Signer, Step, Subject, Trial, Wanted, batch, checksummed, multisend,
+            ApprovalGoal, Facts, Host, Plan, Signer, SimulationOutcome, Step, Subject, batch,
+            checksummed, multisend,
         },
     },
     id::Address,
@@ -18,7 +19,7 @@ use super::target::Target;
 
 pub fn reply(
     target: &Target,
-    wanted: &Wanted,
+    wanted: &ApprovalGoal,
     facts: &Facts,
     plan: &Plan,
     now: Timestamp,
@@ -74,9 +75,9 @@ fn step(facts: &Facts, step: &Step) -> PlanStep {
     let call = &step.transaction.call;
     let is_kms = step.transaction.to == facts.kms.contract;
     let (simulation, revert_reason) = match &step.trial {
-        Trial::Succeeds => ("succeeds", None),
-        Trial::Reverts(reason) => ("reverts", Some(reason.clone())),
-        Trial::Untried => ("untried", None),
+        SimulationOutcome::Succeeds => ("succeeds", None),
+        SimulationOutcome::Reverts(reason) => ("reverts", Some(reason.clone())),
+        SimulationOutcome::Untried => ("untried", None),
     };
     let argument = |input: casemate_core::governance::plan::Input| PlanArgument {
         name: input.name.to_owned(),

@@ -232,7 +232,7 @@ async fn whether_it_is_allowed_is_what_the_contract_says() {
     stage.chain.set_any_device(app, true);
     let any = stage.world.post(&of_app, json!({ "compose_hash": hash })).await.ok();
     assert_eq!((&any["is_allowed"], &any["device_id_allowed"]), (&json!(true), &Value::Null));
-    // Silence is no answer.
+    // Outage is no answer.
     stage.chain.fail_next(1, &Fault::Busy);
     let silent = stage.world.post(&cvm, json!({})).await;
     assert!(silent.headers.contains_key("retry-after"));
