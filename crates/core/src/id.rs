@@ -209,6 +209,10 @@ int_id!(
     KeyId
 );
 int_id!(
+    /// Integer id of an invitation to a workspace.
+    InvitationId
+);
+int_id!(
     /// Position in the event table; grows, without gaps that a reader could miss.
     EventSeq
 );

@@ -28,3 +28,45 @@ UPDATE api_keys SET id = (SELECT COUNT(*) FROM api_keys other WHERE other.hash <
 INSERT INTO counters (name, value) SELECT 'api_key', COUNT(*) FROM api_keys;
 CREATE UNIQUE INDEX api_keys_id ON api_keys (id);
 CREATE INDEX api_keys_listed ON api_keys (workspace_id, user_id, id);
+
+-- An invitation; its token is kept as SHA-256 only.
+CREATE TABLE invitations (
+    id           BIGINT NOT NULL PRIMARY KEY,
+    workspace_id BIGINT NOT NULL REFERENCES workspaces (id),
+    hash         TEXT   NOT NULL UNIQUE,
+    -- NULL: a link that anybody who has it may use until it expires
+    email        TEXT,
+    role         TEXT   NOT NULL CHECK (role IN ('viewer', 'member', 'admin', 'owner')),
+    created_by   BIGINT NOT NULL REFERENCES users (id),
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    accepted_by  BIGINT REFERENCES users (id),
+    revoked_at   BIGINT
+);
+CREATE INDEX invitations_listed ON invitations (workspace_id, id);
+INSERT INTO counters (name, value) VALUES ('invitation', 0);
+
+-- Logins by device code (RFC 8628) under way. Both codes are kept as SHA-256 only.
+CREATE TABLE device_logins (
+    device_hash  TEXT   NOT NULL PRIMARY KEY,
+    user_hash    TEXT   NOT NULL UNIQUE,
+    client       TEXT   NOT NULL,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    polled_at    BIGINT,
+    -- set when it is approved
+    user_id      BIGINT REFERENCES users (id),
+    workspace_id BIGINT REFERENCES workspaces (id),
+    scopes       TEXT,
+    denied       BOOLEAN NOT NULL DEFAULT FALSE
+);
+CREATE INDEX device_logins_expired ON device_logins (expires_at);
+
+CREATE TABLE profiles (
+    -- 'user' or 'workspace', and its id
+    kind         TEXT   NOT NULL CHECK (kind IN ('user', 'workspace')),
+    id           BIGINT NOT NULL,
+    display_name TEXT,
+    description  TEXT,
+    PRIMARY KEY (kind, id)
+);

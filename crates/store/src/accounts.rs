@@ -118,8 +118,7 @@ pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Kno
         FROM api_keys k JOIN users u ON u.id = k.user_id JOIN workspaces w ON w.id = k.workspace_id \
         LEFT JOIN members m ON m.workspace_id = k.workspace_id AND m.user_id = k.user_id \
         WHERE k.hash = $1";
-    let row =
-        on_read!(db, |c| query_as::<_, PrincipalRow>(SQL).bind(hash).fetch_optional(c))?;
+    let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL).bind(hash).fetch_optional(c))?;
     row.map(|row| row.known(now)).transpose()
 }
 
@@ -190,7 +189,11 @@ const ENV_GUARD: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
 
 impl Tx {
     /// Inserts a user; a [`Error::Conflict`] where the name is taken.
-    pub async fn insert_user(&mut self, user: NewUser<'_>, now: Timestamp) -> Result<UserId, Error> {
+    pub async fn insert_user(
+        &mut self,
+        user: NewUser<'_>,
+        now: Timestamp,
+    ) -> Result<UserId, Error> {
         const SQL: &str = "INSERT INTO users (id, username, email, kind, operator, created_at) \
             VALUES ($1, $2, $3, $4, $5, $6)";
         self.touch(Subject::Accounts);
@@ -254,5 +257,4 @@ impl Tx {
             .fetch_optional(c))?;
         Ok(word.is_some_and(|word| word == "refuse"))
     }
-
 }

@@ -177,6 +177,27 @@ impl Tx {
         Ok(exec_tx!(self, query(SQL).bind(id.0).bind(now.micros()))? == 1)
     }
 
+    /// Revokes the keys that a user has for a workspace.
+    pub async fn revoke_keys_of(
+        &mut self,
+        workspace: WorkspaceId,
+        user: UserId,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        const SQL: &str = "UPDATE api_keys SET revoked_at = $3 \
+            WHERE workspace_id = $1 AND user_id = $2 AND revoked_at IS NULL";
+        self.touch(Subject::Accounts);
+        exec_tx!(self, query(SQL).bind(workspace.0).bind(user.0).bind(now.micros()))
+    }
+
+    /// Sets when a key expires. `false`: it is revoked, or there is none.
+    pub async fn set_key_expiry(&mut self, id: KeyId, at: Timestamp) -> Result<bool, Error> {
+        const SQL: &str =
+            "UPDATE api_keys SET expires_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+        self.touch(Subject::Accounts);
+        Ok(exec_tx!(self, query(SQL).bind(id.0).bind(at.micros()))? == 1)
+    }
+
     /// Lets a key end at this time, if it does not end before. `false`: it is revoked, or there is none.
     pub async fn end_key(&mut self, id: KeyId, at: Timestamp) -> Result<bool, Error> {
         const SQL: &str = "UPDATE api_keys SET expires_at = $2 WHERE id = $1 \
@@ -185,7 +206,7 @@ impl Tx {
         Ok(exec_tx!(self, query(SQL).bind(id.0).bind(at.micros()))? == 1)
     }
 
-    /// Records that keys were used. Who a key speaks for does not depend on it, so nothing that is cached
+    /// Records that a key was used. Who a key speaks for does not depend on it, so nothing that is cached
     /// becomes stale.
     pub async fn record_key_use(&mut self, id: KeyId, at: Timestamp) -> Result<(), Error> {
         const SQL: &str = "UPDATE api_keys SET last_used_at = $2 WHERE id = $1 \

@@ -150,11 +150,7 @@ pub async fn user(db: &Db, username: &str) -> Result<Option<UserRow>, Error> {
 }
 
 /// Workspaces after this one, by their ids.
-pub async fn workspaces(
-    db: &Db,
-    after: WorkspaceId,
-    limit: i64,
-) -> Result<Vec<Workspace>, Error> {
+pub async fn workspaces(db: &Db, after: WorkspaceId, limit: i64) -> Result<Vec<Workspace>, Error> {
     const SQL: &str = "SELECT id, slug, name, wallet, created_at, CAST(NULL AS TEXT) AS role \
         FROM workspaces WHERE id > $1 ORDER BY id LIMIT $2";
     let rows =
@@ -192,11 +188,7 @@ pub async fn workspaces_of(
 const ROLE: &str = "SELECT role FROM members WHERE workspace_id = $1 AND user_id = $2";
 
 /// The role of a user in a workspace; `None` for none.
-pub async fn role(
-    db: &Db,
-    workspace: WorkspaceId,
-    user: UserId,
-) -> Result<Option<Role>, Error> {
+pub async fn role(db: &Db, workspace: WorkspaceId, user: UserId) -> Result<Option<Role>, Error> {
     let word = on_read!(db, |c| query_scalar::<_, String>(ROLE)
         .bind(workspace.0)
         .bind(user.0)
@@ -277,8 +269,11 @@ impl Tx {
             VALUES ($1, $2, $3, $4) \
             ON CONFLICT (workspace_id, user_id) DO UPDATE SET role = excluded.role";
         self.touch(Subject::Accounts);
-        let insert = query(SQL).bind(workspace.0).bind(user.0).bind(role.word());
-        exec_tx!(self, insert.bind(now.micros())).map(drop)
+        exec_tx!(
+            self,
+            query(SQL).bind(workspace.0).bind(user.0).bind(role.word()).bind(now.micros())
+        )
+        .map(drop)
     }
 
     /// Takes a user out of a workspace. `false`: it was no member.
@@ -300,8 +295,15 @@ impl Tx {
     ) -> Result<bool, Error> {
         const SQL: &str = "UPDATE users SET disabled_at = $2 WHERE id = $1";
         self.touch(Subject::Accounts);
-        let update = query(SQL).bind(user.0).bind(disabled_at.map(Timestamp::micros));
-        Ok(exec_tx!(self, update)? == 1)
+        let at = disabled_at.map(Timestamp::micros);
+        Ok(exec_tx!(self, query(SQL).bind(user.0).bind(at))? == 1)
+    }
+
+    /// Makes a user an operator of the installation, or no longer. `false`: there is none of this id.
+    pub async fn set_operator(&mut self, user: UserId, is_operator: bool) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE users SET operator = $2 WHERE id = $1";
+        self.touch(Subject::Accounts);
+        Ok(exec_tx!(self, query(SQL).bind(user.0).bind(is_operator))? == 1)
     }
 
     /// How many operators are not disabled. Takes their rows, so that two do not disable each other.
@@ -309,5 +311,65 @@ impl Tx {
         const SQL: &str = "UPDATE users SET operator = operator \
             WHERE operator AND disabled_at IS NULL RETURNING id";
         Ok(on_tx!(self, |c| query_scalar::<_, i64>(SQL).fetch_all(c))?.len())
+    }
+}
+
+/// What a profile is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProfileOf {
+    User(UserId),
+    Workspace(WorkspaceId),
+}
+
+impl ProfileOf {
+    const fn key(self) -> (&'static str, i64) {
+        match self {
+            Self::User(id) => ("user", id.0),
+            Self::Workspace(id) => ("workspace", id.0),
+        }
+    }
+}
+
+/// How somebody presents themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Profile {
+    pub display_name: Option<String>,
+    pub description: Option<String>,
+}
+
+/// The profile of a user or workspace; `None`: there is none.
+pub async fn profile(db: &Db, of: ProfileOf) -> Result<Option<Profile>, Error> {
+    const SQL: &str = "SELECT display_name, description FROM profiles WHERE kind = $1 AND id = $2";
+    let (kind, id) = of.key();
+    on_read!(db, |c| query_as::<_, Profile>(SQL).bind(kind).bind(id).fetch_optional(c))
+}
+
+impl Tx {
+    /// Sets what is given of a profile; the profile from then on.
+    pub async fn set_profile(
+        &mut self,
+        of: ProfileOf,
+        display_name: Option<&str>,
+        description: Option<&str>,
+    ) -> Result<Profile, Error> {
+        const SQL: &str = "INSERT INTO profiles (kind, id, display_name, description) \
+            VALUES ($1, $2, $3, $4) ON CONFLICT (kind, id) DO UPDATE SET \
+            display_name = COALESCE(excluded.display_name, profiles.display_name), \
+            description = COALESCE(excluded.description, profiles.description) \
+            RETURNING display_name, description";
+        let (kind, id) = of.key();
+        on_tx!(self, |c| query_as::<_, Profile>(SQL)
+            .bind(kind)
+            .bind(id)
+            .bind(display_name)
+            .bind(description)
+            .fetch_one(c))
+    }
+
+    /// Deletes a profile. `false`: there was none.
+    pub async fn delete_profile(&mut self, of: ProfileOf) -> Result<bool, Error> {
+        const SQL: &str = "DELETE FROM profiles WHERE kind = $1 AND id = $2";
+        let (kind, id) = of.key();
+        Ok(exec_tx!(self, query(SQL).bind(kind).bind(id))? == 1)
     }
 }

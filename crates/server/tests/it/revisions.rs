@@ -440,7 +440,7 @@ async fn what_is_not_there_and_what_is_anothers_answer_alike() {
     let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(theirs.key.as_bytes()));
     let now = theirs.ctx.now();
     let mut tx = theirs.ctx.begin().await.unwrap();
-    let user = tx.insert_user("eve", "eve@example.org", now).await.unwrap();
+    let user = tx.insert_user(NewUser::person("eve", "eve@example.org"), now).await.unwrap();
     let workspace =
         tx.insert_workspace("eve", "Eve", Wallet::from_bytes([9; 20]), now).await.unwrap();
     tx.insert_api_key(&hash, user, workspace, "k", now).await.unwrap();

@@ -24,14 +24,14 @@ async fn a_key_speaks_for_its_user_and_workspace(db: Db) {
 async fn a_taken_name_is_a_conflict_and_spoils_its_transaction(db: Db) {
     World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
-    let again = tx.insert_user("ada", "other@example.org", START).await;
+    let again = tx.insert_user(NewUser::person("ada", "other@example.org"), START).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
-    let next = tx.insert_user("bob", "bob@example.org", START).await;
+    let next = tx.insert_user(NewUser::person("bob", "bob@example.org"), START).await;
     assert!(matches!(next, Err(Error::Commit(_))), "{next:?}");
     let end = tx.commit().await;
     assert!(matches!(end, Err(Error::Commit(_))), "{end:?}");
     let mut tx = db.begin().await.unwrap();
-    tx.insert_user("bob", "bob@example.org", START).await.unwrap();
+    tx.insert_user(NewUser::person("bob", "bob@example.org"), START).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -77,7 +77,9 @@ async fn two_hundred_at_once(fresh: &Fresh) {
                     return None;
                 }
                 if number % 7 == 0 {
-                    tx.insert_user("ada", "taken@example.org", START).await.unwrap_err();
+                    tx.insert_user(NewUser::person("ada", "taken@example.org"), START)
+                        .await
+                        .unwrap_err();
                     tx.commit().await.unwrap_err();
                     return None;
                 }

@@ -136,7 +136,7 @@ async fn accounts_are_kept_where_only_this_process_writes_them(db: Db) {
     let Some(stamp) = stamp else { return };
     assert!(db.accounts_are_current(stamp));
     let mut tx = db.begin().await.unwrap();
-    tx.insert_user("bob", "b@example.org", START).await.unwrap();
+    tx.insert_user(NewUser::person("bob", "b@example.org"), START).await.unwrap();
     assert!(!db.accounts_are_current(stamp), "from the write on, not from its end");
     tx.commit().await.unwrap();
     assert!(!db.accounts_are_current(stamp));

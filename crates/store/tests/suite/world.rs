@@ -113,7 +113,7 @@ pub struct World {
 impl World {
     pub async fn new(db: Db) -> Self {
         let mut tx = db.begin().await.unwrap();
-        let user = tx.insert_user("ada", "ada@example.org", START).await.unwrap();
+        let user = tx.insert_user(NewUser::person("ada", "ada@example.org"), START).await.unwrap();
         let workspace = workspace(&mut tx, "first").await;
         let node = tx.upsert_node(&sim("node-1"), START).await.unwrap().unwrap();
         tx.commit().await.unwrap();
@@ -155,7 +155,7 @@ impl World {
 
     pub async fn user(&self, name: &str) -> Self {
         let mut tx = self.db.begin().await.unwrap();
-        let user = tx.insert_user(name, "e@example.org", START).await.unwrap();
+        let user = tx.insert_user(NewUser::person(name, "e@example.org"), START).await.unwrap();
         tx.commit().await.unwrap();
         Self { user, ..self.clone() }
     }

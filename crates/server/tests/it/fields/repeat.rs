@@ -291,7 +291,7 @@ async fn another_workspace_finds_nothing_of_this_one() {
     "phak_theirs".clone_into(&mut theirs.key);
     let now = theirs.ctx.now();
     let mut tx = theirs.ctx.db.begin().await.unwrap();
-    let user = tx.insert_user("eve", "eve@localhost", now).await.unwrap();
+    let user = tx.insert_user(NewUser::person("eve", "eve@localhost"), now).await.unwrap();
     let workspace =
         tx.insert_workspace("eve", "Eve", Wallet::from_bytes([9; 20]), now).await.unwrap();
     tx.insert_api_key(&token_hash(&theirs.key), user, workspace, "eve", now).await.unwrap();

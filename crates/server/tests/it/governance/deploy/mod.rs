@@ -104,7 +104,7 @@ impl Stage {
     async fn stranger(&self) -> World {
         let (ctx, now) = (&self.world.ctx, Timestamp::from_micros(1));
         let mut tx = ctx.db.begin().await.unwrap();
-        let user = tx.insert_user("eve", "eve@example.org", now).await.unwrap();
+        let user = tx.insert_user(NewUser::person("eve", "eve@example.org"), now).await.unwrap();
         let wallet = "77".repeat(20).parse().unwrap();
         let workspace = tx.insert_workspace("evil", "Evil", wallet, now).await.unwrap();
         let key = secrecy::SecretString::from("phak_eve");
