@@ -3,7 +3,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use casemate_core::{
-    id::{EventSeq, OperationId},
+    access::Access,
+    id::{EventSeq, KeyId, OperationId},
     time::{Clock, Entropy, Timestamp},
 };
 use casemate_engine::dns::Dns;
@@ -22,6 +23,7 @@ use super::{
     error::Error,
     fleet::{Fleet, Instance},
     gateways::GatewayClusters,
+    key_uses::KeyUses,
 };
 use crate::{config::Config, inflight::InFlightRequests};
 
@@ -68,8 +70,12 @@ pub struct World {
     pub attestation: Arc<Attestation>,
     /// Wakes the task that collects evidence. Only a hint.
     pub evidence_asked: Arc<Notify>,
+    /// When API keys were used, not yet written.
+    pub key_uses: Arc<KeyUses>,
     /// Commit tokens that nobody was given.
     pub token_rate_limit: Arc<TokenRateLimit>,
+    /// User codes of logins that nobody was given.
+    pub login_rate_limit: Arc<TokenRateLimit>,
     /// Configuration.
     pub config: Arc<Config>,
     /// This process among those on the database.
@@ -143,10 +149,15 @@ pub struct Caller {
     pub user: User,
     /// The workspace the token belongs to; everything else does not exist for them.
     pub workspace: Workspace,
+    /// What they may do in it.
+    pub access: Access,
+    /// The API key; `None` for somebody who acts by what was decided earlier.
+    pub key: Option<KeyId>,
 }
 
 impl From<Principal> for Caller {
     fn from(principal: Principal) -> Self {
-        Self { user: principal.user, workspace: principal.workspace }
+        let Principal { user, workspace, access, key, .. } = principal;
+        Self { user, workspace, access, key }
     }
 }
