@@ -8,14 +8,14 @@ use casemate_api::{
 };
 use casemate_core::{
     access::{Need, Refusal, Role, Scopes, decide},
-    id::Wallet,
-    time::Entropy,
+    id::{UserId, Wallet, WorkspaceId},
+    time::{Entropy, Timestamp},
 };
 use casemate_store::{
     Tx,
     accounts::{self, Known, WorkspacePolicy},
     api_keys::NewKey,
-    people::NewUser,
+    people::{self, NewUser},
 };
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -167,8 +167,7 @@ pub async fn first_start(
     let mut wallet = [0; 20];
     entropy.fill(&mut wallet);
     let mut tx = db.begin().await?;
-    let admin =
-        NewUser { is_operator: true, ..NewUser::person("admin", "admin@localhost") };
+    let admin = NewUser { is_operator: true, ..NewUser::person("admin", "admin@localhost") };
     let user = match tx.insert_user(admin, now).await {
         Err(casemate_store::Error::Conflict(_)) => return Ok(None),
         user => user?,
@@ -188,3 +187,53 @@ pub async fn first_start(
     tx.insert_key(key, now).await?;
     Ok(Some(First { tx, token }))
 }
+
+/// A key of an owner, committed.
+#[derive(Debug)]
+pub struct OwnerKey {
+    pub username: String,
+    /// Slug of the workspace.
+    pub workspace: String,
+    pub token: SecretString,
+}
+
+/// Makes a key that can do everything: for the named user, or the first operator, in the named workspace, or the first
+/// one. The user becomes its owner and an operator, and is enabled. For whoever has the host.
+pub async fn owner_key(
+    db: &casemate_store::Db,
+    entropy: &dyn Entropy,
+    now: Timestamp,
+    (username, slug): (Option<&str>, Option<&str>),
+) -> Result<OwnerKey, Error> {
+    let missing = |what: &str| Error::because(ErrorCode::NotFound, format!("no such {what}"));
+    let user = match username {
+        Some(name) => people::user(db, name).await?,
+        None => people::users(db, UserId(0), FIRST).await?.into_iter().find(|row| row.is_operator),
+    };
+    let user = user.ok_or_else(|| missing("user"))?.user;
+    let workspace = match slug {
+        Some(slug) => people::workspace(db, slug).await?,
+        None => people::workspaces(db, WorkspaceId(0), 1).await?.into_iter().next(),
+    };
+    let workspace = workspace.ok_or_else(|| missing("workspace"))?;
+    let token = new_token(entropy);
+    let mut tx = db.begin().await?;
+    tx.set_operator(user.id, true).await?;
+    tx.disable_user(user.id, None).await?;
+    tx.set_member(workspace.id, user.id, Role::Owner, now).await?;
+    let key = NewKey {
+        hash: &token_hash(token.expose_secret()),
+        prefix: token_prefix(token.expose_secret()),
+        user: user.id,
+        workspace: workspace.id,
+        name: "recovered",
+        scopes: &Scopes::All,
+        expires_at: None,
+    };
+    tx.insert_key(key, now).await?;
+    tx.commit().await?;
+    Ok(OwnerKey { username: user.username, workspace: workspace.slug, token })
+}
+
+/// Users among whom an operator is looked for.
+const FIRST: i64 = 10_000;

@@ -15,8 +15,7 @@ use casemate_core::{
     time::Entropy,
 };
 use casemate_store::{
-    Tx,
-    accounts,
+    Tx, accounts,
     device_logins::{LoginState, NewLogin},
     people,
 };
@@ -67,7 +66,9 @@ impl NoToken {
         match self {
             Self::Pending => ("authorization_pending", "the login is not approved yet"),
             Self::SlowDown => ("slow_down", "wait 5 seconds between two requests"),
-            Self::Expired => ("expired_token", "the code is unknown, used or expired: log in again"),
+            Self::Expired => {
+                ("expired_token", "the code is unknown, used or expired: log in again")
+            }
             Self::Denied => ("access_denied", "the login was denied"),
             Self::GrantType => ("unsupported_grant_type", GRANT_TYPE),
         }
@@ -168,9 +169,8 @@ pub async fn decide(
     caller: &Caller,
     request: &DecideLoginRequest,
 ) -> Result<DecidedLogin, Error> {
-    let unknown = || {
-        Error::because(ErrorCode::NotFound, "no such login waits: the code is wrong or expired")
-    };
+    let unknown =
+        || Error::because(ErrorCode::NotFound, "no such login waits: the code is wrong or expired");
     let named = request.username.is_some() || request.workspace.is_some();
     let whose = if named { other(ctx, caller, request).await? } else { caller.clone() };
     // The role of the user limits the key in any case; the scopes of the caller's key limit it too.

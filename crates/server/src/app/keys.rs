@@ -59,7 +59,10 @@ pub async fn insert(
 ) -> Result<(KeyId, SecretString), Error> {
     let NewKeyRequest { user, workspace, name, scopes, expires_at } = *new;
     if !(1..=100).contains(&name.chars().count()) || name.chars().any(char::is_control) {
-        return Err(Error::invalid("name", "must be 1 to 100 characters without control characters"));
+        return Err(Error::invalid(
+            "name",
+            "must be 1 to 100 characters without control characters",
+        ));
     }
     tx.hold_workspace(workspace).await?;
     if tx.key_count(workspace).await? >= MOST_KEYS {

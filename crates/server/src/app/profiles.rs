@@ -5,7 +5,9 @@ use casemate_api::{
     members::{ProfileInfo, ProfileRequest},
 };
 use casemate_core::access::{Need, Scope};
-use casemate_store::people::{self, Profile, ProfileOf};
+use casemate_store::people::{self, Profile};
+
+pub use casemate_store::people::ProfileOf;
 
 use super::{Caller, Ctx, Error, mutation::Mutation};
 

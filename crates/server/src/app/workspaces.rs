@@ -289,8 +289,7 @@ pub async fn invite(
     check(caller, slug)?;
     check_email(&request.email)?;
     let role = role(&request.role)?;
-    let (made, token) =
-        new_invitation(ctx, mutation, caller, Some(&request.email), role).await?;
+    let (made, token) = new_invitation(ctx, mutation, caller, Some(&request.email), role).await?;
     Ok(invitation_view(made, Some(&token)))
 }
 
@@ -343,9 +342,8 @@ pub async fn accept(
     let unknown = || Error::because(ErrorCode::NotFound, "no such open invitation");
     let now = ctx.now();
     let found = tx.invitation(&token_hash(&request.token)).await?;
-    let is_open = |found: &Invitation| {
-        !found.is_revoked && !found.is_accepted && found.expires_at > now
-    };
+    let is_open =
+        |found: &Invitation| !found.is_revoked && !found.is_accepted && found.expires_at > now;
     let Some(found) = found.filter(is_open) else {
         return Err(if ctx.login_rate_limit.too_many() {
             Error::code(ErrorCode::RateLimited)

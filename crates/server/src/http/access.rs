@@ -19,6 +19,8 @@ use crate::app::{Ctx, Error};
 
 const KEY: Need = Need::Key;
 const KEYS: Need = Need::Scope(Scope::Keys);
+/// The token of an invitation in the body is enough.
+const KEYS_OR_NO_KEY: Need = Need::KeyOrNothing(Scope::Keys);
 const LOGS: Need = Need::Scope(Scope::LogsRead);
 const NOTHING: Need = Need::Nothing;
 const OPERATOR: Need = Need::Operator;
@@ -97,14 +99,18 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/attestations/recent", NOTHING),
     ("POST", "/attestations/verify", NOTHING),
     ("GET", "/attestations/view/{checksum}", READ_OR_NO_KEY),
+    ("POST", "/auth/device/code", NOTHING),
+    ("POST", "/auth/device/token", NOTHING),
     ("GET", "/auth/me", KEY),
     ("GET", "/casemate/apps/{app_id}/evidence-policy", READ),
     ("PUT", "/casemate/apps/{app_id}/evidence-policy", WORKSPACE),
     ("GET", "/casemate/attestation/root", NOTHING),
+    ("POST", "/casemate/auth/device/decide", KEYS),
     ("GET", "/casemate/cvms/{cvm_id}/attestation/bundle", READ),
     ("POST", "/casemate/cvms/{cvm_id}/attestation/requests", WRITE),
     ("GET", "/casemate/cvms/{cvm_id}/attestation/requests/{request_id}", READ),
     ("GET", "/casemate/cvms/{cvm_id}/logs", LOGS),
+    ("POST", "/casemate/invitations/accept", KEYS_OR_NO_KEY),
     ("POST", "/casemate/tokens/{token_id}/rotate", KEYS),
     ("GET", "/cvms", READ),
     ("POST", "/cvms", WRITE),
@@ -171,6 +177,11 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/kms/{kms_id}/pubkey/{app_id}", READ),
     ("GET", "/kms/{kms_id}/pubkey/{app_id}/timestamped", READ),
     ("GET", "/os-images", READ),
+    ("GET", "/profiles/me", KEY),
+    ("PUT", "/profiles/me", KEYS),
+    ("GET", "/profiles/{entity_type}/{entity_id}", KEY),
+    ("PUT", "/profiles/{entity_type}/{entity_id}", KEYS),
+    ("DELETE", "/profiles/{entity_type}/{entity_id}", KEYS),
     ("POST", "/status/batch", READ),
     ("GET", "/teepods/available", READ),
     ("GET", "/tokens", KEYS),
@@ -179,6 +190,17 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/tokens/{token_id}/refresh", KEYS),
     ("GET", "/workspace/policy", READ),
     ("PATCH", "/workspace/policy", WORKSPACE),
+    ("GET", "/workspaces", KEY),
+    ("POST", "/workspaces/check-slug", KEY),
+    ("GET", "/workspaces/{slug}", KEY),
+    ("GET", "/workspaces/{slug}/invitations", WORKSPACE),
+    ("POST", "/workspaces/{slug}/invitations", WORKSPACE),
+    ("POST", "/workspaces/{slug}/invitations/shareable", WORKSPACE),
+    ("DELETE", "/workspaces/{slug}/invitations/{invitation_id}", WORKSPACE),
+    ("POST", "/workspaces/{slug}/leave", KEYS),
+    ("GET", "/workspaces/{slug}/members", READ),
+    ("PATCH", "/workspaces/{slug}/members/{user_id}", WORKSPACE),
+    ("DELETE", "/workspaces/{slug}/members/{user_id}", WORKSPACE),
 ];
 
 /// Where the paths of [`ROUTES`] begin.

@@ -5,6 +5,7 @@ pub mod access;
 pub mod error;
 pub mod extract;
 pub mod middleware;
+pub mod not_served;
 pub mod openapi;
 pub mod ops;
 pub mod render;
@@ -21,7 +22,7 @@ pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
     let (api, _) = v1::router().route_layer(decide).with_state(ctx.clone()).split_for_parts();
     let mut routes = ops::router(ctx.clone(), metrics);
     if ctx.config.has(Role::Api) {
-        routes = routes.nest("/api/v1", api).merge(ops::about_the_api());
+        routes = routes.nest("/api/v1", not_served::add(api)).merge(ops::about_the_api());
     }
     if ctx.config.has(Role::Console) {
         routes = routes.merge(console::router(ctx.clone()));

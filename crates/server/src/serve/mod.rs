@@ -60,6 +60,9 @@ use crate::{
     work,
 };
 
+/// The file of the first start's API key in the data directory.
+const ADMIN_KEY: &str = "admin.key";
+
 /// Why the service did not start. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -125,6 +128,9 @@ pub enum StartError {
     /// The database failed after it was opened.
     #[error("first start: {0}")]
     First(crate::app::Error),
+    /// No key was made for an owner.
+    #[error("{}", .0.words())]
+    OwnerKey(crate::app::Error),
 }
 
 /// The running service.
@@ -249,6 +255,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let ctx = Ctx::from(World {
         db,
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+        login_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+        key_uses: Arc::default(),
         attestation: Arc::new(attestation),
         evidence_asked: Arc::new(Notify::new()),
         clock,
@@ -273,6 +281,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     start_watches(&tasks, &ctx, registry);
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
+    }
+    if ctx.config.has(Role::Api) {
+        tasks.spawn(key_uses::run(ctx.clone(), stop.clone()));
     }
     serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &stop);
     webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
@@ -336,6 +347,29 @@ pub async fn migrate(config: &Config) -> Result<Vec<Pending>, StartError> {
         None
     };
     migrate::migrate(&url).await.map_err(database_error(&url))
+}
+
+/// Makes a key that can do everything, for an owner who operates the installation, and writes it to `admin.key` of
+/// the data directory: whoever has the host has lost no key for ever. A SQLite file must not be in use.
+pub async fn owner_key(
+    config: &Config,
+    username: Option<&str>,
+    workspace: Option<&str>,
+) -> Result<OwnerKey, StartError> {
+    let _lock = if config.database().starts_with("sqlite:") {
+        Some(files::lock_data_dir(&config.data_dir)?)
+    } else {
+        None
+    };
+    let db = open_database(config).await?;
+    let whose = (username, workspace);
+    let made = account::owner_key(&db, &SystemEntropy, SystemClock.now(), whose).await;
+    let made = made.map_err(StartError::OwnerKey)?;
+    let (path, text) =
+        (config.data_dir.join(ADMIN_KEY), format!("{}\n", made.token.expose_secret()));
+    casemate_engine::files::write(&path, text.as_bytes(), 0o600).map_err(file(&path))?;
+    db.close().await;
+    Ok(made)
 }
 
 async fn open_database(config: &Config) -> Result<Db, StartError> {
@@ -439,7 +473,7 @@ async fn first_start(
     else {
         return Ok(None);
     };
-    let path = dir.join("admin.key");
+    let path = dir.join(ADMIN_KEY);
     let text = format!("{}\n", made.token().expose_secret());
     casemate_engine::files::write(&path, text.as_bytes(), 0o600).map_err(file(&path))?;
     made.commit().await.map(Some).map_err(StartError::First)

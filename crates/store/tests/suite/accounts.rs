@@ -1,22 +1,35 @@
 //! Users, workspaces, keys and nodes.
 
-use casemate_core::node::{NodeKind, NodeState};
+use casemate_core::{
+    access::{Role, Scopes},
+    node::{NodeKind, NodeState},
+};
 use casemate_store::{
-    Db, Error, accounts,
+    Db, Error,
+    accounts::{self, Known, Principal},
     nodes::{self, NewNode},
+    people::NewUser,
 };
 
 use crate::world::{START, World, app_id, at, sim};
+
+async fn known(db: &Db, hash: &str) -> Principal {
+    match accounts::principal(db, hash, START).await.unwrap() {
+        Some(Known::Valid(found)) => *found,
+        other => panic!("{other:?}"),
+    }
+}
 
 async fn a_key_speaks_for_its_user_and_workspace(db: Db) {
     assert!(!accounts::any_user(&db).await.unwrap());
     let world = World::new(db.clone()).await;
     assert!(accounts::any_user(&db).await.unwrap());
     let mut tx = db.begin().await.unwrap();
-    tx.insert_api_key("aa", world.user, world.workspace, "laptop", START).await.unwrap();
+    tx.insert_key(world.key("aa", &Scopes::All), START).await.unwrap();
     tx.commit().await.unwrap();
-    let found = accounts::principal(&db, "aa", START).await.unwrap().unwrap();
+    let found = known(&db, "aa").await;
     assert_eq!((found.user.id, found.workspace.id), (world.user, world.workspace));
+    assert_eq!((found.access.role, found.access.is_operator), (Role::Owner, false));
     assert_eq!(accounts::principal(&db, "bb", START).await.unwrap(), None);
     assert_eq!(accounts::principal(&db, "AA", START).await.unwrap(), None);
 }

@@ -6,6 +6,7 @@ use casemate_core::id::EventSeq;
 use casemate_store::{
     Db, Error, accounts,
     events::{self, NewEvent},
+    people::NewUser,
 };
 use casemate_testing::database::{self, Fresh};
 

@@ -175,9 +175,7 @@ impl Bench {
         let id = world.deploy("my-app").await["id"].as_i64().unwrap();
         world.ctx = Ctx::from(ctx::World { fleet, ..(*world.ctx).clone() });
         world.settle().await;
-        let hash = hex::encode(Sha256::digest(world.key.as_bytes()));
-        let principal = accounts::principal(&world.ctx.db, &hash, world.ctx.now()).await.unwrap();
-        let caller = principal.unwrap().into();
+        let caller = (*world.ctx.authenticate(&world.key).await.unwrap()).clone();
         Self { ctx: world.ctx.clone(), caller, world, chain, cvm: CvmId(id) }
     }
 
