@@ -5,6 +5,7 @@ mod gateway;
 mod kms;
 mod moving;
 mod node;
+mod people;
 
 pub use self::fleet::label;
 
@@ -32,6 +33,18 @@ pub enum Admin {
     /// Work on CVMs of any workspace.
     #[command(subcommand)]
     Cvm(moving::Cvm),
+    /// Manage users and service accounts.
+    #[command(subcommand)]
+    User(people::User),
+    /// Manage workspaces and who is in them.
+    #[command(subcommand)]
+    Workspace(people::Workspace),
+    /// Manage API keys of anybody; replace a lost admin key.
+    #[command(subcommand)]
+    Key(people::Key),
+    /// Approve and deny logins by device code.
+    #[command(subcommand)]
+    Login(people::Login),
 }
 
 /// Migrate the database schema.
@@ -59,6 +72,10 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
         Admin::Kms(command) => kms::run(global, command).await,
         Admin::Node(command) => node::run(global, command).await,
         Admin::Cvm(command) => moving::run(global, command).await,
+        Admin::User(command) => people::user(global, command).await,
+        Admin::Workspace(command) => people::workspace(global, command).await,
+        Admin::Key(command) => people::key(global, command).await,
+        Admin::Login(command) => people::login(global, command).await,
     }
 }
 

@@ -14,6 +14,7 @@ mod kms;
 mod network;
 mod node_admin;
 mod operations;
+mod people;
 mod power;
 mod readiness;
 mod replicas;

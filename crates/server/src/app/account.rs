@@ -158,7 +158,7 @@ impl First {
 pub async fn first_start(
     db: &casemate_store::Db,
     entropy: &dyn Entropy,
-    now: casemate_core::time::Timestamp,
+    now: Timestamp,
 ) -> Result<Option<First>, Error> {
     if accounts::any_user(db).await? {
         return Ok(None);

@@ -39,12 +39,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{chains::KmsMaker, files::file};
 use crate::{
     app::{
-        Ctx, account,
+        Ctx,
+        account::{self, OwnerKey},
         approval::token_rate_limit::TokenRateLimit,
         attestation::Attestation,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
         gateways::{GatewayClusters, InvalidCluster},
+        key_uses,
     },
     config::{Config, Role},
     gateway::Gateway,
@@ -55,7 +57,8 @@ use crate::{
         open::Opener,
         registry::{EnlistError, NodeEnlistment, Registry},
     },
-    peer_sync, system,
+    peer_sync,
+    system::{self, SystemClock, SystemEntropy},
     telemetry::Metrics,
     work,
 };

@@ -14,11 +14,13 @@
 //! | [`dstack_gateway`] | clusters of dstack-gateway: draining, registrations, endpoints |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
+//! | [`access`], [`people`] | who may do what; keys, members, logins |
 //! | [`console`], [`openapi`] | pages, and the API's description |
 //! | [`requirements`] | every reply in every version against what official clients insist on |
 
 #![cfg(test)]
 
+mod access;
 mod app_events;
 mod attestation;
 mod cache;
@@ -35,6 +37,7 @@ mod lists;
 mod move_lives;
 mod nodes;
 mod openapi;
+mod people;
 mod readiness;
 mod replica_lives;
 mod replicas;
