@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn rows_are_sorted_and_distinct() {
         let order = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
-        let place = |method| order.iter().position(|word| *word == method).unwrap();
+        let place = |method: &str| order.iter().position(|word| *word == method).unwrap();
         let keys: Vec<_> = ROUTES.iter().map(|(method, path, _)| (path, place(method))).collect();
         assert!(keys.is_sorted_by(|one, next| one < next), "sort the table of routes by path");
     }

@@ -6,7 +6,7 @@ use axum::{body::Body, http::Request};
 use casemate_api::revision::{AppRedeployRequest, RedeployRequest};
 use casemate_core::{
     compose::hash,
-    id::{ComposeHash, VmUuid, Wallet},
+    id::{ComposeHash, VmUuid},
     seal::{EnvPublicKey, EnvVar, seal},
     time::Timestamp,
 };

@@ -17,7 +17,7 @@ use casemate_store::{
 
 use crate::world::{START, World, at};
 
-async fn known(db: &Db, hash: &str, seconds: i64) -> Option<Known> {
+async fn known(db: &Db, hash: &str, seconds: u64) -> Option<Known> {
     accounts::principal(db, hash, at(seconds)).await.unwrap()
 }
 
@@ -159,7 +159,7 @@ async fn an_invitation_is_open_until_it_is_accepted_or_revoked(db: Db) {
     };
     let one = invite("aa", Some("bob@example.org")).await;
     let two = invite("bb", None).await;
-    let open = async |now| {
+    let open = async |now: u64| {
         let listed = invitations::pending(&db, world.workspace, at(now), 0, 10).await.unwrap();
         let count = invitations::pending_count(&db, world.workspace, at(now)).await.unwrap();
         assert_eq!(i64::try_from(listed.len()).unwrap(), count);

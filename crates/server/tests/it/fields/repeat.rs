@@ -1,8 +1,6 @@
 //! The same again: provisions, commits, names, capacity.
 
-use casemate_core::id::Wallet;
 use casemate_engine::node::{Capacity, sim::SimConfig};
-use casemate_server::app::account::token_hash;
 use serde_json::{Value, json};
 
 use crate::fields::{

@@ -34,13 +34,11 @@ use casemate_server::{
     work::{self, reorg_watch},
 };
 use casemate_store::{
-    accounts,
     cvms::{self, Cvm},
     events, lease,
     operations::{self, Operation, OperationFilter},
 };
 use common::{COMPOSE, World};
-use sha2::{Digest, Sha256};
 
 /// What contracts and their chain say in a test.
 #[derive(Debug, Default)]

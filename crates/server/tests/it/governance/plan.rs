@@ -9,7 +9,6 @@ use casemate_api::kms_type::KmsType;
 use casemate_core::{
     governance::{Account, Epochs, calldata::NewApp},
     id::{Address, AppId, ComposeHash, DeviceId},
-    time::Timestamp,
 };
 use casemate_engine::{chain::Fault, node::Inventory};
 use casemate_testing::fake_chain::{FakeChain, Generation};

@@ -1,8 +1,6 @@
 //! What is refused, and in which words. Nothing is made by it.
 
 use axum::http::Request;
-use casemate_core::id::Wallet;
-use casemate_server::app::account::token_hash;
 use serde_json::{Value, json};
 
 use crate::replicas::{

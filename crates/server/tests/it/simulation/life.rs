@@ -27,11 +27,10 @@ use casemate_server::{
     work::cvm::{self as reconciler, LeasedCvm, TurnEnd},
 };
 use casemate_store::{
-    accounts, cvms,
+    cvms,
     lease::{self, Claimant},
     provisions, revisions,
 };
-use sha2::{Digest, Sha256};
 
 use crate::simulation::{
     common::{COMPOSE, Parts, TestNode, World},

@@ -18,13 +18,11 @@ use casemate_server::{
     nodes::watch::Watch,
 };
 use casemate_store::{
-    accounts,
     cvms::{self, Cvm},
     lease,
     operations::{self, Operation, OperationFilter},
 };
 use common::{COMPOSE, World};
-use sha2::{Digest, Sha256};
 
 /// A running CVM and somebody who changes it.
 struct Bench {

@@ -23,13 +23,11 @@ use casemate_api::kms_type::KmsType;
 use casemate_core::{
     governance::calldata::NewApp,
     id::{Address, AppId, ComposeHash, DeviceId, TxHash},
-    time::Timestamp,
 };
 use casemate_engine::node::Inventory;
 use casemate_store::Db;
 use casemate_testing::fake_chain::FakeChain;
 use common::{Reply, TestNode, World, provision_body};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 /// The contract of the KMS.
