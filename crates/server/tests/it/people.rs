@@ -45,7 +45,8 @@ async fn a_key_is_shown_once_limited_rotated_and_revoked() {
     assert_eq!(as_key(&world, &token, "GET", "/cvms", None).await.status, 200);
     let refused = as_key(&world, &token, "POST", "/cvms/1/start", None).await;
     let refused = refused.refused(403, "ERR-06-006");
-    assert_eq!(refused["details"][0], json!({ "field": "scope", "value": "cvms:write" }));
+    let detail = &refused["details"][0];
+    assert_eq!((&detail["field"], &detail["value"]), (&json!("scope"), &json!("cvms:write")));
 
     // No key makes one that may do more.
     for scopes in [json!(["cvms:write"]), json!(["*"])] {
