@@ -312,7 +312,6 @@ impl World {
             ),
             evidence_asked: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
-            login_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
             key_uses: Arc::default(),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),

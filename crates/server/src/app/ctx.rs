@@ -72,10 +72,8 @@ pub struct World {
     pub evidence_asked: Arc<Notify>,
     /// When API keys were used, not yet written.
     pub key_uses: Arc<KeyUses>,
-    /// Commit tokens that nobody was given.
+    /// Commit tokens, invitations and user codes of logins that nobody was given.
     pub token_rate_limit: Arc<TokenRateLimit>,
-    /// User codes of logins that nobody was given.
-    pub login_rate_limit: Arc<TokenRateLimit>,
     /// Configuration.
     pub config: Arc<Config>,
     /// This process among those on the database.

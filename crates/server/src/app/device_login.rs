@@ -184,7 +184,7 @@ pub async fn decide(
         tx.approve_login(&hash, grant, ctx.now()).await?
     };
     let Some(client) = decided else {
-        let too_many = ctx.login_rate_limit.too_many();
+        let too_many = ctx.token_rate_limit.too_many();
         return Err(if too_many { Error::code(ErrorCode::RateLimited) } else { unknown() });
     };
     Ok(DecidedLogin {

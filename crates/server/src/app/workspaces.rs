@@ -136,12 +136,11 @@ pub async fn set_role(
     user: UserId,
     role: Option<Role>,
 ) -> Result<(), Error> {
-    match role {
-        Some(role) => tx.set_member(workspace, user, role, ctx.now()).await?,
-        None => {
-            tx.remove_member(workspace, user).await?;
-            tx.revoke_keys_of(workspace, user, ctx.now()).await?;
-        }
+    if let Some(role) = role {
+        tx.set_member(workspace, user, role, ctx.now()).await?;
+    } else {
+        tx.remove_member(workspace, user).await?;
+        tx.revoke_keys_of(workspace, user, ctx.now()).await?;
     }
     if tx.owners(workspace).await? > 0 {
         return Ok(());
@@ -345,7 +344,7 @@ pub async fn accept(
     let is_open =
         |found: &Invitation| !found.is_revoked && !found.is_accepted && found.expires_at > now;
     let Some(found) = found.filter(is_open) else {
-        return Err(if ctx.login_rate_limit.too_many() {
+        return Err(if ctx.token_rate_limit.too_many() {
             Error::code(ErrorCode::RateLimited)
         } else {
             unknown()

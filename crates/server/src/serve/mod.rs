@@ -186,11 +186,14 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }
 
-/// Starts the tasks that look at nodes, other processes and clusters of dstack-gateway.
+/// Starts the tasks that look at nodes, other processes and clusters of dstack-gateway, and that write the use of keys.
 fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
     tasks.spawn(registry.run(ctx.stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), ctx.stop.clone()));
     tasks.spawn(kms_watch::run(ctx.clone(), ctx.stop.clone()));
+    if ctx.config.has(Role::Api) {
+        tasks.spawn(key_uses::run(ctx.clone(), ctx.stop.clone()));
+    }
     gateway_watch::start(tasks, ctx, &ctx.stop);
 }
 
@@ -258,7 +261,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let ctx = Ctx::from(World {
         db,
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
-        login_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         key_uses: Arc::default(),
         attestation: Arc::new(attestation),
         evidence_asked: Arc::new(Notify::new()),
@@ -284,9 +286,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     start_watches(&tasks, &ctx, registry);
     if ctx.config.has(Role::Worker) {
         start_reconcilers(&tasks, &ctx, owner);
-    }
-    if ctx.config.has(Role::Api) {
-        tasks.spawn(key_uses::run(ctx.clone(), stop.clone()));
     }
     serve(&listeners, api, http::router(ctx.clone(), start_metrics(&tasks, &stop)), &stop);
     webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
