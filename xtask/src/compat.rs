@@ -59,6 +59,7 @@ struct Upstream {
     published: Operations,
     clients: Operations,
     documented: Operations,
+    account: Operations,
 }
 
 impl Upstream {
@@ -72,6 +73,7 @@ impl Upstream {
                 "[published]" => Some(&mut upstream.published),
                 "[clients]" => Some(&mut upstream.clients),
                 "[documented]" => Some(&mut upstream.documented),
+                "[account]" => Some(&mut upstream.account),
                 line => {
                     let Some(operations) = section else {
                         bail!("{LIST}: {line} before a section")
@@ -88,7 +90,7 @@ impl Upstream {
 
     fn all(&self) -> Operations {
         let all = self.published.iter().chain(&self.clients).chain(&self.documented);
-        all.cloned().collect()
+        all.chain(&self.account).cloned().collect()
     }
 }
 
@@ -133,12 +135,18 @@ fn report(upstream: &Upstream, ours: &Ours) -> Vec<String> {
             served(&upstream.documented),
             upstream.documented.len()
         ),
+        format!(
+            "{} of {} operations on logins, keys, workspaces and profiles are served",
+            served(&upstream.account),
+            upstream.account.len()
+        ),
         format!("{} operations are our own", ours.added.len()),
     ];
     for (name, wanted) in [
         ("published", &upstream.published),
         ("clients", &upstream.clients),
         ("documented", &upstream.documented),
+        ("account", &upstream.account),
     ] {
         lines.push(format!("not served ({name}):"));
         lines.extend(wanted.difference(&ours.plain).map(|operation| format!("  {operation}")));

@@ -10,10 +10,11 @@ const HANDLERS: &str = "crates/server/src/http/v1";
 const DESCRIPTION: &str = "docs/openapi.json";
 
 /// Handlers that return a bare `Response`: file, name, reason.
-const BARE: [(&str, &str, &str); 5] = [
+const BARE: [(&str, &str, &str); 6] = [
     ("attestation.rs", "raw", "the bytes of a quote"),
     ("attestation.rs", "raw_head", "no body"),
     ("cvms.rs", "compose_file", "JSON or plain text, byte for byte"),
+    ("device_login.rs", "token", "a key, or an error of RFC 8628"),
     ("logs.rs", "follow", "a stream of lines"),
     ("state.rs", "state", "JSON or a stream of events"),
 ];

@@ -17,6 +17,7 @@
 //! | out | [`gateway_admin`] | clusters of dstack-gateway as their operator sees them |
 //! | in, out | [`attestation`] | evidence of guests, requests for it, what a verifier found |
 //! | in, out | [`node_admin`], [`fleet`] | nodes and fleet as their operator sees them |
+//! | in, out | [`keys`], [`members`], [`device_login`], [`people_admin`] | API keys, workspaces and people |
 //! | out | [`reply`] | reply types: the server renders them, our client reads them |
 //! | out | [`error`], [`page`] | error bodies and codes, pages |
 //!
@@ -32,20 +33,24 @@ pub mod compose_file;
 pub mod compose_update;
 pub mod cvm_patch;
 pub mod cvm_settings;
+pub mod device_login;
 pub mod domain;
 pub mod error;
 pub mod fleet;
 pub mod gateway_admin;
 pub mod governance;
 pub mod instance_id;
+pub mod keys;
 pub mod kms_admin;
 pub mod kms_type;
+pub mod members;
 pub mod network;
 pub mod node_admin;
 pub mod num;
 pub mod operation;
 pub mod page;
 pub mod patch;
+pub mod people_admin;
 pub mod power;
 pub mod preview;
 pub mod provision;

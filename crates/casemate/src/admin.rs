@@ -5,6 +5,7 @@ mod gateway;
 mod kms;
 mod moving;
 mod node;
+mod people;
 mod quota;
 
 pub use self::fleet::label;
@@ -36,6 +37,18 @@ pub enum Admin {
     /// Work on CVMs of any workspace.
     #[command(subcommand)]
     Cvm(moving::Cvm),
+    /// Manage users and service accounts.
+    #[command(subcommand)]
+    User(people::User),
+    /// Manage workspaces and who is in them.
+    #[command(subcommand)]
+    Workspace(people::Workspace),
+    /// Manage API keys of anybody; replace a lost admin key.
+    #[command(subcommand)]
+    Key(people::Key),
+    /// Approve and deny logins by device code.
+    #[command(subcommand)]
+    Login(people::Login),
 }
 
 /// Migrate the database schema.
@@ -64,6 +77,10 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
         Admin::Node(command) => node::run(global, command).await,
         Admin::Quota(command) => quota::run(global, command).await,
         Admin::Cvm(command) => moving::run(global, command).await,
+        Admin::User(command) => people::user(global, command).await,
+        Admin::Workspace(command) => people::workspace(global, command).await,
+        Admin::Key(command) => people::key(global, command).await,
+        Admin::Login(command) => people::login(global, command).await,
     }
 }
 

@@ -56,7 +56,7 @@ enum Command {
     #[cfg(feature = "onchain")]
     Deploy(Box<cmd::deploy::Deploy>),
     Serve(serve::ServeArgs),
-    /// Operator commands: migrate the database, manage KMS and nodes.
+    /// Operator commands: migrate the database, manage KMS, nodes and people.
     #[command(subcommand)]
     Admin(admin::Admin),
     /// Manage CVMs: list, show, start, stop, update, replicate, delete.
@@ -86,7 +86,10 @@ enum Command {
     /// List instance types.
     #[command(subcommand, visible_alias = "size")]
     Sizes(cmd::sizes::Sizes),
-    /// Show and change the policy of the workspace.
+    /// Manage API keys: list, create, rotate, revoke.
+    #[command(subcommand, visible_alias = "key")]
+    Keys(cmd::keys::Keys),
+    /// Show the workspace: its members, its policy; invite people.
     #[command(subcommand)]
     Workspace(cmd::workspace::Workspace),
     Verify(Box<cmd::verify::Verify>),
@@ -110,6 +113,7 @@ impl Cli {
             Command::Governance(command) => Box::pin(cmd::governance::run(global, command)).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
+            Command::Keys(command) => cmd::keys::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,
             Command::Verify(args) => cmd::verify::run(global, &args),
         }

@@ -61,6 +61,14 @@ pub fn client_without_key(global: &Global) -> Result<Client, Fail> {
     }
 }
 
+/// A client of the selected server that sends no key.
+pub fn client_without_any_key(global: &Global) -> Result<Client, Fail> {
+    let url = ConnectionSettings::read(global).url;
+    let url = url.or_else(|| DataDir::find(global.data_dir.as_deref()).api_url());
+    let url = url.ok_or_else(|| Fail::usage("no server is named; use --api-url"))?;
+    client_for_url(&url, SecretString::from(String::new()))
+}
+
 /// A client of the server that flags name; `None` if they name none.
 pub fn client_from_flags(global: &Global) -> Result<Option<Client>, Fail> {
     let Some(url) = &global.api_url else { return Ok(None) };

@@ -171,6 +171,11 @@ impl Client {
         decode(&call.name, &self.send(&call).await?)
     }
 
+    /// The same once: a request that makes a secret, whose reply the server does not keep.
+    pub(crate) async fn ask_once_for<T: DeserializeOwned>(&self, call: Call) -> Result<T, Error> {
+        decode(&call.name, &self.once(&call).await?)
+    }
+
     pub(crate) async fn delete_with(
         &self,
         parts: &[&str],

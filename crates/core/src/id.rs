@@ -205,6 +205,14 @@ int_id!(
     UserId
 );
 int_id!(
+    /// Integer id of an API key.
+    KeyId
+);
+int_id!(
+    /// Integer id of an invitation to a workspace.
+    InvitationId
+);
+int_id!(
     /// Position in the event table; grows, without gaps that a reader could miss.
     EventSeq
 );

@@ -1,12 +1,13 @@
-//! Users, workspaces and API keys. Only the SHA-256 of a token is stored and looked up.
+//! Users and workspaces, and who a token speaks for. Only the SHA-256 of a token is stored and looked up.
 
 use casemate_core::{
-    id::{UserId, Wallet, WorkspaceId},
+    access::{Access, Role},
+    id::{KeyId, UserId, Wallet, WorkspaceId},
     time::Timestamp,
 };
 use sqlx::{query, query_as, query_scalar};
 
-use crate::{Db, Error, Tx, error::corrupt, freshness::Subject};
+use crate::{Db, Error, Tx, error::corrupt, freshness::Subject, people::NewUser};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -29,13 +30,27 @@ pub struct Workspace {
     pub created_at: Timestamp,
 }
 
-/// The user and workspace that a token authenticates.
+/// The user and workspace that a token authenticates, and what it may do there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     pub user: User,
     pub workspace: Workspace,
+    pub access: Access,
+    /// The key; `None` for somebody who acts by what was decided earlier.
+    pub key: Option<KeyId>,
     /// When the token expires.
     pub expires_at: Option<Timestamp>,
+}
+
+/// What a token that is known stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    Valid(Box<Principal>),
+    /// Its time is over.
+    Expired,
+    Revoked,
+    /// Its user is disabled, or is no member of the workspace any more.
+    Barred,
 }
 
 #[derive(sqlx::FromRow)]
@@ -43,18 +58,44 @@ struct PrincipalRow {
     user_id: i64,
     username: String,
     email: String,
+    operator: bool,
+    disabled_at: Option<i64>,
     workspace_id: i64,
     slug: String,
     workspace_name: String,
     wallet: String,
     workspace_at: i64,
+    role: Option<String>,
+    key_id: Option<i64>,
+    scopes: String,
     expires_at: Option<i64>,
+    revoked_at: Option<i64>,
 }
 
 impl PrincipalRow {
+    fn known(self, now: Timestamp) -> Result<Known, Error> {
+        if self.revoked_at.is_some() {
+            return Ok(Known::Revoked);
+        }
+        if self.expires_at.is_some_and(|end| end <= now.micros()) {
+            return Ok(Known::Expired);
+        }
+        if self.disabled_at.is_some() || self.role.is_none() {
+            return Ok(Known::Barred);
+        }
+        Ok(Known::Valid(Box::new(self.read()?)))
+    }
+
+    /// Somebody without a role has the lowest one.
     fn read(self) -> Result<Principal, Error> {
         let row = self.workspace_id;
+        let role = self.role.as_deref().map_or(Ok(Role::Viewer), str::parse);
         Ok(Principal {
+            access: Access {
+                role: role.map_err(corrupt("members", "role", self.user_id))?,
+                scopes: self.scopes.parse().map_err(corrupt("api_keys", "scopes", self.user_id))?,
+                is_operator: self.operator,
+            },
             user: User { id: UserId(self.user_id), username: self.username, email: self.email },
             workspace: Workspace {
                 id: WorkspaceId(row),
@@ -63,39 +104,61 @@ impl PrincipalRow {
                 wallet: self.wallet.parse().map_err(corrupt("workspaces", "wallet", row))?,
                 created_at: Timestamp::from_micros(self.workspace_at),
             },
+            key: self.key_id.map(KeyId),
             expires_at: self.expires_at.map(Timestamp::from_micros),
         })
     }
 }
 
-/// The principal of a token hash; `None` if the token is unknown, revoked or expired.
-pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Principal>, Error> {
-    const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
-        w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, k.expires_at \
+/// What a token hash stands for; `None` if it is unknown.
+pub async fn principal(db: &Db, hash: &str, now: Timestamp) -> Result<Option<Known>, Error> {
+    const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, u.operator, u.disabled_at, \
+        w.id AS workspace_id, w.slug, w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, \
+        m.role, k.id AS key_id, k.scopes, k.expires_at, k.revoked_at \
         FROM api_keys k JOIN users u ON u.id = k.user_id JOIN workspaces w ON w.id = k.workspace_id \
-        WHERE k.hash = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $2)";
-    let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
-        .bind(hash)
-        .bind(now.micros())
-        .fetch_optional(c))?;
-    row.map(PrincipalRow::read).transpose()
+        LEFT JOIN members m ON m.workspace_id = k.workspace_id AND m.user_id = k.user_id \
+        WHERE k.hash = $1";
+    let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL).bind(hash).fetch_optional(c))?;
+    row.map(|row| row.known(now)).transpose()
 }
 
-/// A user as principal in a workspace; `None` if either does not exist.
+/// A user as principal in a workspace, with all scopes; `None` if either does not exist.
+async fn acting(
+    db: &Db,
+    user: UserId,
+    workspace: WorkspaceId,
+) -> Result<Option<PrincipalRow>, Error> {
+    const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, u.operator, u.disabled_at, \
+        w.id AS workspace_id, w.slug, w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, \
+        m.role, CAST(NULL AS BIGINT) AS key_id, '*' AS scopes, CAST(NULL AS BIGINT) AS expires_at, \
+        CAST(NULL AS BIGINT) AS revoked_at \
+        FROM users u JOIN workspaces w ON w.id = $2 \
+        LEFT JOIN members m ON m.workspace_id = w.id AND m.user_id = u.id WHERE u.id = $1";
+    on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
+        .bind(user.0)
+        .bind(workspace.0)
+        .fetch_optional(c))
+}
+
+/// A member of a workspace as principal; `None` for somebody who is disabled or no member.
 pub async fn member(
     db: &Db,
     user: UserId,
     workspace: WorkspaceId,
 ) -> Result<Option<Principal>, Error> {
-    const SQL: &str = "SELECT u.id AS user_id, u.username, u.email, w.id AS workspace_id, w.slug, \
-        w.name AS workspace_name, w.wallet, w.created_at AS workspace_at, \
-        CAST(NULL AS BIGINT) AS expires_at \
-        FROM users u JOIN workspaces w ON w.id = $2 WHERE u.id = $1";
-    let row = on_read!(db, |c| query_as::<_, PrincipalRow>(SQL)
-        .bind(user.0)
-        .bind(workspace.0)
-        .fetch_optional(c))?;
-    row.map(PrincipalRow::read).transpose()
+    let row = acting(db, user, workspace).await?;
+    row.filter(|row| row.role.is_some() && row.disabled_at.is_none())
+        .map(PrincipalRow::read)
+        .transpose()
+}
+
+/// Whoever decided something for a workspace, whether or not they are still a member.
+pub async fn author(
+    db: &Db,
+    user: UserId,
+    workspace: WorkspaceId,
+) -> Result<Option<Principal>, Error> {
+    acting(db, user, workspace).await?.map(PrincipalRow::read).transpose()
 }
 
 /// The id of the workspace of this slug.
@@ -132,17 +195,27 @@ pub async fn policy(db: &Db, workspace: WorkspaceId) -> Result<WorkspacePolicy, 
 const ENV_GUARD: &str = "SELECT env_guard FROM workspaces WHERE id = $1";
 
 impl Tx {
+    /// Inserts a user; a [`Error::Conflict`] where the name is taken.
     pub async fn insert_user(
         &mut self,
-        username: &str,
-        email: &str,
+        user: NewUser<'_>,
         now: Timestamp,
     ) -> Result<UserId, Error> {
-        const SQL: &str =
-            "INSERT INTO users (id, username, email, created_at) VALUES ($1, $2, $3, $4)";
+        const SQL: &str = "INSERT INTO users (id, username, email, kind, operator, created_at) \
+            VALUES ($1, $2, $3, $4, $5, $6)";
         self.touch(Subject::Accounts);
+        let NewUser { username, email, kind, is_operator } = user;
         let id = self.draw("user").await?;
-        exec_tx!(self, query(SQL).bind(id).bind(username).bind(email).bind(now.micros()))?;
+        exec_tx!(
+            self,
+            query(SQL)
+                .bind(id)
+                .bind(username)
+                .bind(email)
+                .bind(kind.word())
+                .bind(is_operator)
+                .bind(now.micros())
+        )?;
         Ok(UserId(id))
     }
 
@@ -192,24 +265,5 @@ impl Tx {
             .bind(workspace.0)
             .fetch_optional(c))?;
         Ok(word.is_some_and(|word| word == "refuse"))
-    }
-
-    /// Inserts an API key, identified by the hash of its token.
-    pub async fn insert_api_key(
-        &mut self,
-        hash: &str,
-        user: UserId,
-        workspace: WorkspaceId,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        const SQL: &str = "INSERT INTO api_keys (hash, user_id, workspace_id, name, created_at) \
-            VALUES ($1, $2, $3, $4, $5)";
-        self.touch(Subject::Accounts);
-        exec_tx!(
-            self,
-            query(SQL).bind(hash).bind(user.0).bind(workspace.0).bind(name).bind(now.micros())
-        )?;
-        Ok(())
     }
 }

@@ -4,7 +4,9 @@
 //! | module | contents |
 //! |---|---|
 //! | [`db`] | connections, transactions, group commit |
-//! | [`accounts`] | users, workspaces, API keys |
+//! | [`accounts`] | users and workspaces, who a token speaks for |
+//! | [`people`] | lists of them, members of workspaces |
+//! | [`api_keys`], [`device_logins`], [`invitations`] | API keys, and how people come to them |
 //! | [`nodes`] | nodes and their last inventory |
 //! | [`drift`] | what nodes show and nobody wanted |
 //! | [`kms`] | the KMS that the database is bound to |
@@ -30,21 +32,25 @@
 mod macros;
 
 pub mod accounts;
+pub mod api_keys;
 pub mod commit_tokens;
 pub mod cvms;
 pub mod db;
+pub mod device_logins;
 pub mod drift;
 pub mod error;
 pub mod events;
 pub mod evidence;
 pub mod freshness;
 pub mod idempotency;
+pub mod invitations;
 pub mod key_decisions;
 pub mod kms;
 pub mod lease;
 pub mod left_vms;
 pub mod nodes;
 pub mod operations;
+pub mod people;
 pub mod prepared;
 pub mod proofs;
 pub mod provisions;

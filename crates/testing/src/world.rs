@@ -12,7 +12,8 @@ use axum::{
 };
 use casemate_api::kms_type::KmsType;
 use casemate_core::{
-    id::{Address, EventSeq, KmsId},
+    access::{Role as AccessRole, Scopes},
+    id::{Address, EventSeq, KmsId, UserId, Wallet, WorkspaceId},
     node::{Capabilities, NodeKind},
     time::{Clock, Entropy, Timestamp},
 };
@@ -38,7 +39,14 @@ use casemate_server::{
     telemetry::Metrics,
     work,
 };
-use casemate_store::{Db, db::Durability, lease, nodes::NewNode};
+use casemate_store::{
+    Db, Tx,
+    api_keys::NewKey,
+    db::Durability,
+    lease,
+    nodes::NewNode,
+    people::{self, NewUser},
+};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
@@ -136,6 +144,55 @@ impl Parts {
         let db = Db::open_sqlite(&dir.path().join(DATABASE), Durability::Off).await.unwrap();
         Self { dir: Some(dir), db, key, entropy }
     }
+}
+
+/// Makes a user who owns a new workspace of the same name, and their key with this token.
+pub async fn stranger(ctx: &Ctx, name: &str, token: &str) {
+    let mut wallet = [0; 20];
+    ctx.entropy.fill(&mut wallet);
+    let mut tx = ctx.begin().await.unwrap();
+    let now = ctx.now();
+    let user = tx.insert_user(NewUser::person(name, "else@example.org"), now).await.unwrap();
+    let wallet = Wallet::from_bytes(wallet);
+    let workspace = tx.insert_workspace(name, name, wallet, now).await.unwrap();
+    tx.set_member(workspace, user, AccessRole::Owner, now).await.unwrap();
+    insert_key(&mut tx, user, workspace, &Scopes::All, token, now).await;
+    tx.commit().await.unwrap();
+}
+
+/// Makes a user with this role in a workspace, and their key with this token and these scopes.
+pub async fn member(
+    ctx: &Ctx,
+    workspace: &str,
+    (name, role): (&str, AccessRole),
+    (token, scopes): (&str, &Scopes),
+) {
+    let workspace = people::workspace(&ctx.db, workspace).await.unwrap().unwrap().id;
+    let (mut tx, now) = (ctx.begin().await.unwrap(), ctx.now());
+    let user = tx.insert_user(NewUser::person(name, "m@example.org"), now).await.unwrap();
+    tx.set_member(workspace, user, role, now).await.unwrap();
+    insert_key(&mut tx, user, workspace, scopes, token, now).await;
+    tx.commit().await.unwrap();
+}
+
+async fn insert_key(
+    tx: &mut Tx,
+    user: UserId,
+    workspace: WorkspaceId,
+    scopes: &Scopes,
+    token: &str,
+    now: Timestamp,
+) {
+    let key = NewKey {
+        hash: &account::token_hash(token),
+        prefix: account::token_prefix(token),
+        user,
+        workspace,
+        name: "test",
+        scopes,
+        expires_at: None,
+    };
+    tx.insert_key(key, now).await.unwrap();
 }
 
 /// Name of the database file.
@@ -256,6 +313,7 @@ impl World {
             ),
             evidence_asked: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+            key_uses: Arc::default(),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),
             addresses: Arc::new(Addresses {

@@ -7,6 +7,7 @@ pub mod cvms;
 pub mod deploy;
 pub mod governance;
 pub mod images;
+pub mod keys;
 pub mod kms;
 pub mod nodes;
 pub mod replicas;

@@ -15,6 +15,7 @@ mod kms;
 mod network;
 mod node_admin;
 mod operations;
+mod people;
 mod power;
 mod quotas;
 mod readiness;

@@ -2,11 +2,20 @@
 
 use std::sync::Arc;
 
-use casemate_api::workspace::{EnvGuard, EvidenceGuard, Policy, PolicyPatch};
-use casemate_core::{id::Wallet, time::Entropy};
+use casemate_api::{
+    error::{ErrorCode, ErrorDetail},
+    workspace::{EnvGuard, EvidenceGuard, Policy, PolicyPatch},
+};
+use casemate_core::{
+    access::{Need, Refusal, Role, Scopes, decide},
+    id::{UserId, Wallet, WorkspaceId},
+    time::{Entropy, Timestamp},
+};
 use casemate_store::{
     Tx,
-    accounts::{self, WorkspacePolicy},
+    accounts::{self, Known, WorkspacePolicy},
+    api_keys::NewKey,
+    people::{self, NewUser},
 };
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -28,21 +37,76 @@ pub fn token_hash(token: &str) -> String {
     hex::encode(Sha256::digest(token.as_bytes()))
 }
 
+/// The first characters of a token, by which people tell keys apart.
+pub fn token_prefix(token: &str) -> &str {
+    token.get(..PREFIX_LENGTH).unwrap_or(token)
+}
+
+/// `phak_` and four of the random characters.
+const PREFIX_LENGTH: usize = 9;
+
 impl Ctx {
-    /// Who this token speaks for.
-    pub async fn authenticate(&self, token: &str) -> Result<Option<Arc<Caller>>, Error> {
+    /// Who this token speaks for; a refusal for a token that speaks for nobody.
+    pub async fn authenticate(&self, token: &str) -> Result<Arc<Caller>, Error> {
         let (hash, now) = (token_hash(token), self.now());
         if let Some(kept) = self.kept_caller(&hash) {
-            return Ok(Some(kept));
+            self.key_uses.record(kept.key, now);
+            return Ok(kept);
         }
         let moment = self.db.moment();
-        let Some(found) = accounts::principal(&self.db, &hash, now).await? else { return Ok(None) };
+        let refused = |message| Error::because(ErrorCode::Unauthenticated, message);
+        let found = match accounts::principal(&self.db, &hash, now).await? {
+            Some(Known::Valid(found)) => *found,
+            None => return Err(Error::code(ErrorCode::Unauthenticated)),
+            Some(Known::Expired) => {
+                return Err(refused("Not authenticated: the API key has expired"));
+            }
+            Some(Known::Revoked) => {
+                return Err(refused("Not authenticated: the API key was revoked"));
+            }
+            Some(Known::Barred) => {
+                let why = "Not authenticated: the user of the API key is disabled or no longer in \
+                    the workspace";
+                return Err(refused(why));
+            }
+        };
         let expires_at = found.expires_at;
         let caller = Arc::new(Caller::from(found));
+        self.key_uses.record(caller.key, now);
         if let Some(stamp) = self.db.accounts_stamp(moment) {
             self.keep_caller(hash, caller.clone(), expires_at, stamp);
         }
-        Ok(Some(caller))
+        Ok(caller)
+    }
+}
+
+impl Caller {
+    /// Whether they may do what needs that; a refusal that names what is missing.
+    pub fn may(&self, need: Need) -> Result<(), Error> {
+        let Err(refusal) = decide(need, &self.access) else { return Ok(()) };
+        let (message, field, missing, way_out) = match refusal {
+            Refusal::Scope(scope) => (
+                format!("the API key has not got the scope {scope}"),
+                "scope",
+                scope.word(),
+                "Use a key with this scope, or make one: `casemate keys create --scope`.",
+            ),
+            Refusal::Role { needed, is } => (
+                format!("this needs the role {needed} in the workspace; yours is {is}"),
+                "role",
+                needed.word(),
+                "Ask an admin or owner of the workspace.",
+            ),
+            Refusal::NoOperator => (
+                "this is for operators of the installation".to_owned(),
+                "role",
+                "operator",
+                "Ask an operator: `casemate admin user`.",
+            ),
+        };
+        Err(Error::because(ErrorCode::PermissionDenied, message)
+            .detail(ErrorDetail::value(field, missing))
+            .suggest(way_out))
     }
 }
 
@@ -94,7 +158,7 @@ impl First {
 pub async fn first_start(
     db: &casemate_store::Db,
     entropy: &dyn Entropy,
-    now: casemate_core::time::Timestamp,
+    now: Timestamp,
 ) -> Result<Option<First>, Error> {
     if accounts::any_user(db).await? {
         return Ok(None);
@@ -103,12 +167,73 @@ pub async fn first_start(
     let mut wallet = [0; 20];
     entropy.fill(&mut wallet);
     let mut tx = db.begin().await?;
-    let user = match tx.insert_user("admin", "admin@localhost", now).await {
+    let admin = NewUser { is_operator: true, ..NewUser::person("admin", "admin@localhost") };
+    let user = match tx.insert_user(admin, now).await {
         Err(casemate_store::Error::Conflict(_)) => return Ok(None),
         user => user?,
     };
     let workspace =
         tx.insert_workspace("default", "default", Wallet::from_bytes(wallet), now).await?;
-    tx.insert_api_key(&token_hash(token.expose_secret()), user, workspace, "admin", now).await?;
+    tx.set_member(workspace, user, Role::Owner, now).await?;
+    let key = NewKey {
+        hash: &token_hash(token.expose_secret()),
+        prefix: token_prefix(token.expose_secret()),
+        user,
+        workspace,
+        name: "admin",
+        scopes: &Scopes::All,
+        expires_at: None,
+    };
+    tx.insert_key(key, now).await?;
     Ok(Some(First { tx, token }))
 }
+
+/// A key of an owner, committed.
+#[derive(Debug)]
+pub struct OwnerKey {
+    pub username: String,
+    /// Slug of the workspace.
+    pub workspace: String,
+    pub token: SecretString,
+}
+
+/// Makes a key that can do everything: for the named user, or the first operator, in the named workspace, or the first
+/// one. The user becomes its owner and an operator, and is enabled. For whoever has the host.
+pub async fn owner_key(
+    db: &casemate_store::Db,
+    entropy: &dyn Entropy,
+    now: Timestamp,
+    (username, slug): (Option<&str>, Option<&str>),
+) -> Result<OwnerKey, Error> {
+    let missing = |what: &str| Error::because(ErrorCode::NotFound, format!("no such {what}"));
+    let user = match username {
+        Some(name) => people::user(db, name).await?,
+        None => people::users(db, UserId(0), FIRST).await?.into_iter().find(|row| row.is_operator),
+    };
+    let user = user.ok_or_else(|| missing("user"))?.user;
+    let workspace = match slug {
+        Some(slug) => people::workspace(db, slug).await?,
+        None => people::workspaces(db, WorkspaceId(0), 1).await?.into_iter().next(),
+    };
+    let workspace = workspace.ok_or_else(|| missing("workspace"))?;
+    let token = new_token(entropy);
+    let mut tx = db.begin().await?;
+    tx.set_operator(user.id, true).await?;
+    tx.disable_user(user.id, None).await?;
+    tx.set_member(workspace.id, user.id, Role::Owner, now).await?;
+    let key = NewKey {
+        hash: &token_hash(token.expose_secret()),
+        prefix: token_prefix(token.expose_secret()),
+        user: user.id,
+        workspace: workspace.id,
+        name: "recovered",
+        scopes: &Scopes::All,
+        expires_at: None,
+    };
+    tx.insert_key(key, now).await?;
+    tx.commit().await?;
+    Ok(OwnerKey { username: user.username, workspace: workspace.slug, token })
+}
+
+/// Users among whom an operator is looked for.
+const FIRST: i64 = 10_000;

@@ -3,7 +3,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use casemate_core::{
-    id::{EventSeq, OperationId},
+    access::Access,
+    id::{EventSeq, KeyId, OperationId},
     time::{Clock, Entropy, Timestamp},
 };
 use casemate_engine::dns::Dns;
@@ -23,6 +24,7 @@ use super::{
     fleet::{Fleet, Instance},
     gateways::GatewayClusters,
     guest_facts::GuestAnswers,
+    key_uses::KeyUses,
 };
 use crate::{config::Config, inflight::InFlightRequests};
 
@@ -71,7 +73,9 @@ pub struct World {
     pub attestation: Arc<Attestation>,
     /// Wakes the task that collects evidence. Only a hint.
     pub evidence_asked: Arc<Notify>,
-    /// Commit tokens that nobody was given.
+    /// When API keys were used, not yet written.
+    pub key_uses: Arc<KeyUses>,
+    /// Commit tokens, invitations and user codes of logins that nobody was given.
     pub token_rate_limit: Arc<TokenRateLimit>,
     /// Configuration.
     pub config: Arc<Config>,
@@ -146,10 +150,15 @@ pub struct Caller {
     pub user: User,
     /// The workspace the token belongs to; everything else does not exist for them.
     pub workspace: Workspace,
+    /// What they may do in it.
+    pub access: Access,
+    /// The API key; `None` for somebody who acts by what was decided earlier.
+    pub key: Option<KeyId>,
 }
 
 impl From<Principal> for Caller {
     fn from(principal: Principal) -> Self {
-        Self { user: principal.user, workspace: principal.workspace }
+        let Principal { user, workspace, access, key, .. } = principal;
+        Self { user, workspace, access, key }
     }
 }

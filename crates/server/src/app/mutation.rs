@@ -126,6 +126,12 @@ impl Mutation {
         self.finish_text(String::new()).await
     }
 
+    /// Commits; returns the reply, which has a secret in it, so it is not kept.
+    pub async fn finish_secret<T>(self, reply: T) -> Result<T, Error> {
+        self.commit().await?;
+        Ok(reply)
+    }
+
     async fn finish_text<T, const STATUS: u16>(
         mut self,
         body: String,

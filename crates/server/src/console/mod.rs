@@ -1,6 +1,8 @@
 //! Web pages: HTML rendered here, without JavaScript but for the verifier. Like the API, the pages call use cases of
 //! [`crate::app`] and use neither store nor engine.
 
+mod login;
+
 use askama::Template;
 use axum::{
     Router,
@@ -33,7 +35,9 @@ pub fn router(ctx: Ctx) -> Router {
         .route("/", get(landing).with_state(ctx.clone()))
         .route("/directory", get(directory).with_state(ctx.clone()))
         .route("/verify", get(verify_page).with_state(ctx.clone()))
-        .route("/confirm", get(confirm).with_state(ctx))
+        .route("/confirm", get(confirm).with_state(ctx.clone()))
+        .route("/invite", get(login::invite).with_state(ctx.clone()))
+        .route("/device", get(login::show).post(login::decide).with_state(ctx))
         .route("/console.css", get(async || asset("text/css", include_str!("console.css"))))
 }
 

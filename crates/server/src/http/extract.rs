@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     body::{Bytes, to_bytes},
-    extract::{FromRef, FromRequest, FromRequestParts, Request},
-    http::{HeaderMap, request::Parts},
+    extract::{FromRequest, FromRequestParts, Request},
+    http::request::Parts,
 };
 use casemate_api::{
     body,
@@ -14,56 +14,36 @@ use casemate_api::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{error::ApiError, middleware::MAX_BODY};
-use crate::app::{Caller, Ctx, Error, mutation::IdempotencyKey};
+use super::{access::Passed, error::ApiError, middleware::MAX_BODY};
+use crate::app::{Caller, Error, mutation::IdempotencyKey};
 
-/// The user behind the API key; 401 without one.
-#[derive(Debug)]
+/// Who asks, as [`super::access`] let them pass.
+#[derive(Debug, Clone)]
 pub struct Auth(pub Arc<Caller>);
 
-impl<S> FromRequestParts<S> for Auth
-where
-    Ctx: FromRef<S>,
-    S: Send + Sync,
-{
+impl<S: Send + Sync> FromRequestParts<S> for Auth {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let ctx = Ctx::from_ref(state);
-        let token = token(&parts.headers).ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?;
-        match ctx.authenticate(token).await? {
-            Some(caller) => Ok(Self(caller)),
-            None => Err(Error::code(ErrorCode::Unauthenticated).into()),
-        }
+        let MaybeAuth(caller) = MaybeAuth::from_request_parts(parts, state).await?;
+        Ok(Self(caller.ok_or_else(|| Error::code(ErrorCode::Unauthenticated))?))
     }
 }
 
-/// The user behind the API key, if one is given; 401 for one that is not known.
+/// The same where a key may be missing.
 #[derive(Debug)]
 pub struct MaybeAuth(pub Option<Arc<Caller>>);
 
-impl<S> FromRequestParts<S> for MaybeAuth
-where
-    Ctx: FromRef<S>,
-    S: Send + Sync,
-{
+impl<S: Send + Sync> FromRequestParts<S> for MaybeAuth {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        if token(&parts.headers).is_none() {
-            return Ok(Self(None));
-        }
-        let Auth(caller) = Auth::from_request_parts(parts, state).await?;
-        Ok(Self(Some(caller)))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(Passed(caller)) = parts.extensions.get::<Passed>() else {
+            let why = format!("{} has no row in the table of routes", parts.uri.path());
+            return Err(Error::Internal(why).into());
+        };
+        Ok(Self(caller.as_ref().map(|Auth(caller)| caller.clone())))
     }
-}
-
-/// `X-API-Key`, as official clients send it, or a bearer token.
-fn token(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    text("x-api-key")
-        .or_else(|| text("authorization").and_then(|value| value.strip_prefix("Bearer ")))
-        .filter(|token| !token.is_empty())
 }
 
 /// The API version asked for.

@@ -160,6 +160,16 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         "/admin/gateways/{name}/domains",
         "/admin/gateways/{name}/domains/{domain}",
         "/port-policy",
+        "/check-slug",
+        // Replies with secrets, which are not kept.
+        "/tokens",
+        "/rotate",
+        "/admin/keys",
+        "/invitations",
+        "/invitations/shareable",
+        "/invitations/accept",
+        "/auth/device/code",
+        "/auth/device/token",
     ];
     if !["get", "head"].contains(&method) && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));

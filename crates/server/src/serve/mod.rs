@@ -40,12 +40,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::{chains::KmsMaker, files::file};
 use crate::{
     app::{
-        Ctx, account,
+        Ctx,
+        account::{self, OwnerKey},
         approval::token_rate_limit::TokenRateLimit,
         attestation::Attestation,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
         gateways::{GatewayClusters, InvalidCluster},
+        key_uses,
     },
     config::{Config, Role},
     gateway::Gateway,
@@ -56,10 +58,14 @@ use crate::{
         open::Opener,
         registry::{EnlistError, NodeEnlistment, Registry},
     },
-    peer_sync, system,
+    peer_sync,
+    system::{self, SystemClock, SystemEntropy},
     telemetry::Metrics,
     work,
 };
+
+/// The file of the first start's API key in the data directory.
+const ADMIN_KEY: &str = "admin.key";
 
 /// Why the service did not start. The messages say what to do.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +132,9 @@ pub enum StartError {
     /// The database failed after it was opened.
     #[error("first start: {0}")]
     First(crate::app::Error),
+    /// No key was made for an owner.
+    #[error("{}", .0.words())]
+    OwnerKey(crate::app::Error),
 }
 
 /// The running service.
@@ -178,11 +187,14 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
 }
 
-/// Starts the tasks that look at nodes, other processes and clusters of dstack-gateway.
+/// Starts the tasks that look at nodes, other processes and clusters of dstack-gateway, and that write the use of keys.
 fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
     tasks.spawn(registry.run(ctx.stop.clone()));
     tasks.spawn(peer_sync::run(ctx.clone(), ctx.stop.clone()));
     tasks.spawn(kms_watch::run(ctx.clone(), ctx.stop.clone()));
+    if ctx.config.has(Role::Api) {
+        tasks.spawn(key_uses::run(ctx.clone(), ctx.stop.clone()));
+    }
     gateway_watch::start(tasks, ctx, &ctx.stop);
 }
 
@@ -251,6 +263,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let ctx = Ctx::from(World {
         db,
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+        key_uses: Arc::default(),
         attestation: Arc::new(attestation),
         evidence_asked: Arc::new(Notify::new()),
         clock,
@@ -345,6 +358,29 @@ pub async fn migrate(config: &Config) -> Result<Vec<Pending>, StartError> {
         None
     };
     migrate::migrate(&url).await.map_err(database_error(&url))
+}
+
+/// Makes a key that can do everything, for an owner who operates the installation, and writes it to `admin.key` of
+/// the data directory: whoever has the host has lost no key for ever. A SQLite file must not be in use.
+pub async fn owner_key(
+    config: &Config,
+    username: Option<&str>,
+    workspace: Option<&str>,
+) -> Result<OwnerKey, StartError> {
+    let _lock = if config.database().starts_with("sqlite:") {
+        Some(files::lock_data_dir(&config.data_dir)?)
+    } else {
+        None
+    };
+    let db = open_database(config).await?;
+    let whose = (username, workspace);
+    let made = account::owner_key(&db, &SystemEntropy, SystemClock.now(), whose).await;
+    let made = made.map_err(StartError::OwnerKey)?;
+    let (path, text) =
+        (config.data_dir.join(ADMIN_KEY), format!("{}\n", made.token.expose_secret()));
+    casemate_engine::files::write(&path, text.as_bytes(), 0o600).map_err(file(&path))?;
+    db.close().await;
+    Ok(made)
 }
 
 async fn open_database(config: &Config) -> Result<Db, StartError> {
@@ -443,7 +479,7 @@ async fn first_start(
     else {
         return Ok(None);
     };
-    let path = dir.join("admin.key");
+    let path = dir.join(ADMIN_KEY);
     let text = format!("{}\n", made.token().expose_secret());
     casemate_engine::files::write(&path, text.as_bytes(), 0o600).map_err(file(&path))?;
     made.commit().await.map(Some).map_err(StartError::First)

@@ -44,6 +44,7 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     let used = i64::try_from(TOKENS_KEPT.as_micros()).unwrap_or(i64::MAX);
     tx.expire_preparations(Timestamp::from_micros(now.micros() - used), now).await?;
     tx.forget_answers(now, ANSWERS_KEPT).await?;
+    tx.forget_logins(now).await?;
     tx.forget_evidence(Timestamp::from_micros(now.micros() - used)).await?;
     tx.commit().await
 }

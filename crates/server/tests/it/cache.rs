@@ -27,7 +27,7 @@ async fn on(db: Db) -> World {
 }
 
 async fn is_kept(world: &World, uuid: &str) -> bool {
-    let caller = world.ctx.authenticate(&world.key).await.unwrap().unwrap();
+    let caller = world.ctx.authenticate(&world.key).await.unwrap();
     let key = ReplyKey::of(&caller, uuid, ApiVersion::V20260121).unwrap();
     world.ctx.kept_reply(&key, &caller).await.unwrap().is_some()
 }

@@ -17,11 +17,13 @@
 //! | [`quotas`] | what a workspace may take |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`simulation`] | random lives from seeds, with faults |
+//! | [`access`], [`people`] | who may do what; keys, members, logins |
 //! | [`console`], [`openapi`] | pages, and the API's description |
 //! | [`requirements`] | every reply in every version against what official clients insist on |
 
 #![cfg(test)]
 
+mod access;
 mod app_events;
 mod attestation;
 mod cache;
@@ -40,6 +42,7 @@ mod lists;
 mod move_lives;
 mod nodes;
 mod openapi;
+mod people;
 mod quotas;
 mod readiness;
 mod replica_lives;

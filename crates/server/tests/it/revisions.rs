@@ -6,7 +6,7 @@ use axum::{body::Body, http::Request};
 use casemate_api::revision::{AppRedeployRequest, RedeployRequest};
 use casemate_core::{
     compose::hash,
-    id::{ComposeHash, VmUuid, Wallet},
+    id::{ComposeHash, VmUuid},
     seal::{EnvPublicKey, EnvVar, seal},
     time::Timestamp,
 };
@@ -437,14 +437,7 @@ async fn what_is_not_there_and_what_is_anothers_answer_alike() {
 
     let mut theirs = world;
     "phak_theirs".clone_into(&mut theirs.key);
-    let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(theirs.key.as_bytes()));
-    let now = theirs.ctx.now();
-    let mut tx = theirs.ctx.begin().await.unwrap();
-    let user = tx.insert_user("eve", "eve@example.org", now).await.unwrap();
-    let workspace =
-        tx.insert_workspace("eve", "Eve", Wallet::from_bytes([9; 20]), now).await.unwrap();
-    tx.insert_api_key(&hash, user, workspace, "k", now).await.unwrap();
-    tx.commit().await.unwrap();
+    common::stranger(&theirs.ctx, "eve", &theirs.key).await;
     let unknown = "12".repeat(20);
     for app in [app.as_str(), &unknown, "no-id"] {
         let uuid = VmUuid::from_uuid(theirs.ctx.entropy.uuid_v4());

@@ -11,12 +11,12 @@ use super::{
     Db, Durability, Tx,
     sqlite::{Outcome, SqliteTx},
 };
-use crate::Error;
+use crate::{Error, people::NewUser};
 
 const NOW: Timestamp = Timestamp::from_micros(1);
 
 async fn user(tx: &mut Tx, name: &str) -> Result<(), Error> {
-    tx.insert_user(name, "e@example.org", NOW).await.map(drop)
+    tx.insert_user(NewUser::person(name, "e@example.org"), NOW).await.map(drop)
 }
 
 async fn users(db: &Db) -> Vec<String> {

@@ -1,28 +1,39 @@
 //! Users, workspaces, keys and nodes.
 
 use casemate_core::{
+    access::{Role, Scopes},
     id::WorkspaceId,
     node::{NodeKind, NodeState},
     place::Amount,
     quota::Quota,
 };
 use casemate_store::{
-    Db, Error, accounts,
+    Db, Error,
+    accounts::{self, Known, Principal},
     cvms::{WorkspaceUsage, workspace_usage},
     nodes::{self, NewNode},
+    people::NewUser,
 };
 
 use crate::world::{START, World, app_id, at, sim};
+
+async fn known(db: &Db, hash: &str) -> Principal {
+    match accounts::principal(db, hash, START).await.unwrap() {
+        Some(Known::Valid(found)) => *found,
+        other => panic!("{other:?}"),
+    }
+}
 
 async fn a_key_speaks_for_its_user_and_workspace(db: Db) {
     assert!(!accounts::any_user(&db).await.unwrap());
     let world = World::new(db.clone()).await;
     assert!(accounts::any_user(&db).await.unwrap());
     let mut tx = db.begin().await.unwrap();
-    tx.insert_api_key("aa", world.user, world.workspace, "laptop", START).await.unwrap();
+    tx.insert_key(world.key("aa", &Scopes::All), START).await.unwrap();
     tx.commit().await.unwrap();
-    let found = accounts::principal(&db, "aa", START).await.unwrap().unwrap();
+    let found = known(&db, "aa").await;
     assert_eq!((found.user.id, found.workspace.id), (world.user, world.workspace));
+    assert_eq!((found.access.role, found.access.is_operator), (Role::Owner, false));
     assert_eq!(accounts::principal(&db, "bb", START).await.unwrap(), None);
     assert_eq!(accounts::principal(&db, "AA", START).await.unwrap(), None);
 }
@@ -30,14 +41,14 @@ async fn a_key_speaks_for_its_user_and_workspace(db: Db) {
 async fn a_taken_name_is_a_conflict_and_spoils_its_transaction(db: Db) {
     World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
-    let again = tx.insert_user("ada", "other@example.org", START).await;
+    let again = tx.insert_user(NewUser::person("ada", "other@example.org"), START).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
-    let next = tx.insert_user("bob", "bob@example.org", START).await;
+    let next = tx.insert_user(NewUser::person("bob", "bob@example.org"), START).await;
     assert!(matches!(next, Err(Error::Commit(_))), "{next:?}");
     let end = tx.commit().await;
     assert!(matches!(end, Err(Error::Commit(_))), "{end:?}");
     let mut tx = db.begin().await.unwrap();
-    tx.insert_user("bob", "bob@example.org", START).await.unwrap();
+    tx.insert_user(NewUser::person("bob", "bob@example.org"), START).await.unwrap();
     tx.commit().await.unwrap();
 }
 

@@ -6,6 +6,7 @@ use casemate_core::id::EventSeq;
 use casemate_store::{
     Db, Error, accounts,
     events::{self, NewEvent},
+    people::NewUser,
 };
 use casemate_testing::database::{self, Fresh};
 
@@ -77,7 +78,9 @@ async fn two_hundred_at_once(fresh: &Fresh) {
                     return None;
                 }
                 if number % 7 == 0 {
-                    tx.insert_user("ada", "taken@example.org", START).await.unwrap_err();
+                    tx.insert_user(NewUser::person("ada", "taken@example.org"), START)
+                        .await
+                        .unwrap_err();
                     tx.commit().await.unwrap_err();
                     return None;
                 }

@@ -5,8 +5,13 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use casemate_core::cvm::{Phase, Power};
-use casemate_store::{Db, accounts, cvms, cvms::Cvm, freshness::Stamp, operations::Ending};
+use casemate_core::{
+    access::Scopes,
+    cvm::{Phase, Power},
+};
+use casemate_store::{
+    Db, accounts, cvms, cvms::Cvm, freshness::Stamp, operations::Ending, people::NewUser,
+};
 
 use crate::world::{START, TERM, World, at, at_rest};
 
@@ -127,7 +132,7 @@ async fn nothing_acknowledged_is_hidden(db: Db) {
 async fn accounts_are_kept_where_only_this_process_writes_them(db: Db) {
     let world = World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
-    tx.insert_api_key("aa", world.user, world.workspace, "k", START).await.unwrap();
+    tx.insert_key(world.key("aa", &Scopes::All), START).await.unwrap();
     tx.commit().await.unwrap();
     let moment = db.moment();
     accounts::principal(&db, "aa", START).await.unwrap().unwrap();
@@ -136,7 +141,7 @@ async fn accounts_are_kept_where_only_this_process_writes_them(db: Db) {
     let Some(stamp) = stamp else { return };
     assert!(db.accounts_are_current(stamp));
     let mut tx = db.begin().await.unwrap();
-    tx.insert_user("bob", "b@example.org", START).await.unwrap();
+    tx.insert_user(NewUser::person("bob", "b@example.org"), START).await.unwrap();
     assert!(!db.accounts_are_current(stamp), "from the write on, not from its end");
     tx.commit().await.unwrap();
     assert!(!db.accounts_are_current(stamp));

@@ -37,6 +37,8 @@ mod newer;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod people;
+#[cfg(test)]
 mod plans;
 #[cfg(test)]
 mod proofs;

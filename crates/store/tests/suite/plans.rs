@@ -8,6 +8,7 @@ use std::{
 };
 
 use casemate_core::{
+    access::Scopes,
     change::Change,
     cvm::{Phase, Resources, Spec},
     drift::DriftKind,
@@ -103,7 +104,7 @@ async fn prepare_and_commit(world: &World) {
     let (db, document, kms) = (&world.db, hash(7), kms());
     let mut tx = db.begin().await.unwrap();
     tx.set_policy(world.workspace, Some(false), None).await.unwrap();
-    tx.insert_api_key("aa", world.user, world.workspace, "k", START).await.unwrap();
+    tx.insert_key(world.key("aa", &Scopes::All), START).await.unwrap();
     tx.remembered(world.workspace, "key", START).await.unwrap();
     tx.keep_document(&document, "{}", START).await.unwrap();
     tx.bound_app_id(world.workspace, "alpha", &document, &kms, START).await.unwrap();

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
-use casemate_store::{Db, Error, db::migrate};
+use casemate_store::{
+    Db, Error,
+    db::{MIGRATIONS, migrate},
+};
 use casemate_testing::database::{self, Fresh};
 use sqlx::{Connection, PgConnection, SqliteConnection, migrate::MigrateError};
 
@@ -154,6 +157,54 @@ async fn a_postgres_database_tells_what_is_pending() {
     sqlx::raw_sql(newer).execute(&mut raw).await.unwrap();
     is_newer(&migrate::pending(&postgres.url()).await);
     is_newer(&migrate::migrate(&postgres.url()).await);
+    postgres.finish().await;
+}
+
+const BEFORE_PEOPLE: &str = "INSERT INTO users (id, username, email, created_at) \
+    VALUES (1, 'admin', '', 5), (2, 'idle', '', 6); \
+    INSERT INTO workspaces (id, slug, name, wallet, next_nonce, created_at) \
+    VALUES (1, 'default', 'default', 'aa', 0, 5); \
+    INSERT INTO api_keys (hash, user_id, workspace_id, name, created_at) \
+    VALUES ('h1', 1, 1, 'admin', 7), ('h0', 1, 1, 'second', 8)";
+const AFTER_PEOPLE: &str = "SELECT k.hash || ' ' || k.id || ' ' || k.scopes || ' ' || m.role || ' ' || \
+    m.created_at || ' ' || CASE WHEN u.operator THEN 'operator' ELSE '' END \
+    FROM api_keys k JOIN users u ON u.id = k.user_id JOIN members m ON m.user_id = u.id ORDER BY k.hash";
+const MEMBERS: &str = "SELECT COUNT(*) FROM members";
+const COUNTER: &str = "SELECT value FROM counters WHERE name = 'api_key'";
+
+/// The migrations before number 12, the rows of an earlier version, and then number 12.
+fn with_people() -> Vec<String> {
+    let (old, new): (Vec<_>, Vec<_>) =
+        MIGRATIONS.iter().filter(|one| one.version <= 12).partition(|one| one.version < 12);
+    let sql = |one: &sqlx::migrate::Migration| one.sql.as_str().to_owned();
+    let rows = std::iter::once(BEFORE_PEOPLE.to_owned());
+    old.into_iter().map(sql).chain(rows).chain(new.into_iter().map(sql)).collect()
+}
+
+/// So far every key could do everything: it still can.
+#[tokio::test]
+async fn earlier_keys_keep_their_rights() {
+    let expected = ["h0 1 * owner 7 operator", "h1 2 * owner 7 operator"];
+    let mut sqlite = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+    for sql in with_people() {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut sqlite).await.unwrap();
+    }
+    let rows: Vec<String> = sqlx::query_scalar(AFTER_PEOPLE).fetch_all(&mut sqlite).await.unwrap();
+    assert_eq!(rows, expected);
+    let count: i64 = sqlx::query_scalar(MEMBERS).fetch_one(&mut sqlite).await.unwrap();
+    assert_eq!(count, 1, "nobody without a key becomes a member");
+    let next: i64 = sqlx::query_scalar(COUNTER).fetch_one(&mut sqlite).await.unwrap();
+    assert_eq!(next, 2);
+
+    let postgres = database::postgres_from_zero().await;
+    let mut raw = PgConnection::connect(&postgres.url()).await.unwrap();
+    let empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
+    sqlx::raw_sql(empty).execute(&mut raw).await.unwrap();
+    for sql in with_people() {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut raw).await.unwrap();
+    }
+    let rows: Vec<String> = sqlx::query_scalar(AFTER_PEOPLE).fetch_all(&mut raw).await.unwrap();
+    assert_eq!(rows, expected);
     postgres.finish().await;
 }
 

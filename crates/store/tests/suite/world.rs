@@ -6,6 +6,7 @@ use std::{
 };
 
 use casemate_core::{
+    access::{Role, Scopes},
     compose::Facts,
     cvm::{
         Boot, DesiredState, EngineState, ObservedVm, Phase, Power, Resources, Spec, Status,
@@ -21,9 +22,11 @@ use casemate_core::{
 };
 use casemate_store::{
     Db, Error, Tx,
+    api_keys::NewKey,
     cvms::{Cvm, Filter, Inserted, NewCvm},
     lease::{self, Claimant, Record},
     nodes::{self, NewNode},
+    people::NewUser,
     provisions::Provision,
 };
 
@@ -113,11 +116,25 @@ pub struct World {
 impl World {
     pub async fn new(db: Db) -> Self {
         let mut tx = db.begin().await.unwrap();
-        let user = tx.insert_user("ada", "ada@example.org", START).await.unwrap();
+        let user = tx.insert_user(NewUser::person("ada", "ada@example.org"), START).await.unwrap();
         let workspace = workspace(&mut tx, "first").await;
+        tx.set_member(workspace, user, Role::Owner, START).await.unwrap();
         let node = tx.upsert_node(&sim("node-1"), START).await.unwrap().unwrap();
         tx.commit().await.unwrap();
         Self { db, user, workspace, node }
+    }
+
+    /// A key of the user for the workspace.
+    pub fn key<'a>(&self, hash: &'a str, scopes: &'a Scopes) -> NewKey<'a> {
+        NewKey {
+            hash,
+            prefix: "phak_abcd",
+            user: self.user,
+            workspace: self.workspace,
+            name: "laptop",
+            scopes,
+            expires_at: None,
+        }
     }
 
     /// The same with all connections open: a task that first waits for a connection would be too late to run
@@ -155,7 +172,7 @@ impl World {
 
     pub async fn user(&self, name: &str) -> Self {
         let mut tx = self.db.begin().await.unwrap();
-        let user = tx.insert_user(name, "e@example.org", START).await.unwrap();
+        let user = tx.insert_user(NewUser::person(name, "e@example.org"), START).await.unwrap();
         tx.commit().await.unwrap();
         Self { user, ..self.clone() }
     }

@@ -108,7 +108,7 @@ pub async fn preparation(ctx: &Ctx, row: &Preparation) -> Result<PreparationView
         Some(cvm) => contracts(ctx, &cvm.kms)?,
         None => None,
     };
-    let by = accounts::member(&ctx.db, row.created_by, row.workspace).await?;
+    let by = accounts::author(&ctx.db, row.created_by, row.workspace).await?;
     let chain = match (contracts, &cvm) {
         (Some(contracts), Some(cvm)) => chain(ctx, row, contracts, cvm, node).await,
         _ => Chain::default(),

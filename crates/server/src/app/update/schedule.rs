@@ -43,7 +43,7 @@ pub async fn set(
 pub async fn delete_due(ctx: &Ctx) -> Result<usize, Error> {
     let due = to_delete(&ctx.db, ctx.now(), AT_ONCE).await?;
     for one in &due {
-        let Some(principal) = accounts::member(&ctx.db, one.by, one.workspace).await? else {
+        let Some(principal) = accounts::author(&ctx.db, one.by, one.workspace).await? else {
             tracing::error!(cvm = %one.cvm, "nobody to delete it for");
             continue;
         };

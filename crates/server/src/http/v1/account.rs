@@ -4,7 +4,7 @@ use axum::Json;
 use casemate_api::reply::{AuthMe, UserRole};
 
 use crate::{
-    app::Caller,
+    app::{Caller, workspaces::TIER},
     http::{
         extract::{Auth, Version},
         render,
@@ -33,7 +33,7 @@ fn user(caller: &Caller) -> UserView {
     UserView {
         username: caller.user.username.clone(),
         email: caller.user.email.clone(),
-        role: UserRole::Admin,
+        role: if caller.access.is_operator { UserRole::Admin } else { UserRole::User },
         avatar: String::new(),
         email_verified: true,
         totp_enabled: false,
@@ -48,8 +48,8 @@ pub fn workspace(caller: &Caller) -> WorkspaceView {
         id: caller.workspace.id,
         name: caller.workspace.name.clone(),
         slug: Some(caller.workspace.slug.clone()),
-        tier: "self-hosted".to_owned(),
-        role: "owner".to_owned(),
+        tier: TIER.to_owned(),
+        role: caller.access.role.word().to_owned(),
         avatar: None,
         is_default: true,
         created_at: caller.workspace.created_at.to_string(),

@@ -8,18 +8,22 @@ mod attestation;
 mod catalogue;
 mod cvms;
 mod deploy;
+mod device_login;
 mod fleet_admin;
 mod gateway_admin;
 mod governance;
 mod guest;
 mod instance_ids;
+mod keys;
 mod kms;
 mod kms_admin;
 mod logs;
 mod network;
 mod node_admin;
 mod operations;
+mod people_admin;
 mod power;
+mod profiles;
 mod quotas;
 mod readiness;
 mod replicas;
@@ -27,6 +31,7 @@ mod revisions;
 mod state;
 mod update;
 mod workspace;
+mod workspaces;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -118,7 +123,32 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::pending))
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
+        .merge(people())
         .merge(admin())
+}
+
+/// Keys, logins, workspaces and their members.
+fn people() -> OpenApiRouter<Ctx> {
+    OpenApiRouter::new()
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(keys::refresh))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(device_login::code))
+        .routes(routes!(device_login::token))
+        .routes(routes!(device_login::decide))
+        .routes(routes!(workspaces::list))
+        .routes(routes!(workspaces::check_slug))
+        .routes(routes!(workspaces::detail))
+        .routes(routes!(workspaces::members))
+        .routes(routes!(workspaces::change_member, workspaces::remove_member))
+        .routes(routes!(workspaces::leave))
+        .routes(routes!(workspaces::invitations, workspaces::invite))
+        .routes(routes!(workspaces::share))
+        .routes(routes!(workspaces::revoke_invitation))
+        .routes(routes!(workspaces::accept))
+        .routes(routes!(profiles::mine, profiles::set_mine))
+        .routes(routes!(profiles::get, profiles::set, profiles::delete))
 }
 
 /// The routes of the operator.
@@ -143,4 +173,10 @@ fn admin() -> OpenApiRouter<Ctx> {
         .routes(routes!(fleet_admin::move_cvm))
         .routes(routes!(fleet_admin::drift))
         .routes(routes!(fleet_admin::simulate))
+        .routes(routes!(people_admin::users, people_admin::add_user))
+        .routes(routes!(people_admin::change_user))
+        .routes(routes!(people_admin::workspaces, people_admin::add_workspace))
+        .routes(routes!(people_admin::set_member, people_admin::remove_member))
+        .routes(routes!(people_admin::keys, people_admin::add_key))
+        .routes(routes!(people_admin::revoke_key))
 }

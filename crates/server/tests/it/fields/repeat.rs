@@ -1,8 +1,6 @@
 //! The same again: provisions, commits, names, capacity.
 
-use casemate_core::id::Wallet;
 use casemate_engine::node::{Capacity, sim::SimConfig};
-use casemate_server::app::account::token_hash;
 use serde_json::{Value, json};
 
 use crate::fields::{
@@ -289,13 +287,7 @@ async fn another_workspace_finds_nothing_of_this_one() {
     let ours = world.provision("my-app").await;
     let mut theirs = world;
     "phak_theirs".clone_into(&mut theirs.key);
-    let now = theirs.ctx.now();
-    let mut tx = theirs.ctx.db.begin().await.unwrap();
-    let user = tx.insert_user("eve", "eve@localhost", now).await.unwrap();
-    let workspace =
-        tx.insert_workspace("eve", "Eve", Wallet::from_bytes([9; 20]), now).await.unwrap();
-    tx.insert_api_key(&token_hash(&theirs.key), user, workspace, "eve", now).await.unwrap();
-    tx.commit().await.unwrap();
+    crate::common::stranger(&theirs.ctx, "eve", &theirs.key).await;
 
     let foreign = theirs.post("/cvms", commit(&ours)).await.refused(422, "ERR-20-009");
     let missing = json!({ "app_id": ours["app_id"], "compose_hash": "11".repeat(32) });

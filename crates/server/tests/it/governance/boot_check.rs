@@ -34,13 +34,11 @@ use casemate_server::{
     work::{self, reorg_watch},
 };
 use casemate_store::{
-    accounts,
     cvms::{self, Cvm},
     events, lease,
     operations::{self, Operation, OperationFilter},
 };
 use common::{COMPOSE, World};
-use sha2::{Digest, Sha256};
 
 /// What contracts and their chain say in a test.
 #[derive(Debug, Default)]
@@ -192,9 +190,7 @@ impl Bench {
         let id = world.deploy("my-app").await["id"].as_i64().unwrap();
         let world = world.at(Ctx::from(ctx::World { fleet, ..(*world.ctx).clone() }));
         world.settle().await;
-        let hash = hex::encode(Sha256::digest(world.key.as_bytes()));
-        let principal = accounts::principal(&world.ctx.db, &hash, world.ctx.now()).await.unwrap();
-        let caller = principal.unwrap().into();
+        let caller = (*world.ctx.authenticate(&world.key).await.unwrap()).clone();
         Self { ctx: world.ctx.clone(), caller, world, chain, cvm: CvmId(id) }
     }
 

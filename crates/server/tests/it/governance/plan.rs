@@ -9,7 +9,6 @@ use casemate_api::kms_type::KmsType;
 use casemate_core::{
     governance::{Account, Epochs, calldata::NewApp},
     id::{Address, AppId, ComposeHash, DeviceId},
-    time::Timestamp,
 };
 use casemate_engine::{chain::Fault, node::Inventory};
 use casemate_testing::fake_chain::{FakeChain, Generation};
@@ -447,14 +446,7 @@ async fn whoever_follows_a_plan_ends_up_allowed_or_was_told_why_not() {
 
 /// Somebody else, in a workspace of his own.
 async fn stranger(world: &World) -> World {
-    let (ctx, now) = (&world.ctx, Timestamp::from_micros(1));
-    let mut tx = ctx.db.begin().await.unwrap();
-    let user = tx.insert_user("eve", "eve@example.org", now).await.unwrap();
-    let wallet = "77".repeat(20).parse().unwrap();
-    let workspace = tx.insert_workspace("evil", "Evil", wallet, now).await.unwrap();
-    let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest("phak_eve"));
-    tx.insert_api_key(&hash, user, workspace, "k", now).await.unwrap();
-    tx.commit().await.unwrap();
+    common::stranger(&world.ctx, "evil", "phak_eve").await;
     let mut eve = world.replica();
     "phak_eve".clone_into(&mut eve.key);
     eve

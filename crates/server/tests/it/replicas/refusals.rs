@@ -1,8 +1,6 @@
 //! What is refused, and in which words. Nothing is made by it.
 
 use axum::http::Request;
-use casemate_core::id::Wallet;
-use casemate_server::app::account::token_hash;
 use serde_json::{Value, json};
 
 use crate::replicas::{
@@ -46,14 +44,7 @@ async fn a_source_that_is_not_there_is_told_in_one_way() {
     // A stranger hears the same.
     let mut stranger = world.replica();
     "phak_stranger".clone_into(&mut stranger.key);
-    let mut tx = world.ctx.begin().await.unwrap();
-    let now = world.ctx.now();
-    let user = tx.insert_user("bob", "bob@test", now).await.unwrap();
-    let wallet = Wallet::from_bytes([3; 20]);
-    let workspace = tx.insert_workspace("bobs", "Bob", wallet, now).await.unwrap();
-    let hash = token_hash(&stranger.key);
-    tx.insert_api_key(&hash, user, workspace, "k", now).await.unwrap();
-    tx.commit().await.unwrap();
+    crate::common::stranger(&world.ctx, "bobs", &stranger.key).await;
     for path in [
         "/cvms/my-app/replicas".to_owned(),
         format!("/cvms/{}/replicas", uuid(&source)),

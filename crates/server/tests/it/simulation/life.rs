@@ -27,11 +27,10 @@ use casemate_server::{
     work::cvm::{self as reconciler, LeasedCvm, TurnEnd},
 };
 use casemate_store::{
-    accounts, cvms,
+    cvms,
     lease::{self, Claimant},
     provisions, revisions,
 };
-use sha2::{Digest, Sha256};
 
 use crate::simulation::{
     common::{COMPOSE, Parts, TestNode, World},
@@ -88,9 +87,7 @@ impl Life {
         .await;
         let frail = Arc::clone(slot.get().unwrap());
         let id = CvmId(world.deploy("my-app").await["id"].as_i64().unwrap());
-        let hash = hex::encode(Sha256::digest(world.key.as_bytes()));
-        let principal = accounts::principal(&world.ctx.db, &hash, world.ctx.now()).await.unwrap();
-        let caller = Caller::from(principal.unwrap());
+        let caller = (*world.ctx.authenticate(&world.key).await.unwrap()).clone();
         let first = cvms::by_id(&world.ctx.db, caller.workspace.id, id).await.unwrap().unwrap();
         let text = provisions::document(&world.ctx.db, &first.spec.compose_hash).await.unwrap();
         let document = AppCompose::parse(&text.unwrap()).unwrap();

@@ -18,13 +18,11 @@ use casemate_server::{
     nodes::watch::Watch,
 };
 use casemate_store::{
-    accounts,
     cvms::{self, Cvm},
     lease,
     operations::{self, Operation, OperationFilter},
 };
 use common::{COMPOSE, World};
-use sha2::{Digest, Sha256};
 
 /// A running CVM and somebody who changes it.
 struct Bench {
@@ -38,9 +36,8 @@ impl Bench {
         let world = World::new().await;
         let id = world.deploy("my-app").await["id"].as_i64().unwrap();
         world.settle().await;
-        let hash = hex::encode(Sha256::digest(world.key.as_bytes()));
-        let principal = accounts::principal(&world.ctx.db, &hash, world.ctx.now()).await.unwrap();
-        Self { caller: principal.unwrap().into(), world, cvm: CvmId(id) }
+        let caller = (*world.ctx.authenticate(&world.key).await.unwrap()).clone();
+        Self { caller, world, cvm: CvmId(id) }
     }
 
     async fn ask(&self, change: Change) -> Result<Accepted, Error> {

@@ -23,13 +23,11 @@ use casemate_api::kms_type::KmsType;
 use casemate_core::{
     governance::calldata::NewApp,
     id::{Address, AppId, ComposeHash, DeviceId, TxHash},
-    time::Timestamp,
 };
 use casemate_engine::node::Inventory;
 use casemate_store::Db;
 use casemate_testing::fake_chain::FakeChain;
 use common::{Reply, TestNode, World, provision_body};
-use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 /// The contract of the KMS.
@@ -102,17 +100,9 @@ impl Stage {
 
     /// Somebody else, in a workspace of his own.
     async fn stranger(&self) -> World {
-        let (ctx, now) = (&self.world.ctx, Timestamp::from_micros(1));
-        let mut tx = ctx.db.begin().await.unwrap();
-        let user = tx.insert_user("eve", "eve@example.org", now).await.unwrap();
-        let wallet = "77".repeat(20).parse().unwrap();
-        let workspace = tx.insert_workspace("evil", "Evil", wallet, now).await.unwrap();
-        let key = secrecy::SecretString::from("phak_eve");
-        let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(key.expose_secret()));
-        tx.insert_api_key(&hash, user, workspace, "k", now).await.unwrap();
-        tx.commit().await.unwrap();
+        common::stranger(&self.world.ctx, "evil", "phak_eve").await;
         let mut world = self.world.replica();
-        key.expose_secret().clone_into(&mut world.key);
+        "phak_eve".clone_into(&mut world.key);
         world
     }
 

@@ -261,7 +261,7 @@ pub async fn governed_cvm(world: &World, name: &str) -> (AppId, Cvm) {
     let app: AppId = provisioned["app_id"].as_str().unwrap().parse().unwrap();
     let hash: ComposeHash = provisioned["compose_hash"].as_str().unwrap().parse().unwrap();
     let ctx = &world.ctx;
-    let me = ctx.authenticate(&world.key).await.unwrap().unwrap();
+    let me = ctx.authenticate(&world.key).await.unwrap();
     let mut tx = ctx.db.begin().await.unwrap();
     let found = tx.provisions_for(me.workspace.id, &hash, Some(&app)).await.unwrap();
     let spec = found[0].spec.clone();
