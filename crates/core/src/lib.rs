@@ -5,11 +5,13 @@
 //! a configuration ([`change`]), capabilities of nodes ([`node`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]), readiness of instances ([`ready`]), contracts
 //! ([`governance`]), whether a guest gets its keys ([`boot_auth`]), registrations at dstack-gateway
-//! ([`registration`]).
+//! ([`registration`]), what webhooks are sent ([`webhook`]).
 //!
 //! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
 //! a node that runs VMs. A "container engine" is Docker or a compatible one.
 
+pub mod address;
+pub mod at_rest;
 pub mod attestation;
 pub mod boot_auth;
 pub mod change;
@@ -38,3 +40,4 @@ pub mod seal;
 pub mod stored;
 pub mod time;
 pub mod usage;
+pub mod webhook;
