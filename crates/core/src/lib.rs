@@ -37,6 +37,7 @@ pub mod pubkey;
 pub mod ready;
 pub mod registration;
 pub mod seal;
+pub mod ssh_key;
 pub mod stored;
 pub mod time;
 pub mod usage;

@@ -8,6 +8,7 @@ mod dstack_kms;
 mod gateways;
 mod kms_webhook;
 mod nodes;
+mod webhooks;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -31,6 +32,7 @@ pub use self::{
     gateways::{Accept, ConfiguredGateway, GatewayAuth},
     kms_webhook::{Check, KmsWebhook},
     nodes::ConfiguredNode,
+    webhooks::{Ports, SshKeys, Webhooks},
 };
 
 /// The commented defaults.
@@ -66,6 +68,8 @@ pub struct Config {
     pub work: Work,
     pub drift: Drift,
     pub attestation: Attestation,
+    pub webhooks: Webhooks,
+    pub ssh_keys: SshKeys,
     pub kms: Kms,
     pub kms_webhook: KmsWebhook,
     #[serde(deserialize_with = "chains::tables")]
@@ -320,6 +324,8 @@ impl Config {
         }
         self.drift.check()?;
         self.attestation.check()?;
+        self.webhooks.check()?;
+        self.ssh_keys.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

@@ -219,6 +219,10 @@ error_codes! {
     KmsUntrusted, "ERR-20-039", 502, coded, "The answer of the KMS cannot be trusted";
     /// The certification service of a TEE's vendor does not answer: no verdict.
     CollateralUnreachable, "ERR-20-040", 503, coded, "The certification service of the platform's vendor does not answer";
+    /// The user has this key already.
+    SshKeyExists, "ERR-20-050", 409, coded, "This SSH key is stored already";
+    /// The user name is unknown there, or GitHub does not answer. 400 is published for both.
+    GithubKeysUnavailable, "ERR-20-051", 400, coded, "The keys of this GitHub user cannot be read";
 }
 
 impl ErrorCode {

@@ -36,8 +36,10 @@ pub mod provision;
 pub mod readiness;
 pub mod replicate;
 pub mod revisions;
+pub mod ssh_keys;
 pub mod update;
 pub mod views;
+pub mod webhooks;
 
 pub use ctx::{Caller, Ctx};
 pub use error::Error;

@@ -72,6 +72,8 @@ A CVM is accepted, then brought about: a reply that says so does not wait for it
         (name = "KMS", description = "Keys that environments are sealed to."),
         (name = "Nodes", description = "Where CVMs run, and the OS images there."),
         (name = "Instance Types", description = "Sizes on offer."),
+        (name = "Webhooks", description = "URLs that are sent what happens in a workspace."),
+        (name = "SSH Keys", description = "Public keys of a user."),
         (name = "Account", description = "Who a key belongs to."),
     ),
     components(schemas(ErrorBody)),
@@ -160,6 +162,7 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         "/admin/gateways/{name}/domains",
         "/admin/gateways/{name}/domains/{domain}",
         "/port-policy",
+        "/reveal-secret",
     ];
     if !["get", "head"].contains(&method) && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));

@@ -22,8 +22,10 @@ mod power;
 mod readiness;
 mod replicas;
 mod revisions;
+mod ssh_keys;
 mod state;
 mod update;
+mod webhooks;
 mod workspace;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -34,6 +36,8 @@ use crate::app::Ctx;
 pub fn router() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
         .merge(attestation::router())
+        .merge(webhooks::router())
+        .merge(ssh_keys::router())
         .routes(routes!(account::me))
         .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(catalogue::nodes))
