@@ -86,6 +86,12 @@ enum Command {
     /// List instance types.
     #[command(subcommand, visible_alias = "size")]
     Sizes(cmd::sizes::Sizes),
+    /// Manage webhooks: URLs that are sent what happens in the workspace.
+    #[command(subcommand, visible_alias = "webhook")]
+    Webhooks(cmd::webhooks::Webhooks),
+    /// Manage your SSH keys.
+    #[command(subcommand, visible_alias = "ssh-key")]
+    SshKeys(cmd::ssh_keys::SshKeys),
     /// Show and change the policy of the workspace.
     #[command(subcommand)]
     Workspace(cmd::workspace::Workspace),
@@ -110,6 +116,8 @@ impl Cli {
             Command::Governance(command) => Box::pin(cmd::governance::run(global, command)).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
+            Command::Webhooks(command) => cmd::webhooks::run(global, command).await,
+            Command::SshKeys(command) => cmd::ssh_keys::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,
             Command::Verify(args) => cmd::verify::run(global, &args),
         }

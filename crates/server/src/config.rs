@@ -39,8 +39,16 @@ pub use self::{
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
 
 /// Environment variables with the prefix that are not configuration keys.
-const NOT_KEYS: [&str; 7] =
-    ["crash_at", "crash_log", "kms_root_key", "kms_webhook_token", "api_url", "api_key", "log"];
+const NOT_KEYS: [&str; 8] = [
+    "crash_at",
+    "crash_log",
+    "kms_root_key",
+    "kms_webhook_token",
+    "webhook_secret",
+    "api_url",
+    "api_key",
+    "log",
+];
 
 /// The configuration; `config.default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]

@@ -18,7 +18,9 @@ mod power;
 mod readiness;
 mod replicas;
 mod revisions;
+mod ssh_keys;
 mod update;
+mod webhooks;
 mod workspace;
 
 pub use apps::AppsQuery;

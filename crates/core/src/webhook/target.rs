@@ -47,6 +47,10 @@ impl TargetPolicy {
         if text.len() > MAX_URL {
             return Err(InvalidTarget::TooLong);
         }
+        // The parser would drop some of them, so the stored text would not be what is called.
+        if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            return Err(InvalidTarget::NotAUrl);
+        }
         let url = Url::parse(text).map_err(|_| InvalidTarget::NotAUrl)?;
         let ports: &[u16] = match url.scheme() {
             "https" => &[443, 8443],
@@ -102,6 +106,8 @@ mod tests {
             ("https://1.1.1.1/", None),
             ("https://[2606:4700::1111]/", None),
             ("example.com", Some(InvalidTarget::NotAUrl)),
+            ("https://example.com/\0", Some(InvalidTarget::NotAUrl)),
+            (" https://example.com/", Some(InvalidTarget::NotAUrl)),
             ("http://example.com/", Some(InvalidTarget::Scheme)),
             ("ftp://example.com/", Some(InvalidTarget::Scheme)),
             ("file:///etc/passwd", Some(InvalidTarget::Scheme)),

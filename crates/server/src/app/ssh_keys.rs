@@ -62,7 +62,9 @@ pub async fn create(
 }
 
 pub async fn delete(mutation: &mut Mutation, caller: &Caller, id: &str) -> Result<(), Error> {
-    if mutation.tx.delete_ssh_key(caller.user.id, id).await? {
+    // PostgreSQL takes not every text.
+    let is_id = id.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_id && mutation.tx.delete_ssh_key(caller.user.id, id).await? {
         return Ok(());
     }
     Err(Error::because(ErrorCode::NotFound, "The requested SSH key was not found")
@@ -76,6 +78,8 @@ pub struct GithubKeys {
     keys: Vec<SshPublicKey>,
     /// Keys that are not accepted, with the reason.
     errors: Vec<String>,
+    /// Every key was read.
+    complete: bool,
 }
 
 /// Reads the keys of a GitHub account that a request names.
@@ -88,7 +92,7 @@ pub async fn read_account(ctx: &Ctx, username: &str) -> Result<GithubKeys, Error
     }
     read(ctx, username).await.map_err(|why| {
         Error::because(ErrorCode::GithubKeysUnavailable, why)
-            .detail(ErrorDetail::value("github_username", username))
+            .detail(ErrorDetail::value("github_username", username.as_str()))
     })
 }
 
@@ -135,7 +139,7 @@ pub async fn import(
         let why = format!("Keys of {ACCOUNTS} GitHub accounts are stored, which is the limit");
         return Err(Error::because(ErrorCode::ResourceLimitExceeded, why));
     }
-    let GithubKeys { username, keys, mut errors } = account;
+    let GithubKeys { username, keys, mut errors, .. } = account;
     let (mut added, mut skipped) = (0, 0);
     for key in keys {
         match insert(ctx, mutation, caller, &username, key).await? {
@@ -164,17 +168,15 @@ pub async fn sync(
     let stored = mutation.tx.ssh_keys(caller.user.id, ALL).await?;
     let mut reply = GithubSyncResponse { errors, ..GithubSyncResponse::default() };
     for account in accounts {
-        let GithubKeys { username, keys, errors } = account;
-        let refused = !errors.is_empty();
+        let GithubKeys { username, keys, errors, complete } = account;
         reply.errors.extend(errors);
         let own: Vec<&SshKey> = stored
             .iter()
             .filter(|key| key.github_username.as_deref() == Some(username.as_str()))
             .collect();
-        // A key that was imported before and is not accepted now stays: GitHub may still have it.
         for gone in own
             .iter()
-            .filter(|one| !refused && !keys.iter().any(|key| key.fingerprint == one.fingerprint))
+            .filter(|one| complete && !keys.iter().any(|key| key.fingerprint == one.fingerprint))
         {
             mutation.tx.delete_ssh_key(caller.user.id, &gone.id).await?;
             reply.keys_removed += 1;
@@ -231,10 +233,12 @@ async fn read(ctx: &Ctx, username: &str) -> Result<GithubKeys, String> {
     }
     let text = String::from_utf8(reply.body).map_err(|_| failed("the list is no text"))?;
     let (mut keys, mut errors, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let mut complete = true;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     for (index, line) in lines.enumerate() {
         if index == KEYS_OF_ACCOUNT {
             errors.push(failed(&format!("only {KEYS_OF_ACCOUNT} keys were read")));
+            complete = false;
             break;
         }
         match SshPublicKey::parse(line) {
@@ -246,7 +250,7 @@ async fn read(ctx: &Ctx, username: &str) -> Result<GithubKeys, String> {
             Err(why) => errors.push(failed(&format!("key {} {why}", index + 1))),
         }
     }
-    Ok(GithubKeys { username: username.to_owned(), keys, errors })
+    Ok(GithubKeys { username: username.to_owned(), keys, errors, complete })
 }
 
 /// The GitHub accounts that keys are from.

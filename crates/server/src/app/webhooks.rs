@@ -194,7 +194,10 @@ pub async fn resend(
 ) -> Result<WebhookDeliveryResponse, Error> {
     mutation.tx.lock_events().await?;
     let webhook = lock_for_delivery(mutation, caller, id).await?;
-    let before = mutation.tx.delivery(&webhook.id, event_id).await?;
+    let before = match is_id(event_id) {
+        true => mutation.tx.delivery(&webhook.id, event_id).await?,
+        false => None,
+    };
     let before = before.ok_or_else(|| {
         Error::because(ErrorCode::NotFound, "The requested delivery was not found")
             .detail(ErrorDetail::value("event_id", event_id))
@@ -263,13 +266,24 @@ fn new_secret(ctx: &Ctx) -> SecretString {
 }
 
 async fn find(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Webhook, Error> {
+    if !is_id(id) {
+        return Err(not_found(id));
+    }
     let found = stored::get(&ctx.db, caller.workspace.id, id).await?;
     found.ok_or_else(|| not_found(id))
 }
 
 async fn lock(mutation: &mut Mutation, caller: &Caller, id: &str) -> Result<Webhook, Error> {
+    if !is_id(id) {
+        return Err(not_found(id));
+    }
     let found = mutation.tx.lock_webhook(caller.workspace.id, id).await?;
     found.ok_or_else(|| not_found(id))
+}
+
+/// Whether a text may be an id of a webhook or delivery; PostgreSQL takes not every text.
+fn is_id(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A webhook that can be sent something on request.

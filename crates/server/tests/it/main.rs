@@ -13,6 +13,7 @@
 //! | [`kms_webhook`] | which guests get their keys, asked as dstack-kms asks |
 //! | [`dstack_gateway`] | clusters of dstack-gateway: draining, registrations, endpoints |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
+//! | [`webhooks`], [`ssh_keys`] | what is sent to others, and read from GitHub |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`console`], [`openapi`] | pages, and the API's description |
 //! | [`requirements`] | every reply in every version against what official clients insist on |
@@ -41,7 +42,9 @@ mod replicas;
 mod requirements;
 mod revisions;
 mod simulation;
+mod ssh_keys;
 mod update;
+mod webhooks;
 
 // A world: database, nodes, clock, requests.
 use casemate_testing::world as common;
