@@ -33,6 +33,12 @@ pub async fn list(ctx: &Ctx, caller: &Caller) -> Result<Vec<SshKeyResponse>, Err
     Ok(keys.into_iter().map(rendered).collect())
 }
 
+/// The keys of the user, as a guest reads them.
+pub async fn texts(ctx: &Ctx, caller: &Caller) -> Result<Vec<String>, Error> {
+    let keys = stored::of_user(&ctx.db, caller.user.id, ALL).await?;
+    Ok(keys.into_iter().map(|key| key.public_key).collect())
+}
+
 /// Stores a key.
 pub async fn create(
     ctx: &Ctx,

@@ -11,7 +11,10 @@
 //! Absent on purpose: order between CVMs, and deliveries that skip a failed one of the same CVM.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -152,19 +155,22 @@ async fn send_due(
     stop: &CancellationToken,
 ) -> Result<(), StoreError> {
     let due = stored::due(&ctx.db, &webhook.id, ctx.now(), BATCH_I64).await?;
+    let is_enabled = AtomicBool::new(true);
+    let goes_on = || !stop.is_cancelled() && is_enabled.load(Ordering::Relaxed);
     let mut sent = stream::iter(due)
-        .take_while(|_| std::future::ready(!stop.is_cancelled()))
+        .take_while(|_| std::future::ready(goes_on()))
         .map(|delivery| async move { send(ctx, webhook, &delivery).await })
         .buffer_unordered(AT_ONCE);
     while let Some(recorded) = sent.next().await {
+        // Requests under way end, and are recorded.
         if !recorded? {
-            break;
+            is_enabled.store(false, Ordering::Relaxed);
         }
     }
     Ok(())
 }
 
-/// Makes one attempt and records it; `false`: the webhook is disabled now, or the attempt did not count.
+/// Makes one attempt and records it; `false`: the webhook was disabled for it.
 async fn send(ctx: &Ctx, webhook: &Claimed, delivery: &DueDelivery) -> Result<bool, StoreError> {
     crash::point(|| "webhook.before_send".to_owned());
     let began = Instant::now();
@@ -175,7 +181,7 @@ async fn send(ctx: &Ctx, webhook: &Claimed, delivery: &DueDelivery) -> Result<bo
     metrics::counter!("casemate_webhook_attempts_total", "outcome" => word).increment(1);
     let attempt = Attempt { outcome, url: webhook.url.clone(), response_status, duration };
     let mut tx = ctx.db.begin().await?;
-    let counted = tx.record_attempt(webhook, delivery, &attempt, ctx.now()).await?;
+    tx.record_attempt(webhook, delivery, &attempt, ctx.now()).await?;
     let last_event = tx.last_event();
     tx.commit().await?;
     let disabled = last_event.0 > 0;
@@ -183,7 +189,7 @@ async fn send(ctx: &Ctx, webhook: &Claimed, delivery: &DueDelivery) -> Result<bo
         tracing::info!(webhook = webhook.id, "a webhook was disabled: it does not take deliveries");
         ctx.publish(last_event);
     }
-    Ok(counted && !disabled)
+    Ok(!disabled)
 }
 
 async fn attempt(ctx: &Ctx, webhook: &Claimed, delivery: &DueDelivery) -> (Outcome, u16) {

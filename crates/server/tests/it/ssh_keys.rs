@@ -6,7 +6,7 @@ use axum::{Router, extract::State};
 use http::{StatusCode, Uri};
 use serde_json::{Value, json};
 
-use crate::common::World;
+use crate::common::{World, provision_body};
 
 const PATH: &str = "/user/ssh-keys";
 const ONE: &str =
@@ -166,4 +166,36 @@ async fn an_account_that_cannot_be_read_is_an_error_and_no_path_is_left() {
     }
     assert_eq!(github.keys.lock().unwrap().asked.len(), 2, "bad names are not asked for");
     assert_eq!(world.get(PATH).await.ok(), json!([]));
+}
+
+/// Provisions and commits; returns the warnings, and the keys that the guest is given.
+async fn deploy(world: &World, name: &str, more: Value) -> (Value, Value) {
+    let mut body = provision_body(name);
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let prepared = world.post("/cvms/provision", body).await.ok();
+    let commit = json!({ "app_id": prepared["app_id"], "compose_hash": prepared["compose_hash"] });
+    world.post("/cvms", commit).await.ok();
+    let config = world.get(&format!("/cvms/{name}/user_config")).await.ok();
+    (prepared["warnings"].clone(), config["ssh_authorized_keys"].clone())
+}
+
+#[tokio::test]
+async fn guests_with_a_development_image_let_their_owner_in_and_others_nobody() {
+    let world = World::new().await;
+    world.post(PATH, json!({ "name": "k", "public_key": ONE })).await.ok();
+    let (_, keys) = deploy(&world, "dev-app", json!({ "prefer_dev": true })).await;
+    assert_eq!(keys, json!([ONE]));
+    let more = json!({ "prefer_dev": true, "ssh_authorized_keys": [TWO, ONE] });
+    let (_, keys) = deploy(&world, "dev-two", more).await;
+    assert_eq!(keys, json!([TWO, ONE]), "each once, those of the request first");
+    let (warnings, keys) = deploy(&world, "prod-app", json!({ "prefer_dev": false })).await;
+    assert_eq!(keys, json!([]), "never silently on a production image");
+    assert!(!warnings.to_string().contains("ssh_authorized_keys"), "{warnings}");
+    let more = json!({ "prefer_dev": false, "ssh_authorized_keys": [TWO] });
+    let (warnings, keys) = deploy(&world, "prod-two", more).await;
+    assert_eq!(keys, json!([TWO]), "stored as asked");
+    assert!(warnings.to_string().contains("nobody can log in"), "flagged: {warnings}");
+    let more = json!({ "prefer_dev": true, "user_config": "no JSON" });
+    let (warnings, _) = deploy(&world, "dev-text", more).await;
+    assert!(warnings.to_string().contains("were not added"), "{warnings}");
 }

@@ -121,10 +121,11 @@ impl Tx {
         self.count_new_delivery(&new.webhook.id, now).await
     }
 
-    /// Counts an inserted delivery and has its webhook looked at.
+    /// Counts an inserted delivery and has its webhook looked at; a claimed one when it is given back.
     async fn count_new_delivery(&mut self, webhook: &str, now: Timestamp) -> Result<(), Error> {
         const SQL: &str = "UPDATE webhooks SET total = total + 1, pending = pending + 1, \
-            due_at = CASE WHEN due_at < $2 THEN due_at ELSE $2 END WHERE id = $1";
+            due_at = CASE WHEN lease_until IS NOT NULL THEN lease_until \
+            WHEN due_at < $2 THEN due_at ELSE $2 END WHERE id = $1";
         exec_tx!(self, query(SQL).bind(webhook).bind(now.micros())).map(drop)
     }
 
@@ -139,11 +140,15 @@ impl Tx {
         Ok(disabled(workspace, &webhook.id, None, cause))
     }
 
-    /// Disables a locked webhook. What waits is sent when it is enabled again.
-    pub(super) async fn disable_webhook(&mut self, id: &str, now: Timestamp) -> Result<(), Error> {
-        const SQL: &str =
-            "UPDATE webhooks SET enabled = FALSE, due_at = NULL, updated_at = $2 WHERE id = $1";
-        exec_tx!(self, query(SQL).bind(id).bind(now.micros())).map(drop)
+    /// Disables a locked webhook; `false`: it was disabled. What waits is sent when it is enabled again.
+    pub(super) async fn disable_webhook(
+        &mut self,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        const SQL: &str = "UPDATE webhooks SET enabled = FALSE, due_at = NULL, updated_at = $2 \
+            WHERE id = $1 AND enabled";
+        Ok(exec_tx!(self, query(SQL).bind(id).bind(now.micros()))? == 1)
     }
 
     /// Inserts a test delivery of a locked webhook; returns its event id. The caller has locked the counter of

@@ -168,8 +168,7 @@ impl Tx {
             self.count_ended(&webhook.id, status == "success", attempt.duration, now).await?;
             self.unblock(&webhook.id, CvmId(delivery.cvm_id), now).await?;
         }
-        if disables {
-            self.disable_webhook(&webhook.id, now).await?;
+        if disables && self.disable_webhook(&webhook.id, now).await? {
             let cause = format!("{made} attempts failed: {error}");
             let workspace = WorkspaceId(webhook.workspace_id);
             let event = disabled(workspace, &webhook.id, Some(delivery.event_id.clone()), cause);
@@ -255,11 +254,12 @@ impl Tx {
         Ok(released)
     }
 
-    /// Sets when a locked webhook is due to when its next delivery is.
+    /// Sets when a locked webhook is due to when its next delivery is, or to the end of its claim.
     pub(super) async fn find_due(&mut self, id: &str) -> Result<(), Error> {
-        const SQL: &str = "UPDATE webhooks SET due_at = CASE WHEN enabled THEN (SELECT d.due_at \
+        const SQL: &str = "UPDATE webhooks SET due_at = CASE WHEN NOT enabled THEN NULL \
+            WHEN lease_until IS NOT NULL THEN lease_until ELSE (SELECT d.due_at \
             FROM webhook_deliveries d WHERE d.webhook_id = $1 AND d.due_at IS NOT NULL \
-            ORDER BY d.due_at LIMIT 1) ELSE NULL END WHERE id = $1";
+            ORDER BY d.due_at LIMIT 1) END WHERE id = $1";
         exec_tx!(self, query(SQL).bind(id)).map(drop)
     }
 }
