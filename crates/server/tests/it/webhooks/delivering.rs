@@ -80,7 +80,7 @@ async fn a_receiver_that_fails_is_asked_four_times_and_disabled() {
         bodies.push((got[0].header("x-webhook-id").to_owned(), got[0].body.clone()));
         send_now(&world.ctx).await;
         assert!(receiver.take().is_empty(), "not before its time");
-        world.clock.advance_ms(u64::try_from(pause.as_millis()).unwrap());
+        world.clock.advance_ms(i64::try_from(pause.as_millis()).unwrap());
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1, "the same id and the same bytes each time");
@@ -185,8 +185,7 @@ async fn a_url_that_may_not_be_called_any_more_is_not_called() {
     let receiver = Receiver::start().await;
     let (id, _) = subscribe(&open, &receiver, &["cvm.created"]).await;
     // The operator changes the rules.
-    let config = casemate_server::config::Config { ..(*open.ctx.config).clone() };
-    let mut config = config;
+    let mut config = (*open.ctx.config).clone();
     config.webhooks.allow_private = false;
     let (outbound, _) = casemate_server::app::webhooks::clients(&config).unwrap();
     let closed = open.at(casemate_server::app::Ctx::from(casemate_server::app::ctx::World {
