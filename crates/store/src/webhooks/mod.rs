@@ -249,8 +249,8 @@ impl Tx {
         limit: i64,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        const COUNT: &str =
-            "SELECT COUNT(*) FROM webhooks WHERE workspace_id = $1 AND deleted_at IS NULL";
+        const COUNT: &str = "SELECT COUNT(*) FROM (SELECT id FROM webhooks WHERE workspace_id = $1 \
+            AND deleted_at IS NULL LIMIT $2) AS counted";
         const INSERT: &str = "INSERT INTO webhooks \
             (id, workspace_id, url, name, events, secret, enabled, created_at, updated_at) \
             VALUES ($1, $2, $3, $4, $5, $6, TRUE, $7, $7)";

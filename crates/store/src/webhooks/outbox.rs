@@ -15,6 +15,9 @@ use sqlx::{query, query_as};
 
 use crate::{Error, Tx, error::unreadable, events::NewEvent};
 
+/// Maximum number of webhooks of a workspace, whatever is configured.
+const MOST: i64 = 1000;
+
 /// A webhook that takes deliveries.
 struct Target {
     id: String,
@@ -77,13 +80,14 @@ impl Tx {
     async fn lock_targets(&mut self, workspace: WorkspaceId) -> Result<Vec<Target>, Error> {
         let sql = format!(
             "SELECT id, url, events, pending FROM webhooks \
-             WHERE workspace_id = $1 AND deleted_at IS NULL AND enabled ORDER BY id{}",
+             WHERE workspace_id = $1 AND deleted_at IS NULL AND enabled ORDER BY id LIMIT $2{}",
             self.dialect().for_update()
         );
         let rows = on_tx!(self, |c| query_as::<_, (String, String, String, i64)>(
             sqlx::AssertSqlSafe(sql)
         )
         .bind(workspace.0)
+        .bind(MOST)
         .fetch_all(c))?;
         let read = |(id, url, events, pending): (String, String, String, i64)| {
             let events: Vec<String> =

@@ -861,8 +861,7 @@ pub fn app_kms_info(full: bool) -> AppKmsInfo {
 }
 
 pub fn ssh_key(full: bool) -> SshKeyResponse {
-    let metadata =
-        SshKeyMetadata { bits: Some(4096), github_username: Some("octocat".to_owned()) };
+    let metadata = SshKeyMetadata { bits: Some(4096), github_username: Some("octocat".to_owned()) };
     SshKeyResponse {
         id: "sshkey_1".to_owned(),
         user_id: "1".to_owned(),
