@@ -114,6 +114,8 @@ async fn keys_of_a_github_user_are_imported_and_kept_in_step() {
     let sync = || world.post("/user/ssh-keys/github-sync", json!({}));
     sync().await.refused(400, "ERR-20-051");
     world.post(PATH, json!({ "name": "k", "public_key": ONE })).await.ok();
+    // Ids sort by time.
+    world.clock.advance_ms(1000);
     github.has(&[ONE, TWO, "ssh-dss AAAAB3NzaC1kc3M="]);
     let done = import(&world, "Octocat").await;
     assert_eq!(
