@@ -21,7 +21,7 @@ pub struct AtRestKey(SecretBox<[u8; 32]>);
 pub struct DoesNotOpen;
 
 impl AtRestKey {
-    pub fn new(key: Zeroizing<[u8; 32]>) -> Self {
+    pub fn new(key: &[u8; 32]) -> Self {
         Self(SecretBox::new(Box::new(*key)))
     }
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_secret_opens_only_with_its_key_in_its_row() {
-        let (key, other) = ([1, 2]).map(|byte| AtRestKey::new(Zeroizing::new([byte; 32]))).into();
+        let [key, other] = [1, 2].map(|byte| AtRestKey::new(&[byte; 32]));
         let secret = SecretString::from("whsec_abc");
         let sealed = key.seal(&secret, "wh_1", [9; 12]);
         assert!(!sealed.contains(&hex::encode("whsec_abc")));

@@ -114,9 +114,9 @@ mod tests {
         assert_eq!(
             pauses,
             [
-                AfterFailure::Retry(Duration::from_secs(60)),
-                AfterFailure::Retry(Duration::from_secs(600)),
-                AfterFailure::Retry(Duration::from_secs(3600)),
+                AfterFailure::Retry(Duration::from_mins(1)),
+                AfterFailure::Retry(Duration::from_mins(10)),
+                AfterFailure::Retry(Duration::from_hours(1)),
                 AfterFailure::GiveUp,
                 AfterFailure::GiveUp,
             ]

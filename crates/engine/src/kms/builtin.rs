@@ -83,7 +83,7 @@ impl BuiltinKms {
         Hkdf::<Sha256>::new(Some(b"casemate at rest"), &*k256_scalar(&self.root.k256))
             .expand(b"database", &mut *key)
             .map_err(|_| rejected(NO_KEY))?;
-        Ok(AtRestKey::new(key))
+        Ok(AtRestKey::new(&key))
     }
 
     /// Opens what was sealed to the app's public key; the same for all its instances.
