@@ -1,7 +1,7 @@
 //! Deliveries are written in the transaction of the event that they send, after the event: nothing that was
 //! acknowledged is not sent, and nothing is sent that was rolled back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use casemate_core::{
     event::Event,
@@ -49,10 +49,10 @@ impl Tx {
         for (event, seq) in events.iter().zip(first..) {
             let Some(notice) = webhook::notice(event.kind, &event.body) else { continue };
             let workspace = event.workspace;
-            if !targets.contains_key(&workspace.0) {
-                targets.insert(workspace.0, self.lock_targets(workspace).await?);
-            }
-            let Some(targets) = targets.get_mut(&workspace.0) else { continue };
+            let targets = match targets.entry(workspace.0) {
+                Entry::Occupied(locked) => locked.into_mut(),
+                Entry::Vacant(free) => free.insert(self.lock_targets(workspace).await?),
+            };
             for index in (0..targets.len()).rev() {
                 let word = notice.event.as_str();
                 if !targets[index].events.iter().any(|subscribed| subscribed == word) {
