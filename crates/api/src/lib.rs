@@ -16,6 +16,7 @@
 //! | out | [`kms_admin`] | each KMS as its operator sees it |
 //! | out | [`gateway_admin`] | clusters of dstack-gateway as their operator sees them |
 //! | in, out | [`attestation`] | evidence of guests, requests for it, what a verifier found |
+//! | in, out | [`webhook`], [`ssh_key`] | webhooks of a workspace, public keys of a user |
 //! | in, out | [`node_admin`], [`fleet`] | nodes and fleet as their operator sees them |
 //! | in, out | [`keys`], [`members`], [`device_login`], [`people_admin`] | API keys, workspaces and people |
 //! | out | [`reply`] | reply types: the server renders them, our client reads them |
@@ -60,6 +61,8 @@ pub mod replicate;
 pub mod reply;
 pub mod revision;
 mod spelling;
+pub mod ssh_key;
 pub mod status_batch;
 pub mod version;
+pub mod webhook;
 pub mod workspace;

@@ -89,6 +89,12 @@ enum Command {
     /// Manage API keys: list, create, rotate, revoke.
     #[command(subcommand, visible_alias = "key")]
     Keys(cmd::keys::Keys),
+    /// Manage webhooks: URLs that are sent what happens in the workspace.
+    #[command(subcommand, visible_alias = "webhook")]
+    Webhooks(cmd::webhooks::Webhooks),
+    /// Manage your SSH keys.
+    #[command(subcommand, visible_alias = "ssh-key")]
+    SshKeys(cmd::ssh_keys::SshKeys),
     /// Show the workspace: its members, its policy; invite people.
     #[command(subcommand)]
     Workspace(cmd::workspace::Workspace),
@@ -114,6 +120,8 @@ impl Cli {
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
             Command::Keys(command) => cmd::keys::run(global, command).await,
+            Command::Webhooks(command) => cmd::webhooks::run(global, command).await,
+            Command::SshKeys(command) => cmd::ssh_keys::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,
             Command::Verify(args) => cmd::verify::run(global, &args),
         }

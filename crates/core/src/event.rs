@@ -1,4 +1,4 @@
-//! Events of a CVM, as stored and shown: a kind and a JSON body. The format is stable, because rows of all
+//! Events of a CVM or a workspace, as stored and shown: a kind and a JSON body. The format is stable, because rows of all
 //! earlier versions are read and events will be sent to others. `tests/golden/events/` has one file per kind.
 //! A body may get new optional fields; anything else is a new kind.
 
@@ -15,7 +15,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// An event of a CVM.
+/// An event of a CVM or of its workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "body")]
 pub enum Event {
@@ -125,6 +125,17 @@ pub enum Event {
         to: NodeId,
         /// The VM before is left on a host that its operator gave up; it is removed if the host comes back.
         left_behind: bool,
+    },
+    /// A webhook of the workspace was disabled, because it does not take deliveries.
+    #[serde(rename = "webhook.disabled")]
+    WebhookDisabled {
+        /// Its id.
+        webhook: String,
+        /// Id of the delivery that failed; `None`: too many waited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        event: Option<String>,
+        /// Why, for people.
+        cause: String,
     },
 }
 
@@ -325,6 +336,7 @@ impl Event {
             Self::Undone { .. } => "governance.undone",
             Self::Keys(_) => "cvm.keys",
             Self::NodeChanged { .. } => "cvm.node_changed",
+            Self::WebhookDisabled { .. } => "webhook.disabled",
         }
     }
 

@@ -5,12 +5,14 @@
 //! a configuration ([`change`]), capabilities of nodes ([`node`]), the document a guest boots and its hash
 //! ([`compose`]), sealed environment variables ([`seal`]), readiness of instances ([`ready`]), contracts
 //! ([`governance`]), whether a guest gets its keys ([`boot_auth`]), registrations at dstack-gateway
-//! ([`registration`]), what callers may do ([`access`]).
+//! ([`registration`]), what callers may do ([`access`]), what webhooks are sent ([`webhook`]).
 //!
 //! In this crate "engine" in a name ([`cvm::EngineState`], [`id::EngineVmId`]) means the software on
 //! a node that runs VMs. A "container engine" is Docker or a compatible one.
 
 pub mod access;
+pub mod address;
+pub mod at_rest;
 pub mod attestation;
 pub mod boot_auth;
 pub mod change;
@@ -37,6 +39,8 @@ pub mod quota;
 pub mod ready;
 pub mod registration;
 pub mod seal;
+pub mod ssh_key;
 pub mod stored;
 pub mod time;
 pub mod usage;
+pub mod webhook;

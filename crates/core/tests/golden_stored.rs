@@ -103,6 +103,11 @@ fn events() -> Vec<Event> {
             why: names(&["tcb: the platform needs a firmware update"]),
         },
         Event::NodeChanged { from: NodeId(3), to: NodeId(4), left_behind: true },
+        Event::WebhookDisabled {
+            webhook: "wh_1".to_owned(),
+            event: Some("evt_1".to_owned()),
+            cause: "4 attempts failed: HTTP 500".to_owned(),
+        },
     ]
 }
 

@@ -1,5 +1,5 @@
 //! Everything outside the process, behind traits: nodes that run CVMs ([`node`]), the KMS ([`kms`]),
-//! clusters of dstack-gateway ([`gateway`]), the DNS ([`dns`]) and the chains whose contracts govern apps
+//! clusters of dstack-gateway ([`gateway`]), URLs that users gave ([`outbound`]), the DNS ([`dns`]) and the chains whose contracts govern apps
 //! ([`chain`]). Each call to a node or the KMS says with its error whether it may have
 //! happened ([`error::CallError`]).
 
@@ -11,3 +11,4 @@ pub mod files;
 pub mod gateway;
 pub mod kms;
 pub mod node;
+pub mod outbound;

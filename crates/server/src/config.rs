@@ -10,6 +10,7 @@ mod kms_webhook;
 mod limits;
 mod nodes;
 mod quotas;
+mod webhooks;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -35,14 +36,23 @@ pub use self::{
     limits::Limits as ListenerLimits,
     nodes::ConfiguredNode,
     quotas::Quotas,
+    webhooks::{Ports, SshKeys, Webhooks},
 };
 
 /// The commented defaults.
 pub const DEFAULTS: &str = include_str!("../../../config.default.toml");
 
 /// Environment variables with the prefix that are not configuration keys.
-const NOT_KEYS: [&str; 7] =
-    ["crash_at", "crash_log", "kms_root_key", "kms_webhook_token", "api_url", "api_key", "log"];
+const NOT_KEYS: [&str; 8] = [
+    "crash_at",
+    "crash_log",
+    "kms_root_key",
+    "kms_webhook_token",
+    "webhook_secret",
+    "api_url",
+    "api_key",
+    "log",
+];
 
 /// The configuration; `config.default.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]
@@ -72,6 +82,8 @@ pub struct Config {
     pub work: Work,
     pub drift: Drift,
     pub attestation: Attestation,
+    pub webhooks: Webhooks,
+    pub ssh_keys: SshKeys,
     pub kms: Kms,
     pub kms_webhook: KmsWebhook,
     #[serde(deserialize_with = "chains::tables")]
@@ -331,6 +343,8 @@ impl Config {
         self.limits.check()?;
         self.drift.check()?;
         self.attestation.check()?;
+        self.webhooks.check()?;
+        self.ssh_keys.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {
             return refuse("provision.instance_type", "is not one of instance_types");
         }

@@ -179,24 +179,38 @@ fn row_of_parameters(row: usize) -> String {
 }
 
 impl Tx {
-    /// Appends events in this order and returns the number of the last one, 0 for none. Call it last in a
-    /// transaction: the counter is locked until commit.
+    /// Appends events in this order, with their deliveries to webhooks, and returns the number of the last one, 0
+    /// for none. Call it last in a transaction: the counter is locked until commit.
     pub async fn append_events(
         &mut self,
         events: &[NewEvent<'_>],
         now: Timestamp,
     ) -> Result<EventSeq, Error> {
-        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-        if count == 0 {
+        if events.is_empty() {
             return Ok(EventSeq(0));
         }
+        let (mut newest, mut more) = self.append_some(events, now).await?;
+        // Each webhook is disabled once, so this ends.
+        while !more.is_empty() {
+            (newest, more) = self.append_some(&more, now).await?;
+        }
+        self.wrote_events_to(newest);
+        Ok(newest)
+    }
+
+    /// Returns the number of the last one, and the events that followed from their deliveries.
+    async fn append_some(
+        &mut self,
+        events: &[NewEvent<'_>],
+        now: Timestamp,
+    ) -> Result<(EventSeq, Vec<NewEvent<'static>>), Error> {
+        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
         let newest = self.draw_many("event", count).await?;
         let first = newest - count + 1;
         for (chunk, seq) in events.chunks(ROWS).zip((first..).step_by(ROWS)) {
             self.insert_events(chunk, seq, now).await?;
         }
-        self.wrote_events_to(EventSeq(newest));
-        Ok(EventSeq(newest))
+        Ok((EventSeq(newest), self.insert_deliveries(events, first, now).await?))
     }
 
     /// Inserts at most [`ROWS`] events, numbered from `first`.

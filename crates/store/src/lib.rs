@@ -20,6 +20,8 @@
 //! | [`commit_tokens`] | changes prepared for approval by contracts |
 //! | [`revisions`] | configurations that were in force |
 //! | [`events`] | the event log, with a cursor |
+//! | [`webhooks`] | webhooks, their deliveries |
+//! | [`ssh_keys`] | public keys of users |
 //! | [`evidence`] | what guests showed about themselves, and requests for it |
 //! | [`key_decisions`] | which CVMs may have their keys, and what KMS were answered |
 //! | [`idempotency`] | first responses by key |
@@ -56,6 +58,8 @@ pub mod proofs;
 pub mod provisions;
 pub mod readiness;
 pub mod revisions;
+pub mod ssh_keys;
+pub mod webhooks;
 
 pub use db::{Db, Tx};
 pub use error::Error;

@@ -32,6 +32,7 @@ use casemate_server::{
         attestation::Attestation,
         ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, NodePolicy},
+        webhooks,
     },
     config::{Config, Overrides},
     http,
@@ -297,6 +298,7 @@ impl World {
             },
         );
         let dns = Arc::new(FakeDns::default());
+        let (outbound, github) = webhooks::clients(&config).unwrap();
         let ctx = Ctx::from(ctx::World {
             db,
             dns: dns.clone(),
@@ -311,6 +313,9 @@ impl World {
             attestation: Arc::new(
                 Attestation::open(&config.attestation, kms.development_root().unwrap()).unwrap(),
             ),
+            at_rest: Arc::new(kms.at_rest_key().unwrap()),
+            outbound: Arc::new(outbound),
+            github: Arc::new(github),
             evidence_asked: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
             key_uses: Arc::default(),

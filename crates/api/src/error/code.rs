@@ -221,6 +221,10 @@ error_codes! {
     CollateralUnreachable, "ERR-20-040", 503, coded, "The certification service of the platform's vendor does not answer";
     /// The body broke off, or its next part did not come in time.
     BodyIncomplete, "ERR-20-041", 408, coded, "The request body did not arrive whole in time: send it again";
+    /// The user has this key already.
+    SshKeyExists, "ERR-20-050", 409, coded, "This SSH key is stored already";
+    /// The user name is unknown there, or GitHub does not answer. 400 is published for both.
+    GithubKeysUnavailable, "ERR-20-051", 400, coded, "The keys of this GitHub user cannot be read";
 }
 
 impl ErrorCode {

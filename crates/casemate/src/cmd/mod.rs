@@ -12,5 +12,7 @@ pub mod kms;
 pub mod nodes;
 pub mod replicas;
 pub mod sizes;
+pub mod ssh_keys;
 pub mod verify;
+pub mod webhooks;
 pub mod workspace;

@@ -21,7 +21,9 @@ mod quotas;
 mod readiness;
 mod replicas;
 mod revisions;
+mod ssh_keys;
 mod update;
+mod webhooks;
 mod workspace;
 
 pub use apps::AppsQuery;

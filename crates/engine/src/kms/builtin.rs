@@ -20,6 +20,7 @@
 
 use async_trait::async_trait;
 use casemate_core::{
+    at_rest::AtRestKey,
     id::{AppId, InstanceId},
     pubkey,
     seal::EnvSecretKey,
@@ -73,6 +74,16 @@ impl BuiltinKms {
         scalars[..32].copy_from_slice(&*ca);
         scalars[32..].copy_from_slice(&*k256);
         RootKeys::from_bytes(&scalars).map(Self::new).map_err(|_| rejected(NO_KEY))
+    }
+
+    /// The key for secrets in the database; the same for every process that has the root keys. Its salt keeps it
+    /// apart from everything that is derived as dstack-kms does.
+    pub fn at_rest_key(&self) -> Result<AtRestKey, KmsError> {
+        let mut key = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(Some(b"casemate at rest"), &*k256_scalar(&self.root.k256))
+            .expand(b"database", &mut *key)
+            .map_err(|_| rejected(NO_KEY))?;
+        Ok(AtRestKey::new(&key))
     }
 
     /// Opens what was sealed to the app's public key; the same for all its instances.

@@ -4,10 +4,11 @@ use std::{ops::Deref, sync::Arc};
 
 use casemate_core::{
     access::Access,
+    at_rest::AtRestKey,
     id::{EventSeq, KeyId, OperationId},
     time::{Clock, Entropy, Timestamp},
 };
-use casemate_engine::dns::Dns;
+use casemate_engine::{dns::Dns, outbound::Outbound};
 use casemate_store::{
     Db, Tx,
     accounts::{Principal, User, Workspace},
@@ -69,6 +70,12 @@ pub struct World {
     pub directory_length: Arc<DirectoryLength>,
     /// Requests that the gateway here has under way.
     pub inflight: Arc<InFlightRequests>,
+    /// The key for secrets in the database.
+    pub at_rest: Arc<AtRestKey>,
+    /// Reaches webhooks.
+    pub outbound: Arc<Outbound>,
+    /// Reaches GitHub.
+    pub github: Arc<Outbound>,
     /// What evidence is verified with.
     pub attestation: Arc<Attestation>,
     /// Wakes the task that collects evidence. Only a hint.

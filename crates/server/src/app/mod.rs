@@ -43,8 +43,10 @@ pub mod quota;
 pub mod readiness;
 pub mod replicate;
 pub mod revisions;
+pub mod ssh_keys;
 pub mod update;
 pub mod views;
+pub mod webhooks;
 pub mod workspaces;
 
 pub use ctx::{Caller, Ctx};

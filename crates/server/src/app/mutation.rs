@@ -116,9 +116,18 @@ impl Mutation {
         self,
         reply: &T,
     ) -> Result<Written<T, STATUS>, Error> {
-        let body = serde_json::to_string(reply)
-            .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))?;
-        self.finish_text(body).await
+        self.finish_text(text(reply)?).await
+    }
+
+    /// Commits with a reply that has a secret; a repetition of the request gets `kept`, which has none.
+    pub async fn finish_secret<T: Serialize, const STATUS: u16>(
+        self,
+        reply: &T,
+        kept: &T,
+    ) -> Result<Written<T, STATUS>, Error> {
+        let body = text(reply)?;
+        let Written { reply, .. } = self.finish_text::<T, STATUS>(text(kept)?).await?;
+        Ok(Written { body, reply })
     }
 
     /// Commits with a reply without a body.
@@ -158,4 +167,9 @@ impl Mutation {
         }
         Ok(())
     }
+}
+
+fn text(reply: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(reply)
+        .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))
 }

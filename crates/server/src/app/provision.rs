@@ -39,7 +39,7 @@ use super::{
     fleet::{FleetKms, FleetNode},
     kms,
     mutation::{IdempotencyKey, Mutation, WriteError},
-    quota, views,
+    quota, ssh_keys, views,
 };
 use crate::view::ProvisionView;
 
@@ -177,6 +177,10 @@ async fn prepare<'a>(
         identity::refuse_what_a_contract_decides(request, &compose)?;
     }
 
+    let account =
+        if matched.image.is_dev { ssh_keys::texts(ctx, caller).await? } else { Vec::new() };
+    let (user_config, keys_warning) =
+        passthrough::with_account_keys(user_config, &account, matched.image.is_dev);
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
     // The contract that is to be the app may be there already; which one it is says the commit.
@@ -238,6 +242,7 @@ async fn prepare<'a>(
     tx.insert_provision(&prepared).await?;
     let mut warnings = warnings(unknown, &compose);
     warnings.extend(images.warning(&matched.image));
+    warnings.extend(keys_warning);
     Ok(Step::Done(Box::new(view(kms, &matched, &prepared, app.or(request.app_id), warnings))))
 }
 

@@ -27,6 +27,8 @@ const OPERATOR: Need = Need::Operator;
 const READ: Need = Need::Scope(Scope::CvmsRead);
 /// Public, but with a key more is shown.
 const READ_OR_NO_KEY: Need = Need::KeyOrNothing(Scope::CvmsRead);
+const SSH_KEYS: Need = Need::Scope(Scope::SshKeys);
+const WEBHOOKS: Need = Need::Scope(Scope::Webhooks);
 const SECRETS: Need = Need::Scope(Scope::SecretsWrite);
 const WORKSPACE: Need = Need::Scope(Scope::Workspace);
 const WRITE: Need = Need::Scope(Scope::CvmsWrite);
@@ -193,8 +195,24 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/tokens", KEYS),
     ("DELETE", "/tokens/{token_id}", KEYS),
     ("POST", "/tokens/{token_id}/refresh", KEYS),
+    ("GET", "/user/ssh-keys", SSH_KEYS),
+    ("POST", "/user/ssh-keys", SSH_KEYS),
+    ("POST", "/user/ssh-keys/github-profile", SSH_KEYS),
+    ("POST", "/user/ssh-keys/github-sync", SSH_KEYS),
+    ("DELETE", "/user/ssh-keys/{key_id}", SSH_KEYS),
     ("GET", "/workspace/policy", READ),
     ("PATCH", "/workspace/policy", WORKSPACE),
+    ("GET", "/workspace/webhooks", WEBHOOKS),
+    ("POST", "/workspace/webhooks", WEBHOOKS),
+    ("GET", "/workspace/webhooks/{webhook_id}", WEBHOOKS),
+    ("PUT", "/workspace/webhooks/{webhook_id}", WEBHOOKS),
+    ("DELETE", "/workspace/webhooks/{webhook_id}", WEBHOOKS),
+    ("GET", "/workspace/webhooks/{webhook_id}/deliveries", WEBHOOKS),
+    ("POST", "/workspace/webhooks/{webhook_id}/deliveries/{event_id}/resend", WEBHOOKS),
+    ("POST", "/workspace/webhooks/{webhook_id}/reveal-secret", WEBHOOKS),
+    ("POST", "/workspace/webhooks/{webhook_id}/rotate-secret", WEBHOOKS),
+    ("GET", "/workspace/webhooks/{webhook_id}/stats", WEBHOOKS),
+    ("POST", "/workspace/webhooks/{webhook_id}/test", WEBHOOKS),
     ("GET", "/workspaces", KEY),
     ("POST", "/workspaces/check-slug", KEY),
     ("GET", "/workspaces/{slug}", KEY),

@@ -72,6 +72,8 @@ A CVM is accepted, then brought about: a reply that says so does not wait for it
         (name = "KMS", description = "Keys that environments are sealed to."),
         (name = "Nodes", description = "Where CVMs run, and the OS images there."),
         (name = "Instance Types", description = "Sizes on offer."),
+        (name = "Webhooks", description = "URLs that are sent what happens in a workspace."),
+        (name = "SSH Keys", description = "Public keys of a user."),
         (name = "Account", description = "Who a key belongs to."),
     ),
     components(schemas(ErrorBody)),
@@ -170,6 +172,7 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         "/invitations/accept",
         "/auth/device/code",
         "/auth/device/token",
+        "/reveal-secret",
     ];
     if !["get", "head"].contains(&method) && !keeps_no_reply.iter().any(|end| path.ends_with(end)) {
         parameters.push(json!({ "$ref": "#/components/parameters/IdempotencyKey" }));

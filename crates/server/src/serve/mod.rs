@@ -47,7 +47,7 @@ use crate::{
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
         gateways::{GatewayClusters, InvalidCluster},
-        key_uses,
+        key_uses, webhooks,
     },
     config::{Config, Role},
     gateway::Gateway,
@@ -123,6 +123,9 @@ pub enum StartError {
         /// The cause, without URLs, which may contain keys.
         reason: String,
     },
+    /// The client for webhooks.
+    #[error("webhooks: {0}")]
+    Outbound(String),
     /// The token of the authorisation webhook.
     #[error("kms_webhook: {0}")]
     KmsWebhook(String),
@@ -185,6 +188,7 @@ fn start_reconcilers(tasks: &TaskTracker, ctx: &Ctx, owner: String) {
     tasks.spawn(work::janitor::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::evidence::run(ctx.clone(), stop.clone()));
     tasks.spawn(work::reorg_watch::run(ctx.clone(), stop.clone()));
+    tasks.spawn(work::webhook_delivery::run(ctx.clone(), stop.clone()));
 }
 
 /// Starts the tasks that look at nodes, other processes and clusters of dstack-gateway, and that write the use of keys.
@@ -231,6 +235,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let first_key = first_start(&db, &*entropy, &*clock, &dir).await?;
     let owner = files::instance_id(&dir, &*entropy)?;
     lease::release_all(&db, &owner).await.map_err(first)?;
+    casemate_store::webhooks::release_all(&db, &owner).await.map_err(first)?;
     let kms = open_kms(&config, &*entropy)?;
 
     let (api, http_address) = listen(config.listen).await?;
@@ -248,6 +253,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
     let attestation = open_attestation(&config, &kms)?;
+    let at_rest = kms.at_rest_key().map_err(|error| StartError::RootKeys(error.to_string()))?;
+    let (outbound, github) = webhooks::clients(&config).map_err(StartError::Outbound)?;
     let config = Arc::new(config);
     let keys = Arc::new(KmsKeys::new(kms, keys));
     let opener = Arc::new(opener(&config, keys, &clock, &entropy));
@@ -265,6 +272,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         key_uses: Arc::default(),
         attestation: Arc::new(attestation),
+        at_rest: Arc::new(at_rest),
+        outbound: Arc::new(outbound),
+        github: Arc::new(github),
         evidence_asked: Arc::new(Notify::new()),
         clock,
         entropy,

@@ -1,4 +1,4 @@
-//! Deletes expired rows: uncommitted provisions, stored responses. Batches are bounded, so that no sweep
+//! Deletes expired rows: uncommitted provisions, stored responses, deliveries to webhooks. Batches are bounded, so that no sweep
 //! blocks the database for long.
 
 use std::time::Duration;
@@ -46,5 +46,21 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), casemate_store::Error> {
     tx.forget_answers(now, ANSWERS_KEPT).await?;
     tx.forget_logins(now).await?;
     tx.forget_evidence(Timestamp::from_micros(now.micros() - used)).await?;
-    tx.commit().await
+    tx.commit().await?;
+    sweep_deliveries(ctx).await
+}
+
+/// Deletes old deliveries to webhooks, in batches, until there are no more.
+async fn sweep_deliveries(ctx: &Ctx) -> Result<(), casemate_store::Error> {
+    let kept = Duration::from_hours(24 * u64::from(ctx.config.webhooks.kept_days));
+    let kept = i64::try_from(kept.as_micros()).unwrap_or(i64::MAX);
+    let old = Timestamp::from_micros(ctx.now().micros() - kept);
+    loop {
+        let mut tx = ctx.db.begin().await?;
+        let deleted = tx.forget_deliveries(old).await?;
+        tx.commit().await?;
+        if deleted == 0 || ctx.stop.is_cancelled() {
+            return Ok(());
+        }
+    }
 }

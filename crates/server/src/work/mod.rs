@@ -7,3 +7,4 @@ pub mod driver;
 pub mod evidence;
 pub mod janitor;
 pub mod reorg_watch;
+pub mod webhook_delivery;

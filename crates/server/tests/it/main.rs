@@ -16,6 +16,7 @@
 //! | [`dstack_gateway`] | clusters of dstack-gateway: draining, registrations, endpoints |
 //! | [`quotas`] | what a workspace may take |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
+//! | [`webhooks`], [`ssh_keys`] | what is sent to others, and read from GitHub |
 //! | [`simulation`] | random lives from seeds, with faults |
 //! | [`access`], [`people`] | who may do what; keys, members, logins |
 //! | [`console`], [`openapi`] | pages, and the API's description |
@@ -50,7 +51,9 @@ mod replicas;
 mod requirements;
 mod revisions;
 mod simulation;
+mod ssh_keys;
 mod update;
+mod webhooks;
 
 // A world: database, nodes, clock, requests.
 use casemate_testing::world as common;

@@ -79,6 +79,11 @@ const SELECTIVITY: &str = "BEGIN IMMEDIATE; ANALYZE counters; DELETE FROM sqlite
     ('revisions', 'revisions_of_app', '500000 15 1 1 1 1'), \
     ('revisions', 'revisions_of_cvm', '500000 5 1'), \
     ('revisions', 'revisions_of_document', '500000 5'), \
+    ('webhooks', 'webhooks_of_workspace', '1000 5 1'), \
+    ('webhook_deliveries', 'webhook_deliveries_by_event', '100000 1000 1'), \
+    ('webhook_deliveries', 'webhook_deliveries_due', '1000 50 1'), \
+    ('webhook_deliveries', 'webhook_deliveries_pending', '1000 50 2 1'), \
+    ('webhook_deliveries', 'webhook_deliveries_by_age', '100000 1'), \
     ('events', 'events_of_cvm', '1000000 50 1'), \
     ('events', 'events_of_workspace', '1000000 500000 1'); \
     ANALYZE sqlite_schema; COMMIT";

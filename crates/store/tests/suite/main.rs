@@ -53,4 +53,8 @@ mod revisions;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod ssh_keys;
+#[cfg(test)]
+mod webhooks;
+#[cfg(test)]
 mod world;

@@ -11,16 +11,13 @@
 //! app only after its registry has given it to that app too ([`super::private_images`]), and so is one of which it is not
 //! known how it was pulled.
 
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::{collections::HashMap, net::IpAddr};
 
 use bollard::{
     auth::DockerCredentials, errors::Error, models::ImageInspect,
     query_parameters::CreateImageOptionsBuilder,
 };
-use casemate_core::id::EngineVmId;
+use casemate_core::{address::is_global, id::EngineVmId};
 use futures_util::TryStreamExt;
 
 use super::{
@@ -227,7 +224,7 @@ async fn check_registry(image: &str, allowed: &[String]) -> Result<(), String> {
     if addresses.is_empty() {
         return Err(refused("is no such host"));
     }
-    if addresses.iter().all(|address| is_public(*address)) {
+    if addresses.iter().all(|address| is_global(*address)) {
         Ok(())
     } else {
         Err(refused("is not on the public network"))
@@ -240,47 +237,6 @@ fn name_and_port(registry: &str) -> (&str, u16) {
         _ => (registry, 443),
     };
     (name.trim_start_matches('[').trim_end_matches(']'), port)
-}
-
-/// Whether an address is one of the public network's, so that it is neither this host nor a neighbour.
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let reserved = matches!(
-        (a, b, c),
-        (0 | 10 | 127 | 240..=255, ..)
-            | (100, 64..=127, _)
-            | (169, 254, _)
-            | (172, 16..=31, _)
-            | (192, 0, 0 | 2)
-            | (192, 168, _)
-            | (198, 18..=19, _)
-            | (198, 51, 100)
-            | (203, 0, 113)
-    );
-    !reserved && !address.is_multicast()
-}
-
-/// Global unicast is `2000::/3`; addresses that stand for ones of version 4 are judged as those.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let parts = address.segments();
-    match parts {
-        [0, 0, 0, 0, 0, 0xffff, ..] => address.to_ipv4_mapped().is_some_and(is_public_v4),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
-        [0x2001, 0 | 0xdb8, ..] => false,
-        [first, ..] => first & 0xe000 == 0x2000,
-    }
-}
-
-fn embedded(high: u16, low: u16) -> bool {
-    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-    is_public_v4(Ipv4Addr::new(a, b, c, d))
 }
 
 /// Without a tag the engine would pull them all.
@@ -387,10 +343,10 @@ mod tests {
             "2001:db8::1",
             "2001::1",
         ] {
-            assert!(!is_public(address.parse().unwrap()), "{address}");
+            assert!(!is_global(address.parse().unwrap()), "{address}");
         }
         for address in ["1.1.1.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
-            assert!(is_public(address.parse().unwrap()), "{address}");
+            assert!(is_global(address.parse().unwrap()), "{address}");
         }
     }
 

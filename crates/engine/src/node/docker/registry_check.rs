@@ -12,6 +12,7 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use bollard::auth::DockerCredentials;
+use casemate_core::address::is_public;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode, Url,
@@ -22,7 +23,7 @@ use reqwest::{
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-use super::images::{HUB, host, is_public, registry, repository};
+use super::images::{HUB, host, registry, repository};
 
 /// Everything together may take this long.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -82,6 +82,35 @@ pub fn user_config(request: &ProvisionRequest) -> Result<Option<String>, Error> 
     Ok(Some(text))
 }
 
+/// The user config with the keys of the user's account, and a warning. Guests with a development image let their
+/// owner in. One with a production image lets nobody in, so keys of the account are not added there, and keys of
+/// the request are stored and flagged.
+pub fn with_account_keys(
+    config: Option<String>,
+    account: &[String],
+    is_dev: bool,
+) -> (Option<String>, Option<String>) {
+    if !is_dev {
+        let parsed = config.as_deref().map(serde_json::from_str::<Value>);
+        let has_keys = matches!(parsed, Some(Ok(Value::Object(config)))
+            if config.get("ssh_authorized_keys").and_then(Value::as_array).is_some_and(|keys| !keys.is_empty()));
+        let warning = "the image is a production image: nobody can log in with \
+            ssh_authorized_keys, which are only stored";
+        return (config, has_keys.then(|| warning.to_owned()));
+    }
+    if account.is_empty() {
+        return (config, None);
+    }
+    let text = config.as_deref().unwrap_or("{}");
+    match with_keys(text, account).and_then(|text| check_user_config(&text).map(|()| text)) {
+        Ok(text) => (Some(text), None),
+        Err(why) => {
+            let warning = format!("the SSH keys of your account were not added: {}", why.words());
+            (config, Some(warning))
+        }
+    }
+}
+
 /// Refuses a user config that is too long.
 pub fn check_user_config(text: &str) -> Result<(), Error> {
     if text.len() > MAX_USER_CONFIG {

@@ -28,8 +28,10 @@ mod quotas;
 mod readiness;
 mod replicas;
 mod revisions;
+mod ssh_keys;
 mod state;
 mod update;
+mod webhooks;
 mod workspace;
 mod workspaces;
 
@@ -41,6 +43,8 @@ use crate::app::Ctx;
 pub fn router() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
         .merge(attestation::router())
+        .merge(webhooks::router())
+        .merge(ssh_keys::router())
         .routes(routes!(account::me))
         .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(quotas::of_caller))

@@ -8,6 +8,10 @@ use casemate_api::{
         KmsSelf, KmsTeepod, KmsTeepodImage, KmsVerification, OnchainContract, OnchainDevice,
         OnchainKms, OnchainOsImage, StepOutcome, Tee, UserRole,
     },
+    ssh_key::{
+        GithubProfileImportResponse, GithubSyncResponse, SshKeyMetadata, SshKeyResponse,
+        SshKeySource,
+    },
 };
 use casemate_core::{
     id::{
@@ -854,4 +858,35 @@ pub fn app_kms_info(full: bool) -> AppKmsInfo {
         owner_address: some!("0x55"),
         pending_owner_address: some!("0x66"),
     }
+}
+
+pub fn ssh_key(full: bool) -> SshKeyResponse {
+    let metadata = SshKeyMetadata { bits: Some(4096), github_username: Some("octocat".to_owned()) };
+    SshKeyResponse {
+        id: "sshkey_1".to_owned(),
+        user_id: "1".to_owned(),
+        name: "laptop".to_owned(),
+        public_key: "ssh-rsa AAAA me".to_owned(),
+        fingerprint: "SHA256:abc".to_owned(),
+        key_type: "ssh-rsa".to_owned(),
+        source: if full { SshKeySource::Github } else { SshKeySource::Manual },
+        key_metadata: full.then_some(metadata),
+        last_synced_at: full.then(|| "2026-01-01T00:00:00Z".to_owned()),
+        created_at: "2026-01-01T00:00:00Z".to_owned(),
+        updated_at: "2026-01-01T00:00:00Z".to_owned(),
+    }
+}
+
+pub fn ssh_import(full: bool) -> GithubProfileImportResponse {
+    GithubProfileImportResponse {
+        github_username: "octocat".to_owned(),
+        keys_added: 1,
+        keys_skipped: 0,
+        errors: if full { vec!["octocat: key 2 is short".to_owned()] } else { Vec::new() },
+    }
+}
+
+pub fn ssh_sync(full: bool) -> GithubSyncResponse {
+    let errors = if full { vec!["octocat: no answer in time".to_owned()] } else { Vec::new() };
+    GithubSyncResponse { synced_count: 1, keys_added: 1, errors, ..GithubSyncResponse::default() }
 }

@@ -44,6 +44,9 @@ const FLAT: &str = "name=text status=text app_id=text vcpu=int memory=int disk_s
     syslog_endpoint?text kms_info?object contract_address?text deployer_address?text \
     scheduled_delete_at?text gateway_domain?text machine_info?object updated_at?text \
     in_progress+bool listed+bool public_sysinfo+bool public_logs+bool public_urls+list";
+const SSH_KEY: &str = "id=text user_id=text name=text public_key=text fingerprint=text \
+    key_type=text source=text key_metadata?object last_synced_at?text created_at=text \
+    updated_at=text";
 const TEEPOD: &str = "id=int name=text region_identifier?text";
 const HOSTED_ITEM: &str = "hosted=object name=text status=text public_urls=list managed_user~object \
     node~object dapp_dashboard_url~text syslog_endpoint~text project_id~text project_type~text \
@@ -553,6 +556,20 @@ pub const TABLE: &[Requirement] = &[
              app_contract_address?text deployer_address?text deployer_type?text is_contract+bool \
              safe_app_url?text",
         )],
+    ),
+    loose("ssh_keys", FIRST, LAST, &[("[]", SSH_KEY)]),
+    loose("ssh_key_created", FIRST, LAST, &[("", SSH_KEY)]),
+    loose(
+        "ssh_import_github",
+        FIRST,
+        LAST,
+        &[("", "github_username=text keys_added=int keys_skipped=int errors+list")],
+    ),
+    loose(
+        "ssh_sync_github",
+        FIRST,
+        LAST,
+        &[("", "synced_count=int keys_added=int keys_updated=int keys_removed=int errors+list")],
     ),
     loose("firewall_status", FIRST, LAST, &[("", "available=bool reason?text")]),
     loose(
