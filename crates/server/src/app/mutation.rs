@@ -136,7 +136,7 @@ impl Mutation {
     }
 
     /// Commits; returns the reply, which has a secret in it, so it is not kept.
-    pub async fn finish_secret<T>(self, reply: T) -> Result<T, Error> {
+    pub async fn finish_unkept<T>(self, reply: T) -> Result<T, Error> {
         self.commit().await?;
         Ok(reply)
     }

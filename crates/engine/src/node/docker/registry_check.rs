@@ -12,7 +12,7 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use bollard::auth::DockerCredentials;
-use casemate_core::address::is_public;
+use casemate_core::address::is_global;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::{
     Client, Method, RequestBuilder, Response, StatusCode, Url,
@@ -47,7 +47,7 @@ struct Reach {
     is_open: fn(IpAddr) -> bool,
 }
 
-const PUBLIC: Reach = Reach { scheme: "https", is_open: is_public };
+const PUBLIC: Reach = Reach { scheme: "https", is_open: is_global };
 
 /// Refuses an image whose registry sends the engine somewhere that is not public.
 pub(super) async fn check(

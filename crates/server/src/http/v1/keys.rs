@@ -68,7 +68,7 @@ pub async fn create(
 ) -> Result<Json<ApiKey>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, None).await?;
     let key = keys::create(&ctx, &mut mutation, &caller, &request.value).await?;
-    Ok(Json(mutation.finish_secret(key).await?))
+    Ok(Json(mutation.finish_unkept(key).await?))
 }
 
 /// Revokes a key.
@@ -146,5 +146,5 @@ pub async fn rotate(
     let mut mutation = ctx.begin_mutation(&caller, None).await?;
     let grace = request.value.grace_minutes;
     let key = keys::rotate(&ctx, &mut mutation, &caller, &id, grace).await?;
-    Ok(Json(mutation.finish_secret(key).await?))
+    Ok(Json(mutation.finish_unkept(key).await?))
 }

@@ -251,7 +251,7 @@ pub async fn add_key(
 ) -> Result<Json<ApiKey>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, None).await?;
     let key = people_admin::add_key(&ctx, &mut mutation, &request.value).await?;
-    Ok(Json(mutation.finish_secret(key).await?))
+    Ok(Json(mutation.finish_unkept(key).await?))
 }
 
 /// Revokes a key.

@@ -261,7 +261,7 @@ pub async fn invite(
 ) -> Result<Json<InvitationInfo>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, None).await?;
     let made = workspaces::invite(&ctx, &mut mutation, &caller, &slug, &request.value).await?;
-    Ok(Json(mutation.finish_secret(made).await?))
+    Ok(Json(mutation.finish_unkept(made).await?))
 }
 
 /// Makes a link that makes whoever has it a member.
@@ -284,7 +284,7 @@ pub async fn share(
 ) -> Result<Json<InvitationLink>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, None).await?;
     let made = workspaces::share(&ctx, &mut mutation, &caller, &slug).await?;
-    Ok(Json(mutation.finish_secret(made).await?))
+    Ok(Json(mutation.finish_unkept(made).await?))
 }
 
 /// Revokes an invitation.
