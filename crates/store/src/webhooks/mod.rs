@@ -254,8 +254,10 @@ impl Tx {
         const INSERT: &str = "INSERT INTO webhooks \
             (id, workspace_id, url, name, events, secret, enabled, created_at, updated_at) \
             VALUES ($1, $2, $3, $4, $5, $6, TRUE, $7, $7)";
-        let count =
-            on_tx!(self, |c| query_scalar::<_, i64>(COUNT).bind(new.workspace.0).fetch_one(c))?;
+        let count = on_tx!(self, |c| query_scalar::<_, i64>(COUNT)
+            .bind(new.workspace.0)
+            .bind(limit)
+            .fetch_one(c))?;
         if count >= limit {
             return Ok(false);
         }
