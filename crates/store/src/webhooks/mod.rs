@@ -345,8 +345,9 @@ impl Tx {
             (SELECT webhook_id, seq FROM webhook_deliveries WHERE status <> 'pending' \
             AND created_at < $1 ORDER BY created_at LIMIT 500)";
         const OF_DELETED: &str = "DELETE FROM webhook_deliveries WHERE (webhook_id, seq) IN \
-            (SELECT d.webhook_id, d.seq FROM webhooks w JOIN webhook_deliveries d \
-            ON d.webhook_id = w.id WHERE w.deleted_at IS NOT NULL LIMIT 500)";
+            (SELECT d.webhook_id, d.seq FROM webhook_deliveries d WHERE d.webhook_id = \
+            (SELECT w.id FROM webhooks w WHERE w.deleted_at IS NOT NULL ORDER BY w.deleted_at LIMIT 1) \
+            LIMIT 500)";
         const DELETED: &str = "DELETE FROM webhooks WHERE deleted_at IS NOT NULL AND NOT EXISTS \
             (SELECT 1 FROM webhook_deliveries d WHERE d.webhook_id = webhooks.id)";
         let old = exec_tx!(self, query(OLD).bind(before.micros()))?;
