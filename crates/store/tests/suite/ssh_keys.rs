@@ -32,7 +32,10 @@ async fn insert(db: &Db, user: UserId, new: &NewSshKey) -> Inserted {
 async fn a_user_has_a_key_once_and_not_too_many(db: Db) {
     let world = World::new(db.clone()).await;
     let mut tx = db.begin().await.unwrap();
-    let bob = tx.insert_user("bob", "bob@example.org", START).await.unwrap();
+    let bob = tx
+        .insert_user(casemate_store::people::NewUser::person("bob", "bob@example.org"), START)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     let ada = world.user;
     assert_eq!(insert(&db, ada, &key("k1", "SHA256:a", None)).await, Inserted::New);

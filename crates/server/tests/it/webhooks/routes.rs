@@ -1,8 +1,6 @@
 //! The routes: what is shown, refused, and belongs to others.
 
 use axum::body::Body;
-use casemate_core::id::Wallet;
-use casemate_server::app::account;
 use http::Request;
 use serde_json::{Value, json};
 
@@ -120,13 +118,7 @@ async fn another_workspace_sees_nothing_of_it() {
     let receiver = Receiver::start().await;
     let (id, _) = subscribe(&world, &receiver, &["cvm.created"]).await;
     let token = "phak_eve";
-    let now = world.ctx.now();
-    let mut tx = world.ctx.db.begin().await.unwrap();
-    let user = tx.insert_user("eve", "eve@localhost", now).await.unwrap();
-    let wallet = Wallet::from_bytes([9; 20]);
-    let workspace = tx.insert_workspace("eve", "Eve", wallet, now).await.unwrap();
-    tx.insert_api_key(&account::token_hash(token), user, workspace, "k", now).await.unwrap();
-    tx.commit().await.unwrap();
+    crate::common::stranger(&world.ctx, "eve", token).await;
     token.clone_into(&mut world.key);
     let path = format!("{PATH}/{id}");
     assert_eq!(world.get(PATH).await.ok(), json!([]));
