@@ -458,7 +458,7 @@ mod tests {
         ] {
             let node = failed(code);
             assert!(needs_reconcile(&running, &node, &one(power)));
-            assert!(!needs_reconcile(&running, &failed(FailureCode::BootFailed), &one(power)));
+            assert!(!needs_reconcile(&running, &failed(FailureCode::NotAllowed), &one(power)));
         }
         let next_start = DesiredState { generation: 2, ..running };
         assert!(!needs_reconcile(&next_start, &present(), &one(VmPower::Running)));

@@ -149,6 +149,13 @@ pub struct Provision {
     pub instance_type: String,
 }
 
+impl Provision {
+    /// How long a prepared deployment can be committed.
+    pub fn ttl(&self) -> Duration {
+        Duration::from_secs(24 * 60 * 60 * u64::from(self.ttl_days))
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config.default.toml documents every key")]

@@ -228,13 +228,13 @@ impl Tx {
     ) -> Result<WorkspaceId, Error> {
         const SQL: &str = "INSERT INTO workspaces (id, slug, name, wallet, next_nonce, created_at) \
             VALUES ($1, $2, $3, $4, 0, $5)";
+        const USAGE: &str = "INSERT INTO workspace_usage (workspace_id) VALUES ($1)";
         self.touch(Subject::Accounts);
         let id = self.draw("workspace").await?;
         exec_tx!(
             self,
             query(SQL).bind(id).bind(slug).bind(name).bind(wallet.to_string()).bind(now.micros())
         )?;
-        const USAGE: &str = "INSERT INTO workspace_usage (workspace_id) VALUES ($1)";
         exec_tx!(self, query(USAGE).bind(id))?;
         Ok(WorkspaceId(id))
     }

@@ -303,12 +303,11 @@ pub async fn workspace(global: &Global, command: Workspace) -> Result<(), Fail> 
         Workspace::RemoveMember(name) => (name, None),
     };
     let MemberNameArgs { workspace, username } = name;
-    let role = match role {
-        Some(role) => client.set_membership(&workspace, &username, &role).await?.role,
-        None => {
-            client.end_membership(&workspace, &username).await?;
-            "no member".to_owned()
-        }
+    let role = if let Some(role) = role {
+        client.set_membership(&workspace, &username, &role).await?.role
+    } else {
+        client.end_membership(&workspace, &username).await?;
+        "no member".to_owned()
     };
     if global.json {
         ui::json(&json!({ "workspace": workspace, "username": username, "role": role }));

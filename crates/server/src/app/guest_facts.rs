@@ -168,6 +168,7 @@ where
         };
         match tokio::time::timeout(LIMIT, ask(Arc::clone(&node.node), vm)).await {
             Ok(Ok(told)) => Ok(Arc::new(told)),
+            Ok(Err(CallError::Rejected(why))) => Err(why.into()),
             Ok(Err(error)) => Err(error.to_string().into()),
             Err(_) => Err(format!("the guest gave no answer for {LIMIT:?}").into()),
         }

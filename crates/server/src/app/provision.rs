@@ -43,7 +43,6 @@ use super::{
 };
 use crate::view::ProvisionView;
 
-const DAY: u64 = 24 * 60 * 60;
 /// How often a KMS is asked because the app turned out to be another one.
 const ATTEMPTS: usize = 4;
 
@@ -177,10 +176,8 @@ async fn prepare<'a>(
         identity::refuse_what_a_contract_decides(request, &compose)?;
     }
 
-    let account =
-        if matched.image.is_dev { ssh_keys::texts(ctx, caller).await? } else { Vec::new() };
     let (user_config, keys_warning) =
-        passthrough::with_account_keys(user_config, &account, matched.image.is_dev);
+        with_account_keys(ctx, caller, user_config, matched.image.is_dev).await?;
     let now = ctx.now();
     tx.keep_document(&compose_hash, &document, now).await?;
     // The contract that is to be the app may be there already; which one it is says the commit.
@@ -226,7 +223,6 @@ async fn prepare<'a>(
         instance_seed: None,
         deployer: None,
     };
-    let ttl = std::time::Duration::from_secs(DAY * u64::from(ctx.config.provision.ttl_days));
     let prepared = Provision {
         id: ProvisionId::from_uuid(ctx.entropy.uuid_v7(now)),
         workspace: caller.workspace.id,
@@ -234,16 +230,26 @@ async fn prepare<'a>(
         node: matched.node.id,
         sealed_env,
         created_at: now,
-        expires_at: now.plus(ttl),
+        expires_at: now.plus(ctx.config.provision.ttl()),
         cvm: None,
         app,
         spec,
     };
     tx.insert_provision(&prepared).await?;
     let mut warnings = warnings(unknown, &compose);
-    warnings.extend(images.warning(&matched.image));
-    warnings.extend(keys_warning);
+    warnings.extend(images.warning(&matched.image).into_iter().chain(keys_warning));
     Ok(Step::Done(Box::new(view(kms, &matched, &prepared, app.or(request.app_id), warnings))))
+}
+
+/// The user config with the keys of the account, which only development images take, and a warning about them.
+async fn with_account_keys(
+    ctx: &Ctx,
+    caller: &Caller,
+    user_config: Option<String>,
+    is_dev: bool,
+) -> Result<(Option<String>, Option<String>), Error> {
+    let account = if is_dev { ssh_keys::texts(ctx, caller).await? } else { Vec::new() };
+    Ok(passthrough::with_account_keys(user_config, &account, is_dev))
 }
 
 fn view(

@@ -194,10 +194,8 @@ pub async fn resend(
 ) -> Result<WebhookDeliveryResponse, Error> {
     mutation.tx.lock_events().await?;
     let webhook = lock_for_delivery(mutation, caller, id).await?;
-    let before = match is_id(event_id) {
-        true => mutation.tx.delivery(&webhook.id, event_id).await?,
-        false => None,
-    };
+    let before =
+        if is_id(event_id) { mutation.tx.delivery(&webhook.id, event_id).await? } else { None };
     let before = before.ok_or_else(|| {
         Error::because(ErrorCode::NotFound, "The requested delivery was not found")
             .detail(ErrorDetail::value("event_id", event_id))

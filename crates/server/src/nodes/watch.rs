@@ -98,7 +98,7 @@ pub async fn run(ctx: Ctx, node: Arc<FleetNode>, connect: Connect, stop: Cancell
                 watch.probe(&ctx, &node).await;
             }
         };
-        if stop.run_until_cancelled(look).await.is_none() {
+        if stop.run_until_cancelled(Box::pin(look)).await.is_none() {
             return;
         }
         tokio::select! {

@@ -17,6 +17,7 @@ use std::{
 
 use axum::Router;
 use casemate_core::{
+    at_rest::AtRestKey,
     id::{EventSeq, KmsId},
     time::{Clock, Entropy},
 };
@@ -161,6 +162,17 @@ pub struct Running {
 }
 
 impl Running {
+    fn log_ready(&self) {
+        tracing::info!(
+            api = self.api_url,
+            gateway = self.gateway_url,
+            http = self.http_url,
+            roles = ?self.ctx.config.role,
+            nodes = ?self.nodes,
+            "ready"
+        );
+    }
+
     /// Stops the service: refuses new requests, ends streams, finishes requests in flight, gives leases back.
     pub async fn stop(self) {
         tracing::info!("stopping");
@@ -212,6 +224,10 @@ fn opener(
     Opener { config: config.clone(), kms, clock: clock.clone(), entropy: entropy.clone() }
 }
 
+fn at_rest_key(kms: &BuiltinKms) -> Result<AtRestKey, StartError> {
+    kms.at_rest_key().map_err(|error| StartError::RootKeys(error.to_string()))
+}
+
 /// What evidence is verified with.
 fn open_attestation(config: &Config, kms: &BuiltinKms) -> Result<Attestation, StartError> {
     let root = kms.development_root().map_err(|error| StartError::RootKeys(error.to_string()))?;
@@ -234,8 +250,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let db = open_database(&config).await?;
     let first_key = first_start(&db, &*entropy, &*clock, &dir).await?;
     let owner = files::instance_id(&dir, &*entropy)?;
-    lease::release_all(&db, &owner).await.map_err(first)?;
-    casemate_store::webhooks::release_all(&db, &owner).await.map_err(first)?;
+    release_leases(&db, &owner).await.map_err(first)?;
     let kms = open_kms(&config, &*entropy)?;
 
     let (api, http_address) = listen(config.listen).await?;
@@ -253,7 +268,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
     let attestation = open_attestation(&config, &kms)?;
-    let at_rest = kms.at_rest_key().map_err(|error| StartError::RootKeys(error.to_string()))?;
+    let at_rest = at_rest_key(&kms)?;
     let (outbound, github) = webhooks::clients(&config).map_err(StartError::Outbound)?;
     let config = Arc::new(config);
     let keys = Arc::new(KmsKeys::new(kms, keys));
@@ -263,8 +278,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (opened, descriptions) = enlist.run().await.map_err(StartError::Node)?;
     let http_url = addresses.api.clone();
     let api_url = config.has(Role::Api).then(|| format!("{http_url}/api/v1"));
-    let gateway_url =
-        gateway_address.map(|address| format!("{}://{address}", addresses.gateway_scheme));
+    let gateway_url = gateway_address.map(|at| format!("{}://{at}", addresses.gateway_scheme));
     let newest = casemate_store::events::newest(&db).await.map_err(first)?;
     let stop = CancellationToken::new();
     let ctx = Ctx::from(World {
@@ -304,15 +318,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     webhook.map(|webhook| webhook.serve(&ctx, (&tasks, &listeners))).transpose()?;
     serve_gateways(&listeners, (gateway, gateway_auth), &ctx);
     write_urls(&dir, gateway_url.as_deref(), &http_url, api_url.as_deref())?;
-    tracing::info!(
-        api = api_url,
-        gateway = gateway_url,
-        http = http_url,
-        roles = ?ctx.config.role,
-        nodes = ?descriptions,
-        "ready"
-    );
-    Ok(Running {
+    let running = Running {
         http_url,
         api_url,
         gateway_url,
@@ -323,7 +329,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         listeners,
         ctx,
         _locks: locks,
-    })
+    };
+    running.log_ready();
+    Ok(running)
+}
+
+/// Gives back what an earlier run of this process had leased.
+async fn release_leases(db: &Db, owner: &str) -> Result<(), casemate_store::Error> {
+    lease::release_all(db, owner).await?;
+    casemate_store::webhooks::release_all(db, owner).await
 }
 
 /// The fleet without its nodes, which the registry adds.

@@ -156,7 +156,6 @@ fn own_ids(parameter: &str, cvm: &serde_json::Value, app: &str) -> Vec<String> {
         "{app_id}" => vec![app.to_owned(), format!("app_{app}")],
         "{slug}" => vec!["default".to_owned()],
         "{user_id}" => vec!["usr_1".to_owned(), "1".to_owned()],
-        "{token_id}" => vec!["1".to_owned()],
         _ => vec!["1".to_owned()],
     }
 }

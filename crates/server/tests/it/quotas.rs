@@ -26,15 +26,16 @@ fn commit(provisioned: &Value) -> Value {
 #[tokio::test]
 async fn a_full_workspace_prepares_nothing_and_has_room_again_after_a_deletion() {
     let world = with(2, 0).await;
-    let first = world.deploy("a").await;
-    world.deploy("b").await;
-    let refused = world.post("/cvms/provision", provision_body("c")).await.refused(400, QUOTA);
+    let first = world.deploy("alpha").await;
+    world.deploy("bravo").await;
+    let refused =
+        world.post("/cvms/provision", provision_body("charlie")).await.refused(400, QUOTA);
     let text = refused.to_string();
     assert!(text.contains("may have 2 CVMs and has 2") && text.contains("quota set"), "{text}");
     world.settle().await;
     world.call("DELETE", &format!("/cvms/{}", id(&first)), "", None).await.ok();
     world.settle().await;
-    world.deploy("c").await;
+    world.deploy("charlie").await;
 }
 
 #[tokio::test]
@@ -42,7 +43,7 @@ async fn of_many_commits_at_once_as_many_succeed_as_there_is_room() {
     let world = with(5, 0).await;
     let mut prepared = Vec::new();
     for number in 0..20 {
-        prepared.push(commit(&world.provision(&format!("a{number}")).await));
+        prepared.push(commit(&world.provision(&format!("cvm-{number}")).await));
     }
     let committed = join_all(prepared.into_iter().map(|body| world.post("/cvms", body))).await;
     let (made, refused): (Vec<_>, Vec<_>) =
@@ -58,7 +59,7 @@ async fn of_many_commits_at_once_as_many_succeed_as_there_is_room() {
 #[tokio::test]
 async fn replicas_and_growth_count_and_less_is_always_allowed() {
     let world = with(0, 4).await;
-    let cvm = id(&world.deploy("a").await);
+    let cvm = id(&world.deploy("alpha").await);
     world.settle().await;
     let vcpu = world.get(&format!("/cvms/{cvm}")).await.ok()["resource"]["vcpu"].as_i64().unwrap();
     assert_eq!(vcpu, 1, "the default size");
@@ -83,17 +84,17 @@ async fn replicas_and_growth_count_and_less_is_always_allowed() {
 async fn a_quota_of_its_own_goes_before_the_configured_one() {
     let world = with(1, 0).await;
     let path = "/admin/workspaces/default/quota";
-    world.deploy("a").await;
+    world.deploy("alpha").await;
     let set = world.call("PUT", path, "", Some(json!({"cvms": 2, "disk_gb": 0}))).await.ok();
     assert_eq!((&set["limit"]["cvms"], &set["taken"]["cvms"]), (&json!(2), &json!(1)));
-    let refused = world.post("/cvms/provision", provision_body("b")).await.refused(400, QUOTA);
+    let refused = world.post("/cvms/provision", provision_body("bravo")).await.refused(400, QUOTA);
     assert!(refused.to_string().contains("GB of disk"), "{refused}");
 
     world.call("PUT", path, "", Some(json!({"cvms": 2}))).await.ok();
     let quotas = world.get("/workspaces/default/quotas").await.ok();
     assert_eq!(quotas["quotas"]["vm_slots"], json!({"limit": 2, "remaining": 1}));
     assert_eq!(quotas["quotas"]["vcpu"]["limit"], json!(9_007_199_254_740_991_i64));
-    world.deploy("b").await;
+    world.deploy("bravo").await;
 
     world.call("PUT", path, "", Some(json!({}))).await.ok();
     let quotas = world.get("/workspaces/default/quotas").await.ok();
@@ -108,11 +109,11 @@ async fn a_quota_of_its_own_goes_before_the_configured_one() {
 #[tokio::test]
 async fn what_waits_for_its_commit_is_bounded() {
     let world = World::with(|config| config.quotas.provisions = 3).await;
-    let first = world.provision("a").await;
-    world.provision("b").await;
-    world.provision("c").await;
-    let refused = world.post("/cvms/provision", provision_body("d")).await.refused(400, QUOTA);
+    let first = world.provision("alpha").await;
+    world.provision("bravo").await;
+    world.provision("charlie").await;
+    let refused = world.post("/cvms/provision", provision_body("delta")).await.refused(400, QUOTA);
     assert!(refused.to_string().contains("quotas.provisions"), "{refused}");
     world.post("/cvms", commit(&first)).await.ok();
-    world.provision("d").await;
+    world.provision("delta").await;
 }

@@ -115,7 +115,7 @@ async fn a_commit_that_fails_is_told_to_everybody_in_it() {
     let (end, ends) = in_one_batch(&db, &["b", "c", "d"], async |tx| {
         // Checked at the `COMMIT` of the batch, not before.
         run(tx, "PRAGMA defer_foreign_keys = ON").await.unwrap();
-        run(tx, "INSERT INTO api_keys VALUES ('h', 9, 9, 'k', 0, NULL, NULL)").await.unwrap();
+        run(tx, "INSERT INTO api_keys (hash, user_id, workspace_id, name, created_at) VALUES ('h', 9, 9, 'k', 0)").await.unwrap();
     })
     .await;
     assert!(matches!(end, Err(Error::Commit(_))), "{end:?}");

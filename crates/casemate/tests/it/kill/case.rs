@@ -338,7 +338,7 @@ impl Case {
 
 impl Verb {
     async fn act_in(self, instance: &mut Instance, key: &str) -> Result<(), String> {
-        let key = format!("{key}-{:?}", self);
+        let key = format!("{key}-{self:?}");
         match self {
             Verb::Create => {
                 let body = json!({

@@ -168,6 +168,8 @@ pub(super) struct Bench {
     pub chain: Arc<Scripted>,
     caller: Caller,
     cvm: CvmId,
+    /// Has the directory of the database.
+    _home: World,
 }
 
 impl Bench {
@@ -188,10 +190,11 @@ impl Bench {
         let kms = FleetKms { governed: Some(governed), ..world.ctx.fleet.kms.clone() };
         let fleet = Arc::new(Fleet::new((*world.ctx.fleet.own()).clone(), kms));
         let id = world.deploy("my-app").await["id"].as_i64().unwrap();
-        let world = world.at(Ctx::from(ctx::World { fleet, ..(*world.ctx).clone() }));
+        let home = world;
+        let world = home.at(Ctx::from(ctx::World { fleet, ..(*home.ctx).clone() }));
         world.settle().await;
         let caller = (*world.ctx.authenticate(&world.key).await.unwrap()).clone();
-        Self { ctx: world.ctx.clone(), caller, world, chain, cvm: CvmId(id) }
+        Self { ctx: world.ctx.clone(), caller, world, chain, cvm: CvmId(id), _home: home }
     }
 
     /// Another document, accepted; returns its hash.
