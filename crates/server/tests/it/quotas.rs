@@ -102,8 +102,11 @@ async fn a_quota_of_its_own_goes_before_the_configured_one() {
 
     world.get("/workspaces/others/quotas").await.refused(404, "ERR-20-008");
     world.get("/admin/workspaces/others/quota").await.refused(404, "ERR-20-008");
-    world.call("PUT", path, "", Some(json!({"cvms": -1}))).await.refused(422, "ERR-20-001");
-    world.call("PUT", path, "", Some(json!({"cpu": 1}))).await.refused(422, "ERR-20-001");
+    for (body, field) in [(json!({"cvms": -1}), "cvms"), (json!({"cpu": 1}), "cpu")] {
+        let reply = world.call("PUT", path, "", Some(body)).await;
+        assert_eq!(reply.status.as_u16(), 422, "{}", reply.text);
+        assert_eq!(reply.json()["detail"][0]["loc"], json!(["body", field]), "{}", reply.text);
+    }
 }
 
 #[tokio::test]
