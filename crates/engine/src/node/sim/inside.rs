@@ -1,9 +1,6 @@
 //! What a simulated guest tells of itself: what its configuration says, since nothing runs.
 
-use casemate_core::{
-    compose::{app_compose::AppCompose, docker},
-    time::Timestamp,
-};
+use casemate_core::{compose::docker, time::Timestamp};
 use sha2::{Digest as _, Sha256};
 
 use super::vm::Vm;
@@ -12,9 +9,9 @@ use crate::node::{GuestContainer, GuestDisk, GuestNetwork, GuestSystem};
 /// One container of each service, none before the containers are up.
 pub(super) fn containers(vm: &Vm, now: Timestamp) -> Vec<GuestContainer> {
     let Some(run) = vm.run.as_ref().filter(|_| vm.serves(now)) else { return Vec::new() };
-    let document = AppCompose::parse(&vm.config.compose).ok();
-    let file = document.and_then(|document| document.docker_compose_file);
-    let Some(seen) = file.and_then(|file| docker::inspect(&file).ok()) else { return Vec::new() };
+    let document: serde_json::Value = serde_json::from_str(&vm.config.compose).unwrap_or_default();
+    let file = document["docker_compose_file"].as_str();
+    let Some(seen) = file.and_then(|file| docker::inspect(file).ok()) else { return Vec::new() };
     let container = |service: &String| {
         let image = seen.images.get(service).cloned().unwrap_or_default();
         GuestContainer {
