@@ -73,8 +73,9 @@ const WRITERS: usize = 64;
 /// CVMs on the emulated dstack host, which has 64 slots.
 const RACKED: usize = 50;
 
-/// A simulated host that is never full, and guests that boot at once: what is measured is Casemate.
-const SIMULATED: [(&str, &str); 7] = [
+/// A simulated host that is never full, guests that boot at once, and no quota: what is measured is Casemate.
+const SIMULATED: [(&str, &str); 8] = [
+    ("CASEMATE_QUOTAS__PROVISIONS", "0"),
     ("CASEMATE_SIM__SLOTS", "1000000"),
     ("CASEMATE_SIM__VCPU", "10000000"),
     ("CASEMATE_SIM__MEMORY_MB", "4000000000"),
