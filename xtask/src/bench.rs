@@ -19,6 +19,9 @@ pub struct Options {
     /// Small numbers with the debug build: shows that everything is there, not how fast it is.
     #[arg(long)]
     short: bool,
+    /// Take the programs as they are: `cargo xtask test` has built them.
+    #[arg(skip)]
+    built: bool,
     /// Fail when a ratio is outside its budget.
     #[arg(long, conflicts_with = "short")]
     gate: bool,
@@ -44,6 +47,7 @@ impl Options {
     pub const fn short() -> Self {
         Self {
             short: true,
+            built: true,
             gate: false,
             cvms: None,
             json: None,
@@ -60,16 +64,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         return fleet(options);
     }
     let profile = if options.short { "debug" } else { "release" };
-    let mut build = cargo(&["build", "--quiet", "--features", "xtask/bench", "--bins"]);
-    match &options.binary {
-        Some(_) => build.args(["--package", "xtask", "--package", "casemate-dstack-double"]),
-        // The same features as in every other stage, so that nothing is built twice.
-        None => build.arg("--workspace"),
-    };
-    if !options.short {
-        build.arg("--release");
+    if !options.built {
+        build(options)?;
     }
-    command(&mut build)?;
     let built = target().join(profile);
     let mut load = Command::new(built.join("xtask-bench"));
     load.arg("run").arg(options.binary.clone().unwrap_or_else(|| built.join("casemate")));
@@ -81,6 +78,19 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
         load.arg("--json").arg(file);
     }
     command(&mut load)
+}
+
+/// Builds the load generator, the emulated hosts and, where no binary is given, Casemate.
+fn build(options: &Options) -> anyhow::Result<()> {
+    let mut build = cargo(&["build", "--quiet", "--features", "xtask/bench", "--bins"]);
+    match &options.binary {
+        Some(_) => build.args(["--package", "xtask", "--package", "casemate-dstack-double"]),
+        None => build.arg("--workspace"),
+    };
+    if !options.short {
+        build.arg("--release");
+    }
+    command(&mut build)
 }
 
 /// Observation of emulated hosts: `crates/server/benches/fleet.rs`.

@@ -7,11 +7,16 @@
 
 use std::collections::BTreeMap;
 
+use casemate_engine::node::sim::{Fault, FaultKind, Method};
+use futures_util::{StreamExt, stream};
+
 use super::{
     case::{Case, Verb},
     hosts::Driver,
 };
-use casemate_engine::node::sim::{Fault, FaultKind, Method};
+
+/// Cases of one test that run at a time. Each waits for its own processes most of the time.
+const CASES_AT_ONCE: usize = 4;
 
 /// A point that must be among those found, so that an empty matrix fails.
 const SOME_POINTS: [(Verb, &str); 31] = [
@@ -78,34 +83,42 @@ async fn killed_everywhere(verb: Verb, driver: Driver) {
         let found = points.iter().any(|passed| passed == point);
         assert!(found, "{point} is not passed any more: {points:?}");
     }
-    for point in &points {
-        let case = Case::prepare(verb, driver).await;
-        let mut dying = case.start(&[("CASEMATE_CRASH_AT", point)]).await;
-        // The response may or may not arrive before the crash; clients must handle both.
-        let _ = case.act(&mut dying).await;
-        dying.died(point).await;
-        let mut instance = case.start(&[]).await;
-        case.act(&mut instance).await.unwrap_or_else(|why| panic!("{point}: repeated: {why}"));
-        case.settle(&mut instance).await;
-        case.check(instance).await;
-    }
+    let killed = |point| killed_at(verb, driver, point);
+    stream::iter(points).for_each_concurrent(CASES_AT_ONCE, killed).await;
+}
+
+async fn killed_at(verb: Verb, driver: Driver, point: String) {
+    let case = Case::prepare(verb, driver).await;
+    let mut dying = case.start(&[("CASEMATE_CRASH_AT", &point)]).await;
+    // The response may or may not arrive before the crash; clients must handle both.
+    let _ = case.act(&mut dying).await;
+    dying.died(&point).await;
+    let mut instance = case.start(&[]).await;
+    case.act(&mut instance).await.unwrap_or_else(|why| panic!("{point}: repeated: {why}"));
+    case.settle(&mut instance).await;
+    case.check(instance).await;
 }
 
 /// Every answer of the host lost, every call executed twice, every call dropped, once each.
 async fn misheard(verb: Verb, driver: Driver) {
     use Method::{Create, Push, Remove, Shutdown, Start, Stop};
-    for method in [Create, Push, Start, Stop, Shutdown, Remove] {
-        for kind in [FaultKind::LoseAnswer, FaultKind::Repeat, FaultKind::DropCall] {
-            let case = Case::prepare(verb, driver).await;
-            for host in [case.hosts.first(), case.hosts.other()] {
-                host.set_faults([Fault::new(kind).on(method)].to_vec()).expect("faults are set");
-            }
-            let mut instance = case.start(&[]).await;
-            case.act(&mut instance).await.expect("the request is accepted");
-            case.settle(&mut instance).await;
-            case.check(instance).await;
-        }
+    let methods = [Create, Push, Start, Stop, Shutdown, Remove];
+    let kinds = [FaultKind::LoseAnswer, FaultKind::Repeat, FaultKind::DropCall];
+    let faults = methods.map(|method| kinds.map(|kind| Fault::new(kind).on(method)));
+    stream::iter(faults.into_iter().flatten())
+        .for_each_concurrent(CASES_AT_ONCE, |fault| misheard_once(verb, driver, fault))
+        .await;
+}
+
+async fn misheard_once(verb: Verb, driver: Driver, fault: Fault) {
+    let case = Case::prepare(verb, driver).await;
+    for host in [case.hosts.first(), case.hosts.other()] {
+        host.set_faults(vec![fault.clone()]).expect("faults are set");
     }
+    let mut instance = case.start(&[]).await;
+    case.act(&mut instance).await.expect("the request is accepted");
+    case.settle(&mut instance).await;
+    case.check(instance).await;
 }
 
 macro_rules! matrix {

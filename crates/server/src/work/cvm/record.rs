@@ -2,7 +2,7 @@
 //! here.
 
 use casemate_core::{
-    cvm::{DesiredState, Failure, FailureCode, Power, Spec, Status, VmPower, phase},
+    cvm::{DesiredState, Failure, FailureCode, Phase, Power, Spec, Status, VmPower, phase},
     id::EventSeq,
     operation::OperationKind,
     time::Timestamp,
@@ -78,7 +78,7 @@ impl Turn<'_> {
     ) -> Result<AfterStep, StoreError> {
         let now = self.ctx.now();
         let open = self.leased.cvm.operation;
-        let rest = phase(self.leased.cvm.desired.power, &status, None);
+        let mut rest = phase(self.leased.cvm.desired.power, &status, None);
         let succeeded = *ending == Ending::Succeeded;
         let gone = succeeded && self.leased.cvm.desired.power == Power::Deleted;
         let record = Record {
@@ -95,10 +95,10 @@ impl Turn<'_> {
         tx.record(&self.leased.cvm, &record, now).await?;
         let back = self.roll_back(&mut tx, ending).await?;
         if self.restart_never_began(&status, ending) {
-            Box::pin(self.drop_restart(&mut tx)).await?;
+            rest = Box::pin(self.drop_restart(&mut tx)).await?.unwrap_or(rest);
         }
         if !succeeded && self.leased.cvm.moves_to.is_some() {
-            Box::pin(self.drop_move(&mut tx)).await?;
+            rest = Box::pin(self.drop_move(&mut tx)).await?.unwrap_or(rest);
         }
         let mut newest = events::write(&mut tx, self.scope(), &all, now).await?;
         if back.is_none() {
@@ -162,9 +162,9 @@ impl Turn<'_> {
         restart && up && refused
     }
 
-    /// Drops the desired state of a restart that never began.
-    async fn drop_restart(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
+    /// Drops the desired state of a restart that never began. Returns the phase that the CVM has then.
+    async fn drop_restart(&self, tx: &mut Tx) -> Result<Option<Phase>, StoreError> {
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(None) };
         let desired = DesiredState { run: cvm.status.run, ..cvm.desired };
         let failure = cvm.status.failure.clone().map(|why| Failure { rolled_back: true, ..why });
         let status = Status { failure, ..cvm.status.clone() };
@@ -176,24 +176,33 @@ impl Turn<'_> {
             phase: phase(desired.power, &status, None),
             due: false,
         };
-        tx.set_intent(&cvm, &intent, self.ctx.now()).await
+        tx.set_intent(&cvm, &intent, self.ctx.now()).await?;
+        Ok(Some(intent.phase))
     }
 
-    /// Drops a move that failed before its VM was gone: the CVM stays where it is, with the VM that it has.
-    async fn drop_move(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(()) };
+    /// Drops a move that failed before its VM was gone: the CVM stays where it is, with the VM that it has. A guest
+    /// that is up then is no failed CVM. Returns the phase that the CVM has then.
+    async fn drop_move(&self, tx: &mut Tx) -> Result<Option<Phase>, StoreError> {
+        let Some(cvm) = tx.cvm(self.leased.cvm.id).await? else { return Ok(None) };
         let spec = Spec { vm: cvm.status.vm, ..cvm.spec.clone() };
-        let desired = DesiredState { vm: spec.vm, ..cvm.desired };
+        let up = cvm.status.observed.as_ref().is_some_and(|vm| vm.power == VmPower::Running);
+        let mut status = cvm.status.clone();
+        let mut desired = DesiredState { vm: spec.vm, ..cvm.desired };
+        if up {
+            desired.run = status.run;
+            status.failure = status.failure.map(|failure| Failure { rolled_back: true, ..failure });
+        }
         let intent = Intent {
             spec: &spec,
             sealed_env: cvm.sealed_env.as_deref(),
             desired: &desired,
-            status: &cvm.status,
-            phase: phase(desired.power, &cvm.status, None),
+            status: &status,
+            phase: phase(desired.power, &status, None),
             due: false,
         };
         tx.set_intent(&cvm, &intent, self.ctx.now()).await?;
-        tx.drop_move(&cvm).await
+        tx.drop_move(&cvm).await?;
+        Ok(Some(intent.phase))
     }
 
     /// Maps an error that neither the database nor a client caused.

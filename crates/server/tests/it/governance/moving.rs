@@ -93,6 +93,7 @@ async fn what_is_withdrawn_before_the_guest_goes_down_ends_the_move() {
     assert_eq!(bench.last("move").await, failed);
     let cvm = bench.cvm().await;
     assert_eq!((cvm.node, cvm.moves_to, vms(&bench)), (NodeId(1), None, [1, 0]));
+    assert_eq!(bench.phase().await, "running");
     assert_eq!(bench.boots(), 1, "its guest was left alone");
     assert_eq!(bench.count("operation.step shutdown").await, 0);
 }
