@@ -11,7 +11,7 @@ fn it_takes_the_arguments_of_bench() {
     let output = load.args(["run", "--help"]).output().expect("it starts");
     assert!(output.status.success(), "{output:?}");
     let help = String::from_utf8(output.stdout).expect("text");
-    for argument in ["--short", "--gate", "--cvms", "--json", "<CASEMATE>"] {
+    for argument in ["--short", "--gate", "--cvms", "--json", "<BINARY>"] {
         assert!(help.contains(argument), "{argument}: {help}");
     }
 }
