@@ -128,10 +128,11 @@ impl Verb {
     }
 
     /// Settings with which the process passes the same points every time: queued changes must find an open
-    /// one.
+    /// one, and a VM that is removed must still be there when its removal is recorded.
     const fn variables(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Three | Self::OneBadOfThree => &[("CASEMATE_SIM__SHUTDOWN_MS", "400")],
+            Self::Refresh | Self::Move | Self::Delete => &[("CASEMATE_SIM__REMOVE_MS", "300")],
             _ => &[],
         }
     }

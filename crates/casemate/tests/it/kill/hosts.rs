@@ -41,7 +41,7 @@ struct Vmm {
 impl Vmm {
     async fn over(host: PathBuf) -> Self {
         let config =
-            SimConfig { boot_ms: 30, shutdown_ms: 20, remove_ms: 10, ..SimConfig::default() };
+            SimConfig { boot_ms: 30, shutdown_ms: 20, remove_ms: 300, ..SimConfig::default() };
         let images = config.images.clone();
         let sim = SimNode::open(host, config, Arc::new(SystemClock), Arc::new(SystemEntropy));
         let host = Host::new(Profile::newest(), sim.expect("the host's files"), images, None);
