@@ -28,6 +28,7 @@
 pub mod allowed;
 pub mod approval;
 pub mod attestation;
+pub mod audit;
 pub mod body;
 pub mod commit;
 pub mod compose_file;

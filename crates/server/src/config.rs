@@ -8,6 +8,7 @@ mod dstack_kms;
 mod gateways;
 mod kms_webhook;
 mod limits;
+mod network;
 mod nodes;
 mod quotas;
 mod webhooks;
@@ -34,6 +35,7 @@ pub use self::{
     gateways::{Accept, ConfiguredGateway, GatewayAuth},
     kms_webhook::{Check, KmsWebhook},
     limits::Limits as ListenerLimits,
+    network::Network,
     nodes::ConfiguredNode,
     quotas::Quotas,
     webhooks::{Ports, SshKeys, Webhooks},

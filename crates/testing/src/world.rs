@@ -32,6 +32,7 @@ use casemate_server::{
         attestation::Attestation,
         ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, NodePolicy},
+        rate_limits::RateLimits,
         webhooks,
     },
     config::{Config, Overrides},
@@ -258,6 +259,8 @@ impl World {
         let Parts { dir, db, key, entropy } = parts;
         let clock = Arc::new(MockClock::at(Timestamp::from_micros(BEGINNING)));
         let mut config = Config::load(None, &Overrides::default()).unwrap();
+        // The clock stands still, so a burst would never end.
+        config.limits.requests_per_s_per_key = 0;
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
         let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
@@ -299,6 +302,7 @@ impl World {
         );
         let dns = Arc::new(FakeDns::default());
         let (outbound, github) = webhooks::clients(&config).unwrap();
+        let shared_clock: Arc<dyn Clock> = clock.clone();
         let ctx = Ctx::from(ctx::World {
             db,
             dns: dns.clone(),
@@ -318,6 +322,8 @@ impl World {
             github: Arc::new(github),
             evidence_asked: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+            audit: Arc::default(),
+            rate_limits: Arc::new(RateLimits::new(&config.limits, &shared_clock)),
             key_uses: Arc::default(),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),
