@@ -305,7 +305,8 @@ mod tests {
     }
 
     fn shown() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![any::<i64>().prop_map(Value::from), ".{0,600}".prop_map(Value::from)];
+        let leaf =
+            prop_oneof![any::<i64>().prop_map(Value::from), ".{0,600}".prop_map(Value::from)];
         leaf.prop_recursive(6, 200, 40, |inner| {
             let name = prop::sample::select(KEPT);
             prop_oneof![

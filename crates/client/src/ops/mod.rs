@@ -5,6 +5,7 @@ mod account;
 mod approval;
 mod apps;
 mod attestation;
+mod audit;
 mod catalogue;
 mod cvms;
 mod deploy;
@@ -27,6 +28,7 @@ mod webhooks;
 mod workspace;
 
 pub use apps::AppsQuery;
+pub use audit::AuditQuery;
 pub use cvms::CvmsQuery;
 pub use operations::OperationsQuery;
 pub use update::EnvGuard;

@@ -15,6 +15,7 @@ pub mod ctx;
 pub mod cvms;
 pub mod device_login;
 pub mod directory;
+pub mod disk;
 pub mod domains;
 pub mod error;
 pub mod events;

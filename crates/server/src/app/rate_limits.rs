@@ -11,7 +11,10 @@ use std::{
 
 use casemate_core::{id::KeyId, time::Clock};
 use governor::{
-    Quota, RateLimiter, clock::Clock as _, middleware::NoOpMiddleware, nanos::Nanos,
+    Quota, RateLimiter,
+    clock::Clock as _,
+    middleware::NoOpMiddleware,
+    nanos::Nanos,
     state::{InMemoryState, NotKeyed},
 };
 use moka::sync::Cache;

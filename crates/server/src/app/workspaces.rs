@@ -28,8 +28,8 @@ use serde_json::json;
 
 use super::{
     Caller, Ctx, Error,
-    audit,
     account::{new_token, token_hash},
+    audit,
     keys::{self, NewKeyRequest, role_needed},
     mutation::Mutation,
 };

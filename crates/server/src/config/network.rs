@@ -14,7 +14,8 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, &'static str> {
         const FORM: &str = "must be addresses or networks, for example 10.0.0.7 or 10.0.0.0/8";
-        let (base, bits) = text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
+        let (base, bits) =
+            text.split_once('/').map_or((text, None), |(base, bits)| (base, Some(bits)));
         let base: IpAddr = base.parse().map_err(|_| FORM)?;
         let most = if base.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(most), |bits| bits.parse().map_err(|_| FORM))?;

@@ -111,7 +111,11 @@ pub fn action(method: &str, route: &str) -> Option<&'static str> {
 }
 
 /// The request, if the log has it. `route`: its path in the table.
-pub fn request(parts: &Parts, route: &MatchedPath, need: Need) -> Option<std::sync::Arc<AuditedRequest>> {
+pub fn request(
+    parts: &Parts,
+    route: &MatchedPath,
+    need: Need,
+) -> Option<std::sync::Arc<AuditedRequest>> {
     if matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }

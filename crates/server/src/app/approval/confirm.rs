@@ -162,7 +162,7 @@ pub async fn begin(
         LockedPreparation::Before(cvm, _, operation) => {
             progress(ctx, operation).await?;
             let cvm = cvm.ok_or(TokenRejection::Gone)?;
-    audit::before_cvm(&cvm);
+            audit::before_cvm(&cvm);
             return Ok(Decision::Done(Box::new(before(tx, &cvm, operation).await?)));
         }
     };

@@ -18,7 +18,11 @@ use casemate_core::{
     id::{KeyId, UserId, WorkspaceId},
     time::{Entropy, Timestamp},
 };
-use casemate_store::{Db, Tx, audit::NewAuditEntry, cvms::Cvm};
+use casemate_store::{
+    Db, Tx,
+    audit::{AuditRange, AuditRow, NewAuditEntry, newest},
+    cvms::Cvm,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -275,12 +279,8 @@ pub async fn of_host(
     Ok(tx.append_audit(&entry).await?)
 }
 
-/// Where the log of a database is read by a test.
-pub async fn all_of(db: &Db, limit: i64) -> Result<Vec<casemate_store::audit::AuditRow>, Error> {
-    let range = casemate_store::audit::AuditRange {
-        workspace: None,
-        from: String::new(),
-        before: read::END.to_owned(),
-    };
-    Ok(casemate_store::audit::newest(db, &range, limit).await?)
+/// The newest rows of all workspaces and the installation.
+pub async fn newest_rows(db: &Db, limit: i64) -> Result<Vec<AuditRow>, Error> {
+    let range = AuditRange { workspace: None, from: String::new(), before: read::END.to_owned() };
+    Ok(newest(db, &range, limit).await?)
 }

@@ -58,7 +58,9 @@ impl AuditFilter {
             let id = row.target_id.as_deref();
             row.target_kind == wanted
                 || id == Some(wanted)
-                || wanted.split_once('/').is_some_and(|(kind, of)| kind == row.target_kind && id == Some(of))
+                || wanted
+                    .split_once('/')
+                    .is_some_and(|(kind, of)| kind == row.target_kind && id == Some(of))
         };
         is(&self.actor, &by)
             && is(&self.action, &|wanted| row.action == wanted)
@@ -107,7 +109,8 @@ pub async fn page(
 
 /// A cursor is the id of the last row of the page before.
 fn read_cursor(text: &str) -> Result<String, Error> {
-    let is_id = text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    let is_id =
+        text.len() == 36 && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     if is_id { Ok(text.to_owned()) } else { Err(Error::Invalid(vec![bad_cursor(text)])) }
 }
 

@@ -77,7 +77,10 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
             () = ctx.audit.wake.notified() => false,
         };
         if let Err(error) = write_refusals(&ctx).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "refusals are not in the audit log yet");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "refusals are not in the audit log yet"
+            );
             ctx.audit.wake.notify_one();
         }
         if stopped {
