@@ -50,6 +50,7 @@ pub mod network;
 pub mod node_admin;
 pub mod num;
 pub mod operation;
+pub mod ownership;
 pub mod page;
 pub mod patch;
 pub mod people_admin;

@@ -6,6 +6,7 @@ mod chains;
 mod drift;
 mod dstack_kms;
 mod gateways;
+mod governance;
 mod kms_webhook;
 mod limits;
 mod network;
@@ -33,6 +34,7 @@ pub use self::{
     drift::Drift,
     dstack_kms::{DstackKms, key_of as dstack_kms_key},
     gateways::{Accept, ConfiguredGateway, GatewayAuth},
+    governance::{Governance, OwnerProof},
     kms_webhook::{Check, KmsWebhook},
     limits::Limits as ListenerLimits,
     network::Network,
@@ -83,6 +85,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     pub work: Work,
     pub drift: Drift,
+    pub governance: Governance,
     pub attestation: Attestation,
     pub webhooks: Webhooks,
     pub ssh_keys: SshKeys,

@@ -110,7 +110,9 @@ mod tests {
     #[test]
     fn the_text_names_app_chain_workspace_and_time() {
         let text = claim().to_string();
-        for part in [&*"ab".repeat(20), "chain: 8453", "wks_7", &"09".repeat(20), "2027-01-15T08:00:00Z"] {
+        for part in
+            [&*"ab".repeat(20), "chain: 8453", "wks_7", &"09".repeat(20), "2027-01-15T08:00:00Z"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
@@ -118,7 +120,9 @@ mod tests {
     #[test]
     fn only_a_fresh_signature_of_the_owner_over_just_this_proves_it() {
         let ((signature, owner), now) = (signed(&claim(), 1), ISSUED);
-        let judge = |claim: &OwnershipClaim, text: &str, owner, newest, now| prove(claim, text, owner, newest, now);
+        let judge = |claim: &OwnershipClaim, text: &str, owner, newest, now| {
+            prove(claim, text, owner, newest, now)
+        };
         assert_eq!(judge(&claim(), &signature, Some(owner), None, now), Ok(()));
         assert_eq!(judge(&claim(), &format!("0x{signature}"), Some(owner), None, now), Ok(()));
         assert_eq!(judge(&claim(), &signature, None, None, now), Err(Unproven::NoOwner));
@@ -141,9 +145,16 @@ mod tests {
         let early = OwnershipClaim { issued_at: late, ..claim() };
         assert_eq!(judge(&early, &signature, Some(owner), None, now), Err(Unproven::Time));
         // A proof that was used is not used again.
-        assert_eq!(judge(&claim(), &signature, Some(owner), Some(ISSUED), now), Err(Unproven::Older));
+        assert_eq!(
+            judge(&claim(), &signature, Some(owner), Some(ISSUED), now),
+            Err(Unproven::Older)
+        );
         for text in ["", "0x", "zz", &signature[2..], &format!("{signature}00")] {
-            assert_eq!(judge(&claim(), text, Some(owner), None, now), Err(Unproven::Form), "{text}");
+            assert_eq!(
+                judge(&claim(), text, Some(owner), None, now),
+                Err(Unproven::Form),
+                "{text}"
+            );
         }
     }
 }

@@ -111,6 +111,8 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/auth/me", KEY),
     ("GET", "/casemate/apps/{app_id}/evidence-policy", READ),
     ("PUT", "/casemate/apps/{app_id}/evidence-policy", WORKSPACE),
+    ("GET", "/casemate/apps/{app_id}/ownership", READ),
+    ("POST", "/casemate/apps/{app_id}/ownership", WORKSPACE),
     ("GET", "/casemate/attestation/root", NOTHING),
     ("GET", "/casemate/audit", WORKSPACE),
     ("GET", "/casemate/audit/export", WORKSPACE),

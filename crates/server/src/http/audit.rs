@@ -119,14 +119,16 @@ pub fn request(
     if matches!(parts.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let below = |path: &'_ str| path.strip_prefix(super::access::PREFIX).map(str::to_owned);
-    let (route, path) = (below(route.as_str())?, below(parts.uri.path())?);
-    if !is_audited(parts.method.as_str(), &route) {
+    let route = route.as_str().strip_prefix(super::access::PREFIX)?;
+    // The router that these routes are in has taken the prefix off the path.
+    let path = parts.uri.path();
+    let path = path.strip_prefix(super::access::PREFIX).unwrap_or(path);
+    if !is_audited(parts.method.as_str(), route) {
         return None;
     }
-    let (target, place) = target(&route)?;
+    let (target, place) = target(route)?;
     let origin = Origin {
-        action: action(parts.method.as_str(), &route)?,
+        action: action(parts.method.as_str(), route)?,
         target,
         target_id: place.and_then(|place| path.split('/').nth(place)).map(str::to_owned),
         address: parts.extensions.get::<ClientAddress>().map(|address| address.0),

@@ -363,6 +363,14 @@ async fn webhooks_and_keys(world: &World) {
     tx.sync_ssh_key("k", "k", START).await.unwrap();
     tx.commit().await.unwrap();
     ssh_keys::of_user(db, world.user, 9).await.unwrap();
+    let mut tx = db.begin().await.unwrap();
+    let (governed, mine) = (app_id(77), world.workspace);
+    assert!(tx.bind_app_id(&governed, mine, None, "g", &kms(), START).await.unwrap());
+    tx.record_proof(&governed, START).await.unwrap();
+    tx.name_unused_app(&governed, "named").await.unwrap();
+    tx.transfer_app(&governed, mine, &kms(), (START, START)).await.unwrap();
+    assert_eq!(tx.lock_holder(&governed).await.unwrap().unwrap().live, 0);
+    tx.commit().await.unwrap();
     crate::audit::append(db, &[crate::audit::entry("a1", None)]).await;
     for workspace in [None, Some(world.workspace)] {
         let (from, before) = ("a".to_owned(), "b".to_owned());

@@ -22,6 +22,7 @@ mod logs;
 mod network;
 mod node_admin;
 mod operations;
+mod ownership;
 mod people_admin;
 mod power;
 mod profiles;
@@ -152,6 +153,7 @@ fn people() -> OpenApiRouter<Ctx> {
         .routes(routes!(workspaces::share))
         .routes(routes!(workspaces::revoke_invitation))
         .routes(routes!(workspaces::accept))
+        .routes(routes!(ownership::message, ownership::prove))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
         .routes(routes!(profiles::mine, profiles::set_mine))
