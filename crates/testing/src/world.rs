@@ -399,7 +399,7 @@ impl World {
         if is_change && !reply.headers.contains_key("idempotent-replayed") && is_logged(&path) {
             let id = reply.headers["x-request-id"].to_str().unwrap();
             // Where the database is broken on purpose there is nothing to read.
-            if let Ok(rows) = audit::newest_rows(&self.ctx.db, 200).await {
+            if let Ok(rows) = audit::newest_rows(&self.ctx.db, 2_000).await {
                 let rows = rows.iter().filter(|row| row.request_id.as_deref() == Some(id)).count();
                 assert_eq!(rows, 1, "rows in the audit log of {method} {path}");
             }

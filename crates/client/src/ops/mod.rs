@@ -16,6 +16,7 @@ mod kms;
 mod network;
 mod node_admin;
 mod operations;
+mod ownership;
 mod people;
 mod power;
 mod quotas;

@@ -113,7 +113,7 @@ async fn the_owner_takes_an_app_to_another_workspace_which_sees_nothing_of_befor
     stage.commit(&mine, &stage.provisioned).await.ok();
     stage.world.settle().await;
     let revisions = format!("/apps/{}/revisions", stage.app);
-    assert_eq!(stage.world.get(&revisions).await.ok()["items"].as_array().unwrap().len(), 1);
+    assert_eq!(stage.world.get(&revisions).await.ok()["revisions"].as_array().unwrap().len(), 1);
 
     let owner = stage.anvil.account(1);
     let proof = stage.signed("phak_eve", owner).await;
@@ -138,7 +138,7 @@ async fn the_owner_takes_an_app_to_another_workspace_which_sees_nothing_of_befor
     stage.commit("phak_eve", &theirs).await.ok();
     stage.world.settle().await;
     let seen = send(&stage.world, "phak_eve", "GET", &revisions, json!({})).await.ok();
-    assert_eq!(seen["items"].as_array().unwrap().len(), 1, "{seen}");
+    assert_eq!(seen["revisions"].as_array().unwrap().len(), 1, "{seen}");
 
     // And back, while it is at rest.
     send(&stage.world, "phak_eve", "DELETE", "/cvms/my-app", json!({})).await;
