@@ -188,13 +188,13 @@ impl Mutation {
 }
 
 fn text(reply: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(reply).map_err(unserialised)
+    serde_json::to_string(reply).map_err(|error| unserialised(&error))
 }
 
 fn shown(reply: &impl Serialize) -> Result<Value, Error> {
-    serde_json::to_value(reply).map_err(unserialised)
+    serde_json::to_value(reply).map_err(|error| unserialised(&error))
 }
 
-fn unserialised(error: serde_json::Error) -> Error {
+fn unserialised(error: &serde_json::Error) -> Error {
     Error::Internal(format!("a reply does not serialise: {error}"))
 }

@@ -9,7 +9,10 @@ use axum::{
 };
 use casemate_core::{
     access::Need,
-    audit::TargetKind::{self, *},
+    audit::TargetKind::{
+        self, App, Cvm, DeviceLogin, Gateway, GatewayDomain, GatewayInstance, Invitation, Key,
+        Member, Node, Policy, Profile, Quota, SshKey, User, Webhook, Workspace,
+    },
 };
 
 use super::{

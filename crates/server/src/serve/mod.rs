@@ -271,11 +271,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let maker = KmsMaker { config: &config, db: &db, builtin: &kms_here, keys: &kms };
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
-    let attestation = open_attestation(&config, &kms)?;
-    let at_rest = at_rest_key(&kms)?;
+    let (attestation, at_rest) = (open_attestation(&config, &kms)?, at_rest_key(&kms)?);
     let (outbound, github) = webhooks::clients(&config).map_err(StartError::Outbound)?;
-    let config = Arc::new(config);
-    let keys = Arc::new(KmsKeys::new(kms, keys));
+    let (config, keys) = (Arc::new(config), Arc::new(KmsKeys::new(kms, keys)));
     let opener = Arc::new(opener(&config, keys, &clock, &entropy));
     let instance = Arc::new(Instance::new(&owner, gateway_address));
     let enlist = NodeEnlistment { db: &db, config: &config, opener: &opener, instance: &instance };

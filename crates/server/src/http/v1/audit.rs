@@ -7,11 +7,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use casemate_api::{
-    audit::{AuditEntry, AuditPage},
-    error::ErrorBody,
-    page::query_number,
-};
+use casemate_api::{audit::AuditPage, error::ErrorBody, page::query_number};
 use casemate_core::{id::WorkspaceId, time::Timestamp};
 use serde::Deserialize;
 
@@ -117,7 +113,7 @@ pub async fn list(
     tag = "Workspaces",
     params(AuditQuery),
     responses(
-        (status = 200, body = AuditEntry, content_type = "application/x-ndjson"),
+        (status = 200, body = String, content_type = "application/x-ndjson"),
         (status = 422, description = "A filter is not valid.", body = ErrorBody),
     ),
     extensions(("x-casemate" = json!(true))),
@@ -159,7 +155,7 @@ pub async fn list_all(
     tag = "Account",
     params(AuditQuery),
     responses(
-        (status = 200, body = AuditEntry, content_type = "application/x-ndjson"),
+        (status = 200, body = String, content_type = "application/x-ndjson"),
         (status = 422, description = "A filter is not valid.", body = ErrorBody),
     ),
     extensions(("x-casemate" = json!(true))),
