@@ -11,6 +11,8 @@ use crate::stage::{cargo, command};
 enum What {
     /// A round of observation, with so many emulated hosts.
     Fleet,
+    /// One workspace beside another one that is at its quota, its rate limit and its connection limit.
+    Neighbours,
 }
 
 /// Options of `bench`.
@@ -34,8 +36,9 @@ pub struct Options {
     /// Measure this `casemate` instead of building one.
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// `fleet`: measure the observation of emulated dstack hosts instead.
-    #[arg(value_enum, conflicts_with_all = ["gate", "json", "binary"])]
+    /// `fleet`: measure the observation of emulated dstack hosts instead. `neighbours`: one workspace beside another one
+    /// that is at all of its limits.
+    #[arg(value_enum, conflicts_with_all = ["gate", "json"])]
     what: Option<What>,
     /// Numbers of emulated hosts; each has --cvms CVMs, 100 if left out.
     #[arg(long, value_name = "LIST", default_value = "10,100", requires = "what")]
@@ -60,7 +63,7 @@ impl Options {
 
 /// Builds and measures.
 pub fn run(options: &Options) -> anyhow::Result<()> {
-    if let Some(What::Fleet) = options.what {
+    if matches!(options.what, Some(What::Fleet)) {
         return fleet(options);
     }
     let profile = if options.short { "debug" } else { "release" };
@@ -69,7 +72,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     }
     let built = target().join(profile);
     let mut load = Command::new(built.join("xtask-bench"));
-    load.arg("run").arg(options.binary.clone().unwrap_or_else(|| built.join("casemate")));
+    let binary = options.binary.clone().unwrap_or_else(|| built.join("casemate"));
+    if matches!(options.what, Some(What::Neighbours)) {
+        return command(load.arg("neighbours").arg(binary));
+    }
+    load.arg("run").arg(binary);
     load.args(options.short.then_some("--short")).args(options.gate.then_some("--gate"));
     if let Some(number) = options.cvms {
         load.arg("--cvms").arg(number.to_string());

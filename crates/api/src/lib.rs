@@ -28,6 +28,7 @@
 pub mod allowed;
 pub mod approval;
 pub mod attestation;
+pub mod audit;
 pub mod body;
 pub mod commit;
 pub mod compose_file;
@@ -49,6 +50,7 @@ pub mod network;
 pub mod node_admin;
 pub mod num;
 pub mod operation;
+pub mod ownership;
 pub mod page;
 pub mod patch;
 pub mod people_admin;

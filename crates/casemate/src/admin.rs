@@ -46,6 +46,9 @@ pub enum Admin {
     /// Manage API keys of anybody; replace a lost admin key.
     #[command(subcommand)]
     Key(people::Key),
+    /// Show and export the audit log of all workspaces and of the installation.
+    #[command(subcommand)]
+    Audit(crate::cmd::audit::AdminAudit),
     /// Approve and deny logins by device code.
     #[command(subcommand)]
     Login(people::Login),
@@ -80,6 +83,7 @@ pub async fn run(global: &Global, command: Admin) -> Result<(), Fail> {
         Admin::User(command) => people::user(global, command).await,
         Admin::Workspace(command) => people::workspace(global, command).await,
         Admin::Key(command) => people::key(global, command).await,
+        Admin::Audit(command) => crate::cmd::audit::run(global, command.into(), true).await,
         Admin::Login(command) => people::login(global, command).await,
     }
 }

@@ -92,6 +92,9 @@ enum Command {
     /// Manage webhooks: URLs that are sent what happens in the workspace.
     #[command(subcommand, visible_alias = "webhook")]
     Webhooks(cmd::webhooks::Webhooks),
+    /// Show and export the audit log of the workspace.
+    #[command(subcommand)]
+    Audit(cmd::audit::Audit),
     /// Manage your SSH keys.
     #[command(subcommand, visible_alias = "ssh-key")]
     SshKeys(cmd::ssh_keys::SshKeys),
@@ -121,6 +124,7 @@ impl Cli {
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
             Command::Keys(command) => cmd::keys::run(global, command).await,
             Command::Webhooks(command) => cmd::webhooks::run(global, command).await,
+            Command::Audit(command) => cmd::audit::run(global, command, false).await,
             Command::SshKeys(command) => cmd::ssh_keys::run(global, command).await,
             Command::Workspace(command) => cmd::workspace::run(global, command).await,
             Command::Verify(args) => cmd::verify::run(global, &args),

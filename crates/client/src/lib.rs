@@ -49,7 +49,7 @@ pub use error::{ApiError, Error, TransportKind};
 pub use http::Client;
 pub use logs::LogStream;
 pub use operation::{OperationFailed, RolledBack};
-pub use ops::{AppsQuery, CvmsQuery, EnvGuard, OperationsQuery};
+pub use ops::{AppsQuery, AuditQuery, CvmsQuery, EnvGuard, OperationsQuery};
 pub use required::ApprovalRequired;
 pub use retry::Policy;
 pub use wait::WaitOutcome;

@@ -11,8 +11,8 @@ use crate::{
 /// Log data as it arrives: lines `service | text`, split anywhere. Created by [`Client::logs`].
 #[derive(Debug)]
 pub struct LogStream {
-    response: Response,
-    call: String,
+    pub(crate) response: Response,
+    pub(crate) call: String,
 }
 
 impl LogStream {

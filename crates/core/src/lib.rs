@@ -14,6 +14,7 @@ pub mod access;
 pub mod address;
 pub mod at_rest;
 pub mod attestation;
+pub mod audit;
 pub mod boot_auth;
 pub mod change;
 pub mod compose;

@@ -6,8 +6,10 @@ mod chains;
 mod drift;
 mod dstack_kms;
 mod gateways;
+mod governance;
 mod kms_webhook;
 mod limits;
+mod network;
 mod nodes;
 mod quotas;
 mod webhooks;
@@ -32,8 +34,10 @@ pub use self::{
     drift::Drift,
     dstack_kms::{DstackKms, key_of as dstack_kms_key},
     gateways::{Accept, ConfiguredGateway, GatewayAuth},
+    governance::{Governance, OwnerProof},
     kms_webhook::{Check, KmsWebhook},
     limits::Limits as ListenerLimits,
+    network::Network,
     nodes::ConfiguredNode,
     quotas::Quotas,
     webhooks::{Ports, SshKeys, Webhooks},
@@ -81,6 +85,7 @@ pub struct Config {
     pub shutdown: Shutdown,
     pub work: Work,
     pub drift: Drift,
+    pub governance: Governance,
     pub attestation: Attestation,
     pub webhooks: Webhooks,
     pub ssh_keys: SshKeys,

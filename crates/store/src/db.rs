@@ -27,6 +27,7 @@ use sqlx::{migrate::Migrator, postgres::PgConnectOptions};
 
 use crate::error::Error;
 
+mod append_only;
 pub mod migrate;
 pub mod postgres;
 pub mod sqlite;

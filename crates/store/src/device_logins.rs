@@ -18,7 +18,27 @@ pub struct NewLogin<'a> {
     pub user_hash: &'a str,
     /// The client's name of itself.
     pub client: &'a str,
+    /// Whom it counts for; empty: not known.
+    pub address: &'a str,
     pub expires_at: Timestamp,
+}
+
+/// How many logins may be under way.
+#[derive(Debug, Clone, Copy)]
+pub struct LoginLimits {
+    pub total: i64,
+    /// Of an address that is known.
+    pub per_address: i64,
+}
+
+/// What became of a login to insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsertedLogin {
+    New,
+    /// Too many are under way.
+    Full,
+    /// Too many of this address are under way.
+    AddressFull,
 }
 
 /// A login under way.
@@ -71,19 +91,30 @@ impl Row {
 }
 
 impl Tx {
-    /// Inserts a login, unless `limit` of them are under way. `false`: they are.
+    /// Inserts a login, unless too many are under way.
     pub async fn insert_login(
         &mut self,
         new: NewLogin<'_>,
-        limit: i64,
+        limits: LoginLimits,
         now: Timestamp,
-    ) -> Result<bool, Error> {
+    ) -> Result<InsertedLogin, Error> {
         const COUNT: &str = "SELECT COUNT(*) FROM device_logins WHERE expires_at > $1";
+        const OF_ADDRESS: &str =
+            "SELECT COUNT(*) FROM device_logins WHERE address = $1 AND expires_at > $2";
         const SQL: &str = "INSERT INTO device_logins (device_hash, user_hash, client, created_at, \
-            expires_at) VALUES ($1, $2, $3, $4, $5)";
+            expires_at, address) VALUES ($1, $2, $3, $4, $5, $6)";
         let open = on_tx!(self, |c| query_scalar::<_, i64>(COUNT).bind(now.micros()).fetch_one(c))?;
-        if open >= limit {
-            return Ok(false);
+        if open >= limits.total {
+            return Ok(InsertedLogin::Full);
+        }
+        if !new.address.is_empty() {
+            let open = on_tx!(self, |c| query_scalar::<_, i64>(OF_ADDRESS)
+                .bind(new.address)
+                .bind(now.micros())
+                .fetch_one(c))?;
+            if open >= limits.per_address {
+                return Ok(InsertedLogin::AddressFull);
+            }
         }
         exec_tx!(
             self,
@@ -93,8 +124,9 @@ impl Tx {
                 .bind(new.client)
                 .bind(now.micros())
                 .bind(new.expires_at.micros())
+                .bind(new.address)
         )?;
-        Ok(true)
+        Ok(InsertedLogin::New)
     }
 
     /// The login with this device code as it was before this poll. Locks its row, and records the poll.

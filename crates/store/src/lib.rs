@@ -20,6 +20,8 @@
 //! | [`commit_tokens`] | changes prepared for approval by contracts |
 //! | [`revisions`] | configurations that were in force |
 //! | [`events`] | the event log, with a cursor |
+//! | [`app_ownership`] | whose an app that a contract is, and since which proof |
+//! | [`audit`] | who did what |
 //! | [`webhooks`] | webhooks, their deliveries |
 //! | [`ssh_keys`] | public keys of users |
 //! | [`evidence`] | what guests showed about themselves, and requests for it |
@@ -35,6 +37,8 @@ mod macros;
 
 pub mod accounts;
 pub mod api_keys;
+pub mod app_ownership;
+pub mod audit;
 pub mod commit_tokens;
 pub mod cvms;
 pub mod db;

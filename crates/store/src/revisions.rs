@@ -133,6 +133,7 @@ pub async fn of_app(db: &Db, app: &AppId, skip: i64, limit: i64) -> Result<Vec<R
     // The keys of the page come from the index; rows are read for them only.
     const SQL: &str = concat!(
         "WITH ranked AS MATERIALIZED (SELECT id FROM revisions WHERE app_id = $1 \
+         AND created_at >= (SELECT CAST(COALESCE(MAX(transferred_at), 0) AS BIGINT) FROM apps WHERE app_id = $1) \
          ORDER BY created_at DESC, cvm_id DESC, number DESC LIMIT $2 OFFSET $3) ",
         select!(
             "CAST(NULL AS TEXT)",
@@ -151,14 +152,16 @@ pub async fn of_app(db: &Db, app: &AppId, skip: i64, limit: i64) -> Result<Vec<R
 
 /// Number of revisions of an app.
 pub async fn count(db: &Db, app: &AppId) -> Result<i64, Error> {
-    const SQL: &str = "SELECT COUNT(*) FROM revisions WHERE app_id = $1";
+    const SQL: &str = "SELECT COUNT(*) FROM revisions WHERE app_id = $1 AND created_at >= \
+        (SELECT CAST(COALESCE(MAX(transferred_at), 0) AS BIGINT) FROM apps WHERE app_id = $1)";
     on_read!(db, |c| query_scalar::<_, i64>(SQL).bind(app.to_string()).fetch_one(c))
 }
 
 pub async fn get(db: &Db, app: &AppId, id: &RevisionRef) -> Result<Option<RevisionContent>, Error> {
     const SQL: &str = concat!(
         select!("r.user_config", "r.sealed_env", "revisions r"),
-        " WHERE r.id = $1 AND r.app_id = $2"
+        " WHERE r.id = $1 AND r.app_id = $2 AND r.created_at >= \
+         (SELECT CAST(COALESCE(MAX(transferred_at), 0) AS BIGINT) FROM apps WHERE app_id = $2)"
     );
     let row = on_read!(db, |c| query_as::<_, Row>(SQL)
         .bind(id.to_string())

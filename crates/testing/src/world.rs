@@ -30,12 +30,14 @@ use casemate_server::{
         Ctx, account,
         approval::token_rate_limit::TokenRateLimit,
         attestation::Attestation,
+        audit,
         ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, NodePolicy},
+        rate_limits::RateLimits,
         webhooks,
     },
     config::{Config, Overrides},
-    http,
+    http::{self, audit::READING},
     system::SystemEntropy,
     telemetry::Metrics,
     work,
@@ -258,6 +260,9 @@ impl World {
         let Parts { dir, db, key, entropy } = parts;
         let clock = Arc::new(MockClock::at(Timestamp::from_micros(BEGINNING)));
         let mut config = Config::load(None, &Overrides::default()).unwrap();
+        // The clock stands still, so a burst would never end.
+        config.limits.requests_per_s_per_key = 0;
+        config.limits.free_disk_mb = 0;
         change(&mut config);
         let kms = Arc::new(BuiltinKms::new(RootKeys::from_bytes(&[7; 64]).unwrap()));
         let (mut sims, mut fleet_nodes) = (Vec::new(), BTreeMap::new());
@@ -299,6 +304,7 @@ impl World {
         );
         let dns = Arc::new(FakeDns::default());
         let (outbound, github) = webhooks::clients(&config).unwrap();
+        let shared_clock: Arc<dyn Clock> = clock.clone();
         let ctx = Ctx::from(ctx::World {
             db,
             dns: dns.clone(),
@@ -318,6 +324,8 @@ impl World {
             github: Arc::new(github),
             evidence_asked: Arc::default(),
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+            audit: Arc::default(),
+            rate_limits: Arc::new(RateLimits::new(&config.limits, &shared_clock)),
             key_uses: Arc::default(),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),
@@ -383,7 +391,23 @@ impl World {
         self.dir.as_ref().map(tempfile::TempDir::path)
     }
 
+    /// Sends a request. One that succeeds in changing something must leave one row in the audit log.
     pub async fn send(&self, request: Request<Body>) -> Reply {
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+        let reply = self.send_unchecked(request).await;
+        let is_change = reply.status.is_success() && !matches!(&*method, "GET" | "HEAD");
+        if is_change && !reply.headers.contains_key("idempotent-replayed") && is_logged(&path) {
+            let id = reply.headers["x-request-id"].to_str().unwrap();
+            // Where the database is broken on purpose there is nothing to read.
+            if let Ok(rows) = audit::newest_rows(&self.ctx.db, 2_000).await {
+                let rows = rows.iter().filter(|row| row.request_id.as_deref() == Some(id)).count();
+                assert_eq!(rows, 1, "rows in the audit log of {method} {path}");
+            }
+        }
+        reply
+    }
+
+    async fn send_unchecked(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, usize::MAX).await.unwrap();
@@ -443,6 +467,18 @@ impl World {
         });
         self.post("/cvms", body).await.ok()
     }
+}
+
+/// Whether the audit log has changes at this path.
+fn is_logged(path: &str) -> bool {
+    let Some(path) = path.strip_prefix("/api/v1") else { return false };
+    let reads = |route: &&str| {
+        let (route, path): (Vec<_>, Vec<_>) =
+            (route.split('/').collect(), path.split('/').collect());
+        route.len() == path.len()
+            && route.iter().zip(&path).all(|(one, other)| one.starts_with('{') || one == other)
+    };
+    !READING.iter().any(reads)
 }
 
 pub fn provision_body(name: &str) -> Value {

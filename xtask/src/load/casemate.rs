@@ -61,7 +61,13 @@ impl Api {
         http::request(method, &format!("{}{path}", self.base), &self.key, body)
     }
 
-    fn provision_request(&self, name: &str) -> Vec<u8> {
+    /// The same with another key.
+    pub fn with_key(&self, key: String) -> Self {
+        Self { key, ..self.clone() }
+    }
+
+    /// The bytes of a request that prepares a deployment.
+    pub fn provision_request(&self, name: &str) -> Vec<u8> {
         let body =
             json!({ "name": name, "compose_file": { "docker_compose_file": COMPOSE, "name": "" } });
         self.request("POST", "/cvms/provision", &body.to_string())

@@ -6,6 +6,7 @@ mod casemate;
 mod doubles;
 mod figures;
 mod http;
+mod neighbours;
 mod run;
 mod webhook;
 
@@ -23,6 +24,8 @@ struct Args {
 enum Task {
     /// Measure.
     Run(run::Options),
+    /// Measure one workspace beside another one that is at all of its limits.
+    Neighbours(neighbours::Options),
     /// Answer everything with the bytes of a file; prints its address.
     BareServer { file: PathBuf },
 }
@@ -31,6 +34,7 @@ enum Task {
 async fn main() -> anyhow::Result<()> {
     match Args::parse().task {
         Task::Run(options) => run::run(&options).await,
+        Task::Neighbours(options) => neighbours::run(&options).await,
         Task::BareServer { file } => bare::serve(&file).await,
     }
 }

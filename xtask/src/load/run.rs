@@ -73,8 +73,10 @@ const WRITERS: usize = 64;
 /// CVMs on the emulated dstack host, which has 64 slots.
 const RACKED: usize = 50;
 
-/// A simulated host that is never full, guests that boot at once, and no quota: what is measured is Casemate.
-const SIMULATED: [(&str, &str); 8] = [
+/// A simulated host that is never full, guests that boot at once, and no quota or rate limit: what is measured is Casemate.
+const SIMULATED: [(&str, &str); 10] = [
+    ("CASEMATE_LIMITS__REQUESTS_PER_S_PER_ADDRESS", "0"),
+    ("CASEMATE_LIMITS__REQUESTS_PER_S_PER_KEY", "0"),
     ("CASEMATE_QUOTAS__PROVISIONS", "0"),
     ("CASEMATE_SIM__SLOTS", "1000000"),
     ("CASEMATE_SIM__VCPU", "10000000"),

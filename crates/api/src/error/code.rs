@@ -225,6 +225,10 @@ error_codes! {
     SshKeyExists, "ERR-20-050", 409, coded, "This SSH key is stored already";
     /// The user name is unknown there, or GitHub does not answer. 400 is published for both.
     GithubKeysUnavailable, "ERR-20-051", 400, coded, "The keys of this GitHub user cannot be read";
+    /// The file system of the data directory is nearly full.
+    DiskFull, "ERR-20-052", 503, coded, "The service has no disk space for new deployments";
+    /// The contract's owner did not sign, or somebody else did.
+    OwnerProofMissing, "ERR-20-053", 403, coded, "A proof by the owner of the app's contract is required";
 }
 
 impl ErrorCode {

@@ -2,6 +2,7 @@
 
 pub mod apps;
 pub mod attest;
+pub mod audit;
 pub mod cvms;
 #[cfg(feature = "onchain")]
 pub mod deploy;

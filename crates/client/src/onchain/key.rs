@@ -76,6 +76,12 @@ impl Key {
         signed.map(Signature::from).map_err(|error| ChainError::Signing(error.to_string()))
     }
 
+    /// The signature of a text as an EIP-191 personal message: 65 bytes as `0x` and hex.
+    pub fn sign_message(&self, text: &str) -> Result<String, ChainError> {
+        let signature = self.sign(&alloy_primitives::eip191_hash_message(text))?;
+        Ok(format!("0x{}", hex::encode(signature.as_bytes())))
+    }
+
     fn of(bytes: &[u8]) -> Result<Self, KeyError> {
         SigningKey::from_slice(bytes).map(Self).map_err(|_| KeyError::Form)
     }

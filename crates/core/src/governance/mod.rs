@@ -13,6 +13,7 @@ mod gate;
 pub mod interface;
 pub mod judge;
 mod messages;
+pub mod ownership;
 pub mod plan;
 pub mod returned;
 pub mod rules;

@@ -8,6 +8,7 @@ use casemate_api::{
 };
 use casemate_core::{
     access::{Need, Refusal, Role, Scopes, decide},
+    audit::TargetKind,
     id::{UserId, Wallet, WorkspaceId},
     time::{Entropy, Timestamp},
 };
@@ -18,9 +19,10 @@ use casemate_store::{
     people::{self, NewUser},
 };
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error, mutation::Mutation};
+use super::{Caller, Ctx, Error, audit, mutation::Mutation};
 
 /// A token of 32 random bytes: `phak_` and 43 characters.
 pub fn new_token(entropy: &dyn Entropy) -> SecretString {
@@ -121,6 +123,7 @@ pub async fn set_policy(
     caller: &Caller,
     patch: &PolicyPatch,
 ) -> Result<Policy, Error> {
+    audit::before(&rendered(accounts::policy(&mutation.ctx().db, caller.workspace.id).await?));
     let refuses = patch.env_guard.map(|guard| guard == EnvGuard::Refuse);
     let requires = patch.evidence.map(|guard| guard == EvidenceGuard::Require);
     Ok(rendered(mutation.tx.set_policy(caller.workspace.id, refuses, requires).await?))
@@ -185,6 +188,9 @@ pub async fn first_start(
         expires_at: None,
     };
     tx.insert_key(key, now).await?;
+    let made = json!({"username": "admin", "workspace": "default", "is_operator": true});
+    let what = ("host_first_start", TargetKind::User, "admin".to_owned());
+    audit::of_host(&mut tx, entropy, now, what, &made).await?;
     Ok(Some(First { tx, token }))
 }
 
@@ -230,7 +236,12 @@ pub async fn owner_key(
         scopes: &Scopes::All,
         expires_at: None,
     };
-    tx.insert_key(key, now).await?;
+    let id = tx.insert_key(key, now).await?;
+    let made = json!({
+        "username": user.username, "workspace": workspace.slug, "role": "owner", "is_operator": true,
+    });
+    let what = ("host_create_owner_key", TargetKind::Key, id.0.to_string());
+    audit::of_host(&mut tx, entropy, now, what, &made).await?;
     tx.commit().await?;
     Ok(OwnerKey { username: user.username, workspace: workspace.slug, token })
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     approval::token_rate_limit::TokenRateLimit,
     attestation::Attestation,
+    audit::Refusals,
     cache::Cache,
     directory::DirectoryLength,
     error::Error,
@@ -26,6 +27,7 @@ use super::{
     gateways::GatewayClusters,
     guest_facts::GuestAnswers,
     key_uses::KeyUses,
+    rate_limits::RateLimits,
 };
 use crate::{config::Config, inflight::InFlightRequests};
 
@@ -80,10 +82,14 @@ pub struct World {
     pub attestation: Arc<Attestation>,
     /// Wakes the task that collects evidence. Only a hint.
     pub evidence_asked: Arc<Notify>,
+    /// Rows of the audit log of requests that changed nothing, not yet written.
+    pub audit: Arc<Refusals>,
     /// When API keys were used, not yet written.
     pub key_uses: Arc<KeyUses>,
     /// Commit tokens, invitations and user codes of logins that nobody was given.
     pub token_rate_limit: Arc<TokenRateLimit>,
+    /// Requests of each key and address.
+    pub rate_limits: Arc<RateLimits>,
     /// Configuration.
     pub config: Arc<Config>,
     /// This process among those on the database.

@@ -1,7 +1,7 @@
 //! Login by device code (RFC 8628): a client without a key shows a code, somebody who has a key approves it, and the
 //! client gets a key of its own.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use casemate_api::{
     device_login::{
@@ -16,15 +16,18 @@ use casemate_core::{
 };
 use casemate_store::{
     Tx, accounts,
-    device_logins::{LoginState, NewLogin},
+    device_logins::{InsertedLogin, LoginLimits, LoginState, NewLogin},
     people,
 };
 use secrecy::ExposeSecret;
+use serde_json::{Value, json};
 
 use super::{
     Caller, Ctx, Error,
     account::{new_token, token_hash},
+    audit,
     keys::{self, NewKeyRequest},
+    rate_limits::network,
 };
 
 /// How long a code can be approved.
@@ -96,7 +99,11 @@ fn canonical(code: &str) -> String {
 }
 
 /// Begins a login.
-pub async fn begin(ctx: &Ctx, request: &DeviceCodeRequest) -> Result<DeviceCode, Error> {
+pub async fn begin(
+    ctx: &Ctx,
+    request: &DeviceCodeRequest,
+    address: Option<IpAddr>,
+) -> Result<DeviceCode, Error> {
     if request.client_id.len() > 100 || request.client_id.chars().any(char::is_control) {
         let why = "must be at most 100 bytes without control characters";
         return Err(Error::invalid("client_id", why));
@@ -109,12 +116,24 @@ pub async fn begin(ctx: &Ctx, request: &DeviceCodeRequest) -> Result<DeviceCode,
         device_hash: &token_hash(&device_code),
         user_hash: &token_hash(&code),
         client: &request.client_id,
+        address: &address.map(|address| network(address).to_string()).unwrap_or_default(),
         expires_at: now.plus(LIFETIME),
     };
-    if !tx.insert_login(new, MOST_LOGINS, now).await? {
-        return Err(Error::because(ErrorCode::RateLimited, "too many logins are under way"));
+    let limits = LoginLimits {
+        total: MOST_LOGINS,
+        per_address: ctx.config.limits.device_logins_per_address.into(),
+    };
+    let whose = match tx.insert_login(new, limits, now).await? {
+        InsertedLogin::New => None,
+        InsertedLogin::Full => Some("too many logins are under way"),
+        InsertedLogin::AddressFull => Some("too many logins of this address are under way"),
+    };
+    if let Some(why) = whose {
+        return Err(Error::because(ErrorCode::RateLimited, why)
+            .suggest("Finish one of them, or wait 15 minutes."));
     }
-    ctx.commit(tx).await?;
+    let shown = json!({"client": request.client_id});
+    commit_audited(ctx, tx, &shown).await?;
     let user_code = format!("{}-{}", &code[..4], &code[4..]);
     let page = format!("{}/device", ctx.addresses.api);
     Ok(DeviceCode {
@@ -158,8 +177,20 @@ pub async fn poll(
             })
         }
     };
-    ctx.commit(tx).await?;
+    if outcome.is_ok() {
+        commit_audited(ctx, tx, &json!({"client": login.client})).await?;
+    } else {
+        ctx.commit(tx).await?;
+    }
     Ok(outcome)
+}
+
+/// Commits with the row of the audit log.
+async fn commit_audited(ctx: &Ctx, mut tx: Tx, shown: &Value) -> Result<(), Error> {
+    audit::write(ctx, &mut tx, 200, Some(shown)).await?;
+    ctx.commit(tx).await?;
+    audit::written();
+    Ok(())
 }
 
 /// Approves or denies a login: the client gets a key of the caller, or, from an operator, of somebody else.

@@ -176,6 +176,7 @@ impl Planned {
     ) -> Result<Self, Error> {
         let live = |cvm: &Cvm| cvm.desired.power != Power::Deleted;
         let cvm = tx.lock_cvm(id).await?.filter(live).ok_or_else(unknown)?;
+        super::audit::before_cvm(&cvm);
         let next = update::configuration(tx, &cvm).await?;
         let document = &next.document;
         let keys = Keys::of(document.kms_enabled, document.local_key_provider_enabled);

@@ -8,9 +8,10 @@ use casemate_api::error::ErrorCode;
 use casemate_core::id::WorkspaceId;
 use casemate_store::{Tx, idempotency::StoredReply};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Caller, Ctx, Error};
+use super::{Caller, Ctx, Error, audit};
 use crate::crash;
 
 /// The reply of a committed write: a `T` with this HTTP status. `()` has no body.
@@ -90,6 +91,7 @@ impl Ctx {
         caller: &Caller,
         key: Option<IdempotencyKey>,
     ) -> Result<Mutation, WriteError> {
+        audit::is_by(caller);
         let mut tx = self.begin().await?;
         let workspace = caller.workspace.id;
         if let Some(key) = &key
@@ -98,6 +100,7 @@ impl Ctx {
             if before.fingerprint != key.fingerprint {
                 return Err(Error::code(ErrorCode::IdempotencyKeyReused).into());
             }
+            audit::is_replayed();
             let status = u16::try_from(before.status).unwrap_or(500);
             return Err(WriteError::Replayed(Replay { status, body: before.body }));
         }
@@ -106,6 +109,11 @@ impl Ctx {
 }
 
 impl Mutation {
+    /// The world of the request; reads of it do not see what the transaction wrote.
+    pub const fn ctx(&self) -> &Ctx {
+        &self.ctx
+    }
+
     /// Has the registry look at the nodes after the commit.
     pub const fn changes_nodes(&mut self) {
         self.changes_nodes = true;
@@ -116,7 +124,7 @@ impl Mutation {
         self,
         reply: &T,
     ) -> Result<Written<T, STATUS>, Error> {
-        self.finish_text(text(reply)?).await
+        self.finish_text(text(reply)?, Some(&shown(reply)?)).await
     }
 
     /// Commits with a reply that has a secret; a repetition of the request gets `kept`, which has none.
@@ -126,31 +134,33 @@ impl Mutation {
         kept: &T,
     ) -> Result<Written<T, STATUS>, Error> {
         let body = text(reply)?;
-        let Written { reply, .. } = self.finish_text::<T, STATUS>(text(kept)?).await?;
+        let (kept, shown) = (text(kept)?, shown(kept)?);
+        let Written { reply, .. } = self.finish_text::<T, STATUS>(kept, Some(&shown)).await?;
         Ok(Written { body, reply })
     }
 
     /// Commits with a reply without a body.
     pub async fn finish_empty<const STATUS: u16>(self) -> Result<Written<(), STATUS>, Error> {
-        self.finish_text(String::new()).await
+        self.finish_text(String::new(), None).await
     }
 
     /// Commits; returns the reply, which has a secret in it, so it is not kept.
-    pub async fn finish_unkept<T>(self, reply: T) -> Result<T, Error> {
-        self.commit().await?;
+    pub async fn finish_unkept<T: Serialize>(self, reply: T) -> Result<T, Error> {
+        self.commit_audited(200, Some(&shown(&reply)?)).await?;
         Ok(reply)
     }
 
     async fn finish_text<T, const STATUS: u16>(
         mut self,
         body: String,
+        shown: Option<&Value>,
     ) -> Result<Written<T, STATUS>, Error> {
         if let Some(key) = self.key.take() {
             let fingerprint = key.fingerprint;
             let kept = StoredReply { fingerprint, status: STATUS.into(), body: body.clone() };
             self.tx.remember(self.workspace, &key.key, &kept).await?;
         }
-        self.commit().await?;
+        self.commit_audited(STATUS, shown).await?;
         crash::point(|| "accept.after_commit".to_owned());
         Ok(Written { body, reply: PhantomData })
     }
@@ -158,6 +168,14 @@ impl Mutation {
     /// Commits what a refused request wrote. No reply is kept: repeated under its key it is a new request.
     pub async fn finish_refused(self) -> Result<(), Error> {
         self.commit().await
+    }
+
+    /// Commits, with the row of the audit log.
+    async fn commit_audited(mut self, status: u16, shown: Option<&Value>) -> Result<(), Error> {
+        audit::write(&self.ctx, &mut self.tx, status, shown).await?;
+        self.commit().await?;
+        audit::written();
+        Ok(())
     }
 
     async fn commit(self) -> Result<(), Error> {
@@ -170,6 +188,13 @@ impl Mutation {
 }
 
 fn text(reply: &impl Serialize) -> Result<String, Error> {
-    serde_json::to_string(reply)
-        .map_err(|error| Error::Internal(format!("a reply does not serialise: {error}")))
+    serde_json::to_string(reply).map_err(|error| unserialised(&error))
+}
+
+fn shown(reply: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(reply).map_err(|error| unserialised(&error))
+}
+
+fn unserialised(error: &serde_json::Error) -> Error {
+    Error::Internal(format!("a reply does not serialise: {error}"))
 }

@@ -21,7 +21,7 @@ use casemate_store::{
     nodes::{self, NewNode, NodeRow, NodeUsage},
 };
 
-use super::{Ctx, Error, fleet, kms_admin, mutation::Mutation};
+use super::{Ctx, Error, audit, fleet, kms_admin, mutation::Mutation};
 use crate::{
     config::Role,
     nodes::{
@@ -177,6 +177,7 @@ pub async fn set_state(
     state: NodeState,
 ) -> Result<ManagedNode, Error> {
     let node = one(ctx, name).await?;
+    audit::before(&node);
     mutation.changes_nodes();
     if !mutation.tx.set_node_state(NodeId(node.id), state).await? {
         return Err(Error::because(ErrorCode::StateConflict, format!("{name} is removed"))
@@ -194,6 +195,7 @@ pub async fn change(
 ) -> Result<ManagedNode, Error> {
     let rows = nodes::all(&ctx.db).await?;
     let row = rows.iter().find(|row| row.name == name).ok_or_else(|| unknown(name))?;
+    audit::before(&one(ctx, name).await?);
     let Some(text) = &row.settings else {
         let why = format!("{name} has no settings of its own: it was started with --node");
         return Err(Error::because(ErrorCode::StateConflict, why)

@@ -22,7 +22,7 @@ use casemate_store::{
 };
 
 use super::{
-    Ctx, Error,
+    Ctx, Error, audit,
     keys::{self, NewKeyRequest},
     mutation::Mutation,
     workspaces,
@@ -116,6 +116,7 @@ pub async fn change_user(
     request: &ChangeUserRequest,
 ) -> Result<ManagedUser, Error> {
     let mut row = user(ctx, username).await?;
+    audit::before(&user_view(row.clone()));
     let (tx, id) = (&mut mutation.tx, row.user.id);
     if let Some(disable) = request.is_disabled {
         row.disabled_at = disable.then(|| row.disabled_at.unwrap_or_else(|| ctx.now()));

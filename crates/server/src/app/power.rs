@@ -119,6 +119,7 @@ pub async fn apply(
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id)
         .ok_or_else(super::cvms::not_found)?;
+    super::audit::before_cvm(&cvm);
     let changed = !verb.is_done(&cvm);
     if changed {
         change(ctx, tx, caller, &cvm, verb).await?;

@@ -9,7 +9,7 @@ use casemate_store::people::{self, Profile};
 
 pub use casemate_store::people::ProfileOf;
 
-use super::{Caller, Ctx, Error, mutation::Mutation};
+use super::{Caller, Ctx, Error, audit, mutation::Mutation};
 
 /// What a path names: the caller's user or workspace, by `user` or `workspace` and an id. Others do not exist.
 pub fn named(caller: &Caller, kind: &str, id: &str) -> Result<ProfileOf, Error> {
@@ -59,11 +59,17 @@ pub async fn set(
     if description.is_some_and(|text| text.chars().count() > 500) {
         return Err(Error::invalid("description", "must be at most 500 characters"));
     }
+    if let Some(before) = people::profile(&mutation.ctx().db, of).await? {
+        audit::before(&view(before));
+    }
     Ok(view(mutation.tx.set_profile(of, name, description).await?))
 }
 
 /// Deletes a profile.
 pub async fn delete(mutation: &mut Mutation, caller: &Caller, of: ProfileOf) -> Result<(), Error> {
     check(caller, of)?;
+    if let Some(before) = people::profile(&mutation.ctx().db, of).await? {
+        audit::before(&view(before));
+    }
     if mutation.tx.delete_profile(of).await? { Ok(()) } else { Err(unknown()) }
 }

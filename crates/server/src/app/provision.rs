@@ -35,7 +35,7 @@ use casemate_engine::kms::KmsError;
 use casemate_store::{Tx, provisions::Provision};
 
 use super::{
-    Caller, Ctx, Error,
+    Caller, Ctx, Error, disk,
     fleet::{FleetKms, FleetNode},
     kms,
     mutation::{IdempotencyKey, Mutation, WriteError},
@@ -102,6 +102,7 @@ pub async fn provision(
     request: &ProvisionRequest,
     unknown: &[String],
 ) -> Result<(Mutation, ProvisionView), WriteError> {
+    disk::require(ctx)?;
     // Asked outside of the transactions.
     let images = AllowedImages::ask(ctx, request).await;
     let mut known: Option<KnownKey> = None;

@@ -17,7 +17,7 @@ use casemate_store::{
     cvms::{WorkspaceUsage, workspace_usage},
 };
 
-use super::{Caller, Ctx, Error, mutation::Mutation};
+use super::{Caller, Ctx, Error, audit, mutation::Mutation};
 
 /// `limit` and `remaining` where there is no limit: the largest integer that every JSON reader keeps exactly.
 const UNLIMITED: i64 = 9_007_199_254_740_991;
@@ -142,6 +142,7 @@ pub async fn set(
         memory_mb: quota.memory_mb,
         disk_gb: quota.disk_gb,
     };
+    audit::before(&shown(ctx, slug, &mutation.tx.lock_workspace_usage(workspace).await?));
     mutation.tx.set_quota(workspace, own).await?;
     let usage = mutation.tx.lock_workspace_usage(workspace).await?;
     Ok(shown(ctx, slug, &usage))

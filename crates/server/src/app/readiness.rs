@@ -10,7 +10,7 @@ use casemate_core::{id::AppId, ready::Check};
 use casemate_store::{cvms as stored, cvms::Cvm, readiness};
 
 use super::{
-    Caller, Ctx, Error,
+    Caller, Ctx, Error, audit,
     cvms::{app_id, app_not_found},
     mutation::Mutation,
 };
@@ -34,6 +34,8 @@ pub async fn declare(
     if let Some(check) = &check {
         published(&cvms, check.port)?;
     }
+    let declared = readiness::of_app(&ctx.db, &app).await?;
+    audit::before(&reply(app, &cvms, declared));
     if !mutation.tx.declare_readiness(caller.workspace.id, &app, check.as_ref()).await? {
         return Err(app_not_found(text));
     }

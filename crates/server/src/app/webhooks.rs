@@ -19,7 +19,7 @@ use casemate_store::webhooks::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Caller, Ctx, Error, mutation::Mutation};
+use super::{Caller, Ctx, Error, audit, mutation::Mutation};
 use crate::config::Config;
 
 /// Bytes of a reply that are read. Of a failure its beginning is shown.
@@ -132,7 +132,9 @@ pub async fn update(
     id: &str,
     change: &WebhookUpdateRequest,
 ) -> Result<WebhookResponse, Error> {
-    let id = lock(mutation, caller, id).await?.id;
+    let webhook = lock(mutation, caller, id).await?;
+    audit::before(&masked(ctx, &webhook)?);
+    let id = webhook.id;
     let change = WebhookChange {
         url: change.url.as_deref(),
         name: change.name.as_deref(),
@@ -168,6 +170,7 @@ pub async fn delete(
     id: &str,
 ) -> Result<(), Error> {
     let webhook = lock(mutation, caller, id).await?;
+    audit::before(&masked(ctx, &webhook)?);
     Ok(mutation.tx.delete_webhook(&webhook.id, ctx.now()).await?)
 }
 

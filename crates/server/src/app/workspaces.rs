@@ -24,10 +24,12 @@ use casemate_store::{
     people::{self, NewUser},
 };
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
 use super::{
     Caller, Ctx, Error,
     account::{new_token, token_hash},
+    audit,
     keys::{self, NewKeyRequest, role_needed},
     mutation::Mutation,
 };
@@ -136,6 +138,8 @@ pub async fn set_role(
     user: UserId,
     role: Option<Role>,
 ) -> Result<(), Error> {
+    let had = tx.role(workspace, user).await?;
+    audit::before(&json!({"user_id": format!("usr_{user}"), "role": had.map(Role::word)}));
     if let Some(role) = role {
         tx.set_member(workspace, user, role, ctx.now()).await?;
     } else {

@@ -2,12 +2,16 @@
 
 use askama::Template;
 use axum::{
+    Extension,
     extract::{Form, Query, State},
     http::StatusCode,
     response::Response,
 };
 use casemate_api::device_login::{DecideLoginRequest, DecidedLogin};
-use casemate_core::access::{Need, Scope};
+use casemate_core::{
+    access::{Need, Scope},
+    audit::TargetKind,
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -16,9 +20,11 @@ use crate::{
     app::{
         Ctx, Error,
         about::{About, about},
+        audit::{AuditedRequest, Origin},
         device_login,
+        mutation::WriteError,
     },
-    http::error::ApiError,
+    http::{client_address::ClientAddress, error::ApiError, middleware::RequestId},
 };
 
 /// As other pages; the form is sent to this server.
@@ -65,10 +71,20 @@ pub struct DeviceForm {
 /// Approves or denies a login.
 pub async fn decide(
     State(ctx): State<Ctx>,
+    address: Option<Extension<ClientAddress>>,
+    id: Option<Extension<RequestId>>,
     Form(DeviceForm { code, key, decision }): Form<DeviceForm>,
 ) -> Result<Response, ApiError> {
     let (about, denied) = (about(&ctx), decision == "deny");
-    match apply(&ctx, &code, &key, denied).await {
+    let audited = AuditedRequest::new(Origin {
+        action: "decide_device_login",
+        target: TargetKind::DeviceLogin,
+        target_id: None,
+        address: address.map(|Extension(ClientAddress(address))| address),
+        request_id: id.map(|Extension(RequestId(id))| id.to_string()),
+        of_installation: false,
+    });
+    match audited.run(apply(&ctx, &code, &key, denied)).await {
         Ok(decided) => {
             let decided = Some(decided);
             page(StatusCode::OK, &DevicePage { about, code, problem: None, decided, denied })
@@ -92,10 +108,15 @@ async fn apply(
     caller.may(Need::Scope(Scope::Keys))?;
     let request =
         DecideLoginRequest { user_code: code.to_owned(), deny, ..DecideLoginRequest::default() };
-    let mut tx = ctx.begin().await?;
-    let decided = device_login::decide(ctx, &mut tx, &caller, &request).await?;
-    ctx.commit(tx).await?;
-    Ok(decided)
+    let mut mutation = match ctx.begin_mutation(&caller, None).await {
+        Ok(mutation) => mutation,
+        Err(WriteError::Failed(error)) => return Err(error),
+        Err(WriteError::Replayed(_)) => {
+            return Err(Error::Internal("a form has no Idempotency-Key".to_owned()));
+        }
+    };
+    let decided = device_login::decide(ctx, &mut mutation.tx, &caller, &request).await?;
+    mutation.finish_unkept(decided).await
 }
 
 fn page(status: StatusCode, page: &DevicePage) -> Result<Response, ApiError> {

@@ -3,18 +3,19 @@
 //! A route of `/api/v1` without a row is refused, and `it/access.rs` fails for it. A row needs nothing else: the test
 //! of every route, role and scope is generated from the table.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
 use axum::{
+    body::Body,
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderMap, Method, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use casemate_api::error::ErrorCode;
 use casemate_core::access::{Need, Scope};
 
-use super::{error::ApiError, extract::Auth};
+use super::{audit, client_address::ClientAddress, error::ApiError, extract::Auth};
 use crate::app::{Ctx, Error};
 
 const KEY: Need = Need::Key;
@@ -37,6 +38,8 @@ const WRITE_OR_NO_KEY: Need = Need::KeyOrNothing(Scope::CvmsWrite);
 
 /// Below `/api/v1`: method, path and need of every route, sorted by path.
 pub const ROUTES: &[(&str, &str, Need)] = &[
+    ("GET", "/admin/audit", OPERATOR),
+    ("GET", "/admin/audit/export", OPERATOR),
     ("GET", "/admin/cvms/{cvm}", OPERATOR),
     ("POST", "/admin/cvms/{cvm}/move", OPERATOR),
     ("GET", "/admin/drift", OPERATOR),
@@ -108,7 +111,11 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/auth/me", KEY),
     ("GET", "/casemate/apps/{app_id}/evidence-policy", READ),
     ("PUT", "/casemate/apps/{app_id}/evidence-policy", WORKSPACE),
+    ("GET", "/casemate/apps/{app_id}/ownership", READ),
+    ("POST", "/casemate/apps/{app_id}/ownership", WORKSPACE),
     ("GET", "/casemate/attestation/root", NOTHING),
+    ("GET", "/casemate/audit", WORKSPACE),
+    ("GET", "/casemate/audit/export", WORKSPACE),
     ("POST", "/casemate/auth/device/decide", KEYS),
     ("GET", "/casemate/cvms/{cvm_id}/attestation/bundle", READ),
     ("POST", "/casemate/cvms/{cvm_id}/attestation/requests", WRITE),
@@ -228,7 +235,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
 ];
 
 /// Where the paths of [`ROUTES`] begin.
-const PREFIX: &str = "/api/v1";
+pub const PREFIX: &str = "/api/v1";
 
 static NEEDS: LazyLock<HashMap<(&str, &str), Need>> =
     LazyLock::new(|| ROUTES.iter().map(|&(method, path, need)| ((path, method), need)).collect());
@@ -247,34 +254,83 @@ pub struct Passed(pub Option<Auth>);
 /// Finds out who asks and refuses what they may not do.
 pub async fn decide(State(ctx): State<Ctx>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match pass(&ctx, &mut parts).await {
+    let route = MatchedPath::from_request_parts(&mut parts, &()).await.ok();
+    let route = route.and_then(|route| Some((need(&parts.method, route.as_str())?, route)));
+    let Some((need, route)) = route else {
+        // The path has no such method, and its handler says so. Handlers of other routes without a row find no caller,
+        // and refuse.
+        return next.run(Request::from_parts(parts, body)).await;
+    };
+    let audited = audit::request(&parts, &route, need);
+    let Some(audited) = audited else {
+        return pass_on(&ctx, parts, body, need, next).await;
+    };
+    let response = audited.clone().run(pass_on(&ctx, parts, body, need, next)).await;
+    audit::finish(&ctx, &audited, response).await
+}
+
+async fn pass_on(ctx: &Ctx, mut parts: Parts, body: Body, need: Need, next: Next) -> Response {
+    match pass(ctx, &parts, need).await {
         Ok(passed) => {
-            if let Some(passed) = passed {
-                parts.extensions.insert(passed);
-            }
+            parts.extensions.insert(passed);
             next.run(Request::from_parts(parts, body)).await
         }
-        Err(error) => ApiError::from(error).into_response(),
+        Err(Stopped::Refused(error)) => ApiError::from(error).into_response(),
+        Err(Stopped::TooMany(limit, wait)) => too_many(limit, wait),
     }
 }
 
-/// `None` for a method that the path does not have; its handler says so. Handlers of other routes without a row
-/// find no caller, and refuse.
-async fn pass(ctx: &Ctx, parts: &mut Parts) -> Result<Option<Passed>, Error> {
-    let path = MatchedPath::from_request_parts(parts, &()).await.ok();
-    let Some(need) = path.and_then(|path| need(&parts.method, path.as_str())) else {
-        return Ok(None);
-    };
-    if need == Need::Nothing {
-        return Ok(Some(Passed(None)));
+/// Why a request goes no further.
+enum Stopped {
+    Refused(Error),
+    /// Whose limit it is, and when the next request may come.
+    TooMany(&'static str, Duration),
+}
+
+impl From<Error> for Stopped {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
     }
-    let caller = match token(&parts.headers) {
-        None if need.allows_no_key() => return Ok(Some(Passed(None))),
-        None => return Err(Error::code(ErrorCode::Unauthenticated)),
-        Some(token) => ctx.authenticate(token).await?,
+}
+
+fn too_many(limit: &'static str, wait: Duration) -> Response {
+    metrics::counter!("casemate_requests_limited_total", "limit" => limit).increment(1);
+    let why = format!("too many requests of this {limit}");
+    let error = Error::because(ErrorCode::RateLimited, why)
+        .suggest("Wait as long as Retry-After says. The operator sets the limits: [limits].");
+    let mut response = ApiError::from(error).into_response();
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+    response
+}
+
+async fn pass(ctx: &Ctx, parts: &Parts, need: Need) -> Result<Passed, Stopped> {
+    let (limits, address) = (&ctx.rate_limits, parts.extensions.get::<ClientAddress>());
+    let address = address.map(|address| address.0);
+    limits.of_address(address).map_err(|wait| Stopped::TooMany("address", wait))?;
+    let anonymous = || {
+        let counted = limits.of_anonymous(address);
+        counted.map_err(|wait| Stopped::TooMany("address without an API key", wait))
     };
+    let token = token(&parts.headers).filter(|_| need != Need::Nothing);
+    let Some(token) = token else {
+        anonymous()?;
+        if need.allows_no_key() {
+            return Ok(Passed(None));
+        }
+        return Err(Error::code(ErrorCode::Unauthenticated).into());
+    };
+    let caller = match ctx.authenticate(token).await {
+        Ok(caller) => caller,
+        Err(error) => {
+            anonymous()?;
+            return Err(error.into());
+        }
+    };
+    limits.of_key(caller.key).map_err(|wait| Stopped::TooMany("API key", wait))?;
+    crate::app::audit::is_by(&caller);
     caller.may(need)?;
-    Ok(Some(Passed(Some(Auth(caller)))))
+    Ok(Passed(Some(Auth(caller))))
 }
 
 /// `X-API-Key`, as official clients send it, or a bearer token.

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     hash::{Hash, Hasher},
+    net::SocketAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -11,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::Body,
-    extract::{MatchedPath, Request, State},
+    extract::{ConnectInfo, MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -23,7 +24,10 @@ use tower_http::{
 };
 use tracing::Instrument;
 
-use super::error::{ApiError, Pending};
+use super::{
+    client_address::client_address,
+    error::{ApiError, Pending},
+};
 use crate::app::{Ctx, Error};
 
 /// Bodies may be this large.
@@ -42,12 +46,22 @@ pub fn wrap(routes: Router, ctx: Ctx) -> Router {
         .layer(middleware::from_fn_with_state((ctx, Arc::<Meters>::default()), edge))
 }
 
+/// The id of a request, as its reply has it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub Arc<str>);
+
 async fn edge(
     State((ctx, meters)): State<(Ctx, Arc<Meters>)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let id = request_id(&ctx, &request);
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let address = client_address(peer, request.headers(), &ctx.config.limits.trusted_proxies);
+    if let Some(address) = address {
+        request.extensions_mut().insert(address);
+    }
+    request.extensions_mut().insert(RequestId(id.as_str().into()));
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = request.method().clone();
     let began = ctx.now();

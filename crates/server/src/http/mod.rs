@@ -2,6 +2,8 @@
 //! for the version asked for; nothing else. [`middleware`] does what is the same for all of them.
 
 pub mod access;
+pub mod audit;
+pub mod client_address;
 pub mod error;
 pub mod extract;
 pub mod middleware;

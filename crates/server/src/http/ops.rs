@@ -8,10 +8,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use serde::Serialize;
 use serde_json::json;
 
 use super::openapi;
-use crate::{app::Ctx, telemetry::Metrics};
+use crate::{
+    app::{
+        Ctx,
+        disk::{self, DiskFull},
+    },
+    telemetry::Metrics,
+};
 
 /// `/healthz`, `/readyz`, `/metrics`.
 pub fn router(ctx: Ctx, metrics: Metrics) -> Router {
@@ -36,16 +43,30 @@ pub fn about_the_api() -> Router {
         )
 }
 
-/// Migrations have run before the listener opened; what can still be missing is the database.
+/// Why a process is not ready. Migrations have run before the listener opened.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum NotReady {
+    /// It does not answer.
+    Database,
+    /// Less is free than `limits.free_disk_mb`.
+    Disk,
+}
+
 async fn ready(State(ctx): State<Ctx>) -> Response {
-    match ctx.db.ping().await {
-        Ok(()) => Json(json!({ "status": "ready" })).into_response(),
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
-            let body = Json(json!({ "status": "unavailable", "reason": "database" }));
-            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
-        }
+    let unavailable = |reason: NotReady| {
+        let body = Json(json!({ "status": "unavailable", "reason": reason }));
+        (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+    };
+    if let Err(error) = ctx.db.ping().await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "not ready");
+        return unavailable(NotReady::Database);
     }
+    if let Err(DiskFull { free_mb, wanted_mb }) = disk::check(&ctx.config) {
+        tracing::warn!(free_mb, wanted_mb, "not ready: the disk is nearly full");
+        return unavailable(NotReady::Disk);
+    }
+    Json(json!({ "status": "ready" })).into_response()
 }
 
 /// The page loads nothing that this server does not have.

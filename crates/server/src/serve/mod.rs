@@ -45,10 +45,13 @@ use crate::{
         account::{self, OwnerKey},
         approval::token_rate_limit::TokenRateLimit,
         attestation::Attestation,
+        audit,
         ctx::{Addresses, World},
         fleet::{Fleet, FleetKms, Instance, Nodes},
         gateways::{GatewayClusters, InvalidCluster},
-        key_uses, webhooks,
+        key_uses,
+        rate_limits::RateLimits,
+        webhooks,
     },
     config::{Config, Role},
     gateway::Gateway,
@@ -209,6 +212,7 @@ fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
     tasks.spawn(peer_sync::run(ctx.clone(), ctx.stop.clone()));
     tasks.spawn(kms_watch::run(ctx.clone(), ctx.stop.clone()));
     if ctx.config.has(Role::Api) {
+        tasks.spawn(audit::run(ctx.clone(), ctx.stop.clone()));
         tasks.spawn(key_uses::run(ctx.clone(), ctx.stop.clone()));
     }
     gateway_watch::start(tasks, ctx, &ctx.stop);
@@ -267,11 +271,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let maker = KmsMaker { config: &config, db: &db, builtin: &kms_here, keys: &kms };
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
-    let attestation = open_attestation(&config, &kms)?;
-    let at_rest = at_rest_key(&kms)?;
+    let (attestation, at_rest) = (open_attestation(&config, &kms)?, at_rest_key(&kms)?);
     let (outbound, github) = webhooks::clients(&config).map_err(StartError::Outbound)?;
-    let config = Arc::new(config);
-    let keys = Arc::new(KmsKeys::new(kms, keys));
+    let (config, keys) = (Arc::new(config), Arc::new(KmsKeys::new(kms, keys)));
     let opener = Arc::new(opener(&config, keys, &clock, &entropy));
     let instance = Arc::new(Instance::new(&owner, gateway_address));
     let enlist = NodeEnlistment { db: &db, config: &config, opener: &opener, instance: &instance };
@@ -284,6 +286,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let ctx = Ctx::from(World {
         db,
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
+        audit: Arc::default(),
+        rate_limits: Arc::new(RateLimits::new(&config.limits, &clock)),
         key_uses: Arc::default(),
         attestation: Arc::new(attestation),
         at_rest: Arc::new(at_rest),

@@ -14,7 +14,8 @@
 //! | [`gateway`], [`readiness`] | requests to apps |
 //! | [`kms_webhook`] | which guests get their keys, asked as dstack-kms asks |
 //! | [`dstack_gateway`] | clusters of dstack-gateway: draining, registrations, endpoints |
-//! | [`quotas`] | what a workspace may take |
+//! | [`quotas`], [`limits`] | what a workspace, a key and an address may take |
+//! | [`audit`] | the audit log |
 //! | [`nodes`] | a fleet with bad hosts, the registry, what an operator does |
 //! | [`webhooks`], [`ssh_keys`] | what is sent to others, and read from GitHub |
 //! | [`simulation`] | random lives from seeds, with faults |
@@ -27,6 +28,7 @@
 mod access;
 mod app_events;
 mod attestation;
+mod audit;
 mod cache;
 mod config_reads;
 mod console;
@@ -38,6 +40,7 @@ mod governance;
 mod guest_facts;
 mod instance_ids;
 mod kms_webhook;
+mod limits;
 mod listener;
 mod lists;
 mod move_lives;

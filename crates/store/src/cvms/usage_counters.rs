@@ -250,7 +250,7 @@ impl Tx {
         now: Timestamp,
     ) -> Result<i64, Error> {
         const APP: &str = "UPDATE apps SET live = live + $2, \
-            committed_at = COALESCE(committed_at, $3) WHERE app_id = $1 RETURNING live";
+            committed_at = COALESCE(committed_at, $3) WHERE app_id = $1 AND workspace_id = $4 RETURNING live";
         const FIRST: &str = "INSERT INTO app_tallies (workspace_id, apps) VALUES ($1, 1) \
             ON CONFLICT (workspace_id) DO UPDATE SET apps = app_tallies.apps + 1";
         const LAST: &str = "UPDATE app_tallies SET apps = apps - 1 WHERE workspace_id = $1";
@@ -258,7 +258,10 @@ impl Tx {
             .bind(&usage.app_id)
             .bind(by)
             .bind(now.micros())
-            .fetch_one(c))?;
+            .bind(usage.workspace_id)
+            .fetch_optional(c))?;
+        // Of another workspace by now.
+        let live = live.ok_or(Error::Stale)?;
         let listed = match (live, by) {
             (1, 1) => FIRST,
             (0, -1) => LAST,

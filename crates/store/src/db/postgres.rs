@@ -12,7 +12,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{MIGRATIONS, invalidated};
+use super::{MIGRATIONS, append_only, invalidated};
 use crate::error::Error;
 
 const WRITERS: u32 = 12;
@@ -38,6 +38,7 @@ impl Pg {
         let migrating =
             PgPoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&migrating).await?;
+        append_only::postgres(&mut *migrating.acquire().await?).await?;
         migrating.close().await;
         let writers = pool(WRITERS).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options).await?;

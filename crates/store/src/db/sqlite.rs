@@ -36,7 +36,7 @@ use tokio::{
     sync::{Mutex, OwnedMutexGuard, watch},
 };
 
-use super::{MIGRATIONS, invalidated};
+use super::{MIGRATIONS, append_only, invalidated};
 use crate::{
     error::Error,
     freshness::{TouchedSubjects, Writes},
@@ -123,6 +123,7 @@ impl Sqlite {
         MIGRATIONS.run(&migrating).await?;
         let mut connection = migrating.acquire().await?.detach();
         connection.execute(SELECTIVITY).await?;
+        append_only::sqlite(&mut connection).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE)

@@ -10,7 +10,7 @@ use casemate_store::{
     Db,
     accounts::{self, Known},
     api_keys::{self, NewKey, Whose},
-    device_logins::{LoginState, NewLogin},
+    device_logins::{InsertedLogin, LoginLimits, LoginState, NewLogin},
     invitations::{self, NewInvitation},
     people::{self, NewUser, Profile, ProfileOf, UserKind},
 };
@@ -187,12 +187,17 @@ async fn a_login_is_decided_once(db: Db) {
     let new = |device_hash, user_hash| NewLogin {
         device_hash,
         user_hash,
+        address: "",
         client: "phala-cli",
         expires_at: at(100),
     };
-    assert!(tx.insert_login(new("d1", "u1"), 2, START).await.unwrap());
-    assert!(tx.insert_login(new("d2", "u2"), 2, START).await.unwrap());
-    assert!(!tx.insert_login(new("d3", "u3"), 2, START).await.unwrap(), "too many");
+    let limits = LoginLimits { total: 2, per_address: 1 };
+    let first = NewLogin { address: "192.0.2.1", ..new("d1", "u1") };
+    assert_eq!(tx.insert_login(first, limits, START).await.unwrap(), InsertedLogin::New);
+    let again = NewLogin { address: "192.0.2.1", ..new("d4", "u4") };
+    assert_eq!(tx.insert_login(again, limits, START).await.unwrap(), InsertedLogin::AddressFull);
+    assert_eq!(tx.insert_login(new("d2", "u2"), limits, START).await.unwrap(), InsertedLogin::New);
+    assert_eq!(tx.insert_login(new("d3", "u3"), limits, START).await.unwrap(), InsertedLogin::Full);
     let login = tx.poll_login("d1", at(5)).await.unwrap().unwrap();
     assert_eq!((login.state, login.polled_at), (LoginState::Pending, None));
     let grant = (world.user, world.workspace, &Scopes::All);

@@ -18,7 +18,7 @@ use casemate_core::{
     ready::Check,
 };
 use casemate_store::{
-    Db, accounts,
+    Db, accounts, audit,
     commit_tokens::{self, Kind, NewPreparation, TokenHash},
     cvms::{self, AppFilter, AppKey, Cvm, Filter, Intent, PageStart, Search},
     drift, events,
@@ -364,6 +364,19 @@ async fn webhooks_and_keys(world: &World) {
     tx.commit().await.unwrap();
     ssh_keys::of_user(db, world.user, 9).await.unwrap();
     let mut tx = db.begin().await.unwrap();
+    let (governed, mine) = (app_id(77), world.workspace);
+    assert!(tx.bind_app_id(&governed, mine, None, "g", &kms(), START).await.unwrap());
+    tx.record_proof(&governed, START).await.unwrap();
+    tx.name_unused_app(&governed, "named").await.unwrap();
+    tx.transfer_app(&governed, mine, &kms(), (START, START)).await.unwrap();
+    assert_eq!(tx.lock_holder(&governed).await.unwrap().unwrap().live, 0);
+    tx.commit().await.unwrap();
+    crate::audit::append(db, &[crate::audit::entry("a1", None)]).await;
+    for workspace in [None, Some(world.workspace)] {
+        let (from, before) = ("a".to_owned(), "b".to_owned());
+        audit::newest(db, &audit::AuditRange { workspace, from, before }, 9).await.unwrap();
+    }
+    let mut tx = db.begin().await.unwrap();
     assert!(tx.delete_ssh_key(world.user, "k").await.unwrap());
     tx.commit().await.unwrap();
 }
@@ -526,7 +539,8 @@ fn is_too_much(statement: &str, step: &str) -> bool {
 
 /// A statement of the store as SQLite logs it; other tests run in this process, too.
 fn is_ours(statement: &str) -> bool {
-    const TABLES: [&str; 26] = [
+    const TABLES: [&str; 27] = [
+        "audit_log",
         "webhooks",
         "webhook_deliveries",
         "ssh_keys",

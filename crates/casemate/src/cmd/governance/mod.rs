@@ -4,6 +4,8 @@
 mod act;
 #[cfg(feature = "onchain")]
 pub mod chain;
+#[cfg(feature = "onchain")]
+mod claim;
 pub mod plan;
 #[cfg(feature = "onchain")]
 mod show;
@@ -58,6 +60,12 @@ pub enum Governance {
   casemate governance allow-any-device 3a1f… --private-key-file key
   casemate governance allow-any-device 3a1f… --off --private-key-file key")]
     AllowAnyDevice(act::AnyDevice),
+    /// Prove that the owner of an app's contract wants your workspace to have the app.
+    #[cfg(feature = "onchain")]
+    #[command(after_help = "Examples:
+  casemate governance claim 3a1f… --kms base --private-key-file key
+  casemate governance claim 3a1f… --kms base --keystore wallet.json --password-file pw --json")]
+    Claim(claim::Claim),
     /// Accept the ownership of an app that was offered to this account.
     #[cfg(feature = "onchain")]
     #[command(
@@ -81,6 +89,8 @@ pub async fn run(global: &Global, command: Governance) -> Result<(), Fail> {
         Governance::RemoveDevice(args) => Box::pin(act::remove_device(global, args)).await,
         #[cfg(feature = "onchain")]
         Governance::AllowAnyDevice(args) => Box::pin(act::any_device(global, args)).await,
+        #[cfg(feature = "onchain")]
+        Governance::Claim(args) => claim::run(global, args).await,
         #[cfg(feature = "onchain")]
         Governance::AcceptOwnership(args) => Box::pin(act::accept(global, args)).await,
     }

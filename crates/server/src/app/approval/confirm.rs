@@ -29,7 +29,7 @@ use super::{
     token_rejection::{Standing, standing},
 };
 use crate::app::{
-    Caller, Ctx, Error,
+    Caller, Ctx, Error, audit,
     mutation::{IdempotencyKey, Mutation, WriteError},
     replicate::ReplicaOverrides,
     update::{self, Accepted, ChangeRequest, Effect},
@@ -162,6 +162,7 @@ pub async fn begin(
         LockedPreparation::Before(cvm, _, operation) => {
             progress(ctx, operation).await?;
             let cvm = cvm.ok_or(TokenRejection::Gone)?;
+            audit::before_cvm(&cvm);
             return Ok(Decision::Done(Box::new(before(tx, &cvm, operation).await?)));
         }
     };

@@ -35,7 +35,7 @@ impl TokenRateLimit {
 
 /// Our clock, as the limiter reads it.
 #[derive(Debug, Clone)]
-struct GovernorClock(Arc<dyn Clock>);
+pub struct GovernorClock(pub Arc<dyn Clock>);
 
 impl governor::clock::Clock for GovernorClock {
     type Instant = Nanos;

@@ -20,6 +20,7 @@ use crate::app::{
     provision::{env_key, node},
     views,
 };
+use crate::config::OwnerProof;
 
 /// Provisions of one document on so many hosts are asked about, the newest first.
 const HOSTS: usize = 4;
@@ -172,6 +173,9 @@ pub(super) async fn bind(
     kms: &KmsId,
 ) -> Result<(), Error> {
     let (app, workspace) = (&spec.app_id, caller.workspace.id);
+    if ctx.config.governance.owner_proof == OwnerProof::Required {
+        require_proof(tx, caller, app).await?;
+    }
     if tx.bind_app_id(app, workspace, None, &spec.name, kms, ctx.now()).await? {
         return Ok(());
     }
@@ -190,5 +194,24 @@ pub(super) async fn bind(
             .detail(ErrorDetail::value("kms_id", held.kms_id.as_str()))
             .suggest(format!("Provision again with kms_id {}.", held.kms_id)));
     }
+    if held.committed_at.is_none() && held.name != spec.name {
+        tx.name_unused_app(&spec.app_id, &spec.name).await?;
+    }
     Ok(())
+}
+
+/// Refuses an app that no proof of its contract's owner gave to this workspace. One that the workspace committed before
+/// proofs were required stays as it is.
+async fn require_proof(tx: &mut Tx, caller: &Caller, app: &AppId) -> Result<(), Error> {
+    let held = tx.held_app_id(app).await?;
+    let is_mine = held.is_some_and(|held| held.workspace_id == caller.workspace.id.0);
+    // Bound here only by an earlier commit or by a proof.
+    if is_mine {
+        return Ok(());
+    }
+    let app = views::contract(*app);
+    let why = format!("The owner of the contract {app} has not said that it is this workspace's");
+    Err(Error::because(ErrorCode::OwnerProofMissing, why)
+        .detail(ErrorDetail::value("app_id", app.as_str()))
+        .suggest(format!("casemate governance claim {app} --kms … --private-key-file key")))
 }

@@ -1,5 +1,6 @@
 //! What contracts say, as use cases need it: a verdict as a refusal, silence as "try again".
 
+pub mod ownership;
 pub mod plan;
 pub mod status;
 

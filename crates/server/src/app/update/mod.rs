@@ -228,10 +228,13 @@ pub async fn in_force_next(ctx: &Ctx, tx: &mut Tx, cvm: &Cvm) -> Result<Configur
 
 /// A live CVM of the caller, taken until commit.
 pub async fn lock_cvm(tx: &mut Tx, caller: &Caller, id: CvmId) -> Result<Cvm, Error> {
-    tx.lock_cvm(id)
+    let cvm = tx
+        .lock_cvm(id)
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.desired.power != Power::Deleted)
-        .ok_or_else(super::cvms::not_found)
+        .ok_or_else(super::cvms::not_found)?;
+    super::audit::before_cvm(&cvm);
+    Ok(cvm)
 }
 
 /// What a change would come to now, without accepting it: the configuration in force when its turn

@@ -7,7 +7,7 @@ use casemate_store::{
 };
 
 use crate::app::{
-    Caller, Ctx, Error, cvms,
+    Caller, Ctx, Error, audit, cvms,
     events::{self, CvmEvent, EventScope},
     power::{self, Verb},
 };
@@ -28,6 +28,7 @@ pub async fn set(
         .await?
         .filter(|cvm| cvm.workspace == caller.workspace.id && cvm.desired.power != Power::Deleted)
         .ok_or_else(cvms::not_found)?;
+    audit::before_cvm(&cvm);
     let now = ctx.now();
     let Some(at) = at.filter(|at| *at != cvm.delete_at) else { return Ok(cvm) };
     if at.is_some_and(|at| at <= now) {

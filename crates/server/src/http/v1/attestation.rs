@@ -193,7 +193,7 @@ pub async fn set_policy(
     request: Body<EvidencePolicy>,
 ) -> Result<Written<EvidencePolicy>, ApiError> {
     let mut mutation = ctx.begin_mutation(&caller, request.key).await?;
-    attestation::set_policy(&caller, &mut mutation.tx, &app, &request.value).await?;
+    attestation::set_policy(&ctx, &caller, &mut mutation.tx, &app, &request.value).await?;
     Ok(mutation.finish(&request.value).await?)
 }
 

@@ -1,7 +1,7 @@
 //! Login by device code (RFC 8628).
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -17,6 +17,7 @@ use casemate_api::{
 use crate::{
     app::{Ctx, device_login, mutation::Written},
     http::{
+        client_address::ClientAddress,
         error::ApiError,
         extract::{Auth, Body},
     },
@@ -37,9 +38,11 @@ use crate::{
 )]
 pub async fn code(
     State(ctx): State<Ctx>,
+    address: Option<Extension<ClientAddress>>,
     request: Body<DeviceCodeRequest>,
 ) -> Result<Json<DeviceCode>, ApiError> {
-    Ok(Json(device_login::begin(&ctx, &request.value).await?))
+    let address = address.map(|Extension(ClientAddress(address))| address);
+    Ok(Json(device_login::begin(&ctx, &request.value, address).await?))
 }
 
 /// The key of a login, once it is approved; 400 with an error of RFC 8628 until then.

@@ -5,6 +5,7 @@ mod app_facts;
 mod approval;
 mod apps;
 mod attestation;
+mod audit;
 mod catalogue;
 mod cvms;
 mod deploy;
@@ -21,6 +22,7 @@ mod logs;
 mod network;
 mod node_admin;
 mod operations;
+mod ownership;
 mod people_admin;
 mod power;
 mod profiles;
@@ -151,6 +153,9 @@ fn people() -> OpenApiRouter<Ctx> {
         .routes(routes!(workspaces::share))
         .routes(routes!(workspaces::revoke_invitation))
         .routes(routes!(workspaces::accept))
+        .routes(routes!(ownership::message, ownership::prove))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
         .routes(routes!(profiles::mine, profiles::set_mine))
         .routes(routes!(profiles::get, profiles::set, profiles::delete))
 }
@@ -158,6 +163,8 @@ fn people() -> OpenApiRouter<Ctx> {
 /// The routes of the operator.
 fn admin() -> OpenApiRouter<Ctx> {
     OpenApiRouter::new()
+        .routes(routes!(audit::list_all))
+        .routes(routes!(audit::export_all))
         .routes(routes!(kms_admin::list))
         .routes(routes!(quotas::show, quotas::set))
         .routes(routes!(gateway_admin::list))

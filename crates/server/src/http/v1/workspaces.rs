@@ -16,7 +16,7 @@ use casemate_core::id::WorkspaceId;
 use serde::Deserialize;
 
 use crate::{
-    app::{Ctx, Error, mutation::Written, workspaces},
+    app::{Ctx, Error, audit, mutation::Written, workspaces},
     http::{
         error::ApiError,
         extract::{Auth, Body, MaybeAuth, Raw},
@@ -333,6 +333,8 @@ pub async fn accept(
 ) -> Result<Json<Accepted>, ApiError> {
     let mut tx = ctx.begin().await?;
     let accepted = workspaces::accept(&ctx, &mut tx, caller.as_deref(), &request.value).await?;
+    audit::write(&ctx, &mut tx, 200, serde_json::to_value(&accepted).ok().as_ref()).await?;
     ctx.commit(tx).await?;
+    audit::written();
     Ok(Json(accepted))
 }

@@ -31,7 +31,7 @@ struct Stage {
     reference: String,
 }
 
-fn chain(url: SecretString) -> Arc<dyn Chain> {
+pub fn chain(url: SecretString) -> Arc<dyn Chain> {
     let config = Config {
         call_timeout: Duration::from_secs(2),
         keep: Duration::ZERO,

@@ -4,5 +4,6 @@ mod anvil;
 mod boot_check;
 mod deploy;
 mod moving;
+mod ownership;
 mod plan;
 mod update;
