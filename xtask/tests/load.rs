@@ -1,8 +1,6 @@
 //! The load generator takes what `cargo xtask bench` gives it. That this test exists makes `cargo test` build the
 //! program, which `cargo xtask test` runs later.
 
-#![expect(clippy::expect_used, reason = "a test")]
-
 use std::process::Command;
 
 #[test]
