@@ -48,6 +48,7 @@ pub mod members;
 pub mod network;
 pub mod node_admin;
 pub mod num;
+pub mod older_cli;
 pub mod operation;
 pub mod page;
 pub mod patch;
