@@ -28,7 +28,7 @@ pub struct ApiKey {
     pub team_name: Option<String>,
     /// Name of the workspace in paths.
     pub team_slug: Option<String>,
-    /// What it may do; `*` is everything (Casemate only).
+    /// Its scopes; `*` is all of them (Casemate only).
     #[serde(default)]
     pub scopes: Vec<String>,
     /// Whose it is (Casemate only).

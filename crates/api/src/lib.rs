@@ -49,6 +49,7 @@ pub mod members;
 pub mod network;
 pub mod node_admin;
 pub mod num;
+pub mod older_cli;
 pub mod operation;
 pub mod ownership;
 pub mod page;

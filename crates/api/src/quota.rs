@@ -1,4 +1,4 @@
-//! What workspaces may take.
+//! Quotas of workspaces.
 
 use serde::{Deserialize, Serialize};
 
@@ -64,10 +64,10 @@ pub struct QuotaOverride {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkspaceQuota {
     pub slug: String,
-    /// What its live CVMs take.
+    /// Sum over its live CVMs.
     pub taken: QuotaOverride,
-    /// What was set for this workspace.
+    /// Limits set for this workspace.
     pub own: QuotaOverride,
-    /// What counts: its own, else what is configured for all.
+    /// Limits in force: its own, else those configured for all.
     pub limit: QuotaOverride,
 }

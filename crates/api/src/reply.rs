@@ -13,6 +13,7 @@ mod app;
 mod app_facts;
 mod approval;
 mod catalogue;
+mod create_resources;
 mod cvm;
 mod cvm_flat;
 mod cvm_state;
@@ -44,6 +45,10 @@ pub use approval::{CommitInfo, Committed, ContractCall, DocumentChange, OnchainS
 pub use catalogue::{
     AvailableOsImage, InstanceType, InstanceTypeFamily, InstanceTypeGroup, InstanceTypes, OsImage,
     OsImageVariant,
+};
+pub use create_resources::{
+    CreateGateway, CreateInstanceType, CreateKms, CreateResources, GpuAvailability,
+    NodeKmsRelation, ResourceId,
 };
 pub use cvm::{
     AnyId, CvmDetail, CvmInfo, CvmKms, CvmListItem, CvmMark, CvmOs, CvmsPage, Endpoint, Failure,

@@ -35,7 +35,7 @@ pub use domain::{CaaView, DnsRecordView, DomainView, RecordType};
 pub use instance_id::{InstanceIdView, InstanceIdsView};
 pub use kms::{KmsContractView, KmsView, PHALA_CONTRACT, contracts};
 pub use network::{FirewallView, NetworkConfigView, PortView};
-pub use node::{NodeRefView, NodeView};
+pub use node::{NodeGatewayView, NodeRefView, NodeView};
 pub use operation::{
     CauseView, OperationEventView, OperationRecordView, OperationStatusView, StepView,
 };

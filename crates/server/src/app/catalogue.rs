@@ -3,14 +3,38 @@
 use casemate_core::{create_address::create_address, id::AppId};
 use casemate_store::{nodes, provisions};
 
-use super::{Caller, Ctx, Error, cvms, views};
-use crate::view::{InstanceTypeView, NodeView, OsImageView};
+use super::{Caller, Ctx, Error, cvms, views, workspaces};
+use crate::view::{InstanceTypeView, NodeGatewayView, NodeRefView, NodeView, OsImageView};
 
 /// Every node with what is left on it.
 pub async fn nodes(ctx: &Ctx) -> Result<Vec<NodeView>, Error> {
     let taken = nodes::usage(&ctx.db).await?;
     let all = ctx.fleet.all();
     Ok(all.iter().map(|node| views::node(ctx, node, &ctx.fleet.candidate(node, &taken))).collect())
+}
+
+/// Every node, on a page of a workspace: all workspaces use all nodes.
+pub fn workspace_nodes(ctx: &Ctx, caller: &Caller, slug: &str) -> Result<Vec<NodeRefView>, Error> {
+    workspaces::check(caller, slug)?;
+    Ok(ctx.fleet.all().iter().map(|node| views::node_ref(node)).collect())
+}
+
+/// The clusters of dstack-gateway that lead to each node.
+pub fn gateways(ctx: &Ctx) -> Vec<NodeGatewayView> {
+    let mut all = Vec::new();
+    for node in ctx.fleet.all() {
+        for cluster in ctx.gateways.of_node(&node) {
+            let configured = ctx.config.gateways.iter().find(|one| one.name == cluster.name);
+            all.push(NodeGatewayView {
+                name: cluster.name.clone(),
+                node: node.id,
+                rpc_url: configured.and_then(|one| one.rpc_url.clone()),
+                domain: cluster.base_domains.first().cloned(),
+                answers: cluster.answers(),
+            });
+        }
+    }
+    all
 }
 
 /// Every size on offer, in the order of the configuration.

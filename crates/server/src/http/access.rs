@@ -138,6 +138,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("POST", "/cvms/{cvm_id}/commit-replica", NOTHING),
     ("GET", "/cvms/{cvm_id}/commit-update", NOTHING),
     ("POST", "/cvms/{cvm_id}/commit-update", NOTHING),
+    ("PUT", "/cvms/{cvm_id}/compose", WRITE),
     ("GET", "/cvms/{cvm_id}/compose_file", READ),
     ("POST", "/cvms/{cvm_id}/compose_file", WRITE),
     ("PATCH", "/cvms/{cvm_id}/compose_file", WRITE),
@@ -164,6 +165,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("PUT", "/cvms/{cvm_id}/ports", WRITE),
     ("GET", "/cvms/{cvm_id}/pre-launch-script", READ),
     ("PATCH", "/cvms/{cvm_id}/pre-launch-script", WRITE),
+    ("GET", "/cvms/{cvm_id}/pre-launch-script/upgrade-status", READ),
     ("POST", "/cvms/{cvm_id}/preview", READ),
     ("POST", "/cvms/{cvm_id}/refresh-instance-id", WRITE),
     ("POST", "/cvms/{cvm_id}/replicas", WRITE),
@@ -198,6 +200,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("DELETE", "/profiles/{entity_type}/{entity_id}", KEYS),
     ("POST", "/status/batch", READ),
     ("GET", "/teepods/available", READ),
+    ("GET", "/teepods/cvm-create-resources", READ),
     ("GET", "/tokens", KEYS),
     ("POST", "/tokens", KEYS),
     ("DELETE", "/tokens/{token_id}", KEYS),
@@ -231,6 +234,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/workspaces/{slug}/members", READ),
     ("PATCH", "/workspaces/{slug}/members/{user_id}", WORKSPACE),
     ("DELETE", "/workspaces/{slug}/members/{user_id}", WORKSPACE),
+    ("GET", "/workspaces/{slug}/nodes", READ),
     ("GET", "/workspaces/{slug}/quotas", KEY),
 ];
 

@@ -16,7 +16,7 @@ use crate::app::Error;
 const REFERENCE: &str = include_str!("../../../../conformance/operations.txt");
 
 /// What to do instead, by the beginning of the path; the first that fits.
-const INSTEAD: [(&str, &str); 6] = [
+const INSTEAD: [(&str, &str); 7] = [
     (
         "/cvms/eliza",
         "Deploy its compose file: POST /api/v1/cvms/provision, then POST /api/v1/cvms.",
@@ -26,6 +26,10 @@ const INSTEAD: [(&str, &str); 6] = [
         "Deploy a compose file: POST /api/v1/cvms/provision, then POST /api/v1/cvms.",
     ),
     ("/cvms/provision/eliza", "Deploy its compose file: POST /api/v1/cvms/provision."),
+    (
+        "/cvms/{cvm_id}/pre-launch-script/upgrade-to-latest-official",
+        "There is no official script here; send your own: PATCH /api/v1/cvms/{cvm_id}/pre-launch-script.",
+    ),
     ("/auth", "Use an API key, or log in by device code: POST /api/v1/auth/device/code."),
     ("/profiles", "Set the name and the description alone: PUT /api/v1/profiles/me."),
     ("", "Leave this call out; /openapi.json lists what is served."),

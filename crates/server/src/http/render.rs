@@ -5,6 +5,7 @@ mod allowed;
 mod app;
 mod approval;
 mod catalogue;
+mod create_resources;
 mod cvm;
 mod cvm_flat;
 mod cvm_state;
@@ -28,7 +29,8 @@ pub use approval::commit_info;
 pub use catalogue::{
     available_os_images, instance_type_family, instance_types, os_images, os_images_array,
 };
-pub use cvm::{cvm_detail, cvm_info, cvm_list, cvm_list_item};
+pub use create_resources::create_resources;
+pub use cvm::{cvm_detail, cvm_info, cvm_list, cvm_list_item, node_info};
 pub use cvm_flat::{cvm_commit, cvm_visibility, new_instance, vm_action};
 pub use cvm_state::{state, status_batch};
 pub use domain::diagnosis;

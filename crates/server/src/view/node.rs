@@ -50,3 +50,18 @@ pub struct NodeView {
     /// The KMS that can be used there.
     pub kms_ids: Vec<KmsId>,
 }
+
+/// A cluster of dstack-gateway that leads to CVMs of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeGatewayView {
+    /// Its configured name.
+    pub name: String,
+    /// The node.
+    pub node: NodeId,
+    /// Where guests register, if configured.
+    pub rpc_url: Option<String>,
+    /// The domain in URLs.
+    pub domain: Option<String>,
+    /// Whether it answered last time.
+    pub answers: bool,
+}

@@ -13,6 +13,7 @@
 mod check;
 pub mod compose;
 pub mod network;
+pub mod older_cli;
 pub mod request;
 pub mod schedule;
 mod show;

@@ -204,7 +204,7 @@ pub fn env_keys(keys: Option<&Vec<String>>) -> Result<Option<Vec<String>>, Error
     Ok(keys.cloned())
 }
 
-fn user_config(patch: &Patch<String>) -> Result<Set<String>, Error> {
+pub fn user_config(patch: &Patch<String>) -> Result<Set<String>, Error> {
     match patch {
         Patch::Absent => Ok(Set::Keep),
         Patch::Null => Ok(Set::Clear),

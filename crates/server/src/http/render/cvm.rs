@@ -115,7 +115,8 @@ pub(super) fn billing_period(view: &CvmView) -> Option<String> {
     view.price_per_hour.as_ref().map(|_| "hourly".to_owned())
 }
 
-fn node_info(node: &NodeRefView) -> NodeInfo {
+/// A node in a CVM or in a list.
+pub fn node_info(node: &NodeRefView) -> NodeInfo {
     NodeInfo {
         object_type: NodeMark::Node,
         id: Some(node.id.0),

@@ -6,11 +6,15 @@ use axum::{
 };
 use casemate_api::{
     error::{ErrorBody, ErrorCode, ErrorDetail},
-    page::PageRequest,
-    reply::{AvailableNodes, AvailableOsImage, InstanceTypeFamily, InstanceTypes},
+    page::{Page, PageRequest},
+    reply::{
+        AvailableNodes, AvailableOsImage, CreateResources, InstanceTypeFamily, InstanceTypes,
+        NodeInfo,
+    },
 };
 use serde::Deserialize;
 
+use super::workspaces::PageQuery;
 use crate::{
     app::{Ctx, Error, catalogue, kms},
     http::{
@@ -39,6 +43,52 @@ pub async fn nodes(
     let workspace = super::account::workspace(&caller);
     let kms = kms::all(&ctx);
     Ok(Json(render::teepods_available(&workspace, &CapacityView::default(), &nodes, &kms)))
+}
+
+/// Everything that a client offers for a new CVM: nodes, KMS, gateways, sizes.
+#[utoipa::path(
+    get,
+    path = "/teepods/cvm-create-resources",
+    operation_id = "list_create_resources",
+    tag = "Nodes",
+    responses((status = 200, body = CreateResources)),
+)]
+pub async fn create_resources(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    version: Version,
+) -> Result<Json<CreateResources>, ApiError> {
+    let nodes = catalogue::nodes(&ctx).await?;
+    let kms = kms::all(&ctx);
+    let workspace = super::account::workspace(&caller);
+    let shown = render::teepods_available(&workspace, &CapacityView::default(), &nodes, &kms);
+    let (gateways, sizes) = (catalogue::gateways(&ctx), catalogue::instance_types(&ctx));
+    let text_ids = version.version.ids_are_strings();
+    Ok(Json(render::create_resources(shown, (&nodes, &kms), &gateways, &sizes, text_ids)))
+}
+
+/// Nodes that the workspace uses: all of them.
+#[utoipa::path(
+    get,
+    path = "/workspaces/{slug}/nodes",
+    operation_id = "list_workspace_nodes",
+    tag = "Workspace",
+    params(("slug" = String, Path), PageQuery),
+    responses(
+        (status = 200, body = Page<NodeInfo>),
+        (status = 404, description = "Not the caller's workspace.", body = ErrorBody),
+    ),
+)]
+pub async fn workspace_nodes(
+    State(ctx): State<Ctx>,
+    Auth(caller): Auth,
+    Path(slug): Path<String>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<NodeInfo>>, ApiError> {
+    let request = query.request()?;
+    let all = catalogue::workspace_nodes(&ctx, &caller, &slug)?;
+    let items = request.slice(&all).iter().map(render::node_info).collect();
+    Ok(Json(Page::new(items, u64::try_from(all.len()).unwrap_or(u64::MAX), request)))
 }
 
 /// Instance types by family. Strict: official clients refuse a key they do not know.

@@ -21,6 +21,7 @@ mod kms_admin;
 mod logs;
 mod network;
 mod node_admin;
+mod older_cli;
 mod operations;
 mod ownership;
 mod people_admin;
@@ -51,6 +52,8 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(quotas::of_caller))
         .routes(routes!(catalogue::nodes))
+        .routes(routes!(catalogue::create_resources))
+        .routes(routes!(catalogue::workspace_nodes))
         .routes(routes!(catalogue::instance_types))
         .routes(routes!(catalogue::instance_type_family))
         .routes(routes!(catalogue::os_images))
@@ -86,6 +89,8 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(cvms::docker_compose))
         .routes(routes!(update::docker_compose))
         .routes(routes!(cvms::pre_launch_script, update::pre_launch_script))
+        .routes(routes!(older_cli::compose))
+        .routes(routes!(older_cli::script_upgrade))
         .routes(routes!(update::resources))
         .routes(routes!(update::visibility))
         .routes(routes!(update::listed))

@@ -113,7 +113,7 @@ pub struct PageQuery {
 }
 
 impl PageQuery {
-    fn request(&self) -> Result<PageRequest, Error> {
+    pub(super) fn request(&self) -> Result<PageRequest, Error> {
         PageRequest::from_query(self.page.as_deref(), self.page_size.as_deref(), 30, 100)
             .map_err(|item| Error::Invalid(vec![item]))
     }
