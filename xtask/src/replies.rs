@@ -10,9 +10,11 @@ const HANDLERS: &str = "crates/server/src/http/v1";
 const DESCRIPTION: &str = "docs/openapi.json";
 
 /// Handlers that return a bare `Response`: file, name, reason.
-const BARE: [(&str, &str, &str); 6] = [
+const BARE: [(&str, &str, &str); 8] = [
     ("attestation.rs", "raw", "the bytes of a quote"),
     ("attestation.rs", "raw_head", "no body"),
+    ("audit.rs", "export", "a stream of lines"),
+    ("audit.rs", "export_all", "a stream of lines"),
     ("cvms.rs", "compose_file", "JSON or plain text, byte for byte"),
     ("device_login.rs", "token", "a key, or an error of RFC 8628"),
     ("logs.rs", "follow", "a stream of lines"),
