@@ -9,6 +9,7 @@
 //! | [`replicas`], [`replica_lives`] | several CVMs of an app |
 //! | [`governance`] | apps that contracts govern |
 //! | [`lists`], [`app_events`], [`config_reads`], [`cache`] | reads |
+//! | [`client_routes`] | what clients call beyond the reference |
 //! | [`guest_facts`] | what guests tell of themselves |
 //! | [`listener`] | connections over real sockets |
 //! | [`gateway`], [`readiness`] | requests to apps |
@@ -30,6 +31,7 @@ mod app_events;
 mod attestation;
 mod audit;
 mod cache;
+mod client_routes;
 mod config_reads;
 mod console;
 mod deploy;
