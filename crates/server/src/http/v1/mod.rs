@@ -33,6 +33,7 @@ mod replicas;
 mod revisions;
 mod ssh_keys;
 mod state;
+mod templates;
 mod update;
 mod webhooks;
 mod workspace;
@@ -134,6 +135,11 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::pending))
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
+        .routes(routes!(templates::list))
+        .routes(routes!(templates::detail))
+        .routes(routes!(templates::provision_eliza))
+        .routes(routes!(templates::create_eliza))
+        .routes(routes!(templates::create_workload))
         .merge(people())
         .merge(admin())
 }
