@@ -16,7 +16,7 @@ use casemate_api::{
 use casemate_core::app_template::{AppTemplate, Destination, InvalidValue, fill};
 use tokio_util::sync::CancellationToken;
 
-pub use self::read::{Found, FoundTemplate, TemplatesUnreadable};
+pub use self::read::{Found, FoundTemplate, TemplatesUnreadable, read};
 use super::{Caller, Ctx, Error};
 
 /// How often the directory is read again.
@@ -29,7 +29,7 @@ pub struct Catalogue(RwLock<Arc<Found>>);
 impl Catalogue {
     /// Reads the directory for the first time; `None`: there are no templates.
     pub fn open(dir: Option<&Path>) -> Result<Self, TemplatesUnreadable> {
-        let found = dir.map(read::read).transpose()?.unwrap_or_default();
+        let found = dir.map(read).transpose()?.unwrap_or_default();
         found.log();
         Ok(Self(RwLock::new(Arc::new(found))))
     }
@@ -39,8 +39,8 @@ impl Catalogue {
     }
 
     /// Takes what was read now. A directory that cannot be read keeps the templates that there were.
-    pub fn refresh(&self, read: Result<Found, TemplatesUnreadable>) {
-        match read {
+    pub fn refresh(&self, now: Result<Found, TemplatesUnreadable>) {
+        match now {
             Ok(found) if found != *self.found() => {
                 found.log();
                 *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(found);
@@ -56,8 +56,8 @@ pub async fn run(ctx: Ctx, stop: CancellationToken) {
     let Some(dir) = ctx.config.templates.dir().cloned() else { return };
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
         let dir = dir.clone();
-        match tokio::task::spawn_blocking(move || read::read(&dir)).await {
-            Ok(read) => ctx.templates.refresh(read),
+        match tokio::task::spawn_blocking(move || read(&dir)).await {
+            Ok(now) => ctx.templates.refresh(now),
             Err(error) => tracing::error!(%error, "reading the templates failed"),
         }
     }

@@ -17,7 +17,7 @@ use casemate_api::{
 use crate::{
     app::{
         Ctx, commit,
-        mutation::{Mutation, WriteError, Written},
+        mutation::Written,
         provision,
         templates::{self, NamedTemplate},
         update, views,
