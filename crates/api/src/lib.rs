@@ -66,6 +66,7 @@ pub mod revision;
 mod spelling;
 pub mod ssh_key;
 pub mod status_batch;
+pub mod template;
 pub mod version;
 pub mod webhook;
 pub mod workspace;

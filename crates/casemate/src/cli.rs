@@ -86,6 +86,9 @@ enum Command {
     /// List instance types.
     #[command(subcommand, visible_alias = "size")]
     Sizes(cmd::sizes::Sizes),
+    /// List app templates of the operator; `up --template` deploys one.
+    #[command(subcommand, visible_alias = "template")]
+    Templates(cmd::templates::Templates),
     /// Manage API keys: list, create, rotate, revoke.
     #[command(subcommand, visible_alias = "key")]
     Keys(cmd::keys::Keys),
@@ -122,6 +125,7 @@ impl Cli {
             Command::Governance(command) => Box::pin(cmd::governance::run(global, command)).await,
             Command::Images(command) => cmd::images::run(global, command).await,
             Command::Sizes(command) => cmd::sizes::run(global, command).await,
+            Command::Templates(command) => cmd::templates::run(global, command).await,
             Command::Keys(command) => cmd::keys::run(global, command).await,
             Command::Webhooks(command) => cmd::webhooks::run(global, command).await,
             Command::Audit(command) => cmd::audit::run(global, command, false).await,

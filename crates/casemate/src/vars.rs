@@ -13,12 +13,13 @@ pub type Vars = Vec<(String, SecretString)>;
 
 /// The variables of the file (`.env` beside the compose file by default), overridden by flags.
 pub fn collect(dir: &Path, file: Option<&Path>, flags: &[SecretString]) -> Result<Vars, Fail> {
-    let mut vars = match file {
-        Some(file) => read(file)?,
-        None => Some(dir.join(".env"))
-            .filter(|file| file.is_file())
-            .map_or(Ok(Vars::new()), |file| read(&file))?,
-    };
+    let beside = Some(dir.join(".env")).filter(|beside| file.is_none() && beside.is_file());
+    given(file.or(beside.as_deref()), flags)
+}
+
+/// The variables of the file, if one is given, overridden by flags.
+pub fn given(file: Option<&Path>, flags: &[SecretString]) -> Result<Vars, Fail> {
+    let mut vars = file.map_or(Ok(Vars::new()), read)?;
     for flag in flags {
         // The error does not repeat the flag, which may contain a secret.
         let (name, value) = flag

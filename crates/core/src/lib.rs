@@ -12,6 +12,7 @@
 
 pub mod access;
 pub mod address;
+pub mod app_template;
 pub mod at_rest;
 pub mod attestation;
 pub mod audit;

@@ -12,6 +12,7 @@ mod limits;
 mod network;
 mod nodes;
 mod quotas;
+mod templates;
 mod webhooks;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -40,6 +41,7 @@ pub use self::{
     network::Network,
     nodes::ConfiguredNode,
     quotas::Quotas,
+    templates::Templates,
     webhooks::{Ports, SshKeys, Webhooks},
 };
 
@@ -87,6 +89,7 @@ pub struct Config {
     pub drift: Drift,
     pub governance: Governance,
     pub attestation: Attestation,
+    pub templates: Templates,
     pub webhooks: Webhooks,
     pub ssh_keys: SshKeys,
     pub kms: Kms,
@@ -355,6 +358,7 @@ impl Config {
         self.limits.check()?;
         self.drift.check()?;
         self.attestation.check()?;
+        self.templates.check()?;
         self.webhooks.check()?;
         self.ssh_keys.check()?;
         if !self.instance_types.iter().any(|size| size.id == self.provision.instance_type) {

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests panic, their helpers too")]
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use axum::{
     Router,
@@ -34,6 +34,7 @@ use casemate_server::{
         ctx::{self, Addresses},
         fleet::{Fleet, FleetKms, FleetNode, Governed, Instance, NodePolicy},
         rate_limits::RateLimits,
+        templates::Catalogue,
         webhooks,
     },
     config::{Config, Overrides},
@@ -326,6 +327,9 @@ impl World {
             token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
             audit: Arc::default(),
             rate_limits: Arc::new(RateLimits::new(&config.limits, &shared_clock)),
+            templates: Arc::new(
+                Catalogue::open(config.templates.dir().map(PathBuf::as_path)).unwrap(),
+            ),
             key_uses: Arc::default(),
             config: Arc::new(config),
             instance: Arc::new(Instance::new("test", None)),

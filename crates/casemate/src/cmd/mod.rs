@@ -14,6 +14,7 @@ pub mod nodes;
 pub mod replicas;
 pub mod sizes;
 pub mod ssh_keys;
+pub mod templates;
 pub mod verify;
 pub mod webhooks;
 pub mod workspace;

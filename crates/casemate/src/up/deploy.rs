@@ -153,6 +153,7 @@ async fn existing(client: &Client, name: &str, within: Duration) -> Result<Optio
 pub fn request(project: &Project, vars: &Vars) -> ProvisionRequest {
     ProvisionRequest {
         name: project.name.clone(),
+        instance_type: project.instance_type.clone(),
         compose_file: Some(ComposeFile {
             docker_compose_file: Some(project.compose.clone()),
             allowed_envs: Some(names(vars)),
@@ -218,6 +219,7 @@ mod tests {
             dir: "/".into(),
             compose: "services: {a: {image: b}}".to_owned(),
             name: "my-app".to_owned(),
+            instance_type: None,
         };
         let body = serde_json::to_string(&request(&project, &vars)).unwrap();
         assert!(

@@ -15,6 +15,7 @@ mod instance;
 pub mod pid;
 pub mod project;
 mod stop;
+mod template;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -50,6 +51,7 @@ const BOOT: Duration = Duration::from_mins(30);
   casemate up                                  the compose file in this directory
   casemate up examples/hello                   another directory
   casemate up app.yml --name my-shop -e TOKEN=secret --env-file prod.env
+  casemate up --template web -e GREETING=hi    a template of the operator
   casemate up --node sim --no-follow --json    for scripts
   casemate up --yes --no-follow                update without confirmation
   casemate up --stop                           shut the CVM down
@@ -60,7 +62,10 @@ pub struct UpArgs {
     /// Compose file, or a directory that contains one.
     #[arg(value_name = "DIR|FILE", default_value = ".")]
     path: PathBuf,
-    /// Name of the CVM [default: `name:` of the compose file, else the directory's name].
+    /// Deploy this template of the operator; its parameters are given like variables.
+    #[arg(long, value_name = "NAME", conflicts_with = "path")]
+    template: Option<String>,
+    /// Name of the CVM [default: the template, or `name:` of the compose file, else the directory's name].
     #[arg(long)]
     name: Option<String>,
     /// Variable for the app, taken literally; overrides the file.
@@ -93,9 +98,20 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
     if args.stop {
         return stop::run(global, &args).await;
     }
-    let project = Project::read(&args.path, args.name.as_deref())?;
-    let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
-    let instance = instance::find_or_start(global, &args.node).await?;
+    let (instance, project, vars) = match &args.template {
+        Some(template) => {
+            let given = vars::given(args.env_file.as_deref(), &args.env)?;
+            let instance = instance::find_or_start(global, &args.node).await?;
+            let template = instance.client.template(template).await?;
+            let (project, vars) = template::fill(&template, args.name.as_deref(), given)?;
+            (instance, project, vars)
+        }
+        None => {
+            let project = Project::read(&args.path, args.name.as_deref())?;
+            let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
+            (instance::find_or_start(global, &args.node).await?, project, vars)
+        }
+    };
     let within = args.timeout.map_or(BOOT, Duration::from_secs);
     let done = deploy::deploy(global, &instance.client, &project, &vars, &args, within).await?;
     if let Outcome::Adopted { .. } = done.outcome
@@ -172,5 +188,8 @@ async fn logs(instance: &Instance, args: &UpArgs, cvm: &CvmInfo) -> Result<(), F
 
 fn stop_command(args: &UpArgs) -> String {
     let name = args.name.as_ref().map(|name| format!(" --name {name}")).unwrap_or_default();
-    format!("casemate up --stop {}{name}", args.path.display())
+    match &args.template {
+        Some(template) => format!("casemate up --stop --template {template}{name}"),
+        None => format!("casemate up --stop {}{name}", args.path.display()),
+    }
 }

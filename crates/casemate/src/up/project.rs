@@ -33,6 +33,8 @@ pub struct Project {
     pub compose: String,
     /// Name of the CVM.
     pub name: String,
+    /// Instance type, where a template says one.
+    pub instance_type: Option<String>,
 }
 
 impl Project {
@@ -66,7 +68,7 @@ impl Project {
         let absolute = fs::canonicalize(&file).map_err(unreadable)?;
         let dir = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let name = cvm_name(name, inspected.name.as_deref(), &dir)?;
-        Ok(Self { dir, compose, name })
+        Ok(Self { dir, compose, name, instance_type: None })
     }
 
     /// Only the name, for a CVM whose compose file may no longer exist.
@@ -140,6 +142,11 @@ fn cvm_name(given: Option<&str>, own: Option<&str>, dir: &Path) -> Result<String
             .suggest("Set a name with --name.")
     })?;
     Ok(name)
+}
+
+/// The given name, else that of the template, adapted to the rules.
+pub fn template_name(given: Option<&str>, template: &str) -> Result<String, Fail> {
+    given.map_or_else(|| Ok(to_cvm_name(template)), checked)
 }
 
 /// Adapts a text to a CVM name: lower case, hyphens for invalid characters, a leading letter, `-app` appended

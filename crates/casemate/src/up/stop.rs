@@ -6,7 +6,11 @@ use casemate_client::Client;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{UpArgs, instance, pid::LocalServerProcess, project::Project};
+use super::{
+    UpArgs, instance,
+    pid::LocalServerProcess,
+    project::{Project, template_name},
+};
 use crate::{
     cli::Global,
     cmd::cvms::wait::{progress_printer, wait},
@@ -34,7 +38,10 @@ enum ServerOutcome {
 }
 
 pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<(), Fail> {
-    let name = Project::name(&args.path, args.name.as_deref())?;
+    let name = match &args.template {
+        Some(template) => template_name(args.name.as_deref(), template)?,
+        None => Project::name(&args.path, args.name.as_deref())?,
+    };
     if let Some(client) = connect::client_from_flags(global)? {
         let status = shut_down(global, &client, &name, args.timeout).await?;
         print_result(global, &name, &status, &ServerOutcome::NotStartedByUp);

@@ -1,6 +1,7 @@
 use casemate_api::{
     page::Page,
     reply::{AvailableNodes, InstanceTypeFamily, InstanceTypes, OsImage},
+    template::{Template, Templates},
 };
 
 use super::cvms::paging;
@@ -10,6 +11,16 @@ impl Client {
     /// `GET /teepods/available`: nodes with their free capacity.
     pub async fn nodes(&self) -> Result<AvailableNodes, Error> {
         self.get(&["teepods", "available"], &[]).await
+    }
+
+    /// `GET /casemate/templates`: app templates of the operator.
+    pub async fn templates(&self) -> Result<Templates, Error> {
+        self.get(&["casemate", "templates"], &[]).await
+    }
+
+    /// `GET /casemate/templates/{slug}`.
+    pub async fn template(&self, slug: &str) -> Result<Template, Error> {
+        self.get(&["casemate", "templates", slug], &[]).await
     }
 
     /// `GET /instance-types`.

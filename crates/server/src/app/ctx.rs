@@ -28,6 +28,7 @@ use super::{
     guest_facts::GuestAnswers,
     key_uses::KeyUses,
     rate_limits::RateLimits,
+    templates::Catalogue,
 };
 use crate::{config::Config, inflight::InFlightRequests};
 
@@ -90,6 +91,8 @@ pub struct World {
     pub token_rate_limit: Arc<TokenRateLimit>,
     /// Requests of each key and address.
     pub rate_limits: Arc<RateLimits>,
+    /// App templates of the operator.
+    pub templates: Arc<Catalogue>,
     /// Configuration.
     pub config: Arc<Config>,
     /// This process among those on the database.

@@ -47,6 +47,7 @@ pub mod readiness;
 pub mod replicate;
 pub mod revisions;
 pub mod ssh_keys;
+pub mod templates;
 pub mod update;
 pub mod views;
 pub mod webhooks;

@@ -165,8 +165,9 @@ impl Mutation {
         Ok(Written { body, reply: PhantomData })
     }
 
-    /// Commits what a refused request wrote. No reply is kept: repeated under its key it is a new request.
-    pub async fn finish_refused(self) -> Result<(), Error> {
+    /// Commits what a request wrote that is refused, or that goes on in another transaction. No reply is kept: repeated
+    /// under its key it is a new request.
+    pub async fn finish_part(self) -> Result<(), Error> {
         self.commit().await
     }
 

@@ -115,7 +115,7 @@ pub async fn provision(
             Step::Ask(kms, app) => {
                 // The app id is bound from here on, so that no other request takes it meanwhile. If nothing
                 // comes of it, the janitor forgets it.
-                mutation.finish_refused().await?;
+                mutation.finish_part().await?;
                 known = Some(KnownKey {
                     kms: kms.id.clone(),
                     app,

@@ -51,6 +51,7 @@ use crate::{
         gateways::{GatewayClusters, InvalidCluster},
         key_uses,
         rate_limits::RateLimits,
+        templates::{self, Catalogue, TemplatesUnreadable},
         webhooks,
     },
     config::{Config, Role},
@@ -139,6 +140,9 @@ pub enum StartError {
     /// The database failed after it was opened.
     #[error("first start: {0}")]
     First(crate::app::Error),
+    /// The directory of templates.
+    #[error(transparent)]
+    Templates(#[from] TemplatesUnreadable),
     /// No key was made for an owner.
     #[error("{}", .0.words())]
     OwnerKey(crate::app::Error),
@@ -213,6 +217,7 @@ fn start_watches(tasks: &TaskTracker, ctx: &Ctx, registry: Registry) {
     tasks.spawn(kms_watch::run(ctx.clone(), ctx.stop.clone()));
     if ctx.config.has(Role::Api) {
         tasks.spawn(audit::run(ctx.clone(), ctx.stop.clone()));
+        tasks.spawn(templates::run(ctx.clone(), ctx.stop.clone()));
         tasks.spawn(key_uses::run(ctx.clone(), ctx.stop.clone()));
     }
     gateway_watch::start(tasks, ctx, &ctx.stop);
@@ -272,6 +277,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
     let (attestation, at_rest) = (open_attestation(&config, &kms)?, at_rest_key(&kms)?);
+    let templates = Catalogue::open(config.templates.dir().map(PathBuf::as_path))?;
     let (outbound, github) = webhooks::clients(&config).map_err(StartError::Outbound)?;
     let (config, keys) = (Arc::new(config), Arc::new(KmsKeys::new(kms, keys)));
     let opener = Arc::new(opener(&config, keys, &clock, &entropy));
@@ -288,6 +294,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         audit: Arc::default(),
         rate_limits: Arc::new(RateLimits::new(&config.limits, &clock)),
+        templates: Arc::new(templates),
         key_uses: Arc::default(),
         attestation: Arc::new(attestation),
         at_rest: Arc::new(at_rest),

@@ -57,6 +57,7 @@ mod requirements;
 mod revisions;
 mod simulation;
 mod ssh_keys;
+mod templates;
 mod update;
 mod webhooks;
 

@@ -97,7 +97,7 @@ pub async fn run<P: Proposal>(
         match proposal.decide(&mut mutation.tx, &consent).await {
             Ok(Decision::Done(done)) => return Ok((mutation, done)),
             Ok(Decision::Prepared(prepared)) => {
-                mutation.finish_refused().await?;
+                mutation.finish_part().await?;
                 return Err(prepared.refusal(ctx).await.into());
             }
             Ok(Decision::Asks(needs)) => {

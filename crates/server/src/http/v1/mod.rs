@@ -33,6 +33,7 @@ mod replicas;
 mod revisions;
 mod ssh_keys;
 mod state;
+mod templates;
 mod update;
 mod webhooks;
 mod workspace;
@@ -51,12 +52,6 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(account::me))
         .routes(routes!(workspace::get, workspace::patch))
         .routes(routes!(quotas::of_caller))
-        .routes(routes!(catalogue::nodes))
-        .routes(routes!(catalogue::create_resources))
-        .routes(routes!(catalogue::workspace_nodes))
-        .routes(routes!(catalogue::instance_types))
-        .routes(routes!(catalogue::instance_type_family))
-        .routes(routes!(catalogue::os_images))
         .routes(routes!(governance::plan))
         .routes(routes!(kms::list))
         .routes(routes!(kms::next_app_ids))
@@ -75,7 +70,6 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(power::stop))
         .routes(routes!(power::shutdown))
         .routes(routes!(power::restart))
-        .routes(routes!(catalogue::available_os_images))
         .routes(routes!(network::firewall_status))
         .routes(routes!(network::diagnose))
         .routes(routes!(guest::stats))
@@ -134,8 +128,26 @@ pub fn router() -> OpenApiRouter<Ctx> {
         .routes(routes!(revisions::pending))
         .routes(routes!(revisions::preview))
         .routes(routes!(logs::follow))
+        .merge(offers())
         .merge(people())
         .merge(admin())
+}
+
+/// What can be asked for: nodes, sizes, images, templates.
+fn offers() -> OpenApiRouter<Ctx> {
+    OpenApiRouter::new()
+        .routes(routes!(catalogue::nodes))
+        .routes(routes!(catalogue::create_resources))
+        .routes(routes!(catalogue::workspace_nodes))
+        .routes(routes!(catalogue::instance_types))
+        .routes(routes!(catalogue::instance_type_family))
+        .routes(routes!(catalogue::os_images))
+        .routes(routes!(catalogue::available_os_images))
+        .routes(routes!(templates::list))
+        .routes(routes!(templates::detail))
+        .routes(routes!(templates::provision_eliza))
+        .routes(routes!(templates::create_eliza))
+        .routes(routes!(templates::create_workload))
 }
 
 /// Keys, logins, workspaces and their members.
