@@ -4,7 +4,10 @@
 //! stands as the quoted scalar `"@@name@@"`, which is replaced as a whole, so that no value can become anything but
 //! a text.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -255,7 +258,9 @@ fn scalar(value: &str) -> String {
             '"' | '\\' => quoted.extend(['\\', character]),
             '@' => quoted.push_str("\\x40"),
             ' '..='~' => quoted.push(character),
-            other => quoted.push_str(&format!("\\U{:08x}", u32::from(other))),
+            other => {
+                let _ = write!(quoted, "\\U{:08x}", u32::from(other));
+            }
         }
     }
     quoted.push('"');

@@ -95,6 +95,6 @@ fn parameter(of: &TemplateParameter) -> Vec<String> {
 /// The command with all that is required.
 fn command_line(name: &str, parameters: &[TemplateParameter]) -> String {
     let required = parameters.iter().filter(|of| of.required);
-    let options = required.map(|of| format!(" -e {}=…", of.name)).collect::<String>();
-    format!("casemate up --template {name}{options}")
+    let options: Vec<String> = required.map(|of| format!(" -e {}=…", of.name)).collect();
+    format!("casemate up --template {name}{}", options.concat())
 }

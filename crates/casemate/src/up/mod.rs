@@ -34,7 +34,8 @@ use crate::{
     },
     fail::Fail,
     serve::NodeArg,
-    ui, vars,
+    ui,
+    vars::{self, Vars},
 };
 
 /// The server's own boot limit, which includes pulling large images.
@@ -98,20 +99,7 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
     if args.stop {
         return stop::run(global, &args).await;
     }
-    let (instance, project, vars) = match &args.template {
-        Some(template) => {
-            let given = vars::given(args.env_file.as_deref(), &args.env)?;
-            let instance = instance::find_or_start(global, &args.node).await?;
-            let template = instance.client.template(template).await?;
-            let (project, vars) = template::fill(&template, args.name.as_deref(), given)?;
-            (instance, project, vars)
-        }
-        None => {
-            let project = Project::read(&args.path, args.name.as_deref())?;
-            let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
-            (instance::find_or_start(global, &args.node).await?, project, vars)
-        }
-    };
+    let (instance, project, vars) = begin(global, &args).await?;
     let within = args.timeout.map_or(BOOT, Duration::from_secs);
     let done = deploy::deploy(global, &instance.client, &project, &vars, &args, within).await?;
     if let Outcome::Adopted { .. } = done.outcome
@@ -129,6 +117,20 @@ pub async fn run(global: &Global, args: UpArgs) -> Result<(), Fail> {
         return Ok(());
     }
     logs(&instance, &args, &cvm).await
+}
+
+/// Finds or starts the server, and reads what is to be deployed: a file before, a template after.
+async fn begin(global: &Global, args: &UpArgs) -> Result<(Instance, Project, Vars), Fail> {
+    if let Some(template) = &args.template {
+        let given = vars::given(args.env_file.as_deref(), &args.env)?;
+        let instance = instance::find_or_start(global, &args.node).await?;
+        let template = instance.client.template(template).await?;
+        let (project, vars) = template::fill(&template, args.name.as_deref(), given)?;
+        return Ok((instance, project, vars));
+    }
+    let project = Project::read(&args.path, args.name.as_deref())?;
+    let vars = vars::collect(&project.dir, args.env_file.as_deref(), &args.env)?;
+    Ok((instance::find_or_start(global, &args.node).await?, project, vars))
 }
 
 /// Prints the CVM and its URLs.

@@ -277,7 +277,6 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (governed, keys) = maker.governed(&chains, &*entropy).await?;
     let dstack = dstack_kms::open(&config, &chains, &db, &*clock).await?;
     let (attestation, at_rest) = (open_attestation(&config, &kms)?, at_rest_key(&kms)?);
-    let templates = Catalogue::open(config.templates.dir().map(PathBuf::as_path))?;
     let (outbound, github) = webhooks::clients(&config).map_err(StartError::Outbound)?;
     let (config, keys) = (Arc::new(config), Arc::new(KmsKeys::new(kms, keys)));
     let opener = Arc::new(opener(&config, keys, &clock, &entropy));
@@ -285,16 +284,15 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let enlist = NodeEnlistment { db: &db, config: &config, opener: &opener, instance: &instance };
     let (opened, descriptions) = enlist.run().await.map_err(StartError::Node)?;
     let http_url = addresses.api.clone();
-    let api_url = config.has(Role::Api).then(|| format!("{http_url}/api/v1"));
+    let (api_url, stop) = (api_url(&config, &http_url), CancellationToken::new());
     let gateway_url = gateway_address.map(|at| format!("{}://{at}", addresses.gateway_scheme));
     let newest = casemate_store::events::newest(&db).await.map_err(first)?;
-    let stop = CancellationToken::new();
     let ctx = Ctx::from(World {
         db,
         token_rate_limit: Arc::new(TokenRateLimit::new(clock.clone())),
         audit: Arc::default(),
         rate_limits: Arc::new(RateLimits::new(&config.limits, &clock)),
-        templates: Arc::new(templates),
+        templates: open_templates(&config)?,
         key_uses: Arc::default(),
         attestation: Arc::new(attestation),
         at_rest: Arc::new(at_rest),
@@ -343,6 +341,14 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     running.log_ready();
     Ok(running)
+}
+
+fn api_url(config: &Config, http_url: &str) -> Option<String> {
+    config.has(Role::Api).then(|| format!("{http_url}/api/v1"))
+}
+
+fn open_templates(config: &Config) -> Result<Arc<Catalogue>, TemplatesUnreadable> {
+    Ok(Arc::new(Catalogue::open(config.templates.dir().map(PathBuf::as_path))?))
 }
 
 /// Gives back what an earlier run of this process had leased.
