@@ -41,7 +41,7 @@ pub struct TemplateFault {
     pub reasons: Vec<String>,
 }
 
-/// `GET /casemate/templates/{slug}`.
+/// `GET /casemate/templates/{template}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Template {

@@ -18,7 +18,7 @@ impl Client {
         self.get(&["casemate", "templates"], &[]).await
     }
 
-    /// `GET /casemate/templates/{slug}`.
+    /// `GET /casemate/templates/{template}`.
     pub async fn template(&self, slug: &str) -> Result<Template, Error> {
         self.get(&["casemate", "templates", slug], &[]).await
     }

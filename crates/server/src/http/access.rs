@@ -123,7 +123,7 @@ pub const ROUTES: &[(&str, &str, Need)] = &[
     ("GET", "/casemate/cvms/{cvm_id}/logs", LOGS),
     ("POST", "/casemate/invitations/accept", KEYS_OR_NO_KEY),
     ("GET", "/casemate/templates", READ),
-    ("GET", "/casemate/templates/{slug}", READ),
+    ("GET", "/casemate/templates/{template}", READ),
     ("POST", "/casemate/tokens/{token_id}/rotate", KEYS),
     ("GET", "/cvms", READ),
     ("POST", "/cvms", WRITE),

@@ -45,10 +45,10 @@ pub async fn list(State(ctx): State<Ctx>, Auth(caller): Auth) -> Json<Templates>
 /// One app template: its compose file, parameters and readme.
 #[utoipa::path(
     get,
-    path = "/casemate/templates/{slug}",
+    path = "/casemate/templates/{template}",
     operation_id = "get_template",
     tag = "Templates",
-    params(("slug" = String, Path)),
+    params(("template" = String, Path)),
     responses(
         (status = 200, body = Template),
         (status = 404, description = "No such template.", body = ErrorBody),
