@@ -1,7 +1,7 @@
 //! The audit log: one row for each change that was asked for (docs/audit.md).
 //!
 //! A changing request runs inside [`AuditedRequest::run`]. The transaction of its change writes the row
-//! ([`write`], called by `app::mutation`), so no committed change lacks one. When the reply is known,
+//! ([`write()`], called by `app::mutation`), so no committed change lacks one. When the reply is known,
 //! [`AuditedRequest::finish`] sees to requests that committed nothing: a change made elsewhere is written before the reply
 //! is sent, a refusal by a task, from a bounded queue.
 
@@ -244,7 +244,7 @@ pub async fn write(
     Ok(())
 }
 
-/// Notes that the transaction of [`write`] was committed.
+/// Notes that the transaction of [`write()`] was committed.
 pub fn written() {
     with_current(|request| request.state().is_written = true);
 }
