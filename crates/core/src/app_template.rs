@@ -30,21 +30,21 @@ pub struct Manifest {
     /// The instance type that it needs, if the user names none.
     #[serde(default)]
     pub instance_type: Option<String>,
-    /// What the user chooses.
+    /// Values that the user gives, at most [`MOST_PARAMETERS`].
     #[serde(default)]
     pub parameters: Vec<Parameter>,
 }
 
-/// One thing that the user chooses.
+/// A value that the user gives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameter {
     /// The name of the environment variable, or the word between `@@` in the compose file.
     pub name: String,
-    /// What it is for.
+    /// Its purpose, for people.
     #[serde(default)]
     pub description: String,
-    /// What values it takes.
+    /// The type of its values.
     #[serde(default, rename = "type")]
     pub kind: ParameterKind,
     /// Where its value goes.
@@ -56,12 +56,12 @@ pub struct Parameter {
     /// The value if the user gives none.
     #[serde(default)]
     pub default: Option<String>,
-    /// Not shown while it is typed.
+    /// A client that asks for it does not show it while it is typed.
     #[serde(default)]
     pub secret: bool,
 }
 
-/// What values a parameter takes.
+/// The type of a parameter's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParameterKind {
@@ -82,7 +82,7 @@ impl ParameterKind {
         }
     }
 
-    /// What it takes, in words.
+    /// The accepted values, in words.
     pub const fn expects(self) -> &'static str {
         match self {
             Self::Text => "text",
