@@ -129,7 +129,7 @@ impl NamedTemplate {
         self.template(ctx).map(|_| ())
     }
 
-    fn template(self, ctx: &Ctx) -> Result<(Arc<Found>, String), Error> {
+    fn template(self, ctx: &Ctx) -> Result<AppTemplate, Error> {
         let (key, parameter) = self.key_and_parameter();
         let slug = match self {
             Self::Eliza => &ctx.config.templates.eliza,
@@ -159,34 +159,30 @@ impl NamedTemplate {
             );
             return refuse(why);
         }
-        Ok((found, slug.clone()))
+        Ok(one.template.clone())
     }
 
     /// The compose file with the value of the request. Other parameters have their defaults; `env_keys` are variables
     /// that will be sealed.
     pub fn compose(self, ctx: &Ctx, value: &str, env_keys: &[String]) -> Result<String, Error> {
-        let (found, slug) = self.template(ctx)?;
+        let AppTemplate { slug, manifest, compose, .. } = self.template(ctx)?;
         let (_, parameter) = self.key_and_parameter();
-        let Some(one) = found.get(&slug) else { return Err(super::cvms::not_found()) };
-        let all = &one.template.manifest.parameters;
         // The values of variables are not known here, only that they come.
         let (of_env, of_file): (Vec<_>, Vec<_>) =
-            all.iter().cloned().partition(|of| of.into == Destination::Env);
+            manifest.parameters.into_iter().partition(|of| of.into == Destination::Env);
         if let Some(missing) = of_env.iter().find(|of| of.required && !env_keys.contains(&of.name))
         {
             return Err(Error::invalid("env_keys", format!("must name {}", missing.name)));
         }
         let values = [(parameter, value)].into_iter().collect();
-        fill(&one.template.compose, &of_file, &values).map(|filled| filled.compose).map_err(|why| {
-            match &why {
-                InvalidValue::Kind { name, expected } if name == parameter => {
-                    Error::invalid(name, format!("must be {expected}"))
-                }
-                _ => Error::because(
-                    ErrorCode::FeatureNotServed,
-                    format!("the template {slug:?} needs more than this request has: {why}"),
-                ),
+        fill(&compose, &of_file, &values).map(|filled| filled.compose).map_err(|why| match &why {
+            InvalidValue::Kind { name, expected } if name == parameter => {
+                Error::invalid(name, format!("must be {expected}"))
             }
+            _ => Error::because(
+                ErrorCode::FeatureNotServed,
+                format!("the template {slug:?} needs more than this request has: {why}"),
+            ),
         })
     }
 }
